@@ -1,0 +1,20 @@
+"""Import a package of an optional extra, or say how to install it."""
+
+import importlib
+from types import ModuleType
+
+from hf_mner_aug.errors import MissingExtra
+
+
+def need(module: str, *, extra: str) -> ModuleType:
+    """Return the imported module.
+
+    Raises:
+        MissingExtra: it is not installed; the message gives the pip command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or module.split(".")[0] != error.name.split(".")[0]:
+            raise
+        raise MissingExtra(f"{module} is not installed: pip install 'hf-mner-aug[{extra}]'") from error

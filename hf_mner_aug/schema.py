@@ -1,0 +1,468 @@
+"""Posts and the columns they live in.
+
+Methods see a ``Post``, never columns, so that writing BIO, shifting a span and keeping a box each happen here only.
+Spans are 0-based with an exclusive end. Images stay encoded (``{"bytes": …, "path": …}``) until a method needs pixels.
+"""
+
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from hf_mner_aug.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+Box = tuple[float, float, float, float]
+EncodedImage = Mapping[str, Any]
+Orphans = Literal["promote", "drop", "error"]
+ORPHANS: tuple[Orphans, ...] = ("promote", "drop", "error")
+FOUR_TYPES = ("PER", "LOC", "ORG", "MISC")
+AUGMENTED = ("source_id", "method", "provenance")
+
+
+class Span(NamedTuple):
+    """Words ``[start, end)`` of a post, with the type that tags give them."""
+
+    start: int
+    end: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A mention: words ``[start, end)``, its type, its fine type (FMNERG), its boxes in pixels ``(x1, y1, x2, y2)``."""
+
+    start: int
+    end: int
+    type: str
+    fine: str | None = None
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation between the words of ``head`` and of ``tail``, both ``(start, end)``."""
+
+    head: tuple[int, int]
+    tail: tuple[int, int]
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A tweet with its entities (sorted, not overlapping) and pictures.
+
+    ``details`` is what a method has to tell of a post it made (scores, the operation chosen, a url); it goes to the
+    ``provenance`` column.
+    """
+
+    id: str
+    tokens: Sequence[str]
+    entities: tuple[Entity, ...] = ()
+    images: tuple[EncodedImage, ...] = ()
+    relation: Relation | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def protected(self) -> list[tuple[int, int]]:
+        """Return the spans whose words carry a label: entities, and a relation's head and tail."""
+        spans = [(entity.start, entity.end) for entity in self.entities]
+        if self.relation is not None:
+            spans += [self.relation.head, self.relation.tail]
+        return spans
+
+    def outside(self) -> list[int]:
+        """Return the indices of words that carry no label."""
+        spans = self.protected()
+        if not spans:
+            return list(range(len(self.tokens)))
+        inside = {i for start, end in spans for i in range(start, end)}
+        return [i for i in range(len(self.tokens)) if i not in inside]
+
+
+# ---------------------------------------------------------------- tags and spans
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """Return a tag's prefix and type: ``B-PER`` gives ``("B", "PER")`` and ``O`` gives ``("O", "")``.
+
+    Raises:
+        DataError: the tag is neither ``O`` nor ``B-`` or ``I-`` and a type.
+    """
+    if tag == "O":
+        return "O", ""
+    prefix, _, kind = tag.partition("-")
+    if prefix not in ("B", "I") or not kind:
+        raise DataError(f"tag {tag!r} is not BIO: expected O, B-TYPE or I-TYPE")
+    return prefix, kind
+
+
+def repair_orphans(tags: Sequence[str], orphans: Orphans = "promote") -> tuple[list[str], int]:
+    """Return valid BIO tags and how many orphans there were: an ``I-`` not after ``B-`` or ``I-`` of its type.
+
+    ``promote`` turns an orphan into ``B-`` (seqeval's default reading); ``drop`` turns it, and the ``I-`` that hang on
+    it, into ``O`` (seqeval's strict IOB2 reading).
+
+    Raises:
+        DataError: there is an orphan and ``orphans="error"``, or a tag is not BIO.
+    """
+    repaired: list[str] = []
+    count = 0
+    raw_before = before = ""
+    for i, tag in enumerate(tags):
+        prefix, kind = split_tag(tag)
+        if prefix == "I" and raw_before != kind:
+            count += 1
+            if orphans == "error":
+                raise DataError(f"word {i}: {tag} follows no B-{kind} or I-{kind}")
+        if prefix == "I" and before != kind:
+            tag = f"B-{kind}" if orphans == "promote" else "O"
+        repaired.append(tag)
+        raw_before = kind
+        before = "" if tag == "O" else kind
+    return repaired, count
+
+
+def bio_to_spans(tags: Sequence[str], orphans: Orphans = "promote") -> list[Span]:
+    """Return the spans of BIO tags ``[n_words]``, in order.
+
+    Raises:
+        DataError: see ``repair_orphans``.
+    """
+    tags, _ = repair_orphans(tags, orphans)
+    spans: list[Span] = []
+    for i, tag in enumerate(tags):
+        if tag[0] == "B":
+            spans.append(Span(i, i + 1, tag[2:]))
+        elif tag[0] == "I":
+            spans[-1] = spans[-1]._replace(end=i + 1)
+    return spans
+
+
+def spans_to_bio(spans: Iterable[tuple[int, int, str]], n_words: int) -> list[str]:
+    """Return BIO tags ``[n_words]`` for ``(start, end, type)`` spans.
+
+    Raises:
+        DataError: a span is empty, outside the words, or overlaps another.
+    """
+    tags = ["O"] * n_words
+    for start, end, kind in spans:
+        if not 0 <= start < end <= n_words:
+            raise DataError(f"span [{start}, {end}) {kind} does not fit {n_words} words")
+        if any(tag != "O" for tag in tags[start:end]):
+            raise DataError(f"span [{start}, {end}) {kind} overlaps another")
+        tags[start:end] = [f"B-{kind}"] + [f"I-{kind}"] * (end - start - 1)
+    return tags
+
+
+# ---------------------------------------------------------------- columns
+
+
+def mner_features(
+    types: Sequence[str] = FOUR_TYPES,
+    *,
+    images: Literal["one", "many", "none"] = "one",
+    boxes: bool = False,
+    fine_types: Sequence[str] = (),
+    relations: Sequence[str] = (),
+) -> "Features":
+    """Return the columns of a set: MNER by default, GMNER with ``boxes``, FMNERG with ``fine_types`` too.
+
+    MRE is ``types=(), relations=…``. Images stay encoded when rows are read through ``Image(decode=False)``.
+    """
+    from datasets import ClassLabel, Features, Image, List, Value
+
+    columns: dict[str, Any] = {"id": Value("string"), "tokens": List(Value("string"))}
+    if types:
+        columns["ner_tags"] = List(ClassLabel(names=bio_names(types)))
+    if fine_types:
+        columns["fine_tags"] = List(ClassLabel(names=bio_names(fine_types)))
+    if images == "one":
+        columns["image"] = Image()
+    elif images == "many":
+        columns["images"] = List(Image())
+    if boxes:
+        span = {"start": Value("int32"), "end": Value("int32"), "type": Value("string")}
+        columns["entities"] = List({**span, "boxes": List(List(Value("float32")))})
+    if relations:
+        columns["head"] = {"start": Value("int32"), "end": Value("int32")}
+        columns["tail"] = {"start": Value("int32"), "end": Value("int32")}
+        columns["relation"] = ClassLabel(names=list(relations))
+    return Features(columns)
+
+
+def bio_names(types: Sequence[str]) -> list[str]:
+    """Return the tag names of some types: O, B-PER, I-PER, …."""
+    return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]
+
+
+def augmented_features(features: "Features") -> "Features":
+    """Return the columns of an augmented config: those of its source and ``source_id``, ``method``, ``provenance``."""
+    from datasets import Features, Value
+
+    return Features({**features, **{name: Value("string") for name in AUGMENTED}})
+
+
+class Codec:
+    """Turns rows of one set into posts and back, from its features.
+
+    Raises:
+        UsageError: the features are not those of an MNER or MRE set.
+    """
+
+    def __init__(self, features: "Features") -> None:
+        self.features = features
+        if "id" not in features or "tokens" not in features:
+            found = ", ".join(features) or "none"
+            raise UsageError(
+                f"expected the columns id and tokens, found {found}: rename them with ds.rename_column, "
+                "or add ids with ds.add_column('id', [str(i) for i in range(len(ds))])"
+            )
+        self.tag_names = _tag_names(features, "ner_tags")
+        self.fine_names = _tag_names(features, "fine_tags")
+        self.relation_names: list[str] = list(features["relation"].names) if "relation" in features else []
+        if not self.tag_names and not self.relation_names:
+            raise UsageError(f"expected a column ner_tags or relation, found {', '.join(features)}")
+        self.types = _types(self.tag_names)
+        self.fine_types = _types(self.fine_names)
+        self.boxed = "entities" in features
+        self.image_column = next((name for name in ("image", "images") if name in features), None)
+        known = ["id", "tokens", "ner_tags", "fine_tags", "image", "images", "entities", "head", "tail", "relation"]
+        self.columns = [name for name in features if name in known]
+        self._tags = [split_tag(name) for name in self.tag_names]
+        self._fine = [split_tag(name) for name in self.fine_names]
+        self._tag_ids = {name: i for i, name in enumerate(self.tag_names)}
+        self._fine_ids = {name: i for i, name in enumerate(self.fine_names)}
+        self._relation_ids = {name: i for i, name in enumerate(self.relation_names)}
+        self._pairs = {kind: (self._tag_ids[f"B-{kind}"], self._tag_ids[f"I-{kind}"]) for kind in self.types}
+        self._plain = not (self.boxed or self.fine_names or self.relation_names)
+
+    def to_post(self, row: Mapping[str, Any]) -> Post:
+        """Return a row as a post.
+
+        Raises:
+            DataError: tags and words differ in number, a tag is unknown or an orphan, a span does not fit.
+        """
+        where, tokens = row["id"], row["tokens"]
+        if not isinstance(where, str) or tokens is None:
+            raise DataError(f"post {where!r}: id must be a string and tokens a list of words")
+        entities: tuple[Entity, ...] = ()
+        if self.tag_names:
+            entities = tuple([Entity(*span) for span in _decode(row["ner_tags"], self._tags, tokens, where)])
+        relation = None
+        if not self._plain:
+            if self.fine_names:
+                fine = {span[:2]: span.type for span in _decode(row["fine_tags"], self._fine, tokens, where)}
+                entities = tuple(replace(e, fine=fine.get((e.start, e.end))) for e in entities)
+            if self.boxed:
+                entities = _with_boxes(entities, row["entities"] or [], where)
+            if self.relation_names:
+                relation = self._to_relation(row, len(tokens))
+        images: tuple[EncodedImage, ...] = ()
+        if self.image_column == "image":
+            images = () if row["image"] is None else (row["image"],)
+        elif self.image_column == "images":
+            images = tuple(image for image in row["images"] or () if image is not None)
+        return Post(where, tokens, entities, images, relation)
+
+    def to_row(self, post: Post) -> dict[str, Any]:
+        """Return a post as a row of this set's columns (not those of ``AUGMENTED``).
+
+        Raises:
+            DataError: a span does not fit its words or overlaps another, or a type is not one of the set's.
+        """
+        n_words = len(post.tokens)
+        row: dict[str, Any] = {"id": post.id, "tokens": post.tokens}
+        if self.tag_names:
+            row["ner_tags"] = self._encode(post, n_words)
+        if not self._plain:
+            if self.fine_names:
+                spans = [(e.start, e.end, e.fine) for e in post.entities if e.fine is not None]
+                row["fine_tags"] = _lookup(spans_to_bio(spans, n_words), self._fine_ids, post.id)
+            if self.boxed:
+                row["entities"] = [
+                    {"start": e.start, "end": e.end, "type": e.type, "boxes": [list(box) for box in e.boxes]}
+                    for e in post.entities
+                ]
+            if self.relation_names:
+                if post.relation is None:
+                    raise DataError(f"post {post.id}: expected a relation, found none")
+                row["head"] = dict(zip(("start", "end"), post.relation.head, strict=True))
+                row["tail"] = dict(zip(("start", "end"), post.relation.tail, strict=True))
+                row["relation"] = _lookup([post.relation.type], self._relation_ids, post.id)[0]
+        if self.image_column == "image":
+            row["image"] = post.images[0] if post.images else None
+        elif self.image_column == "images":
+            row["images"] = list(post.images)
+        return row
+
+    def _encode(self, post: Post, n_words: int) -> list[int]:
+        """Return the tag ids [n_words] of a post's entities."""
+        tags = [self._tag_ids["O"]] * n_words
+        end = 0
+        for entity in post.entities:
+            if not end <= entity.start < entity.end <= n_words:
+                # The slow way knows which rule is broken; entities out of order are no fault.
+                ordered = sorted((e.start, e.end, e.type) for e in post.entities)
+                try:
+                    return _lookup(spans_to_bio(ordered, n_words), self._tag_ids, post.id)
+                except DataError as error:
+                    raise DataError(f"post {post.id}: {error}") from error
+            if entity.type not in self._pairs:
+                raise DataError(f"post {post.id}: type {entity.type!r} is none of {', '.join(self.types)}")
+            first, inner = self._pairs[entity.type]
+            tags[entity.start] = first
+            end = entity.end
+            for i in range(entity.start + 1, end):
+                tags[i] = inner
+        return tags
+
+    def _to_relation(self, row: Mapping[str, Any], n_words: int) -> Relation:
+        spans = [(row[side]["start"], row[side]["end"]) for side in ("head", "tail")]
+        for start, end in spans:
+            if not 0 <= start < end <= n_words:
+                raise DataError(f"post {row['id']}: span [{start}, {end}) does not fit {n_words} words")
+        return Relation(*spans, type=self.relation_names[row["relation"]])
+
+
+def to_post(row: Mapping[str, Any], features: "Features") -> Post:
+    """Return a row as a post; for many rows, make one ``Codec`` and call its ``to_post``."""
+    return Codec(features).to_post(row)
+
+
+def to_row(post: Post, features: "Features") -> dict[str, Any]:
+    """Return a post as a row; for many posts, make one ``Codec`` and call its ``to_row``."""
+    return Codec(features).to_row(post)
+
+
+def respell(post: Post, pieces: Sequence[Sequence[str]], **changes: Any) -> Post:
+    """Return the post with each word replaced by the words of its piece (``pieces``: [n_words] of none, one or more).
+
+    Spans follow: an entity ends up on the pieces of its words. ``changes`` are further fields to set. This one function
+    serves replacing, inserting (a longer piece), deleting (an empty one) and reordering.
+
+    Raises:
+        DataError: an entity, head or tail would be left without words.
+    """
+    tokens: list[str] = []
+    starts = [0]
+    for piece in pieces:
+        tokens += piece
+        starts.append(len(tokens))
+    if len(tokens) == len(pieces) and all(len(piece) == 1 for piece in pieces):
+        return Post(**{**_fields(post), "tokens": tokens, **changes})
+
+    def moved(start: int, end: int) -> tuple[int, int]:
+        if starts[start] == starts[end]:
+            raise DataError(f"post {post.id}: the words [{start}, {end}) would vanish with their label")
+        return starts[start], starts[end]
+
+    entities = tuple(Entity(*moved(e.start, e.end), e.type, e.fine, e.boxes) for e in post.entities)
+    relation = post.relation
+    if relation is not None:
+        relation = Relation(moved(*relation.head), moved(*relation.tail), relation.type)
+    return Post(**{**_fields(post), "tokens": tokens, "entities": entities, "relation": relation, **changes})
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON that is the same for equal values: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _fields(post: Post) -> dict[str, Any]:
+    return {name: getattr(post, name) for name in Post.__slots__}
+
+
+def _tag_names(features: "Features", column: str) -> list[str]:
+    """Return the tag names of a column, or none where it is absent."""
+    if column not in features:
+        return []
+    label = getattr(features[column], "feature", None)
+    names = getattr(label, "names", None)
+    if not names:
+        raise UsageError(
+            f"column {column}: expected List(ClassLabel(names=['O', 'B-PER', 'I-PER', …])), found {features[column]}: "
+            f"cast it with ds.cast_column"
+        )
+    try:
+        kinds = [split_tag(name) for name in names]
+    except DataError as error:
+        raise UsageError(f"column {column}: {error}; the ClassLabel names must be BIO tags") from error
+    missing = {f"{prefix}-{kind}" for _, kind in kinds if kind for prefix in "BI"} - set(names)
+    if "O" not in names or missing:
+        raise UsageError(f"column {column}: the ClassLabel names lack {', '.join(sorted(missing)) or 'O'}")
+    return list(names)
+
+
+def _types(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the types of tag names, in their order."""
+    return tuple(dict.fromkeys(name[2:] for name in names if name != "O"))
+
+
+def _decode(
+    tags: Sequence[int] | None, table: Sequence[tuple[str, str]], tokens: Sequence[str], where: str
+) -> list[Span]:
+    """Return the spans of tag ids [n_words]."""
+    if tags is None or len(tags) != len(tokens):
+        raise DataError(f"post {where}: {0 if tags is None else len(tags)} tags for {len(tokens)} tokens")
+    spans: list[Span] = []
+    start, kind = -1, ""
+    for i, tag in enumerate(tags):
+        if not 0 <= tag < len(table):
+            raise DataError(f"post {where}: word {i} has tag id {tag}, but there are only {len(table)} tag names")
+        prefix, this = table[tag]
+        if prefix == "I":
+            if this == kind:
+                continue
+            raise DataError(
+                f"post {where}: word {i} ({tokens[i]!r}) is I-{this} but follows no B-{this}: "
+                "mend the set with schema.repair_dataset(ds, orphans='promote')"
+            )
+        if kind:
+            spans.append(Span(start, i, kind))
+        start, kind = i, this
+    if kind:
+        spans.append(Span(start, len(tags), kind))
+    return spans
+
+
+def _with_boxes(entities: tuple[Entity, ...], rows: Sequence[Mapping[str, Any]], where: str) -> tuple[Entity, ...]:
+    """Return the entities with the boxes of the ``entities`` column, which must name the same spans as the tags."""
+    boxes = {(row["start"], row["end"]): row["boxes"] for row in rows}
+    if boxes.keys() - {(e.start, e.end) for e in entities}:
+        extra = sorted(boxes.keys() - {(e.start, e.end) for e in entities})[0]
+        raise DataError(f"post {where}: the column entities has the span {extra}, the tags do not")
+    return tuple(
+        replace(e, boxes=tuple(tuple(box) for box in boxes.get((e.start, e.end)) or ()))  # type: ignore[misc]
+        for e in entities
+    )
+
+
+def _lookup(names: Sequence[str], ids: Mapping[str, int], where: str) -> list[int]:
+    try:
+        return [ids[name] for name in names]
+    except KeyError as error:
+        raise DataError(f"post {where}: label {error.args[0]!r} is none of {', '.join(ids)}") from error
+
+
+def repair_dataset(dataset: Any, orphans: Orphans = "promote") -> Any:
+    """Return the dataset (or dict of splits) with valid BIO in ``ner_tags``; see ``repair_orphans``."""
+    features = next(iter(dataset.values())).features if hasattr(dataset, "values") else dataset.features
+    names = _tag_names(features, "ner_tags")
+    ids = {name: i for i, name in enumerate(names)}
+
+    def repair(rows: Sequence[Sequence[int]]) -> dict[str, list[list[int]]]:
+        fixed = [repair_orphans([names[tag] for tag in tags], orphans)[0] for tags in rows]
+        return {"ner_tags": [[ids[tag] for tag in tags] for tags in fixed]}
+
+    return dataset.map(repair, batched=True, input_columns=["ner_tags"], features=features)
+
+
+@functools.lru_cache(maxsize=64)
+def codec_of(features_json: str) -> Codec:
+    """Return the codec of features written with ``canonical_json(features.to_dict())``."""
+    from datasets import Features
+
+    return Codec(Features.from_dict(json.loads(features_json)))
