@@ -1,7 +1,7 @@
 """Randomness keyed by row: what is drawn for a post depends on its key and on nothing else.
 
-A ``Draw`` expands its key with SHAKE-128, block by block and only when numbers are asked for, so batch size, process
-count, shards, streaming and resuming cannot change it, and making one costs about a microsecond.
+A ``Draw`` hashes its key and a counter (BLAKE2b), block by block and only when numbers are asked for, so batch size,
+process count, shards, streaming and resuming cannot change it, and making one costs a few microseconds.
 """
 
 import hashlib
@@ -13,60 +13,65 @@ if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
-_BLOCK = 16  # uniforms per hash call
-_UNPACK = struct.Struct(f"<{_BLOCK}Q").unpack
-_SCALE = 2.0**-53
+_UNPACK = struct.Struct("<16I").unpack
+_SCALE = 2.0**-32
 
 
 class Draw:
     """A lazy stream of random numbers under a key."""
 
-    __slots__ = ("_block", "_buffer", "key")
+    __slots__ = ("_block", "_words", "key")
 
     def __init__(self, key: bytes) -> None:
         self.key = key
         self._block = 0
-        self._buffer: list[float] = []
+        self._words: list[int] = []  # 32 bits each, taken from the end
+
+    def _fill(self) -> list[int]:
+        """Put 16 more words before those that are left."""
+        block = hashlib.blake2b(self.key + self._block.to_bytes(8, "little")).digest()
+        self._words[:0] = _UNPACK(block)
+        self._block += 1
+        return self._words
 
     def random(self) -> float:
-        """Return a float, uniform in [0, 1)."""
-        if not self._buffer:
-            block = hashlib.shake_128(self.key + self._block.to_bytes(8, "little")).digest(8 * _BLOCK)
-            self._buffer = [(word >> 11) * _SCALE for word in reversed(_UNPACK(block))]
-            self._block += 1
-        return self._buffer.pop()
+        """Return a float, uniform in [0, 1) in steps of 2**-32."""
+        return (self._words or self._fill()).pop() * _SCALE
 
     def uniforms(self, n: int) -> list[float]:
-        """Return n floats, uniform in [0, 1): the same as n calls of ``random``."""
-        return [self.random() for _ in range(n)]
+        """Return n floats, uniform in [0, 1)."""
+        while len(self._words) < n:
+            self._fill()
+        first = len(self._words) - n
+        taken = [word * _SCALE for word in self._words[first:]]
+        del self._words[first:]
+        return taken
 
     def integer(self, n: int) -> int:
         """Return an integer, uniform in [0, n)."""
-        return int(self.random() * n)
+        return (self._words or self._fill()).pop() * n >> 32
 
     def choice(self, items: Sequence[T]) -> T:
         """Return one of the items (at least one)."""
-        return items[int(self.random() * len(items))]
+        return items[(self._words or self._fill()).pop() * len(items) >> 32]
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
         """Return the items in a random order (Fisher-Yates)."""
-        order = list(items)
-        for i in range(len(order) - 1, 0, -1):
-            j = int(self.random() * (i + 1))
-            order[i], order[j] = order[j], order[i]
-        return order
+        return self.sample(items, len(items))
 
     def sample(self, items: Sequence[T], k: int) -> list[T]:
         """Return k different items in the order drawn (all of them, shuffled, where there are fewer)."""
         pool = list(items)
         for i in range(min(k, len(pool))):
-            j = i + int(self.random() * (len(pool) - i))
+            j = i + self.integer(len(pool) - i)
             pool[i], pool[j] = pool[j], pool[i]
         return pool[:k]
 
     def sub(self, *names: str | int) -> "Draw":
         """Return the stream of a named part, independent of how much of this one was used."""
-        return Draw(hashlib.blake2b(_join(names), key=self.key, digest_size=32).digest())
+        parts = [str(name).encode("utf-8", "surrogatepass") for name in names]
+        tail = b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+        return Draw(hashlib.blake2b(tail, key=hashlib.sha256(self.key).digest(), digest_size=32).digest())
 
     def seed(self) -> int:
         """Return the key as an integer in [0, 2**63), for a library's own generator."""
@@ -81,10 +86,4 @@ class Draw:
 
 def draw(seed: int, method: str, version: int, post_id: str, copy: int) -> Draw:
     """Return the stream for one copy of one post."""
-    return Draw(hashlib.blake2b(_join((seed, method, version, post_id, copy)), digest_size=32).digest())
-
-
-def _join(names: Sequence[str | int]) -> bytes:
-    """Join names so that no two different sequences give the same bytes."""
-    parts = [str(name).encode("utf-8", "surrogatepass") for name in names]
-    return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+    return Draw(f"{seed}\0{method}\0{version}\0{copy}\0{post_id}".encode("utf-8", "surrogatepass"))

@@ -8,6 +8,7 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hf_mner_aug.errors import DataError, UsageError
@@ -20,6 +21,7 @@ EncodedImage = Mapping[str, Any]
 Orphans = Literal["promote", "drop", "error"]
 ORPHANS: tuple[Orphans, ...] = ("promote", "drop", "error")
 FOUR_TYPES = ("PER", "LOC", "ORG", "MISC")
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 AUGMENTED = ("source_id", "method", "provenance")
 
 
@@ -320,11 +322,11 @@ class Codec:
         return tags
 
     def _to_relation(self, row: Mapping[str, Any], n_words: int) -> Relation:
-        spans = [(row[side]["start"], row[side]["end"]) for side in ("head", "tail")]
-        for start, end in spans:
+        head, tail = ((row[side]["start"], row[side]["end"]) for side in ("head", "tail"))
+        for start, end in (head, tail):
             if not 0 <= start < end <= n_words:
                 raise DataError(f"post {row['id']}: span [{start}, {end}) does not fit {n_words} words")
-        return Relation(*spans, type=self.relation_names[row["relation"]])
+        return Relation(head, tail, self.relation_names[row["relation"]])
 
 
 def to_post(row: Mapping[str, Any], features: "Features") -> Post:
@@ -337,42 +339,34 @@ def to_row(post: Post, features: "Features") -> dict[str, Any]:
     return Codec(features).to_row(post)
 
 
-def respell(post: Post, pieces: Sequence[Sequence[str]], **changes: Any) -> Post:
+def respell(post: Post, pieces: Sequence[Sequence[str]], details: Mapping[str, Any] | None = None) -> Post:
     """Return the post with each word replaced by the words of its piece (``pieces``: [n_words] of none, one or more).
 
-    Spans follow: an entity ends up on the pieces of its words. ``changes`` are further fields to set. This one function
-    serves replacing, inserting (a longer piece), deleting (an empty one) and reordering.
+    Spans follow: an entity ends up on the pieces of its words. This one function serves replacing, inserting (a longer
+    piece), deleting (an empty one) and reordering.
 
     Raises:
         DataError: an entity, head or tail would be left without words.
     """
-    tokens: list[str] = []
-    starts = [0]
-    for piece in pieces:
-        tokens += piece
-        starts.append(len(tokens))
-    if len(tokens) == len(pieces) and all(len(piece) == 1 for piece in pieces):
-        return Post(**{**_fields(post), "tokens": tokens, **changes})
+    tokens = list(chain.from_iterable(pieces))
+    entities, relation = post.entities, post.relation
+    if len(tokens) != len(pieces) or not all(pieces):
+        starts = list(accumulate(map(len, pieces), initial=0))
 
-    def moved(start: int, end: int) -> tuple[int, int]:
-        if starts[start] == starts[end]:
-            raise DataError(f"post {post.id}: the words [{start}, {end}) would vanish with their label")
-        return starts[start], starts[end]
+        def moved(start: int, end: int) -> tuple[int, int]:
+            if starts[start] == starts[end]:
+                raise DataError(f"post {post.id}: the words [{start}, {end}) would vanish with their label")
+            return starts[start], starts[end]
 
-    entities = tuple(Entity(*moved(e.start, e.end), e.type, e.fine, e.boxes) for e in post.entities)
-    relation = post.relation
-    if relation is not None:
-        relation = Relation(moved(*relation.head), moved(*relation.tail), relation.type)
-    return Post(**{**_fields(post), "tokens": tokens, "entities": entities, "relation": relation, **changes})
+        entities = tuple([Entity(*moved(e.start, e.end), e.type, e.fine, e.boxes) for e in entities])
+        if relation is not None:
+            relation = Relation(moved(*relation.head), moved(*relation.tail), relation.type)
+    return Post(post.id, tokens, entities, post.images, relation, post.details if details is None else details)
 
 
 def canonical_json(value: Any) -> str:
     """Return JSON that is the same for equal values: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _fields(post: Post) -> dict[str, Any]:
-    return {name: getattr(post, name) for name in Post.__slots__}
+    return _CANONICAL.encode(value)
 
 
 def _tag_names(features: "Features", column: str) -> list[str]:
@@ -435,7 +429,7 @@ def _with_boxes(entities: tuple[Entity, ...], rows: Sequence[Mapping[str, Any]],
         extra = sorted(boxes.keys() - {(e.start, e.end) for e in entities})[0]
         raise DataError(f"post {where}: the column entities has the span {extra}, the tags do not")
     return tuple(
-        replace(e, boxes=tuple(tuple(box) for box in boxes.get((e.start, e.end)) or ()))  # type: ignore[misc]
+        replace(e, boxes=tuple(tuple(box) for box in boxes.get((e.start, e.end)) or ()))
         for e in entities
     )
 

@@ -1,0 +1,69 @@
+"""What methods learn, stored under the sha256 of its bytes.
+
+A fitted method holds the digest only, so pickling and hashing it is cheap and says nothing of where it was fitted. The
+store is ``$HF_MNER_AUG_CACHE/artifacts`` (default ``~/.cache/hf_mner_aug/artifacts``).
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug.errors import Corrupt, NotFitted
+from hf_mner_aug.schema import canonical_json
+
+
+def cache_folder() -> Path:
+    """Return the folder for everything this package keeps between runs."""
+    set_by_user = os.environ.get("HF_MNER_AUG_CACHE")
+    return Path(set_by_user) if set_by_user else Path.home() / ".cache" / "hf_mner_aug"
+
+
+def save(data: bytes, folder: Path | None = None) -> str:
+    """Store bytes (in the cache, or in another folder) and return their digest."""
+    digest = hashlib.sha256(data).hexdigest()
+    write_atomically((folder or cache_folder() / "artifacts") / digest, data)
+    return digest
+
+
+def load(digest: str, folder: Path | None = None) -> bytes:
+    """Return the bytes stored under a digest.
+
+    Raises:
+        NotFitted: they are not here.
+        Corrupt: they no longer have that digest.
+    """
+    path = (folder or cache_folder() / "artifacts") / digest
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFitted(f"no artifact {digest[:12]} in {path.parent}: call fit again on this machine") from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise Corrupt(f"{path} is damaged: delete it and call fit again")
+    return data
+
+
+def save_json(value: Any) -> str:
+    """Store a JSON value in its canonical form and return its digest."""
+    return save(canonical_json(value).encode())
+
+
+def load_json(digest: str) -> Any:
+    """Return the JSON value stored under a digest; raises as ``load``."""
+    return json.loads(load(digest))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is either whole on disk or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,20 @@
+"""The table of methods: the only place that knows them all."""
+
+import importlib
+
+from hf_mner_aug.errors import UnknownName
+from hf_mner_aug.transform import Method
+
+METHODS = {"eda": "EDA", "lsms": "LSMS"}
+
+
+def method_class(name: str) -> type[Method]:
+    """Return a method's class by its name.
+
+    Raises:
+        UnknownName: there is no such method; the message gives the nearest.
+    """
+    if name not in METHODS:
+        raise UnknownName("method", name, METHODS)
+    found: type[Method] = getattr(importlib.import_module(f"hf_mner_aug.methods.{name}"), METHODS[name])
+    return found

@@ -1,0 +1,196 @@
+"""LSMS: label-wise token replacement, synonym replacement, mention replacement, shuffle within segments.
+
+Dai & Adel 2020 (COLING). One operation per copy, drawn evenly from those that apply; each token, mention or segment is
+taken with probability ``ratio``, at least one. Deviates: an entity whose words change loses its boxes, since they show
+another; head and tail of a relation are left alone; synonyms are the nearest words of the train split.
+Rejects: nothing_to_change, unchanged
+"""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.lexicon import (
+    entity_key,
+    match_case,
+    mention_counts,
+    nearest_words,
+    ordinary_words,
+    repeat_by_count,
+    tag_keys,
+    word_counts,
+)
+from hf_mner_aug.schema import Entity, Post, respell
+from hf_mner_aug.transform import Facts, Method, Reject
+
+OPERATIONS = ("token", "synonym", "mention", "shuffle")
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The train split's words by tag key, mentions by entity key (both as often as they occur) and synonyms."""
+
+    words: Mapping[str, Sequence[str]]
+    mentions: Mapping[str, Sequence[Sequence[str]]]
+    synonyms: Mapping[str, Sequence[str]]
+
+
+def chosen(items: Sequence[Any], ratio: float, draw: Draw) -> list[Any]:
+    """Return each item with probability ``ratio``, at least one."""
+    numbers = draw.uniforms(len(items))
+    return [item for item, number in zip(items, numbers, strict=True) if number < ratio] or [draw.choice(items)]
+
+
+def replace_tokens(post: Post, where: Sequence[int], ratio: float, lexicon: Lexicon, draw: Draw) -> list[str]:
+    """Return the words [n_words] with some replaced by words that stand under the same tag in train."""
+    tokens, keys = list(post.tokens), tag_keys(post)
+    for i in chosen(where, ratio, draw):
+        tokens[i] = draw.choice(lexicon.words.get(keys[i]) or [tokens[i]])
+    return tokens
+
+
+def replace_synonyms(
+    tokens: Sequence[str], known: Sequence[int], ratio: float, lexicon: Lexicon, draw: Draw
+) -> list[str]:
+    """Return the words [n_words] with some of those at ``known`` replaced by a synonym."""
+    changed = list(tokens)
+    for i in chosen(known, ratio, draw):
+        changed[i] = match_case(draw.choice(lexicon.synonyms[tokens[i].casefold()]), tokens[i])
+    return changed
+
+
+def replace_mentions(
+    tokens: Sequence[str], entities: Sequence[Entity], ratio: float, lexicon: Lexicon, draw: Draw
+) -> list[list[str]]:
+    """Return the pieces [n_words] with some mentions replaced by others of their type (and fine type) in train."""
+    pieces = [[token] for token in tokens]
+    for entity in chosen(entities, ratio, draw):
+        mention = draw.choice(lexicon.mentions[entity_key(entity)])
+        pieces[entity.start : entity.end] = [list(mention)] + [[] for _ in range(entity.end - entity.start - 1)]
+    return pieces
+
+
+def shuffle_segments(tokens: Sequence[str], segments: Sequence[tuple[int, int]], ratio: float, draw: Draw) -> list[str]:
+    """Return the words [n_words] with the order inside some segments changed."""
+    shuffled = list(tokens)
+    for start, end in chosen(segments, ratio, draw):
+        shuffled[start:end] = draw.shuffled(shuffled[start:end])
+    return shuffled
+
+
+def segments_of(post: Post) -> list[tuple[int, int]]:
+    """Return the spans of two or more words under one label: mentions, and the stretches between labelled words."""
+    ends = [(start, end) for start, end in sorted(post.protected())]
+    segments = [(e.start, e.end) for e in post.entities] if post.relation is None else []
+    position = 0
+    for start, end in [*ends, (len(post.tokens), len(post.tokens))]:
+        segments.append((position, start))
+        position = max(position, end)
+    return sorted((start, end) for start, end in segments if end - start >= 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSMS(Method):
+    """Replace tokens, synonyms or mentions by others of their label, or shuffle words within segments."""
+
+    name: ClassVar[str] = "lsms"
+    rejects: ClassVar[tuple[str, ...]] = ("nothing_to_change", "unchanged")
+    facts: ClassVar[Facts] = Facts(
+        does="replaces tokens, synonyms or mentions label by label, or shuffles within segments",
+        paper="Dai & Adel 2020, https://aclanthology.org/2020.coling-main.343",
+        learns="words by tag, mentions by type and nearest words of the train split",
+        images="all kept, byte for byte",
+        boxes="kept, but for an entity whose words change",
+    )
+
+    copies: int = 4
+    ratio: float = 0.3
+    operations: tuple[str, ...] = OPERATIONS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.ratio <= 1:
+            raise UsageError(f"lsms: ratio must be in (0, 1], found {self.ratio}")
+        if not self.operations:
+            raise UsageError(f"lsms: operations must be some of {', '.join(OPERATIONS)}")
+        for operation in self.operations:
+            if operation not in OPERATIONS:
+                raise UnknownName("operation of lsms", operation, OPERATIONS)
+
+    def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
+        """Return the split's words by tag, its mentions by type and its synonyms."""
+        posts = list(train)
+        return {"words": word_counts(posts), "mentions": mention_counts(posts), "synonyms": nearest_words(posts)}
+
+    def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
+        """Return an edited copy of each post."""
+        lexicon = _learned(self._fitted())
+        choices: dict[str, Any] = {}
+        before = None
+        made: list[Post | Reject | None] = []
+        for post, draw in zip(posts, draws, strict=True):
+            if post is not before:
+                before, choices = post, self._choices(post, lexicon)
+            made.append(self._edit(post, choices, lexicon, draw))
+        return made
+
+    def _choices(self, post: Post, lexicon: Lexicon) -> dict[str, Any]:
+        """Return the operations that apply to a post, each with what it may take."""
+        heads = [] if post.relation is None else [post.relation.head, post.relation.tail]
+        inside = {i for start, end in heads for i in range(start, end)}
+        choices: dict[str, Any] = {
+            "token": [i for i in range(len(post.tokens)) if i not in inside],
+            "synonym": [i for i in ordinary_words(post) if post.tokens[i].casefold() in lexicon.synonyms],
+            "mention": [
+                e
+                for e in post.entities
+                if inside.isdisjoint(range(e.start, e.end)) and entity_key(e) in lexicon.mentions
+            ],
+            "shuffle": segments_of(post),
+        }
+        return {name: choices[name] for name in self.operations if choices[name]}
+
+    def _edit(self, post: Post, choices: Mapping[str, Any], lexicon: Lexicon, draw: Draw) -> Post | Reject:
+        if not choices:
+            return Reject("nothing_to_change", f"none of {', '.join(self.operations)} applies")
+        operation = draw.choice(list(choices))
+        where = choices[operation]
+        details = {"operation": operation}
+        if operation == "mention":
+            made = respell(post, replace_mentions(post.tokens, where, self.ratio, lexicon, draw), details=details)
+        else:
+            if operation == "token":
+                tokens = replace_tokens(post, where, self.ratio, lexicon, draw)
+            elif operation == "synonym":
+                tokens = replace_synonyms(post.tokens, where, self.ratio, lexicon, draw)
+            else:
+                tokens = shuffle_segments(post.tokens, where, self.ratio, draw)
+            made = Post(post.id, tokens, post.entities, post.images, post.relation, details)
+        if made.tokens == post.tokens:
+            return Reject("unchanged", operation)
+        return _without_stale_boxes(post, made)
+
+
+def _without_stale_boxes(before: Post, after: Post) -> Post:
+    """Return the post without the boxes of entities that no longer have the words the boxes were drawn for."""
+    if not any(e.boxes for e in before.entities):
+        return after
+    entities = []
+    for old, new in zip(before.entities, after.entities, strict=True):
+        same = sorted(before.tokens[old.start : old.end]) == sorted(after.tokens[new.start : new.end])
+        entities.append(new if same else replace(new, boxes=()))
+    return replace(after, entities=tuple(entities))
+
+
+@functools.lru_cache(maxsize=8)
+def _learned(artifact: str) -> Lexicon:
+    learned = artifacts.load_json(artifact)["learned"]
+    return Lexicon(
+        {key: repeat_by_count(counts.items()) for key, counts in learned["words"].items()},
+        {key: repeat_by_count(counts) for key, counts in learned["mentions"].items()},
+        learned["synonyms"],
+    )

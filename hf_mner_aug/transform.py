@@ -1,0 +1,268 @@
+"""A method: a frozen dataclass that is itself the function given to ``Dataset.map``."""
+
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.draw import Draw, draw
+from hf_mner_aug.errors import NotFitted, UsageError
+from hf_mner_aug.schema import AUGMENTED, Codec, Post, augmented_features, canonical_json, codec_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict
+
+    AnyDataset = Dataset | IterableDataset
+    AnyDatasetDict = DatasetDict | IterableDatasetDict
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A post that could not be rewritten, and why: ``reason`` is one of the method's ``rejects``."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a user asks before choosing a method."""
+
+    does: str
+    paper: str
+    learns: str
+    images: str
+    boxes: str
+    extra: str = "core"
+    models: str = "none"
+    key: str = "none"
+
+
+class Made(NamedTuple):
+    """What a method made of a batch: columns of new rows, and the rejects."""
+
+    columns: dict[str, list[Any]]
+    rejects: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """The base of every augmentation method.
+
+    A subclass sets the class variables, adds its parameters as fields and writes ``rewrite``; one that learns more than
+    the columns writes ``learn`` too. ``fit`` returns a copy that holds the digest of what was learnt.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    mode: ClassVar[Literal["append", "replace"]] = "append"
+    rejects: ClassVar[tuple[str, ...]] = ()
+    reads_images: ClassVar[bool] = False
+    facts: ClassVar[Facts]
+
+    seed: int = 0
+    copies: int = 1
+    artifact: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise UsageError(f"{self.name}: copies must be at least 1, found {self.copies}")
+        if self.mode == "replace" and self.copies != 1:
+            raise UsageError(f"{self.name} replaces posts: copies must be 1, found {self.copies}")
+
+    # ------------------------------------------------------------ for subclasses
+
+    def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
+        """Return what the method needs to know of its train split, as JSON."""
+        return None
+
+    def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
+        """Return, for each post and its draw, a new post, a ``Reject``, or None where there is nothing to do."""
+        raise NotImplementedError
+
+    @property
+    def learned(self) -> Any:
+        """What ``learn`` returned."""
+        return _artifact(self._fitted())["learned"]
+
+    # ------------------------------------------------------------ for users
+
+    def fit(self, train: Any, *, validation: Any = None) -> Self:
+        """Return a fitted copy.
+
+        Args:
+            train: a dataset, streamed or not, or a dict of splits of which ``train`` (and ``validation``) are taken.
+            validation: a dataset with the same columns.
+
+        Raises:
+            UsageError: the columns are not those of an MNER or MRE set, or there is no train split.
+            DataError: a row is not what its columns promise.
+        """
+        if isinstance(train, Mapping):
+            if "train" not in train:
+                raise UsageError(f"fit needs a train split, found {', '.join(train)}")
+            validation = validation if validation is not None else train.get("validation")
+            train = train["train"]
+        features = train.features
+        if features is None:
+            raise UsageError("fit needs a dataset that knows its features: pass features= when you make or map it")
+        codec = Codec(features)
+        learned = self.learn(
+            iterate_posts(train, codec, images=self.reads_images),
+            iterate_posts(validation, codec, images=self.reads_images) if validation is not None else iter(()),
+        )
+        digest = artifacts.save_json({"features": features.to_dict(), "learned": learned, "method": self.name})
+        return replace(self, artifact=digest)
+
+    @property
+    def features(self) -> "Features":
+        """The columns of the rows this method makes."""
+        return augmented_features(self._codec().features)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The method's own parameters: its fields but ``seed``, ``copies`` and ``artifact``."""
+        base = {field.name for field in fields(Method)}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in base}
+
+    def __call__(self, batch: Any, rank: int | None = None) -> dict[str, list[Any]]:
+        """Return the rows made from a batch, for ``Dataset.map(method, batched=True, features=method.features)``.
+
+        Raises:
+            NotFitted: ``fit`` was not called.
+            UsageError: the batch is a single row, formatted, or holds decoded images.
+            DataError: a row is not what its columns promise.
+        """
+        return self.make(batch).columns
+
+    def map(self, dataset: Any, **kwargs: Any) -> Any:
+        """Return ``dataset.map`` of this method with the arguments it needs set; ``kwargs`` are map's own."""
+        arguments: dict[str, Any] = {"batched": True, "features": self.features}
+        if self.reads_images:
+            arguments["batch_size"] = 16
+        if not hasattr(dataset, "cleanup_cache_files") and self._codec().image_column:
+            dataset = dataset.decode(False)
+        return dataset.map(self, **{**arguments, **kwargs})
+
+    def make(self, batch: Any) -> Made:
+        """Return the rows made from a batch and the rejects; raises as ``__call__``."""
+        codec = self._codec()
+        columns = _columns(batch)
+        missing = [name for name in codec.columns if name not in columns]
+        if missing:
+            raise UsageError(f"{self.name} was fitted on a set with the column {missing[0]}, which this batch lacks")
+        if isinstance(columns["id"], str):
+            raise UsageError(f"{self.name} works on batches: pass batched=True to map")
+        if codec.image_column:
+            _check_encoded(columns[codec.image_column])
+        rows = _rows(columns, codec.columns)
+        posts = [codec.to_post(row) for row in rows]
+        expanded = [post for post in posts for _ in range(self.copies)]
+        draws = [draw(self.seed, self.name, self.version, post.id, c) for post in posts for c in range(self.copies)]
+        results = self.rewrite(expanded, draws) if posts else []
+        if len(results) != len(expanded):
+            raise RuntimeError(f"{self.name}.rewrite gave {len(results)} results for {len(expanded)} posts")
+        return self._encode(codec, columns, posts, results)
+
+    # ------------------------------------------------------------ inside
+
+    def _encode(
+        self, codec: Codec, columns: dict[str, list[Any]], posts: list[Post], results: list[Post | Reject | None]
+    ) -> Made:
+        names = [*columns, *(name for name in AUGMENTED if name not in columns)]
+        copied = [name for name in columns if name not in codec.columns and name not in AUGMENTED]
+        origins = columns.get("source_id")
+        provenance = canonical_json({"params": self.params, "seed": self.seed, "version": self.version})[:-1]
+        made: dict[str, list[Any]] = {name: [] for name in names}
+        rejects: list[dict[str, Any]] = []
+        for i, result in enumerate(results):
+            source, copy = divmod(i, self.copies)
+            before = posts[source]
+            if result is None:
+                continue
+            if isinstance(result, Reject):
+                if result.reason not in self.rejects:
+                    raise RuntimeError(f"{self.name} rejects with {result.reason!r}, which its class does not declare")
+                rejects.append({"source_id": before.id, "copy": copy, "reason": result.reason, "detail": result.detail})
+                continue
+            row = codec.to_row(result)
+            row["id"] = before.id if self.mode == "replace" else f"{before.id}+{self.name}.{copy}"
+            row["source_id"] = (origins[source] if origins else None) or before.id
+            row["method"] = self.name
+            details = f',"details":{canonical_json(result.details)}' if result.details else ""
+            row["provenance"] = f'{provenance},"copy":{copy}{details}}}'
+            for name in copied:
+                row[name] = columns[name][source]
+            for name in names:
+                made[name].append(row[name])
+        return Made(made, rejects)
+
+    def _fitted(self) -> str:
+        if self.artifact is None:
+            name = type(self).__name__
+            raise NotFitted(f"{name} is not fitted: call method = {name}(…).fit(train) and map that")
+        return self.artifact
+
+    def _codec(self) -> Codec:
+        return _artifact_codec(self._fitted())
+
+
+def iterate_posts(dataset: Any, codec: Codec, *, images: bool = False) -> Iterator[Post]:
+    """Yield a dataset's rows as posts, batch by batch; without ``images``, pictures are neither read nor there."""
+    columns = [name for name in codec.columns if images or name not in ("image", "images")]
+    streamed = not hasattr(dataset, "cleanup_cache_files")
+    if streamed and images and codec.image_column:
+        dataset = dataset.decode(False)
+    if not streamed:
+        dataset = dataset.with_format("arrow")
+    for batch in dataset.select_columns(columns).iter(64 if images else 1000):
+        table = _columns(batch)
+        if not images and codec.image_column:
+            table[codec.image_column] = [None] * len(table["id"])
+        for row in _rows(table, codec.columns):
+            yield codec.to_post(row)
+
+
+@functools.lru_cache(maxsize=16)
+def _artifact(digest: str) -> Any:
+    return artifacts.load_json(digest)
+
+
+@functools.lru_cache(maxsize=16)
+def _artifact_codec(digest: str) -> Codec:
+    return codec_of(json.dumps(_artifact(digest)["features"]))
+
+
+def _columns(batch: Any) -> dict[str, list[Any]]:
+    """Return a batch's columns as Python lists, from its Arrow table where there is one: images stay encoded."""
+    table: pa.Table | None = getattr(batch, "pa_table", None)
+    if table is None and hasattr(batch, "column_names") and hasattr(batch, "schema"):
+        table = batch
+    if table is not None:
+        return {name: table.column(name).to_pylist() for name in table.column_names}
+    if not isinstance(batch, Mapping):
+        raise UsageError(
+            f"expected a batch of rows, found {type(batch).__module__}.{type(batch).__qualname__}: "
+            "call ds.with_format(None) before map"
+        )
+    return dict(batch)
+
+
+def _check_encoded(values: Iterable[Any]) -> None:
+    """Raise unless every image is still encoded."""
+    for value in values:
+        for image in value if isinstance(value, list) else [value]:
+            if image is not None and not isinstance(image, Mapping):
+                raise UsageError(
+                    f"expected encoded images, found {type(image).__name__}: decoding and encoding again would change "
+                    "their bytes; stream with ds.decode(False).map(…)"
+                )
+
+
+def _rows(columns: Mapping[str, list[Any]], names: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of some columns."""
+    for values in zip(*(columns[name] for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
