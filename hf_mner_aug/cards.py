@@ -1,0 +1,218 @@
+"""The README of a repo of augmented configs: YAML that loads, and a section for each config from its run's numbers.
+
+A section stands between two HTML comments, so that publishing a config replaces its own section and keeps every other
+word of the card.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.errors import DataError
+from hf_mner_aug.methods import method_class
+from hf_mner_aug.recipe import Recipe
+from hf_mner_aug.schema import Post
+
+if TYPE_CHECKING:
+    from datasets import Features
+    from huggingface_hub import DatasetCard
+
+TAGS = ("multimodal", "named-entity-recognition", "data-augmentation", "hf_mner_aug")
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What a published split holds."""
+
+    gold: int
+    made: int
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class ConfigFacts:
+    """Everything the card says of a config, from its run."""
+
+    recipe: Recipe
+    splits: Mapping[str, SplitFacts]
+    funnel: Mapping[str, Any]
+    entities: Mapping[str, tuple[int, int]]
+    examples: Sequence[str]
+    content_fingerprint: str
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What the source's own card declares."""
+
+    name: str
+    language: Sequence[str] = ()
+    license: str = "other"
+    local: bool = True
+
+
+def mark_entities(post: Post) -> str:
+    """Return a post's text with its entities marked: ``[Kevin Durant](PER) on Twitter``."""
+    words = list(post.tokens)
+    for entity in post.entities:
+        kind = entity.type if entity.fine is None else f"{entity.type}/{entity.fine}"
+        words[entity.start] = "[" + words[entity.start]
+        words[entity.end - 1] += f"]({kind})"
+    return " ".join(words)
+
+
+def read_source(name: str) -> SourceFacts:
+    """Return what the card of a folder or Hub dataset declares; an absent card declares nothing."""
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    local = Path(name).is_dir() or not name
+    path: str | Path = Path(name) / "README.md" if local else name.partition(":")[0].partition("@")[0]
+    title = Path(name).resolve().name if local and name else name or "a dataset in memory"
+    if local and not Path(path).is_file():
+        return SourceFacts(title)
+    try:
+        data = load_card(path).data
+    except (EntryNotFoundError, HfHubHTTPError):
+        return SourceFacts(title, local=local)
+    language = data.get("language") or ()
+    licence = data.get("license") or "other"
+    return SourceFacts(
+        data.get("pretty_name") or title,
+        [language] if isinstance(language, str) else list(language),
+        licence if isinstance(licence, str) and licence != "unknown" else "other",
+        local,
+    )
+
+
+def load_card(path: str | Path) -> "DatasetCard":
+    """Return a dataset card from a file or a Hub repo.
+
+    Raises:
+        DataError: its YAML block is not valid.
+    """
+    import yaml
+    from huggingface_hub import DatasetCard
+
+    try:
+        return DatasetCard.load(path, ignore_metadata_errors=True)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        line = str(error).splitlines()[0]
+        raise DataError(f"the card {path} has a YAML block that does not parse ({line}): mend it first") from error
+
+
+def render(existing: str | None, facts: ConfigFacts, features: "Features", source: SourceFacts, repo: str) -> str:
+    """Return the card's text with a config's YAML and section put in or replaced; all else is kept.
+
+    ``repo`` is what ``load_dataset`` takes: a folder or a Hub id.
+
+    Raises:
+        DataError: the existing card's YAML block is not valid.
+    """
+    import yaml
+    from datasets import DatasetInfo, SplitDict, SplitInfo
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCard
+
+    config = facts.recipe.config
+    if existing is None:
+        title = repo.rstrip("/").rpartition("/")[2]
+        body = _template("repo.md").render(title=title, source=source.name)
+        card = DatasetCard(f"---\npretty_name: {title}\n---\n{body}")
+    else:
+        try:
+            card = DatasetCard(existing, ignore_metadata_errors=True)
+        except (yaml.YAMLError, ValueError, TypeError) as error:
+            line = str(error).splitlines()[0]
+            raise DataError(f"the existing README.md has YAML that does not parse ({line}): mend it first") from error
+
+    data = card.data
+    data["language"] = _union(data.get("language"), source.language) or None
+    data["license"] = source.license if data.get("license") in (None, source.license) else "other"
+    data["annotations_creators"] = _union(data.get("annotations_creators"), ["machine-generated"])
+    data["source_datasets"] = _union(data.get("source_datasets"), ["original"] if source.local else [source.name])
+    data["task_categories"] = _union(data.get("task_categories"), ["token-classification"])
+    data["tags"] = _union(data.get("tags"), [*TAGS, facts.recipe.method])
+    configs = MetadataConfigs.from_dataset_card_data(data)
+    has_default = any(entry.get("default") for name, entry in configs.items() if name != config)
+    files = [{"split": split, "path": f"{config}/{split}-*"} for split in facts.splits]
+    configs[config] = {"data_files": files} if has_default else {"data_files": files, "default": True}
+    configs.to_dataset_card_data(data)
+    infos = SplitDict()
+    for split, rows in facts.splits.items():
+        infos.add(SplitInfo(split, num_bytes=rows.num_bytes, num_examples=rows.gold + rows.made))
+    size = sum(rows.num_bytes for rows in facts.splits.values())
+    info = DatasetInfo(features=features, splits=infos, download_size=size, dataset_size=size)
+    DatasetInfosDict({config: info}).to_dataset_card_data(data)
+    data["size_categories"] = [size_category(_most_rows(data["dataset_info"]))]
+    card.text = _with_section(card.text, config, _section(facts, source, repo))
+    return str(card)
+
+
+def _section(facts: ConfigFacts, source: SourceFacts, repo: str) -> str:
+    """Return a config's part of the body."""
+    recipe = facts.recipe
+    if recipe.ids_train is not None:
+        subset = f"{len(recipe.ids_train)} of train by id, listed in augmentation.json"
+    elif recipe.fraction < 1:
+        subset = f"{100 * recipe.fraction:g}% of train and validation, subset seed {recipe.subset_seed}"
+    else:
+        subset = "all"
+    ticks = max((len(run) for example in facts.examples for run in re.findall("`+", example)), default=0)
+    return _template("config.md").render(
+        config=recipe.config,
+        repo=repo,
+        method=recipe.method,
+        facts=method_class(recipe.method).facts,
+        recipe=recipe,
+        subset=subset,
+        splits={split: asdict(rows) for split, rows in facts.splits.items()},
+        funnel=facts.funnel,
+        entities=facts.entities,
+        examples=[example.replace("<!--", "<! --") for example in facts.examples],
+        fence="`" * max(3, ticks + 1),
+        source=source.name,
+        local=source.local,
+        recipe_fingerprint=recipe.fingerprint,
+        content_fingerprint=facts.content_fingerprint,
+    )
+
+
+def _with_section(body: str, config: str, section: str) -> str:
+    """Return the body with the config's section replaced, or added at the end."""
+    begin, end = f"<!-- config {config} -->", f"<!-- end of config {config} -->"
+    whole = f"{begin}\n{section.strip()}\n{end}"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if pattern.search(body):
+        return pattern.sub(lambda _: whole, body)
+    return f"{body.rstrip()}\n\n{whole}\n"
+
+
+def _template(name: str) -> Any:
+    """Return a Jinja template of ``cards/``: in the wheel they lie beside the modules, in a checkout above them."""
+    import jinja2
+
+    here = Path(__file__).parent
+    loader = jinja2.FileSystemLoader([str(here / "card_templates"), str(here.parent / "cards")])
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return environment.get_template(name)
+
+
+def _union(existing: Any, more: Iterable[str]) -> list[str]:
+    """Return the values of a YAML field that may be one or a list, and more, once each."""
+    first = [existing] if isinstance(existing, str) else list(existing or [])
+    return list(dict.fromkeys([*first, *more]))
+
+
+def size_category(rows: int) -> str:
+    """Return the Hub's size category for a number of rows."""
+    return next((name for limit, name in _SIZES if rows < limit), "n>1M")
+
+
+def _most_rows(dataset_info: Any) -> int:
+    """Return the rows of the largest config."""
+    infos = dataset_info if isinstance(dataset_info, list) else [dataset_info]
+    return max(sum(split["num_examples"] for split in info.get("splits", [])) for info in infos)

@@ -1,0 +1,233 @@
+"""Parquet files with embedded pictures whose bytes depend on the rows alone.
+
+``Dataset.to_parquet`` leaves picture files as local paths and its bytes change with the batch size; these two do not:
+
+- ``write_table(path, table, features)`` writes one file, such as a part of the ledger;
+- ``write_shards(batches, folder, stem, features)`` streams a split into ``stem-00000-of-0000N.parquet``.
+
+Both cast to the features (so that the schema carries the ``huggingface`` metadata), embed pictures under their base
+names, cut row groups by the rows' own sizes, and give a file its name only once it is whole and on disk.
+"""
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_mner_aug.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from datasets import Features
+
+MAX_SHARD_BYTES = 450_000_000
+ROW_GROUP_BYTES = 64_000_000
+ROW_GROUP_ROWS = 20_000
+STEP = 100  # rows cast and embedded at a time: bounds the memory that path images take
+
+
+def write_table(
+    path: str | Path, table: "pa.Table", features: "Features", *, row_group_bytes: int = ROW_GROUP_BYTES
+) -> Path:
+    """Write a table of the features' columns, in any order, to one Parquet file; return its path.
+
+    An existing file is replaced in one step; a failure leaves it as it was and no other file behind.
+
+    Raises:
+        DataError: the columns are not those of the features, a value does not fit, a picture file cannot be read.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        with _Writer(temporary, features) as writer:
+            for group, _ in _row_groups([table], features, row_group_bytes):
+                writer.write(group)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+    return path
+
+
+def write_shards(
+    batches: "Iterable[pa.Table]",
+    folder: str | Path,
+    stem: str,
+    features: "Features",
+    *,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    row_group_bytes: int = ROW_GROUP_BYTES,
+) -> list[Path]:
+    """Write tables, one after the other, to ``folder/stem-00000-of-0000N.parquet``; return the paths in order.
+
+    Holds one row group in memory. How the rows were batched changes no byte; no rows give one file without rows.
+    Earlier shards of the same stem are replaced, file by file: to replace several at once, write into a new folder and
+    rename that. A failure before the last row leaves them as they were and no other file behind.
+
+    Raises:
+        DataError: the columns are not those of the features, a value does not fit, a picture file cannot be read.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporaries: list[Path] = []
+    try:
+        with contextlib.ExitStack() as stack:
+            filled = 0
+            for group, size in _row_groups(batches, features, row_group_bytes):
+                if not temporaries or filled + size > max_shard_bytes:
+                    stack.close()
+                    temporaries.append(_temporary(folder / stem))
+                    writer = stack.enter_context(_Writer(temporaries[-1], features))
+                    filled = 0
+                writer.write(group)
+                filled += size
+        count = len(temporaries)
+        paths = [folder / f"{stem}-{i:05}-of-{count:05}.parquet" for i in range(count)]
+        for stale in shards(folder, stem):
+            if stale not in paths:
+                stale.unlink()
+        for temporary, path in zip(temporaries, paths, strict=True):
+            temporary.replace(path)
+    finally:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+    _sync(folder)
+    return paths
+
+
+def shards(folder: str | Path, stem: str) -> list[Path]:
+    """Return the files that ``write_shards`` wrote for a stem, in order."""
+    name = re.compile(re.escape(stem) + r"-\d{5}-of-\d{5}\.parquet")
+    return sorted(path for path in Path(folder).iterdir() if name.fullmatch(path.name))
+
+
+class _Writer:
+    """One Parquet file being written, with pinned options; leaving the context puts it on disk."""
+
+    def __init__(self, path: Path, features: "Features") -> None:
+        import pyarrow.parquet as pq
+
+        schema = features.arrow_schema
+        leaves = _leaves(features)
+        self.file = path.open("xb")
+        self.parquet = pq.ParquetWriter(
+            self.file,
+            schema,
+            version="2.6",
+            data_page_version="1.0",
+            # Pictures are compressed already, and a dictionary of them only costs memory.
+            compression={leaf: "none" if picture else "zstd" for leaf, picture in leaves.items()},
+            use_dictionary=[leaf for leaf, picture in leaves.items() if not picture],
+            write_statistics=[leaf for leaf, picture in leaves.items() if not picture],
+            write_page_index=True,
+            # Pages cut by content, as datasets does, so that the Hub stores a row that did not change only once.
+            use_content_defined_chunking={"min_chunk_size": 262144, "max_chunk_size": 1048576, "norm_level": 0},
+        )
+
+    def write(self, group: "pa.Table") -> None:
+        """Write the table as one row group."""
+        self.parquet.write_table(group, row_group_size=max(group.num_rows, 1))
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        with self.file:
+            self.parquet.close()
+            self.file.flush()
+            os.fsync(self.file.fileno())
+
+
+def _row_groups(
+    batches: "Iterable[pa.Table]", features: "Features", row_group_bytes: int
+) -> "Iterator[tuple[pa.Table, int]]":
+    """Yield tables to write as one row group each, with their size in bytes; at least one, be it empty."""
+    import pyarrow as pa
+
+    pending: list[pa.Table] = []
+    rows = size = 0
+    groups = 0
+    for table in _prepared(batches, features):
+        begin = 0
+        for end, row in enumerate(_row_bytes(table.to_struct_array().combine_chunks()).tolist()):
+            if rows and (size + row > row_group_bytes or rows == ROW_GROUP_ROWS):
+                pending.append(table.slice(begin, end - begin))
+                yield pa.concat_tables(pending).combine_chunks(), size
+                groups += 1
+                begin, pending, rows, size = end, [], 0, 0
+            rows += 1
+            size += row
+        pending.append(table.slice(begin))
+    if rows or not groups:
+        yield pa.concat_tables([features.arrow_schema.empty_table(), *pending]).combine_chunks(), size
+
+
+def _prepared(batches: "Iterable[pa.Table]", features: "Features") -> "Iterator[pa.Table]":
+    """Yield the batches in steps of a few rows, cast to the features and with their pictures embedded."""
+    from datasets.table import embed_table_storage, table_cast
+
+    done = 0
+    for batch in batches:
+        if set(batch.column_names) != set(features):
+            raise DataError(f"expected the columns {', '.join(features)}, found {', '.join(batch.column_names)}")
+        for start in range(0, batch.num_rows, STEP):
+            step = batch.slice(start, STEP).select(list(features)).combine_chunks()
+            where = f"rows {done} to {done + step.num_rows - 1}"
+            try:
+                yield embed_table_storage(table_cast(step, features.arrow_schema)).combine_chunks()
+            except FileNotFoundError as error:
+                raise DataError(f"{where}: no picture file {error.filename or error}") from error
+            except (TypeError, ValueError, NotImplementedError) as error:
+                raise DataError(f"{where} do not fit the features: {error}") from error
+            done += step.num_rows
+
+
+def _row_bytes(array: "pa.Array") -> "np.ndarray":
+    """Return the size of each value in bytes [n_values], whatever buffers and slices it is made of."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    kind = array.type
+    if pa.types.is_struct(kind):
+        return sum((_row_bytes(child) for child in array.flatten()), start=np.zeros(len(array), dtype=np.int64))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        ends = np.cumsum(pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False))
+        sums = np.concatenate([[0], np.cumsum(_row_bytes(array.flatten()))])[np.concatenate([[0], ends])]
+        return 4 + np.diff(sums)
+    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
+        return 4 + pc.fill_null(pc.binary_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.full(len(array), 8, dtype=np.int64)
+
+
+def _leaves(features: "Features") -> dict[str, bool]:
+    """Return the Parquet columns of the features by their paths, and whether each holds pictures."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets.features.features import require_storage_embed
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(features.arrow_schema.empty_table(), sink)
+    schema = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    paths = [schema.column(i).path for i in range(len(schema))]
+    return {path: bool(require_storage_embed(features[path.split(".")[0]])) for path in paths}
+
+
+def _temporary(path: Path) -> Path:
+    """Return an unused name in the same folder, hidden, so that nothing loads what a crash left there."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _sync(folder: Path) -> None:
+    """Put the names in a folder on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
