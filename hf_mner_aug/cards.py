@@ -68,9 +68,11 @@ def read_source(name: str) -> SourceFacts:
     """Return what the card of a folder or Hub dataset declares; an absent card declares nothing."""
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-    local = Path(name).is_dir() or not name
+    if not name or name.startswith("local:"):
+        return SourceFacts(name.removeprefix("local:") or "a dataset in memory")
+    local = Path(name).is_dir()
     path: str | Path = Path(name) / "README.md" if local else name.partition(":")[0].partition("@")[0]
-    title = Path(name).resolve().name if local and name else name or "a dataset in memory"
+    title = Path(name).resolve().name if local else name
     if local and not Path(path).is_file():
         return SourceFacts(title)
     try:

@@ -8,7 +8,6 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hf_mner_aug.errors import DataError, UsageError
@@ -339,24 +338,29 @@ def to_row(post: Post, features: "Features") -> dict[str, Any]:
     return Codec(features).to_row(post)
 
 
-def respell(post: Post, pieces: Sequence[Sequence[str]], details: Mapping[str, Any] | None = None) -> Post:
-    """Return the post with each word replaced by the words of its piece (``pieces``: [n_words] of none, one or more).
+def respell(post: Post, edits: Mapping[int, Sequence[str]], details: Mapping[str, Any] | None = None) -> Post:
+    """Return the post with the words at some indices each replaced by none, one or more words.
 
-    Spans follow: an entity ends up on the pieces of its words. This one function serves replacing, inserting (a longer
-    piece), deleting (an empty one) and reordering.
+    Spans follow: an entity ends up on what its words became. This one function serves replacing, inserting (the word
+    and more), deleting (no word) and reordering.
 
     Raises:
         DataError: an entity, head or tail would be left without words.
     """
-    tokens = list(chain.from_iterable(pieces))
-    entities, relation = post.entities, post.relation
-    if len(tokens) != len(pieces) or not all(pieces):
-        starts = list(accumulate(map(len, pieces), initial=0))
+    tokens, entities, relation = list(post.tokens), post.entities, post.relation
+    shifts = []
+    for i in sorted(edits, reverse=True):  # from the right, so that the indices to the left stay true
+        tokens[i : i + 1] = edits[i]
+        if len(edits[i]) != 1:
+            shifts.append((i, len(edits[i]) - 1))
+    if shifts:
 
         def moved(start: int, end: int) -> tuple[int, int]:
-            if starts[start] == starts[end]:
+            first = start + sum([shift for i, shift in shifts if i < start])
+            last = end + sum([shift for i, shift in shifts if i < end])
+            if first == last:
                 raise DataError(f"post {post.id}: the words [{start}, {end}) would vanish with their label")
-            return starts[start], starts[end]
+            return first, last
 
         entities = tuple([Entity(*moved(e.start, e.end), e.type, e.fine, e.boxes) for e in entities])
         if relation is not None:
@@ -428,10 +432,7 @@ def _with_boxes(entities: tuple[Entity, ...], rows: Sequence[Mapping[str, Any]],
     if boxes.keys() - {(e.start, e.end) for e in entities}:
         extra = sorted(boxes.keys() - {(e.start, e.end) for e in entities})[0]
         raise DataError(f"post {where}: the column entities has the span {extra}, the tags do not")
-    return tuple(
-        replace(e, boxes=tuple(tuple(box) for box in boxes.get((e.start, e.end)) or ()))
-        for e in entities
-    )
+    return tuple(replace(e, boxes=tuple(tuple(box) for box in boxes.get((e.start, e.end)) or ())) for e in entities)
 
 
 def _lookup(names: Sequence[str], ids: Mapping[str, int], where: str) -> list[int]:
@@ -456,7 +457,7 @@ def repair_dataset(dataset: Any, orphans: Orphans = "promote") -> Any:
 
 @functools.lru_cache(maxsize=64)
 def codec_of(features_json: str) -> Codec:
-    """Return the codec of features written with ``canonical_json(features.to_dict())``."""
+    """Return the codec of features written with ``json.dumps(features.to_dict())``."""
     from datasets import Features
 
     return Codec(Features.from_dict(json.loads(features_json)))

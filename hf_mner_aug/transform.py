@@ -114,7 +114,9 @@ class Method:
             iterate_posts(train, codec, images=self.reads_images),
             iterate_posts(validation, codec, images=self.reads_images) if validation is not None else iter(()),
         )
-        digest = artifacts.save_json({"features": features.to_dict(), "learned": learned, "method": self.name})
+        # Features as text: an artifact's keys are sorted, and the order of columns means something.
+        columns = json.dumps(features.to_dict())
+        digest = artifacts.save_json({"features": columns, "learned": learned, "method": self.name})
         return replace(self, artifact=digest)
 
     @property
@@ -233,7 +235,7 @@ def _artifact(digest: str) -> Any:
 
 @functools.lru_cache(maxsize=16)
 def _artifact_codec(digest: str) -> Codec:
-    return codec_of(json.dumps(_artifact(digest)["features"]))
+    return codec_of(_artifact(digest)["features"])
 
 
 def _columns(batch: Any) -> dict[str, list[Any]]:

@@ -1,0 +1,349 @@
+"""The command line: each verb reads its arguments, calls one library function and prints what came of it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.schema import Orphans
+
+if TYPE_CHECKING:
+    from hf_mner_aug.ledger import Estimate
+    from hf_mner_aug.recipe import Recipe
+
+app = typer.Typer(
+    help="Data augmentation for multimodal named entity recognition, native to Hugging Face Datasets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ASK_ABOVE_SECONDS = 3600
+ESTIMATE_ABOVE_ROWS = 100_000
+
+Source = Annotated[str, typer.Argument(help="A dataset folder or a Hub id, optionally with @revision and :config.")]
+Out = Annotated[Path, typer.Option(help="The folder to write.")]
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    """Show ``--debug`` in the help; ``main`` reads it, wherever it stands."""
+
+
+@app.command()
+def convert(
+    name: Annotated[str, typer.Argument(help="The set: twitter2015, twitter2017, or conll for any IMGID file.")],
+    raw: Annotated[Path, typer.Argument(help="The folder (or file) with the raw text.")],
+    out: Out,
+    images: Annotated[Path | None, typer.Option(help="The folder with the images, named by id.")] = None,
+    orphans: Annotated[Orphans, typer.Option(help="What becomes of an I- without its B-.")] = "promote",
+    language: Annotated[str | None, typer.Option(help="The language, where it is not the set's own.")] = None,
+) -> None:
+    """Turn raw tweets into a dataset that load_dataset reads."""
+    from hf_mner_aug import convert as converting
+
+    print(converting.convert(name, raw, out, images=images, orphans=orphans, language=language))
+    print(f'load_dataset("{out}")')
+
+
+@app.command()
+def validate(
+    source: Source,
+    images: Annotated[bool, typer.Option(help="Decode every image.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
+) -> None:
+    """Report every problem of a dataset with its row; exits with 2 where there are errors."""
+    from hf_mner_aug.recipe import load_source
+    from hf_mner_aug.validation import validate as check
+
+    found = check(load_source(source), images=images)
+    print(json.dumps(found.to_dicts(), indent=2, ensure_ascii=False) if as_json else found.table())
+    if not found.ok:
+        raise typer.Exit(2)
+
+
+@app.command()
+def augment(
+    source: Source,
+    out: Out,
+    method: Annotated[str | None, typer.Option(help="The method; `hf-mner-aug methods` lists them.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A YAML recipe or a config's augmentation.json.")] = None,
+    fraction: Annotated[float | None, typer.Option(help="The share of train and validation to take.")] = None,
+    subset_seed: Annotated[int | None, typer.Option(help="Which posts the fraction takes.")] = None,
+    ids_train: Annotated[
+        Path | None, typer.Option(help="Ids of the train posts: one a line, or an IMGID file.")
+    ] = None,
+    ids_validation: Annotated[Path | None, typer.Option(help="Ids of the validation posts.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The augmentation's seed.")] = None,
+    copies: Annotated[int | None, typer.Option(help="New posts per post.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A method's parameter.")] = None,
+    config_name: Annotated[str | None, typer.Option(help="The config's name (default: method_10pct).")] = None,
+    num_proc: Annotated[int, typer.Option(help="Worker processes.")] = 1,
+    part_size: Annotated[int | None, typer.Option(help="Posts per part.")] = None,
+    preview: Annotated[int, typer.Option(help="Show this many posts before and after, and stop.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print rows, hours and disk expected, and stop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long or paid run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config made by another recipe.")] = False,
+) -> None:
+    """Make an augmented config and publish it into a folder that load_dataset reads."""
+    from hf_mner_aug.ledger import estimate
+    from hf_mner_aug.recipe import load_source, read_ids, resolve
+    from hf_mner_aug.repo_folder import check_free, run_and_publish
+
+    chosen = {
+        "source": source,
+        "method": method,
+        "fraction": fraction,
+        "subset_seed": subset_seed,
+        "ids_train": read_ids(ids_train) if ids_train else None,
+        "ids_validation": read_ids(ids_validation) if ids_validation else None,
+        "seed": seed,
+        "copies": copies,
+        "config": config_name,
+        "part_size": part_size,
+    }
+    plan = _read_recipe(recipe, {name: value for name, value in chosen.items() if value is not None}, set_ or [])
+    plan, gold = resolve(plan, load_source(source))
+    if preview:
+        _show_preview(plan, gold, preview)
+        return
+    check_free(out, plan, overwrite=overwrite)
+    facts = type(plan.build()).facts
+    heavy = facts.models != "none" or facts.key != "none" or len(gold["train"]) * plan.copies > ESTIMATE_ABOVE_ROWS
+    if dry_run or (heavy and not yes):
+        expected = estimate(plan, gold)
+        print(_spell_estimate(expected))
+        if dry_run:
+            return
+        if facts.key != "none" or expected.seconds > ASK_ABOVE_SECONDS:
+            typer.confirm("Go on?", abort=True)
+    done = run_and_publish(plan, gold, out, source=source, num_proc=num_proc, overwrite=overwrite, progress=True)
+    _show_funnel(done.funnel, plan.copies)
+    print(f"content fingerprint {done.content_fingerprint}")
+    print(f'load_dataset("{out}", "{done.config}")')
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The repo folder.")],
+    config: Annotated[str, typer.Argument(help="The config.")],
+    rerun: Annotated[bool, typer.Option("--rerun", help="Make the config again and compare.")] = False,
+    source: Annotated[str | None, typer.Option(help="Where the source is now, if it was a local folder.")] = None,
+) -> None:
+    """Recompute a config's content fingerprint; exits with 2 where it is not the one on its card."""
+    from hf_mner_aug.repo_folder import verify as check
+
+    found = check(folder, config, rerun=rerun, source=source)
+    print(f"expected {found.expected}\nfound    {found.found}")
+    if found.rerun is not None:
+        print(f"rerun    {found.rerun}")
+    print("the same" if found.ok else "DIFFERENT")
+    if not found.ok:
+        raise typer.Exit(2)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods: paper, what they need, what they do with images and boxes."""
+    from dataclasses import fields
+
+    from hf_mner_aug.methods import METHODS, method_class
+
+    for name in METHODS:
+        cls = method_class(name)
+        facts = cls.facts
+        shown = [f"{f.name}={f.default!r}" for f in fields(cls) if f.name != "artifact"]
+        print(f"{name}: {facts.does}")
+        for label, value in {
+            "paper": facts.paper,
+            "learns": facts.learns,
+            "images": facts.images,
+            "boxes": facts.boxes,
+            "install": facts.extra,
+            "models": facts.models,
+            "key": facts.key,
+            "parameters": ", ".join(shown),
+            "rejects": ", ".join(cls.rejects),
+        }.items():
+            print(f"  {label:<11}{value}")
+
+
+@app.command()
+def doctor() -> None:
+    """Print what this machine has: versions, extras, GPU, disk, Hub token."""
+    import importlib.util
+    import platform
+    import shutil
+
+    from huggingface_hub import get_token
+
+    from hf_mner_aug.artifacts import cache_folder
+    from hf_mner_aug.ledger import library_versions
+
+    print(f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")
+    print(", ".join(f"{name} {version}" for name, version in library_versions().items()))
+    extras = {
+        "models": ("torch", "diffusers", "open_clip", "peft", "transformers"),
+        "web": ("httpx", "selectolax"),
+        "ray": ("ray",),
+    }
+    for extra, modules in extras.items():
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        hint = f"lacks {', '.join(missing)}: pip install 'hf-mner-aug[{extra}]'" if missing else "installed"
+        print(f"extra {extra}: {hint}")
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        count = torch.cuda.device_count()
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
+        print(f"GPU: {names or 'none'}")
+    else:
+        print("GPU: not looked for, torch is not installed")
+    cache = cache_folder()
+    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    print(f"disk: {shutil.disk_usage(place).free / 1e9:.1f} GB free at {cache}")
+    print(f"Hub token: {'found' if get_token() else 'none: hf auth login'}")
+
+
+@app.command()
+def demo(out: Out = Path("demo-out")) -> None:
+    """Augment the drawn sample set, offline, and load the result back."""
+    from hf_mner_aug.demo import run_demo
+
+    run_demo(out)
+
+
+def main() -> None:
+    """Run the command line: 2 is the user's mistake, 1 the machine's trouble, one line each."""
+    debug = "--debug" in sys.argv
+    sys.argv[:] = [argument for argument in sys.argv if argument != "--debug"]
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    try:
+        app()
+    except UsageError as error:
+        _fail(error, str(error), 2, debug)
+    except OSError as error:
+        path = f"{error.filename}: " if error.filename else ""
+        _fail(error, f"{path}{error.strerror or error}; what is finished is kept, run the same command again", 1, debug)
+    except Exception as error:  # noqa: BLE001 - the last line of defence prints one line
+        _fail(error, f"unexpected {type(error).__name__}: {error} (hf-mner-aug --debug … shows where)", 1, debug)
+
+
+def _fail(error: BaseException, message: str, code: int, debug: bool) -> None:
+    if debug:
+        raise error
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str]) -> "Recipe":
+    """Return the recipe of a file, with what the command line says instead."""
+    import yaml
+
+    from hf_mner_aug.methods import method_class
+    from hf_mner_aug.recipe import Recipe, parse_params
+
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
+        if not isinstance(data, dict):
+            raise UsageError(f"{path}: expected the keys of a recipe, found {type(data).__name__}")
+        data = data.get("recipe", data)
+    data = {**data, **chosen}
+    if "method" not in data:
+        raise UsageError("name a method with --method, or a recipe with --recipe")
+    cls = method_class(data["method"])
+    params = dict(data.get("params", {}))
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting}: expected NAME=VALUE")
+        params[name] = value
+    fields = cls.__dataclass_fields__
+    defaults = {"version": cls.version, "copies": fields["copies"].default, "seed": fields["seed"].default}
+    recipe = Recipe.from_dict({**defaults, **data, "params": parse_params(cls, params)})
+    return _complete(recipe)
+
+
+def _complete(recipe: "Recipe") -> "Recipe":
+    """Return the recipe with the method's every parameter spelled out, so that the same choice has one fingerprint."""
+    from dataclasses import asdict
+
+    from hf_mner_aug.recipe import recipe_for
+
+    kept = asdict(recipe)
+    for name in ("method", "version", "params", "seed", "copies", "artifact"):
+        kept.pop(name)
+    return recipe_for(recipe.build(), **kept)
+
+
+def _spell_estimate(expected: "Estimate") -> str:
+    hours = expected.seconds / 3600
+    duration = f"{hours:.1f} hours" if hours >= 1 else f"{expected.seconds:.0f} seconds"
+    return (
+        f"{expected.posts} posts give about {expected.rows} rows in {duration} in one process, "
+        f"with {expected.disk_bytes / 1e6:.0f} MB on disk; calls: 0, USD: 0"
+    )
+
+
+def _show_preview(recipe: "Recipe", gold: Any, n: int) -> None:
+    from hf_mner_aug.ledger import preview
+    from hf_mner_aug.schema import Codec
+
+    posts, table, made, method = preview(recipe, gold, n)
+    console = _console()
+    before, after = Codec(posts.features), Codec(method.features)
+    rows = table.to_pylist()
+    for row in posts.with_format("arrow")[:].to_pylist():
+        console.rule(row["id"], align="left")
+        console.print(_coloured(before.to_post(row)), soft_wrap=True)
+        for new in rows:
+            if new["source_id"] == row["id"]:
+                details = json.loads(new["provenance"]).get("details", {})
+                note = ", ".join(str(value) for value in details.values())
+                console.print(f"  [dim]{note}:[/dim]", _coloured(after.to_post(new)), soft_wrap=True)
+        for reject in made.rejects:
+            if reject["source_id"] == row["id"]:
+                console.print(f"  [red]rejected: {reject['reason']}[/red] ({reject['detail']})")
+
+
+_COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red")
+
+
+def _coloured(post: Any) -> Any:
+    """Return a post's text with its entities marked and coloured by type."""
+    from rich.text import Text
+
+    kinds = sorted({entity.type for entity in post.entities})
+    text, position = Text(), 0
+    for entity in sorted(post.entities, key=lambda e: e.start):
+        text.append("".join(f"{word} " for word in post.tokens[position : entity.start]))
+        words = " ".join(post.tokens[entity.start : entity.end])
+        text.append(f"[{words}]({entity.type})", style=f"bold {_COLOURS[kinds.index(entity.type) % len(_COLOURS)]}")
+        text.append(" ")
+        position = entity.end
+    return text.append(" ".join(post.tokens[position:]))
+
+
+def _show_funnel(funnel: dict[str, Any], copies: int) -> None:
+    from rich.table import Table
+
+    table = Table("what became of the posts", "count")
+    table.add_row(f"asked for ({funnel['posts']} posts × {copies})", str(funnel["posts"] * copies))
+    for kind in ("rejected", "dropped"):
+        for reason, count in funnel[kind].items():
+            table.add_row(f"{kind}: {reason}", str(count))
+    table.add_row("kept", str(funnel["kept"]))
+    _console().print(table)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()

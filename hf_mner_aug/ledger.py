@@ -1,0 +1,397 @@
+"""Making a recipe, part by part, so that a run can be killed anywhere and goes on where it was.
+
+A run lives beside the output folder, in ``OUT.runs/<config>-<recipe>/``: recipe.json, fit/ (what the method learnt),
+parts/ and rejected/ (Parquet, one file a part), run.json (what it took).
+"""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
+from hf_mner_aug.parquet import write_table
+from hf_mner_aug.recipe import SPLITS, Recipe, load_source, named_splits, recipe_for, resolve
+from hf_mner_aug.transform import Made, Method
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, DatasetDict, Features
+
+LIBRARIES = ("datasets", "huggingface_hub", "numpy", "pillow", "pyarrow", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A fixed slice of one split's posts."""
+
+    index: int
+    split: str
+    start: int
+    stop: int
+
+    @property
+    def stem(self) -> str:
+        """The part's file name without its ending."""
+        return f"{self.index:05}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, recipe, fitted method and gold posts."""
+
+    folder: Path
+    recipe: Recipe
+    method: Method
+    gold: "DatasetDict"
+
+    @property
+    def parts(self) -> list[Part]:
+        """The run's parts, in order."""
+        return plan(self.recipe, self.method, self.gold)
+
+    @property
+    def dataset(self) -> "Dataset":
+        """The rows made, in the order of their posts: those that ``Dataset.map`` of the method gives."""
+        return _read([self.folder / "parts" / f"{part.stem}.parquet" for part in self.parts], self.method.features)
+
+    @property
+    def rejects(self) -> "Dataset":
+        """The posts that could not be rewritten: source_id, copy, reason, detail."""
+        paths = [self.folder / "rejected" / f"{part.stem}.parquet" for part in self.parts]
+        return _read(paths, _reject_features())
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """Posts in, rows made, and rejects by reason."""
+        notes = [_note(self.folder, part) for part in self.parts]
+        reasons: Counter[str] = Counter()
+        for note in notes:
+            reasons.update(note["rejected"])
+        return {
+            "posts": sum(note["posts"] for note in notes),
+            "made": sum(note["made"] for note in notes),
+            "rejected": dict(sorted(reasons.items())),
+        }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take, from a few posts timed."""
+
+    posts: int
+    rows: int
+    seconds: float
+    disk_bytes: int
+
+
+def augment(
+    source: Any,
+    method: Method,
+    *,
+    out: str | Path | None = None,
+    num_proc: int = 1,
+    progress: bool = True,
+    **chosen: Any,
+) -> Run:
+    """Make the rows that ``Dataset.map`` of a method makes, with checks and rejects kept, resumably.
+
+    Args:
+        source: a dataset, a dict of splits, a folder or a Hub id.
+        method: it is fitted on the gold train posts, unless it is fitted already.
+        out: the repo folder that ``publish`` will write; the run lives beside it (default: in the cache).
+        num_proc: worker processes.
+        progress: show a bar.
+        chosen: fields of ``Recipe``: fraction, subset_seed, ids_train, ids_validation, config, part_size.
+
+    Raises:
+        UsageError: the source, a name or a value is wrong.
+        DataError: a row is not what its columns promise.
+        OSError: the disk is full; what is finished is kept.
+    """
+    name = str(source) if isinstance(source, str | Path) else ""
+    splits = load_source(name) if name else named_splits(source)
+    recipe, gold = resolve(recipe_for(method, source=name, **chosen), splits)
+    return run(recipe, gold, out=out, num_proc=num_proc, progress=progress)
+
+
+def run(
+    recipe: Recipe, gold: "DatasetDict", *, out: str | Path | None = None, num_proc: int = 1, progress: bool = True
+) -> Run:
+    """Make a resolved recipe's parts; those that are finished are kept. Raises as ``augment``."""
+    from tqdm.auto import tqdm
+
+    folder = run_folder(recipe, out)
+    begun = time.monotonic()
+    _claim(folder, recipe)
+    method = fit_once(folder, recipe, gold)
+    parts = plan(recipe, method, gold)
+    missing = [part for part in parts if not _finished(folder, part, recipe, method)]
+    with tqdm(total=len(parts), initial=len(parts) - len(missing), unit="part", disable=not progress) as bar:
+        for _ in _make_all(folder, recipe, method, gold, missing, num_proc):
+            bar.update()
+    done = Run(folder, recipe, method, gold)
+    note = {
+        "artifact": method.artifact,
+        "counts": done.counts,
+        "hardware": {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system()},
+        "libraries": library_versions(),
+        "parts_made": len(missing),
+        "seconds": round(time.monotonic() - begun, 3),
+        "seconds_in_parts": round(sum(_note(folder, part)["seconds"] for part in parts), 3),
+    }
+    artifacts.write_atomically(folder / "run.json", json.dumps(note, indent=2, sort_keys=True).encode())
+    return done
+
+
+def estimate(recipe: Recipe, gold: "DatasetDict", *, posts: int = 8) -> Estimate:
+    """Return what a run would take, by making rows of a few posts spread over the split."""
+    method = recipe.build()
+    begun = time.monotonic()
+    method = method if method.artifact else method.fit(gold)
+    fit_seconds = time.monotonic() - begun
+    sizes = [len(gold[split]) for split in _splits(method, gold)]
+    train = gold["train"]
+    step = max(1, len(train) // posts)
+    sample = train.select(range(0, len(train), step)[:posts]).with_format("arrow")[:]
+    method.make(sample)  # the first call loads what the method needs
+    begun = time.monotonic()
+    made = method.make(sample)
+    table = rows_table(made, method.features)
+    per_post = (time.monotonic() - begun) / sample.num_rows
+    scale = sum(sizes) / sample.num_rows
+    # Each row is written twice, to a part and to the published file, which holds the gold posts too.
+    disk = int(2 * table.nbytes * scale + sum(gold[split].data.nbytes for split in gold))
+    return Estimate(sum(sizes), round(table.num_rows * scale), fit_seconds + per_post * sum(sizes), disk)
+
+
+def preview(recipe: Recipe, gold: "DatasetDict", n: int) -> tuple["Dataset", "pa.Table", Made, Method]:
+    """Return the first n posts, and what the fitted method makes of them."""
+    method = recipe.build()
+    method = method if method.artifact else method.fit(gold)
+    posts = gold["train"].select(range(min(n, len(gold["train"]))))
+    made = method.make(posts.with_format("arrow")[:])
+    return posts, rows_table(made, method.features), made, method
+
+
+def run_folder(recipe: Recipe, out: str | Path | None) -> Path:
+    """Return the folder of a recipe's run."""
+    beside = Path(f"{out}.runs") if out is not None else artifacts.cache_folder() / "runs"
+    return beside / f"{recipe.config}-{recipe.fingerprint[:8]}"
+
+
+def plan(recipe: Recipe, method: Method, gold: "DatasetDict") -> list[Part]:
+    """Return the parts of a run: slices of train, or of every split where the method replaces posts."""
+    parts: list[Part] = []
+    for split in _splits(method, gold):
+        for start in range(0, len(gold[split]), recipe.part_size):
+            stop = min(start + recipe.part_size, len(gold[split]))
+            parts.append(Part(len(parts), split, start, stop))
+    return parts
+
+
+def fit_once(folder: Path, recipe: Recipe, gold: "DatasetDict") -> Method:
+    """Return the fitted method; what it learnt is kept in the run's ``fit`` and found there again."""
+    method = recipe.build()
+    note = folder / "fit" / "artifact.json"
+    if note.exists():
+        digest = json.loads(note.read_text())["artifact"]
+        # The cache of this machine may not know it: another one may have fitted.
+        artifacts.save(artifacts.load(digest, folder / "fit"))
+        return replace(method, artifact=digest)
+    if method.artifact is None:
+        method = method.fit(gold)
+    assert method.artifact is not None
+    artifacts.save(artifacts.load(method.artifact), folder / "fit")
+    artifacts.write_atomically(note, json.dumps({"artifact": method.artifact}).encode())
+    return method
+
+
+def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", part: Part) -> None:
+    """Make one part and write it: first its files, then the note that says they are whole."""
+    begun = time.monotonic()
+    table = gold[part.split].select(range(part.start, part.stop)).with_format("arrow")[:]
+    made = method.make(table)
+    path = folder / "parts" / f"{part.stem}.parquet"
+    rejected = folder / "rejected" / path.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rejected.parent.mkdir(parents=True, exist_ok=True)
+    write_table(path, rows_table(made, method.features), method.features)
+    reject_features = _reject_features()
+    write_table(
+        rejected,
+        _table({name: [r[name] for r in made.rejects] for name in reject_features}, reject_features),
+        reject_features,
+    )
+    note = {
+        **_binding(recipe, method, part),
+        "made": len(made.columns["id"]),
+        "posts": part.stop - part.start,
+        "rejected": dict(sorted(Counter(reject["reason"] for reject in made.rejects).items())),
+        "seconds": round(time.monotonic() - begun, 4),
+        "sha256": [_sha256(path), _sha256(rejected)],
+    }
+    artifacts.write_atomically(path.with_suffix(".json"), json.dumps(note, indent=2, sort_keys=True).encode())
+
+
+def rows_table(made: Made, features: "Features") -> "pa.Table":
+    """Return the rows a method made as a table of its features."""
+    return _table(made.columns, features)
+
+
+def part_tables(run: Run, split: str) -> Iterator["pa.Table"]:
+    """Yield the made rows of a split, part by part."""
+    import pyarrow.parquet as pq
+
+    for part in run.parts:
+        if part.split == split:
+            yield pq.read_table(run.folder / "parts" / f"{part.stem}.parquet")
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of this package and of those that shape its output."""
+    return {name: metadata.version(name) for name in ("hf-mner-aug", *LIBRARIES)}
+
+
+# ---------------------------------------------------------------- inside
+
+
+def _splits(method: Method, gold: "DatasetDict") -> list[str]:
+    return ["train"] if method.mode == "append" else [split for split in SPLITS if split in gold]
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Write recipe.json, or see that it is this recipe's."""
+    path = folder / "recipe.json"
+    if path.exists():
+        try:
+            found = Recipe.from_dict(json.loads(path.read_text())).fingerprint
+        except (json.JSONDecodeError, TypeError) as error:
+            raise Corrupt(f"{path} is damaged: delete the folder {folder} and run again") from error
+        if found != recipe.fingerprint:
+            raise RecipeMismatch(
+                f"{folder} was made by recipe {found[:12]}, this one is {recipe.fingerprint[:12]}: delete it"
+            )
+        return
+    artifacts.write_atomically(path, json.dumps(recipe.to_dict(), indent=2, sort_keys=True).encode())
+
+
+def _binding(recipe: Recipe, method: Method, part: Part) -> dict[str, Any]:
+    """Return what ties a part to its recipe and to what the method learnt."""
+    return {
+        "artifact": method.artifact,
+        "recipe": recipe.fingerprint,
+        "split": part.split,
+        "start": part.start,
+        "stop": part.stop,
+    }
+
+
+def _note(folder: Path, part: Part) -> dict[str, Any]:
+    note: dict[str, Any] = json.loads((folder / "parts" / f"{part.stem}.json").read_text())
+    return note
+
+
+def _finished(folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
+    """Say whether a part is whole; one that was damaged since is made again.
+
+    Raises:
+        RecipeMismatch: it was made by another recipe or from another artifact.
+    """
+    try:
+        note = _note(folder, part)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    binding = _binding(recipe, method, part)
+    if {name: note.get(name) for name in binding} != binding:
+        raise RecipeMismatch(f"{folder}/parts/{part.stem}.parquet was made by another recipe: delete {folder}")
+    paths = [folder / kind / f"{part.stem}.parquet" for kind in ("parts", "rejected")]
+    return [_sha256(path) if path.exists() else "" for path in paths] == note["sha256"]
+
+
+def _make_all(
+    folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", parts: list[Part], num_proc: int
+) -> Iterator[None]:
+    """Make parts here or in spawned workers, yielding once for each."""
+    if num_proc < 1:
+        raise UsageError(f"num_proc must be at least 1, found {num_proc}")
+    if num_proc == 1 or len(parts) < 2:
+        for part in parts:
+            make_part(folder, recipe, method, gold, part)
+            yield
+        return
+    import multiprocessing
+
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(num_proc, len(parts)), context, _start_worker, (folder, recipe, gold)) as pool:
+        futures = [pool.submit(_work, method, part) for part in parts]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                yield
+        except BrokenProcessPool as error:
+            raise OSError("a worker process died, perhaps for lack of memory (take a smaller --num-proc)") from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(folder: Path, recipe: Recipe, gold: "DatasetDict") -> None:
+    """Keep what all parts share in a spawned worker."""
+    _worker.update(folder=folder, recipe=recipe, gold=gold)
+
+
+def _work(method: Method, part: Part) -> None:
+    make_part(**_worker, method=method, part=part)
+
+
+def _table(columns: dict[str, list[Any]], features: "Features") -> "pa.Table":
+    import pyarrow as pa
+
+    schema = features.arrow_schema
+    arrays = []
+    for field in schema:
+        storage = getattr(field.type, "storage_type", field.type)
+        array = pa.array(columns[field.name], storage)
+        arrays.append(pa.ExtensionArray.from_storage(field.type, array) if storage != field.type else array)
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+@functools.cache
+def _reject_features() -> "Features":
+    from datasets import Features, Value
+
+    names = {"source_id": "string", "copy": "int32", "reason": "string", "detail": "string"}
+    return Features({name: Value(dtype) for name, dtype in names.items()})
+
+
+def _read(paths: list[Path], features: "Features") -> "Dataset":
+    """Return the rows of some Parquet files, memory-mapped; files without rows, which datasets refuses, are left out."""
+    import pyarrow.parquet as pq
+    from datasets import Dataset
+
+    filled = [str(path) for path in paths if pq.read_metadata(path).num_rows]
+    if not filled:
+        return Dataset(features.arrow_schema.empty_table())
+    dataset = Dataset.from_parquet(filled, features=features)
+    assert isinstance(dataset, Dataset)
+    return dataset
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,316 @@
+"""What to make: a source, a subset of it, a method and its parameters, hashed by their contents alone."""
+
+import dataclasses
+import hashlib
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug.methods import method_class
+from hf_mner_aug.schema import canonical_json
+from hf_mner_aug.transform import Method
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+SPLITS = ("train", "validation", "test")
+_SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
+_CONFIG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides the rows of an augmented config.
+
+    The fingerprint covers all fields but ``source``: where the data lay is no part of what was made. Ids, where given,
+    name the gold posts of train and validation; else ``fraction`` of both is drawn with ``subset_seed``.
+    """
+
+    method: str
+    version: int = 1
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    copies: int = 1
+    artifact: str | None = None
+    fraction: float = 1.0
+    subset_seed: int = 0
+    ids_train: tuple[str, ...] | None = None
+    ids_validation: tuple[str, ...] | None = None
+    config: str = ""
+    preset: str = "embedded"
+    models: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    dtype: str = "float32"
+    part_size: int = 250
+    source_fingerprint: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("ids_train", "ids_validation"):
+            ids = getattr(self, name)
+            if ids is not None:
+                object.__setattr__(self, name, tuple(sorted(set(ids))))
+        if not 0 < self.fraction <= 1:
+            raise UsageError(f"fraction must be in (0, 1], found {self.fraction}")
+        if self.part_size < 1:
+            raise UsageError(f"part size must be at least 1, found {self.part_size}")
+        if self.config and (not _CONFIG.fullmatch(self.config) or self.config == "data"):
+            raise UsageError(
+                f"config name {self.config!r}: the Hub takes letters, digits, '_', '.' and '-', and not 'data'"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON-like data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe written by ``to_dict`` or by hand.
+
+        Raises:
+            UnknownName: a key is no field of a recipe.
+        """
+        known = {f.name for f in fields(cls)}
+        for name in data:
+            if name not in known:
+                raise UnknownName("key of a recipe", name, known)
+        return cls(**data)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the recipe's canonical JSON, without ``source``."""
+        data = {name: value for name, value in self.to_dict().items() if name != "source"}
+        return hashlib.sha256(canonical_json(data).encode()).hexdigest()
+
+    def build(self) -> Method:
+        """Return the method this recipe names, with its parameters.
+
+        Raises:
+            UnknownName: there is no such method or parameter.
+            UsageError: a value is out of range, or the recipe was made for another version of the method.
+        """
+        cls = method_class(self.method)
+        if self.version != cls.version:
+            raise UsageError(
+                f"the recipe is for version {self.version} of {self.method}, installed is version {cls.version}"
+            )
+        return cls(seed=self.seed, copies=self.copies, artifact=self.artifact, **parse_params(cls, self.params))
+
+
+def recipe_for(method: Method, **chosen: Any) -> Recipe:
+    """Return the recipe of a method; ``chosen`` are the fields that the method does not know."""
+    return Recipe(
+        method=method.name,
+        version=method.version,
+        params=_plain(method.params),
+        seed=method.seed,
+        copies=method.copies,
+        artifact=method.artifact,
+        **chosen,
+    )
+
+
+def parse_params(cls: type[Method], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of a method with the types of its fields; text, as typed on a command line, is converted.
+
+    Raises:
+        UnknownName: the method has no such parameter; the message gives the valid ones.
+        UsageError: a value does not convert.
+    """
+    base = {f.name for f in fields(Method)}
+    kinds = typing.get_type_hints(cls)
+    known = {f.name: kinds[f.name] for f in fields(cls) if f.name not in base}
+    parsed = {}
+    for name, value in params.items():
+        if name not in known:
+            raise UnknownName(f"parameter of {cls.name}", name, known)
+        try:
+            parsed[name] = _convert(value, known[name])
+        except ValueError as error:
+            raise UsageError(f"{cls.name}: {name}={value!r} is no {_spell(known[name])}") from error
+    return parsed
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """Return a value as a field's type."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or value == "none":
+            return None
+        return _convert(value, next(argument for argument in arguments if argument is not type(None)))
+    if origin is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        return tuple(_convert(item, arguments[0]) for item in items)
+    if kind is bool and isinstance(value, str):
+        if value.lower() not in ("true", "false"):
+            raise ValueError(value)
+        return value.lower() == "true"
+    if kind in (int, float, str) and not isinstance(value, bool):
+        return kind(value)
+    return value
+
+
+def _spell(kind: Any) -> str:
+    return getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)  # type: ignore[return-value]
+
+
+def _plain(value: Any) -> Any:
+    """Return parameters as JSON keeps them, so that a recipe read back is equal."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+# ---------------------------------------------------------------- the source
+
+
+def load_source(name: str) -> "DatasetDict":
+    """Return the splits of a folder or a Hub dataset (``org/name``), optionally with ``@revision`` and ``:config``.
+
+    ``val``, ``valid`` and ``dev`` are named validation.
+
+    Raises:
+        UsageError: there is no such dataset or config, it has no train split, or its columns are not an MNER set's.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    path, config, revision = _split_source(name)
+    if Path(path).is_dir() and not any(Path(path).rglob("*.parquet")):
+        raise UsageError(f"{path} holds no Parquet file: make a dataset of raw files with hf-mner-aug convert")
+    if path.startswith((".", "/", "~")) and not Path(path).is_dir():
+        raise UsageError(f"there is no folder {path}")
+    try:
+        splits = load_dataset(path, config, revision=revision)
+    except DatasetNotFoundError as error:
+        raise UsageError(f"{path} is neither a folder nor a dataset on the Hub that this token may read") from error
+    except HfHubHTTPError as error:
+        raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
+    except ValueError as error:
+        raise UsageError(f"{name}: {str(error).splitlines()[0]}; name a config as {path}:CONFIG") from error
+    return named_splits(splits)
+
+
+def named_splits(splits: Any) -> "DatasetDict":
+    """Return a dataset or dict of splits as a DatasetDict named train, validation, test.
+
+    Raises:
+        UsageError: there is no train split.
+    """
+    from datasets import DatasetDict
+
+    if not isinstance(splits, Mapping):
+        return DatasetDict(train=splits)
+    named = DatasetDict({_SPLIT_NAMES.get(str(split), str(split)): data for split, data in splits.items()})
+    if "train" not in named:
+        raise UsageError(f"expected a train split, found {', '.join(named) or 'none'}")
+    return DatasetDict({split: named[split] for split in SPLITS if split in named})
+
+
+def _split_source(name: str) -> tuple[str, str | None, str | None]:
+    """Return the path or repo, the config and the revision of a source."""
+    if Path(name).is_dir():
+        return name, None, None
+    head, colon, config = name.rpartition(":")
+    if not colon:
+        head, config = name, ""
+    path, _, revision = head.partition("@")
+    return path, config or None, revision or None
+
+
+# ---------------------------------------------------------------- the subset
+
+
+def choose_subset(splits: "DatasetDict", recipe: Recipe) -> "DatasetDict":
+    """Return the gold posts of a recipe: parts of train and validation, test whole.
+
+    A post is in a subset by its id and the subset's seed alone, and 10% is a part of 20%.
+
+    Raises:
+        UsageError: an id names no post, or the subset is empty.
+    """
+    from datasets import DatasetDict
+
+    chosen = {}
+    for split, dataset in splits.items():
+        ids = {"train": recipe.ids_train, "validation": recipe.ids_validation}.get(split)
+        if split == "test":
+            chosen[split] = dataset
+        elif ids is not None:
+            chosen[split] = _select_ids(dataset, ids, split)
+        elif recipe.fraction < 1:
+            chosen[split] = _select_fraction(dataset, recipe.fraction, recipe.subset_seed)
+        else:
+            chosen[split] = dataset
+    if len(chosen["train"]) == 0:
+        raise UsageError(f"{recipe.fraction:%} of {len(splits['train'])} posts is none: take a larger fraction")
+    return DatasetDict(chosen)
+
+
+def read_ids(path: Path) -> tuple[str, ...]:
+    """Return the ids of a file: one a line, or those of an ``IMGID:`` file, whose words and tags do not count.
+
+    Raises:
+        UsageError: the file is not there or holds no id.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    marked = [line[6:].strip() for line in lines if line.startswith("IMGID:")]
+    ids = marked or [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise UsageError(f"{path} holds no id: expected one a line, or an IMGID file")
+    return tuple(ids)
+
+
+def percent_name(recipe: Recipe, splits: "DatasetDict", gold: "DatasetDict") -> str:
+    """Return the config's name: method and percent of the train split, as in ``gmda_10pct``."""
+    percent = 100 * len(gold["train"]) / len(splits["train"]) if recipe.ids_train else 100 * recipe.fraction
+    return f"{recipe.method}_{percent:.3g}pct"
+
+
+def _select_ids(dataset: "Dataset", ids: Sequence[str], split: str) -> "Dataset":
+    """Return the posts with these ids, in the dataset's order."""
+    wanted = set(ids)
+    rows = [i for i, name in enumerate(dataset["id"]) if name in wanted]
+    unknown = wanted - set(dataset.select_columns("id").select(rows)["id"])
+    if unknown:
+        some = ", ".join(sorted(unknown)[:3])
+        raise UsageError(
+            f"{len(unknown)} of {len(wanted)} ids are not in {split} ({some}): check the file and the source"
+        )
+    return dataset.select(rows)
+
+
+def _select_fraction(dataset: "Dataset", fraction: float, seed: int) -> "Dataset":
+    """Return the posts whose hashed ids come first, in the dataset's order."""
+    keys = [hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest() for name in dataset["id"]]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return dataset.select(sorted(order[: round(fraction * len(keys))]))
+
+
+def resolve(recipe: Recipe, splits: "DatasetDict") -> tuple[Recipe, "DatasetDict"]:
+    """Return the recipe with the source's fingerprint and a config name, and its gold posts.
+
+    Raises:
+        DataError: the recipe names a source of another content.
+        UsageError: as ``choose_subset``.
+    """
+    from hf_mner_aug.fingerprint import content_fingerprint
+
+    found = content_fingerprint(splits)
+    if recipe.source_fingerprint and recipe.source_fingerprint != found:
+        raise DataError(
+            f"the recipe was made for a source with fingerprint {recipe.source_fingerprint[:12]}, "
+            f"{recipe.source or 'this one'} has {found[:12]}"
+        )
+    gold = choose_subset(splits, recipe)
+    config = recipe.config or percent_name(recipe, splits, gold)
+    return replace(recipe, source_fingerprint=found, config=config), gold

@@ -1,0 +1,226 @@
+import json
+
+import pytest
+from datasets import Dataset, DatasetDict, Image, concatenate_datasets, load_dataset
+from huggingface_hub import DatasetCard
+
+from hf_mner_aug import EDA, LSMS, augment, publish, verify
+from hf_mner_aug.errors import Corrupt, DataError, RecipeMismatch, UsageError
+from hf_mner_aug.repo_folder import NOTE
+from hf_mner_aug.schema import Codec
+
+
+def make(splits, out, method=None, **chosen):
+    run = augment(splits, method or LSMS(copies=2), out=out, progress=False, **chosen)
+    return run, publish(run, out)
+
+
+def raw(dataset):
+    return dataset.with_format("arrow")[:].to_pylist()
+
+
+def test_a_published_config_loads_plain_and_streamed(splits, tmp_path):
+    out = tmp_path / "aug"
+    run, done = make(splits, out)
+    loaded = load_dataset(str(out), done.config)
+    assert loaded["train"].features == run.method.features
+    gold = raw(loaded["train"].filter(lambda name: name == "gold", input_columns="method"))
+    assert [row["id"] for row in gold] == splits["train"]["id"][:]
+    for before, after in zip(raw(splits["train"]), gold, strict=True):
+        assert {name: after[name] for name in before} == before
+        assert (after["source_id"], after["provenance"]) == (before["id"], "{}")
+    for split in ("validation", "test"):
+        assert [{n: row[n] for n in splits[split].column_names} for row in raw(loaded[split])] == raw(splits[split])
+
+    streamed = load_dataset(str(out), done.config, streaming=True)
+    assert [row["id"] for row in streamed["train"].decode(False)] == loaded["train"]["id"][:]
+    pictures = loaded["train"].cast_column("image", Image(decode=False))["image"]
+    assert sum(picture is not None for picture in pictures) > 20
+    assert all(picture is None or picture["bytes"] for picture in pictures)
+    assert loaded["train"][0]["image"].size == (16, 12)
+
+
+def test_every_post_is_accounted_for(splits, tmp_path):
+    _, done = make(splits, tmp_path / "aug", EDA(copies=9))
+    funnel = done.funnel
+    assert funnel["posts"] == 14
+    assert funnel["dropped"]["duplicate"] > 0, "nine copies of short posts repeat themselves"
+    assert funnel["kept"] + sum(funnel["dropped"].values()) + sum(funnel["rejected"].values()) == 14 * 9
+    rows = raw(load_dataset(str(tmp_path / "aug"), done.config)["train"])
+    assert len(rows) == 14 + funnel["kept"]
+    pairs = [(tuple(row["tokens"]), tuple(row["ner_tags"])) for row in rows if row["method"] != "gold"]
+    assert len(set(pairs)) == len(pairs)
+    assert not set(pairs) & {(tuple(row["tokens"]), tuple(row["ner_tags"])) for row in rows if row["method"] == "gold"}
+
+
+def test_a_post_that_leaks_from_test_is_dropped(splits, tmp_path):
+    # The only edit that EDA can make of these two words is to swap or delete them: the test split holds every outcome.
+    features = splits["train"].features
+    codec = Codec(features)
+
+    def dataset(texts):
+        rows = [
+            {"id": name, "tokens": text.split(), "ner_tags": [0] * len(text.split()), "image": None}
+            for name, text in texts
+        ]
+        assert all(codec.to_post(row) for row in rows)
+        return Dataset.from_list(rows, features=features)
+
+    leaky = DatasetDict(
+        train=dataset([("a", "hello world")]),
+        test=dataset([("b", "WORLD hello http://t.co/x"), ("c", "RT @joe : world"), ("d", "hello")]),
+    )
+    _, done = make(leaky, tmp_path / "aug", EDA(copies=9, operations=("swap", "delete")))
+    assert done.funnel["kept"] == 0
+    assert done.funnel["dropped"].pop("leak_text") >= 3
+    assert load_dataset(str(tmp_path / "aug"), done.config)["train"].num_rows == 1
+
+
+def test_another_config_and_every_other_word_of_the_card_are_kept(splits, tmp_path):
+    out = tmp_path / "aug"
+    _, first = make(splits, out)
+    card = out / "README.md"
+    card.write_text(card.read_text().replace("## lsms_100pct", "A note by hand.\n\n## lsms_100pct") + "\nThe end.\n")
+    data = DatasetCard.load(card)
+    data.data["pretty_name"] = "By hand"
+    data.save(card)
+    before = {path: path.read_bytes() for path in (out / first.config).iterdir()}
+    _, second = make(splits, out, EDA(copies=1))
+    assert {path: path.read_bytes() for path in (out / first.config).iterdir()} == before
+    text = card.read_text()
+    assert "A note by hand." in text
+    assert text.index("The end.") < text.index("## eda_100pct")
+    assert DatasetCard.load(card).data["pretty_name"] == "By hand"
+    assert (
+        load_dataset(str(out), first.config)["test"].num_rows == load_dataset(str(out), second.config)["test"].num_rows
+    )
+    assert load_dataset(str(out))["train"].num_rows == load_dataset(str(out), first.config)["train"].num_rows
+
+
+def test_publishing_again_changes_no_byte(splits, tmp_path):
+    out = tmp_path / "aug"
+    run, _ = make(splits, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    publish(run, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert [path.name for path in (tmp_path / "aug.runs").iterdir()] == [run.folder.name]
+
+
+def test_the_card_tells_the_runs_own_numbers(splits, tmp_path):
+    out = tmp_path / "aug"
+    run, done = make(splits, out, LSMS(copies=3, ratio=0.25), fraction=0.5, config="mine")
+    text = (out / "README.md").read_text()
+    for told in (
+        'load_dataset("aug", "mine")',
+        "| ratio | 0.25 |",
+        "| gold posts | 50% of train and validation, subset seed 0 |",
+        f"| **kept** | **{done.funnel['kept']}** |",
+        f"| train | 7 | {done.funnel['kept']} |",
+        "| test | 3 | 0 |",
+        run.recipe.fingerprint,
+        done.content_fingerprint,
+    ):
+        assert told in text
+    data = DatasetCard(text).data
+    assert data["annotations_creators"] == ["machine-generated"]
+    assert data["license"] == "other"
+    assert data["configs"][0]["default"] is True
+    note = json.loads((out / "mine" / NOTE).read_text())
+    assert note["funnel"] == done.funnel
+    train = load_dataset(str(out), "mine")["train"]
+    codec = Codec(train.features)
+    types = [entity.type for row in raw(train) for entity in codec.to_post(row).entities]
+    assert {kind: after for kind, (_, after) in note["entities"].items()} == {
+        kind: types.count(kind) for kind in set(types)
+    }
+
+
+def test_another_recipe_does_not_overwrite(splits, tmp_path):
+    out = tmp_path / "aug"
+    make(splits, out)
+    other = augment(splits, LSMS(copies=2, seed=1), out=out, progress=False)
+    with pytest.raises(
+        RecipeMismatch, match=r"was made by recipe \w{12}, this one is \w{12}: choose another --config-name"
+    ):
+        publish(other, out)
+    assert verify(out, "lsms_100pct").ok
+    publish(other, out, overwrite=True)
+    assert json.loads((out / "lsms_100pct" / NOTE).read_text())["recipe"]["seed"] == 1
+    (out / "eda_100pct").mkdir()
+    with pytest.raises(RecipeMismatch, match="exists and was not made here"):
+        make(splits, out, EDA())
+
+
+def test_a_broken_card_stops_publishing_and_nothing_is_lost(splits, tmp_path):
+    out = tmp_path / "aug"
+    make(splits, out)
+    (out / "README.md").write_text("---\nlicense: [mit\n---\nhello\n")
+    with pytest.raises(DataError, match="YAML that does not parse"):
+        make(splits, out, EDA(copies=1))
+    assert (out / "README.md").read_text().endswith("hello\n")
+    assert not (out / "eda_100pct").exists()
+
+
+def test_verify_finds_a_changed_row(splits, tmp_path):
+    out = tmp_path / "aug"
+    _run, done = make(splits, out)
+    found = verify(out, done.config)
+    assert found.ok
+    assert found.found == done.content_fingerprint
+    rerun = verify(out, done.config, rerun=True, source=str(saved(splits, tmp_path / "source")))
+    assert rerun.rerun == done.content_fingerprint
+    assert rerun.ok
+
+    path = out / done.config / "train-00000-of-00001.parquet"
+    train = load_dataset(str(out), done.config)["train"]
+    train.map(lambda row: {"tokens": ["X", *row["tokens"][1:]]}).to_parquet(path)
+    assert not verify(out, done.config).ok
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(Corrupt, match="lsms_100pct"):
+        verify(out, done.config)
+    path.unlink()
+    with pytest.raises(Corrupt, match="no train-"):
+        verify(out, done.config)
+    with pytest.raises(UsageError, match=r"configs made here are lsms_100pct"):
+        verify(out, "lsms_10pct")
+
+
+def test_a_rerun_checks_its_source(splits, tmp_path):
+    out = tmp_path / "aug"
+    source = saved(splits, tmp_path / "source")
+    run = augment(str(source), EDA(copies=1), out=out, progress=False)
+    publish(run, out)
+    assert str(tmp_path) not in (out / "eda_100pct" / NOTE).read_text() + (out / "README.md").read_text()
+    with pytest.raises(UsageError, match="made from the local folder 'source': name it with --source DIR"):
+        verify(out, "eda_100pct", rerun=True)
+    assert verify(out, "eda_100pct", rerun=True, source=str(source)).ok
+    other = saved(DatasetDict({**splits, "test": splits["train"]}), tmp_path / "other")
+    with pytest.raises(DataError, match="was made for a source with fingerprint"):
+        verify(out, "eda_100pct", rerun=True, source=str(other))
+
+
+def test_a_set_with_columns_of_its_own_is_published_whole(splits, tmp_path):
+    extra = splits.map(lambda name: {"url": f"https://example.org/{name}"}, input_columns="id")
+    _, done = make(extra, tmp_path / "aug")
+    train = load_dataset(str(tmp_path / "aug"), done.config)["train"]
+    assert train["url"][:] == [f"https://example.org/{name}" for name in train["source_id"]]
+
+
+def test_an_augmented_config_can_be_augmented(splits, tmp_path):
+    _, first = make(splits, tmp_path / "one", EDA(copies=1))
+    again = load_dataset(str(tmp_path / "one"), first.config)
+    _, second = make(again, tmp_path / "two", LSMS(copies=1))
+    train = load_dataset(str(tmp_path / "two"), second.config)["train"]
+    assert set(train["method"]) == {"gold", "eda", "lsms"}
+    assert set(train["source_id"]) == set(splits["train"]["id"])
+
+
+def saved(splits, folder):
+    """Write splits as a folder of Parquet."""
+    folder.mkdir()
+    for split, dataset in splits.items():
+        dataset.cast_column("image", Image(decode=False)).cast(dataset.features).to_parquet(
+            folder / f"{split}-00000-of-00001.parquet"
+        )
+    assert load_dataset(str(folder))["train"].num_rows == concatenate_datasets([splits["train"]]).num_rows
+    return folder
