@@ -16,8 +16,10 @@ _HOMES = {
     "augment": "ledger",
     "load_sample": "sample",
     "publish": "repo_folder",
+    "push": "hub",
     "validate": "validation",
-    "verify": "repo_folder",
+    "verify": "hub",
+    "withdraw": "hub",
 }
 __all__ = sorted(_HOMES)
 

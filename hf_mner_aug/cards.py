@@ -33,18 +33,6 @@ class SplitFacts:
 
 
 @dataclass(frozen=True)
-class ConfigFacts:
-    """Everything the card says of a config, from its run."""
-
-    recipe: Recipe
-    splits: Mapping[str, SplitFacts]
-    funnel: Mapping[str, Any]
-    entities: Mapping[str, tuple[int, int]]
-    examples: Sequence[str]
-    content_fingerprint: str
-
-
-@dataclass(frozen=True)
 class SourceFacts:
     """What the source's own card declares."""
 
@@ -52,6 +40,29 @@ class SourceFacts:
     language: Sequence[str] = ()
     license: str = "other"
     local: bool = True
+
+
+@dataclass(frozen=True)
+class ConfigFacts:
+    """Everything the card says of a config, from its run; augmentation.json holds the same."""
+
+    recipe: Recipe
+    source: SourceFacts
+    splits: Mapping[str, SplitFacts]
+    funnel: Mapping[str, Any]
+    entities: Mapping[str, Sequence[int]]
+    examples: Sequence[str]
+    content_fingerprint: str
+
+    @classmethod
+    def from_note(cls, note: Mapping[str, Any]) -> "ConfigFacts":
+        """Return the facts of an augmentation.json."""
+        return cls(
+            recipe=Recipe.from_dict(note["recipe"]),
+            source=SourceFacts(**note["source"]),
+            splits={split: SplitFacts(**rows) for split, rows in note["splits"].items()},
+            **{name: note[name] for name in ("funnel", "entities", "examples", "content_fingerprint")},
+        )
 
 
 def mark_entities(post: Post) -> str:
@@ -105,7 +116,7 @@ def load_card(path: str | Path) -> "DatasetCard":
         raise DataError(f"the card {path} has a YAML block that does not parse ({line}): mend it first") from error
 
 
-def render(existing: str | None, facts: ConfigFacts, features: "Features", source: SourceFacts, repo: str) -> str:
+def render(existing: str | None, facts: ConfigFacts, features: "Features", repo: str) -> str:
     """Return the card's text with a config's YAML and section put in or replaced; all else is kept.
 
     ``repo`` is what ``load_dataset`` takes: a folder or a Hub id.
@@ -119,7 +130,7 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", sourc
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCard
 
-    config = facts.recipe.config
+    config, source = facts.recipe.config, facts.source
     if existing is None:
         title = repo.rstrip("/").rpartition("/")[2]
         body = _template("repo.md").render(title=title, source=source.name)
@@ -150,13 +161,13 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", sourc
     info = DatasetInfo(features=features, splits=infos, download_size=size, dataset_size=size)
     DatasetInfosDict({config: info}).to_dataset_card_data(data)
     data["size_categories"] = [size_category(_most_rows(data["dataset_info"]))]
-    card.text = _with_section(card.text, config, _section(facts, source, repo))
+    card.text = _with_section(card.text, config, _section(facts, repo))
     return str(card)
 
 
-def _section(facts: ConfigFacts, source: SourceFacts, repo: str) -> str:
+def _section(facts: ConfigFacts, repo: str) -> str:
     """Return a config's part of the body."""
-    recipe = facts.recipe
+    recipe, source = facts.recipe, facts.source
     if recipe.ids_train is not None:
         subset = f"{len(recipe.ids_train)} of train by id, listed in augmentation.json"
     elif recipe.fraction < 1:

@@ -87,8 +87,10 @@ def augment(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print rows, hours and disk expected, and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long or paid run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config made by another recipe.")] = False,
+    push_to_hub: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the folder to this repo.")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Push as a pull request.")] = False,
 ) -> None:
-    """Make an augmented config and publish it into a folder that load_dataset reads."""
+    """Make an augmented config and publish it into a folder that load_dataset reads, or to the Hub."""
     from hf_mner_aug.ledger import estimate
     from hf_mner_aug.recipe import load_source, read_ids, resolve
     from hf_mner_aug.repo_folder import check_free, run_and_publish
@@ -124,17 +126,56 @@ def augment(
     _show_funnel(done.funnel, plan.copies)
     print(f"content fingerprint {done.content_fingerprint}")
     print(f'load_dataset("{out}", "{done.config}")')
+    if push_to_hub:
+        from hf_mner_aug.hub import push as send
+
+        print(send(out, push_to_hub, create_pr=create_pr))
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="The repo folder.")],
+    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The dataset repo; it is made if it is not there.")],
+    public: Annotated[bool, typer.Option("--public", help="Make a new repo public.")] = False,
+    rights: Annotated[
+        bool, typer.Option("--i-have-the-rights", help="You may show openly what the card restricts.")
+    ] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    revision: Annotated[str | None, typer.Option(help="The branch.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and send nothing.")] = False,
+) -> None:
+    """Push a repo folder to the Hub as one commit; what is there already is kept."""
+    from hf_mner_aug.hub import push as send
+
+    options: dict[str, Any] = {"private": not public, "create_pr": create_pr, "revision": revision}
+    print(send(folder, repo, rights=rights, dry_run=dry_run, **options))
+
+
+@app.command()
+def withdraw(
+    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The dataset repo.")],
+    ids: Annotated[Path, typer.Option(help="Ids of posts, one a line.")],
+    squash: Annotated[bool, typer.Option("--squash", help="Make one commit of the history, too.")] = False,
+) -> None:
+    """Take posts, and all that was made of them, out of every config of a Hub repo, in one commit."""
+    from hf_mner_aug.hub import withdraw as take_out
+    from hf_mner_aug.recipe import read_ids
+
+    for config, rows in take_out(repo, read_ids(ids), squash=squash).items():
+        print(f"{config}: {rows} rows withdrawn")
+    if not squash:
+        print("the repo's history still holds them: --squash makes one commit of it")
 
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="The repo folder.")],
+    folder: Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")],
     config: Annotated[str, typer.Argument(help="The config.")],
     rerun: Annotated[bool, typer.Option("--rerun", help="Make the config again and compare.")] = False,
     source: Annotated[str | None, typer.Option(help="Where the source is now, if it was a local folder.")] = None,
 ) -> None:
     """Recompute a config's content fingerprint; exits with 2 where it is not the one on its card."""
-    from hf_mner_aug.repo_folder import verify as check
+    from hf_mner_aug.hub import verify as check
 
     found = check(folder, config, rerun=rerun, source=source)
     print(f"expected {found.expected}\nfound    {found.found}")

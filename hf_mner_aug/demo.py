@@ -11,7 +11,7 @@ def run_demo(out: Path) -> None:
     from hf_mner_aug.cards import mark_entities
     from hf_mner_aug.ledger import augment
     from hf_mner_aug.methods import METHODS, method_class
-    from hf_mner_aug.repo_folder import publish, verify
+    from hf_mner_aug.repo_folder import publish, verify_folder
     from hf_mner_aug.sample import load_sample
     from hf_mner_aug.schema import Codec
 
@@ -34,5 +34,5 @@ def run_demo(out: Path) -> None:
             operation = json.loads(row["provenance"]).get("details", {}).get("operation", "")
             print(f"  before  {mark_entities(codec.to_post(gold[row['source_id']]))}")
             print(f"  {operation:<8}{mark_entities(codec.to_post(row))}")
-        found = verify(out, done.config)
+        found = verify_folder(out, done.config)
         print(f"  content fingerprint {found.found[:16]}… {'verified' if found.ok else 'DIFFERS'}")

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.cards import ConfigFacts, SplitFacts, mark_entities, read_source, render
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
-from hf_mner_aug.fingerprint import content_fingerprint
+from hf_mner_aug.fingerprint import parquet_fingerprint
 from hf_mner_aug.hygiene import Guard
 from hf_mner_aug.ledger import Run, library_versions, part_tables, run
 from hf_mner_aug.parquet import write_shards
@@ -86,11 +86,12 @@ def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = Fa
         funnel = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": counts.made["train"]}
         facts = ConfigFacts(
             recipe=replace(recipe, source=_public_name(recipe.source)),
+            source=read_source(source or recipe.source),
             splits={split: SplitFacts(counts.gold[split], counts.made[split], sizes[split]) for split in sizes},
             funnel=funnel,
             entities={kind: (counts.gold_entities[kind], counts.entities[kind]) for kind in sorted(counts.entities)},
             examples=counts.examples,
-            content_fingerprint=content_fingerprint(_load(stage, sizes)),
+            content_fingerprint=parquet_fingerprint(_files(stage, sizes)),
         )
         note = {
             "artifact": run.method.artifact,
@@ -98,9 +99,8 @@ def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = Fa
             "recipe_fingerprint": recipe.fingerprint,
             **asdict(facts),
         }
-        text = render(existing, facts, features, read_source(source or recipe.source), str(out.name))
-        data = json.dumps(note, indent=2, sort_keys=True, ensure_ascii=False).encode()
-        artifacts.write_atomically(stage / NOTE, data + b"\n")
+        text = render(existing, facts, features, out.name)
+        _write_note(stage, note)
         _swap(stage, out / recipe.config)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -148,7 +148,27 @@ def read_note(folder: Path) -> dict[str, Any]:
     return note
 
 
-def verify(folder: str | Path, config: str, *, rerun: bool = False, source: str | None = None) -> Verification:
+def read_features(folder: Path) -> "Features":
+    """Return the features of a config's rows."""
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    return Features.from_arrow_schema(pq.read_schema(min(folder.glob("*.parquet"))))
+
+
+def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
+    """Take posts, and what was made of them, out of every config of a folder; return the rows gone by config.
+
+    Fingerprints, counts and the card follow. The recipe is kept, but a rerun would bring the posts back.
+    """
+    gone = {}
+    unwanted = set(ids)
+    for path in sorted(out.glob(f"*/{NOTE}")):
+        gone[path.parent.name] = _withdraw_from(path.parent, unwanted)
+    return gone
+
+
+def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, source: str | None = None) -> Verification:
     """Recompute a config's content fingerprint, and with ``rerun`` make the config again and compare.
 
     Args:
@@ -169,7 +189,7 @@ def verify(folder: str | Path, config: str, *, rerun: bool = False, source: str 
     place = Path(folder) / config
     note = read_note(place)
     try:
-        found = content_fingerprint(_load(place, note["splits"]))
+        found = parquet_fingerprint(_files(place, note["splits"]))
     except (pa.ArrowInvalid, FileNotFoundError) as error:
         raise Corrupt(f"{place}: {str(error).splitlines()[0]}") from error
     again = None
@@ -284,17 +304,62 @@ def _as_gold(table: "pa.Table", features: "Features") -> "pa.Table":
     return table.select(list(features))
 
 
-def _load(folder: Path, splits: Any) -> "DatasetDict":
-    """Return the splits of a config's folder, memory-mapped."""
-    from datasets import Dataset, DatasetDict
+def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
+    """Take rows out of a config's files; return how many."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
-    loaded: dict[str, Dataset] = {}
-    for split in splits:
-        files = sorted(str(path) for path in folder.glob(f"{split}-*.parquet"))
-        if not files:
+    note, features = read_note(folder), read_features(folder)
+    stage = folder.with_name(f".{folder.name}.withdrawing")
+    shutil.rmtree(stage, ignore_errors=True)
+    gone = 0
+    values = pa.array(sorted(unwanted))
+    try:
+        for split, files in _files(folder, note["splits"]).items():
+            counts = note["splits"][split]
+
+            def kept(files: list[Path] = files, counts: dict[str, int] = counts) -> Iterator["pa.Table"]:
+                nonlocal gone
+                for file in files:
+                    with pq.ParquetFile(file) as parquet:
+                        for batch in parquet.iter_batches(batch_size=BATCH):
+                            table = pa.Table.from_batches([batch])
+                            bad = pc.or_(pc.is_in(table["id"], values), pc.is_in(table["source_id"], values))
+                            gone += pc.sum(bad).as_py()
+                            made = pc.sum(pc.and_(bad, pc.not_equal(table["method"], "gold"))).as_py()
+                            counts["made"] -= made
+                            counts["gold"] -= pc.sum(bad).as_py() - made
+                            yield table.filter(pc.invert(bad))
+
+            counts["num_bytes"] = sum(p.stat().st_size for p in write_shards(kept(), stage, split, features))
+        if gone:
+            note["content_fingerprint"] = parquet_fingerprint(_files(stage, note["splits"]))
+            note["withdrawn"] = note.get("withdrawn", 0) + gone
+            note["examples"] = []
+            _write_note(stage, note)
+            _swap(stage, folder)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return gone
+
+
+def _write_note(folder: Path, note: dict[str, Any]) -> None:
+    data = json.dumps(note, indent=2, ensure_ascii=False).encode()
+    artifacts.write_atomically(folder / NOTE, data + b"\n")
+
+
+def _files(folder: Path, splits: Iterable[str]) -> dict[str, list[Path]]:
+    """Return the Parquet files of a config's splits.
+
+    Raises:
+        FileNotFoundError: a split has none.
+    """
+    files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in splits}
+    for split, found in files.items():
+        if not found:
             raise FileNotFoundError(f"no {split}-*.parquet")
-        loaded[split] = Dataset.from_parquet(files)  # type: ignore[assignment]
-    return DatasetDict(loaded)
+    return files
 
 
 def _swap(stage: Path, folder: Path) -> None:

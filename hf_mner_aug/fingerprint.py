@@ -1,0 +1,206 @@
+"""Fingerprints of content: equal for equal rows, wherever they lie and however they are stored.
+
+A value is digested after the cast to the features, an image by its bytes. Cache paths, image paths, Arrow chunks and
+offsets, the order of columns, and whether images are embedded or decoded on reading make no difference.
+"""
+
+import datetime
+import decimal
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.errors import DataError
+from hf_mner_aug.hygiene import image_bytes
+from hf_mner_aug.schema import canonical_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, Features
+
+_LARGE = {"LargeList": "List", "large_string": "string", "large_binary": "binary"}
+
+
+class ContentDigest:
+    """The fingerprint of rows that come batch by batch; where the batches are cut makes no difference."""
+
+    def __init__(self, features: "Features") -> None:
+        self.features = features
+        self.n_rows = 0
+        self._columns = {name: hashlib.sha256() for name in features}
+
+    def update(self, table: "pa.Table") -> None:
+        """Add the rows of a table; raises as ``row_digests``."""
+        for name, digests in row_digests(table, self.features, first_row=self.n_rows).items():
+            self._columns[name].update(b"".join(digests))
+        self.n_rows += table.num_rows
+
+    def columns(self) -> dict[str, str]:
+        """Return the fingerprint of each column's values, in hexadecimal."""
+        return {name: column.hexdigest() for name, column in self._columns.items()}
+
+    def hexdigest(self) -> str:
+        """Return the fingerprint of the rows and their features."""
+        content = {"columns": self.columns(), "features": _canonical(self.features.to_dict()), "rows": self.n_rows}
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def content_fingerprint(dataset: "Dataset | Mapping[str, Dataset]") -> str:
+    """Return the fingerprint of a dataset or of a dict of splits, whose order makes no difference.
+
+    Raises:
+        DataError: as ``row_digests``.
+    """
+    if isinstance(dataset, Mapping):
+        return _of_splits({split: content_fingerprint(rows) for split, rows in dataset.items()})
+    content = ContentDigest(dataset.features)
+    for table in _batches(dataset):
+        content.update(table)
+    return content.hexdigest()
+
+
+def parquet_fingerprint(files: Mapping[str, Sequence[Path]]) -> str:
+    """Return the ``content_fingerprint`` of the splits in some Parquet files, read without a copy in a cache.
+
+    Raises:
+        DataError: as ``row_digests``.
+        pyarrow.ArrowInvalid: a file is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    splits = {}
+    for split, paths in files.items():
+        content = ContentDigest(Features.from_arrow_schema(pq.read_schema(paths[0])))
+        for path in paths:
+            with pq.ParquetFile(path) as parquet:
+                for batch in parquet.iter_batches(batch_size=64):
+                    content.update(pa.Table.from_batches([batch]))
+        splits[split] = content.hexdigest()
+    return _of_splits(splits)
+
+
+def row_digests(table: "pa.Table", features: "Features", *, first_row: int = 0) -> dict[str, list[bytes]]:
+    """Return the SHA-256 of each value [n_rows] of each column; rows without an id are counted from ``first_row``.
+
+    Raises:
+        DataError: the table lacks a column, does not fit the features, holds NaN or infinity, or an image file that it
+            names cannot be read.
+    """
+    import pyarrow as pa
+    from datasets.table import CastError, table_cast
+
+    missing = [name for name in features if name not in table.column_names]
+    if missing:
+        raise DataError(f"expected the column {missing[0]}, found {', '.join(table.column_names)}")
+    try:
+        table = table_cast(table.select(list(features)), features.arrow_schema)
+    except (CastError, TypeError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"rows {first_row} to {first_row + table.num_rows} do not fit the features: {error}") from error
+    return {name: _digests(table, name, features[name], first_row) for name in sorted(features)}
+
+
+def first_difference(one: "Dataset", other: "Dataset") -> tuple[str | None, str] | None:
+    """Return the row id and the column where two datasets first differ, or None; the id is None where features differ.
+
+    Raises:
+        DataError: as ``row_digests``.
+    """
+    features, others = (_canonical(dataset.features.to_dict()) for dataset in (one, other))
+    for name in sorted({*features, *others}):
+        if features.get(name) != others.get(name):
+            return None, name
+    rows = 0
+    for a, b in zip_longest(_batches(one), _batches(other)):
+        if a is None or b is None:
+            return _row_id(b if a is None else a, 0, rows), "id"
+        ours, theirs = row_digests(a, one.features, first_row=rows), row_digests(b, other.features, first_row=rows)
+        for i in range(min(a.num_rows, b.num_rows)):
+            for name in features:
+                if ours[name][i] != theirs[name][i]:
+                    return _row_id(a, i, rows), name
+        if a.num_rows != b.num_rows:
+            return _row_id(max(a, b, key=len), min(a.num_rows, b.num_rows), rows), "id"
+        rows += a.num_rows
+    return None
+
+
+def _of_splits(fingerprints: Mapping[str, str]) -> str:
+    """Return the fingerprint of splits from theirs; their order makes no difference."""
+    return hashlib.sha256(canonical_json(dict(fingerprints)).encode()).hexdigest()
+
+
+def _batches(dataset: "Dataset") -> Iterator["pa.Table"]:
+    """Yield a dataset's rows as they are stored, few at a time where there are pictures."""
+    files = any(map(_holds_files, dataset.features.values()))
+    return dataset.with_format("arrow").iter(batch_size=64 if files else 1000)
+
+
+def _digests(table: "pa.Table", name: str, feature: Any, first_row: int) -> list[bytes]:
+    """Return the digest of each value [n_rows] of a column that has been cast to its feature."""
+    files = _holds_files(feature)
+    digests: list[bytes] = []
+    for value in table.column(name).to_pylist():
+        try:
+            text = _ENCODER.encode(_without_files(value, feature) if files else value)
+        except OSError as error:
+            where = _row_id(table, len(digests), first_row)
+            raise DataError(f"post {where}: column {name} names a file that cannot be read: {error}") from error
+        except ValueError as error:
+            where = _row_id(table, len(digests), first_row)
+            raise DataError(f"post {where}: column {name} holds NaN or infinity: replace it with null") from error
+        digests.append(hashlib.sha256(text.encode()).digest())
+    return digests
+
+
+def _holds_files(feature: Any) -> bool:
+    """Return whether a feature holds images or other files, at any depth."""
+    if isinstance(feature, dict):
+        return any(map(_holds_files, feature.values()))
+    return hasattr(feature, "embed_storage") or _holds_files(getattr(feature, "feature", {}))
+
+
+def _without_files(value: Any, feature: Any) -> Any:
+    """Return a value with the SHA-256 of each file in its place."""
+    if value is None:
+        return None
+    if hasattr(feature, "embed_storage"):
+        data = image_bytes(value)
+        return None if data is None else hashlib.sha256(data).hexdigest()
+    if isinstance(feature, dict):
+        return {name: _without_files(value[name], child) for name, child in feature.items()}
+    if hasattr(feature, "feature"):
+        return [_without_files(item, feature.feature) for item in value]
+    return value
+
+
+def _plain(value: Any) -> str:
+    """Return a value that JSON does not know as a string."""
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal):
+        return str(value)
+    raise DataError(f"a {type(value).__name__} has no fingerprint: cast or remove its column")
+
+
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False, default=_plain
+)
+
+
+def _canonical(features: Any) -> Any:
+    """Return features, as plain data, without what only says how values are stored or read."""
+    if isinstance(features, dict):
+        typed = isinstance(features.get("_type"), str)
+        return {key: _canonical(value) for key, value in features.items() if not (typed and key == "decode")}
+    if isinstance(features, list):
+        return [_canonical(value) for value in features]
+    return _LARGE.get(features, features)
+
+
+def _row_id(table: "pa.Table", row: int, first_row: int) -> str:
+    return str(table.column("id")[row] if "id" in table.column_names else first_row + row)

@@ -1,0 +1,388 @@
+"""Duplicates and leaks: the same text, picture or post twice, or out of validation and test.
+
+A method that brings text or pictures from outside its train split asks a ``Guard``. ``find_duplicates`` and
+``find_leaks`` look at whole datasets.
+"""
+
+import functools
+import hashlib
+import html
+import io
+import re
+import struct
+import unicodedata
+import urllib.parse
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.schema import EncodedImage, Post
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+    from datasets import Dataset
+
+# Two pictures are the same when at most so many of their 64 hash bits and of their 256 colour levels (mean) differ.
+# On 36 tweets' pictures, JPEG, another size and 2% off each edge made at most 10 bits and 10 levels; two different
+# ones were at least 20 bits apart. The colours tell plain drawings apart, whose hashes collide.
+HASH_BITS = 10
+COLOUR_LEVELS = 12
+
+# What a method notes in ``Post.details`` of where a text or picture comes from.
+ORIGIN_DETAILS = ("post_id", "url", "image_url")
+
+_URL = re.compile(
+    r"""
+    (?=[hwp])(?:                                        # looked at first: it is quicker
+        https?\ ?:\ ?/\ ?/\ ?                            # tokenisers split these: https : //t . co/x, http://t. co/x
+        (?: [\w-]+ (?:\ ?\.\ ?[\w-]+)+ (?=\ ?/) | [\w.:-]*\w )?
+        (?: \ ?/\ ? (?:[\w/?=&%\#~+:@!,;.-]*[\w/])? )?
+        (?:\.?…|\.\.\.)?
+      | \bwww\.\w[\w/?=&%\#~+:@.-]*\w
+      | \bpic\.twitter\.com/\w+
+      | \bhttps?[ :/.]*(?:…|\.\ ?\.\ ?\.)              # Twitter cuts long posts: http://t.…, http…, and at the end h…
+      | \bh(?:t(?:tp?)?)?…\s*$
+    )
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_RETWEET = re.compile(r"^(?:rt ?@ ?(?:\w| _|(?<=_) (?!_))+ ?: ?)+", re.IGNORECASE)
+_STATUS = re.compile(r"/status(?:es)?/(\d+)")
+_POOLED = re.compile(r"^twitter20\d\d[-_]", re.IGNORECASE)  # how sets that pool Twitter-2015 and -2017 name their posts
+
+
+class Match(NamedTuple):
+    """Two rows that hold the same: ``kind`` says what."""
+
+    id: str
+    other: str
+    kind: str
+
+
+# ---------------------------------------------------------------- text
+
+
+def strip_urls(text: str) -> str:
+    """Return the text without URLs, also those that a tokeniser split or Twitter cut; whitespace is folded."""
+    return " ".join(_URL.sub(" ", text).split())
+
+
+def normalise_text(text: str | Sequence[str], joiner: str = " ") -> str:
+    """Return the text, or its words joined, without URLs and leading ``RT @user :``, casefolded, whitespace folded."""
+    if not isinstance(text, str):
+        text = joiner.join(text)
+    return _RETWEET.sub("", strip_urls(text)).casefold()
+
+
+def text_key(text: str | Sequence[str], joiner: str = " ") -> str:
+    """Return what two texts share if they are the same up to tokenisation, punctuation and HTML escapes.
+
+    It is the letters and digits of the normalised text: of the 10,000 tweets that GMNER tokenises otherwise than
+    Twitter-2015 and -2017, 10 have another key and 2,700 another normalised text. A text of other signs keeps those.
+    """
+    folded = unicodedata.normalize("NFKC", html.unescape(normalise_text(text, joiner)))
+    return "".join(filter(str.isalnum, folded)) or folded.replace(" ", "")
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def image_bytes(image: EncodedImage) -> bytes | None:
+    """Return the bytes of an encoded image, read from its path where it holds none; None where it has no path either.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if image["bytes"] is not None:
+        return image["bytes"]
+    return None if image["path"] is None else Path(image["path"]).read_bytes()
+
+
+def image_digest(image: EncodedImage) -> str | None:
+    """Return the SHA-256 of an encoded image's bytes, or None where there are none to read."""
+    try:
+        data = image_bytes(image)
+    except OSError:
+        return None
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def open_image(image: EncodedImage, *, at_least: int | None = None) -> "PIL.Image.Image":
+    """Return the decoded picture, turned as its EXIF says; ``at_least`` lets a JPEG come smaller, which is quicker.
+
+    Raises:
+        DataError: it cannot be read or decoded, or has more pixels than Pillow's limit.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        data = image_bytes(image)
+        if data is None:
+            raise DataError("the image has neither bytes nor a path")
+        picture = Image.open(io.BytesIO(data))
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and picture.width * picture.height > limit:
+            raise DataError(f"the image has {picture.width}x{picture.height} pixels, over Pillow's limit of {limit}")
+        if at_least is not None:
+            picture.draft("RGB", (at_least, at_least))
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
+    except UnidentifiedImageError as error:
+        raise DataError("the image is in no format that Pillow knows") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"the image is over Pillow's limit of pixels: {error}") from error
+    except (
+        # what Pillow's readers raise for a broken file
+        OSError,
+        EOFError,
+        LookupError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        struct.error,
+        zlib.error,
+    ) as error:
+        raise DataError(f"the image cannot be decoded: {error}") from error
+    return picture
+
+
+def perceptual_hash(image: EncodedImage) -> int | None:
+    """Return the 64-bit pHash of an encoded image, or None where it cannot be decoded."""
+    look = _look(image)
+    return None if look is None else look.bits
+
+
+class _Look(NamedTuple):
+    """What a picture looks like: its pHash and its mean colours [8, 8, 3]."""
+
+    bits: int
+    colours: "np.ndarray"
+
+
+def _look(image: EncodedImage) -> _Look | None:
+    import imagehash
+    import numpy as np
+    from PIL import Image
+
+    try:
+        picture = open_image(image, at_least=128).convert("RGB")
+    except DataError:
+        return None
+    bits = int(str(imagehash.phash(picture)), 16)
+    return _Look(bits, np.asarray(picture.resize((8, 8), Image.Resampling.BOX)))
+
+
+class _Looks:
+    """The looks of many pictures, to search among."""
+
+    def __init__(self, pictures: Iterable[tuple[str, EncodedImage]]) -> None:
+        import numpy as np
+
+        seen = [(name, look) for name, image in pictures if (look := _look(image)) is not None]
+        self.names = [name for name, _ in seen]
+        self.bits = np.array([look.bits for _, look in seen], dtype=np.uint64)
+        self.colours = np.array([look.colours for _, look in seen], dtype=np.uint8).reshape(-1, 8, 8, 3)
+
+    def find(self, look: _Look) -> str | None:
+        """Return the name of the first picture that looks the same."""
+        import numpy as np
+
+        for i in np.flatnonzero(np.bitwise_count(self.bits ^ np.uint64(look.bits)) <= HASH_BITS):
+            if np.abs(self.colours[i].astype(np.int16) - look.colours).mean() <= COLOUR_LEVELS:
+                return self.names[i]
+        return None
+
+
+# ---------------------------------------------------------------- one post at a time
+
+
+class Guard:
+    """Says why a post that was made may not be published: it is there already, or it is in validation or test.
+
+    What a post has from the gold train posts is not brought in: a text, picture or id that one of them has is no leak.
+    Only digests are kept. The held-out pictures are read when a post first brings a new one.
+
+    Args:
+        gold: the train posts that are published beside the made ones.
+        held_out: returns the posts of validation and test, with their pictures; called at most three times.
+        same_text: let posts pass that differ from another one in their pictures only.
+        joiner: what stands between two words.
+    """
+
+    def __init__(
+        self,
+        gold: Iterable[Post],
+        held_out: Callable[[], Iterable[Post]],
+        *,
+        same_text: bool = False,
+        joiner: str = " ",
+    ) -> None:
+        self.held_out = held_out
+        self.same_text = same_text
+        self.joiner = joiner
+        self._rows: set[bytes] = set()
+        self._own_texts: set[str] = set()
+        self._own_ids: set[str] = set()
+        self._own_images: set[str | None] = {None}
+        for post in gold:
+            self._own_texts.add(text_key(post.tokens, joiner))
+            self._own_ids.update(_ids(post))
+            self._own_images.update(map(image_digest, post.images))
+            self._rows.add(self._row(post))
+        self._texts: set[str] = set()
+        self._ids: set[str] = set()
+        for post in held_out():
+            self._texts.add(text_key(post.tokens, joiner))
+            self._ids.update(_ids(post))
+        self._texts -= self._own_texts | {""}
+        self._ids -= self._own_ids
+
+    def check(self, post: Post) -> str | None:
+        """Return why the post may not stay, or None; a post that may stay counts as there from then on.
+
+        The reason is ``duplicate`` (a gold or earlier post has its words and labels), ``leak_id``, ``leak_text`` (the
+        text of a validation or test post) or ``leak_image`` (a picture with the bytes or the looks of one of theirs).
+        """
+        row = self._row(post)
+        if row in self._rows:
+            return "duplicate"
+        new = [image for image in post.images if image_digest(image) not in self._own_images]
+        if not self._ids.isdisjoint(_ids(post, new)):
+            return "leak_id"
+        if text_key(post.tokens, self.joiner) in self._texts:
+            return "leak_text"
+        if any(map(self._is_held_out, new)):
+            return "leak_image"
+        self._rows.add(row)
+        return None
+
+    def _row(self, post: Post) -> bytes:
+        labels = sorted((e.start, e.end, e.type, e.fine) for e in post.entities)
+        images = [image_digest(image) for image in post.images] if self.same_text else []
+        return _digest(list(post.tokens), labels, post.relation, images)
+
+    def _is_held_out(self, image: EncodedImage) -> bool:
+        if image_digest(image) in self._image_digests:
+            return True
+        look = _look(image)
+        return look is not None and self._looks.find(look) is not None
+
+    @functools.cached_property
+    def _image_digests(self) -> set[str | None]:
+        return {image_digest(image) for post in self.held_out() for image in post.images}
+
+    @functools.cached_property
+    def _looks(self) -> _Looks:
+        return _Looks((post.id, image) for post in self.held_out() for image in post.images)
+
+
+def _ids(post: Post, images: Sequence[EncodedImage] | None = None) -> set[str]:
+    """Return the names under which a post, its pictures (or those given) and what it is made of are known."""
+    ids = {_POOLED.sub("", post.id)}
+    for image in post.images if images is None else images:
+        if image["path"]:
+            ids.add(_POOLED.sub("", Path(image["path"]).stem))
+    for key in ORIGIN_DETAILS:
+        origin = post.details.get(key)
+        if isinstance(origin, str) and origin:
+            ids.add(_origin_id(origin))
+    return ids - {""}
+
+
+def _origin_id(origin: str) -> str:
+    """Return the id of a post or picture from its URL; what is no URL is an id."""
+    if "//" not in origin:
+        return _POOLED.sub("", origin)
+    status = _STATUS.search(origin)
+    return status[1] if status else Path(urllib.parse.urlsplit(origin).path).stem
+
+
+def _digest(*values: Any) -> bytes:
+    return hashlib.blake2b(repr(values).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+# ---------------------------------------------------------------- whole datasets
+
+
+class _Row(NamedTuple):
+    id: str
+    tokens: list[str]
+    images: list[EncodedImage]
+    labels: list[Any]
+
+
+def _rows(dataset: "Dataset", columns: Iterable[str] = ()) -> Iterator[_Row]:
+    """Yield a dataset's rows with the values of some columns as ``labels``; pictures stay encoded."""
+    missing = {"id", "tokens"} - set(dataset.column_names)
+    if missing:
+        raise UsageError(f"expected the columns id and tokens, found {', '.join(dataset.column_names)}")
+    labels = [name for name in columns if name in dataset.column_names]
+    pictures = [name for name in ("image", "images") if name in dataset.column_names]
+    needed = dataset.select_columns(["id", "tokens", *pictures, *labels]).with_format("arrow")
+    for table in needed.iter(batch_size=64 if pictures else 1000):
+        for row in table.to_pylist():
+            images = [row["image"]] if row.get("image") else []
+            images += [image for image in row.get("images") or () if image]
+            yield _Row(str(row["id"]), row["tokens"] or [], images, [row[name] for name in labels])
+
+
+def find_duplicates(dataset: "Dataset") -> list[Match]:
+    """Return each row that repeats an earlier one of the split.
+
+    The kind is ``duplicate`` (words and labels), ``same_id``, ``same_text`` (its key) or ``same_image`` (bytes).
+
+    Raises:
+        UsageError: the dataset lacks the column id or tokens.
+    """
+    found: list[Match] = []
+    seen: dict[tuple[str, Any], str] = {}
+    for row in _rows(dataset, ("ner_tags", "fine_tags", "head", "tail", "relation")):
+        keys: list[tuple[str, Any]] = [("same_id", row.id), ("duplicate", _digest(row.tokens, row.labels))]
+        keys.append(("same_text", text_key(row.tokens)))
+        keys += {("same_image", digest) for digest in map(image_digest, row.images)}
+        found += [Match(row.id, seen[key], key[0]) for key in keys if key in seen]
+        seen.update({key: row.id for key in keys if key[1] and key not in seen})
+    return found
+
+
+def find_leaks(train: "Dataset", held_out: "Dataset", *, looks: bool = True) -> list[Match]:
+    """Return each train row that is in a held-out dataset too, which may be of another set and tokenised otherwise.
+
+    The kind is ``leak_id``, ``leak_text`` or ``leak_image`` (the same bytes, or with ``looks`` the same to the eye).
+
+    Raises:
+        UsageError: a dataset lacks the column id or tokens.
+    """
+    known: dict[tuple[str, str], str] = {}
+    for row in _rows(held_out):
+        for key in _leak_keys(row):
+            known.setdefault(key, row.id)
+    pictures = "image" in train.column_names or "images" in train.column_names
+    gallery = _Looks((row.id, image) for row in _rows(held_out) for image in row.images) if looks and pictures else None
+    found: list[Match] = []
+    for row in _rows(train):
+        matches: dict[str, str] = {}
+        for key in _leak_keys(row):
+            if key in known:
+                matches.setdefault(key[0], known[key])
+        if gallery is not None and gallery.names and "leak_image" not in matches:
+            for look in filter(None, map(_look, row.images)):
+                other = gallery.find(look)
+                if other is not None:
+                    matches["leak_image"] = other
+        found += [Match(row.id, other, kind) for kind, other in matches.items()]
+    return found
+
+
+def _leak_keys(row: _Row) -> Iterator[tuple[str, str]]:
+    for name in sorted(_ids(Post(row.id, row.tokens, images=tuple(row.images)))):
+        yield "leak_id", name
+    text = text_key(row.tokens)
+    if text:
+        yield "leak_text", text
+    for digest in filter(None, map(image_digest, row.images)):
+        yield "leak_image", digest
