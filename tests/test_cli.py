@@ -195,7 +195,7 @@ def test_broken_rows_are_named(call, converted):
     features = good.features
     for tags, said in [
         ([[0], [1, 2, 0, 0, 0, 0, 3]], "post train1: 1 tags for 8 tokens"),
-        ([[0] * 8, [2, 2, 0, 0, 0, 0, 3]], "post train2: word 0 ('Kobe') is I-LOC but follows no B-LOC"),
+        ([[0] * 8, [2, 2, 0, 0, 0, 0, 3]], "post train2: word 0 ('Kobe') is I-PER but follows no B-PER"),
     ]:
         rows = good.remove_columns(["ner_tags", "image"]).to_dict()
         broken = Dataset.from_dict({**rows, "ner_tags": tags, "image": [None, None]}, features=features)

@@ -1,0 +1,56 @@
+"""What the README and CONTRIBUTING show is run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(name, language):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("README.md", "python"):
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["new"].num_rows > 0
+
+
+def test_the_method_of_contributing_works(mner):
+    names = {"__name__": "shout"}
+    for block in blocks("CONTRIBUTING.md", "python"):
+        # Not inherited: dataclasses reads annotations as this file would.
+        exec(compile(block, "CONTRIBUTING.md", "exec", dont_inherit=True), names)
+    made = names["Shout"](copies=1).fit(mner).map(mner)
+    by_source = dict(zip(made["source_id"], made["tokens"], strict=True))
+    assert by_source["p14"] == ["WE", "LOVE", "Rome", "SO", "VERY", "MUCH", "TONIGHT"]
+    assert "p7" not in by_source, "a post of one entity has nothing to shout"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_every_command_shown_exists(name):
+    from typer.main import get_command
+
+    from hf_mner_aug.cli import app
+
+    known = get_command(app).commands
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for block in [*blocks(name, "bash"), *re.findall(r"`((?:hf-mner-aug|make) [^`]+)`", (ROOT / name).read_text())]:
+        for line in block.strip().splitlines():
+            words = line.split()
+            if words[0] == "make":
+                assert words[1] in targets
+            elif words[0] == "hf-mner-aug":
+                options = {option for parameter in known[words[1]].params for option in parameter.opts}
+                assert {word for word in words if word.startswith("--")} <= options, line
+
+
+def test_links_lead_somewhere():
+    for name in ("README.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
+            assert target.startswith("https://") or (ROOT / target).exists(), target
