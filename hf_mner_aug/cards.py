@@ -161,7 +161,7 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", repo:
     info = DatasetInfo(features=features, splits=infos, download_size=size, dataset_size=size)
     DatasetInfosDict({config: info}).to_dataset_card_data(data)
     data["size_categories"] = [size_category(_most_rows(data["dataset_info"]))]
-    card.text = _with_section(card.text, config, _section(facts, repo))
+    card.text = with_section(card.text, f"config {config}", _section(facts, repo))
     return str(card)
 
 
@@ -189,14 +189,15 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         fence="`" * max(3, ticks + 1),
         source=source.name,
         local=source.local,
+        license=source.license,
         recipe_fingerprint=recipe.fingerprint,
         content_fingerprint=facts.content_fingerprint,
     )
 
 
-def _with_section(body: str, config: str, section: str) -> str:
-    """Return the body with the config's section replaced, or added at the end."""
-    begin, end = f"<!-- config {config} -->", f"<!-- end of config {config} -->"
+def with_section(body: str, name: str, section: str) -> str:
+    """Return a card's body with the section of that name replaced, or added at the end."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     whole = f"{begin}\n{section.strip()}\n{end}"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     if pattern.search(body):

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,9 +59,14 @@ def validate(
     """Report every problem of a dataset with its row; exits with 2 where there are errors."""
     from hf_mner_aug.recipe import load_source
     from hf_mner_aug.validation import validate as check
+    from hf_mner_aug.viewer import viewer_problems
 
     found = check(load_source(source), images=images)
-    print(json.dumps(found.to_dicts(), indent=2, ensure_ascii=False) if as_json else found.table())
+    viewer = viewer_problems(source) if Path(source).is_dir() else []
+    if as_json:
+        print(json.dumps([*found.to_dicts(), *map(asdict, viewer)], indent=2, ensure_ascii=False))
+    else:
+        print("\n".join([found.table(), *(f"viewer: {problem}" for problem in viewer)]))
     if not found.ok:
         raise typer.Exit(2)
 
@@ -181,7 +187,7 @@ def verify(
     print(f"expected {found.expected}\nfound    {found.found}")
     if found.rerun is not None:
         print(f"rerun    {found.rerun}")
-    print("the same" if found.ok else "DIFFERENT")
+    print("the same" if found.ok else f"DIFFERENT: {found.difference}")
     if not found.ok:
         raise typer.Exit(2)
 

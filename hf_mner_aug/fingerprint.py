@@ -4,11 +4,13 @@ A value is digested after the cast to the features, an image by its bytes. Cache
 offsets, the order of columns, and whether images are embedded or decoded on reading make no difference.
 """
 
+import base64
 import datetime
 import decimal
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, Features
 
+ROW_BYTES = 4  # of each row's digest that are kept
 _LARGE = {"LargeList": "List", "large_string": "string", "large_binary": "binary"}
 
 
@@ -31,16 +34,24 @@ class ContentDigest:
         self.features = features
         self.n_rows = 0
         self._columns = {name: hashlib.sha256() for name in features}
+        self._rows = bytearray()
 
     def update(self, table: "pa.Table") -> None:
         """Add the rows of a table; raises as ``row_digests``."""
-        for name, digests in row_digests(table, self.features, first_row=self.n_rows).items():
+        by_column = row_digests(table, self.features, first_row=self.n_rows)
+        for name, digests in by_column.items():
             self._columns[name].update(b"".join(digests))
+        for row in zip(*by_column.values(), strict=True):
+            self._rows += hashlib.sha256(b"".join(row)).digest()[:ROW_BYTES]
         self.n_rows += table.num_rows
 
     def columns(self) -> dict[str, str]:
         """Return the fingerprint of each column's values, in hexadecimal."""
         return {name: column.hexdigest() for name, column in self._columns.items()}
+
+    def rows(self) -> str:
+        """Return the first bytes of each row's digest, all in base64: enough to find a row that changed."""
+        return base64.b64encode(self._rows).decode()
 
     def hexdigest(self) -> str:
         """Return the fingerprint of the rows and their features."""
@@ -62,8 +73,29 @@ def content_fingerprint(dataset: "Dataset | Mapping[str, Dataset]") -> str:
     return content.hexdigest()
 
 
-def parquet_fingerprint(files: Mapping[str, Sequence[Path]]) -> str:
-    """Return the ``content_fingerprint`` of the splits in some Parquet files, read without a copy in a cache.
+@dataclass(frozen=True)
+class Fingerprint:
+    """The ``content_fingerprint`` of some splits, and by split what tells where a difference is."""
+
+    total: str
+    columns: Mapping[str, Mapping[str, str]]
+    rows: Mapping[str, str]
+
+    def difference(self, other: "Fingerprint") -> tuple[str, int | None, list[str]] | None:
+        """Return the first split, its first row and the columns that differ, or None; the row is None for features."""
+        for split in sorted({*self.columns, *other.columns}):
+            mine, theirs = self.columns.get(split, {}), other.columns.get(split, {})
+            changed = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+            if changed:
+                pairs = zip_longest(*(_row_digests_of(f.rows.get(split, "")) for f in (self, other)))
+                same_columns = mine.keys() == theirs.keys()
+                row = next((i for i, (a, b) in enumerate(pairs) if a != b), None) if same_columns else None
+                return split, row, changed
+        return None
+
+
+def parquet_fingerprint(files: Mapping[str, Sequence[Path]]) -> Fingerprint:
+    """Return the fingerprint of the splits in some Parquet files, read without a copy in a cache.
 
     Raises:
         DataError: as ``row_digests``.
@@ -73,15 +105,18 @@ def parquet_fingerprint(files: Mapping[str, Sequence[Path]]) -> str:
     import pyarrow.parquet as pq
     from datasets import Features
 
-    splits = {}
+    contents = {}
     for split, paths in files.items():
-        content = ContentDigest(Features.from_arrow_schema(pq.read_schema(paths[0])))
+        contents[split] = ContentDigest(Features.from_arrow_schema(pq.read_schema(paths[0])))
         for path in paths:
             with pq.ParquetFile(path) as parquet:
                 for batch in parquet.iter_batches(batch_size=64):
-                    content.update(pa.Table.from_batches([batch]))
-        splits[split] = content.hexdigest()
-    return _of_splits(splits)
+                    contents[split].update(pa.Table.from_batches([batch]))
+    return Fingerprint(
+        _of_splits({split: content.hexdigest() for split, content in contents.items()}),
+        {split: content.columns() for split, content in contents.items()},
+        {split: content.rows() for split, content in contents.items()},
+    )
 
 
 def row_digests(table: "pa.Table", features: "Features", *, first_row: int = 0) -> dict[str, list[bytes]]:
@@ -132,6 +167,11 @@ def first_difference(one: "Dataset", other: "Dataset") -> tuple[str | None, str]
 def _of_splits(fingerprints: Mapping[str, str]) -> str:
     """Return the fingerprint of splits from theirs; their order makes no difference."""
     return hashlib.sha256(canonical_json(dict(fingerprints)).encode()).hexdigest()
+
+
+def _row_digests_of(rows: str) -> list[bytes]:
+    data = base64.b64decode(rows)
+    return [data[i : i + ROW_BYTES] for i in range(0, len(data), ROW_BYTES)]
 
 
 def _batches(dataset: "Dataset") -> Iterator["pa.Table"]:

@@ -189,7 +189,7 @@ def load_source(name: str) -> "DatasetDict":
     try:
         splits = load_dataset(path, config, revision=revision)
     except DatasetNotFoundError as error:
-        raise UsageError(f"{path} is neither a folder nor a dataset on the Hub that this token may read") from error
+        raise UsageError(f"{name} is neither a folder nor a dataset on the Hub that this token may read") from error
     except HfHubHTTPError as error:
         raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
     except ValueError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.cards import ConfigFacts, SplitFacts, mark_entities, read_source, render
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
-from hf_mner_aug.fingerprint import parquet_fingerprint
+from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.hygiene import Guard
 from hf_mner_aug.ledger import Run, library_versions, part_tables, run
 from hf_mner_aug.parquet import write_shards
@@ -40,12 +40,13 @@ class Published:
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether a config is what its augmentation.json says."""
+    """Whether a config is what its augmentation.json says; ``difference`` names the first row that is not."""
 
     config: str
     expected: str
     found: str
     rerun: str | None = None
+    difference: str = ""
 
     @property
     def ok(self) -> bool:
@@ -84,6 +85,7 @@ def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = Fa
             rows = _published_rows(run, split, features, counts)
             sizes[split] = sum(path.stat().st_size for path in write_shards(rows, stage, split, features))
         funnel = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": counts.made["train"]}
+        content = parquet_fingerprint(_files(stage, sizes))
         facts = ConfigFacts(
             recipe=replace(recipe, source=_public_name(recipe.source)),
             source=read_source(source or recipe.source),
@@ -91,13 +93,14 @@ def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = Fa
             funnel=funnel,
             entities={kind: (counts.gold_entities[kind], counts.entities[kind]) for kind in sorted(counts.entities)},
             examples=counts.examples,
-            content_fingerprint=parquet_fingerprint(_files(stage, sizes)),
+            content_fingerprint=content.total,
         )
         note = {
             "artifact": run.method.artifact,
             "libraries": library_versions(),
             "recipe_fingerprint": recipe.fingerprint,
             **asdict(facts),
+            "digests": {"columns": content.columns, "rows": content.rows},
         }
         text = render(existing, facts, features, out.name)
         _write_note(stage, note)
@@ -192,6 +195,8 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
         found = parquet_fingerprint(_files(place, note["splits"]))
     except (pa.ArrowInvalid, FileNotFoundError) as error:
         raise Corrupt(f"{place}: {str(error).splitlines()[0]}") from error
+    expected = Fingerprint(note["content_fingerprint"], **note["digests"])
+    difference = "" if found.total == expected.total else _spell_difference(place, expected, found)
     again = None
     if rerun:
         recipe = Recipe.from_dict(note["recipe"])
@@ -201,9 +206,12 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
             )
         recipe, gold = resolve(recipe, load_source(source or recipe.source))
         with tempfile.TemporaryDirectory() as temporary:
-            made = run_and_publish(recipe, gold, Path(temporary) / "again")
-            again = made.content_fingerprint
-    return Verification(config, note["content_fingerprint"], found, again)
+            run_and_publish(recipe, gold, Path(temporary) / "again")
+            made = parquet_fingerprint(_files(Path(temporary) / "again" / config, note["splits"]))
+            again = made.total
+            if again != expected.total:
+                difference = "rerun: " + _spell_difference(Path(temporary) / "again" / config, expected, made)
+    return Verification(config, expected.total, found.total, again, difference)
 
 
 def run_and_publish(
@@ -334,7 +342,9 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
 
             counts["num_bytes"] = sum(p.stat().st_size for p in write_shards(kept(), stage, split, features))
         if gone:
-            note["content_fingerprint"] = parquet_fingerprint(_files(stage, note["splits"]))
+            content = parquet_fingerprint(_files(stage, note["splits"]))
+            note["content_fingerprint"] = content.total
+            note["digests"] = {"columns": content.columns, "rows": content.rows}
             note["withdrawn"] = note.get("withdrawn", 0) + gone
             note["examples"] = []
             _write_note(stage, note)
@@ -360,6 +370,21 @@ def _files(folder: Path, splits: Iterable[str]) -> dict[str, list[Path]]:
         if not found:
             raise FileNotFoundError(f"no {split}-*.parquet")
     return files
+
+
+def _spell_difference(folder: Path, expected: Fingerprint, found: Fingerprint) -> str:
+    """Return where the rows of a folder differ from what is expected."""
+    import pyarrow.dataset as pads
+
+    difference = expected.difference(found)
+    if difference is None:
+        return "the features differ"
+    split, row, columns = difference
+    if row is None:
+        return f"{split}: the columns {', '.join(columns)} are not the same"
+    rows = pads.dataset(_files(folder, [split])[split]).to_table(columns=["id"]).column("id")
+    name = rows[row].as_py() if row < len(rows) else "absent"
+    return f"{split}, row {row} (post {name}) is the first that differs; columns that differ: {', '.join(columns)}"
 
 
 def _swap(stage: Path, folder: Path) -> None:

@@ -32,6 +32,11 @@ def order(fault):
 def finish(answer):
     print(json.dumps(answer))
 """
+CREATE = f"""
+from huggingface_hub import HfApi
+HfApi().create_repo("{REPO}", repo_type="dataset", private=True)
+finish(0)
+"""
 CARD = """---
 pretty_name: Mine
 license: other
@@ -138,9 +143,7 @@ finish([plain.num_rows, plain["train"]["id"][:], [row["id"] for row in streamed[
 
 
 def test_what_others_put_there_is_kept(hub, folder):
-    run(
-        hub, f"from huggingface_hub import HfApi; HfApi().create_repo('{REPO}', repo_type='dataset', private=True); finish(0)", folder
-    )
+    run(hub, CREATE, folder)
     stale = "lsms_100pct/train-00001-of-00002.parquet"
     hub.commit(REPO, {"README.md": CARD, "older/train-00000-of-00001.parquet": "theirs", stale: "stale"})
     plan = run(hub, f"finish(attempt(folder, '{REPO}'))", folder)
@@ -158,9 +161,7 @@ def test_what_others_put_there_is_kept(hub, folder):
 def test_two_pushes_at_once_lose_neither(hub, folder, tmp_path, splits):
     other = tmp_path / "other"
     publish(augment(splits, EDA(copies=2), out=other, config="eda_twice", progress=False), other)
-    run(
-        hub, f"from huggingface_hub import HfApi; HfApi().create_repo('{REPO}', repo_type='dataset', private=True); finish(0)", folder
-    )
+    run(hub, CREATE, folder)
     environment = [hub.env("hf_write") | {"FOLDER": str(place)} for place in (folder, other)]
     script = PRELUDE + f"finish(attempt(folder, '{REPO}'))"
     both = [
@@ -183,6 +184,7 @@ FAULTS = {
     "landed, answer lost": dict(kind="drop_after", method="POST", path="/commit/"),
     "dropped upload": dict(kind="drop", method="PUT", path="/"),
     "500 on the tree": dict(kind="status", method="GET", path="/tree/", status=500),
+    "cut card": dict(kind="truncate", method="GET", path="/resolve/.*README"),
     "no connection for the head": dict(kind="drop", method="GET", path="/revision/|/api/datasets/"),
 }
 
@@ -194,6 +196,9 @@ for name, fault in json.loads(os.environ["FAULTS"]).items():
     repo = "org/" + "".join(c for c in name if c.isalnum())
     from huggingface_hub import HfApi
     HfApi().create_repo(repo, repo_type="dataset", private=True)
+    if name == "cut card":
+        attempt(folder, repo)
+        HfApi().delete_file("eda_100pct/augmentation.json", repo, repo_type="dataset")
     order(fault)
     answers[name] = [repo, attempt(folder, repo)]
 finish(answers)
@@ -219,6 +224,36 @@ finish([first, attempt(folder, "org/second")])
     assert second == "HubError: org/second: the Hub answered 503"
     assert hub.files("org/second") == [] or set(hub.files("org/second")) <= {".gitattributes"}
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_config_on_the_hub_is_a_source(hub, folder, tmp_path):
+    assert cli(hub, "push", folder, REPO)[0] == 0
+    head = hub.commits(REPO)[0]
+    head = head if isinstance(head, str) else head["id"]
+    source = f"{REPO}@{head}:lsms_100pct"
+    code, out, error = cli(hub, "augment", source, "--method", "eda", "--copies", 1, "--out", tmp_path / "eda")
+    assert code == 0, error
+    note = json.loads((tmp_path / "eda" / "eda_100pct" / "augmentation.json").read_text())
+    assert note["recipe"]["source"] == source
+    assert note["source"]["local"] is False
+    code, out, error = cli(hub, "verify", tmp_path / "eda", "eda_100pct", "--rerun")
+    assert (code, out.splitlines()[-1]) == (0, "the same"), error
+    for wrong, said in {
+        f"{REPO}:lsms_5pct": "name a config as org/aug:CONFIG",
+        f"{REPO}@nowhere:lsms_100pct": "org/aug@nowhere:lsms_100pct is neither",
+        "org/nothing": "neither a folder nor a dataset on the Hub",
+    }.items():
+        code, _, error = cli(hub, "augment", wrong, "--method", "eda", "--out", tmp_path / "eda")
+        assert code == 2, error
+        assert said in error
+        assert len(error.strip().splitlines()) == 1
+
+
+def test_augment_pushes(hub, folder, tmp_path):
+    options = ["--method", "eda", "--copies", 1, "--out", tmp_path / "again", "--push-to-hub", "org/again"]
+    code, _, error = cli(hub, "augment", folder, *options, "--config-name", "twice")
+    assert code == 0, error
+    assert "twice/train-00000-of-00001.parquet" in hub.files("org/again")
 
 
 def test_pull_request(hub, folder):

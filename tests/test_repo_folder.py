@@ -174,7 +174,9 @@ def test_verify_finds_a_changed_row(splits, tmp_path):
     path = out / done.config / "train-00000-of-00001.parquet"
     train = load_dataset(str(out), done.config)["train"]
     train.map(lambda row: {"tokens": ["X", *row["tokens"][1:]]}).to_parquet(path)
-    assert not verify(out, done.config).ok
+    changed = verify(out, done.config)
+    assert not changed.ok
+    assert changed.difference == "train, row 0 (post p0) is the first that differs; columns that differ: tokens"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(Corrupt, match="lsms_100pct"):
         verify(out, done.config)
