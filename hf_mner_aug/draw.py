@@ -34,18 +34,22 @@ class Draw:
         self._block += 1
         return self._words
 
+    def _take(self, n: int) -> list[int]:
+        """Return the next n words."""
+        while len(self._words) < n:
+            self._fill()
+        first = len(self._words) - n
+        taken = self._words[first:]
+        del self._words[first:]
+        return taken
+
     def random(self) -> float:
         """Return a float, uniform in [0, 1) in steps of 2**-32."""
         return (self._words or self._fill()).pop() * _SCALE
 
     def uniforms(self, n: int) -> list[float]:
         """Return n floats, uniform in [0, 1)."""
-        while len(self._words) < n:
-            self._fill()
-        first = len(self._words) - n
-        taken = [word * _SCALE for word in self._words[first:]]
-        del self._words[first:]
-        return taken
+        return [word * _SCALE for word in self._take(n)]
 
     def integer(self, n: int) -> int:
         """Return an integer, uniform in [0, n)."""
@@ -61,9 +65,12 @@ class Draw:
 
     def sample(self, items: Sequence[T], k: int) -> list[T]:
         """Return k different items in the order drawn (all of them, shuffled, where there are fewer)."""
+        if k == 1 and items:
+            return [self.choice(items)]
         pool = list(items)
-        for i in range(min(k, len(pool))):
-            j = i + self.integer(len(pool) - i)
+        n = len(pool)
+        for i, word in enumerate(self._take(min(k, n))):
+            j = i + (word * (n - i) >> 32)
             pool[i], pool[j] = pool[j], pool[i]
         return pool[:k]
 

@@ -66,14 +66,17 @@ def ordinary_words(post: Post) -> list[int]:
         if not word.isalpha() and (word[:1] in ("@", "#") or is_link(word) or not any(map(str.isalnum, word))):
             continue
         before = tokens[i - 1] if i else ""
-        if word == "RT" or before == "@" or before == "#" or (before.endswith(".") and is_link(before)):
+        if not before.isalnum() and (before in ("@", "#") or (before.endswith(".") and is_link(before))):
             continue
-        found.append(i)
+        if word != "RT":
+            found.append(i)
     return found
 
 
 def match_case(word: str, like: str) -> str:
     """Return a word written in the case of another: ``match_case("nice", "GOOD")`` gives ``NICE``."""
+    if like.islower():
+        return word
     if len(like) > 1 and like.isupper():
         return word.upper()
     return word[:1].upper() + word[1:] if like[:1].isupper() else word

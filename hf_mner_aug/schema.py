@@ -356,8 +356,12 @@ def respell(post: Post, edits: Mapping[int, Sequence[str]], details: Mapping[str
     if shifts:
 
         def moved(start: int, end: int) -> tuple[int, int]:
-            first = start + sum([shift for i, shift in shifts if i < start])
-            last = end + sum([shift for i, shift in shifts if i < end])
+            first, last = start, end
+            for i, shift in shifts:
+                if i < end:
+                    last += shift
+                    if i < start:
+                        first += shift
             if first == last:
                 raise DataError(f"post {post.id}: the words [{start}, {end}) would vanish with their label")
             return first, last

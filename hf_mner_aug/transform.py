@@ -141,8 +141,18 @@ class Method:
         return self.make(batch).columns
 
     def map(self, dataset: Any, **kwargs: Any) -> Any:
-        """Return ``dataset.map`` of this method with the arguments it needs set; ``kwargs`` are map's own."""
-        arguments: dict[str, Any] = {"batched": True, "features": self.features}
+        """Return ``dataset.map`` of this method with the arguments it needs set; ``kwargs`` are map's own.
+
+        Raises:
+            UsageError: the labels are not those of the set that the method was fitted on.
+        """
+        if isinstance(dataset, Mapping):
+            splits: Any = type(dataset)
+            return splits({split: self.map(part, **kwargs) for split, part in dataset.items()})
+        features = _features_for(self, dataset.features or {})
+        if getattr(dataset, "num_rows", None) == 0:  # map gives such a dataset back as it is
+            return type(dataset).from_dict({name: [] for name in features}, features=features)
+        arguments: dict[str, Any] = {"batched": True, "features": features}
         if self.reads_images:
             arguments["batch_size"] = 16
         if not hasattr(dataset, "cleanup_cache_files") and self._codec().image_column:
@@ -158,6 +168,12 @@ class Method:
             raise UsageError(f"{self.name} was fitted on a set with the column {missing[0]}, which this batch lacks")
         if isinstance(columns["id"], str):
             raise UsageError(f"{self.name} works on batches: pass batched=True to map")
+        for column in columns.values():
+            if not isinstance(column, list):
+                raise UsageError(
+                    f"expected lists, found {type(column).__module__}.{type(column).__qualname__}: "
+                    "call ds.with_format(None) before map"
+                )
         if codec.image_column:
             _check_encoded(columns[codec.image_column])
         rows = _rows(columns, codec.columns)
@@ -212,6 +228,21 @@ class Method:
         return _artifact_codec(self._fitted())
 
 
+def _features_for(method: Method, found: Mapping[str, Any]) -> "Features":
+    """Return the columns of what a method makes of a dataset, be there columns that it was not fitted on."""
+    from datasets import Features
+
+    fitted = method.features
+    for name in ("ner_tags", "fine_tags", "relation"):
+        # A batch holds integers: under other names, or in another order, they would mean other labels.
+        if name in found and name in fitted and found[name] != fitted[name]:
+            raise UsageError(
+                f"{method.name} was fitted on a set where {name} is {fitted[name]}, here it is {found[name]}: "
+                "fit it on this set, or cast the column"
+            )
+    return Features({**{name: feature for name, feature in found.items() if name not in fitted}, **fitted})
+
+
 def iterate_posts(dataset: Any, codec: Codec, *, images: bool = False) -> Iterator[Post]:
     """Yield a dataset's rows as posts, batch by batch; without ``images``, pictures are neither read nor there."""
     columns = [name for name in codec.columns if images or name not in ("image", "images")]
@@ -243,7 +274,7 @@ def _columns(batch: Any) -> dict[str, list[Any]]:
     table: pa.Table | None = getattr(batch, "pa_table", None)
     if table is None and hasattr(batch, "column_names") and hasattr(batch, "schema"):
         table = batch
-    if table is not None:
+    if table is not None and type(batch).__name__ != "LazyRow":  # a row is what map gives without batched=True
         return {name: table.column(name).to_pylist() for name in table.column_names}
     if not isinstance(batch, Mapping):
         raise UsageError(
@@ -260,7 +291,7 @@ def _check_encoded(values: Iterable[Any]) -> None:
             if image is not None and not isinstance(image, Mapping):
                 raise UsageError(
                     f"expected encoded images, found {type(image).__name__}: decoding and encoding again would change "
-                    "their bytes; stream with ds.decode(False).map(…)"
+                    "their bytes; map stream.decode(False), or ds.with_format(None) where it has a format"
                 )
 
 

@@ -93,7 +93,10 @@ def draw_set(name):
     if name == "mner":
         return as_dataset(posts, mner_features())
     if name == "multi_image":
-        many = [Post(p.id, p.tokens, p.entities, tuple(picture(i, "JPEG") for i in range(n % 4))) for n, p in enumerate(posts)]
+        many = [
+            Post(p.id, p.tokens, p.entities, tuple(picture(i, "JPEG") for i in range(n % 4)))
+            for n, p in enumerate(posts)
+        ]
         return as_dataset(many, mner_features(images="many"))
     if name in ("gmner", "fmnerg"):
         boxed = []
@@ -140,4 +143,6 @@ def mner(sets):
 @pytest.fixture(scope="session")
 def splits(mner):
     """The plain set as a dict of splits."""
-    return DatasetDict(train=mner.select(range(14)), validation=mner.select(range(14, 17)), test=mner.select(range(17, 20)))
+    return DatasetDict(
+        train=mner.select(range(14)), validation=mner.select(range(14, 17)), test=mner.select(range(17, 20))
+    )

@@ -18,47 +18,43 @@ from hf_mner_aug.lexicon import match_case, nearest_words, ordinary_words, wordn
 from hf_mner_aug.schema import Post, respell
 from hf_mner_aug.transform import Facts, Method, Reject
 
-Pieces = list[list[str]]
+Edits = dict[int, list[str]]  # see schema.respell
 Synonyms = Mapping[str, Sequence[str]]
 OPERATIONS = ("replace", "insert", "swap", "delete")
 
 
-def replace_words(tokens: Sequence[str], where: Sequence[int], n: int, synonyms: Synonyms, draw: Draw) -> Pieces:
-    """Return the words with n of those at ``where`` replaced by a synonym (tokens: [n_words])."""
-    pieces = [[token] for token in tokens]
-    for i in draw.sample(where, n):
-        pieces[i] = [_synonym(tokens[i], synonyms, draw)]
-    return pieces
+def replace_words(tokens: Sequence[str], where: Sequence[int], n: int, synonyms: Synonyms, draw: Draw) -> Edits:
+    """Return synonyms for n of the words at ``where`` (tokens: [n_words])."""
+    return {i: [_synonym(tokens[i], synonyms, draw)] for i in draw.sample(where, n)}
 
 
 def insert_words(
     tokens: Sequence[str], where: Sequence[int], known: Sequence[int], n: int, synonyms: Synonyms, draw: Draw
-) -> Pieces:
-    """Return the words with synonyms of n words at ``known`` inserted after words at ``where`` (tokens: [n_words])."""
-    pieces = [[token] for token in tokens]
+) -> Edits:
+    """Return words at ``where`` followed by synonyms of n words at ``known`` (tokens: [n_words])."""
+    edits: Edits = {}
     for i in draw.sample(known, n):
-        pieces[draw.choice(where)].append(_synonym(tokens[i], synonyms, draw))
-    return pieces
+        j = draw.choice(where)
+        edits.setdefault(j, [tokens[j]]).append(_synonym(tokens[i], synonyms, draw))
+    return edits
 
 
-def swap_words(tokens: Sequence[str], where: Sequence[int], n: int, draw: Draw) -> Pieces:
-    """Return the words with n pairs of those at ``where`` exchanged (tokens: [n_words])."""
-    pieces = [[token] for token in tokens]
+def swap_words(tokens: Sequence[str], where: Sequence[int], n: int, draw: Draw) -> Edits:
+    """Return n pairs of the words at ``where`` exchanged, one pair after the other (tokens: [n_words])."""
+    edits: Edits = {}
     for _ in range(n):
         i, j = draw.sample(where, 2)
-        pieces[i], pieces[j] = pieces[j], pieces[i]
-    return pieces
+        edits[i], edits[j] = edits.get(j, [tokens[j]]), edits.get(i, [tokens[i]])
+    return edits
 
 
-def delete_words(tokens: Sequence[str], where: Sequence[int], probability: float, draw: Draw) -> Pieces:
-    """Return the words without some of those at ``where``: each goes with a probability, at least one, never all."""
-    pieces = [[token] for token in tokens]
-    gone = [i for i in where if draw.random() < probability] or [draw.choice(where)]
+def delete_words(where: Sequence[int], probability: float, draw: Draw) -> Edits:
+    """Return some of the words at ``where`` deleted: each goes with a probability, at least one, never all."""
+    numbers = draw.uniforms(len(where))
+    gone = [i for i, number in zip(where, numbers, strict=True) if number < probability] or [draw.choice(where)]
     if len(gone) == len(where):
         gone.remove(draw.choice(gone))
-    for i in gone:
-        pieces[i] = []
-    return pieces
+    return {i: [] for i in gone}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,33 +96,34 @@ class EDA(Method):
         """Return an edited copy of each post."""
         synonyms = _learned(self._fitted())
         where: list[int] = []
+        known: list[int] = []
         before = None
         made: list[Post | Reject | None] = []
         for post, draw in zip(posts, draws, strict=True):
             if post is not before:
                 before, where = post, ordinary_words(post)
-            made.append(self._edit(post, where, synonyms, draw))
+                known = [i for i in where if post.tokens[i].casefold() in synonyms]
+            made.append(self._edit(post, where, known, synonyms, draw))
         return made
 
-    def _edit(self, post: Post, where: list[int], synonyms: Synonyms, draw: Draw) -> Post | Reject:
+    def _edit(self, post: Post, where: list[int], known: list[int], synonyms: Synonyms, draw: Draw) -> Post | Reject:
         if len(where) < 2:
             return Reject("fewer_than_two_outside_words", f"{len(where)} of {len(post.tokens)} words may change")
         tokens = post.tokens
         operation = draw.choice(self.operations)
         n = max(1, int(self.alpha * len(tokens)))
         if operation == "swap":
-            pieces = swap_words(tokens, where, n, draw)
+            edits = swap_words(tokens, where, n, draw)
         elif operation == "delete":
-            pieces = delete_words(tokens, where, self.alpha, draw)
+            edits = delete_words(where, self.alpha, draw)
         else:
-            known = [i for i in where if tokens[i].casefold() in synonyms]
             if not known:
                 return Reject("no_synonym", "none of the words that may change has a synonym")
             if operation == "replace":
-                pieces = replace_words(tokens, known, n, synonyms, draw)
+                edits = replace_words(tokens, known, n, synonyms, draw)
             else:
-                pieces = insert_words(tokens, where, known, n, synonyms, draw)
-        return respell(post, pieces, details={"operation": operation})
+                edits = insert_words(tokens, where, known, n, synonyms, draw)
+        return respell(post, edits, details={"operation": operation})
 
 
 def _synonym(word: str, synonyms: Synonyms, draw: Draw) -> str:

@@ -64,14 +64,14 @@ def replace_synonyms(
 
 
 def replace_mentions(
-    tokens: Sequence[str], entities: Sequence[Entity], ratio: float, lexicon: Lexicon, draw: Draw
-) -> list[list[str]]:
-    """Return the pieces [n_words] with some mentions replaced by others of their type (and fine type) in train."""
-    pieces = [[token] for token in tokens]
+    entities: Sequence[Entity], ratio: float, lexicon: Lexicon, draw: Draw
+) -> dict[int, Sequence[str]]:
+    """Return edits (see ``respell``) that replace some mentions by others of their type and fine type in train."""
+    edits: dict[int, Sequence[str]] = {}
     for entity in chosen(entities, ratio, draw):
-        mention = draw.choice(lexicon.mentions[entity_key(entity)])
-        pieces[entity.start : entity.end] = [list(mention)] + [[] for _ in range(entity.end - entity.start - 1)]
-    return pieces
+        edits.update({i: [] for i in range(entity.start, entity.end)})
+        edits[entity.start] = draw.choice(lexicon.mentions[entity_key(entity)])
+    return edits
 
 
 def shuffle_segments(tokens: Sequence[str], segments: Sequence[tuple[int, int]], ratio: float, draw: Draw) -> list[str]:
@@ -84,13 +84,14 @@ def shuffle_segments(tokens: Sequence[str], segments: Sequence[tuple[int, int]],
 
 def segments_of(post: Post) -> list[tuple[int, int]]:
     """Return the spans of two or more words under one label: mentions, and the stretches between labelled words."""
-    ends = [(start, end) for start, end in sorted(post.protected())]
-    segments = [(e.start, e.end) for e in post.entities] if post.relation is None else []
+    labelled = sorted(post.protected())
+    segments = [] if post.relation else list(labelled)
     position = 0
-    for start, end in [*ends, (len(post.tokens), len(post.tokens))]:
+    for start, end in labelled:
         segments.append((position, start))
         position = max(position, end)
-    return sorted((start, end) for start, end in segments if end - start >= 2)
+    segments.append((position, len(post.tokens)))
+    return [segment for segment in segments if segment[1] - segment[0] >= 2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,16 +141,15 @@ class LSMS(Method):
 
     def _choices(self, post: Post, lexicon: Lexicon) -> dict[str, Any]:
         """Return the operations that apply to a post, each with what it may take."""
-        heads = [] if post.relation is None else [post.relation.head, post.relation.tail]
-        inside = {i for start, end in heads for i in range(start, end)}
+        words, mentions = list(range(len(post.tokens))), list(post.entities)
+        if post.relation is not None:
+            fixed = {i for start, end in (post.relation.head, post.relation.tail) for i in range(start, end)}
+            words = [i for i in words if i not in fixed]
+            mentions = [e for e in mentions if fixed.isdisjoint(range(e.start, e.end))]
         choices: dict[str, Any] = {
-            "token": [i for i in range(len(post.tokens)) if i not in inside],
+            "token": words,
             "synonym": [i for i in ordinary_words(post) if post.tokens[i].casefold() in lexicon.synonyms],
-            "mention": [
-                e
-                for e in post.entities
-                if inside.isdisjoint(range(e.start, e.end)) and entity_key(e) in lexicon.mentions
-            ],
+            "mention": [e for e in mentions if entity_key(e) in lexicon.mentions],
             "shuffle": segments_of(post),
         }
         return {name: choices[name] for name in self.operations if choices[name]}
@@ -161,7 +161,7 @@ class LSMS(Method):
         where = choices[operation]
         details = {"operation": operation}
         if operation == "mention":
-            made = respell(post, replace_mentions(post.tokens, where, self.ratio, lexicon, draw), details=details)
+            made = respell(post, replace_mentions(where, self.ratio, lexicon, draw), details=details)
         else:
             if operation == "token":
                 tokens = replace_tokens(post, where, self.ratio, lexicon, draw)
@@ -177,7 +177,7 @@ class LSMS(Method):
 
 def _without_stale_boxes(before: Post, after: Post) -> Post:
     """Return the post without the boxes of entities that no longer have the words the boxes were drawn for."""
-    if not any(e.boxes for e in before.entities):
+    if not any([e.boxes for e in before.entities]):
         return after
     entities = []
     for old, new in zip(before.entities, after.entities, strict=True):
