@@ -130,22 +130,22 @@ def parse_params(cls: type[Method], params: Mapping[str, Any]) -> dict[str, Any]
         if name not in known:
             raise UnknownName(f"parameter of {cls.name}", name, known)
         try:
-            parsed[name] = _convert(value, known[name])
+            parsed[name] = convert_value(value, known[name])
         except ValueError as error:
-            raise UsageError(f"{cls.name}: {name}={value!r} is no {_spell(known[name])}") from error
+            raise UsageError(f"{cls.name}: {name}={value!r} is no {spell_type(known[name])}") from error
     return parsed
 
 
-def _convert(value: Any, kind: Any) -> Any:
+def convert_value(value: Any, kind: Any) -> Any:
     """Return a value as a field's type."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None or value == "none":
             return None
-        return _convert(value, next(argument for argument in arguments if argument is not type(None)))
+        return convert_value(value, next(argument for argument in arguments if argument is not type(None)))
     if origin is tuple:
         items = value.split(",") if isinstance(value, str) else value
-        return tuple(_convert(item, arguments[0]) for item in items)
+        return tuple(convert_value(item, arguments[0]) for item in items)
     if kind is bool and isinstance(value, str):
         if value.lower() not in ("true", "false"):
             raise ValueError(value)
@@ -155,8 +155,9 @@ def _convert(value: Any, kind: Any) -> Any:
     return value
 
 
-def _spell(kind: Any) -> str:
-    return getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)  # type: ignore[return-value]
+def spell_type(kind: Any) -> str:
+    """Return a type as a message names it."""
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def _plain(value: Any) -> Any:

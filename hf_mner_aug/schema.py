@@ -221,8 +221,8 @@ class Codec:
                 f"expected the columns id and tokens, found {found}: rename them with ds.rename_column, "
                 "or add ids with ds.add_column('id', [str(i) for i in range(len(ds))])"
             )
-        self.tag_names = _tag_names(features, "ner_tags")
-        self.fine_names = _tag_names(features, "fine_tags")
+        self.tag_names = tag_names(features, "ner_tags")
+        self.fine_names = tag_names(features, "fine_tags")
         self.relation_names: list[str] = list(features["relation"].names) if "relation" in features else []
         if not self.tag_names and not self.relation_names:
             raise UsageError(f"expected a column ner_tags or relation, found {', '.join(features)}")
@@ -377,7 +377,7 @@ def canonical_json(value: Any) -> str:
     return _CANONICAL.encode(value)
 
 
-def _tag_names(features: "Features", column: str) -> list[str]:
+def tag_names(features: "Features", column: str) -> list[str]:
     """Return the tag names of a column, or none where it is absent."""
     if column not in features:
         return []
@@ -449,7 +449,7 @@ def _lookup(names: Sequence[str], ids: Mapping[str, int], where: str) -> list[in
 def repair_dataset(dataset: Any, orphans: Orphans = "promote") -> Any:
     """Return the dataset (or dict of splits) with valid BIO in ``ner_tags``; see ``repair_orphans``."""
     features = next(iter(dataset.values())).features if hasattr(dataset, "values") else dataset.features
-    names = _tag_names(features, "ner_tags")
+    names = tag_names(features, "ner_tags")
     ids = {name: i for i, name in enumerate(names)}
 
     def repair(rows: Sequence[Sequence[int]]) -> dict[str, list[list[int]]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import open_image, text_key
-from hf_mner_aug.schema import EncodedImage, Span, _tag_names, bio_to_spans, mner_features
+from hf_mner_aug.schema import EncodedImage, Span, bio_to_spans, mner_features, tag_names
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -175,7 +175,7 @@ class _Columns:
                 continue
             if name in ("ner_tags", "fine_tags"):
                 try:
-                    self.tag_names[name] = _tag_names(features, name)
+                    self.tag_names[name] = tag_names(features, name)
                 except UsageError as error:
                     self._fault(str(error))
                     continue
