@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hf_mner_aug import cli_study
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.schema import Orphans
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ASK_ABOVE_SECONDS = 3600
+LISTS = ("--backbones", "--configs", "--methods", "--seeds")  # options that take several values
 ESTIMATE_ABOVE_ROWS = 100_000
 
 Source = Annotated[str, typer.Argument(help="A dataset folder or a Hub id, optionally with @revision and :config.")]
@@ -263,10 +265,13 @@ def demo(out: Out = Path("demo-out")) -> None:
     run_demo(out)
 
 
+cli_study.register(app)
+
+
 def main() -> None:
     """Run the command line: 2 is the user's mistake, 1 the machine's trouble, one line each."""
     debug = "--debug" in sys.argv
-    sys.argv[:] = [argument for argument in sys.argv if argument != "--debug"]
+    sys.argv[1:] = _spread([argument for argument in sys.argv[1:] if argument != "--debug"])
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
@@ -277,6 +282,19 @@ def main() -> None:
         _fail(error, f"{path}{error.strerror or error}; what is finished is kept, run the same command again", 1, debug)
     except Exception as error:  # noqa: BLE001 - the last line of defence prints one line
         _fail(error, f"unexpected {type(error).__name__}: {error} (hf-mner-aug --debug … shows where)", 1, debug)
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """Return the arguments with ``--seeds 0 1 2`` written as ``--seeds 0 --seeds 1 --seeds 2``."""
+    spread: list[str] = []
+    option = ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            option = argument if argument in LISTS else ""
+        elif option and spread[-1] != option:
+            spread.append(option)
+        spread.append(argument)
+    return spread
 
 
 def _fail(error: BaseException, message: str, code: int, debug: bool) -> None:

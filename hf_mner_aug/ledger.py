@@ -380,7 +380,7 @@ def _reject_features() -> "Features":
 
 
 def _read(paths: list[Path], features: "Features") -> "Dataset":
-    """Return the rows of some Parquet files, memory-mapped; files without rows, which datasets refuses, are left out."""
+    """Return the rows of some Parquet files, memory-mapped; datasets refuses files without rows: they are left out."""
     import pyarrow.parquet as pq
     from datasets import Dataset
 

@@ -1,0 +1,84 @@
+"""MNER models that learn from posts: their table, what each can do, and what it predicts."""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+from hf_mner_aug.errors import UnknownName
+
+BACKBONES = {"crf": "CRF", "token_classifier": "TokenClassifier", "relation": "RelationClassifier"}
+
+
+class ScoredSpan(NamedTuple):
+    """Words ``[start, end)``, their type, and the least of the words' tag probabilities."""
+
+    start: int
+    end: int
+    type: str
+    confidence: float
+
+
+class ScoredRelation(NamedTuple):
+    """The relation between a post's head and tail, and its probability."""
+
+    type: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a backbone says of a post: spans and the probability of each word's tag [n_words], or a relation."""
+
+    id: str
+    spans: tuple[ScoredSpan, ...] = ()
+    word_confidences: tuple[float, ...] = ()
+    relation: ScoredRelation | None = None
+
+    def plain_spans(self) -> list[tuple[int, int, str]]:
+        """Return the spans without their confidence, as the metrics take them."""
+        return [span[:3] for span in self.spans]
+
+
+class Backbone(Protocol):
+    """A frozen dataclass of settings; ``fit`` and ``load`` return a copy that can predict.
+
+    ``train`` and ``validation`` are datasets or lists of posts. ``fit`` reads no other split, and learns from ``train``
+    only: ``validation`` chooses among the states of one training. ``predict`` reads no labels.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def seed(self) -> int:
+        """What initial weights, order and dropout depend on."""
+        ...
+
+    def fit(self, train: Any, validation: Any = None) -> Self:
+        """Return a fitted copy."""
+        ...
+
+    def predict(self, dataset: Any) -> list[Prediction]:
+        """Return a prediction for each post, in order."""
+        ...
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted backbone into a folder."""
+        ...
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the fitted backbone that ``save`` wrote."""
+        ...
+
+
+def backbone_class(name: str) -> type[Backbone]:
+    """Return a backbone's class by its name.
+
+    Raises:
+        UnknownName: there is no such backbone; the message gives the nearest.
+    """
+    if name not in BACKBONES:
+        raise UnknownName("backbone", name, BACKBONES)
+    found: type[Backbone] = getattr(importlib.import_module(f"hf_mner_aug.backbones.{name}"), BACKBONES[name])
+    return found

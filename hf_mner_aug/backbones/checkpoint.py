@@ -1,0 +1,85 @@
+"""A fitted backbone in a folder: ``backbone.json`` says what it is, beside one file of weights."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.errors import Corrupt, NotFitted, UsageError
+
+RECORD = "backbone.json"
+ENCODER = "encoder"
+WEIGHTS = "model.safetensors"
+
+
+def write(folder: Path, backbone: str, weights: str, about: Mapping[str, Any]) -> None:
+    """Describe a folder whose weights lie there already; last, so that a broken save has no description."""
+    digest = _digest(folder / weights)
+    record = {"backbone": backbone, "weights": weights, "sha256": digest, **about}
+    artifacts.write_atomically(folder / RECORD, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read(folder: Path, backbone: str) -> dict[str, Any]:
+    """Return the description of a folder, after a look at its weights.
+
+    Raises:
+        UsageError: there is no saved backbone, or it is of another kind.
+        Corrupt: the description or the weights are damaged.
+    """
+    path = folder / RECORD
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} holds no saved backbone: expected the file {RECORD}") from error
+    except ValueError as error:
+        raise Corrupt(f"{path} is damaged: fit and save again") from error
+    if record["backbone"] != backbone:
+        raise UsageError(f"{folder} holds a {record['backbone']} backbone, expected {backbone}")
+    weights = folder / record["weights"]
+    if not weights.is_file() or _digest(weights) != record["sha256"]:
+        raise Corrupt(f"{weights} is damaged or missing: fit and save again")
+    return record
+
+
+def check_labels(folder: Path, record: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """Check that a saved model tells apart the labels at hand, in their order.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if list(labels) != record["labels"]:
+        raise UsageError(
+            f"{folder} was trained on the labels {', '.join(record['labels'])}, train has {', '.join(labels)}: "
+            "cast the datasets to the same ClassLabel names, or start from an encoder without a head"
+        )
+
+
+def write_net(folder: Path, backbone: str, net: Any, tokenizer: Any, about: Mapping[str, Any]) -> None:
+    """Save a network, the configuration of its encoder, its tokenizer and what else there is to know."""
+    from safetensors.torch import save_model
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
+    net.encoder.config.save_pretrained(folder / ENCODER)
+    tokenizer.save_pretrained(folder / ENCODER)
+    save_model(net, str(folder / WEIGHTS))
+    write(folder, backbone, WEIGHTS, about)
+
+
+def read_net(folder: Path, net: Any) -> None:
+    """Load the weights of a folder into a network."""
+    from safetensors.torch import load_model
+
+    load_model(net, str(folder / WEIGHTS))
+
+
+def not_fitted(backbone: str) -> NotFitted:
+    """Return the error for a backbone that was not fitted."""
+    return NotFitted(f"{backbone} is not fitted: use what fit(train, validation) or load(folder) returns")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

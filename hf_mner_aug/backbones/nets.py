@@ -1,0 +1,153 @@
+"""The networks of the backbones that learn with torch.
+
+The one module here that imports torch at its top: classes of layers need it. It is imported inside functions only.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FORBIDDEN = -1e4  # the score of a transition that BIO does not allow
+
+
+def bio_allowed(tags: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return which tags may open a post [n_tags], and which may follow which [n_tags, n_tags]: no orphan ``I-``."""
+    opens = torch.tensor([not tag.startswith("I-") for tag in tags])
+    follows = torch.tensor([[not tag.startswith("I-") or before[2:] == tag[2:] for tag in tags] for before in tags])
+    return opens, follows
+
+
+class LinearChain(nn.Module):
+    """A linear-chain CRF over emissions [batch, n_words, n_tags] with a mask [batch, n_words], true for words.
+
+    Lafferty et al. 2001. Every row has at least one word, and its words come first.
+    """
+
+    def __init__(self, tags: Sequence[str]) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.zeros(len(tags)))
+        self.end = nn.Parameter(torch.zeros(len(tags)))
+        self.transitions = nn.Parameter(torch.zeros(len(tags), len(tags)))
+        opens, follows = bio_allowed(tags)
+        self.register_buffer("opens", opens, persistent=False)
+        self.register_buffer("follows", follows, persistent=False)
+
+    def scores(self) -> tuple[Tensor, Tensor]:
+        """Return the scores of the first tag [n_tags] and of each transition [n_tags, n_tags]."""
+        start = self.start.masked_fill(~self.get_buffer("opens"), FORBIDDEN)
+        return start, self.transitions.masked_fill(~self.get_buffer("follows"), FORBIDDEN)
+
+    def log_likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
+        """Return the log probability [batch] of tags [batch, n_words]."""
+        start, transitions = self.scores()
+        chosen = emissions.gather(2, tags.unsqueeze(2)).squeeze(2) * mask
+        steps = transitions[tags[:, :-1], tags[:, 1:]] * mask[:, 1:]
+        last = tags.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1)
+        score = start[tags[:, 0]] + chosen.sum(1) + steps.sum(1) + self.end[last]
+        return score - self.log_partition(emissions, mask)
+
+    def log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
+        """Return the log of the summed scores of all paths [batch]."""
+        start, transitions = self.scores()
+        alpha = start + emissions[:, 0]
+        for i in range(1, emissions.shape[1]):
+            onward = torch.logsumexp(alpha.unsqueeze(2) + transitions, dim=1) + emissions[:, i]
+            alpha = torch.where(mask[:, i, None], onward, alpha)
+        return torch.logsumexp(alpha + self.end, dim=1)
+
+    def viterbi(self, emissions: Tensor, mask: Tensor) -> Tensor:
+        """Return the best tags [batch, n_words], 0 where there is no word."""
+        start, transitions = self.scores()
+        alpha = start + emissions[:, 0]
+        stay = torch.arange(emissions.shape[2], device=emissions.device).expand_as(alpha)
+        origins = []
+        for i in range(1, emissions.shape[1]):
+            onward, origin = (alpha.unsqueeze(2) + transitions).max(dim=1)
+            alpha = torch.where(mask[:, i, None], onward + emissions[:, i], alpha)
+            origins.append(torch.where(mask[:, i, None], origin, stay))
+        tags = [(alpha + self.end).argmax(dim=1)]
+        for origin in reversed(origins):
+            tags.append(origin.gather(1, tags[-1].unsqueeze(1)).squeeze(1))
+        return torch.stack(tags[::-1], dim=1) * mask
+
+    def marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
+        """Return the probability of each tag [batch, n_words, n_tags]: the gradient of the log partition."""
+        with torch.enable_grad():
+            leaf = emissions.detach().requires_grad_()
+            (probabilities,) = torch.autograd.grad(self.log_partition(leaf, mask).sum(), leaf)
+        return probabilities
+
+
+class TokenNet(nn.Module):
+    """An encoder, a linear layer on the first subword of each word, and softmax or a CRF over the words."""
+
+    def __init__(self, encoder: Any, tags: Sequence[str], *, head: str, dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(encoder.config.hidden_size, len(tags))
+        self.chain = LinearChain(tags) if head == "crf" else None
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, first: Tensor, mask: Tensor, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the emissions [batch, n_words, n_tags], or the loss where there are labels.
+
+        Args:
+            input_ids: subwords [batch, length].
+            attention_mask: 1 for subwords [batch, length].
+            first: where each word's first subword stands [batch, n_words].
+            mask: true for words [batch, n_words].
+            labels: tag ids [batch, n_words].
+        """
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        words = states.gather(1, first.unsqueeze(2).expand(-1, -1, states.shape[2]))
+        emissions = self.linear(self.dropout(words)).float()
+        if labels is None:
+            return {"emissions": emissions}
+        if self.chain is None:
+            return {"loss": nn.functional.cross_entropy(emissions[mask], labels[mask])}
+        # In half precision the sums over a long post would lose what they add.
+        with torch.autocast(emissions.device.type, enabled=False):
+            return {"loss": -self.chain.log_likelihood(emissions, labels, mask).sum() / mask.sum()}
+
+    def decode(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the best tags and their probabilities, both [batch, n_words]."""
+        emissions, mask = self(**batch)["emissions"], batch["mask"]
+        if self.chain is None:
+            probabilities = emissions.softmax(dim=2)
+            tags = emissions.argmax(dim=2)
+        else:
+            probabilities = self.chain.marginals(emissions, mask)
+            tags = self.chain.viterbi(emissions, mask)
+        return tags, probabilities.gather(2, tags.unsqueeze(2)).squeeze(2).clamp(0, 1)
+
+
+class RelationNet(nn.Module):
+    """An encoder and a linear layer on the states of the two markers that open head and tail."""
+
+    def __init__(self, encoder: Any, relations: Sequence[str], *, dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(2 * encoder.config.hidden_size, len(relations))
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, markers: Tensor, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the logits [batch, n_relations], or the loss where there are labels [batch].
+
+        Args:
+            input_ids: subwords [batch, length].
+            attention_mask: 1 for subwords [batch, length].
+            markers: where the opening markers of head and tail stand [batch, 2].
+            labels: relation ids [batch].
+        """
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        pair = states.gather(1, markers.unsqueeze(2).expand(-1, -1, states.shape[2])).flatten(1)
+        logits = self.linear(self.dropout(pair)).float()
+        if labels is None:
+            return {"logits": logits}
+        return {"loss": nn.functional.cross_entropy(logits, labels)}

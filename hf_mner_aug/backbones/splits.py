@@ -1,0 +1,182 @@
+"""The posts that backbones learn from and predict, checked; and the score of predictions against gold posts."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hf_mner_aug.backbones import Prediction, ScoredSpan
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.metrics.spans import Score, score_spans
+from hf_mner_aug.schema import Codec, Post, Relation, bio_to_spans, spans_to_bio
+from hf_mner_aug.transform import iterate_posts
+
+BOUNDARY = "ENTITY"  # the one type of boundary detection
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The posts with words of a train and a validation split, and the labels a model is to tell apart."""
+
+    train: list[Post]
+    validation: list[Post]
+    labels: tuple[str, ...]
+
+
+def entity_splits(train: Any, validation: Any, *, boundary: bool = False) -> Splits:
+    """Return splits for entity recognition; with ``boundary`` all entities have the type ``ENTITY``.
+
+    Raises:
+        UsageError: a split is empty or of other columns, train has no entity, or validation's types are not train's.
+    """
+    splits = _splits(train, validation, "type", boundary=boundary)
+    if not any(post.entities for post in splits.train):
+        raise UsageError(f"train: none of its {len(splits.train)} posts has an entity: there is nothing to learn")
+    return splits
+
+
+def relation_splits(train: Any, validation: Any) -> Splits:
+    """Return splits for relation extraction.
+
+    Raises:
+        UsageError: a split is empty or of other columns, or validation's relations are not train's.
+        DataError: a post has no relation.
+    """
+    return _splits(train, validation, "relation")
+
+
+def unlabelled(data: Any, kind: str, labels: Sequence[str]) -> list[Post]:
+    """Return the posts to predict, without entities; with head and tail where ``kind`` is ``"relation"``.
+
+    Raises:
+        UsageError: the columns needed are not there, or the dataset has labels that the model does not know.
+        DataError: a post has no head and tail.
+    """
+    if not hasattr(data, "features"):
+        posts = [replace(post, entities=()) for post in _listed(data, "dataset")]
+        if kind == "relation":
+            for post in posts:
+                _relation(post)
+        return posts
+    needed = ["id", "tokens"] + (["head", "tail"] if kind == "relation" else [])
+    features = data.features or {}
+    missing = [name for name in needed if name not in features]
+    if missing:
+        raise UsageError(f"expected the columns {', '.join(needed)}, found {', '.join(features) or 'none'}")
+    column = "relation" if kind == "relation" else "ner_tags"
+    if column in features and labels:
+        codec = Codec(features)
+        unknown = set(codec.relation_names if kind == "relation" else codec.types) - set(labels)
+        if unknown:
+            raise UsageError(
+                f"the dataset has the {kind}s {', '.join(sorted(unknown))}, this model knows only {', '.join(labels)}: "
+                f"load a model of these {kind}s, or leave the gold out with ds.remove_columns({column!r})"
+            )
+    posts = []
+    for row in data.select_columns(needed):
+        relation = None
+        if kind == "relation":
+            head, tail = ((row[side]["start"], row[side]["end"]) for side in ("head", "tail"))
+            relation = Relation(head, tail, "")
+        posts.append(Post(row["id"], row["tokens"], relation=relation))
+    return posts
+
+
+def bio_tags(post: Post) -> list[str]:
+    """Return a post's BIO tags [n_words]."""
+    return spans_to_bio([(e.start, e.end, e.type) for e in post.entities], len(post.tokens))
+
+
+def read_prediction(post: Post, tags: Sequence[str], probabilities: Sequence[float]) -> Prediction:
+    """Return the prediction that tags and their probabilities [n_words] stand for; an orphan ``I-`` opens a span."""
+    spans = [ScoredSpan(*span, min(probabilities[span.start : span.end])) for span in bio_to_spans(tags)]
+    return Prediction(post.id, tuple(spans), tuple(probabilities))
+
+
+def entity_score(predictions: Sequence[Prediction], posts: Iterable[Post]) -> Score:
+    """Return the strict micro score of predicted spans against the posts' entities."""
+    gold = [[(e.start, e.end, e.type) for e in post.entities] for post in posts]
+    return score_spans([prediction.plain_spans() for prediction in predictions], gold).micro
+
+
+def relation_score(predictions: Sequence[Prediction], posts: Iterable[Post], *, none: str = "None") -> Score:
+    """Return the micro score of predicted relations, where a pair without a relation (``none``) is no find."""
+    predicted = [prediction.relation.type if prediction.relation else none for prediction in predictions]
+    gold = [_relation(post).type for post in posts]
+    correct = sum(p == g != none for p, g in zip(predicted, gold, strict=True))
+    return Score(correct, sum(p != none for p in predicted), sum(g != none for g in gold))
+
+
+def _splits(train: Any, validation: Any, kind: str, *, boundary: bool = False) -> Splits:
+    train_posts, labels = _labelled(train, "train", kind)
+    validation_posts: list[Post] = []
+    if validation is not None:
+        validation_posts, other = _labelled(validation, "validation", kind)
+        if not hasattr(train, "features"):
+            labels = tuple(sorted({*labels, *other}))
+        unknown = () if boundary else sorted(set(other) - set(labels))
+        if unknown:
+            raise UsageError(
+                f"validation has the {kind}s {', '.join(unknown)}, train knows only {', '.join(labels) or 'none'}: "
+                "give both splits the same ClassLabel names, with ds.cast"
+            )
+    if boundary:
+        train_posts, validation_posts = (
+            [_collapsed(post) for post in posts] for posts in (train_posts, validation_posts)
+        )
+        labels = (BOUNDARY,)
+    seen = {label for post in train_posts for label in _labels(post, kind)}
+    unseen = Counter(label for post in validation_posts for label in _labels(post, kind) if label not in seen)
+    if unseen:
+        counts = ", ".join(f"{n} × {label}" for label, n in sorted(unseen.items()))
+        warnings.warn(f"validation has labels that no train post has, so they will be missed: {counts}", stacklevel=4)
+    return Splits(train_posts, validation_posts, labels)
+
+
+def _labelled(data: Any, split: str, kind: str) -> tuple[list[Post], tuple[str, ...]]:
+    """Return a split's posts that have words, and its labels: those of the features, or those that posts have."""
+    if hasattr(data, "features"):
+        if data.features is None:
+            raise UsageError(f"{split}: its features are unknown: pass features= when you make or map it")
+        codec = Codec(data.features)
+        labels = tuple(codec.relation_names) if kind == "relation" else codec.types
+        if not labels:
+            column = "relation" if kind == "relation" else "ner_tags"
+            raise UsageError(f"{split}: expected a column {column}, found {', '.join(data.features)}")
+        posts = list(iterate_posts(data, codec))
+    else:
+        posts = _listed(data, split)
+        labels = tuple(sorted({label for post in posts for label in _labels(post, kind)}))
+    posts = [post for post in posts if post.tokens]
+    if not posts:
+        raise UsageError(f"{split} has no posts with words: expected at least one")
+    return posts, labels
+
+
+def _listed(data: Any, split: str) -> list[Post]:
+    """Return a list of posts, checked."""
+    if isinstance(data, Mapping):
+        raise UsageError(f"{split}: expected one split, found a dict of {', '.join(data)}: pass ds[{split!r}]")
+    posts = list(data) if isinstance(data, Iterable) else [data]
+    for post in posts:
+        if not isinstance(post, Post):
+            raise UsageError(f"{split}: expected a dataset or a list of posts, found {type(post).__name__}")
+    return posts
+
+
+def _labels(post: Post, kind: str) -> Iterator[str]:
+    if kind == "relation":
+        yield _relation(post).type
+    else:
+        yield from (entity.type for entity in post.entities)
+
+
+def _relation(post: Post) -> Relation:
+    if post.relation is None:
+        raise DataError(f"post {post.id}: expected a head and a tail, found no relation")
+    return post.relation
+
+
+def _collapsed(post: Post) -> Post:
+    return replace(post, entities=tuple(replace(entity, type=BOUNDARY) for entity in post.entities))

@@ -1,0 +1,262 @@
+"""How a network learns: transformers' Trainer, the best state on validation, smaller batches when memory ends."""
+
+import math
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from hf_mner_aug.backbones.encoder import quiet
+from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.need import need
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+DEVICES = ("auto", "cpu", "cuda")
+PREDICT_BATCH = 64
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The validation score after some optimiser steps."""
+
+    step: int
+    score: float
+
+
+Learnt = tuple[dict[str, Any], tuple[Check, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a network learns.
+
+    ``steps`` counts optimiser steps and goes before ``epochs``. ``batch_size`` is the posts of one step on all devices
+    together. ``checks`` is how often the validation score is read; the best state is kept, of equals the first.
+    ``precision="auto"`` is bf16 or fp16 on a GPU and fp32 elsewhere.
+    """
+
+    epochs: int = 12
+    steps: int | None = None
+    batch_size: int = 16
+    learning_rate: float = 5e-5
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    checks: int = 12
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "checks") + (() if self.steps is None else ("steps",)):
+            if getattr(self, name) < 1:
+                raise UsageError(f"training: {name} must be at least 1, found {getattr(self, name)}")
+        for name in ("learning_rate", "head_learning_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise UsageError(f"training: {name} must be in (0, 1), found {getattr(self, name)}")
+        if self.weight_decay < 0 or not 0 <= self.warmup < 1:
+            raise UsageError(
+                f"training: weight_decay must be at least 0 and warmup in [0, 1), found {self.weight_decay} "
+                f"and {self.warmup}"
+            )
+        if self.device not in DEVICES:
+            raise UnknownName("device", self.device, DEVICES)
+        if self.precision not in PRECISIONS:
+            raise UnknownName("precision", self.precision, PRECISIONS)
+
+    def n_steps(self, n_posts: int) -> int:
+        """Return the optimiser steps of a training on some posts."""
+        return self.steps or self.epochs * math.ceil(n_posts / self.batch_size)
+
+    def run(
+        self,
+        build: Callable[[], "torch.nn.Module"],
+        examples: Sequence[Any],
+        collate: Callable[[Sequence[Any]], Any],
+        score: Callable[["torch.nn.Module"], float] | None,
+        *,
+        seed: int,
+    ) -> Learnt:
+        """Train what ``build`` makes and return its best state on the CPU, and the validation scores.
+
+        ``collate`` makes a batch of examples, ``score`` reads validation (without it the last state is the best). When
+        memory ends, training starts again with half the batch and twice the gradient accumulation, and a warning.
+
+        Raises:
+            UsageError: a GPU is asked for and absent, or memory does not hold one post.
+        """
+        device = find_device(self.device)
+
+        def attempt(batch_size: int) -> Learnt:
+            return self._attempt(build, examples, collate, score, seed, device, batch_size)
+
+        return with_smaller_batches(attempt, self.batch_size)
+
+    def _attempt(
+        self,
+        build: Callable[[], "torch.nn.Module"],
+        examples: Sequence[Any],
+        collate: Callable[[Sequence[Any]], Any],
+        score: Callable[["torch.nn.Module"], float] | None,
+        seed: int,
+        device: str,
+        batch_size: int,
+    ) -> Learnt:
+        import torch
+        from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+
+        total = self.n_steps(len(examples))
+        every = math.ceil(total / self.checks)
+        half = self._half_precision(device)
+        history: list[Check] = []
+        best: dict[str, Any] = {}
+
+        class KeepBest(TrainerCallback):
+            """Reads validation now and then, and keeps the best state."""
+
+            def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+                if score is None or (state.global_step % every and state.global_step != total):
+                    return
+                bare = getattr(model, "module", model)
+                bare.eval()
+                found = Check(state.global_step, score(bare))
+                bare.train()
+                if not history or found.score > max(check.score for check in history):
+                    best.update(_on_cpu(bare))
+                history.append(found)
+
+        set_seed(seed)
+        net = build()
+        with tempfile.TemporaryDirectory() as folder, quiet():
+            arguments = TrainingArguments(
+                output_dir=folder,
+                max_steps=total,
+                warmup_steps=round(self.warmup * total),
+                gradient_accumulation_steps=self.batch_size // batch_size,
+                bf16=half == "bf16",
+                fp16=half == "fp16",
+                seed=seed,
+                use_cpu=device == "cpu",
+                dataloader_pin_memory=device == "cuda",
+                remove_unused_columns=False,
+                save_strategy="no",
+                logging_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+            )
+            devices = max(1, arguments.n_gpu) * arguments.world_size
+            arguments.per_device_train_batch_size = max(1, batch_size // devices)
+            trainer = Trainer(
+                model=net,
+                args=arguments,
+                train_dataset=examples,
+                data_collator=collate,
+                optimizers=(torch.optim.AdamW(self._groups(net), weight_decay=self.weight_decay), None),
+                callbacks=[KeepBest()],
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
+        return best or _on_cpu(net), tuple(history)
+
+    def _groups(self, net: "torch.nn.Module") -> list[dict[str, Any]]:
+        """Return the parameters in groups: encoder and rest learn at their own rates, biases and norms do not decay."""
+        groups: dict[tuple[float, bool], list[Any]] = {}
+        for name, parameter in net.named_parameters():
+            rate = self.learning_rate if name.startswith("encoder.") else self.head_learning_rate
+            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
+        return [
+            {"params": parameters, "lr": rate, **({} if decays else {"weight_decay": 0.0})}
+            for (rate, decays), parameters in groups.items()
+        ]
+
+    def _half_precision(self, device: str) -> str | None:
+        import torch
+
+        if self.precision == "fp32" or (self.precision == "auto" and device == "cpu"):
+            return None
+        if self.precision == "fp16" and device == "cpu":
+            raise UsageError("precision='fp16' needs a GPU: pass fp32, bf16 or auto")
+        if self.precision == "auto":
+            return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return self.precision
+
+
+def find_device(asked: str) -> str:
+    """Return ``cuda`` or ``cpu``.
+
+    Raises:
+        MissingExtra: torch is not installed.
+        UsageError: a GPU is asked for and absent.
+    """
+    torch = need("torch", extra="models")
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        built = torch.version.cuda or "no CUDA"
+        raise UsageError(
+            f"device='cuda': torch {torch.__version__} (built for {built}) sees no GPU: pass 'cpu' or 'auto'"
+        )
+    return "cuda" if there and asked != "cpu" else "cpu"
+
+
+def with_smaller_batches(call: Callable[[int], T], batch_size: int) -> T:
+    """Return what a call with a batch size gives; when memory ends, call again with half of it and warn.
+
+    Raises:
+        UsageError: memory does not hold a batch of one.
+    """
+    import torch
+
+    while True:
+        try:
+            return call(batch_size)
+        except torch.OutOfMemoryError as error:
+            if batch_size == 1:
+                raise UsageError(
+                    "out of memory with one post a batch: take a smaller encoder or max_length, or device='cpu'"
+                ) from error
+        batch_size //= 2
+        torch.cuda.empty_cache()
+        warnings.warn(f"out of memory: going on with batches of {batch_size}", stacklevel=2)
+
+
+def run_batches(
+    net: "torch.nn.Module",
+    examples: Sequence[Any],
+    collate: Callable[[Sequence[Any]], dict[str, "torch.Tensor"]],
+    call: Callable[[dict[str, "torch.Tensor"]], list[T]],
+) -> list[T]:
+    """Return what a call on batches gives for each example, in order; examples of like length share a batch."""
+    import torch
+
+    device = next(net.parameters()).device
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
+
+    def attempt(batch_size: int) -> list[T]:
+        found: dict[int, T] = {}
+        for at in range(0, len(order), batch_size):
+            chosen = order[at : at + batch_size]
+            batch = {name: value.to(device) for name, value in collate([examples[i] for i in chosen]).items()}
+            with torch.no_grad():
+                found.update(zip(chosen, call(batch), strict=True))
+        return [found[i] for i in range(len(examples))]
+
+    return with_smaller_batches(attempt, PREDICT_BATCH)
+
+
+def pad(rows: Sequence[Sequence[int]], value: int = 0) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Return rows as one tensor [n_rows, longest], filled up with a value, and the mask of what was there."""
+    import torch
+
+    longest = max(map(len, rows))
+    padded = torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    return padded, torch.arange(longest) < lengths[:, None]
+
+
+def _on_cpu(net: "torch.nn.Module") -> dict[str, Any]:
+    """Return a copy of a network's state on the CPU."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in net.state_dict().items()}

@@ -1,0 +1,103 @@
+"""The verbs that measure: evaluate, errors, curve."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Repo = Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")]
+Seeds = Annotated[list[int], typer.Option(help="Seeds of augmentation and model.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A backbone's setting.")]
+BackboneName = Annotated[str, typer.Option(help="The backbone: crf, token_classifier.")]
+ReadOn = Annotated[str, typer.Option("--split", help="The split to read: test or validation.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no bar.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command()(evaluate)
+    app.command()(errors)
+    app.command()(curve)
+
+
+def evaluate(
+    repo: Repo,
+    configs: Annotated[list[str], typer.Option(help="Augmented configs; gold_10pct stands for their gold posts.")],
+    backbone: BackboneName = "crf",
+    seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default
+    set_: Settings = None,
+    split: ReadOn = "test",
+    split_by: Annotated[list[str] | None, typer.Option(help="A column: one more table by its values.")] = None,
+    grid: Annotated[bool, typer.Option("--grid", help="Search batch size and learning rate on gold first.")] = False,
+    write_card: Annotated[bool, typer.Option("--write-card", help="Put the table onto the folder's card.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The folder beside which the study lies (default: REPO).")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train on gold, gold repeated and augmented posts, over seeds, and say what augmentation changed."""
+    from hf_mner_aug.study import evaluate as study
+
+    report = study(
+        repo,
+        configs,
+        backbone=backbone,
+        settings=set_ or [],
+        seeds=seeds,
+        split=split,
+        split_by=split_by or [],
+        grid=grid,
+        out=out,
+        progress=not quiet,
+    )
+    print(report.to_markdown())
+    if write_card:
+        report.write_card(repo)
+    print(report.folder)
+
+
+def errors(
+    repo: Repo,
+    backbones: Annotated[list[str], typer.Option(help="Backbones, as crf or token_classifier:encoder=DIR,epochs=5.")],
+    configs: Annotated[list[str], typer.Option(help="The configs to train on.")],
+    split: ReadOn = "validation",
+    seed: Annotated[int, typer.Option(help="The models' seed.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write each error with its post into this folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what backbones get wrong, what they take for what, and which errors they share."""
+    from hf_mner_aug.error_analysis import analyse
+
+    for config in configs:
+        report = analyse(repo, config, backbones, split=split, seed=seed)
+        print(json.dumps(report.data, indent=2, ensure_ascii=False) if as_json else report.to_markdown())
+        if out:
+            report.write(out / config)
+
+
+def curve(
+    source: Annotated[str, typer.Argument(help="A dataset folder or a Hub id.")],
+    ids: Annotated[Path, typer.Option(help="A folder with 10pct/train.txt, 10pct/dev.txt, 20pct/… of ids.")],
+    methods: Annotated[list[str], typer.Option(help="The methods.")],
+    out: Annotated[Path, typer.Option(help="The repo folder to write.")],
+    backbone: BackboneName = "crf",
+    seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default
+    set_: Settings = None,
+    split: ReadOn = "test",
+    quiet: Quiet = False,
+) -> None:
+    """Augment published subsets (10, 20, 40%), study each, and put them into one table and figure."""
+    from hf_mner_aug.curve import low_resource_curve
+
+    found = low_resource_curve(
+        source,
+        ids,
+        methods,
+        out=out,
+        backbone=backbone,
+        settings=set_ or [],
+        seeds=seeds,
+        split=split,
+        progress=not quiet,
+    )
+    print(found.to_markdown())
+    print(found.folder)

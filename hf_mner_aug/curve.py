@@ -1,0 +1,204 @@
+"""The low-resource curve: how much augmentation helps with 10, 20, 40% of the gold posts, in one go."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.errors import MissingExtra, UsageError
+from hf_mner_aug.methods import method_class
+from hf_mner_aug.recipe import load_source, read_ids, recipe_for, resolve
+from hf_mner_aug.repo_folder import run_and_publish
+from hf_mner_aug.significance import holm
+from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED, evaluate
+from hf_mner_aug.study_report import LEVEL, Report, difference_table, new_figure, save_figure, spelled, table
+
+VALIDATION_NAMES = ("validation", "valid", "dev", "val")
+STYLES = {GOLD: "-", AUGMENTED: "-", OVERSAMPLED: "--"}
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Gold posts by their ids, under a name such as ``10pct``."""
+
+    name: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The studies of some subsets together, as plain data, which ``curve.json`` holds."""
+
+    folder: Path
+    data: dict[str, Any]
+
+    def to_markdown(self) -> str:
+        """Return the curve as Markdown."""
+        points = self.data["points"]
+        series = list(points[0]["f1"])
+        warnings = [point["verdict"] for point in points if not point["trusted"]]
+        header = ["train", *(f"{point['name']} ({point['posts']} posts)" for point in points)]
+        return (
+            "\n\n".join(
+                [
+                    *(warnings or ["The negative control falls below gold in every study, as it must."]),
+                    f"Span F1 on {self.data['split']} of **{self.data['backbone']}**, mean ± sd over seeds:",
+                    table(header, [[name, *(spelled(point["f1"][name]) for point in points)] for name in series]),
+                    "What augmentation changed (Holm-corrected over this table):",
+                    difference_table(self.data["comparisons"]),
+                    "\n".join(f"- {point['name']}: {point['study']}" for point in points),
+                ]
+            )
+            + "\n"
+        )
+
+    def write(self) -> None:
+        """Write curve.json and curve.md."""
+        text = json.dumps(self.data, indent=2, ensure_ascii=False)
+        artifacts.write_atomically(self.folder / "curve.json", text.encode() + b"\n")
+        artifacts.write_atomically(self.folder / "curve.md", self.to_markdown().encode())
+
+    def draw(self) -> Path:
+        """Draw F1 against the gold posts, with error bars, into curve.png and return its path.
+
+        The negative control is left out: it lies so low that nothing else could be told apart.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
+        points = self.data["points"]
+        figure, axes = new_figure()
+        colours: dict[str, str] = {GOLD: "#444444"}
+        for name, kind in self.data["series"].items():
+            if kind == SHUFFLED:
+                continue
+            colour = colours.setdefault(name.removeprefix("oversampled to "), f"C{len(colours) - 1}")
+            scores = [point["f1"][name] for point in points]
+            axes.errorbar(
+                [point["posts"] for point in points],
+                [score["mean"] for score in scores],
+                yerr=[score["sd"] or 0.0 for score in scores],
+                linestyle=STYLES[kind],
+                color=colour,
+                marker="o",
+                markersize=4,
+                capsize=3,
+                label=name,
+            )
+        axes.set_xticks([point["posts"] for point in points], [f"{p['posts']}\n({p['name']})" for p in points])
+        axes.set_xlabel("gold train posts")
+        axes.set_ylabel(f"span F1 on {self.data['split']} (mean ± sd over seeds)")
+        axes.set_title(self.data["backbone"])
+        axes.grid(alpha=0.3)
+        axes.legend()
+        return save_figure(figure, self.folder / "curve.png")
+
+
+def low_resource_curve(
+    source: str,
+    ids: Path,
+    methods: Sequence[str],
+    *,
+    out: Path,
+    backbone: str = "crf",
+    settings: Sequence[str] = (),
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    split: str = "test",
+    progress: bool = True,
+) -> Curve:
+    """Make each method's config of each subset, study them, and put the studies into one table and figure.
+
+    Args:
+        source: a dataset folder or Hub id.
+        ids: a folder with subfolders such as ``10pct``, each with the ids of its train and validation posts.
+        methods: methods, with their default parameters.
+        out: the repo folder to publish the configs into.
+        backbone: its name, or ``name:setting=value,…``.
+        settings: NAME=VALUE.
+        seeds: of augmentation and model.
+        split: what is read at the end.
+        progress: show a bar.
+
+    Raises:
+        UsageError: a name or value is wrong, there are no ids, or an id is not in the source.
+    """
+    splits = load_source(source)
+    subsets = read_subsets(ids)
+    recipes = []
+    for subset in subsets:
+        for method in methods:
+            chosen = {"ids_train": subset.train, "ids_validation": subset.validation}
+            recipe = recipe_for(method_class(method)(), config=f"{method}_{subset.name}", source=source, **chosen)
+            recipes.append(resolve(recipe, splits))
+    for recipe, gold in recipes:
+        run_and_publish(recipe, gold, out, source=source)
+    reports = {}
+    for subset in subsets:
+        names = [f"gold_{subset.name}", *(f"{method}_{subset.name}" for method in methods)]
+        reports[subset] = evaluate(
+            out, names, backbone=backbone, settings=settings, seeds=seeds, split=split, progress=progress
+        )
+    curve = combine(reports, Path(f"{out}.studies"))
+    curve.write()
+    with contextlib.suppress(MissingExtra):  # each study has warned of it
+        curve.draw()
+    return curve
+
+
+def combine(reports: dict[Subset, Report], beside: Path) -> Curve:
+    """Return the studies of some subsets as one curve; p-values are corrected for all of them together."""
+    points, comparisons = [], []
+    series: dict[str, str] = {}
+    for subset, report in reports.items():
+        f1 = {}
+        for row in report.data["rows"]:
+            name = row["name"].removesuffix(f"_{subset.name}").replace("oversampled_to_", "oversampled to ")
+            series[name] = row["kind"]
+            f1[name] = row["f1"]
+        gold = report.row(f"gold_{subset.name}")
+        points.append(
+            {
+                "name": subset.name,
+                "posts": round(gold["train_posts"]),
+                "study": report.folder.name,
+                "trusted": report.trusted,
+                "verdict": report.data["verdict"],
+                "f1": f1,
+            }
+        )
+        comparisons += report.data["comparisons"]
+    corrected = holm([found["p"] for found in comparisons])
+    first = next(iter(reports.values())).data
+    data = {
+        **{name: first[name] for name in ("backbone", "settings", "seeds", "split")},
+        "series": series,
+        "points": points,
+        "comparisons": [
+            {**found, "p_holm": p, "better": found["delta"] > 0 if p < LEVEL else None}
+            for found, p in zip(comparisons, corrected, strict=True)
+        ],
+    }
+    digest = hashlib.sha256("".join(r.data["fingerprint"] for r in reports.values()).encode()).hexdigest()
+    return Curve(beside / f"curve-{first['backbone']}-{digest[:8]}", data)
+
+
+def read_subsets(folder: Path) -> list[Subset]:
+    """Return the subsets of a folder, the smallest first.
+
+    Raises:
+        UsageError: it has no subfolder with ids of train posts, or one lacks those of validation.
+    """
+    subsets = []
+    for train in folder.glob("*/train.txt"):
+        found = [path for name in VALIDATION_NAMES if (path := train.with_name(f"{name}.txt")).is_file()]
+        if not found:
+            raise UsageError(f"{train.parent} has no ids of validation posts: expected dev.txt or valid.txt")
+        subsets.append(Subset(train.parent.name, read_ids(train), read_ids(found[0])))
+    if not subsets:
+        raise UsageError(f"{folder} has no subfolder with a train.txt: expected {folder}/10pct/train.txt, of ids")
+    return sorted(subsets, key=lambda subset: len(subset.train))

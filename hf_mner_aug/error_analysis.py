@@ -1,0 +1,258 @@
+"""What a backbone gets wrong, what it takes for what, and which errors it shares with others.
+
+An error is ``missed`` or ``spurious``, or a predicted span that overlaps an entity and has another ``boundary``,
+another ``type``, or ``both``. Each entity and each predicted span is part of at most one error.
+"""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.metrics.spans import PlainSpan, score_spans
+from hf_mner_aug.schema import Codec
+from hf_mner_aug.study import read_config, read_gold, spans_of
+from hf_mner_aug.study_report import table
+from hf_mner_aug.transform import iterate_posts
+
+KINDS = ("missed", "spurious", "boundary", "type", "both")
+NOTHING = "O"
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """One error in the post with that index: the entity (none where spurious) and the span predicted (if any)."""
+
+    post: int
+    kind: str
+    gold: PlainSpan | None
+    predicted: PlainSpan | None
+
+    @property
+    def words(self) -> tuple[int, int]:
+        """Where the error is: the entity's words, or those predicted where there is no entity."""
+        span = self.gold or self.predicted
+        assert span is not None
+        return span[:2]
+
+    @property
+    def confusion(self) -> tuple[str, str]:
+        """The type of the entity and the type predicted, ``O`` for none."""
+        return (self.gold or (0, 0, NOTHING))[2], (self.predicted or (0, 0, NOTHING))[2]
+
+
+def find_errors(predictions: Sequence[Sequence[PlainSpan]], references: Sequence[Sequence[PlainSpan]]) -> list[Error]:
+    """Return the errors of predicted spans [n_posts][n_spans] against gold ones, post by post, in the words' order."""
+    errors = []
+    for i, (predicted, gold) in enumerate(zip(predictions, references, strict=True)):
+        found = _errors_of_post(i, {*map(_plain, predicted)}, {*map(_plain, gold)})
+        errors += sorted(found, key=lambda error: error.words)
+    return errors
+
+
+def same_place(error: Error, others: Sequence[Error]) -> bool:
+    """Say whether one of another backbone's errors is in the same post at one of the same words."""
+    start, end = error.words
+    return any(other.post == error.post and other.words[0] < end and start < other.words[1] for other in others)
+
+
+def model_specific(errors: Sequence[Error], references: Mapping[str, Sequence[Error]]) -> dict[str, float | None]:
+    """Return the share of a backbone's errors that are its own, in both readings; None where it makes none.
+
+    ``right_somewhere``: at least one reference backbone is right there. ``wrong_nowhere_else``: all of them are.
+    """
+    if not errors or not references:
+        return {"right_somewhere": None, "wrong_nowhere_else": None}
+    by_post = {name: _by_post(found) for name, found in references.items()}
+    right = [[not same_place(error, found.get(error.post, ())) for found in by_post.values()] for error in errors]
+    return {
+        "right_somewhere": sum(map(any, right)) / len(errors),
+        "wrong_nowhere_else": sum(map(all, right)) / len(errors),
+    }
+
+
+def overlap(errors: Sequence[Error], others: Sequence[Error]) -> float | None:
+    """Return the share of a backbone's errors at whose place another one errs too; None where it makes none."""
+    theirs = _by_post(others)
+    shared = sum(same_place(error, theirs.get(error.post, ())) for error in errors)
+    return shared / len(errors) if errors else None
+
+
+@dataclass(frozen=True)
+class ErrorReport:
+    """The errors of some backbones on one split, counted, as plain data; ``listed`` holds each with its post."""
+
+    data: dict[str, Any]
+    listed: list[dict[str, Any]]
+
+    def to_markdown(self) -> str:
+        """Return the report as Markdown."""
+        backbones = self.data["backbones"]
+        names = list(backbones)
+        parts = [
+            f"Errors on {self.data['split']} of {self.data['config']}: {self.data['posts']} posts, "
+            f"{self.data['entities']} entities.",
+            table(
+                ["backbone", "F1", "errors", *KINDS],
+                [
+                    [name, f"{b['f1']:.4f}", b["errors"], *(b["kinds"][kind] for kind in KINDS)]
+                    for name, b in backbones.items()
+                ],
+            ),
+            "Most frequent confusions (entity → predicted):",
+            table(
+                ["backbone", "confusions"],
+                [
+                    [name, ", ".join(f"{c['gold']} → {c['predicted']} {c['count']}" for c in b["confusions"][:10])]
+                    for name, b in backbones.items()
+                ],
+            ),
+        ]
+        if len(names) > 1:
+            parts += [
+                "Share of the row's errors where the column errs too:",
+                table(
+                    ["backbone", *names], [[a, *(_percent(backbones[a]["overlap"][b]) for b in names)] for a in names]
+                ),
+                "Errors of its own:",
+                table(
+                    ["backbone", "some other backbone is right there", "every other backbone is right there"],
+                    [[name, *map(_percent, b["model_specific"].values())] for name, b in backbones.items()],
+                ),
+            ]
+        return "\n\n".join(parts) + "\n"
+
+    def write(self, folder: str | Path) -> None:
+        """Write errors.json (counts, and each error with its words) and errors.md."""
+        text = json.dumps({**self.data, "listed": self.listed}, indent=1, ensure_ascii=False)
+        artifacts.write_atomically(Path(folder) / "errors.json", text.encode() + b"\n")
+        artifacts.write_atomically(Path(folder) / "errors.md", self.to_markdown().encode())
+
+
+def analyse(
+    repo: str | Path, config: str, backbones: Sequence[str], *, split: str = "validation", seed: int = 0
+) -> ErrorReport:
+    """Train backbones on a config's train split and report what they get wrong.
+
+    Args:
+        repo: a repo folder that ``publish`` wrote, or a Hub id.
+        config: the config; ``gold_10pct`` names the gold posts of one that ends in ``_10pct``.
+        backbones: names, each with settings where wanted: ``token_classifier:encoder=DIR,epochs=5``.
+        split: the posts to predict.
+        seed: the models' seed.
+
+    Raises:
+        UsageError: a name or value is wrong, or the split is not there.
+    """
+    if not backbones or len(set(backbones)) != len(backbones):
+        raise UsageError(f"expected different backbones, found {', '.join(backbones) or 'none'}")
+    models = {spec: replace(parse_backbone(spec), seed=seed) for spec in backbones}
+    images = any(getattr(model, "reads_images", False) for model in models.values())
+    gold = config.startswith("gold_")
+    data = read_gold(repo, config, images=images) if gold else read_config(repo, config, images=images).splits
+    for needed in ("validation", split):
+        if needed not in data:
+            raise UsageError(f"{config} has no {needed} split, found {', '.join(data)}")
+    predictions = {}
+    for spec, model in models.items():
+        fitted = model.fit(data["train"], data["validation"])
+        predictions[spec] = [prediction.plain_spans() for prediction in fitted.predict(data[split])]
+    rows = data[split]
+    posts = [(post.id, list(post.tokens)) for post in iterate_posts(rows, Codec(rows.features))]
+    return report_errors(predictions, spans_of(rows), posts, config=config, split=split)
+
+
+def report_errors(
+    predictions: Mapping[str, Sequence[Sequence[PlainSpan]]],
+    references: Sequence[Sequence[PlainSpan]],
+    posts: Sequence[tuple[str, Sequence[str]]],
+    **about: Any,
+) -> ErrorReport:
+    """Return the report of predictions by backbone; ``posts`` are ids and words, ``about`` goes into the data."""
+    errors = {name: find_errors(found, references) for name, found in predictions.items()}
+    backbones = {}
+    listed = []
+    for name, found in errors.items():
+        kinds = Counter(error.kind for error in found)
+        confusions = Counter(error.confusion for error in found if error.kind != "boundary")
+        others = {other: theirs for other, theirs in errors.items() if other != name}
+        backbones[name] = {
+            "f1": score_spans(predictions[name], references).micro.f1,
+            "errors": len(found),
+            "kinds": {kind: kinds[kind] for kind in KINDS},
+            "confusions": [
+                {"gold": gold, "predicted": predicted, "count": n}
+                for (gold, predicted), n in sorted(confusions.items(), key=lambda item: (-item[1], item[0]))
+            ],
+            "overlap": {other: overlap(found, theirs) for other, theirs in errors.items()},
+            "model_specific": model_specific(found, others),
+        }
+        listed += [_spelled(name, error, *posts[error.post]) for error in found]
+    entities = sum(map(len, references))
+    return ErrorReport({**about, "posts": len(posts), "entities": entities, "backbones": backbones}, listed)
+
+
+# ---------------------------------------------------------------- inside
+
+
+def _errors_of_post(post: int, predicted: set[PlainSpan], gold: set[PlainSpan]) -> list[Error]:
+    """Return the errors of one post: overlapping spans are paired, those that fit best first, then of one type."""
+    missed, spurious = gold - predicted, predicted - gold
+    fits = [(_fit(entity, span), entity, span) for entity, span in itertools.product(missed, spurious)]
+    pairs = sorted((-fit, entity[2] != span[2], entity, span) for fit, entity, span in fits if fit)
+    errors = []
+    for *_, entity, span in pairs:
+        if entity in missed and span in spurious:
+            missed.remove(entity)
+            spurious.remove(span)
+            kind = "type" if entity[:2] == span[:2] else "boundary" if entity[2] == span[2] else "both"
+            errors.append(Error(post, kind, entity, span))
+    errors += [Error(post, "missed", entity, None) for entity in missed]
+    errors += [Error(post, "spurious", None, span) for span in spurious]
+    return errors
+
+
+def _fit(one: PlainSpan, other: PlainSpan) -> float:
+    """Return the share of the words of two spans that both have."""
+    shared = min(one[1], other[1]) - max(one[0], other[0])
+    return max(0, shared) / (max(one[1], other[1]) - min(one[0], other[0]))
+
+
+def _plain(span: Sequence[Any]) -> PlainSpan:
+    start, end, kind = span
+    return start, end, kind
+
+
+def _by_post(errors: Sequence[Error]) -> dict[int, list[Error]]:
+    found: dict[int, list[Error]] = {}
+    for error in errors:
+        found.setdefault(error.post, []).append(error)
+    return found
+
+
+def _spelled(backbone: str, error: Error, post: str, words: Sequence[str]) -> dict[str, Any]:
+    """Return an error with its words."""
+
+    def spell(span: PlainSpan | None) -> dict[str, Any] | None:
+        if span is None:
+            return None
+        return {"start": span[0], "end": span[1], "type": span[2], "text": " ".join(words[span[0] : span[1]])}
+
+    return {
+        "backbone": backbone,
+        "post": post,
+        "kind": error.kind,
+        "gold": spell(error.gold),
+        "predicted": spell(error.predicted),
+        "text": " ".join(words),
+    }
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"

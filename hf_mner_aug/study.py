@@ -1,0 +1,478 @@
+"""Whether augmentation helps: one backbone trained on gold, on gold repeated and on augmented posts, over seeds.
+
+A study lives beside the repo folder, in ``OUT.studies/<backbone>-<fingerprint>/``: study.json (what it compares),
+cells/ (one file for each training: config and seed), report.json, report.md and report.png. A killed study goes on
+with the cells that are missing. Test is read once for each cell, after training.
+"""
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug import __version__, artifacts
+from hf_mner_aug.backbones.settings import parse_backbone, settings_of
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import Corrupt, MissingExtra, UsageError
+from hf_mner_aug.fingerprint import content_fingerprint
+from hf_mner_aug.hygiene import Guard
+from hf_mner_aug.ledger import run
+from hf_mner_aug.metrics.spans import PlainSpan, score_spans
+from hf_mner_aug.recipe import Recipe
+from hf_mner_aug.repo_folder import read_note, verify_folder
+from hf_mner_aug.schema import Codec, canonical_json
+from hf_mner_aug.transform import iterate_posts
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+    from hf_mner_aug.study_report import Report
+
+GOLD, SHUFFLED, OVERSAMPLED, AUGMENTED = "gold", "shuffled", "oversampled", "augmented"
+SEEDLESS = ("crf",)  # backbones whose training draws no random number: one training on gold says it all
+# The papers' search ranges, on a grid.
+GRID_BATCH_SIZES = (8, 16, 32, 64)
+GRID_LEARNING_RATES = (5e-6, 1e-5, 3e-5, 5e-5, 7e-5)
+GRID_EPOCHS = 15
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: what it learns from, under which name, and the seed of augmentation and model."""
+
+    kind: str
+    name: str
+    config: str
+    seed: int
+
+    @property
+    def stem(self) -> str:
+        """The cell's file name without its ending."""
+        return f"{self.name}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Config:
+    """An augmented config: its recipe, its splits, and its gold posts."""
+
+    name: str
+    recipe: Recipe
+    fingerprint: str
+    splits: "DatasetDict"
+
+    @property
+    def suffix(self) -> str:
+        """What follows the method in the name: ``10pct`` of ``lsms_10pct``."""
+        return self.name.removeprefix(f"{self.recipe.method}_")
+
+    @cached_property
+    def gold(self) -> "DatasetDict":
+        """The splits with the gold posts of train only."""
+        from datasets import DatasetDict
+
+        rows = [i for i, method in enumerate(self.splits["train"]["method"]) if method == "gold"]
+        return DatasetDict({**self.splits, "train": self.splits["train"].select(rows)})
+
+    @cached_property
+    def gold_key(self) -> str:
+        """The fingerprint of the gold posts that this config's models learn from and are chosen by."""
+        columns = ["id", "tokens", "ner_tags"]
+        return content_fingerprint(
+            {split: self.gold[split].select_columns(columns) for split in ("train", "validation")}
+        )
+
+
+def evaluate(
+    repo: str | Path,
+    configs: Sequence[str],
+    *,
+    backbone: str = "crf",
+    settings: Sequence[str] = (),
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    split: str = "test",
+    split_by: Sequence[str] = (),
+    grid: bool = False,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> "Report":
+    """Train a backbone on each config and its controls, over seeds, and report what augmentation changed.
+
+    Each augmented config is compared with its gold posts, and with these repeated up to its size. The negative control
+    learns from the gold posts with their entity types shuffled.
+
+    Args:
+        repo: a repo folder that ``publish`` wrote, or a Hub id.
+        configs: augmented configs; ``gold_10pct`` names the gold posts of those that end in ``_10pct``.
+        backbone: its name, or ``name:setting=value,…``.
+        settings: NAME=VALUE.
+        seeds: seed s makes the augmentation again and starts the model.
+        split: what is read at the end; ``validation`` while a method is being tuned.
+        split_by: columns of that split, for a table of each value's posts.
+        grid: choose batch size and learning rate on gold, by validation F1.
+        out: the folder beside which the study lies (default: ``repo``, or the Hub repo's name here).
+        progress: show a bar.
+
+    Raises:
+        UsageError: a name or value is wrong, or the configs' posts do not let them be compared.
+        Corrupt: a config is not what its augmentation.json says.
+    """
+    from hf_mner_aug.study_report import Report
+
+    study = Study.open(
+        repo, configs, backbone=backbone, settings=settings, seeds=seeds, split=split, grid=grid, out=out
+    )
+    study.check_columns(split_by)
+    study.run(progress=progress)
+    report = Report.of(study, split_by)
+    report.write()
+    try:
+        report.draw()
+    except MissingExtra as error:
+        warnings.warn(f"no figure was drawn: {error}", stacklevel=2)
+    return report
+
+
+@dataclass
+class Study:
+    """The cells of a study, made and kept one by one."""
+
+    folder: Path
+    made: Path
+    configs: list[Config]
+    backbone: Any
+    seeds: tuple[int, ...]
+    split: str
+    grid: bool
+    fingerprint: str
+
+    @classmethod
+    def open(
+        cls,
+        repo: str | Path,
+        names: Sequence[str],
+        *,
+        backbone: str = "crf",
+        settings: Sequence[str] = (),
+        seeds: Sequence[int] = (0,),
+        split: str = "test",
+        grid: bool = False,
+        out: str | Path | None = None,
+    ) -> "Study":
+        """Return a study whose inputs are checked and whose folder is claimed; raises as ``evaluate``."""
+        model = parse_backbone(backbone, settings)
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise UsageError(f"expected different seeds, found {', '.join(map(str, seeds)) or 'none'}")
+        if split not in ("test", "validation"):
+            raise UsageError(f"a study reads test or validation, found {split!r}")
+        if getattr(model, "boundary", False):
+            raise UsageError("a study compares entities with their types: leave boundary=true out")
+        if grid and not hasattr(model, "training"):
+            raise UsageError(f"{model.name} has neither batch size nor learning rate: leave the grid out")
+        virtual = [name for name in names if name.startswith("gold_")]
+        images = getattr(model, "reads_images", False)
+        configs = [read_config(repo, name, images=images) for name in dict.fromkeys(names) if name not in virtual]
+        check_comparable(configs, split)
+        for name in virtual:
+            if name not in {f"gold_{config.suffix}" for config in configs}:
+                raise UsageError(f"{name} stands for the gold posts of other configs: name one that ends in {name[4:]}")
+        inputs = {
+            "backbone": model.name,
+            "configs": {config.name: config.fingerprint for config in configs},
+            "grid": grid,
+            "seeds": list(seeds),
+            "settings": settings_of(model),
+            "split": split,
+            "version": __version__,
+        }
+        digest = hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
+        beside = Path(out) if out is not None else Path(repo) if Path(repo).is_dir() else Path(Path(repo).name)
+        folder = Path(f"{beside}.studies") / f"{model.name}-{digest[:8]}"
+        artifacts.write_atomically(folder / "study.json", json.dumps(inputs, indent=2, sort_keys=True).encode())
+        return cls(folder, beside, configs, model, tuple(seeds), split, grid, digest)
+
+    @property
+    def golds(self) -> dict[str, Config]:
+        """The gold sets by their configs' suffix, each as one config that has it."""
+        return {config.suffix: config for config in reversed(self.configs)}
+
+    @cached_property
+    def posts(self) -> "Dataset":
+        """The posts that are predicted at the end."""
+        return self.configs[0].splits[self.split]
+
+    @cached_property
+    def references(self) -> list[list[PlainSpan]]:
+        """The gold spans of these posts."""
+        return spans_of(self.posts)
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield the cells, a config's before those that need its size."""
+        for suffix in sorted(self.golds):
+            for seed in self.seeds[:1] if self.backbone.name in SEEDLESS else self.seeds:
+                yield Cell(GOLD, f"gold_{suffix}", suffix, seed)
+            for seed in self.seeds:
+                yield Cell(SHUFFLED, f"shuffled_{suffix}", suffix, seed)
+        for config in self.configs:
+            for seed in self.seeds:
+                yield Cell(AUGMENTED, config.name, config.name, seed)
+                yield Cell(OVERSAMPLED, f"oversampled_to_{config.name}", config.name, seed)
+
+    def run(self, *, progress: bool = True) -> None:
+        """Make the cells that are missing."""
+        from tqdm.auto import tqdm
+
+        cells = list(self.cells())
+        missing = [cell for cell in cells if self.read(cell) is None]
+        bar = tqdm(missing, initial=len(cells) - len(missing), total=len(cells), unit="cell", disable=not progress)
+        for cell in bar:
+            bar.set_postfix_str(cell.stem)
+            self._make(cell)
+
+    def read(self, cell: Cell) -> dict[str, Any] | None:
+        """Return what a cell's file holds, or None where it is to be made."""
+        try:
+            record: dict[str, Any] = json.loads((self.folder / "cells" / f"{cell.stem}.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return record if record.get("study") == self.fingerprint else None
+
+    def check_columns(self, names: Sequence[str]) -> None:
+        """See that posts can be told apart by some columns.
+
+        Raises:
+            UsageError: there is no such column.
+        """
+        for name in names:
+            if name not in self.posts.column_names:
+                raise UsageError(f"{self.split} has no column {name}, found {', '.join(self.posts.column_names)}")
+
+    @cached_property
+    def tried(self) -> list[dict[str, Any]]:
+        """Every setting of the search on gold with its validation F1; none without a search."""
+        sizes = GRID_BATCH_SIZES if self.grid else ()
+        return [self._try(batch_size, rate) for batch_size in sizes for rate in GRID_LEARNING_RATES]
+
+    @cached_property
+    def chosen(self) -> Any:
+        """The backbone that all cells train: with the best settings of the search, and as many steps for each."""
+        model = self.backbone
+        if not hasattr(model, "training"):
+            return model
+        training = model.training
+        if self.tried:
+            best = max(self.tried, key=lambda setting: setting["validation_f1"])
+            chosen = {name: best[name] for name in ("batch_size", "learning_rate")}
+            training = replace(training, epochs=GRID_EPOCHS, **chosen)
+        steps = training.n_steps(max(len(config.splits["train"]) for config in self.configs))
+        return replace(model, training=replace(training, steps=steps))
+
+    def _make(self, cell: Cell) -> None:
+        """Train one cell, predict, and write its file."""
+        begun = time.monotonic()
+        train, gold = self._train(cell)
+        model = replace(self.chosen, seed=cell.seed).fit(train, gold["validation"])
+        record = {
+            "study": self.fingerprint,
+            "train_posts": len(train),
+            "validation_f1": _validation_f1(model, gold),
+            "predictions": [prediction.plain_spans() for prediction in model.predict(self.posts)],
+            "seconds": round(time.monotonic() - begun, 2),
+        }
+        path = self.folder / "cells" / f"{cell.stem}.json"
+        artifacts.write_atomically(path, json.dumps(record, separators=(",", ":")).encode())
+
+    def _train(self, cell: Cell) -> tuple["Dataset", "DatasetDict"]:
+        """Return the posts that a cell learns from, and its config's gold splits."""
+        if cell.kind in (GOLD, SHUFFLED):
+            gold = self.golds[cell.config].gold
+            return (gold["train"] if cell.kind == GOLD else shuffle_types(gold["train"], cell.seed)), gold
+        config = next(config for config in self.configs if config.name == cell.config)
+        if cell.kind == AUGMENTED:
+            return self._augment(config, cell.seed), config.gold
+        like = self.read(Cell(AUGMENTED, config.name, config.name, cell.seed))
+        assert like is not None
+        return oversample(config.gold["train"], like["train_posts"], cell.seed), config.gold
+
+    def _augment(self, config: Config, seed: int) -> "Dataset":
+        """Return the gold posts and those that the config's method makes of them with a seed, as publishing would."""
+        from datasets import concatenate_datasets
+
+        recipe = replace(
+            config.recipe,
+            seed=seed,
+            artifact=None,
+            fraction=1.0,
+            ids_train=None,
+            ids_validation=None,
+            source="",
+            source_fingerprint=content_fingerprint(config.gold),
+        )
+        made = run(recipe, config.gold, out=self.made, progress=False).dataset
+        return concatenate_datasets([config.gold["train"], made.select(kept(made, config.gold))])
+
+    def _try(self, batch_size: int, learning_rate: float) -> dict[str, Any]:
+        """Return a setting of the search with its validation F1 on gold; one that was tried before is read."""
+        path = self.folder / "grid" / f"{batch_size}-{learning_rate}.json"
+        if path.exists():
+            found: dict[str, Any] = json.loads(path.read_text())
+            return found
+        training = replace(
+            self.backbone.training, epochs=GRID_EPOCHS, batch_size=batch_size, learning_rate=learning_rate
+        )
+        gold = self.configs[0].gold
+        model = replace(self.backbone, training=training, seed=self.seeds[0])
+        setting = {
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "epochs": GRID_EPOCHS,
+            "validation_f1": _validation_f1(model.fit(gold["train"], gold["validation"]), gold),
+        }
+        artifacts.write_atomically(path, json.dumps(setting).encode())
+        return setting
+
+
+# ---------------------------------------------------------------- what cells learn from
+
+
+def oversample(gold: "Dataset", size: int, seed: int) -> "Dataset":
+    """Return gold posts repeated up to a size: each as often as it goes, the rest drawn."""
+    times, rest = divmod(size, len(gold))
+    drawn = Draw(f"oversample\0{seed}".encode()).sample(range(len(gold)), rest)
+    return gold.select([*range(len(gold))] * times + drawn)
+
+
+def shuffle_types(gold: "Dataset", seed: int) -> "Dataset":
+    """Return the posts with the types of all their entities in another order: the negative control."""
+    codec = Codec(gold.features)
+    posts = list(iterate_posts(gold, codec))
+    kinds = Draw(f"shuffle\0{seed}".encode()).shuffled([entity.type for post in posts for entity in post.entities])
+    tags = []
+    for post in posts:
+        entities = [replace(entity, type=kinds.pop()) for entity in post.entities]
+        tags.append(codec.to_row(replace(post, entities=tuple(entities)))["ner_tags"])
+    return gold.remove_columns("ner_tags").add_column("ner_tags", tags, feature=gold.features["ner_tags"])
+
+
+def kept(made: "Dataset", gold: Mapping[str, "Dataset"]) -> list[int]:
+    """Return the made rows that publishing keeps: neither repetitions nor leaks."""
+    codec = Codec(made.features)
+
+    def posts(*names: str) -> Iterator[Any]:
+        for name in names:
+            if name in gold:
+                yield from iterate_posts(gold[name], codec, images=True)
+
+    guard = Guard(posts("train"), lambda: posts("validation", "test"))
+    rows = []
+    for i, (post, note) in enumerate(zip(iterate_posts(made, codec, images=True), made["provenance"], strict=True)):
+        if guard.check(replace(post, details=json.loads(note).get("details", {}))) is None:
+            rows.append(i)
+    return rows
+
+
+# ---------------------------------------------------------------- configs
+
+
+def read_config(repo: str | Path, name: str, *, images: bool = False) -> Config:
+    """Return a config of a repo folder or Hub repo, without pictures where its method reads none, unless asked for.
+
+    Raises:
+        UsageError: there is no such config, or it has no gold train posts or no entities.
+        Corrupt: it is not what its augmentation.json says.
+    """
+    from datasets import Dataset, DatasetDict
+
+    from hf_mner_aug.hub import download_config
+
+    folder = (Path(repo) if Path(repo).is_dir() else download_config(str(repo), name)) / name
+    note = read_note(folder)
+    if not verify_folder(folder.parent, name).ok:
+        raise Corrupt(f"{folder} is not what its augmentation.json says: hf-mner-aug verify {repo} {name}")
+    files = {split: sorted(map(str, folder.glob(f"{split}-*.parquet"))) for split in note["splits"]}
+    splits: dict[str, Any] = {split: Dataset.from_parquet(paths) for split, paths in files.items()}
+    recipe = Recipe.from_dict(note["recipe"])
+    method = recipe.build()
+    if not (method.reads_images or images):
+        pictures = [column for column in ("image", "images") if column in splits["train"].column_names]
+        splits = {split: rows.remove_columns(pictures) for split, rows in splits.items()}
+    if not Codec(splits["train"].features).types:
+        raise UsageError(f"{name} has relations, no entities: a study measures entities")
+    config = Config(name, recipe, note["content_fingerprint"], DatasetDict(splits))
+    if not len(config.gold["train"]):
+        raise UsageError(f"{name} holds no gold train posts ({method.name} replaces posts): nothing to compare it with")
+    return config
+
+
+def read_gold(repo: str | Path, name: str, *, images: bool = False) -> "DatasetDict":
+    """Return the gold posts of the first config of a repo that ends as ``gold_10pct`` does.
+
+    Raises:
+        UsageError: there is none; else as ``read_config``.
+    """
+    from datasets import get_dataset_config_names
+
+    names = get_dataset_config_names(str(repo))
+    for config in names:
+        if config.endswith(name.removeprefix("gold")):
+            return read_config(repo, config, images=images).gold
+    raise UsageError(f"{name} stands for the gold posts of another config: {repo} has {', '.join(names)}")
+
+
+def check_comparable(configs: Sequence[Config], split: str) -> None:
+    """See that configs can stand in one table.
+
+    Raises:
+        UsageError: there is none, two have different test posts or types, or two of one suffix different gold posts.
+    """
+    if not configs:
+        raise UsageError("name at least one augmented config: --configs lsms_10pct")
+    first = configs[0]
+    golds: dict[str, Config] = {}
+    for config in configs:
+        for needed in ("validation", split):
+            if needed not in config.splits or not len(config.splits[needed]):
+                raise UsageError(
+                    f"{config.name} has no {needed} posts: a study chooses on validation and reads {split}"
+                )
+        if Codec(config.splits[split].features).types != Codec(first.splits[split].features).types:
+            raise UsageError(f"{config.name} and {first.name} have different entity types: they cannot be compared")
+        different = _first_difference(first.splits[split], config.splits[split])
+        if different:
+            raise UsageError(
+                f"{config.name} and {first.name} have different {split} sets ({len(config.splits[split])} and "
+                f"{len(first.splits[split])} posts; first difference: {different}): their scores cannot be compared"
+            )
+        other = golds.setdefault(config.suffix, config)
+        if other.gold_key != config.gold_key:
+            raise UsageError(
+                f"{config.name} and {other.name} have different gold posts "
+                f"({len(config.gold['train'])} and {len(other.gold['train'])} in train): they cannot share "
+                f"gold_{config.suffix}"
+            )
+
+
+def spans_of(dataset: "Dataset") -> list[list[PlainSpan]]:
+    """Return the gold spans of each post."""
+    codec = Codec(dataset.features)
+    return [[(e.start, e.end, e.type) for e in post.entities] for post in iterate_posts(dataset, codec)]
+
+
+def _first_difference(one: "Dataset", other: "Dataset") -> str | None:
+    """Return the first post at which ids, words or tags of two datasets differ, or None."""
+    columns = ["id", "tokens", "ner_tags"]
+    rows = [dataset.select_columns(columns).with_format("arrow")[:].to_pylist() for dataset in (one, other)]
+    for ours, theirs in zip(*rows, strict=False):
+        if ours != theirs:
+            return f"post {theirs['id']}" if theirs["id"] == ours["id"] else f"post {theirs['id']} for {ours['id']}"
+    return None if len(rows[0]) == len(rows[1]) else "their number"
+
+
+def _validation_f1(model: Any, gold: Mapping[str, "Dataset"]) -> float:
+    """Return the F1 of a fitted backbone on validation."""
+    predictions = [prediction.plain_spans() for prediction in model.predict(gold["validation"])]
+    return score_spans(predictions, spans_of(gold["validation"])).micro.f1

@@ -1,0 +1,347 @@
+"""What a study found: mean and spread of every score, what augmentation changed, and whether to believe it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.backbones.settings import settings_of
+from hf_mner_aug.cards import load_card, with_section
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.metrics.spans import PlainSpan, post_counts
+from hf_mner_aug.need import need
+from hf_mner_aug.schema import Codec
+from hf_mner_aug.significance import holm, paired_bootstrap, rates, resample
+from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SEEDLESS, SHUFFLED, Study
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RESAMPLES = 1000
+LEVEL = 0.05
+SCORES = ("precision", "recall", "f1")
+FIGURE_INCHES, FIGURE_DPI = (8.0, 5.0), 150
+COLOURS = {GOLD: "#444444", SHUFFLED: "#d62728", OVERSAMPLED: "#9ecae1", AUGMENTED: "#1f77b4"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A study's results as plain data, which ``report.json`` holds, and the folder they lie in."""
+
+    folder: Path
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, study: Study, split_by: Sequence[str] = ()) -> "Report":
+        """Return the report of a study whose cells are made."""
+        types = Codec(study.posts.features).types
+        records: dict[str, list[dict[str, Any]]] = {}
+        kinds: dict[str, str] = {}
+        for cell in study.cells():
+            record = study.read(cell)
+            assert record is not None
+            records.setdefault(cell.name, []).append(record)
+            kinds[cell.name] = cell.kind
+        counts = {
+            name: _counts([r["predictions"] for r in rs], study.references, types) for name, rs in records.items()
+        }
+        samples = resample(len(study.references), RESAMPLES)
+        compared = [
+            (config.name, against)
+            for config in study.configs
+            for against in (f"gold_{config.suffix}", f"oversampled_to_{config.name}")
+        ]
+        controls = [(f"shuffled_{suffix}", f"gold_{suffix}") for suffix in sorted(study.golds)]
+        data = {
+            "backbone": study.backbone.name,
+            "settings": {name: _public(value) for name, value in settings_of(study.chosen).items()},
+            "seeds": list(study.seeds),
+            "split": study.split,
+            "posts": len(study.references),
+            "entities": sum(map(len, study.references)),
+            "resamples": RESAMPLES,
+            "notes": _notes(study),
+            "rows": [_row(name, kinds[name], records[name], counts[name], types) for name in records],
+            "controls": compare(counts, controls, samples),
+            "comparisons": compare(counts, compared, samples),
+            "split_by": {column: _split(study.posts[column], counts) for column in split_by},
+            "tried": study.tried,
+        }
+        return cls(study.folder, {"fingerprint": study.fingerprint, "verdict": _verdict(data["controls"]), **data})
+
+    @property
+    def trusted(self) -> bool:
+        """True where every negative control fell below gold."""
+        return all(control["better"] is False for control in self.data["controls"])
+
+    def row(self, name: str) -> dict[str, Any]:
+        """Return the scores of a config, or of a control."""
+        found: dict[str, Any] = next(row for row in self.data["rows"] if row["name"] == name)
+        return found
+
+    def write(self) -> None:
+        """Write report.json and report.md."""
+        text = json.dumps(self.data, indent=2, ensure_ascii=False)
+        artifacts.write_atomically(self.folder / "report.json", text.encode() + b"\n")
+        artifacts.write_atomically(self.folder / "report.md", self.to_markdown().encode())
+
+    def to_markdown(self) -> str:
+        """Return the report as Markdown; its first line says whether the study can be trusted."""
+        data = self.data
+        columns = [*SCORES] if data["split"] == "validation" else [*SCORES, "validation_f1"]
+        scores = [
+            [row["name"], row["cells"], f"{row['train_posts']:.0f}", *(spelled(row[column]) for column in columns)]
+            for row in data["rows"]
+        ]
+        types = list(data["rows"][0]["per_type"])
+        per_type = [[row["name"], *(spelled(row["per_type"][kind]["f1"]) for kind in types)] for row in data["rows"]]
+        parts = [
+            data["verdict"],
+            f"**{data['backbone']}** ({', '.join(f'{name}={value}' for name, value in data['settings'].items())}), "
+            f"seeds {', '.join(map(str, data['seeds']))}, read on {data['split']}: {data['posts']} posts, "
+            f"{data['entities']} entities. Mean ± standard deviation over the cells.",
+            table(["train", "cells", "posts", *columns], scores),
+            "F1 by type:",
+            table(["train", *types], per_type),
+            "What augmentation changed (p by a paired bootstrap over posts of the mean over seeds, "
+            f"{data['resamples']} resamples; Holm-corrected over this table; *smallest* is the "
+            "difference that this test would find four times in five):",
+            difference_table(data["comparisons"]),
+            "Negative control, gold posts with their entity types shuffled:",
+            difference_table(data["controls"]),
+        ]
+        for column, values in data["split_by"].items():
+            parts += [
+                f"F1 by {column}:",
+                table(
+                    ["train", *(f"{value} ({found['posts']} posts)" for value, found in values.items())],
+                    [[row["name"], *(spelled(v["f1"][row["name"]]) for v in values.values())] for row in data["rows"]],
+                ),
+            ]
+        if data["tried"]:
+            tried = [
+                [s["batch_size"], s["learning_rate"], s["epochs"], f"{s['validation_f1']:.4f}"] for s in data["tried"]
+            ]
+            parts += [
+                "Settings tried on gold:",
+                table(["batch size", "learning rate", "epochs", "validation f1"], tried),
+            ]
+        parts.append("\n".join(f"- {note}" for note in data["notes"]))
+        return "\n\n".join(parts) + "\n"
+
+    def draw(self) -> Path:
+        """Draw F1 with error bars (standard deviation over seeds) into report.png and return its path.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
+        rows = self.data["rows"][::-1]
+        figure, axes = new_figure()
+        axes.barh(
+            [row["name"] for row in rows],
+            [row["f1"]["mean"] for row in rows],
+            xerr=[row["f1"]["sd"] or 0.0 for row in rows],
+            color=[COLOURS[row["kind"]] for row in rows],
+            capsize=3,
+        )
+        for i, row in enumerate(rows):
+            axes.annotate(
+                f" {row['f1']['mean']:.3f}",
+                (row["f1"]["mean"] + (row["f1"]["sd"] or 0.0), i),
+                va="center",
+                fontsize="small",
+            )
+        axes.margins(x=0.12)
+        axes.set_xlabel(f"span F1 on {self.data['split']} (mean ± sd over seeds)")
+        axes.set_title(self.data["backbone"] if self.trusted else f"{self.data['backbone']}: cannot be trusted")
+        return save_figure(figure, self.folder / "report.png")
+
+    def write_card(self, repo: str | Path) -> None:
+        """Put the report into the card of a repo folder, in a section of its own; an older one is replaced.
+
+        Raises:
+            UsageError: there is no card.
+            DataError: the card has YAML that does not parse.
+        """
+        path = Path(repo) / "README.md"
+        if not path.is_file():
+            raise UsageError(f"there is no card {path}: a study's table goes onto the card of a local repo folder")
+        names = [row["name"] for row in self.data["rows"] if row["kind"] == AUGMENTED]
+        title = f"study of {', '.join(names)} with {self.data['backbone']}"
+        card = load_card(path)
+        card.text = with_section(card.text, title, f"## S{title[1:]}\n\n{self.to_markdown()}")
+        artifacts.write_atomically(path, str(card).encode())
+
+
+def compare(
+    counts: Mapping[str, "np.ndarray"], pairs: Sequence[tuple[str, str]], samples: "np.ndarray"
+) -> list[dict[str, Any]]:
+    """Return the differences of mean F1 between pairs of configs, corrected for their number.
+
+    ``better`` is None where no difference was shown.
+    """
+    micro = {name: found.sum(axis=2) for name, found in counts.items()}
+    differences = [paired_bootstrap(micro[name], micro[against], samples) for name, against in pairs]
+    corrected = holm([difference.p for difference in differences])
+    return [
+        {
+            "name": name,
+            "against": against,
+            "delta": found.delta,
+            "low": found.low,
+            "high": found.high,
+            "p": found.p,
+            "p_holm": p_holm,
+            "smallest": found.detectable,
+            "better": found.delta > 0 if p_holm < LEVEL else None,
+        }
+        for (name, against), found, p_holm in zip(pairs, differences, corrected, strict=True)
+    ]
+
+
+def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def difference_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """Return what ``compare`` returned as a Markdown table."""
+    words = {True: "better", False: "worse", None: "not shown to differ"}
+    rows = []
+    for found in comparisons:
+        interval = f"[{found['low']:+.4f}, {found['high']:+.4f}]"
+        numbers = [f"{found['delta']:+.4f}", interval, f"{found['p']:.3f}", f"{found['p_holm']:.3f}"]
+        rows.append([found["name"], found["against"], *numbers, f"{found['smallest']:.4f}", words[found["better"]]])
+    return table(["train", "against", "Δ F1", "95% interval", "p", "p (Holm)", "smallest", "so it is"], rows)
+
+
+def spelled(score: Mapping[str, Any]) -> str:
+    """Return a mean and its standard deviation as text."""
+    return f"{score['mean']:.4f}" + ("" if score["sd"] is None else f" ± {score['sd']:.4f}")
+
+
+def new_figure() -> tuple[Any, Any]:
+    """Return a matplotlib figure and its axes, drawn without a display.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    figure = need("matplotlib.figure", extra="models").Figure(
+        figsize=FIGURE_INCHES, dpi=FIGURE_DPI, layout="constrained"
+    )
+    return figure, figure.subplots()
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG."""
+    figure.savefig(path, format="png")
+    return path
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Return the mean of some values and their standard deviation, None where there is only one."""
+    import statistics
+
+    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else None}
+
+
+# ---------------------------------------------------------------- inside
+def _counts(
+    predictions: Sequence[Sequence[Sequence[PlainSpan]]],
+    references: Sequence[Sequence[PlainSpan]],
+    types: Sequence[str],
+) -> "np.ndarray":
+    """Return correct, predicted and gold spans [n_cells, n_posts, n_types, 3]."""
+    import numpy as np
+
+    def of(kind: str, posts: Sequence[Sequence[PlainSpan]]) -> list[list[PlainSpan]]:
+        return [[(start, end, kind) for start, end, found in post if found == kind] for post in posts]
+
+    gold = {kind: of(kind, references) for kind in types}
+    return np.stack(
+        [np.stack([post_counts(of(kind, cell), gold[kind]) for kind in types], axis=1) for cell in predictions]
+    )
+
+
+def _row(
+    name: str, kind: str, records: Sequence[Mapping[str, Any]], counts: "np.ndarray", types: Sequence[str]
+) -> dict[str, Any]:
+    """Return a config's scores over its cells."""
+    return {
+        "name": name,
+        "kind": kind,
+        "cells": len(records),
+        "train_posts": spread([record["train_posts"] for record in records])["mean"],
+        **_scores(counts.sum(axis=(1, 2))),
+        "validation_f1": spread([record["validation_f1"] for record in records]),
+        "per_type": {kind: _scores(counts[:, :, i].sum(axis=1)) for i, kind in enumerate(types)},
+        "seconds": round(sum(record["seconds"] for record in records), 1),
+    }
+
+
+def _scores(counts: "np.ndarray") -> dict[str, Any]:
+    """Return mean and spread of precision, recall and F1 of counts [n_cells, 3]."""
+    return {score: spread(values.tolist()) for score, values in zip(SCORES, rates(counts).T, strict=True)}
+
+
+def _split(values: Sequence[Any], counts: Mapping[str, "np.ndarray"]) -> dict[str, Any]:
+    """Return the F1 of each config on the posts of each value."""
+    import numpy as np
+
+    texts = np.array([str(value) for value in values])
+    return {
+        value: {
+            "posts": int((texts == value).sum()),
+            "f1": {name: _scores(found[:, texts == value].sum(axis=(1, 2)))["f1"] for name, found in counts.items()},
+        }
+        for value in np.unique(texts).tolist()
+    }
+
+
+def _verdict(controls: Sequence[Mapping[str, Any]]) -> str:
+    """Return the report's first line."""
+    bad = [control for control in controls if control["better"] is not False]
+    told = "; ".join(
+        f"{c['name']} is {c['delta']:+.4f} from {c['against']}, p = {c['p']:.3f}" for c in (bad or controls)
+    )
+    if bad:
+        return (
+            "**This study cannot be trusted:** with shuffled entity types its models do as well as with the right ones "
+            f"({told}). Take more posts, or a backbone that learns them."
+        )
+    return f"The negative control falls below gold, as it must ({told}): this study can tell good labels from bad."
+
+
+def _notes(study: Study) -> list[str]:
+    """Return what a reader has to know of how the cells were made."""
+    chosen = study.chosen
+    if hasattr(chosen, "training"):
+        equal = f"Every cell takes {chosen.training.steps} optimiser steps; the best state on validation is kept."
+    else:
+        equal = (
+            f"Every cell has at most {chosen.iterations} iterations of L-BFGS over its whole train split; "
+            "training has one end, so validation chooses nothing. Its penalties weigh less the more posts there are, "
+            "repeated ones too: what oversampling gains is this."
+        )
+    notes = [
+        equal,
+        "Scores are strict span scores, micro-averaged. Predictions are valid BIO (an orphan I- opens a span), so the "
+        "orphan policies promote and drop agree on them.",
+        f"{study.split.capitalize()} is read once for each cell, after training.",
+        "The bootstrap draws posts, not seeds: p says whether other posts would show the difference too, the standard "
+        "deviation how much it depends on seeds.",
+        "oversampled_to_X repeats the gold posts up to the size of X; the rest that does not go up is drawn.",
+    ]
+    if chosen.name in SEEDLESS:
+        notes.append(f"{chosen.name} draws no random number: gold is one cell, and seeds change the other posts only.")
+    if study.grid:
+        notes.append(f"Batch size and learning rate were chosen once, on gold_{study.configs[0].suffix}.")
+    return notes
+
+
+def _public(value: Any) -> Any:
+    """Return a setting without the folders of this machine."""
+    return Path(value).resolve().name if isinstance(value, str) and Path(value).is_dir() else value
