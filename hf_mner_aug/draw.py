@@ -74,6 +74,11 @@ class Draw:
             pool[i], pool[j] = pool[j], pool[i]
         return pool[:k]
 
+    def subset(self, items: Sequence[T], probability: float) -> list[T]:
+        """Return the items of which each is taken with a probability, in their order."""
+        limit = probability / _SCALE
+        return [item for item, word in zip(items, self._take(len(items)), strict=True) if word < limit]
+
     def sub(self, *names: str | int) -> "Draw":
         """Return the stream of a named part, independent of how much of this one was used."""
         parts = [str(name).encode("utf-8", "surrogatepass") for name in names]

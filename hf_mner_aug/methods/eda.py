@@ -50,8 +50,7 @@ def swap_words(tokens: Sequence[str], where: Sequence[int], n: int, draw: Draw) 
 
 def delete_words(where: Sequence[int], probability: float, draw: Draw) -> Edits:
     """Return some of the words at ``where`` deleted: each goes with a probability, at least one, never all."""
-    numbers = draw.uniforms(len(where))
-    gone = [i for i, number in zip(where, numbers, strict=True) if number < probability] or [draw.choice(where)]
+    gone = draw.subset(where, probability) or [draw.choice(where)]
     if len(gone) == len(where):
         gone.remove(draw.choice(gone))
     return {i: [] for i in gone}

@@ -41,8 +41,7 @@ class Lexicon:
 
 def chosen(items: Sequence[Any], ratio: float, draw: Draw) -> list[Any]:
     """Return each item with probability ``ratio``, at least one."""
-    numbers = draw.uniforms(len(items))
-    return [item for item, number in zip(items, numbers, strict=True) if number < ratio] or [draw.choice(items)]
+    return draw.subset(items, ratio) or [draw.choice(items)]
 
 
 def replace_tokens(post: Post, where: Sequence[int], ratio: float, lexicon: Lexicon, draw: Draw) -> list[str]:
@@ -172,13 +171,11 @@ class LSMS(Method):
             made = Post(post.id, tokens, post.entities, post.images, post.relation, details)
         if made.tokens == post.tokens:
             return Reject("unchanged", operation)
-        return _without_stale_boxes(post, made)
+        return _without_stale_boxes(post, made) if any([e.boxes for e in post.entities]) else made
 
 
 def _without_stale_boxes(before: Post, after: Post) -> Post:
     """Return the post without the boxes of entities that no longer have the words the boxes were drawn for."""
-    if not any([e.boxes for e in before.entities]):
-        return after
     entities = []
     for old, new in zip(before.entities, after.entities, strict=True):
         same = sorted(before.tokens[old.start : old.end]) == sorted(after.tokens[new.start : new.end])

@@ -1,0 +1,528 @@
+"""What every method of the table promises: one test, run for each."""
+
+import importlib
+import json
+import multiprocessing
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import FrozenInstanceError, fields, replace
+from pathlib import Path
+
+import pytest
+from conftest import SETS, picture
+from datasets import (
+    Dataset,
+    DatasetDict,
+    Features,
+    Image,
+    IterableDatasetDict,
+    Value,
+    concatenate_datasets,
+)
+from datasets.fingerprint import Hasher
+
+from hf_mner_aug.errors import NotFitted, UnknownName, UsageError
+from hf_mner_aug.methods import METHODS, method_class
+from hf_mner_aug.schema import AUGMENTED, Codec, bio_to_spans, mner_features
+from hf_mner_aug.transform import Facts, Method
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"torch", "transformers", "datasets", "evaluate", "numpy", "PIL", "sklearn", "pyarrow", "pandas", "ray"}
+
+
+@pytest.fixture(params=sorted(METHODS))
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def method(name, mner):
+    """The method with two copies, fitted on the plain set."""
+    return method_class(name)(copies=copies(name)).fit(mner)
+
+
+@pytest.fixture(scope="session")
+def spawned():
+    """A process that shares nothing with this one but the file system, as a worker of a cluster."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def copies(name):
+    return 1 if method_class(name).mode == "replace" else 2
+
+
+def rows(dataset):
+    """Rows with images as bytes, undecoded."""
+    return dataset.with_format("arrow")[:].to_pylist()
+
+
+def streamed_rows(dataset):
+    return list(dataset)
+
+
+def with_bytes(dataset):
+    return dataset.cast_column("image", Image(decode=False))
+
+
+# ---------------------------------------------------------------- imports, hash, pickle
+
+
+def modules_after(code):
+    code = f"{code}; import sys; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_package_imports_nothing_heavy():
+    code = "import hf_mner_aug; dir(hf_mner_aug); from hf_mner_aug import EDA, methods; methods.method_class('lsms')"
+    assert not modules_after(code) & HEAVY
+
+
+def test_method_imports_and_builds_without_anything_heavy(name):
+    code = f"from hf_mner_aug.methods import method_class; method_class({name!r})(seed=1)"
+    assert not modules_after(code) & HEAVY
+
+
+def test_method_runs_without_torch(name, tmp_path, mner):
+    """Fitting and mapping the embedded engines does not import torch, be it installed or not."""
+    path = tmp_path / "set.parquet"
+    mner.to_parquet(path)
+    code = f"""
+import sys
+from datasets import Dataset
+from hf_mner_aug.methods import method_class
+dataset = Dataset.from_parquet({str(path)!r}, cache_dir={str(tmp_path)!r})
+made = method_class({name!r})(copies=1).fit(dataset).map(dataset)
+print(len(made), "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    n_rows, torch_imported = done.stdout.split()
+    assert 0 < int(n_rows) <= len(mner)
+    assert torch_imported == "False"
+
+
+def test_hash_stays_over_calls_and_processes(method, mner, spawned):
+    before = Hasher.hash(method)
+    method.map(mner)
+    assert Hasher.hash(method) == before
+    assert spawned.submit(Hasher.hash, method).result(60) == before
+    assert Hasher.hash(replace(method, seed=1)) != before
+
+
+def test_pickle_is_small_and_equal(method):
+    data = pickle.dumps(method)
+    assert len(data) < 2_000
+    assert pickle.loads(data) == method
+
+
+def test_method_is_frozen(method):
+    with pytest.raises(FrozenInstanceError):
+        method.seed = 3
+
+
+def test_fit_is_repeatable_and_leaves_its_method_unfitted(name, mner):
+    unfitted = method_class(name)()
+    assert unfitted.fit(mner).artifact == unfitted.fit(mner.to_iterable_dataset()).artifact
+    assert unfitted.artifact is None
+
+
+# ---------------------------------------------------------------- the same rows, however they are made
+
+
+def test_batch_size_changes_nothing(method, mner):
+    expected = rows(method.map(mner))
+    assert len(expected) > len(mner) / 2
+    for batch_size in (1, 7, 1000):
+        assert rows(method.map(mner, batch_size=batch_size)) == expected
+
+
+def test_processes_change_nothing(method, mner):
+    assert rows(method.map(mner, num_proc=2)) == rows(method.map(mner))
+
+
+def test_a_spawned_process_makes_the_same_rows(method, mner, spawned):
+    table = mner.with_format("arrow")[:]
+    assert spawned.submit(method.make, table).result(60) == method.make(table)
+
+
+def test_shards_change_nothing(method, mner):
+    expected = rows(method.map(mner))
+    halves = [mner.select(range(0, 9)), mner.select(range(9, len(mner)))]
+    assert rows(concatenate_datasets([method.map(half) for half in halves])) == expected
+    shards = [method.map(mner.shard(3, i, contiguous=False)) for i in range(3)]
+    by_id = {row["id"]: row for row in rows(concatenate_datasets(shards))}
+    assert by_id == {row["id"]: row for row in expected}
+
+
+def test_order_changes_nothing(method, mner):
+    shuffled = rows(method.map(mner.shuffle(seed=0)))
+    assert sorted(shuffled, key=lambda row: row["id"]) == sorted(rows(method.map(mner)), key=lambda row: row["id"])
+
+
+def test_streaming_changes_nothing(method, mner):
+    expected = rows(method.map(mner))
+    stream = mner.to_iterable_dataset(num_shards=3)
+    assert list(method.map(stream)) == expected
+    assert list(stream.decode(False).map(method, batched=True, features=method.features, batch_size=3)) == expected
+
+
+def test_calls_do_not_hang_together(method, mner):
+    """What was made before, of these or other posts, has no influence."""
+    table = mner.with_format("arrow")[:]
+    first = method.make(table)
+    method.make(mner.select([3]).with_format("arrow")[:])
+    assert method.make(table) == first
+
+
+def test_seed_decides(method, mner):
+    expected = rows(method.map(mner))
+    assert rows(replace(method).map(mner)) == expected
+    other = rows(replace(method, seed=1).map(mner))
+    kept = {row["id"]: row["tokens"] for row in expected}
+    assert sum(kept.get(row["id"]) != row["tokens"] for row in other) > len(other) / 3 or method.reads_images
+
+
+def test_copies_only_add(name, mner):
+    """The first copy of a post is the same, however many follow."""
+    if method_class(name).mode == "replace":
+        pytest.skip("a method that replaces posts makes one of each")
+    one, three = (rows(method_class(name)(copies=n).fit(mner).map(mner)) for n in (1, 3))
+    assert [row for row in three if row["id"].endswith(".0")] == one
+    assert len(three) > 2 * len(one)
+
+
+# ---------------------------------------------------------------- what the rows are
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_rows_of_every_kind_of_set(name, kind, sets):
+    dataset = sets[kind]
+    method = method_class(name)(copies=copies(name)).fit(dataset)
+    made = method.map(dataset)
+    assert made.features == method.features
+    assert list(made.features) == [*dataset.features, *AUGMENTED]
+    found = rows(made)
+    assert len(found) >= len(dataset) / 2
+    assert len({row["id"] for row in found}) == len(found)
+    ids = {row["id"] for row in rows(dataset)}
+    assert method.mode == "replace" or not {row["id"] for row in found} & ids
+    codec = Codec(dataset.features)
+    for row in found:
+        assert row["tokens"]
+        assert all(row["tokens"])
+        assert row["source_id"] in ids
+        for column in ("ner_tags", "fine_tags"):
+            if column in row:
+                names = dataset.features[column].feature.names
+                assert len(row[column]) == len(row["tokens"])
+                bio_to_spans([names[i] for i in row[column]], orphans="error")
+        if "entities" in row:
+            assert [(e["start"], e["end"], e["type"]) for e in row["entities"]] == [
+                (e.start, e.end, e.type) for e in codec.to_post(row).entities
+            ]
+        # Each row is one that its columns can say: a round trip changes nothing.
+        assert codec.to_row(codec.to_post(row)) == {column: row[column] for column in dataset.features}
+
+
+def test_provenance_tells_how_to_make_the_row_again(method, mner):
+    made = rows(method.map(mner))
+    table = mner.with_format("arrow")[:]
+    index = {row["id"]: i for i, row in enumerate(rows(mner))}
+    for row in made[:3]:
+        told = json.loads(row["provenance"])
+        assert row["method"] == method.name
+        assert (told["version"], told["seed"]) == (method.version, method.seed)
+        assert told["params"] == json.loads(json.dumps(method.params))
+        assert row["id"] == row["source_id"] or row["id"] == f"{row['source_id']}+{method.name}.{told['copy']}"
+        again = replace(method, seed=told["seed"], **typed(method, told["params"]))
+        one = again.make(table.slice(index[row["source_id"]], 1)).columns
+        made_again = [{name: column[i] for name, column in one.items()} for i in range(len(one["id"]))]
+        assert row in made_again
+    assert {json.loads(row["provenance"])["copy"] for row in made} == set(range(method.copies))
+
+
+def typed(method, params):
+    return {name: tuple(value) if isinstance(getattr(method, name), tuple) else value for name, value in params.items()}
+
+
+def test_source_id_names_the_gold_post_over_generations(method, mner):
+    first = method.map(mner)
+    second = method.fit(first).map(first)
+    assert second.features == first.features
+    gold = set(mner["id"])
+    assert set(second["source_id"]) <= gold
+    if method.mode == "append":
+        assert all(row["id"].count(f"+{method.name}.") == 2 for row in second.remove_columns("image"))
+
+
+# ---------------------------------------------------------------- images
+
+
+@pytest.fixture
+def source_bytes(mner):
+    return {row["id"]: row["image"] and row["image"]["bytes"] for row in rows(mner)}
+
+
+def kept(made, source_bytes):
+    return [(row["image"] and row["image"]["bytes"]) == source_bytes[row["source_id"]] for row in rows(made)]
+
+
+def text_only(method):
+    if method.reads_images:
+        pytest.skip("makes or reads pictures")
+
+
+def test_text_methods_keep_image_bytes(method, mner, source_bytes):
+    text_only(method)
+    assert any(source_bytes.values())
+    assert not all(source_bytes.values())
+    assert all(kept(method.map(mner), source_bytes))
+    assert all(kept(method.map(with_bytes(mner)), source_bytes))
+    assert all(kept(mner.map(method, batched=True, features=method.features), source_bytes))
+    assert all(kept(method.map(mner, num_proc=2), source_bytes))
+
+
+def test_text_methods_keep_files_and_several_images(method, name, mner, sets, tmp_path):
+    text_only(method)
+    paths = []
+    for i in range(3):
+        path = tmp_path / f"{i}.jpg"
+        path.write_bytes(picture(i, "JPEG")["bytes"])
+        paths.append({"path": str(path), "bytes": None})
+    some = mner.select(range(3)).remove_columns("image")
+    with_paths = Dataset.from_dict({**some.to_dict(), "image": paths}, features=mner.features)
+    for row in rows(method.map(with_paths)):
+        assert row["image"] in paths
+        assert row["image"]["path"].endswith(f"{row['source_id'][1:]}.jpg")
+    several = method_class(name)(copies=1).fit(sets["multi_image"])
+    source = {row["id"]: row["images"] for row in rows(sets["multi_image"])}
+    made = rows(several.map(sets["multi_image"]))
+    assert {len(row["images"]) for row in made} == {0, 1, 2, 3}
+    assert all(row["images"] == source[row["source_id"]] for row in made)
+
+
+def test_text_methods_never_open_an_image(method, mner, monkeypatch):
+    text_only(method)
+    monkeypatch.setattr("PIL.Image.open", lambda *_: pytest.fail("an image was opened"))
+    unreadable = Dataset.from_list(
+        [{**row, "image": {"bytes": b"no picture", "path": None}} for row in rows(mner)], features=mner.features
+    )
+    made = rows(method.fit(unreadable).map(unreadable))
+    assert {row["image"]["bytes"] for row in made} == {b"no picture"}
+
+
+def test_posts_without_any_image(method, mner):
+    without = Dataset.from_list([{**row, "image": None} for row in rows(mner)], features=mner.features)
+    made = method.map(without)
+    assert made.features == method.features
+    text_only(method)
+    assert [row["tokens"] for row in rows(made)] == [row["tokens"] for row in rows(method.map(mner))]
+    assert set(row["image"] for row in rows(made)) == {None}
+
+
+def test_set_without_an_image_column(name, mner):
+    bare = mner.remove_columns("image")
+    if method_class(name).reads_images:
+        pytest.skip("makes or reads pictures")
+    method = method_class(name)(copies=1).fit(bare)
+    assert list(method.map(bare.to_iterable_dataset())) == rows(method.map(bare))
+
+
+# ---------------------------------------------------------------- the ways of map
+
+
+def test_plain_map_makes_the_same_rows(method, mner):
+    expected = rows(method.map(mner))
+    plain = mner.map(method, batched=True, features=method.features)
+    assert rows(plain) == expected
+    assert plain.features == method.features
+    assert rows(mner.map(method, batched=True)) == expected
+    assert rows(with_bytes(mner).map(method, batched=True, features=method.features)) == expected
+    assert rows(mner.map(method, batched=True, features=method.features, with_rank=True)) == expected
+
+
+def test_stream_of_decoded_images_is_one_clear_line(method, mner):
+    stream = mner.to_iterable_dataset()
+    with pytest.raises(UsageError, match=r"encoded images, found \w+ImageFile.*decode\(False\)"):
+        list(stream.map(method, batched=True, features=method.features))
+
+
+@pytest.mark.parametrize("format_type", ["numpy", "pandas", "torch", "arrow"])
+def test_formatted_dataset_works_or_says_what_to_do(method, mner, format_type):
+    if format_type == "torch":
+        pytest.importorskip("torch")
+    for dataset in (mner, mner.remove_columns("image")):
+        method = method.fit(dataset)
+        formatted = dataset.with_format(format_type)
+        made, problem = None, ""
+        try:
+            made = rows(method.map(formatted))
+        except UsageError as error:
+            problem = str(error)
+        if problem:
+            assert "with_format(None)" in problem
+            assert "\n" not in problem
+            assert format_type != "arrow"
+        else:
+            assert made == rows(method.map(dataset))
+    columns_only = mner.with_format(None, columns=["tokens"])
+    method = method.fit(mner)
+    assert rows(method.map(columns_only).with_format(None)) == rows(method.map(mner))
+
+
+def test_single_rows_are_one_clear_line(method, mner):
+    for run in (
+        lambda: method.map(mner, batched=False),
+        lambda: mner.map(method, features=method.features),
+        lambda: next(iter(mner.to_iterable_dataset().decode(False).map(method, features=method.features))),
+        lambda: method(rows(mner)[0]),
+    ):
+        with pytest.raises(UsageError, match="batched=True") as caught:
+            run()
+        assert "\n" not in str(caught.value)
+
+
+def test_unfitted_call_names_the_fix(name, mner):
+    method = method_class(name)()
+    runs = (
+        lambda: method.map(mner),
+        lambda: method(rows(mner)),
+        lambda: mner.map(method, batched=True),
+        lambda: method.features,
+    )
+    for run in runs:
+        with pytest.raises(NotFitted, match=r"not fitted.*\.fit\(train\)"):
+            run()
+
+
+def test_unknown_columns_are_copied(method, mner):
+    more = mner.add_column("language", [f"l{i}" for i in range(len(mner))])
+    expected = {row["id"]: row["language"] for row in rows(more)}
+    fitted = method.fit(more)
+    for made in (
+        fitted.map(more),
+        method.map(more),
+        more.map(fitted, batched=True, features=fitted.features),
+        more.map(method, batched=True),
+    ):
+        assert made.features["language"] == Value("string")
+        assert all(row["language"] == expected[row["source_id"]] for row in rows(made))
+        without = made.remove_columns("language").select_columns(list(method.features))
+        assert rows(without) == rows(method.map(mner))
+    assert all(row["language"] == expected[row["source_id"]] for row in method.map(more.to_iterable_dataset()))
+
+
+def test_missing_column_and_other_labels_are_named(method, mner):
+    with pytest.raises(UsageError, match=r"column ner_tags, which this batch lacks"):
+        method.map(mner.remove_columns("ner_tags"))
+    other = mner_features(("LOC", "PER", "ORG", "MISC"))["ner_tags"]
+    swapped = Dataset.from_list(rows(mner), features=Features({**mner.features, "ner_tags": other}))
+    with pytest.raises(UsageError, match=r"fitted on a set where ner_tags is .*fit it on this set"):
+        method.map(swapped)
+
+
+def test_no_rows_have_the_right_features(method, name, mner, monkeypatch):
+    empty = method.map(mner.select([]))
+    assert len(empty) == 0
+    assert empty.features == method.features
+    # All posts rejected: the method is made to, since not every one has such posts.
+    cls = method_class(name)
+    from hf_mner_aug.transform import Reject
+
+    monkeypatch.setattr(cls, "rejects", (*cls.rejects, "test"))
+    monkeypatch.setattr(cls, "rewrite", lambda self, posts, draws: [Reject("test", "why") for _ in posts])
+    for made in (method.map(mner), mner.map(method, batched=True, features=method.features, batch_size=3)):
+        assert len(made) == 0
+        assert made.features == method.features
+    assert list(method.map(mner.to_iterable_dataset())) == []
+    rejected = method.make(mner.with_format("arrow")[:]).rejects
+    assert len(rejected) == method.copies * len(mner)
+    assert rejected[-1] == {"source_id": "p19", "copy": method.copies - 1, "reason": "test", "detail": "why"}
+
+
+def test_undeclared_reject_is_a_fault_of_the_method(method, name, mner, monkeypatch):
+    from hf_mner_aug.transform import Reject
+
+    monkeypatch.setattr(method_class(name), "rewrite", lambda self, posts, draws: [Reject("mood")] * len(posts))
+    with pytest.raises(RuntimeError, match="'mood', which its class does not declare"):
+        method.make(mner.with_format("arrow")[:])
+
+
+def test_every_post_is_accounted_for(method, mner):
+    made = method.make(mner.with_format("arrow")[:])
+    assert {reject["reason"] for reject in made.rejects} <= set(method.rejects)
+    copies_of = [
+        (row, json.loads(p)["copy"])
+        for row, p in zip(made.columns["source_id"], made.columns["provenance"], strict=True)
+    ]
+    seen = copies_of + [(reject["source_id"], reject["copy"]) for reject in made.rejects]
+    assert len(set(seen)) == len(seen)
+    assert set(seen) <= {(post, copy) for post in mner["id"] for copy in range(method.copies)}
+
+
+def test_dict_of_splits(method, splits):
+    made = method.fit(splits).map(splits)
+    assert isinstance(made, DatasetDict)
+    assert method.fit(splits).artifact == method.fit(splits["train"], validation=splits["validation"]).artifact
+    streams = IterableDatasetDict({split: data.to_iterable_dataset() for split, data in splits.items()})
+    streamed = method.fit(streams).map(streams)
+    for split, data in splits.items():
+        assert rows(made[split]) == rows(method.fit(splits).map(data)) == list(streamed[split])
+    with pytest.raises(UsageError, match="needs a train split, found test"):
+        method.fit(DatasetDict(test=splits["test"]))
+
+
+# ---------------------------------------------------------------- parameters, parity
+
+
+def test_bad_copies(name):
+    with pytest.raises(UsageError, match="copies must be at least 1, found 0"):
+        method_class(name)(copies=0)
+
+
+def test_parameters_are_keywords_of_simple_types(name):
+    for field in fields(method_class(name)):
+        assert field.kw_only
+        json.dumps(getattr(method_class(name)(), field.name))
+
+
+def test_unknown_method_gives_the_nearest():
+    with pytest.raises(UnknownName, match=r"unknown method 'edda': did you mean 'eda'\? valid are .*lsms"):
+        method_class("edda")
+
+
+def test_parity_of_table_class_and_package(name):
+    cls = method_class(name)
+    assert issubclass(cls, Method)
+    assert cls.name == name
+    assert cls.version >= 1
+    assert cls.__module__ == f"hf_mner_aug.methods.{name}"
+    package = importlib.import_module("hf_mner_aug")
+    assert getattr(package, METHODS[name]) is cls
+    assert METHODS[name] in package.__all__
+
+
+def test_parity_of_facts_and_header(name):
+    cls = method_class(name)
+    assert isinstance(cls.facts, Facts)
+    assert all(getattr(cls.facts, field.name) for field in fields(Facts))
+    header = sys.modules[cls.__module__].__doc__
+    authors = cls.facts.paper.split(",")[0]
+    assert authors in header, f"the header of {name} does not name its paper, {authors}"
+    line = next(line for line in header.splitlines() if line.startswith("Rejects:"))
+    declared = header[header.index(line) + len("Rejects:") :]
+    assert [reason.strip() for reason in declared.split(",") if reason.strip()] == list(cls.rejects)
+
+
+def test_parity_of_tests_and_readme(name):
+    assert (ROOT / "tests" / "methods" / f"test_{name}.py").exists()
+    assert f"| `{name}` |" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_parity_of_files_and_table():
+    files = {path.stem for path in (ROOT / "hf_mner_aug" / "methods").glob("*.py")} - {"__init__"}
+    assert files == set(METHODS)
