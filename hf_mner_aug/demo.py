@@ -30,7 +30,8 @@ def run_demo(out: Path) -> None:
         codec = Codec(config["train"].features)
         rows = config["train"].with_format("arrow")[:].to_pylist()
         gold = {row["id"]: row for row in rows if row["method"] == "gold"}
-        for row in [row for row in rows if row["method"] != "gold"][:3]:
+        made = {row["source_id"]: row for row in rows if row["method"] != "gold"}
+        for row in list(made.values())[:3]:
             operation = json.loads(row["provenance"]).get("details", {}).get("operation", "")
             print(f"  before  {mark_entities(codec.to_post(gold[row['source_id']]))}")
             print(f"  {operation:<8}{mark_entities(codec.to_post(row))}")

@@ -336,6 +336,14 @@ finish(0)
     assert token not in error
 
 
+def test_a_repo_that_is_no_dataset(hub, folder):
+    run(
+        hub, "from huggingface_hub import HfApi; HfApi().create_repo('org/model', repo_type='model'); finish(0)", folder
+    )
+    code, _, error = cli(hub, "verify", "org/model", "lsms_100pct")
+    assert (code, error) == (2, "error: org/model: no such dataset repo, or this token may not see it\n")
+
+
 def test_a_network_that_goes_away_is_exit_1(folder, tmp_path):
     with HubServer(tmp_path / "hub") as server:
         environment = server.env("hf_write")
