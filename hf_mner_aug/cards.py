@@ -205,6 +205,12 @@ def with_section(body: str, name: str, section: str) -> str:
     return f"{body.rstrip()}\n\n{whole}\n"
 
 
+def read_sections(body: str, kind: str) -> dict[str, str]:
+    """Return the sections of a card's body whose names begin with a word, by name."""
+    pattern = re.compile(rf"<!-- ({re.escape(kind)} [^\n]*?) -->\n(.*?)\n<!-- end of \1 -->", re.DOTALL)
+    return {found[1]: found[2] for found in pattern.finditer(body)}
+
+
 def _template(name: str) -> Any:
     """Return a Jinja template of ``cards/``: in the wheel they lie beside the modules, in a checkout above them."""
     import jinja2

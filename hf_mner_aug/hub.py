@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hf_mner_aug.cards import ConfigFacts, render
+from hf_mner_aug.cards import ConfigFacts, read_sections, render, with_section
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.repo_folder import NOTE, Verification, read_features, read_note, verify_folder, withdraw_posts
 
@@ -295,6 +295,9 @@ def _merged_card(folder: Path, notes: Mapping[str, dict[str, Any]], card: str | 
     for config, note in notes.items():
         text = render(text, ConfigFacts.from_note(note), read_features(folder / config), repo_id)
     assert text is not None
+    if local.exists():
+        for name, section in read_sections(local.read_text(encoding="utf-8"), "study").items():
+            text = with_section(text, name, section)
     return text
 
 

@@ -1,6 +1,7 @@
 """Push, verify and withdraw against a Hub over real HTTP, with the real clients in processes of their own."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -142,16 +143,22 @@ finish([plain.num_rows, plain["train"]["id"][:], [row["id"] for row in streamed[
     assert fingerprint in card
 
 
-def test_what_others_put_there_is_kept(hub, folder):
+def test_what_others_put_there_is_kept(hub, folder, tmp_path):
     run(hub, CREATE, folder)
     stale = "lsms_100pct/train-00001-of-00002.parquet"
     hub.commit(REPO, {"README.md": CARD, "older/train-00000-of-00001.parquet": "theirs", stale: "stale"})
-    plan = run(hub, f"finish(attempt(folder, '{REPO}'))", folder)
+    mine = tmp_path / "mine"
+    shutil.copytree(folder, mine)
+    (mine / "README.md").write_text(
+        (mine / "README.md").read_text() + "\n<!-- study of x -->\nΔ +0.1\n<!-- end of study of x -->\n"
+    )
+    plan = run(hub, f"finish(attempt(folder, '{REPO}'))", mine)
     assert f"delete            5 bytes  {stale}" in plan
     assert stale not in hub.files(REPO)
     assert hub.read(REPO, "older/train-00000-of-00001.parquet") == b"theirs"
     card = hub.read(REPO, "README.md").decode()
     assert "# By hand\n\nA word of mine.\n" in card
+    assert "<!-- study of x -->\nΔ +0.1\n<!-- end of study of x -->" in card, "a study's table goes along"
     data = yaml_of(card)
     assert data["pretty_name"] == "Mine"
     configs = {entry["config_name"]: entry.get("default") for entry in data["configs"]}
