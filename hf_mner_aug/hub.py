@@ -20,7 +20,7 @@ from hf_mner_aug.errors import UsageError
 from hf_mner_aug.repo_folder import NOTE, Verification, read_features, read_note, verify_folder, withdraw_posts
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import DatasetInfo, HfApi
     from huggingface_hub.hf_api import RepoFile
 
 CARD = "README.md"
@@ -115,13 +115,14 @@ def push(
         sending = False
         try:
             with _clear_errors(repo_id):
-                exists = api.repo_exists(repo_id, repo_type="dataset")
-                if not rights and not (api.dataset_info(repo_id).private if exists else private):
+                info = _find(api, repo_id)
+                if not rights and not (info.private if info else private):
                     _check_rights(notes)
-                if not exists and not dry_run:
+                if info is None and not dry_run:
                     api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-                    exists = True
-                head = api.dataset_info(repo_id, revision=revision).sha if exists else None
+                if revision is not None or (info is None and not dry_run):
+                    info = api.dataset_info(repo_id, revision=revision)
+                head = info.sha if info else None
                 remote = _remote_files(api, repo_id, head) if head else {}
                 card = _remote_card(repo_id, head, token) if CARD in remote else None
                 text = _merged_card(folder, notes, card, repo_id)
@@ -260,6 +261,16 @@ def _api(token: str | None) -> "HfApi":
     from huggingface_hub import HfApi
 
     return HfApi(token=token, library_name="hf_mner_aug")
+
+
+def _find(api: "HfApi", repo_id: str) -> "DatasetInfo | None":
+    """Return what the Hub says of a dataset repo, or None where there is none that this token may see."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        return api.dataset_info(repo_id)
+    except RepositoryNotFoundError:
+        return None
 
 
 def _check_rights(notes: Mapping[str, dict[str, Any]]) -> None:
