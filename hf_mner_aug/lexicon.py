@@ -1,7 +1,7 @@
 """What a split says about words: which stand under which tag, which mentions have which type, which are alike."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from hf_mner_aug.schema import Entity, Post
@@ -82,11 +82,23 @@ def match_case(word: str, like: str) -> str:
     return word[:1].upper() + word[1:] if like[:1].isupper() else word
 
 
-def nearest_words(posts: Sequence[Post], *, neighbours: int = 5, min_count: int = 3) -> dict[str, list[str]]:
+def common_words(posts: Iterable[Post]) -> set[str]:
+    """Return the words, casefolded, that these posts cannot do without: more than 25 times and one word in 250.
+
+    They stand in for a list of stop words, in any language.
+    """
+    counts = Counter(word.casefold() for post in posts for word in post.tokens)
+    total = sum(counts.values())
+    return {word for word, n in counts.items() if n > 25 and 250 * n > total}
+
+
+def nearest_words(
+    posts: Sequence[Post], *, neighbours: int = 5, min_count: int = 3, without: Collection[str] = ()
+) -> dict[str, list[str]]:
     """Return the nearest words of each lower-case word without a label, by the words they stand among in these posts.
 
     Levy & Goldberg 2014: positive pointwise mutual information of words and contexts, reduced by SVD, cosine. Words
-    rarer than ``min_count`` have no neighbours and are none. Ties go by the alphabet.
+    rarer than ``min_count``, and those of ``without``, have no neighbours and are none. Ties go by the alphabet.
     """
     import numpy as np
     from sklearn.decomposition import TruncatedSVD
@@ -96,7 +108,9 @@ def nearest_words(posts: Sequence[Post], *, neighbours: int = 5, min_count: int 
     outside = Counter(
         text[i] for post, text in zip(posts, texts, strict=True) for i in ordinary_words(post) if text[i].isalpha()
     )
-    frequent = sorted((word for word, n in outside.items() if n >= min_count), key=lambda w: (-outside[w], w))
+    frequent = sorted(
+        (word for word, n in outside.items() if n >= min_count and word not in without), key=lambda w: (-outside[w], w)
+    )
     vocabulary = sorted(frequent[:VOCABULARY])
     matrix = _ppmi(texts, {word: i for i, word in enumerate(vocabulary)})
     dimensions = min(DIMENSIONS, min(matrix.shape) - 1)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hf_mner_aug.errors import MissingExtra
 from hf_mner_aug.lexicon import (
+    common_words,
     entity_key,
     is_link,
     match_case,
@@ -238,3 +239,14 @@ def test_wordnet_that_is_not_here(monkeypatch):
     monkeypatch.setitem(sys.modules, "nltk.corpus", None)
     with pytest.raises(MissingExtra, match="pip install"):
         wordnet_synonyms([post("good")])
+
+
+def test_common_words_have_no_neighbours_and_are_none():
+    posts = [Post(f"p{i}", ["The", "cat", f"w{i % 40}", "sat" if i % 2 else "lay"]) for i in range(60)]
+    assert common_words(posts) == {"the", "cat", "sat", "lay"}
+    assert common_words(posts[:25]) == set(), "25 times is not often"
+    rare = [*posts, *(Post(f"q{i}", [f"x{j}" for j in range(100)]) for i in range(200))]
+    assert "the" not in common_words(rare), "one word in 250 is often, one in 337 is not"
+    assert "sat" in nearest_words(posts)["lay"]
+    assert nearest_words(posts, without={"sat", "lay"}).keys().isdisjoint({"sat", "lay"})
+    assert not any({"sat", "lay"} & set(words) for words in nearest_words(posts, without={"sat", "lay"}).values())

@@ -1,8 +1,9 @@
 """EDA for NER: replace, insert, swap or delete words outside entities.
 
-Wei & Zou 2019 (EMNLP). One operation per copy, drawn evenly. Deviates: words of entities, handles, hashtags, URLs and
-punctuation are never touched; case is kept; synonyms are the nearest words of the train split, so that the same recipe
-gives the same rows everywhere (``synonyms="wordnet"`` takes nltk's WordNet, as the paper does).
+Wei & Zou 2019 (EMNLP). One operation per copy, drawn evenly. Deviates: words of entities, words beside them (a tagger
+knows an entity by those; see ``margin``), handles, hashtags, URLs and punctuation are never touched; case is kept; the
+paper's stop words are the split's most frequent words; synonyms are the nearest words of the train split, so that the
+same recipe gives the same rows everywhere (``synonyms="wordnet"`` takes nltk's WordNet, as the paper does).
 Rejects: fewer_than_two_outside_words, no_synonym
 """
 
@@ -14,13 +15,19 @@ from typing import Any, ClassVar, Literal
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UnknownName, UsageError
-from hf_mner_aug.lexicon import match_case, nearest_words, ordinary_words, wordnet_synonyms
+from hf_mner_aug.lexicon import common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
 from hf_mner_aug.schema import Post, respell
 from hf_mner_aug.transform import Facts, Method, Reject
 
 Edits = dict[int, list[str]]  # see schema.respell
 Synonyms = Mapping[str, Sequence[str]]
 OPERATIONS = ("replace", "insert", "swap", "delete")
+
+
+def editable_words(post: Post, margin: int) -> list[int]:
+    """Return the indices of ordinary words that are not within ``margin`` words of an entity, head or tail."""
+    beside = {i for start, end in post.protected() for i in (*range(start - margin, start), *range(end, end + margin))}
+    return [i for i in ordinary_words(post) if i not in beside]
 
 
 def replace_words(tokens: Sequence[str], where: Sequence[int], n: int, synonyms: Synonyms, draw: Draw) -> Edits:
@@ -58,9 +65,10 @@ def delete_words(where: Sequence[int], probability: float, draw: Draw) -> Edits:
 
 @dataclass(frozen=True, kw_only=True)
 class EDA(Method):
-    """Replace, insert, swap or delete ``alpha`` of a post's words, outside entities."""
+    """Replace, insert, swap or delete ``alpha`` of a post's words, none of them within ``margin`` words of an entity."""
 
     name: ClassVar[str] = "eda"
+    version: ClassVar[int] = 2
     rejects: ClassVar[tuple[str, ...]] = ("fewer_than_two_outside_words", "no_synonym")
     facts: ClassVar[Facts] = Facts(
         does="replaces, inserts, swaps or deletes words outside entities",
@@ -72,6 +80,7 @@ class EDA(Method):
 
     copies: int = 9
     alpha: float = 0.1
+    margin: int = 1
     operations: tuple[str, ...] = OPERATIONS
     synonyms: Literal["split", "wordnet"] = "split"
 
@@ -79,6 +88,8 @@ class EDA(Method):
         super().__post_init__()
         if not 0 < self.alpha <= 1:
             raise UsageError(f"eda: alpha must be in (0, 1], found {self.alpha}")
+        if self.margin < 0:
+            raise UsageError(f"eda: margin must be at least 0, found {self.margin}")
         if not self.operations:
             raise UsageError(f"eda: operations must be some of {', '.join(OPERATIONS)}")
         for operation in self.operations:
@@ -89,7 +100,11 @@ class EDA(Method):
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the synonyms of the split's words."""
-        return wordnet_synonyms(train) if self.synonyms == "wordnet" else nearest_words(list(train))
+        posts = list(train)
+        if self.synonyms == "split":
+            return nearest_words(posts, without=common_words(posts))
+        common = common_words(posts)
+        return {word: found for word, found in wordnet_synonyms(posts).items() if word not in common}
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return an edited copy of each post."""
@@ -100,7 +115,7 @@ class EDA(Method):
         made: list[Post | Reject | None] = []
         for post, draw in zip(posts, draws, strict=True):
             if post is not before:
-                before, where = post, ordinary_words(post)
+                before, where = post, editable_words(post, self.margin)
                 known = [i for i in where if post.tokens[i].casefold() in synonyms]
             made.append(self._edit(post, where, known, synonyms, draw))
         return made

@@ -10,7 +10,15 @@ from hf_mner_aug.draw import draw
 from hf_mner_aug.errors import UnknownName, UsageError
 from hf_mner_aug.lexicon import nearest_words, ordinary_words
 from hf_mner_aug.methods import eda
-from hf_mner_aug.methods.eda import EDA, OPERATIONS, delete_words, insert_words, replace_words, swap_words
+from hf_mner_aug.methods.eda import (
+    EDA,
+    OPERATIONS,
+    delete_words,
+    editable_words,
+    insert_words,
+    replace_words,
+    swap_words,
+)
 from hf_mner_aug.schema import Codec, Entity, Post, respell
 from hf_mner_aug.transform import Reject
 
@@ -148,7 +156,7 @@ def test_too_few_words(text):
     (made,) = copies(fitted(), post(text), 1)
     assert isinstance(made, Reject)
     assert made.reason == "fewer_than_two_outside_words"
-    assert made.detail == f"{len(ordinary_words(post(text)))} of {len(post(text).tokens)} words may change"
+    assert made.detail == f"{len(editable_words(post(text), 1))} of {len(post(text).tokens)} words may change"
 
 
 def test_no_synonym():
@@ -162,7 +170,22 @@ def test_rejects_of_a_dataset(mner):
     method = EDA(copies=3).fit(mner)
     rejects = method.make(mner.with_format("arrow")[:]).rejects
     too_short = {reject["source_id"] for reject in rejects if reject["reason"] == "fewer_than_two_outside_words"}
-    assert too_short == {"p7", "p8", "p9", "p16"}
+    assert too_short == {row["id"] for row in mner if len(editable_words(Codec(mner.features).to_post(row), 1)) < 2}
+    assert {"p7", "p8", "p9", "p16"} <= too_short
+
+
+def test_words_beside_an_entity_are_kept():
+    of = post("we all fly to [LOC New York] with old friends")
+    assert editable_words(of, 0) == [0, 1, 2, 3, 6, 7, 8]
+    assert editable_words(of, 1) == [0, 1, 2, 7, 8]
+    assert editable_words(of, 2) == [0, 1, 8]
+    for made in copies(fitted(operations=("swap", "delete")), of, 50):
+        start, end = made.entities[0].start, made.entities[0].end
+        assert (made.tokens[start - 1], made.tokens[end]) == ("to", "with")
+    loose = [made.tokens for made in copies(fitted(operations=("delete",), margin=0), of, 50)]
+    assert any("to" not in tokens for tokens in loose)
+    with pytest.raises(UsageError, match="eda: margin must be at least 0, found -1"):
+        EDA(margin=-1)
 
 
 @pytest.mark.parametrize("alpha", [0, -0.1, 1.1, float("nan")])
@@ -224,7 +247,7 @@ def random_posts(take):
 @given(random_posts(), st.integers(0, 50), st.sampled_from(OPERATIONS), st.sampled_from([0.1, 0.5, 1.0]))
 def test_only_ordinary_words_change(of, seed, operation, alpha):
     method = fitted(alpha=alpha, operations=(operation,), seed=seed)
-    where = ordinary_words(of)
+    where = editable_words(of, 1)
     (made,) = copies(method, of, 1)
     if isinstance(made, Reject):
         assert made.reason in EDA.rejects
