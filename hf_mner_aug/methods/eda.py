@@ -65,7 +65,7 @@ def delete_words(where: Sequence[int], probability: float, draw: Draw) -> Edits:
 
 @dataclass(frozen=True, kw_only=True)
 class EDA(Method):
-    """Replace, insert, swap or delete ``alpha`` of a post's words, none of them within ``margin`` words of an entity."""
+    """Replace, insert, swap or delete ``alpha`` of a post's words, none within ``margin`` words of an entity."""
 
     name: ClassVar[str] = "eda"
     version: ClassVar[int] = 2
