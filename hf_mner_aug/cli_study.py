@@ -35,7 +35,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Train on gold, gold repeated and augmented posts, over seeds, and say what augmentation changed."""
-    from hf_mner_aug.study import evaluate as study
+    from hf_mner_aug.study_report import evaluate as study
 
     report = study(
         repo,

@@ -14,8 +14,8 @@ from hf_mner_aug.methods import method_class
 from hf_mner_aug.recipe import load_source, read_ids, recipe_for, resolve
 from hf_mner_aug.repo_folder import run_and_publish
 from hf_mner_aug.significance import holm
-from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED, evaluate
-from hf_mner_aug.study_report import LEVEL, Report, difference_table, new_figure, save_figure, spelled, table
+from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED
+from hf_mner_aug.study_report import LEVEL, Report, difference_table, evaluate, new_figure, save_figure, spelled, table
 
 VALIDATION_NAMES = ("validation", "valid", "dev", "val")
 STYLES = {GOLD: "-", AUGMENTED: "-", OVERSAMPLED: "--"}

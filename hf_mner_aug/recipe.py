@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import re
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,6 +13,7 @@ from hf_mner_aug.errors import DataError, UnknownName, UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.transform import Method
+from hf_mner_aug.values import convert_value, spell_type
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -134,30 +134,6 @@ def parse_params(cls: type[Method], params: Mapping[str, Any]) -> dict[str, Any]
         except ValueError as error:
             raise UsageError(f"{cls.name}: {name}={value!r} is no {spell_type(known[name])}") from error
     return parsed
-
-
-def convert_value(value: Any, kind: Any) -> Any:
-    """Return a value as a field's type."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None or value == "none":
-            return None
-        return convert_value(value, next(argument for argument in arguments if argument is not type(None)))
-    if origin is tuple:
-        items = value.split(",") if isinstance(value, str) else value
-        return tuple(convert_value(item, arguments[0]) for item in items)
-    if kind is bool and isinstance(value, str):
-        if value.lower() not in ("true", "false"):
-            raise ValueError(value)
-        return value.lower() == "true"
-    if kind in (int, float, str) and not isinstance(value, bool):
-        return kind(value)
-    return value
-
-
-def spell_type(kind: Any) -> str:
-    """Return a type as a message names it."""
-    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def _plain(value: Any) -> Any:

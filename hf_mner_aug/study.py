@@ -8,7 +8,6 @@ with the cells that are missing. Test is read once for each cell, after training
 import hashlib
 import json
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug import __version__, artifacts
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import Corrupt, MissingExtra, UsageError
+from hf_mner_aug.errors import Corrupt, UsageError
 from hf_mner_aug.fingerprint import content_fingerprint
 from hf_mner_aug.hygiene import Guard
 from hf_mner_aug.ledger import run
@@ -30,8 +29,6 @@ from hf_mner_aug.transform import iterate_posts
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
-
-    from hf_mner_aug.study_report import Report
 
 GOLD, SHUFFLED, OVERSAMPLED, AUGMENTED = "gold", "shuffled", "oversampled", "augmented"
 SEEDLESS = ("crf",)  # backbones whose training draws no random number: one training on gold says it all
@@ -85,56 +82,6 @@ class Config:
         return content_fingerprint(
             {split: self.gold[split].select_columns(columns) for split in ("train", "validation")}
         )
-
-
-def evaluate(
-    repo: str | Path,
-    configs: Sequence[str],
-    *,
-    backbone: str = "crf",
-    settings: Sequence[str] = (),
-    seeds: Sequence[int] = (0, 1, 2, 3, 4),
-    split: str = "test",
-    split_by: Sequence[str] = (),
-    grid: bool = False,
-    out: str | Path | None = None,
-    progress: bool = True,
-) -> "Report":
-    """Train a backbone on each config and its controls, over seeds, and report what augmentation changed.
-
-    Each augmented config is compared with its gold posts, and with these repeated up to its size. The negative control
-    learns from the gold posts with their entity types shuffled.
-
-    Args:
-        repo: a repo folder that ``publish`` wrote, or a Hub id.
-        configs: augmented configs; ``gold_10pct`` names the gold posts of those that end in ``_10pct``.
-        backbone: its name, or ``name:setting=value,…``.
-        settings: NAME=VALUE.
-        seeds: seed s makes the augmentation again and starts the model.
-        split: what is read at the end; ``validation`` while a method is being tuned.
-        split_by: columns of that split, for a table of each value's posts.
-        grid: choose batch size and learning rate on gold, by validation F1.
-        out: the folder beside which the study lies (default: ``repo``, or the Hub repo's name here).
-        progress: show a bar.
-
-    Raises:
-        UsageError: a name or value is wrong, or the configs' posts do not let them be compared.
-        Corrupt: a config is not what its augmentation.json says.
-    """
-    from hf_mner_aug.study_report import Report
-
-    study = Study.open(
-        repo, configs, backbone=backbone, settings=settings, seeds=seeds, split=split, grid=grid, out=out
-    )
-    study.check_columns(split_by)
-    study.run(progress=progress)
-    report = Report.of(study, split_by)
-    report.write()
-    try:
-        report.draw()
-    except MissingExtra as error:
-        warnings.warn(f"no figure was drawn: {error}", stacklevel=2)
-    return report
 
 
 @dataclass

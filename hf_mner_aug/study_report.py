@@ -1,6 +1,7 @@
 """What a study found: mean and spread of every score, what augmentation changed, and whether to believe it."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.backbones.settings import settings_of
 from hf_mner_aug.cards import load_card, with_section
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.errors import MissingExtra, UsageError
 from hf_mner_aug.metrics.spans import PlainSpan, post_counts
 from hf_mner_aug.need import need
 from hf_mner_aug.schema import Codec
@@ -24,6 +25,54 @@ LEVEL = 0.05
 SCORES = ("precision", "recall", "f1")
 FIGURE_INCHES, FIGURE_DPI = (8.0, 5.0), 150
 COLOURS = {GOLD: "#444444", SHUFFLED: "#d62728", OVERSAMPLED: "#9ecae1", AUGMENTED: "#1f77b4"}
+
+
+def evaluate(
+    repo: str | Path,
+    configs: Sequence[str],
+    *,
+    backbone: str = "crf",
+    settings: Sequence[str] = (),
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    split: str = "test",
+    split_by: Sequence[str] = (),
+    grid: bool = False,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> "Report":
+    """Train a backbone on each config and its controls, over seeds, and report what augmentation changed.
+
+    Each augmented config is compared with its gold posts, and with these repeated up to its size. The negative control
+    learns from the gold posts with their entity types shuffled.
+
+    Args:
+        repo: a repo folder that ``publish`` wrote, or a Hub id.
+        configs: augmented configs; ``gold_10pct`` names the gold posts of those that end in ``_10pct``.
+        backbone: its name, or ``name:setting=value,…``.
+        settings: NAME=VALUE.
+        seeds: seed s makes the augmentation again and starts the model.
+        split: what is read at the end; ``validation`` while a method is being tuned.
+        split_by: columns of that split, for a table of each value's posts.
+        grid: choose batch size and learning rate on gold, by validation F1.
+        out: the folder beside which the study lies (default: ``repo``, or the Hub repo's name here).
+        progress: show a bar.
+
+    Raises:
+        UsageError: a name or value is wrong, or the configs' posts do not let them be compared.
+        Corrupt: a config is not what its augmentation.json says.
+    """
+    study = Study.open(
+        repo, configs, backbone=backbone, settings=settings, seeds=seeds, split=split, grid=grid, out=out
+    )
+    study.check_columns(split_by)
+    study.run(progress=progress)
+    report = Report.of(study, split_by)
+    report.write()
+    try:
+        report.draw()
+    except MissingExtra as error:
+        warnings.warn(f"no figure was drawn: {error}", stacklevel=2)
+    return report
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from hf_mner_aug.curve import low_resource_curve
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import Corrupt, UsageError
 from hf_mner_aug.schema import Codec, Entity, Post, mner_features
-from hf_mner_aug.study import Cell, Study, evaluate, oversample, shuffle_types
-from hf_mner_aug.study_report import FIGURE_DPI, FIGURE_INCHES
+from hf_mner_aug.study import Cell, Study, oversample, shuffle_types
+from hf_mner_aug.study_report import FIGURE_DPI, FIGURE_INCHES, evaluate
 from tests.conftest import as_dataset
 
 NAMES = {
@@ -251,7 +251,7 @@ def test_the_table_on_the_card_is_replaced_and_the_rest_kept(repo, report, tmp_p
 KILLED = """
 import os, signal, sys
 from hf_mner_aug import study
-from hf_mner_aug.study import evaluate
+from hf_mner_aug.study_report import evaluate
 calls, real = [], study._validation_f1
 def dying(*arguments):
     calls.append(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_mner_aug.backbones import backbone_class
 from hf_mner_aug.errors import UnknownName, UsageError
-from hf_mner_aug.recipe import convert_value, spell_type
+from hf_mner_aug.values import convert_value, spell_type
 
 
 def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Any:
