@@ -105,9 +105,11 @@ def test_dry_run_and_preview_write_nothing(call, converted):
     assert code == 0
     assert re.match(r"2 posts give about [1-8] rows in 0 seconds in one process, with 0 MB on disk; ", out)
     assert out.rstrip().endswith("calls: 0, USD: 0")
-    code, out, _ = call("augment", converted, "--method", "eda", "--copies", 2, "--out", "aug", "--preview", 2)
+    code, out, _ = call(
+        "augment", converted, "--method", "eda", "--set", "operations=swap", "--out", "aug", "--preview", 2
+    )
     assert code == 0
-    assert out.count("[Kobe Bryant](PER)") == 3
+    assert out.count("[Kobe Bryant](PER)") == 10, "the post and nine copies"
     assert not Path("aug").exists()
     assert not Path("aug.runs").exists()
 
