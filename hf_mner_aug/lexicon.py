@@ -1,5 +1,6 @@
 """What a split says about words: which stand under which tag, which mentions have which type, which are alike."""
 
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -159,9 +160,10 @@ def _ppmi(texts: Iterable[Sequence[str]], index: Mapping[str, int]) -> Any:
     other come out near. Contexts are smoothed (to the power 0.75), else rare ones weigh too much.
     """
     import numpy as np
-    from scipy.sparse import csr_matrix
+    from scipy.sparse import coo_matrix, csr_matrix
 
-    pairs: Counter[tuple[int, int]] = Counter()
+    # Arrays of C integers: a dictionary of pairs would take some hundred bytes for each.
+    rows, columns = array("i"), array("i")
     contexts: dict[tuple[int, str], int] = {}
     for text in texts:
         padded = ["<s>"] * WINDOW + list(text) + ["</s>"] * WINDOW
@@ -171,14 +173,15 @@ def _ppmi(texts: Iterable[Sequence[str]], index: Mapping[str, int]) -> Any:
                 continue
             for place in range(-WINDOW, WINDOW + 1):
                 if place:
-                    pairs[row, contexts.setdefault((place, padded[i + place]), len(contexts))] += 1
-    if not pairs:
+                    rows.append(row)
+                    columns.append(contexts.setdefault((place, padded[i + place]), len(contexts)))
+    if not rows:
         return csr_matrix((len(index), 1))
-    (rows, columns), counts = np.array(list(pairs)).T, np.array(list(pairs.values()), dtype=np.float64)
     shape = (len(index), len(contexts))
-    matrix = csr_matrix((counts, (rows, columns)), shape)
-    words, smoothed = np.asarray(matrix.sum(axis=1)).ravel(), np.asarray(matrix.sum(axis=0)).ravel() ** 0.75
-    information = np.log(counts * smoothed.sum() / (words[rows] * smoothed[columns]))
-    matrix = csr_matrix((np.maximum(information, 0.0), (rows, columns)), shape)
+    pairs = coo_matrix((np.ones(len(rows)), (np.asarray(rows), np.asarray(columns))), shape)
+    pairs.sum_duplicates()
+    words, smoothed = np.asarray(pairs.sum(axis=1)).ravel(), np.asarray(pairs.sum(axis=0)).ravel() ** 0.75
+    information = np.log(pairs.data * smoothed.sum() / (words[pairs.row] * smoothed[pairs.col]))
+    matrix = csr_matrix((np.maximum(information, 0.0), (pairs.row, pairs.col)), shape)
     matrix.eliminate_zeros()
     return matrix

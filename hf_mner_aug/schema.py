@@ -366,7 +366,10 @@ def respell(post: Post, edits: Mapping[int, Sequence[str]], details: Mapping[str
                 raise DataError(f"post {post.id}: the words [{start}, {end}) would vanish with their label")
             return first, last
 
-        entities = tuple([Entity(*moved(e.start, e.end), e.type, e.fine, e.boxes) for e in entities])
+        first_shift = shifts[-1][0]
+        entities = tuple(
+            [e if e.end <= first_shift else Entity(*moved(e.start, e.end), e.type, e.fine, e.boxes) for e in entities]
+        )
         if relation is not None:
             relation = Relation(moved(*relation.head), moved(*relation.tail), relation.type)
     return Post(post.id, tokens, entities, post.images, relation, post.details if details is None else details)
