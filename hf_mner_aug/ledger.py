@@ -23,7 +23,7 @@ from hf_mner_aug import artifacts
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.parquet import write_table
 from hf_mner_aug.recipe import SPLITS, Recipe, load_source, named_splits, recipe_for, resolve
-from hf_mner_aug.transform import Made, Method
+from hf_mner_aug.transform import Made, Method, features_for
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -212,6 +212,8 @@ def fit_once(folder: Path, recipe: Recipe, gold: "DatasetDict") -> Method:
         return replace(method, artifact=digest)
     if method.artifact is None:
         method = method.fit(gold)
+    else:
+        features_for(method, gold["train"].features)  # refuses a set with its labels in another order
     assert method.artifact is not None
     artifacts.save(artifacts.load(method.artifact), folder / "fit")
     artifacts.write_atomically(note, json.dumps({"artifact": method.artifact}).encode())

@@ -149,7 +149,7 @@ class Method:
         if isinstance(dataset, Mapping):
             splits: Any = type(dataset)
             return splits({split: self.map(part, **kwargs) for split, part in dataset.items()})
-        features = _features_for(self, dataset.features or {})
+        features = features_for(self, dataset.features or {})
         if getattr(dataset, "num_rows", None) == 0:  # map gives such a dataset back as it is
             return type(dataset).from_dict({name: [] for name in features}, features=features)
         arguments: dict[str, Any] = {"batched": True, "features": features}
@@ -228,7 +228,7 @@ class Method:
         return _artifact_codec(self._fitted())
 
 
-def _features_for(method: Method, found: Mapping[str, Any]) -> "Features":
+def features_for(method: Method, found: Mapping[str, Any]) -> "Features":
     """Return the columns of what a method makes of a dataset, be there columns that it was not fitted on."""
     from datasets import Features
 

@@ -13,6 +13,7 @@ from hf_mner_aug import EDA, LSMS, augment
 from hf_mner_aug.errors import Corrupt, DataError, RecipeMismatch, UsageError
 from hf_mner_aug.ledger import estimate, fit_once
 from hf_mner_aug.recipe import recipe_for, resolve
+from hf_mner_aug.schema import mner_features
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -79,6 +80,13 @@ def test_a_method_fitted_elsewhere_is_kept(splits, tmp_path):
     run = augment(splits, elsewhere, out=tmp_path / "aug", progress=False)
     assert run.method.artifact == elsewhere.artifact
     assert rows(run.dataset) == rows(elsewhere.map(splits["train"]))
+
+
+def test_a_method_fitted_on_labels_in_another_order_is_refused(splits, tmp_path):
+    other = mner_features(("MISC", "ORG", "LOC", "PER"))
+    fitted = LSMS(copies=2).fit(splits["test"].cast(other))
+    with pytest.raises(UsageError, match="ner_tags"):
+        augment(splits, fitted, out=tmp_path / "aug", progress=False)
 
 
 def test_what_was_learnt_is_found_in_the_run_by_a_machine_without_the_cache(splits, tmp_path, monkeypatch):
