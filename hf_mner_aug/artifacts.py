@@ -44,6 +44,35 @@ def load(digest: str, folder: Path | None = None) -> bytes:
     return data
 
 
+def save_file(path: Path) -> str:
+    """Move a file into the cache under the digest of its bytes, and return the digest."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    folder = cache_folder() / "artifacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.replace(folder / digest)
+    return digest
+
+
+def path_of(digest: str) -> Path:
+    """Return where the bytes of a digest lie; they are not read.
+
+    Raises:
+        NotFitted: they are not here.
+    """
+    path = cache_folder() / "artifacts" / digest
+    if not path.exists():
+        raise NotFitted(f"no artifact {digest[:12]} in {path.parent}: call fit again on this machine")
+    return path
+
+
+def files(value: Any) -> list[str]:
+    """Return the digests that an artifact refers to: those under the key ``files`` of what a method learnt."""
+    learned = value.get("learned") if isinstance(value, dict) else None
+    return sorted(learned.get("files", {}).values()) if isinstance(learned, dict) else []
+
+
 def save_json(value: Any) -> str:
     """Store a JSON value in its canonical form and return its digest."""
     return save(canonical_json(value).encode())

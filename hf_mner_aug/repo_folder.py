@@ -84,7 +84,7 @@ def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = Fa
         for split in (split for split in SPLITS if split in run.gold):
             rows = _published_rows(run, split, features, counts)
             sizes[split] = sum(path.stat().st_size for path in write_shards(rows, stage, split, features))
-        funnel = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": counts.made["train"]}
+        funnel = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": sum(counts.made.values())}
         content = parquet_fingerprint(_files(stage, sizes))
         facts = ConfigFacts(
             recipe=replace(recipe, source=_public_name(recipe.source)),
@@ -245,38 +245,80 @@ class _Counts:
         self.entities: Counter[str] = Counter()
         self.examples: list[str] = []
 
+    def add_gold(self, table: "pa.Table", split: str) -> None:
+        """Count gold rows that are published, and the entities of those in train."""
+        self.gold[split] += table.num_rows
+        if split == "train":
+            for post in _posts(table, self.codec):
+                self.entities.update(entity.type for entity in post.entities)
+
+    def add_source(self, table: "pa.Table", split: str) -> None:
+        """Count the entities of the gold train posts, published or replaced."""
+        if split == "train":
+            for post in _posts(table, self.codec):
+                self.gold_entities.update(entity.type for entity in post.entities)
+
+    def add_made(self, post: Post, split: str) -> None:
+        """Count a made post, and keep the first ones of train as examples."""
+        self.made[split] += 1
+        if split == "train":
+            self.entities.update(entity.type for entity in post.entities)
+            if len(self.examples) < EXAMPLES and post.entities:
+                self.examples.append(mark_entities(post))
+
 
 def _published_rows(run: Run, split: str, features: "Features", counts: _Counts) -> Iterator["pa.Table"]:
-    """Yield a split's rows: gold first, then what was made of it and is neither a repetition nor a leak."""
+    """Yield a split's rows: gold first, then what was made of it and is neither a repetition nor a leak.
+
+    Where a method replaces posts, each made post stands in the place of its gold post; those without one stay gold.
+    """
     import pyarrow as pa
 
     made = [part for part in run.parts if part.split == split]
-    if run.method.mode == "append" or not made:
-        for table in run.gold[split].with_format("arrow").iter(BATCH):
-            yield _as_gold(table, features)
-            counts.gold[split] += table.num_rows
-            if split == "train":
-                for post in _posts(table, counts.codec):
-                    counts.gold_entities.update(entity.type for entity in post.entities)
-                    counts.entities.update(entity.type for entity in post.entities)
+    if run.method.mode == "replace":
+        for part, table in zip(made, part_tables(run, split), strict=True):
+            gold = run.gold[split].select(range(part.start, part.stop)).with_format("arrow")[:]
+            yield from _replaced(table, _as_gold(gold, features), split, counts)
+        return
+    for table in run.gold[split].with_format("arrow").iter(BATCH):
+        yield _as_gold(table, features)
+        counts.add_gold(table, split)
+        counts.add_source(table, split)
     if not made:
         return
-    guard = _guard(run) if run.method.mode == "append" else None
+    guard = _guard(run)
     for table in part_tables(run, split):
         for start in range(0, table.num_rows, BATCH):
             batch = table.slice(start, BATCH)
             keep = []
             for i, post in enumerate(_posts(batch, counts.codec)):
-                reason = guard.check(post) if guard else None
+                reason = guard.check(post)
                 if reason:
                     counts.dropped[reason] += 1
                     continue
                 keep.append(i)
-                counts.entities.update(entity.type for entity in post.entities)
-                if len(counts.examples) < EXAMPLES and post.entities:
-                    counts.examples.append(mark_entities(post))
-            counts.made[split] += len(keep)
+                counts.add_made(post, split)
             yield batch if len(keep) == batch.num_rows else batch.take(pa.array(keep, pa.int64()))
+
+
+def _replaced(made: "pa.Table", gold: "pa.Table", split: str, counts: _Counts) -> Iterator["pa.Table"]:
+    """Yield a part's made rows in the order of their gold rows, and the gold row where none was made."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    left = gold.filter(pc.invert(pc.is_in(gold["id"], made["id"])))
+    counts.add_gold(left, split)
+    counts.add_source(gold, split)
+    for start in range(0, made.num_rows, BATCH):
+        for post in _posts(made.slice(start, BATCH), counts.codec):
+            counts.add_made(post, split)
+    if not left.num_rows:
+        yield made
+        return
+    places = {name: i for i, name in enumerate(gold["id"].to_pylist())}
+    both = pa.concat_tables([made, left.cast(made.schema)])
+    order = sorted(range(both.num_rows), key=[places[name] for name in both["id"].to_pylist()].__getitem__)
+    yield both.take(pa.array(order, pa.int64()))
 
 
 def _guard(run: Run) -> Guard:
@@ -309,6 +351,8 @@ def _as_gold(table: "pa.Table", features: "Features") -> "pa.Table":
     for name in AUGMENTED:
         if name not in table.column_names:
             table = table.append_column(name, values[name] if name == "source_id" else pa.array(values[name]))
+    for name in set(features) - set(table.column_names):  # what a method adds to the posts it makes
+        table = table.append_column(name, pa.nulls(table.num_rows, features.arrow_schema.field(name).type))
     return table.select(list(features))
 
 

@@ -8,6 +8,7 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hf_mner_aug.errors import DataError, UsageError
@@ -199,11 +200,15 @@ def bio_names(types: Sequence[str]) -> list[str]:
     return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]
 
 
-def augmented_features(features: "Features") -> "Features":
-    """Return the columns of an augmented config: those of its source and ``source_id``, ``method``, ``provenance``."""
+def augmented_features(features: "Features", columns: Mapping[str, str] = MappingProxyType({})) -> "Features":
+    """Return the columns of an augmented config: those of its source, ``source_id``, ``method``, ``provenance``.
+
+    ``columns`` are those that a method adds, with their dtypes.
+    """
     from datasets import Features, Value
 
-    return Features({**features, **{name: Value("string") for name in AUGMENTED}})
+    added = {**dict.fromkeys(AUGMENTED, "string"), **columns}
+    return Features({**features, **{name: Value(dtype) for name, dtype in added.items()}})
 
 
 class Codec:

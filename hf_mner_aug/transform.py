@@ -53,7 +53,8 @@ class Method:
     """The base of every augmentation method.
 
     A subclass sets the class variables, adds its parameters as fields and writes ``rewrite``; one that learns more than
-    the columns writes ``learn`` too. ``fit`` returns a copy that holds the digest of what was learnt.
+    the columns writes ``learn`` too. ``fit`` returns a copy that holds the digest of what was learnt. ``columns`` names
+    columns that the method adds, with their dtypes; a made post has their values in ``details``.
     """
 
     name: ClassVar[str]
@@ -61,6 +62,7 @@ class Method:
     mode: ClassVar[Literal["append", "replace"]] = "append"
     rejects: ClassVar[tuple[str, ...]] = ()
     reads_images: ClassVar[bool] = False
+    columns: ClassVar[Mapping[str, str]] = {}
     facts: ClassVar[Facts]
 
     seed: int = 0
@@ -76,7 +78,10 @@ class Method:
     # ------------------------------------------------------------ for subclasses
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
-        """Return what the method needs to know of its train split, as JSON."""
+        """Return what the method needs to know of its train split, as JSON.
+
+        What is no JSON (``stored_posts``) is an artifact of its own, named by its digest under the key ``files``.
+        """
         return None
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
@@ -122,7 +127,7 @@ class Method:
     @property
     def features(self) -> "Features":
         """The columns of the rows this method makes."""
-        return augmented_features(self._codec().features)
+        return augmented_features(self._codec().features, self.columns)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -190,8 +195,9 @@ class Method:
     def _encode(
         self, codec: Codec, columns: dict[str, list[Any]], posts: list[Post], results: list[Post | Reject | None]
     ) -> Made:
-        names = [*columns, *(name for name in AUGMENTED if name not in columns)]
-        copied = [name for name in columns if name not in codec.columns and name not in AUGMENTED]
+        added = [*AUGMENTED, *self.columns]
+        names = [*columns, *(name for name in added if name not in columns)]
+        copied = [name for name in columns if name not in codec.columns and name not in added]
         origins = columns.get("source_id")
         provenance = canonical_json({"params": self.params, "seed": self.seed, "version": self.version})[:-1]
         made: dict[str, list[Any]] = {name: [] for name in names}
@@ -212,6 +218,8 @@ class Method:
             row["method"] = self.name
             details = f',"details":{canonical_json(result.details)}' if result.details else ""
             row["provenance"] = f'{provenance},"copy":{copy}{details}}}'
+            for name in self.columns:
+                row[name] = result.details[name]
             for name in copied:
                 row[name] = columns[name][source]
             for name in names:

@@ -1,0 +1,140 @@
+"""Train posts with their pictures, stored as an artifact: for methods whose rows need another post.
+
+One Arrow file, memory-mapped and read post by post, so that a fitted method holds a digest and no pictures.
+"""
+
+import bisect
+import functools
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.hygiene import image_bytes
+from hf_mner_aug.schema import Entity, Post, Relation
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH = 64  # posts whose pictures are held while writing
+
+
+def save_posts(posts: Iterable[Post]) -> str:
+    """Store posts in the artifact cache, picture bytes as they are, and return the digest."""
+    import pyarrow as pa
+
+    schema = _schema()
+    folder = artifacts.cache_folder() / "artifacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".posts-") as temporary:
+        path = Path(temporary) / "posts.arrow"
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for rows in _batches(posts):
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
+        return artifacts.save_file(path)
+
+
+@functools.lru_cache(maxsize=8)
+def open_posts(digest: str) -> "StoredPosts":
+    """Return the posts stored under a digest.
+
+    Raises:
+        NotFitted: they are not on this machine.
+    """
+    return StoredPosts(artifacts.path_of(digest))
+
+
+class StoredPosts(Sequence[Post]):
+    """Posts in a file of ``save_posts``; each is read when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        self._batches: list[pa.RecordBatch] = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        self._ends: list[int] = []
+        for batch in self._batches:
+            self._ends.append(batch.num_rows + (self._ends[-1] if self._ends else 0))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(f"{index} of {len(self)} posts")
+        place = bisect.bisect_right(self._ends, index)
+        before = self._ends[place - 1] if place else 0
+        return _to_post(self._batches[place].slice(index - before, 1).to_pylist()[0])
+
+    @functools.cached_property
+    def ids(self) -> list[str]:
+        """The posts' ids, in order."""
+        return [name for batch in self._batches for name in batch.column("id").to_pylist()]
+
+
+def _batches(posts: Iterable[Post]) -> Iterator[list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    for post in posts:
+        rows.append(_to_row(post))
+        if len(rows) == BATCH:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+def _to_row(post: Post) -> dict[str, Any]:
+    entities = [
+        {"start": e.start, "end": e.end, "type": e.type, "fine": e.fine, "boxes": [list(box) for box in e.boxes]}
+        for e in post.entities
+    ]
+    images = [{"bytes": image_bytes(image), "path": image["path"]} for image in post.images]
+    relation = post.relation and {
+        "head": list(post.relation.head),
+        "tail": list(post.relation.tail),
+        "type": post.relation.type,
+    }
+    return {
+        "id": post.id,
+        "tokens": list(post.tokens),
+        "entities": entities,
+        "images": images,
+        "relation": relation,
+    }
+
+
+def _to_post(row: dict[str, Any]) -> Post:
+    entities = tuple(
+        Entity(e["start"], e["end"], e["type"], e["fine"], tuple(tuple(box) for box in e["boxes"]))
+        for e in row["entities"]
+    )
+    found = row["relation"]
+    relation = found and Relation(tuple(found["head"]), tuple(found["tail"]), found["type"])
+    return Post(row["id"], row["tokens"], entities, tuple(row["images"]), relation)
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    span = pa.list_(pa.int32())
+    entity = pa.struct(
+        {
+            "start": pa.int32(),
+            "end": pa.int32(),
+            "type": pa.string(),
+            "fine": pa.string(),
+            "boxes": pa.list_(pa.list_(pa.float64())),
+        }
+    )
+    return pa.schema(
+        {
+            "id": pa.string(),
+            "tokens": pa.list_(pa.string()),
+            "entities": pa.list_(entity),
+            "images": pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()})),
+            "relation": pa.struct({"head": span, "tail": span, "type": pa.string()}),
+        }
+    )
