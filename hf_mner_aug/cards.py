@@ -14,12 +14,16 @@ from hf_mner_aug.errors import DataError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.recipe import Recipe
 from hf_mner_aug.schema import Post
+from hf_mner_aug.transform import Model
 
 if TYPE_CHECKING:
     from datasets import Features
     from huggingface_hub import DatasetCard
 
 TAGS = ("multimodal", "named-entity-recognition", "data-augmentation", "hf_mner_aug")
+UNCHECKED = "not-for-all-audiences"
+# Licences of models that ask nothing of what the models make.
+PERMISSIVE = ("apache-2.0", "bsd-3-clause", "mit")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -53,6 +57,14 @@ class ConfigFacts:
     entities: Mapping[str, Sequence[int]]
     examples: Sequence[str]
     content_fingerprint: str
+    models: Sequence[Model] = ()
+    cautions: Sequence[str] = ()
+
+    @property
+    def license(self) -> str:
+        """The strictest licence of the source and the models; where they are several it is ``other``."""
+        found = {self.source.license, *(model.license for model in self.models if model.license not in PERMISSIVE)}
+        return found.pop() if len(found) == 1 else "other"
 
     @classmethod
     def from_note(cls, note: Mapping[str, Any]) -> "ConfigFacts":
@@ -61,6 +73,8 @@ class ConfigFacts:
             recipe=Recipe.from_dict(note["recipe"]),
             source=SourceFacts(**note["source"]),
             splits={split: SplitFacts(**rows) for split, rows in note["splits"].items()},
+            models=[Model(**model) for model in note.get("models", ())],
+            cautions=note.get("cautions", ()),
             **{name: note[name] for name in ("funnel", "entities", "examples", "content_fingerprint")},
         )
 
@@ -144,11 +158,13 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", repo:
 
     data = card.data
     data["language"] = _union(data.get("language"), source.language) or None
-    data["license"] = source.license if data.get("license") in (None, source.license) else "other"
+    data["license"] = facts.license if data.get("license") in (None, facts.license) else "other"
     data["annotations_creators"] = _union(data.get("annotations_creators"), ["machine-generated"])
     data["source_datasets"] = _union(data.get("source_datasets"), ["original"] if source.local else [source.name])
     data["task_categories"] = _union(data.get("task_categories"), ["token-classification"])
     data["tags"] = _union(data.get("tags"), [*TAGS, facts.recipe.method])
+    if not all(model.checked for model in facts.models):
+        data["tags"] = _union(data["tags"], [UNCHECKED])
     configs = MetadataConfigs.from_dataset_card_data(data)
     has_default = any(entry.get("default") for name, entry in configs.items() if name != config)
     files = [{"split": split, "path": f"{config}/{split}-*"} for split in facts.splits]
@@ -189,7 +205,9 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         fence="`" * max(3, ticks + 1),
         source=source.name,
         local=source.local,
-        license=source.license,
+        license=facts.license,
+        models=facts.models,
+        cautions=facts.cautions,
         recipe_fingerprint=recipe.fingerprint,
         content_fingerprint=facts.content_fingerprint,
     )

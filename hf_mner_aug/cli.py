@@ -87,10 +87,16 @@ def augment(
     ids_validation: Annotated[Path | None, typer.Option(help="Ids of the validation posts.")] = None,
     seed: Annotated[int | None, typer.Option(help="The augmentation's seed.")] = None,
     copies: Annotated[int | None, typer.Option(help="New posts per post.")] = None,
+    preset: Annotated[str | None, typer.Option(help="embedded (no download, no key), or paper (its models).")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A method's parameter.")] = None,
     config_name: Annotated[str | None, typer.Option(help="The config's name (default: method_10pct).")] = None,
     num_proc: Annotated[int, typer.Option(help="Worker processes.")] = 1,
     part_size: Annotated[int | None, typer.Option(help="Posts per part.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Make only this rank's parts, and publish nothing.")] = None,
+    world_size: Annotated[int | None, typer.Option(help="How many ranks share the parts.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where ranks share parts, if not in OUT.runs: any fsspec URL.")
+    ] = None,
     preview: Annotated[int, typer.Option(help="Show this many posts before and after, and stop.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print rows, hours and disk expected, and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long or paid run.")] = False,
@@ -115,7 +121,9 @@ def augment(
         "config": config_name,
         "part_size": part_size,
     }
-    plan = _read_recipe(recipe, {name: value for name, value in chosen.items() if value is not None}, set_ or [])
+    plan = _read_recipe(
+        recipe, {name: value for name, value in chosen.items() if value is not None}, set_ or [], preset
+    )
     plan, gold = resolve(plan, load_source(source))
     if preview:
         _show_preview(plan, gold, preview)
@@ -304,12 +312,12 @@ def _fail(error: BaseException, message: str, code: int, debug: bool) -> None:
     raise SystemExit(code)
 
 
-def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str]) -> "Recipe":
+def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str], preset: str | None = None) -> "Recipe":
     """Return the recipe of a file, with what the command line says instead."""
     import yaml
 
     from hf_mner_aug.methods import method_class
-    from hf_mner_aug.recipe import Recipe, parse_params
+    from hf_mner_aug.recipe import Recipe, parse_params, preset_params
 
     data: dict[str, Any] = {}
     if path is not None:
@@ -324,7 +332,7 @@ def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str])
     if "method" not in data:
         raise UsageError("name a method with --method, or a recipe with --recipe")
     cls = method_class(data["method"])
-    params = dict(data.get("params", {}))
+    params = {**data.get("params", {}), **(preset_params(cls, preset) if preset else {})}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
@@ -343,7 +351,7 @@ def _complete(recipe: "Recipe") -> "Recipe":
     from hf_mner_aug.recipe import recipe_for
 
     kept = asdict(recipe)
-    for name in ("method", "version", "params", "seed", "copies", "artifact"):
+    for name in ("method", "version", "params", "seed", "copies", "artifact", "models", "preset"):
         kept.pop(name)
     return recipe_for(recipe.build(), **kept)
 

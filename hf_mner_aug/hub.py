@@ -276,10 +276,10 @@ def _find(api: "HfApi", repo_id: str) -> "DatasetInfo | None":
 def _check_rights(notes: Mapping[str, dict[str, Any]]) -> None:
     """Raise unless every config may be shown openly."""
     for config, note in notes.items():
-        licence = note["source"]["license"]
+        licence = ConfigFacts.from_note(note).license
         if licence not in OPEN_LICENSES:
             raise UsageError(
-                f"{config}: the source's licence is {licence!r}; push to a private repo, "
+                f"{config}: the licence is {licence!r}; push to a private repo, "
                 "or say --i-have-the-rights to show it openly"
             )
 

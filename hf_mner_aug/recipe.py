@@ -103,8 +103,11 @@ class Recipe:
 
 
 def recipe_for(method: Method, **chosen: Any) -> Recipe:
-    """Return the recipe of a method; ``chosen`` are the fields that the method does not know."""
+    """Return the recipe of a method, its models pinned; ``chosen`` are the fields that the method does not know."""
+    method = method.pinned()
     return Recipe(
+        models={model.role: model.id for model in method.models},
+        preset=_preset_of(method),
         method=method.name,
         version=method.version,
         params=_plain(method.params),
@@ -113,6 +116,25 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
         artifact=method.artifact,
         **chosen,
     )
+
+
+def _preset_of(method: Method) -> str:
+    """Return the name of a method's parameters: a preset's, ``embedded`` without any model, else ``own``."""
+    for name, params in method.presets.items():
+        if all(str(method.params[key]).partition("@")[0] == str(value) for key, value in params.items()):
+            return name
+    return "own" if method.models else "embedded"
+
+
+def preset_params(cls: type[Method], preset: str) -> dict[str, Any]:
+    """Return the parameters that a preset sets.
+
+    Raises:
+        UnknownName: the method has no such preset.
+    """
+    if preset != "embedded" and preset not in cls.presets:
+        raise UnknownName(f"preset of {cls.name}", preset, {"embedded", *cls.presets})
+    return dict(cls.presets.get(preset, {}))
 
 
 def parse_params(cls: type[Method], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,8 @@ def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = Fa
             entities={kind: (counts.gold_entities[kind], counts.entities[kind]) for kind in sorted(counts.entities)},
             examples=counts.examples,
             content_fingerprint=content.total,
+            models=run.method.models,
+            cautions=run.method.cautions,
         )
         note = {
             "artifact": run.method.artifact,

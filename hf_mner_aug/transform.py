@@ -41,6 +41,19 @@ class Facts:
     key: str = "none"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model that a method uses: what for, its id with the revision, its licence.
+
+    ``checked`` is false where it makes pictures and nothing keeps unsafe ones out.
+    """
+
+    role: str
+    id: str
+    license: str = "other"
+    checked: bool = True
+
+
 class Made(NamedTuple):
     """What a method made of a batch: columns of new rows, and the rejects."""
 
@@ -54,7 +67,8 @@ class Method:
 
     A subclass sets the class variables, adds its parameters as fields and writes ``rewrite``; one that learns more than
     the columns writes ``learn`` too. ``fit`` returns a copy that holds the digest of what was learnt. ``columns`` names
-    columns that the method adds, with their dtypes; a made post has their values in ``details``.
+    columns that the method adds, with their dtypes; a made post has their values in ``details``. ``presets`` are
+    parameters under one name (``paper``: the models of its paper); what the fields say is the preset ``embedded``.
     """
 
     name: ClassVar[str]
@@ -63,6 +77,7 @@ class Method:
     rejects: ClassVar[tuple[str, ...]] = ()
     reads_images: ClassVar[bool] = False
     columns: ClassVar[Mapping[str, str]] = {}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     facts: ClassVar[Facts]
 
     seed: int = 0
@@ -87,6 +102,20 @@ class Method:
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return, for each post and its draw, a new post, a ``Reject``, or None where there is nothing to do."""
         raise NotImplementedError
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models that the rows come from, as far as they are none of this package's own."""
+        return ()
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Sentences for the card: what a user of the rows must know."""
+        return ()
+
+    def pinned(self) -> Self:
+        """Return a copy whose models are named with the revision that their ids mean today."""
+        return self
 
     @property
     def learned(self) -> Any:

@@ -204,7 +204,7 @@ def test_rows_of_every_kind_of_set(name, kind, sets):
     method = method_class(name)(copies=copies(name)).fit(dataset)
     made = method.map(dataset)
     assert made.features == method.features
-    assert list(made.features) == [*dataset.features, *AUGMENTED]
+    assert list(made.features) == [*dataset.features, *AUGMENTED, *method.columns]
     found = rows(made)
     assert len(found) >= len(dataset) / 2
     assert len({row["id"] for row in found}) == len(found)

@@ -284,7 +284,7 @@ finish([refused, attempt(folder, "org/open"), attempt(folder, "{REPO}", private=
 """
     new, existing, allowed = run(hub, refused, folder)
     expected = (
-        "UsageError: eda_100pct: the source's licence is 'other'; push to a private repo, or say --i-have-the-rights"
+        "UsageError: eda_100pct: the licence is 'other'; push to a private repo, or say --i-have-the-rights"
     )
     assert new.startswith(expected)
     assert existing.startswith(expected)

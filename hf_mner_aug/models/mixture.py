@@ -1,0 +1,123 @@
+"""The matching score of AMIA: a two-component Gaussian mixture over triplet losses (Xu et al. 2025, eq. 8).
+
+Losses of train are fitted once; any loss is scored with what was found. Settings are NCR's (Huang et al. 2021).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SETTINGS = {"max_iter": 10, "tol": 1e-2, "reg_covar": 5e-4, "random_state": 0}
+PATIENCE = 500  # iterations where ten are not enough
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Two Gaussians over losses scaled to [0, 1] by ``low`` and ``high``; the first is that of matched pairs.
+
+    ``curve`` holds losses and scores to interpolate between, where the posterior is not monotone in the loss; ``notes``
+    says what was out of the ordinary.
+    """
+
+    low: float
+    high: float
+    means: tuple[float, ...]
+    variances: tuple[float, ...]
+    weights: tuple[float, ...]
+    curve: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the mixture as JSON-like data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Mixture":
+        """Return the mixture that ``to_dict`` wrote."""
+        curve = data["curve"] and (tuple(data["curve"][0]), tuple(data["curve"][1]))
+        lists = {name: tuple(data[name]) for name in ("means", "variances", "weights", "notes")}
+        return cls(low=data["low"], high=data["high"], curve=curve, **lists)
+
+    def scale(self, losses: "Sequence[float] | np.ndarray") -> "np.ndarray":
+        """Return losses [n] on the scale of train; those outside its range are taken to its ends."""
+        import numpy as np
+
+        return np.clip((np.asarray(losses, dtype=np.float64) - self.low) / (self.high - self.low), 0.0, 1.0)
+
+
+def posterior(scaled: "np.ndarray", mixture: Mixture) -> "np.ndarray":
+    """Return p(matched | loss) of scaled losses [n] (eq. 8)."""
+    import numpy as np
+
+    means, variances = np.array(mixture.means), np.array(mixture.variances)
+    exponents = -((scaled[:, None] - means) ** 2) / (2 * variances) - np.log(variances) / 2 + np.log(mixture.weights)
+    return 1 / (1 + np.exp(np.clip(exponents[:, 1] - exponents[:, 0], -700, 700)))
+
+
+def matching_score(losses: "Sequence[float] | np.ndarray", mixture: Mixture) -> "np.ndarray":
+    """Return θ [n], the posterior of the component with the lower mean, for triplet losses [n]."""
+    import numpy as np
+
+    if mixture.low == mixture.high:
+        return np.full(len(losses), 0.5)
+    scaled = mixture.scale(losses)
+    return posterior(scaled, mixture) if mixture.curve is None else np.interp(scaled, *mixture.curve)
+
+
+def fit_mixture(losses: "Sequence[float] | np.ndarray") -> Mixture:
+    """Return the mixture of train losses [n].
+
+    Where ten iterations do not converge more are taken; where the posterior of the lower component rises with the loss
+    somewhere (it does when that component is the wider one) it is made monotone by isotonic regression. Both are noted.
+    Where all losses are equal nothing can be told, and every score is 0.5.
+
+    Raises:
+        ValueError: there is no loss, or one is not finite.
+    """
+    import numpy as np
+    from sklearn.isotonic import IsotonicRegression
+    from sklearn.mixture import GaussianMixture
+
+    values = np.asarray(losses, dtype=np.float64)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(
+            f"expected finite losses, found {len(values)} of which {int((~np.isfinite(values)).sum())} are not"
+        )
+    low, high = float(values.min()), float(values.max())
+    if high - low < 1e-12:
+        note = "all triplet losses are equal: every matching score is 0.5"
+        return Mixture(low=low, high=low, means=(0, 0), variances=(1, 1), weights=(0.5, 0.5), notes=(note,))
+    scaled = (values - low) / (high - low)
+    fitted, notes = _fit(scaled, GaussianMixture), []
+    if not fitted.converged_:
+        fitted = _fit(scaled, GaussianMixture, max_iter=PATIENCE)
+        notes.append(
+            f"the mixture had not converged after {SETTINGS['max_iter']} iterations: {fitted.n_iter_} were taken"
+        )
+    order = np.argsort(fitted.means_.ravel())
+    # Rounded, so that what is learnt does not hang on the last bit of a sum.
+    parts = [np.round(part.ravel()[order], 9) for part in (fitted.means_, fitted.covariances_, fitted.weights_)]
+    means, variances, weights = (tuple(part.tolist()) for part in parts)
+    mixture = Mixture(low=low, high=high, means=means, variances=variances, weights=weights, notes=tuple(notes))
+    grid = posterior(np.linspace(0, 1, 1001), mixture)
+    if (np.diff(grid) <= 1e-9).all():
+        return mixture
+    isotonic = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(scaled, posterior(scaled, mixture))
+    notes.append("the posterior was not monotone in the loss: isotonic regression made it so")
+    curve = (tuple(isotonic.X_thresholds_.round(9).tolist()), tuple(isotonic.y_thresholds_.round(9).tolist()))
+    return Mixture(
+        low=low, high=high, means=means, variances=variances, weights=weights, curve=curve, notes=tuple(notes)
+    )
+
+
+def _fit(scaled: "np.ndarray", kind: Any, **settings: Any) -> Any:
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return kind(2, **{**SETTINGS, **settings}).fit(scaled[:, None])
