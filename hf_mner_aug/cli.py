@@ -11,6 +11,7 @@ import typer
 
 from hf_mner_aug import cli_study
 from hf_mner_aug.errors import UsageError
+from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
 
 if TYPE_CHECKING:
@@ -38,17 +39,23 @@ def _options(debug: Annotated[bool, typer.Option("--debug", help="Show traceback
 
 @app.command()
 def convert(
-    name: Annotated[str, typer.Argument(help="The set: twitter2015, twitter2017, or conll for any IMGID file.")],
+    name: Annotated[str, typer.Argument(help=f"The set: {', '.join(RAW_SETS)}; conll is any IMGID file.")],
     raw: Annotated[Path, typer.Argument(help="The folder (or file) with the raw text.")],
     out: Out,
     images: Annotated[Path | None, typer.Option(help="The folder with the images, named by id.")] = None,
+    xml: Annotated[Path | None, typer.Option(help="The folder with boxes, if it is not RAW/xml.")] = None,
     orphans: Annotated[Orphans, typer.Option(help="What becomes of an I- without its B-.")] = "promote",
     language: Annotated[str | None, typer.Option(help="The language, where it is not the set's own.")] = None,
+    check_against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Report train posts that are in this set's validation or test; repeatable."),
+    ] = None,
 ) -> None:
     """Turn raw tweets into a dataset that load_dataset reads."""
     from hf_mner_aug import convert as converting
 
-    print(converting.convert(name, raw, out, images=images, orphans=orphans, language=language))
+    options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
+    print(converting.convert(name, raw, out, check_against=check_against or (), **options))
     print(f'load_dataset("{out}")')
 
 

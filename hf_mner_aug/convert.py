@@ -4,17 +4,26 @@ import contextlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hf_mner_aug import __version__, parquet
 from hf_mner_aug.cards import size_category
 from hf_mner_aug.errors import UsageError
-from hf_mner_aug.readers import SPLIT_FILES, Reading, Report, read
+from hf_mner_aug.hygiene import find_leaks
+from hf_mner_aug.raw_report import EXAMPLES, Report, SplitReport
+from hf_mner_aug.readers import SPLIT_FILES, Reading, read
+from hf_mner_aug.recipe import load_source
 from hf_mner_aug.schema import Orphans
 
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict, IterableDataset
+
 RECORD = "convert.json"
+HELD_OUT = ("validation", "test")
+SHARED = {"leak_id": "id", "leak_text": "text", "leak_image": "image"}
 
 
 def convert(
@@ -23,27 +32,77 @@ def convert(
     out: str | Path,
     *,
     images: str | Path | None = None,
+    xml: str | Path | None = None,
     orphans: Orphans = "promote",
     language: str | None = None,
+    check_against: Sequence[str | Path] = (),
 ) -> Report:
     """Write a raw set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``, ``convert.json``.
 
-    The folder appears at once, when all of it is written; an earlier conversion is replaced. Arguments are ``read``'s.
+    The folder appears at once, when all of it is written; an earlier conversion is replaced. ``check_against`` names
+    folders of other sets: train posts that are in their validation or test are reported, not dropped. The other
+    arguments are ``read``'s.
 
     Raises:
-        UsageError: ``out`` holds something else than a conversion, or as ``read``.
+        UsageError: ``out`` holds something else than a conversion, there is nothing to check against, or as ``read``.
         DataError: as ``read``.
     """
     out = Path(out).resolve()
     _check_replaceable(out)
-    reading = read(name, raw_dir, images=images, orphans=orphans, language=language)
+    others = {str(other): _held_out(other) for other in check_against}
+    reading = read(name, raw_dir, images=images, xml=xml, orphans=orphans, language=language)
+    if others and "train" not in reading.splits:
+        raise UsageError(f"expected a train split to check, found {', '.join(reading.splits)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with _replacing(out) as folder:
         for split in reading.splits:
             parquet.write_shards(reading.tables(split), folder / "data", split, reading.features)
+        for other, splits in others.items():
+            train = _stream(parquet.shards(folder / "data", "train"), reading)
+            reading.report.leaks += describe_leaks(
+                train, reading.report.splits["train"].posts, Path(other).name, splits
+            )
         (folder / RECORD).write_text(_record(reading), encoding="utf-8")
         (folder / "README.md").write_text(_card(reading, folder), encoding="utf-8")
     return reading.report
+
+
+def _held_out(folder: str | Path) -> "DatasetDict":
+    """Return the validation and test splits of a set.
+
+    Raises:
+        UsageError: there is no such dataset, or it has neither.
+    """
+    splits = load_source(str(folder))
+    held_out = {split: splits.pop(split) for split in HELD_OUT if split in splits}
+    if not held_out:
+        raise UsageError(f"{folder}: expected validation or test to check against, found {', '.join(splits)} only")
+    return type(splits)(held_out)
+
+
+def _stream(shards: Sequence[Path], reading: Reading) -> "IterableDataset":
+    """Return rows on disk without a copy of them in the cache."""
+    from datasets import load_dataset
+
+    files = [str(path) for path in shards]
+    return load_dataset("parquet", data_files=files, features=reading.features, split="train", streaming=True)
+
+
+def describe_leaks(train: "Dataset | IterableDataset", n_posts: int, other: str, held_out: "DatasetDict") -> list[str]:
+    """Return a line for each way in which train posts are in another set's validation or test, with examples."""
+    lines = []
+    for split, posts in held_out.items():
+        matches = find_leaks(train, posts)
+        for kind, what in SHARED.items():
+            if found := [match for match in matches if match.kind == kind]:
+                examples = [m.id if m.id == m.other else f"{m.id} ({m.other})" for m in found[:EXAMPLES]]
+                lines.append(
+                    f"train: {len(found)} of {n_posts} posts share their {what} with {split} of {other}, "
+                    f"as {'; '.join(examples)}"
+                )
+        if not matches:
+            lines.append(f"train: none of {n_posts} posts is in {split} of {other}")
+    return lines
 
 
 def _check_replaceable(out: Path) -> None:
@@ -99,11 +158,13 @@ def _record(reading: Reading) -> str:
         "tokeniser": raw.tokeniser,
         "joiner": raw.joiner,
         "types": list(raw.types),
+        "relations": list(raw.relations),
         "renames": dict(raw.renames),
         "homepage": raw.homepage,
         "citation": raw.citation,
         "orphans": report.orphans,
         "image_folder": report.image_folder,
+        "leaks": report.leaks,
         "splits": {split: asdict(counts) for split, counts in report.splits.items()},
     }
     return json.dumps(facts, ensure_ascii=False, indent=2) + "\n"
@@ -130,14 +191,15 @@ def _card(reading: Reading, folder: Path) -> str:
         dataset_size=sum(split.num_bytes for split in splits.values()),
     )
     n_posts = sum(counts.posts for counts in report.splits.values())
+    relations = bool(raw.relations)
     metadata = DatasetCardData(
         language=raw.language,
         license=raw.license,
         pretty_name=raw.title,
-        task_categories=["token-classification"],
-        task_ids=["named-entity-recognition"],
+        task_categories=["text-classification" if relations else "token-classification"],
+        task_ids=["multi-class-classification" if relations else "named-entity-recognition"],
         size_categories=[size_category(n_posts)],
-        tags=["multimodal", "mner"],
+        tags=["multimodal", "relation-extraction" if relations else "mner"],
     )
     data_files = [{"split": split, "path": f"data/{split}-*"} for split in reading.splits]
     MetadataConfigs({"default": {"data_files": data_files}}).to_dataset_card_data(metadata)
@@ -148,31 +210,73 @@ def _card(reading: Reading, folder: Path) -> str:
 def _card_text(reading: Reading) -> str:
     """Return the card's text in Markdown."""
     raw, report = reading.raw, reading.report
-    counts = "\n".join(
-        f"| {split} | {c.posts} | {c.words} | {c.mentions} | {c.orphans + c.fine_orphans} | {c.images} | {c.missing} "
-        f"| {c.unreadable} |"
-        for split, c in report.splits.items()
-    )
+    boxed = "entities" in reading.features
+    spelt = {
+        "handles split": "`@user` is two words",
+        "handles whole": "`@user` is one word",
+        "characters": "each is a character",
+    }
     facts = [
-        f"Types: {', '.join(f'`{kind}`' for kind in raw.types)}.",
+        *([f"Types: {_quoted(raw.types)}."] if raw.types else []),
+        *([f"Relations: {_quoted(raw.relations)}."] if raw.relations else []),
+        *(
+            ["Ids: the image's; the second and later relations of a tweet have `~2`, `~3`, … behind it."]
+            if raw.relations
+            else []
+        ),
         *(f"Label `{old}` of the raw files is `{new}` here." for old, new in raw.renames.items()),
-        f"Words: {raw.tokeniser} (`@user` is {'two words' if raw.tokeniser == 'handles split' else 'one word'}); "
-        f"joined by {raw.joiner!r} they make the text.",
-        f"Orphans (an `I-` that follows no tag of its type): policy `{report.orphans}`.",
-        "Images: the files' own bytes, found by id; null where missing or not decodable, never a placeholder."
-        if report.image_folder
-        else "Images: none were given, so `image` is null in every row.",
+        f"Words: {raw.tokeniser} ({spelt[str(raw.tokeniser)]}); joined by {raw.joiner!r} they make the text.",
+        *([f"Orphans (an `I-` that follows no tag of its type): policy `{report.orphans}`."] if raw.types else []),
+        *(
+            ["Boxes: pixels x1, y1, x2, y2 of the image; an XML file belongs to the post whose id its file name is."]
+            if boxed
+            else []
+        ),
+        _image_fact(reading),
         *([f"Source: {raw.homepage}"] if raw.homepage else []),
         *([f"Citation: {raw.citation}."] if raw.citation else []),
         *(["License: unknown; ask the authors before you share the posts."] if raw.license == "unknown" else []),
     ]
-    head = (
-        f"# {raw.title}\n\n"
-        f"Multimodal named entity recognition, converted from the raw files by `hf-mner-aug convert {raw.name}`.\n\n"
-        "| split | posts | words | B- tags in the raw file | orphan I- | images | missing | not decodable |\n"
-        "|---|---|---|---|---|---|---|---|\n"
-    )
-    card = head + counts + "\n\n" + "".join(f"- {fact}\n" for fact in facts)
+    task = "relation extraction" if raw.relations else "named entity recognition"
+    head = f"# {raw.title}\n\nMultimodal {task}, converted from the raw files by `hf-mner-aug convert {raw.name}`.\n\n"
+    card = head + _counts_table(reading, boxed=boxed) + "\n" + "".join(f"- {fact}\n" for fact in facts)
     if troubles := report.troubles():
         card += "\nFound in the raw files and dealt with:\n\n```text\n" + "\n".join(troubles) + "\n```\n"
+    if report.leaks:
+        card += "\nTrain posts looked for in other sets:\n\n```text\n" + "\n".join(report.leaks) + "\n```\n"
     return card
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _image_fact(reading: Reading) -> str:
+    many = reading.raw.images == "many"
+    if reading.report.image_folder:
+        what = "those missing or not decodable are left out" if many else "null where missing or not decodable"
+        return f"Images: the files' own bytes, found by {'name' if many else 'id'}; {what}, never a placeholder."
+    return f"Images: none were given, so {'`images` is empty' if many else '`image` is null'} in every row."
+
+
+def _counts_table(reading: Reading, *, boxed: bool) -> str:
+    """Return a table of the counts of each split that a set of this kind has."""
+    related = bool(reading.raw.relations)
+    columns: list[tuple[str, Callable[[SplitReport], int]]] = [
+        ("posts", lambda c: c.posts),
+        ("words", lambda c: c.words),
+        ("relations", lambda c: c.relations) if related else ("B- tags in the raw file", lambda c: c.mentions),
+    ]
+    if not related:
+        columns.append(("orphan I-", lambda c: c.orphans + c.fine_orphans))
+    if boxed:
+        columns += [("XML files", lambda c: c.drawings), ("boxes", lambda c: c.boxes)]
+    columns += [
+        ("images", lambda c: c.images),
+        ("missing", lambda c: c.missing),
+        ("not decodable", lambda c: c.unreadable),
+    ]
+    rows = [["split", *(heading for heading, _ in columns)], ["---"] * (1 + len(columns))]
+    for split, counts in reading.report.splits.items():
+        rows.append([split, *(str(count(counts)) for _, count in columns)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows).replace(" --- ", "---")

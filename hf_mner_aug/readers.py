@@ -6,20 +6,38 @@ joiner, label names) and the function that parses one file into ``RawPost``; eve
 
 import itertools
 import re
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from unicodedata import normalize
 
 from hf_mner_aug.errors import DataError, UnknownName, UsageError
-from hf_mner_aug.schema import FOUR_TYPES, ORPHANS, Orphans, mner_features, repair_orphans, split_tag
+from hf_mner_aug.raw_boxes import Box, find_drawings, parse_voc, place_boxes
+from hf_mner_aug.raw_formats import (
+    MNRE_RELATIONS,
+    BadLine,
+    RawPost,
+    as_read,
+    parse_imgid,
+    parse_mner_mi,
+    parse_mnre,
+    parse_wid,
+)
+from hf_mner_aug.raw_images import Picture, Wanted, attach
+from hf_mner_aug.raw_report import Report, SplitReport
+from hf_mner_aug.schema import (
+    FOUR_TYPES,
+    ORPHANS,
+    Orphans,
+    Span,
+    bio_to_spans,
+    mner_features,
+    repair_orphans,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,103 +48,42 @@ SPLIT_FILES = {
     "validation": ("valid.txt", "val.txt", "dev.txt", "validation.txt"),
     "test": ("test.txt",),
 }
-PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
 FOUR_TYPES_RAW = {"PER", "LOC", "ORG", "OTHER"}
 BATCH = 100  # rows held while writing, with their pictures
-EXAMPLES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class RawPost:
-    """A post as its file has it; word ``i`` stands on line ``line + 1 + i``."""
-
-    id: str
-    line: int
-    tokens: list[str] = field(default_factory=list)
-    tags: list[str] = field(default_factory=list)
-    fine_tags: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawSet:
     """What is known of a set before reading it; ``types`` and ``tokeniser`` are found in the files where not declared.
 
-    ``tokeniser`` is ``"handles whole"`` (``@user`` is one word) or ``"handles split"`` (``@``, ``user``); ``joiner``
-    goes between words to make a text of them.
+    ``tokeniser`` is ``"handles whole"`` (``@user`` is one word), ``"handles split"`` (``@``, ``user``) or
+    ``"characters"``; ``joiner`` goes between words to make a text of them. ``folders`` are those in which the text may
+    lie inside the raw folder, ``prefixes`` stand before the split's name in a file's. ``suffixed`` images are named
+    ``<id>_<suffix>``.
     """
 
     name: str
     title: str
-    parse: Callable[[Path], Iterator[RawPost]]
+    parse: Callable[[Path], Iterator[RawPost | BadLine]]
     types: tuple[str, ...] = ()
+    relations: tuple[str, ...] = ()
     renames: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     language: str | None = None
     tokeniser: str | None = None
     joiner: str = " "
+    folders: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ("",)
+    images: Literal["one", "many"] = "one"
+    suffixed: bool = False
+    needs_boxes: bool = False
     license: str = "unknown"
     homepage: str | None = None
     citation: str | None = None
 
-
-@dataclass
-class SplitReport:
-    """What a split's file held, and what became of it; ``mentions`` are B- tags before orphans are repaired."""
-
-    file: str
-    posts: int = 0
-    words: int = 0
-    mentions: int = 0
-    orphans: int = 0
-    fine_orphans: int = 0
-    duplicate_ids: int = 0
-    empty_posts: int = 0
-    images: int = 0
-    missing: int = 0
-    unreadable: int = 0
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    def note(self, trouble: str, example: str, count: int = 1) -> None:
-        """Add to a trouble (the name of a counter) and keep the first examples of it."""
-        setattr(self, trouble, getattr(self, trouble) + count)
-        kept = self.examples.setdefault(trouble, [])
-        if len(kept) < EXAMPLES:
-            kept.append(example)
-
-
-@dataclass
-class Report:
-    """What reading a set found, split by split."""
-
-    name: str
-    orphans: Orphans
-    image_folder: bool
-    splits: dict[str, SplitReport] = field(default_factory=dict)
-
-    def troubles(self) -> list[str]:
-        """Return a line for each thing that a reader of the set should know, with examples."""
-        repaired = {"promote": "made B-", "drop": "made O, with the I- that hang on them"}.get(self.orphans)
-        said = {
-            "orphans": f"orphan I- tags {repaired}",
-            "fine_orphans": f"orphan fine I- tags {repaired}",
-            "duplicate_ids": "posts with the id of an earlier one: a suffix makes it unique",
-            "empty_posts": "posts without words left out",
-            "missing": "posts without an image file: their image is null",
-            "unreadable": "posts with an image file that cannot be decoded: their image is null",
-        }
-        lines = []
-        for split, counts in self.splits.items():
-            for trouble, text in said.items():
-                if count := getattr(counts, trouble):
-                    examples = "; ".join(counts.examples[trouble])
-                    lines.append(f"{split}: {count} {text}, as {examples}")
-        return lines
-
-    def __str__(self) -> str:
-        lines = [
-            f"{split}: {c.posts} posts, {c.words} words, {c.mentions} B- tags, {c.images} images, from {c.file}"
-            for split, c in self.splits.items()
-        ]
-        return "\n".join(lines + self.troubles())
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether XML files can say where entities are in the post's image."""
+        return self.images == "one" and not self.relations
 
 
 @dataclass(frozen=True)
@@ -138,7 +95,8 @@ class Reading:
     features: "Features"
     report: Report
     new_ids: Mapping[tuple[str, int], str]
-    pictures: Mapping[str, Path]
+    pictures: Mapping[str, list[Picture]]
+    boxes: Mapping[tuple[str, int], Mapping[tuple[int, int], list[Box]]]
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -150,17 +108,27 @@ class Reading:
         tag_ids = self._tag_ids("ner_tags")
         fine_ids = self._tag_ids("fine_tags")
         for post in self.raw.parse(self.files[split]):
-            if not post.tokens:
+            if isinstance(post, BadLine) or not post.tokens:
                 continue
-            row: dict[str, Any] = {
-                "id": self.new_ids.get((split, post.line), post.id),
-                "tokens": post.tokens,
-                "ner_tags": [tag_ids[tag] for tag in repair_orphans(post.tags, self.report.orphans)[0]],
-            }
+            row: dict[str, Any] = {"id": self.new_ids.get((split, post.line), post.id), "tokens": post.tokens}
+            if tag_ids:
+                tags = repair_orphans(post.tags, self.report.orphans)[0]
+                row["ner_tags"] = [tag_ids[tag] for tag in tags]
+                if "entities" in self.features:
+                    row["entities"] = self._entities(bio_to_spans(tags), self.boxes.get((split, post.line), {}))
             if fine_ids:
                 row["fine_tags"] = [fine_ids[tag] for tag in repair_orphans(post.fine_tags, self.report.orphans)[0]]
-            picture = self.pictures.get(post.id)
-            row["image"] = picture and {"bytes": picture.read_bytes(), "path": picture.name}
+            if post.relation is not None:
+                head, tail = post.relation.head, post.relation.tail
+                row["head"] = {"start": head[0], "end": head[1]}
+                row["tail"] = {"start": tail[0], "end": tail[1]}
+                row["relation"] = self.features["relation"].str2int(post.relation.type)
+            images = [
+                {"bytes": picture.path.read_bytes(), "path": picture.path.name}
+                for name in post.pictures
+                for picture in self.pictures.get(name, ())
+            ]
+            row.update({"images": images} if self.raw.images == "many" else {"image": next(iter(images), None)})
             yield row
 
     def tables(self, split: str) -> "Iterator[pa.Table]":
@@ -170,6 +138,18 @@ class Reading:
         rows = self.rows(split)
         while batch := list(islice(rows, BATCH)):
             yield pa.Table.from_pylist(batch, schema=self.features.arrow_schema)
+
+    def _entities(self, spans: Iterable[Span], boxes: Mapping[tuple[int, int], list[Box]]) -> list[dict[str, Any]]:
+        """Return the entities of a post as the column holds them: all of them, with their boxes or none."""
+        return [
+            {
+                "start": start,
+                "end": end,
+                "type": self.raw.renames.get(kind, kind),
+                "boxes": [list(box) for box in boxes.get((start, end), ())],
+            }
+            for start, end, kind in spans
+        ]
 
     def _tag_ids(self, column: str) -> dict[str, int]:
         """Return the ids of a column's raw tags (B-OTHER has that of B-MISC)."""
@@ -181,88 +161,16 @@ class Reading:
         return ids
 
 
-# ---------------------------------------------------------------- IMGID: files
-
-
-def parse_imgid(path: Path) -> Iterator[RawPost]:
-    """Yield the posts of ``IMGID:<id>`` blocks of ``word<TAB or space>tag[<TAB or space>fine tag]`` lines.
-
-    A word is all that stands before the separator, be it a no-break space or a lone variation selector.
-
-    Raises:
-        DataError: a line is neither, or not UTF-8, or the file holds no post; the message gives the line.
-    """
-    post: RawPost | None = None
-    open_post = False
-    columns = n_posts = 0
-    for number, line in _lines(path):
-        if line.startswith("IMGID:") and "\t" not in line:
-            if post is not None:
-                yield post
-            post = RawPost(line.removeprefix("IMGID:").strip(" "), number)
-            open_post = True
-            n_posts += 1
-            if not post.id:
-                raise _bad_line(path, number, "post without id: expected 'IMGID:<id>', found 'IMGID:'", n_posts == 1)
-        elif not line.strip(" \t"):
-            open_post = False
-        elif post is None or not open_post:
-            where = "before the first post" if post is None else f"after post {post.id}"
-            raise _bad_line(path, number, f"{where}: expected 'IMGID:<id>', found {line[:100]!r}", post is None)
-        else:
-            word, *tags = line.split("\t" if "\t" in line else " ")
-            columns = columns or len(tags)
-            problem = _problem(word, tags, columns)
-            if problem:
-                raise _bad_line(path, number, f"post {post.id}: {problem}, found {line[:100]!r}", n_posts == 1)
-            post.tokens.append(word)
-            post.tags.append(tags[0])
-            post.fine_tags.extend(tags[1:])
-    if post is None:
-        raise _bad_line(path, 1, "expected 'IMGID:<id>', found no line", True)
-    yield post
-
-
-def _problem(word: str, tags: list[str], columns: int) -> str | None:
-    """Return what is wrong with the fields of a line."""
-    if not word or len(tags) not in (1, 2):
-        return "expected a word, a tab or one space, and one or two tags"
-    if len(tags) != columns:
-        return f"expected {columns} tag{'s' * (columns > 1)} as on the lines before"
-    for tag in tags:
-        try:
-            split_tag(tag)
-        except DataError as error:
-            return str(error)
-    return None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a file with their numbers; only LF and CRLF end a line (a word may hold U+0085 or U+2028)."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(f"expected UTF-8 text, found {error.object[:60]!r} ({path} line {number})") from error
-            yield number, line.removesuffix("\n").removesuffix("\r")
-
-
-def _bad_line(path: Path, number: int, problem: str, wrong_layout: bool) -> DataError:
-    """Return the error of a line; with the file's first lines where it looks as if the layout were another one."""
-    message = f"{problem} ({path} line {number})"
-    return DataError(message + _as_read(path) if wrong_layout else message)
-
-
-def _as_read(path: Path) -> str:
-    with path.open("rb") as file:
-        lines = [line.decode("utf-8", "backslashreplace")[:100] for line in islice(file, 5)]
-    return f"\nfirst lines of {path} as read:" + "".join(f"\n  {line!r}" for line in lines)
-
-
 # ---------------------------------------------------------------- the table of sets
 
 _TWITTER = "https://github.com/jefferyYu/UMT"
+_OTHER = MappingProxyType({"OTHER": "MISC"})
+_MIS = MappingProxyType({"MIS": "MISC"})
+_LU = "Lu et al. 2018, Visual Attention Model for Name Tagging in Multimodal Social Media, ACL"
+_HUANG = (
+    "Huang et al. 2024, MNER-MI: A Multi-image Dataset for Multimodal Named Entity Recognition in Social Media, "
+    "LREC-COLING"
+)
 RAW_SETS: dict[str, RawSet] = {
     raw.name: raw
     for raw in (
@@ -271,7 +179,7 @@ RAW_SETS: dict[str, RawSet] = {
             title="Twitter-2015",
             parse=parse_imgid,
             types=FOUR_TYPES,
-            renames=MappingProxyType({"OTHER": "MISC"}),
+            renames=_OTHER,
             language="en",
             tokeniser="handles whole",
             homepage=_TWITTER,
@@ -282,15 +190,99 @@ RAW_SETS: dict[str, RawSet] = {
             title="Twitter-2017",
             parse=parse_imgid,
             types=FOUR_TYPES,
-            renames=MappingProxyType({"OTHER": "MISC"}),
+            renames=_OTHER,
             language="en",
             tokeniser="handles split",
             homepage=_TWITTER,
             citation=(
-                "Lu et al. 2018, Visual Attention Model for Name Tagging in Multimodal Social Media, ACL; "
-                "splits of Yu et al. 2020, Improving Multimodal Named Entity Recognition via Entity Span Detection "
-                "with Unified Multimodal Transformer, ACL"
+                f"{_LU}; splits of Yu et al. 2020, Improving Multimodal Named Entity Recognition via Entity Span "
+                "Detection with Unified Multimodal Transformer, ACL"
             ),
+        ),
+        RawSet(
+            name="snap", title="SNAP", parse=parse_imgid, types=FOUR_TYPES, renames=_OTHER, language="en", citation=_LU
+        ),
+        RawSet(
+            name="twitter_gmner",
+            title="Twitter-GMNER",
+            parse=parse_imgid,
+            types=FOUR_TYPES,
+            renames=_OTHER,
+            language="en",
+            tokeniser="handles split",
+            folders=("txt",),
+            needs_boxes=True,
+            homepage="https://github.com/NUSTM/GMNER",
+            citation="Yu et al. 2023, Grounded Multimodal Named Entity Recognition on Social Media, ACL",
+        ),
+        RawSet(
+            name="twitter_fmnerg",
+            title="Twitter-FMNERG",
+            parse=parse_imgid,
+            language="en",
+            tokeniser="handles split",
+            folders=("txt_fine",),
+            homepage="https://github.com/NUSTM/FMNERG",
+            citation=(
+                "Wang et al. 2023, Fine-Grained Multimodal Named Entity Recognition and Grounding with a Generative "
+                "Framework, ACM MM"
+            ),
+        ),
+        RawSet(
+            name="mnre",
+            title="MNRE",
+            parse=parse_mnre,
+            relations=MNRE_RELATIONS,
+            language="en",
+            tokeniser="handles whole",
+            folders=("mnre_txt",),
+            prefixes=("mnre_", ""),
+            homepage="https://github.com/thecharm/MNRE",
+            citation=(
+                "Zheng et al. 2021, MNRE: A Challenge Multimodal Dataset for Neural Relation Extraction with Visual "
+                "Evidence in Social Media Posts, ICME"
+            ),
+        ),
+        RawSet(
+            name="mner_mi",
+            title="MNER-MI",
+            parse=parse_mner_mi,
+            types=FOUR_TYPES,
+            renames=_MIS,
+            language="en",
+            folders=("text",),
+            prefixes=("MNER-MI_", "MNER-UNI_", ""),
+            images="many",
+            homepage="https://github.com/JinFish/MNER-MI",
+            citation=_HUANG,
+        ),
+        RawSet(
+            name="mner_mi_plus",
+            title="MNER-MI-Plus",
+            parse=parse_mner_mi,
+            types=FOUR_TYPES,
+            renames=_MIS,
+            language="en",
+            folders=("text",),
+            prefixes=("MNER-UNI_", "MNER-MI-Plus_", ""),
+            images="many",
+            homepage="https://github.com/JinFish/MNER-MI",
+            citation=_HUANG,
+        ),
+        RawSet(
+            name="cmner",
+            title="CMNER",
+            parse=parse_wid,
+            types=FOUR_TYPES,
+            language="zh",
+            tokeniser="characters",
+            joiner="",
+            folders=("text",),
+            images="many",
+            suffixed=True,
+            license="mit",
+            homepage="https://github.com/Jyz99/CMNER",
+            citation="Ji et al. 2024, CMNER: A Chinese Multimodal NER Dataset based on Social Media, arXiv:2402.13693",
         ),
         RawSet(name="conll", title="Posts with BIO tags", parse=parse_imgid),
     )
@@ -305,17 +297,20 @@ def read(
     raw_dir: str | Path,
     *,
     images: str | Path | None = None,
+    xml: str | Path | None = None,
     orphans: Orphans = "promote",
     language: str | None = None,
 ) -> Reading:
-    """Read a set once: find its labels, count, check every tag, id and image.
+    """Read a set once: find its labels, count, check every tag, id, image and box.
 
     ``raw_dir`` holds train, valid (or val, dev) and test ``.txt``, any of them, or is one such file, read as train.
-    Ids become unique over all splits: a second post ``12`` becomes ``12~2``. An image is found by its post's id.
+    Ids become unique over all splits: a second post ``12`` becomes ``12~2``, and so do the second and later relations
+    of one tweet in MNRE, whose id is that of their image. An image is found by its post's id, or by the name that the
+    post gives. Boxes come from the XML files in ``xml``, or in ``raw_dir/xml`` where that is there.
 
     Raises:
         UnknownName: no such set, or no such policy for orphans.
-        UsageError: a folder is not there, or the language is not a code.
+        UsageError: a folder is not there, the set has no place for boxes, or the language is not a code.
         DataError: the files are not in the set's layout.
     """
     if name not in RAW_SETS:
@@ -325,9 +320,10 @@ def read(
     if language is not None and not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", language):
         raise UsageError(f"language {language!r}: expected a code such as en or zh")
     raw = RAW_SETS[name]
-    files = _find_files(Path(raw_dir))
-    report = Report(name, orphans, images is not None)
-    ids: dict[str, list[tuple[int, str]]] = {}
+    files = _find_files(raw, Path(raw_dir))
+    drawings = _find_drawings(raw, Path(raw_dir), xml)
+    report = Report(name, orphans, images is not None, raw.images == "many")
+    ids: dict[str, list[tuple[int, Wanted]]] = {}
     found = _Found()
     for split, path in files.items():
         report.splits[split] = SplitReport(path.name)
@@ -336,7 +332,7 @@ def read(
     renames = {old: new for old, new in raw.renames.items() if old in found.types}
     if set(types) == FOUR_TYPES_RAW:
         types, renames = FOUR_TYPES, {"OTHER": "MISC"}
-    if not types:
+    if not types and not raw.relations:
         raise DataError(f"every tag is O: expected entities ({', '.join(map(str, files.values()))})")
     raw = replace(
         raw,
@@ -346,16 +342,42 @@ def read(
         tokeniser=raw.tokeniser or ("handles split" if found.lone_ats > found.handles else "handles whole"),
     )
     new_ids = _unique_ids(ids, report)
-    pictures = {} if images is None else _attach(Path(images), ids, report)
-    features = mner_features(types, fine_types=_in_order(found.fine_types))
+    pictures: dict[str, list[Picture]] = {}
+    if images is not None:
+        wanted = {split: [post for _, post in posts] for split, posts in ids.items()}
+        pictures = attach(Path(images), wanted, report, suffixed=raw.suffixed)
+    boxes: dict[tuple[str, int], Mapping[tuple[int, int], list[Box]]] = {}
+    for split, path in files.items() if drawings else ():
+        for line, placed in _draw(raw, path, orphans, drawings, pictures, report.splits[split]):
+            boxes[split, line] = placed
+    if drawings and not any(counts.drawings for counts in report.splits.values()):
+        first = next(iter(drawings.values()))
+        raise UsageError(
+            f"{first.parent}: expected XML files named <id>.xml, but none has a post's id, as {first.name}"
+        )
+    features = mner_features(
+        types,
+        images=raw.images,
+        boxes=bool(drawings),
+        fine_types=_in_order(found.fine_types),
+        relations=raw.relations,
+    )
     for split, counts in report.splits.items():
         if counts.missing or counts.unreadable:
-            warnings.warn(
-                f"{name} {split}: {counts.missing} of {counts.posts} posts have no image file and "
-                f"{counts.unreadable} one that cannot be decoded: their image is null",
-                stacklevel=2,
-            )
-    return Reading(raw, files, features, report, new_ids, pictures)
+            warnings.warn(_without_images(raw, split, counts), stacklevel=2)
+    return Reading(raw, files, features, report, new_ids, pictures, boxes)
+
+
+def _without_images(raw: RawSet, split: str, counts: SplitReport) -> str:
+    if raw.images == "many":
+        return (
+            f"{raw.name} {split}: {counts.missing} images have no file and {counts.unreadable} cannot be decoded: "
+            f"they are left out of their posts ({counts.images} are there)"
+        )
+    return (
+        f"{raw.name} {split}: {counts.missing} of {counts.posts} posts have no image file and "
+        f"{counts.unreadable} one that cannot be decoded: their image is null"
+    )
 
 
 @dataclass
@@ -369,17 +391,21 @@ class _Found:
     handles: int = 0
 
 
-def _scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found: _Found) -> list[tuple[int, str]]:
-    """Check and count the posts of a file; return the line and id of each that has words."""
+def _scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found: _Found) -> list[tuple[int, Wanted]]:
+    """Check and count the posts of a file; return line, id and images of each that has words."""
     ids = []
     for post in raw.parse(path):
+        if isinstance(post, BadLine):
+            counts.note("bad_lines", f"line {post.line}: {post.reason}")
+            continue
         if not post.tokens:
             counts.note("empty_posts", post.id)
             continue
-        ids.append((post.line, post.id))
+        ids.append((post.line, Wanted(post.id, post.pictures)))
         counts.posts += 1
         counts.words += len(post.tokens)
         counts.mentions += sum(tag[0] == "B" for tag in post.tags)
+        counts.relations += post.relation is not None
         found.lone_ats += post.tokens.count("@")
         found.handles += sum(len(word) > 1 and word[0] == "@" for word in post.tokens)
         found.columns.setdefault(1 + bool(post.fine_tags), path)
@@ -397,7 +423,7 @@ def _scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found:
                 if orphans == "error":
                     raise DataError(
                         f"post {post.id}: {tags[i]} on {post.tokens[i]!r} follows no tag of its type "
-                        f"({path} line {post.line + 1 + i}): mend it, or read with orphans 'promote' or 'drop'"
+                        f"({path} line {post.lines[i]}): mend it, or read with orphans 'promote' or 'drop'"
                     )
                 counts.note(trouble, f"{post.id} {post.tokens[i]!r}", n_orphans)
         if raw.types:
@@ -406,9 +432,38 @@ def _scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found:
                 if tag != "O" and tag[2:] not in known:
                     raise DataError(
                         f"post {post.id}: expected a type of {raw.title} ({', '.join(sorted(known))}), found {tag} "
-                        f"({path} line {post.line + 1 + i}): read other label sets as conll"
+                        f"({path} line {post.lines[i]}): read other label sets as conll"
                     )
     return ids
+
+
+def _draw(
+    raw: RawSet,
+    path: Path,
+    orphans: Orphans,
+    drawings: Mapping[str, Path],
+    pictures: Mapping[str, list[Picture]],
+    counts: SplitReport,
+) -> Iterator[tuple[int, Mapping[tuple[int, int], list[Box]]]]:
+    """Yield the line of each post of a file that has an XML file, and the boxes of its entities; count them."""
+    for post in raw.parse(path):
+        if isinstance(post, BadLine) or (file := drawings.get(normalize("NFC", post.id))) is None:
+            continue
+        counts.drawings += 1
+        spans = bio_to_spans(post.tags, orphans)
+        mentions = {(start, end): " ".join(post.tokens[start:end]) for start, end, _ in spans}
+        size = next((picture.size for name in post.pictures for picture in pictures.get(name, ())), None)
+        try:
+            placed = place_boxes(parse_voc(file), mentions, size, counts.note)
+        except DataError as error:
+            counts.note("bad_drawings", str(error))
+            continue
+        counts.boxes += len(placed)
+        boxes: dict[tuple[int, int], list[Box]] = {}
+        for of, box in placed:
+            for span in of:
+                boxes.setdefault(span, []).append(box)
+        yield post.line, boxes
 
 
 def _in_order(types: Iterable[str]) -> tuple[str, ...]:
@@ -416,13 +471,13 @@ def _in_order(types: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(types, key=lambda kind: (FOUR_TYPES.index(kind) if kind in FOUR_TYPES else 4, kind)))
 
 
-def _unique_ids(ids: Mapping[str, list[tuple[int, str]]], report: Report) -> dict[tuple[str, int], str]:
+def _unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report) -> dict[tuple[str, int], str]:
     """Return new ids for the posts (split, line) whose id an earlier post has."""
-    taken = {post_id for posts in ids.values() for _, post_id in posts}
+    taken = {post.id for posts in ids.values() for _, post in posts}
     seen: set[str] = set()
     new_ids: dict[tuple[str, int], str] = {}
     for split, posts in ids.items():
-        for line, post_id in posts:
+        for line, (post_id, _) in posts:
             if post_id in seen:
                 new_id = next(new for n in itertools.count(2) if (new := f"{post_id}~{n}") not in taken)
                 taken.add(new_id)
@@ -432,8 +487,8 @@ def _unique_ids(ids: Mapping[str, list[tuple[int, str]]], report: Report) -> dic
     return new_ids
 
 
-def _find_files(raw_dir: Path) -> dict[str, Path]:
-    """Return the file of each split that is there.
+def _find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
+    """Return the file of each split that is there; a space before the file's ending counts for nothing.
 
     Raises:
         UsageError: nothing is there.
@@ -443,96 +498,42 @@ def _find_files(raw_dir: Path) -> dict[str, Path]:
         return {"train": raw_dir}
     if not raw_dir.is_dir():
         raise UsageError(f"{raw_dir}: no such folder or file")
-    files: dict[str, Path] = {}
-    for split, names in SPLIT_FILES.items():
-        found = [raw_dir / name for name in names if (raw_dir / name).is_file()]
-        if len(found) > 1:
-            raise DataError(f"expected one file for {split}, found {' and '.join(map(str, found))}: keep one of them")
-        if found:
-            files[split] = found[0]
-    if not files:
-        others = sorted(path for path in raw_dir.iterdir() if not path.name.startswith("."))
-        tried = ", ".join(name for names in SPLIT_FILES.values() for name in names)
-        held = ", ".join(path.name for path in others[:10]) or "nothing"
-        text = next((path for path in others if path.suffix == ".txt" and path.is_file()), None)
-        raise DataError(
-            f"{raw_dir}: tried {tried}; found {held}: give the folder of the splits, or one file to read as train"
-            + (_as_read(text) if text else "")
-        )
-    return files
+    for folder in (raw_dir, *(raw_dir / name for name in raw.folders if (raw_dir / name).is_dir())):
+        inside = [(f"{path.stem.strip()}{path.suffix}", path) for path in sorted(folder.iterdir()) if path.is_file()]
+        for prefix in raw.prefixes:
+            files: dict[str, Path] = {}
+            for split, names in SPLIT_FILES.items():
+                found = [path for name in names for spelt, path in inside if spelt == prefix + name]
+                if len(found) > 1:
+                    both = " and ".join(map(str, found))
+                    raise DataError(f"expected one file for {split}, found {both}: keep one of them")
+                if found:
+                    files[split] = found[0]
+            if files:
+                return files
+    others = sorted(path for path in raw_dir.iterdir() if not path.name.startswith("."))
+    tried = ", ".join(name for names in SPLIT_FILES.values() for name in names)
+    if prefixes := [prefix for prefix in raw.prefixes if prefix]:
+        tried += f" with {' or '.join(prefixes)} before them{' or nothing' * ('' in raw.prefixes)}"
+    held = ", ".join(path.name for path in others[:10]) or "nothing"
+    text = next((path for path in others if path.suffix == ".txt" and path.is_file()), None)
+    raise DataError(
+        f"{raw_dir}: tried {tried}; found {held}: give the folder of the splits, or one file to read as train"
+        + (as_read(text) if text else "")
+    )
 
 
-# ---------------------------------------------------------------- images
-
-
-def _attach(folder: Path, ids: Mapping[str, list[tuple[int, str]]], report: Report) -> dict[str, Path]:
-    """Return the image file of each post id that has one that can be decoded; count the others.
+def _find_drawings(raw: RawSet, raw_dir: Path, xml: str | Path | None) -> dict[str, Path]:
+    """Return the XML files with boxes by the id of their post, none where there are none.
 
     Raises:
-        UsageError: the folder is not there or holds no image.
+        UsageError: they are needed and not there, or the set has no place for boxes.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such image folder")
-    names: dict[str, str] = {}
-    for name in sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICTURES):
-        for key in (name, name[: name.rindex(".")]):
-            names.setdefault(normalize("NFC", key), name)
-    if not names:
-        raise UsageError(f"{folder}: expected images named <id>{', <id>'.join(PICTURES)}, found none")
-    pictures: dict[str, Path] = {}
-    for split, posts in ids.items():
-        counts = report.splits[split]
-        attached: dict[str, Path] = {}
-        for _, post_id in posts:
-            if picture := names.get(normalize("NFC", post_id)):
-                attached[post_id] = folder / picture
-            else:
-                counts.note("missing", post_id)
-        faults = dict(_faults(attached.items()))
-        for _, post_id in posts:
-            if post_id in faults:
-                counts.note("unreadable", f"{attached[post_id].name}: {faults[post_id]}")
-            elif post_id in attached:
-                counts.images += 1
-                pictures[post_id] = attached[post_id]
-    return pictures
-
-
-def _faults(attached: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, str]]:
-    """Yield the ids whose image file cannot be decoded, with the reason."""
-    items = iter(attached)
-    with ThreadPoolExecutor() as pool:
-        while chunk := list(islice(items, 64)):
-            for (post_id, _), fault in zip(chunk, pool.map(picture_fault, [path for _, path in chunk]), strict=True):
-                if fault:
-                    yield post_id, fault
-
-
-def picture_fault(path: Path) -> str | None:
-    """Return why an image file cannot be decoded, or None where it can; Pillow's limit of pixels holds."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and picture.width * picture.height > limit:
-                return f"{picture.width}x{picture.height} pixels are over Pillow's limit of {limit}"
-            picture.load()
-            ImageOps.exif_transpose(picture, in_place=True)  # datasets does so on reading, and can fail there
-    except UnidentifiedImageError:
-        return "in no format that Pillow knows"
-    except OSError as error:
-        return error.strerror or str(error)
-    except (
-        # what Pillow's readers of broken files are known to raise
-        EOFError,
-        LookupError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+    if xml is not None and not raw.takes_boxes:
+        raise UsageError(f"{raw.name} has no place for boxes: they belong to entities of a set with one image a post")
+    folder = raw_dir / "xml" if xml is None else Path(xml)
+    if xml is not None or (raw.takes_boxes and folder.is_dir()):
+        return find_drawings(folder)
+    if raw.needs_boxes:
+        raise UsageError(f"{folder}: no such folder: name the XML files' folder with --xml DIR, or read as conll")
+    return {}

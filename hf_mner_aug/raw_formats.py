@@ -1,0 +1,313 @@
+"""Text files of raw sets, parsed one post at a time.
+
+A parser yields a ``RawPost`` for each post, and a ``BadLine`` for what it leaves out.
+"""
+
+import ast
+import json
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug.errors import DataError
+from hf_mner_aug.schema import Relation, split_tag
+
+# In the order of the ids that the authors' code gives them.
+MNRE_RELATIONS = (
+    "None",
+    "/per/per/parent",
+    "/per/per/siblings",
+    "/per/per/couple",
+    "/per/per/neighbor",
+    "/per/per/peer",
+    "/per/per/charges",
+    "/per/per/alumi",
+    "/per/per/alternate_names",
+    "/per/org/member_of",
+    "/per/loc/place_of_residence",
+    "/per/loc/place_of_birth",
+    "/org/org/alternate_names",
+    "/org/org/subsidiary",
+    "/org/loc/locate_at",
+    "/loc/loc/contain",
+    "/per/misc/present_in",
+    "/per/misc/awarded",
+    "/per/misc/race",
+    "/per/misc/religion",
+    "/per/misc/nationality",
+    "/misc/misc/part_of",
+    "/misc/loc/held_on",
+)
+_BLANK = " \t\r\n\v\f"  # and not U+00A0, which Twitter-2015 has as a word
+
+
+@dataclass(frozen=True, slots=True)
+class RawPost:
+    """A post as its file has it; word ``i`` stands on line ``lines[i]``, and ``line`` is the post's first.
+
+    ``pictures`` are the names by which it calls its images: its own id where the file names none.
+    """
+
+    id: str
+    line: int
+    pictures: Sequence[str]
+    tokens: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    fine_tags: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    relation: Relation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that no post could be made of, and why."""
+
+    line: int
+    reason: str
+
+
+# ---------------------------------------------------------------- blocks of words and tags
+
+
+def parse_imgid(path: Path) -> Iterator[RawPost | BadLine]:
+    """Yield the posts of ``IMGID:<id>`` blocks of ``word<TAB or space>tag[<TAB or space>fine tag]`` lines.
+
+    A word is all that stands before the separator, be it a no-break space or a lone variation selector.
+
+    Raises:
+        DataError: a line is neither, or not UTF-8, or the file holds no post; the message gives the line.
+    """
+    return _parse_blocks(path, "IMGID:", strict=True)
+
+
+def parse_wid(path: Path) -> Iterator[RawPost | BadLine]:
+    """Yield the posts of CMNER's ``WID:<id>`` blocks of ``character<TAB>tag`` lines.
+
+    A new header ends a post, blank lines do not. A line that is no character and tag is left out, as by the authors'
+    own loader.
+
+    Raises:
+        DataError: a line is not UTF-8, or the file holds no post.
+    """
+    return _parse_blocks(path, "WID:", strict=False)
+
+
+def _parse_blocks(path: Path, header: str, *, strict: bool) -> Iterator[RawPost | BadLine]:
+    post: RawPost | None = None
+    open_post = False
+    columns = n_posts = 0
+    for number, line in _lines(path):
+        if line.startswith(header) and "\t" not in line:
+            if post is not None:
+                yield post
+            post_id = line.removeprefix(header).strip(" ")
+            post = RawPost(post_id, number, (post_id,))
+            open_post = True
+            n_posts += 1
+            if not post_id:
+                message = f"post without id: expected '{header}<id>', found '{header}'"
+                raise _bad_line(path, number, message, n_posts == 1)
+        elif not line.strip(" \t"):
+            open_post = open_post and not strict
+        elif post is None or not open_post:
+            where = "before the first post" if post is None else f"after post {post.id}"
+            message = f"{where}: expected '{header}<id>', found {line[:100]!r}"
+            raise _bad_line(path, number, message, post is None)
+        else:
+            word, *tags = line.split("\t" if "\t" in line else " ")
+            problem = _problem(word, tags, columns)
+            if problem:
+                message = f"post {post.id}: {problem}, found {line[:100]!r}"
+                if strict:
+                    raise _bad_line(path, number, message, n_posts == 1)
+                yield BadLine(number, message)
+                continue
+            columns = columns or len(tags)
+            post.tokens.append(word)
+            post.tags.append(tags[0])
+            post.fine_tags.extend(tags[1:])
+            post.lines.append(number)
+    if post is None:
+        raise _bad_line(path, 1, f"expected '{header}<id>', found no line", True)
+    yield post
+
+
+def _problem(word: str, tags: Sequence[str], columns: int) -> str | None:
+    """Return what is wrong with the fields of a line."""
+    if not word or len(tags) not in (1, 2):
+        return "expected a word, a tab or one space, and one or two tags"
+    if columns and len(tags) != columns:
+        return f"expected {columns} tag{'s' * (columns > 1)} as on the lines before"
+    return _tag_problem(tags)
+
+
+def _tag_problem(tags: Sequence[str]) -> str | None:
+    for tag in tags:
+        try:
+            split_tag(tag)
+        except DataError as error:
+            return str(error)
+    return None
+
+
+# ---------------------------------------------------------------- one post a line
+
+
+def parse_mnre(path: Path) -> Iterator[RawPost | BadLine]:
+    """Yield the relations of MNRE: a line holds one as a Python literal, which is never run.
+
+    The keys are ``token``, ``h`` and ``t`` (``{"name": …, "pos": [start, end]}``, end exclusive), ``img_id`` and
+    ``relation``. The id is that of the image; most tweets have several relations, and so several posts one id.
+
+    Raises:
+        DataError: a line is not UTF-8, or no line holds a relation.
+    """
+    return _parse_records(path, _literal, _relation_post)
+
+
+def parse_mner_mi(path: Path) -> Iterator[RawPost | BadLine]:
+    """Yield the posts of MNER-MI: a line holds one as JSON, or as a Python literal, which is never run.
+
+    The keys are ``id``, ``text`` (words), ``label`` (BIO tags) and ``images`` (file names).
+
+    Raises:
+        DataError: a line is not UTF-8, or no line holds a post.
+    """
+    return _parse_records(path, _json_or_literal, _multi_image_post)
+
+
+def _parse_records(
+    path: Path, decode: Callable[[str], Any], build: Callable[[dict[str, Any], int], RawPost]
+) -> Iterator[RawPost | BadLine]:
+    first: str | None = None
+    n_posts = 0
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = decode(line)
+            if not isinstance(record, dict):
+                raise DataError(f"expected a dictionary, found {type(record).__name__}")
+            post = build(record, number)
+        except DataError as error:
+            first = first or f"{error} ({path} line {number})"
+            yield BadLine(number, str(error))
+        else:
+            n_posts += 1
+            yield post
+    if not n_posts:
+        raise DataError(f"{first or f'{path} holds no line'}: no post could be read{as_read(path)}")
+
+
+def _literal(line: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python, about a tweet's odd escapes and numbers
+            return ast.literal_eval(line.strip())
+    except SyntaxError as error:
+        raise DataError(f"no Python literal ({error.msg})") from error
+    except (ValueError, TypeError) as error:
+        raise DataError("no Python literal: it holds code, which is not run") from error
+    except (MemoryError, RecursionError) as error:
+        raise DataError("no Python literal: nested too deeply") from error
+
+
+def _json_or_literal(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        if line.lstrip().startswith("{'"):  # so the authors write the posts of Twitter-2017
+            return _literal(line)
+        raise DataError(f"no JSON ({error})") from error
+    except RecursionError as error:
+        raise DataError("no JSON: nested too deeply") from error
+
+
+def _relation_post(record: dict[str, Any], line: int) -> RawPost:
+    tokens = _words(record, "token")
+    spans = {}
+    for side, name in (("h", "head"), ("t", "tail")):
+        place = record.get(side)
+        span = place.get("pos") if isinstance(place, dict) else None
+        if not isinstance(span, list | tuple) or [type(end) for end in span] != [int, int]:
+            raise DataError(f"expected {side!r} with 'pos': [start, end], found {str(place)[:60]}")
+        if not 0 <= span[0] < span[1] <= len(tokens):
+            raise DataError(f"{name} [{span[0]}, {span[1]}) does not fit {len(tokens)} words")
+        spans[name] = (span[0], span[1])
+    image = _text(record, "img_id")
+    kind = _text(record, "relation")
+    if kind not in MNRE_RELATIONS:
+        raise DataError(f"relation {kind!r} is none of the {len(MNRE_RELATIONS)} of MNRE")
+    relation = Relation(spans["head"], spans["tail"], kind)
+    return RawPost(Path(image).stem or image, line, (image,), tokens, lines=[line] * len(tokens), relation=relation)
+
+
+def _multi_image_post(record: dict[str, Any], line: int) -> RawPost:
+    post_id = record.get("id")
+    post_id = str(post_id) if type(post_id) is int else _text(record, "id")
+    tokens = _words(record, "text")
+    tags, images = record.get("label"), record.get("images")
+    if not isinstance(tags, list) or len(tags) != len(tokens) or not all(isinstance(tag, str) for tag in tags):
+        found = f"{len(tags)} of them" if isinstance(tags, list) else str(tags)[:60]
+        raise DataError(f"post {post_id}: expected 'label' with a tag for each of {len(tokens)} words, found {found}")
+    if problem := _tag_problem(tags):
+        raise DataError(f"post {post_id}: {problem}")
+    if not isinstance(images, list) or not all(isinstance(image, str) and image for image in images):
+        raise DataError(f"post {post_id}: expected 'images' with a list of file names, found {str(images)[:60]}")
+    return RawPost(post_id, line, tuple(images), tokens, tags, lines=[line] * len(tokens))
+
+
+def _text(record: dict[str, Any], key: str) -> str:
+    value = record.get(key)
+    if not isinstance(value, str) or not value or not _encodes(value):
+        raise DataError(f"expected {key!r} with a text, found {str(value)[:60]!a}")
+    return value
+
+
+def _words(record: dict[str, Any], key: str) -> list[str]:
+    words = record.get(key)
+    if not isinstance(words, list):
+        raise DataError(f"expected {key!r} with a list of words, found {str(words)[:60]!a}")
+    for i, word in enumerate(words):
+        if not isinstance(word, str) or not word.strip(_BLANK) or not _encodes(word):
+            raise DataError(f"word {i} of {key!r} is {word!a}")
+    return words
+
+
+def _encodes(text: str) -> bool:
+    """Return whether a text is Unicode: JSON and literals can spell half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- lines
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file with their numbers; only LF and CRLF end a line (a word may hold U+0085 or U+2028)."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(f"expected UTF-8 text, found {error.object[:60]!r} ({path} line {number})") from error
+            yield number, line.removesuffix("\n").removesuffix("\r")
+
+
+def _bad_line(path: Path, number: int, problem: str, wrong_layout: bool) -> DataError:
+    """Return the error of a line; with the file's first lines where it looks as if the layout were another one."""
+    message = f"{problem} ({path} line {number})"
+    return DataError(message + as_read(path) if wrong_layout else message)
+
+
+def as_read(path: Path) -> str:
+    """Return the first lines of a file, as text for an error."""
+    with path.open("rb") as file:
+        lines = [line.decode("utf-8", "backslashreplace")[:100] for line in islice(file, 5)]
+    return f"\nfirst lines of {path} as read:" + "".join(f"\n  {line!r}" for line in lines)

@@ -1,0 +1,125 @@
+"""Image files of raw sets: which post has which, and whether they can be decoded."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+from unicodedata import normalize
+
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.hygiene import open_image
+from hf_mner_aug.raw_report import Report
+
+PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
+_TWITTER_2017 = "twitter2017-"
+
+
+class Picture(NamedTuple):
+    """An image file that can be decoded, and its width and height as it is shown."""
+
+    path: Path
+    size: tuple[int, int]
+
+
+class Wanted(NamedTuple):
+    """A post's id and the names by which it calls its images."""
+
+    id: str
+    names: Sequence[str]
+
+
+def attach(
+    folder: Path, wanted: Mapping[str, Sequence[Wanted]], report: Report, *, suffixed: bool = False
+) -> dict[str, list[Picture]]:
+    """Return the pictures of each name that a post calls one by; count what is missing or cannot be decoded.
+
+    A name is that of a file, with or without its ending, in the folder or below it; ``suffixed`` names stand for all
+    files ``<name>_<suffix>``. MNER-MI-Plus says ``twitter2017-O_26.jpg`` for Twitter-2017's ``O_26.jpg``.
+
+    Raises:
+        UsageError: the folder is not there or holds no image.
+        DataError: a post names an image that is there twice.
+    """
+    files = _Files(folder)
+    names = dict.fromkeys(name for posts in wanted.values() for post in posts for name in post.names)
+    found = files.by_prefix(names) if suffixed else {name: file for name in names if (file := files.named(name))}
+    looked_at = dict(_look_at(dict.fromkeys(path for paths in found.values() for path in paths)))
+    pictures: dict[str, list[Picture]] = {}
+    for name, paths in found.items():
+        pictures[name] = [Picture(path, size) for path in paths if isinstance(size := looked_at[path], tuple)]
+    for split, posts in wanted.items():
+        counts = report.splits[split]
+        for post in posts:
+            for name in post.names:
+                if name not in found:
+                    counts.note("missing", post.id if name == post.id else f"{post.id} ({name})")
+                for path in found.get(name, ()):
+                    if isinstance(fault := looked_at[path], str):
+                        counts.note("unreadable", f"{path.name} {fault}")
+                counts.images += len(pictures.get(name, ()))
+    return pictures
+
+
+class _Files:
+    """The image files of a folder and of those below it, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such image folder")
+        self.paths = sorted(
+            Path(place, name)
+            for place, _, names in os.walk(folder)
+            for name in names
+            if Path(name).suffix.lower() in PICTURES
+        )
+        if not self.paths:
+            raise UsageError(f"{folder}: expected images named <id>{', <id>'.join(PICTURES)}, found none")
+        self._by_name: dict[str, Path] = {}
+        self._twins: dict[str, Path] = {}
+        for path in self.paths:
+            for key in (path.name, path.stem):
+                first = self._by_name.setdefault(normalize("NFC", key), path)
+                if first.parent != path.parent:
+                    self._twins[normalize("NFC", key)] = path
+
+    def named(self, name: str) -> list[Path]:
+        """Return the file of a name, or none."""
+        for spelt in (normalize("NFC", name), normalize("NFC", name).removeprefix(_TWITTER_2017)):
+            if spelt in self._twins:
+                both = f"{self._by_name[spelt]} and {self._twins[spelt]}"
+                raise DataError(f"expected one image {spelt}, found {both}: give the folder of one of them")
+            if spelt in self._by_name:
+                return [self._by_name[spelt]]
+        return []
+
+    def by_prefix(self, names: Iterable[str]) -> dict[str, list[Path]]:
+        """Return the files ``<name>_<suffix>`` of each name that has some; a file goes to the longest name it fits."""
+        known = {normalize("NFC", name): name for name in names}
+        found: dict[str, list[Path]] = {}
+        for path in self.paths:
+            prefix = normalize("NFC", path.stem)
+            while prefix not in known and "_" in prefix:
+                prefix = prefix.rpartition("_")[0]
+            if prefix in known:
+                found.setdefault(known[prefix], []).append(path)
+        return {name: sorted(paths, key=lambda path: (len(path.name), path.name)) for name, paths in found.items()}
+
+
+def _look_at(paths: Iterable[Path]) -> Iterator[tuple[Path, tuple[int, int] | str]]:
+    """Yield each file's size in pixels, or why it cannot be decoded."""
+    left = iter(paths)
+    with ThreadPoolExecutor() as pool:
+        while chunk := list(islice(left, 64)):
+            yield from zip(chunk, pool.map(picture_size, chunk), strict=True)
+
+
+def picture_size(path: Path) -> tuple[int, int] | str:
+    """Return an image file's width and height as it is shown, or why it cannot be decoded; Pillow's limit holds."""
+    try:
+        return open_image({"bytes": path.read_bytes(), "path": None}).size
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    except DataError as error:
+        return str(error).removeprefix("the image ")

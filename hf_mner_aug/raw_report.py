@@ -1,0 +1,97 @@
+"""What reading a raw set found: counts split by split, and troubles with examples."""
+
+from dataclasses import dataclass, field
+
+from hf_mner_aug.schema import Orphans
+
+EXAMPLES = 5
+
+
+@dataclass
+class SplitReport:
+    """What a split's file held, and what became of it; ``mentions`` are B- tags before orphans are repaired."""
+
+    file: str
+    posts: int = 0
+    words: int = 0
+    mentions: int = 0
+    relations: int = 0
+    drawings: int = 0
+    boxes: int = 0
+    orphans: int = 0
+    fine_orphans: int = 0
+    bad_lines: int = 0
+    duplicate_ids: int = 0
+    empty_posts: int = 0
+    images: int = 0
+    missing: int = 0
+    unreadable: int = 0
+    bad_drawings: int = 0
+    unmatched_boxes: int = 0
+    bad_boxes: int = 0
+    reversed_boxes: int = 0
+    clipped_boxes: int = 0
+    resized: int = 0
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, trouble: str, example: str, count: int = 1) -> None:
+        """Add to a trouble (the name of a counter) and keep the first examples of it."""
+        setattr(self, trouble, getattr(self, trouble) + count)
+        kept = self.examples.setdefault(trouble, [])
+        if len(kept) < EXAMPLES:
+            kept.append(example)
+
+    def contents(self) -> str:
+        """Return the counts in words."""
+        counts = [f"{self.posts} posts", f"{self.words} words"]
+        counts.append(f"{self.relations} relations" if self.relations else f"{self.mentions} B- tags")
+        if self.drawings:
+            counts.append(f"{self.boxes} boxes in {self.drawings} XML files")
+        return ", ".join([*counts, f"{self.images} images"])
+
+
+@dataclass
+class Report:
+    """What reading a set found, split by split; ``leaks`` are lines about other sets' validation and test."""
+
+    name: str
+    orphans: Orphans
+    image_folder: bool
+    many_images: bool = False
+    splits: dict[str, SplitReport] = field(default_factory=dict)
+    leaks: list[str] = field(default_factory=list)
+
+    def troubles(self) -> list[str]:
+        """Return a line for each thing that a reader of the set should know, with examples."""
+        repaired = {"promote": "made B-", "drop": "made O, with the I- that hang on them"}.get(self.orphans)
+        said = {
+            "bad_lines": "lines left out",
+            "orphans": f"orphan I- tags {repaired}",
+            "fine_orphans": f"orphan fine I- tags {repaired}",
+            "duplicate_ids": "posts with the id of an earlier one: a suffix makes it unique",
+            "empty_posts": "posts without words left out",
+            "missing": "posts without an image file: their image is null",
+            "unreadable": "posts with an image file that cannot be decoded: their image is null",
+            "bad_drawings": "XML files that cannot be read: their posts have no boxes",
+            "unmatched_boxes": "boxes left out: their name is no entity of the post",
+            "bad_boxes": "boxes left out: not four numbers, without area or wholly outside the picture",
+            "reversed_boxes": "boxes with reversed corners: put in order",
+            "clipped_boxes": "boxes that reach outside the picture: clipped to it",
+            "resized": "posts with an image of another size than the XML says: their boxes are scaled to it",
+        }
+        if any(counts.relations for counts in self.splits.values()):
+            said["duplicate_ids"] = "relations of a tweet that has earlier ones: a suffix makes their ids unique"
+        if self.many_images:
+            said["missing"] = "images without a file: left out of their posts"
+            said["unreadable"] = "images that cannot be decoded: left out of their posts"
+        lines = []
+        for split, counts in self.splits.items():
+            for trouble, text in said.items():
+                if count := getattr(counts, trouble):
+                    examples = "; ".join(counts.examples[trouble])
+                    lines.append(f"{split}: {count} {text}, as {examples}")
+        return lines
+
+    def __str__(self) -> str:
+        lines = [f"{split}: {counts.contents()}, from {counts.file}" for split, counts in self.splits.items()]
+        return "\n".join(lines + self.troubles() + self.leaks)
