@@ -7,6 +7,7 @@ store is ``$HF_MNER_AUG_CACHE/artifacts`` (default ``~/.cache/hf_mner_aug/artifa
 import hashlib
 import json
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,14 @@ def path_of(digest: str) -> Path:
     return path
 
 
-def files(value: Any) -> list[str]:
-    """Return the digests that an artifact refers to: those under the key ``files`` of what a method learnt."""
-    learned = value.get("learned") if isinstance(value, dict) else None
-    return sorted(learned.get("files", {}).values()) if isinstance(learned, dict) else []
+def files(digest: str) -> list[str]:
+    """Return the digests of the files that a method's artifact consists of, itself first.
+
+    The others are those under the key ``files`` of what the method learnt.
+    """
+    learned = load_json(digest)["learned"]
+    named = learned.get("files") if isinstance(learned, dict) else None
+    return [digest, *sorted(named.values())] if isinstance(named, dict) else [digest]  # "files" may be a word learnt
 
 
 def save_json(value: Any) -> str:
@@ -86,7 +91,7 @@ def load_json(digest: str) -> Any:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file that is either whole on disk or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with part.open("wb") as file:
             file.write(data)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_mner_aug import cli_study
+from hf_mner_aug import cli_corpus, cli_study
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ASK_ABOVE_SECONDS = 3600
-LISTS = ("--backbones", "--configs", "--methods", "--seeds")  # options that take several values
+LISTS = ("--backbones", "--configs", "--methods", "--seeds", "--splits")  # options that take several values
 ESTIMATE_ABOVE_ROWS = 100_000
 
 Source = Annotated[str, typer.Argument(help="A dataset folder or a Hub id, optionally with @revision and :config.")]
@@ -112,10 +112,14 @@ def augment(
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Push as a pull request.")] = False,
 ) -> None:
     """Make an augmented config and publish it into a folder that load_dataset reads, or to the Hub."""
-    from hf_mner_aug.ledger import estimate
+    from hf_mner_aug.ledger import estimate, run
+    from hf_mner_aug.ranks import check_rank
     from hf_mner_aug.recipe import load_source, read_ids, resolve
     from hf_mner_aug.repo_folder import check_free, run_and_publish
 
+    check_rank(rank, world_size)
+    if rank is not None and push_to_hub:
+        raise UsageError("a rank publishes nothing: push with the run without --rank that gathers the parts")
     chosen = {
         "source": source,
         "method": method,
@@ -145,7 +149,13 @@ def augment(
             return
         if facts.key != "none" or expected.seconds > ASK_ABOVE_SECONDS:
             typer.confirm("Go on?", abort=True)
-    done = run_and_publish(plan, gold, out, source=source, num_proc=num_proc, overwrite=overwrite, progress=True)
+    if rank is not None:
+        share = run(plan, gold, out=out, num_proc=num_proc, rank=rank, world_size=world_size, storage=storage)
+        print(f"rank {rank} of {world_size}: finished its {len(share.parts)} parts")
+        print("when all ranks are, publish with the same command without --rank and --world-size")
+        return
+    options: dict[str, Any] = {"num_proc": num_proc, "overwrite": overwrite, "storage": storage, "progress": True}
+    done = run_and_publish(plan, gold, out, source=source, **options)
     _show_funnel(done.funnel, plan.copies)
     print(f"content fingerprint {done.content_fingerprint}")
     print(f'load_dataset("{out}", "{done.config}")')
@@ -207,6 +217,22 @@ def verify(
     print("the same" if found.ok else f"DIFFERENT: {found.difference}")
     if not found.ok:
         raise typer.Exit(2)
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="The repo folder.")],
+    config: Annotated[str, typer.Argument(help="The config.")],
+    split: Annotated[str, typer.Option(help="The split whose made posts are shown.")] = "train",
+    posts: Annotated[int, typer.Option("--posts", "-n", help="Made posts to show, evenly spread.")] = 100,
+    rejects: Annotated[int, typer.Option(help="Rejected posts to show of each reason.")] = 20,
+    source: Annotated[str | None, typer.Option(help="The source set, where the config lacks its posts.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The page to write (default: CONFIG.html here).")] = None,
+) -> None:
+    """Write a config as one HTML page: posts before and after, boxes, scores, and what was rejected."""
+    from hf_mner_aug.report import show as write
+
+    print(write(folder, config, out=out, split=split, posts=posts, rejects=rejects, source=source))
 
 
 @app.command()
@@ -280,6 +306,7 @@ def demo(out: Out = Path("demo-out")) -> None:
     run_demo(out)
 
 
+cli_corpus.register(app)
 cli_study.register(app)
 
 

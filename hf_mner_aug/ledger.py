@@ -1,11 +1,13 @@
 """Making a recipe, part by part, so that a run can be killed anywhere and goes on where it was.
 
 A run lives beside the output folder, in ``OUT.runs/<config>-<recipe>/``: recipe.json, fit/ (what the method learnt),
-parts/ and rejected/ (Parquet, one file a part), run.json (what it took).
+parts/ and rejected/ (Parquet, one file a part, and a note that says it is whole), run.json (what it took). Several
+processes, the ranks, share the parts: of three, rank 1 makes parts 1, 4, 7 …; a run without a rank finds what all made,
+makes what is missing, and can be published. With a ``storage``, the run lives there, and each process keeps a copy of
+the parts it needs beside its own output folder.
 """
 
 import functools
-import hashlib
 import json
 import os
 import platform
@@ -14,16 +16,18 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
+from hf_mner_aug.errors import RecipeMismatch, UsageError
 from hf_mner_aug.parquet import write_table
+from hf_mner_aug.ranks import check_rank, claim_config, claim_run, fit_once, release_config
 from hf_mner_aug.recipe import SPLITS, Recipe, load_source, named_splits, recipe_for, resolve
-from hf_mner_aug.transform import Made, Method, features_for
+from hf_mner_aug.store import Folder, Store, open_store, sha256
+from hf_mner_aug.transform import Made, Method
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,17 +53,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, recipe, fitted method and gold posts."""
+    """A finished run, or one rank's share of it: its folder, recipe, fitted method and gold posts."""
 
     folder: Path
     recipe: Recipe
     method: Method
     gold: "DatasetDict"
+    rank: int = 0
+    world_size: int = 1
 
     @property
     def parts(self) -> list[Part]:
-        """The run's parts, in order."""
-        return plan(self.recipe, self.method, self.gold)
+        """The run's parts, in order; of a rank, its own."""
+        return plan(self.recipe, self.method, self.gold)[self.rank :: self.world_size]
 
     @property
     def dataset(self) -> "Dataset":
@@ -103,6 +109,9 @@ def augment(
     out: str | Path | None = None,
     num_proc: int = 1,
     progress: bool = True,
+    rank: int | None = None,
+    world_size: int | None = None,
+    storage: str | None = None,
     **chosen: Any,
 ) -> Run:
     """Make the rows that ``Dataset.map`` of a method makes, with checks and rejects kept, resumably.
@@ -113,35 +122,54 @@ def augment(
         out: the repo folder that ``publish`` will write; the run lives beside it (default: in the cache).
         num_proc: worker processes.
         progress: show a bar.
+        rank: make this rank's parts only, those whose index modulo ``world_size`` it is.
+        world_size: the number of ranks.
+        storage: where processes share the run, if not beside ``out``: a path, or any fsspec URL.
         chosen: fields of ``Recipe``: fraction, subset_seed, ids_train, ids_validation, config, part_size.
 
     Raises:
         UsageError: the source, a name or a value is wrong.
         DataError: a row is not what its columns promise.
-        OSError: the disk is full; what is finished is kept.
+        RecipeMismatch: ranks have different recipes, or learnt different things.
+        OSError: the disk is full or the storage out of reach; what is finished is kept.
     """
+    check_rank(rank, world_size)
     name = str(source) if isinstance(source, str | Path) else ""
     splits = load_source(name) if name else named_splits(source)
     recipe, gold = resolve(recipe_for(method, source=name, **chosen), splits)
-    return run(recipe, gold, out=out, num_proc=num_proc, progress=progress)
+    options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage}
+    return run(recipe, gold, out=out, num_proc=num_proc, progress=progress, **options)
 
 
 def run(
-    recipe: Recipe, gold: "DatasetDict", *, out: str | Path | None = None, num_proc: int = 1, progress: bool = True
+    recipe: Recipe,
+    gold: "DatasetDict",
+    *,
+    out: str | Path | None = None,
+    num_proc: int = 1,
+    progress: bool = True,
+    rank: int | None = None,
+    world_size: int | None = None,
+    storage: str | None = None,
 ) -> Run:
-    """Make a resolved recipe's parts; those that are finished are kept. Raises as ``augment``."""
+    """Make a resolved recipe's parts, or a rank's; those that are finished are kept. Raises as ``augment``."""
     from tqdm.auto import tqdm
 
+    check_rank(rank, world_size)
     folder = run_folder(recipe, out)
     begun = time.monotonic()
-    _claim(folder, recipe)
-    method = fit_once(folder, recipe, gold)
-    parts = plan(recipe, method, gold)
-    missing = [part for part in parts if not _finished(folder, part, recipe, method)]
+    shared = open_store(storage or folder.parent)
+    claim_config(shared, recipe, rank)
+    place = shared.at(folder.name, "fit", "parts", "rejected")
+    claim_run(place, recipe)
+    method = fit_once(place, recipe, gold)
+    done = Run(folder, recipe, method, gold, rank or 0, world_size or 1)
+    parts = done.parts
+    missing = [part for part in parts if not _kept(place, folder, part, recipe, method)]
     with tqdm(total=len(parts), initial=len(parts) - len(missing), unit="part", disable=not progress) as bar:
-        for _ in _make_all(folder, recipe, method, gold, missing, num_proc):
+        for part in _make_all(folder, recipe, method, gold, missing, num_proc):
+            _send(place, folder, part)
             bar.update()
-    done = Run(folder, recipe, method, gold)
     note = {
         "artifact": method.artifact,
         "counts": done.counts,
@@ -151,7 +179,11 @@ def run(
         "seconds": round(time.monotonic() - begun, 3),
         "seconds_in_parts": round(sum(_note(folder, part)["seconds"] for part in parts), 3),
     }
-    artifacts.write_atomically(folder / "run.json", json.dumps(note, indent=2, sort_keys=True).encode())
+    name = "run.json" if rank is None else f"run-{rank}-of-{world_size}.json"
+    for store in {Folder(folder), place}:
+        store.write(name, json.dumps(note, indent=2, sort_keys=True).encode())
+    if rank is None:
+        release_config(shared, recipe)
     return done
 
 
@@ -201,25 +233,6 @@ def plan(recipe: Recipe, method: Method, gold: "DatasetDict") -> list[Part]:
     return parts
 
 
-def fit_once(folder: Path, recipe: Recipe, gold: "DatasetDict") -> Method:
-    """Return the fitted method; what it learnt is kept in the run's ``fit`` and found there again."""
-    method = recipe.build()
-    note = folder / "fit" / "artifact.json"
-    if note.exists():
-        digest = json.loads(note.read_text())["artifact"]
-        # The cache of this machine may not know it: another one may have fitted.
-        artifacts.save(artifacts.load(digest, folder / "fit"))
-        return replace(method, artifact=digest)
-    if method.artifact is None:
-        method = method.fit(gold)
-    else:
-        features_for(method, gold["train"].features)  # refuses a set with its labels in another order
-    assert method.artifact is not None
-    artifacts.save(artifacts.load(method.artifact), folder / "fit")
-    artifacts.write_atomically(note, json.dumps({"artifact": method.artifact}).encode())
-    return method
-
-
 def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", part: Part) -> None:
     """Make one part and write it: first its files, then the note that says they are whole."""
     begun = time.monotonic()
@@ -242,7 +255,7 @@ def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict",
         "posts": part.stop - part.start,
         "rejected": dict(sorted(Counter(reject["reason"] for reject in made.rejects).items())),
         "seconds": round(time.monotonic() - begun, 4),
-        "sha256": [_sha256(path), _sha256(rejected)],
+        "sha256": [sha256(path), sha256(rejected)],
     }
     artifacts.write_atomically(path.with_suffix(".json"), json.dumps(note, indent=2, sort_keys=True).encode())
 
@@ -271,22 +284,6 @@ def library_versions() -> dict[str, str]:
 
 def _splits(method: Method, gold: "DatasetDict") -> list[str]:
     return ["train"] if method.mode == "append" else [split for split in SPLITS if split in gold]
-
-
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Write recipe.json, or see that it is this recipe's."""
-    path = folder / "recipe.json"
-    if path.exists():
-        try:
-            found = Recipe.from_dict(json.loads(path.read_text())).fingerprint
-        except (json.JSONDecodeError, TypeError) as error:
-            raise Corrupt(f"{path} is damaged: delete the folder {folder} and run again") from error
-        if found != recipe.fingerprint:
-            raise RecipeMismatch(
-                f"{folder} was made by recipe {found[:12]}, this one is {recipe.fingerprint[:12]}: delete it"
-            )
-        return
-    artifacts.write_atomically(path, json.dumps(recipe.to_dict(), indent=2, sort_keys=True).encode())
 
 
 def _binding(recipe: Recipe, method: Method, part: Part) -> dict[str, Any]:
@@ -319,29 +316,59 @@ def _finished(folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
     if {name: note.get(name) for name in binding} != binding:
         raise RecipeMismatch(f"{folder}/parts/{part.stem}.parquet was made by another recipe: delete {folder}")
     paths = [folder / kind / f"{part.stem}.parquet" for kind in ("parts", "rejected")]
-    return [_sha256(path) if path.exists() else "" for path in paths] == note["sha256"]
+    return [sha256(path) if path.exists() else "" for path in paths] == note["sha256"]
+
+
+def _kept(place: Store, folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
+    """Say whether a part is finished, and see that it is both here and where the run is shared."""
+    if place == Folder(folder):
+        return _finished(folder, part, recipe, method)
+    names = _files(part)
+    note = place.read(names[-1])
+    if note is None:
+        made = _finished(folder, part, recipe, method)
+        if made:
+            _send(place, folder, part)
+        return made
+    artifacts.write_atomically(folder / names[-1], note)
+    if not _finished(folder, part, recipe, method):
+        for name in names[:-1]:
+            place.fetch(name, folder / name)
+    return _finished(folder, part, recipe, method)
+
+
+def _send(place: Store, folder: Path, part: Part) -> None:
+    """Copy a part to where the run is shared, the note that says it is whole last."""
+    if place != Folder(folder):
+        for name in _files(part):
+            place.send(folder / name, name)
+
+
+def _files(part: Part) -> list[str]:
+    """Return the names of a part's files in its run, in the order they are written."""
+    return [f"parts/{part.stem}.parquet", f"rejected/{part.stem}.parquet", f"parts/{part.stem}.json"]
 
 
 def _make_all(
     folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", parts: list[Part], num_proc: int
-) -> Iterator[None]:
-    """Make parts here or in spawned workers, yielding once for each."""
+) -> Iterator[Part]:
+    """Make parts here or in spawned workers, and yield each when it is finished."""
     if num_proc < 1:
         raise UsageError(f"num_proc must be at least 1, found {num_proc}")
     if num_proc == 1 or len(parts) < 2:
         for part in parts:
             make_part(folder, recipe, method, gold, part)
-            yield
+            yield part
         return
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_proc, len(parts)), context, _start_worker, (folder, recipe, gold)) as pool:
-        futures = [pool.submit(_work, method, part) for part in parts]
+        futures = {pool.submit(_work, method, part): part for part in parts}
         try:
             for future in as_completed(futures):
                 future.result()
-                yield
+                yield futures[future]
         except BrokenProcessPool as error:
             raise OSError("a worker process died, perhaps for lack of memory (take a smaller --num-proc)") from error
         except BaseException:
@@ -392,8 +419,3 @@ def _read(paths: list[Path], features: "Features") -> "Dataset":
     dataset = Dataset.from_parquet(filled, features=features)
     assert isinstance(dataset, Dataset)
     return dataset
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -67,10 +67,13 @@ def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = Fa
         overwrite: replace a config of the same name that another recipe made.
 
     Raises:
+        UsageError: the run is one rank's share.
         RecipeMismatch: there is such a config and ``overwrite`` is not set.
         DataError: the folder's card has YAML that does not parse.
         OSError: the disk is full.
     """
+    if run.world_size > 1:
+        raise UsageError(f"this is rank {run.rank} of {run.world_size}: a run without a rank gathers and publishes all")
     out, recipe = Path(out), run.recipe
     check_free(out, recipe, overwrite=overwrite)
     card = out / "README.md"
@@ -225,10 +228,11 @@ def run_and_publish(
     num_proc: int = 1,
     overwrite: bool = False,
     progress: bool = False,
+    storage: str | None = None,
 ) -> Published:
     """Make a resolved recipe and publish it; raises as ``augment`` and ``publish``, the latter's before any work."""
     check_free(out, recipe, overwrite=overwrite)
-    done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress)
+    done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, storage=storage)
     return publish(done, out, source=source, overwrite=overwrite)
 
 

@@ -11,9 +11,11 @@ from datasets import DatasetDict, concatenate_datasets
 
 from hf_mner_aug import EDA, LSMS, augment
 from hf_mner_aug.errors import Corrupt, DataError, RecipeMismatch, UsageError
-from hf_mner_aug.ledger import estimate, fit_once
+from hf_mner_aug.ledger import estimate
+from hf_mner_aug.ranks import fit_once
 from hf_mner_aug.recipe import recipe_for, resolve
 from hf_mner_aug.schema import mner_features
+from hf_mner_aug.store import Folder
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -92,7 +94,7 @@ def test_a_method_fitted_on_labels_in_another_order_is_refused(splits, tmp_path)
 def test_what_was_learnt_is_found_in_the_run_by_a_machine_without_the_cache(splits, tmp_path, monkeypatch):
     run = augment(splits, LSMS(copies=2), out=tmp_path / "aug", progress=False)
     monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "empty"))
-    again = fit_once(run.folder, run.recipe, run.gold)
+    again = fit_once(Folder(run.folder), run.recipe, run.gold)
     assert again == run.method
     assert (tmp_path / "empty" / "artifacts" / again.artifact).exists()
 

@@ -48,6 +48,7 @@ def test_no_posts_and_no_file():
 
 
 def test_an_artifact_names_its_files():
-    digest = save_posts(POSTS)
-    assert artifacts.files({"learned": {"files": {"posts": digest}}}) == [digest]
-    assert artifacts.files({"learned": None}) == artifacts.files({"learned": {"words": 1}}) == []
+    posts = save_posts(POSTS)
+    for learned, more in (({"files": {"posts": posts}}, [posts]), ({"files": ["documents"]}, []), (None, [])):
+        digest = artifacts.save_json({"learned": learned})
+        assert artifacts.files(digest) == [digest, *more]

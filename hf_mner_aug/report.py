@@ -1,0 +1,530 @@
+"""A config as one HTML page to look at: posts before and after, boxes drawn, scores, and what was rejected and why.
+
+The page holds everything it shows: pictures are thumbnails in ``data:`` URLs, each embedded once; there is no script,
+and a content security policy forbids any request. What tweets say is escaped.
+"""
+
+import base64
+import difflib
+import io
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.cards import ConfigFacts
+from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
+from hf_mner_aug.hygiene import image_digest, open_image
+from hf_mner_aug.ledger import run_folder
+from hf_mner_aug.parquet import shards
+from hf_mner_aug.recipe import load_source
+from hf_mner_aug.repo_folder import BATCH, read_features, read_note
+from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import DatasetDict, Features
+
+T = TypeVar("T")
+
+TEMPLATE = "sheet.html.jinja"
+WIDTH, HEIGHT = 320, 320  # of a thumbnail, in pixels, at most
+SMALL = 192  # the width where a post has several
+QUALITY = 70
+HUES = (215, 175, 35, 280, 325, 60, 250, 195, 15, 300)  # of types, in degrees; green and red are for words that changed
+LONGEST = 240  # characters of a note
+
+# Control characters and those that turn the direction of text: shown by name, so that they do nothing.
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+class Words(NamedTuple):
+    """Words side by side that changed, or did not; ``ending`` are the roles (head, tail) of which they are the end."""
+
+    text: str
+    changed: bool
+    roles: tuple[str, ...]
+    ending: tuple[str, ...]
+
+
+class Block(NamedTuple):
+    """The words of a mention, or of what stands between two."""
+
+    entity: Entity | None
+    runs: list[Words]
+
+
+class DrawnBox(NamedTuple):
+    """An entity's box, in percent of the picture's width and height."""
+
+    words: str
+    type: str
+    left: str
+    top: str
+    width: str
+    height: str
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture made small: its own width and height in pixels, or why it cannot be shown."""
+
+    digest: str
+    key: str = ""
+    url: str = ""
+    width: int = 0
+    height: int = 0
+    fault: str = ""
+
+    @property
+    def size(self) -> str:
+        """The picture's own size."""
+        return f"{self.width} × {self.height}" if not self.fault else ""
+
+
+class Album:
+    """The thumbnails of a page, each once, however many posts have the picture."""
+
+    def __init__(self) -> None:
+        self._thumbnails: dict[tuple[str, int], Thumbnail] = {}
+
+    def __iter__(self) -> Iterator[Thumbnail]:
+        """Iterate over those that can be shown."""
+        return (thumbnail for thumbnail in self._thumbnails.values() if not thumbnail.fault)
+
+    def add(self, image: EncodedImage, width: int = WIDTH) -> Thumbnail:
+        """Return a picture's thumbnail, at most ``width`` pixels wide."""
+        digest = image_digest(image)
+        if digest is None:
+            return Thumbnail("", fault="the picture is not in the file")
+        if (digest, width) not in self._thumbnails:
+            try:
+                thumbnail = _thumbnail(image, digest, width)
+            except DataError as error:
+                thumbnail = Thumbnail(digest, fault=str(error))
+            self._thumbnails[digest, width] = thumbnail
+        return self._thumbnails[digest, width]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A post as it is shown: without the pictures' bytes, with their thumbnails."""
+
+    post: Post
+    pictures: tuple[Thumbnail, ...] = ()
+
+    @classmethod
+    def of(cls, post: Post, album: Album | None) -> "Side":
+        """Return a post as it is shown; without an album, its pictures are left out."""
+        width = WIDTH if len(post.images) < 2 else SMALL
+        pictures = tuple(album.add(image, width) for image in post.images) if album is not None else ()
+        return cls(replace(post, images=()), pictures)
+
+    @property
+    def direction(self) -> str:
+        """Where the text runs, by its first letter: ``ltr`` or ``rtl``."""
+        letters = (unicodedata.bidirectional(char) for token in self.post.tokens for char in token)
+        return "rtl" if next((kind for kind in letters if kind in ("L", "R", "AL")), "L") != "L" else "ltr"
+
+    def blocks(self, changed: Collection[int] = ()) -> list[Block]:
+        """Return the text cut at mentions, at head and tail, and where the words at the indices ``changed`` begin."""
+        relation = self.post.relation
+        spans = {"head": relation.head, "tail": relation.tail} if relation else {}
+
+        def look(i: int) -> tuple[bool, tuple[str, ...]]:
+            return i in changed, tuple(role for role, (start, end) in spans.items() if start <= i < end)
+
+        blocks: list[Block] = []
+        position, n_words = 0, len(self.post.tokens)
+        for entity in (*sorted(self.post.entities, key=lambda e: e.start), None):
+            start, end = (entity.start, entity.end) if entity else (n_words, n_words)
+            for owner, first, last in ((None, position, start), (entity, start, end)):
+                runs = []
+                for (is_changed, roles), group in groupby(range(first, last), look):
+                    indices = list(group)
+                    stop = indices[-1] + 1
+                    ending = tuple(role for role in roles if spans[role][1] == stop)
+                    runs.append(Words(" ".join(self.post.tokens[indices[0] : stop]), is_changed, roles, ending))
+                if runs:
+                    blocks.append(Block(owner, runs))
+            position = end
+        return blocks
+
+    @property
+    def boxes(self) -> list[DrawnBox]:
+        """The boxes to draw on the first picture."""
+        return [
+            DrawnBox(words, entity.type, *_percent(box, self.pictures[0]))
+            for entity, words, box in self._boxes()
+            if self._can_draw(box)
+        ]
+
+    @property
+    def undrawn(self) -> list[str]:
+        """The boxes that there is no picture for, or that are none, as text."""
+        return [
+            f"{words} ({entity.type}): box {', '.join(f'{value:g}' for value in box)}"
+            for entity, words, box in self._boxes()
+            if not self._can_draw(box)
+        ]
+
+    def _boxes(self) -> Iterator[tuple[Entity, str, Box]]:
+        for entity in self.post.entities:
+            for box in entity.boxes:
+                yield entity, " ".join(self.post.tokens[entity.start : entity.end]), box
+
+    def _can_draw(self, box: Box) -> bool:
+        return (
+            bool(self.pictures and not self.pictures[0].fault)
+            and len(box) == 4
+            and all(map(math.isfinite, box))
+            and box[0] < box[2]
+            and box[1] < box[3]
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A made post beside the one it was made of, with what is noted of it and further pictures by caption."""
+
+    before: Side | None
+    after: Side
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, Thumbnail] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> tuple[set[int], set[int]]:
+        """The indices of words that went, and of words that came."""
+        if self.before is None:
+            return set(), set()
+        matcher = difflib.SequenceMatcher(None, self.before.post.tokens, self.after.post.tokens, autojunk=False)
+        gone: set[int] = set()
+        new: set[int] = set()
+        for kind, i, j, k, m in matcher.get_opcodes():
+            if kind != "equal":
+                gone.update(range(i, j))
+                new.update(range(k, m))
+        return gone, new
+
+
+class Rejected(NamedTuple):
+    """A post that a method refused: its id, the copy asked for, the detail given, and the post where it is here."""
+
+    source_id: str
+    copy: int
+    detail: str
+    side: Side | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """What the page shows.
+
+    ``made`` is the number of made posts of the split, ``types`` those that have a colour, ``absent`` what stands where
+    a source is not here, ``rejects`` some by reason (None where the folder of the run is not here). ``figures`` are SVG
+    drawings that stand above the posts and are written as they are: code makes them, never data.
+    """
+
+    facts: ConfigFacts
+    split: str
+    made: int
+    pairs: Sequence[Pair]
+    album: Album
+    types: Sequence[str]
+    pictured: bool
+    absent: str
+    withdrawn: int
+    run: str
+    rejects: Mapping[str, Sequence[Rejected]] | None
+    figures: Sequence[str] = ()
+
+    @property
+    def funnel(self) -> dict[str, int]:
+        """What became of the posts asked for."""
+        found, copies = self.facts.funnel, self.facts.recipe.copies
+        asked = found["posts"] * copies
+        idle = asked - found["made"] - sum(found["rejected"].values())
+        return {
+            f"asked for ({found['posts']} posts × {copies})": asked,
+            **{f"rejected: {reason}": count for reason, count in found["rejected"].items()},
+            **({"nothing to do": idle} if idle else {}),
+            **{f"dropped: {reason}": count for reason, count in found["dropped"].items()},
+            "kept": found["made"] - sum(found["dropped"].values()),
+            **({"withdrawn since, gold posts too": self.withdrawn} if self.withdrawn else {}),
+        }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the config was made with."""
+        recipe = self.facts.recipe
+        return {
+            "method": recipe.method,
+            "version": recipe.version,
+            "gold": f"{100 * recipe.fraction:g}%" if recipe.ids_train is None else f"{len(recipe.ids_train)} by id",
+            "copies": recipe.copies,
+            "seed": recipe.seed,
+            "preset": recipe.preset,
+            **recipe.models,
+            **recipe.params,
+        }
+
+    def to_html(self) -> str:
+        """Return the page."""
+        import jinja2
+
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(Path(__file__).parent),
+            autoescape=True,
+            finalize=_visible,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters["spelled"] = _spelled
+        return environment.get_template(TEMPLATE).render(
+            sheet=self,
+            facts=self.facts,
+            colours={kind: i % len(HUES) for i, kind in enumerate(self.types)},
+            hues=HUES,
+            width=WIDTH,
+            height=HEIGHT,
+        )
+
+
+def show(
+    folder: str | Path, config: str, *, out: str | Path | None = None, figures: Sequence[str] = (), **chosen: Any
+) -> Path:
+    """Write the page of a config to ``out`` (default: ``<config>.html`` here) and return its path.
+
+    ``chosen`` are the arguments of ``read_sheet``; for ``figures`` see ``Sheet``.
+
+    Raises:
+        UsageError: ``out`` cannot be written, or as ``read_sheet``.
+    """
+    path = Path(f"{config}.html" if out is None else out)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file with --out")
+    page = replace(read_sheet(folder, config, **chosen), figures=figures).to_html()
+    try:
+        artifacts.write_atomically(path, page.encode())
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; name another file with --out") from error
+    return path
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_sheet(
+    folder: str | Path,
+    config: str,
+    *,
+    split: str = "train",
+    posts: int = 100,
+    rejects: int = 20,
+    source: str | None = None,
+) -> Sheet:
+    """Return what the page of a config shows; rows are read a batch at a time, and only thumbnails are kept.
+
+    Args:
+        folder: the repo folder.
+        config: the config's name.
+        split: the split whose made posts are shown.
+        posts: how many of them, evenly spread.
+        rejects: how many rejected posts of each reason, evenly spread.
+        source: the folder or Hub id of the source; without it, gold posts are taken from the config.
+
+    Raises:
+        UsageError: there is no such config or split, it holds no made post, a number is too small.
+        Corrupt: a file is damaged or gone.
+        DataError: a row is not what its columns promise.
+    """
+    import pyarrow as pa
+
+    if posts < 1 or rejects < 0:
+        raise UsageError(f"expected at least 1 post and 0 rejected ones, found {posts} and {rejects}")
+    place = Path(folder) / config
+    note = read_note(place)
+    facts = ConfigFacts.from_note(note)
+    if split not in facts.splits:
+        raise UnknownName("split", split, facts.splits)
+    files = shards(place, split)
+    if not files:
+        raise Corrupt(f"{place} holds no {split}-*.parquet, though its augmentation.json names that split")
+    run = run_folder(facts.recipe, Path(folder))
+    try:
+        features = read_features(place)
+        codec = Codec(features)
+        index = [row for table in _tables(files, ["id", "source_id", "method"]) for row in table.to_pylist()]
+        sources = {row["id"]: row["source_id"] for row in index if row["method"] == facts.recipe.method}
+        if not sources:
+            others = " or ".join(name for name, rows in facts.splits.items() if rows.made)
+            raise UsageError(f"{split} of {config} holds no made posts; {others or 'no other split'} does")
+        chosen = _spread(list(sources), posts)
+        if source is None:
+            gold_ids = {row["id"] for row in index if row["id"] not in sources}
+            gold = _Gold(codec, lambda columns: _tables(files, columns), gold_ids)
+        else:
+            gold = _from_source(load_source(source), split)
+        album = Album()
+        return Sheet(
+            facts=facts,
+            split=split,
+            made=len(sources),
+            pairs=_pairs(features, codec, files, chosen, gold.sides({sources[name] for name in chosen}, album), album),
+            album=album,
+            types=list(dict.fromkeys([*codec.types, *gold.codec.types, *facts.entities])),
+            pictured=codec.image_column is not None,
+            absent="source not here: name it with --source" if source is None else "not in the source that was named",
+            withdrawn=note.get("withdrawn", 0),
+            run=str(run),
+            rejects=_rejects(run, rejects, gold) if run.is_dir() else None,
+        )
+    except pa.ArrowInvalid as error:
+        raise Corrupt(f"{place}: {str(error).splitlines()[0]}") from error
+
+
+class _Gold(NamedTuple):
+    """Where the posts before are: their codec, and what yields tables of some columns."""
+
+    codec: Codec
+    tables: "Callable[[list[str]], Iterator[pa.Table]]"
+    ids: set[str] | None = None  # None: whatever is there
+
+    def sides(self, ids: set[str], album: Album | None) -> dict[str, Side]:
+        """Return the posts that are there, by id; without an album no picture is read."""
+        wanted = ids if self.ids is None else ids & self.ids
+        columns = [name for name in self.codec.columns if album is not None or name != self.codec.image_column]
+        rows = _pick(self.tables(columns), wanted)
+        blank = dict.fromkeys(self.codec.columns)
+        return {row["id"]: Side.of(self.codec.to_post({**blank, **row}), album) for row in rows}
+
+
+def _from_source(splits: "DatasetDict", split: str) -> _Gold:
+    """Return the source's posts; an id that several splits have is ``split``'s."""
+
+    def tables(columns: list[str]) -> "Iterator[pa.Table]":
+        for name in sorted(splits, key=lambda name: name == split):
+            yield from splits[name].select_columns(columns).with_format("arrow").iter(BATCH)
+
+    return _Gold(Codec(splits["train"].features), tables)
+
+
+def _tables(files: Iterable[Path], columns: list[str]) -> "Iterator[pa.Table]":
+    """Yield the rows of Parquet files, a batch at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in files:
+        with pq.ParquetFile(path) as parquet:
+            for group in range(parquet.num_row_groups):  # asked for at once, they would all be held in memory
+                for batch in parquet.iter_batches(BATCH, row_groups=[group], columns=columns):
+                    yield pa.Table.from_batches([batch])
+
+
+def _pick(tables: "Iterable[pa.Table]", ids: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows with some ids."""
+    import pyarrow as pa
+
+    for table in tables:
+        found = [i for i, name in enumerate(table.column("id").to_pylist()) if name in ids]
+        yield from table.take(pa.array(found, pa.int64())).to_pylist()
+
+
+def _pairs(
+    features: "Features",
+    codec: Codec,
+    files: Sequence[Path],
+    chosen: Sequence[str],
+    before: Mapping[str, Side],
+    album: Album,
+) -> list[Pair]:
+    """Return made posts beside their sources; columns that are no part of a post are notes and further pictures."""
+    kinds = {name: type(feature).__name__ for name, feature in features.items()}
+    others = [name for name in features if name not in (*codec.columns, *AUGMENTED)]
+    notes = [name for name in others if kinds[name] == "Value"]
+    pictures = [name for name in others if kinds[name] == "Image"]
+    columns = [*codec.columns, "source_id", "provenance", *notes, *pictures]
+    pairs = []
+    for row in _pick(_tables(files, columns), set(chosen)):
+        try:
+            details = dict(json.loads(row["provenance"]).get("details", {}))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"post {row['id']}: its provenance is not what a method writes: {error}") from error
+        pairs.append(
+            Pair(
+                before.get(row["source_id"]),
+                Side.of(codec.to_post(row), album),
+                {**details, **{name: row[name] for name in notes}},
+                {name: album.add(row[name]) for name in pictures if row[name] is not None},
+            )
+        )
+    return pairs
+
+
+def _rejects(run: Path, n: int, gold: _Gold) -> dict[str, list[Rejected]]:
+    """Return at most n rejected posts of each reason."""
+    import pyarrow.parquet as pq
+
+    by_reason: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((run / "rejected").glob("*.parquet")):
+        for row in pq.read_table(path).to_pylist():
+            by_reason.setdefault(row["reason"], []).append(row)
+    chosen = {reason: _spread(rows, n) for reason, rows in by_reason.items()}
+    sides = gold.sides({row["source_id"] for rows in chosen.values() for row in rows}, None)
+    return {
+        reason: [Rejected(r["source_id"], r["copy"], r["detail"], sides.get(r["source_id"])) for r in rows]
+        for reason, rows in chosen.items()
+    }
+
+
+def _spread(items: Sequence[T], n: int) -> list[T]:
+    """Return at most n of the items, evenly spread."""
+    return [items[i * len(items) // n] for i in range(n)] if n < len(items) else list(items)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _thumbnail(image: EncodedImage, digest: str, width: int) -> Thumbnail:
+    """Return a picture's thumbnail; raises as ``open_image``."""
+    picture = open_image(image)
+    own_width, own_height = picture.size
+    picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    picture.thumbnail((width, HEIGHT))
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=QUALITY)
+    url = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return Thumbnail(digest, f"p{digest[:16]}-{width}", url, own_width, own_height)
+
+
+def _percent(box: Box, picture: Thumbnail) -> tuple[str, str, str, str]:
+    """Return a box's left, top, width and height in percent of the picture's."""
+    x1, y1, x2, y2 = box
+    numbers = x1 / picture.width, y1 / picture.height, (x2 - x1) / picture.width, (y2 - y1) / picture.height
+    left, top, width, height = (f"{100 * number:.2f}" for number in numbers)
+    return left, top, width, height
+
+
+def _visible(value: Any) -> Any:
+    """Return text with its control characters by name, as ``U+202E``: they could turn what stands beside them."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return _CONTROLS.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", value)
+
+
+def _spelled(value: Any) -> str:
+    """Return a note's value as text."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        text = ", ".join(map(_spelled, value))
+    else:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"

@@ -1,0 +1,225 @@
+"""Where the processes of a run share their files: a folder, or any storage that fsspec reaches.
+
+In a folder (local, NFS) a file appears whole, by a rename. An object store has no renames but puts objects whole. On
+other storage (SFTP, SMB) half a file may be met: whoever reads compares digests.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug.errors import MissingExtra, UsageError
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that the processes of a run share."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def at(self, name: str, *folders: str) -> "Folder":
+        """Return a place within; folders are made when something is written."""
+        return Folder(self.path / name)
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's bytes, or None where it is not there."""
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, replacing one that is there."""
+        with _unfinished(self.path / name) as file:
+            _write(file, data)
+            file.replace(self.path / name)
+
+    def write_once(self, name: str, data: bytes) -> bytes:
+        """Write a file unless there is one, and return what stands there: the first of several writers wins."""
+        path = self.path / name
+        with _unfinished(path) as file:
+            _write(file, data)
+            try:
+                os.link(file, path)  # a rename would replace what another process wrote
+            except FileExistsError:
+                pass
+            except OSError:  # there are file systems without hard links
+                if not path.exists():
+                    file.replace(path)
+        return path.read_bytes()
+
+    def send(self, path: Path, name: str) -> None:
+        """Copy a local file to here."""
+        _copy(path, self.path / name)
+
+    def fetch(self, name: str, path: Path) -> bool:
+        """Copy a file from here to a local path; return False where it is not there."""
+        try:
+            _copy(self.path / name, path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """Delete a file; there may be none."""
+        (self.path / name).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A place behind an fsspec URL; any trouble with it is an OSError that names it.
+
+    Raises:
+        UsageError: fsspec does not know the protocol.
+        MissingExtra: the package for the protocol is not installed.
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        return re.sub(r"//[^/@]*@", "//…@", self.url)  # a URL may hold a password
+
+    def at(self, name: str, *folders: str) -> "Remote":
+        """Return a place within, with some folders in it, made where the storage has folders.
+
+        The place itself must be there: a bucket or a server's folder is not made by a slip in its name.
+        """
+        place = Remote(self.url + ("" if self.url.endswith("/") else "/") + name)
+        with place._reached() as (system, path):
+            for folder in (path, *(f"{path}/{folder}" for folder in folders)):
+                with contextlib.suppress(FileExistsError):
+                    system.mkdir(folder, create_parents=False)
+        return place
+
+    def read(self, name: str) -> bytes | None:
+        """Return an object's bytes, or None where it is not there."""
+        with self._reached() as (system, path):
+            try:
+                data: bytes = system.cat_file(f"{path}/{name}")
+            except FileNotFoundError:
+                return None
+            return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object, replacing one that is there."""
+        with self._reached() as (system, path):
+            system.pipe_file(f"{path}/{name}", data)
+
+    def write_once(self, name: str, data: bytes) -> bytes:
+        """Write an object unless there is one, and return what stands there: the first of several writers wins.
+
+        Storage that cannot create exclusively (S3 and GCS can) has a moment in which two writers both believe to be
+        the first; the parts of the one that lost name the result that they were made from, and are refused.
+        """
+        with self._reached() as (system, path), contextlib.suppress(FileExistsError):
+            system.pipe_file(f"{path}/{name}", data, mode="create")
+        return self.read(name) or b""
+
+    def send(self, path: Path, name: str) -> None:
+        """Copy a local file to here."""
+        with self._reached() as (system, place):
+            system.put_file(str(path), f"{place}/{name}")
+
+    def fetch(self, name: str, path: Path) -> bool:
+        """Copy an object to a local path; return False where it is not there."""
+        with _unfinished(path) as file, self._reached() as (system, place):
+            try:
+                system.get_file(f"{place}/{name}", str(file))
+            except FileNotFoundError:
+                return False
+            file.replace(path)
+        return True
+
+    def remove(self, name: str) -> None:
+        """Delete an object; there may be none."""
+        with self._reached() as (system, path), contextlib.suppress(FileNotFoundError):
+            system.rm_file(f"{path}/{name}")
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[tuple[Any, str]]:
+        """Give the file system and the path in it."""
+        try:
+            system, path = _file_system(self.url)
+            yield system, path.rstrip("/")
+        except UsageError:
+            raise
+        except Exception as error:  # every backend has errors of its own: botocore, google, paramiko
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            raise OSError(f"storage {self}: {said[0]}") from error
+
+
+Store = Folder | Remote
+
+
+def open_store(url: str | Path) -> Store:
+    """Return the store of a path or an fsspec URL.
+
+    Raises:
+        UsageError: fsspec does not know the protocol.
+        MissingExtra: the package for the protocol is not installed.
+    """
+    if isinstance(url, Path) or "://" not in url:
+        return Folder(Path(url))
+    if url.startswith(("file://", "local://")):
+        return Folder(Path(_file_system(url)[1]))
+    remote = Remote(url)
+    with remote._reached():
+        return remote
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def _file_system(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    try:
+        system, path = url_to_fs(url)
+    except ValueError as error:
+        raise UsageError(f"storage {Remote(url)}: {error}") from error
+    except ImportError as error:
+        raise MissingExtra(f"storage {Remote(url)}: {error}") from error
+    return system, path
+
+
+@contextlib.contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Give an unused, hidden name beside a path; a file that is left there is deleted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not the process id: in containers that share a folder it is often the same.
+    file = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file so that it appears whole."""
+    with _unfinished(target) as file:
+        shutil.copyfile(source, file)
+        with file.open("rb") as copied:
+            os.fsync(copied.fileno())
+        file.replace(target)
