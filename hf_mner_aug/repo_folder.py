@@ -292,13 +292,13 @@ def _published_rows(run: Run, split: str, features: "Features", counts: _Counts)
         counts.add_source(table, split)
     if not made:
         return
-    guard = _guard(run)
+    guard, reduce = _guard(run), run.method.reduce()
     for table in part_tables(run, split):
         for start in range(0, table.num_rows, BATCH):
             batch = table.slice(start, BATCH)
             keep = []
             for i, post in enumerate(_posts(batch, counts.codec)):
-                reason = guard.check(post)
+                reason = guard.check(post) or reduce(post)
                 if reason:
                     counts.dropped[reason] += 1
                     continue
@@ -334,7 +334,11 @@ def _guard(run: Run) -> Guard:
         if split in run.gold:
             yield from iterate_posts(run.gold[split], Codec(run.gold[split].features), images=True)
 
-    return Guard(posts("train"), lambda: (post for split in ("validation", "test") for post in posts(split)))
+    return Guard(
+        posts("train"),
+        lambda: (post for split in ("validation", "test") for post in posts(split)),
+        same_text=run.method.keeps_text,
+    )
 
 
 def _posts(table: "pa.Table", codec: Codec) -> Iterator[Post]:

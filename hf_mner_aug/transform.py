@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -102,6 +102,18 @@ class Method:
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return, for each post and its draw, a new post, a ``Reject``, or None where there is nothing to do."""
         raise NotImplementedError
+
+    def reduce(self) -> Callable[[Post], str | None]:
+        """Return what says of each made post, in row order, why it is one too many, or None; made anew for each split.
+
+        Publishing drops and counts such posts; what ``map`` gives may hold them, since no row knows of another.
+        """
+        return lambda post: None
+
+    @property
+    def keeps_text(self) -> bool:
+        """True where made posts differ from their gold posts in their pictures only: then they are no duplicates."""
+        return False
 
     @property
     def models(self) -> tuple[Model, ...]:

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 
 import pytest
 from datasets import Dataset, DatasetDict, Image, concatenate_datasets, load_dataset
@@ -51,6 +52,25 @@ def test_every_post_is_accounted_for(splits, tmp_path):
     pairs = [(tuple(row["tokens"]), tuple(row["ner_tags"])) for row in rows if row["method"] != "gold"]
     assert len(set(pairs)) == len(pairs)
     assert not set(pairs) & {(tuple(row["tokens"]), tuple(row["ner_tags"])) for row in rows if row["method"] == "gold"}
+
+
+def test_what_a_method_calls_one_too_many_is_dropped_and_counted(splits, tmp_path, monkeypatch):
+    def reduce(self):
+        seen = Counter()
+
+        def why(post):
+            seen[post.id.partition("+")[0]] += 1
+            return "too_many" if seen[post.id.partition("+")[0]] > 1 else None
+
+        return why
+
+    monkeypatch.setattr(EDA, "reduce", reduce)
+    run, done = make(splits, tmp_path / "aug", EDA(copies=4))
+    made = [
+        row["source_id"] for row in raw(load_dataset(str(done.folder), done.config)["train"]) if row["method"] == "eda"
+    ]
+    assert len(made) == len(set(made)) == done.funnel["kept"]
+    assert done.funnel["dropped"]["too_many"] == len(run.dataset) - len(made) - done.funnel["dropped"]["duplicate"]
 
 
 def test_a_post_that_leaks_from_test_is_dropped(splits, tmp_path):
