@@ -70,11 +70,12 @@ def strip_urls(text: str) -> str:
     return " ".join(_URL.sub(" ", text).split())
 
 
-def normalise_text(text: str | Sequence[str], joiner: str = " ") -> str:
+def normalise_text(text: str | Sequence[str], joiner: str = " ", *, casefold: bool = True) -> str:
     """Return the text, or its words joined, without URLs and leading ``RT @user :``, casefolded, whitespace folded."""
     if not isinstance(text, str):
         text = joiner.join(text)
-    return _RETWEET.sub("", strip_urls(text)).casefold()
+    text = _RETWEET.sub("", strip_urls(text))
+    return text.casefold() if casefold else text
 
 
 def text_key(text: str | Sequence[str], joiner: str = " ") -> str:

@@ -1,0 +1,513 @@
+"""Pictures for sentences: what every image engine is, and the one that runs diffusers pipelines.
+
+An engine is told the sentence, the draw and, where a method starts from it, the original picture: no tags, no entities,
+no boxes. Methods remake pictures of validation and test too, so anything else would let labels into them.
+"""
+
+import contextlib
+import functools
+import hashlib
+import math
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.hygiene import normalise_text
+from hf_mner_aug.need import need
+from hf_mner_aug.pictures import Source
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+OFFLOADS = ("auto", "none", "model", "sequential")
+ACTIVATIONS = 4 * 2**30  # bytes to leave beside the weights
+BLACK = 2  # grey levels: a picture with no lighter pixel is black
+LICENCES = {
+    "stabilityai/sdxl-turbo": "other",  # non-commercial research
+    "stabilityai/sd-turbo": "other",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
+    "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
+}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A picture that is not to be had, and why: ``unsafe_image``, ``black_image`` or ``no_region``."""
+
+    reason: str
+    detail: str = ""
+
+
+class ImageEngine(Protocol):
+    """Makes a picture for each sentence; what it makes for one depends on nothing but that one's arguments."""
+
+    name: ClassVar[str]
+    source: ClassVar[Source]
+
+    def generate(
+        self,
+        sentences: Sequence[str],
+        draws: Sequence[Draw],
+        *,
+        sizes: Sequence[tuple[int, int]] | None = None,
+        originals: "Sequence[PIL.Image.Image | None] | None" = None,
+        rank: int | None = None,
+    ) -> "list[PIL.Image.Image | Refused]":
+        """Return an RGB picture for each sentence, or why there is none.
+
+        Args:
+            sentences: as they stand in the posts: the engine strips them and puts them into its prompt.
+            draws: one for each sentence.
+            sizes: width and height of each picture in pixels; without them the engine's own.
+            originals: RGB pictures to start from, None where there is none.
+            rank: the number of this process among several, for the choice of a GPU.
+        """
+
+    def models(self) -> dict[str, str]:
+        """Return the models that make the pictures, each with its revision, for the recipe."""
+
+
+# ---------------------------------------------------------------- prompts, sizes, places
+
+
+def to_prompt(sentence: str, template: str = "{sentence}") -> str:
+    """Return the prompt for a sentence: without URLs and leading ``RT @user :``, in the template."""
+    return template.replace("{sentence}", normalise_text(sentence, casefold=False))
+
+
+def working_size(shape: tuple[int, int], size: int) -> tuple[int, int]:
+    """Return the width and height at which to draw a picture of some shape: about ``size`` squared, in steps of 1/8.
+
+    Shapes longer than 1:3 are drawn as that.
+    """
+    ratio = min(max(shape[0] / shape[1], 1 / 3), 3.0) ** 0.5
+    step = size // 8
+    return round(8 * ratio) * step, round(8 / ratio) * step
+
+
+def fit(picture: "PIL.Image.Image", size: tuple[int, int]) -> "PIL.Image.Image":
+    """Return a picture of exactly that width and height."""
+    from PIL import Image
+
+    return picture if picture.size == tuple(size) else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def find_device(asked: str, rank: int | None = None) -> str:
+    """Return the device asked for; for ``auto``, the GPU of a process's rank (or ``$LOCAL_RANK``), else ``cpu``.
+
+    Raises:
+        MissingExtra: torch is not installed.
+        UsageError: a GPU is asked for and absent.
+    """
+    torch = need("torch", extra="models")
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked == "auto" and n_gpus:
+        return f"cuda:{(int(os.environ.get('LOCAL_RANK', 0)) if rank is None else rank) % n_gpus}"
+    if asked.startswith("cuda") and not n_gpus:
+        raise UsageError(f"device={asked!r}: torch {torch.__version__} sees no GPU: pass 'cpu' or 'auto'")
+    return "cpu" if asked == "auto" else asked
+
+
+def find_dtype(asked: str, device: str) -> str:
+    """Return the name of the dtype asked for; for ``auto``, bfloat16 on a GPU and float32 on a CPU."""
+    return asked if asked != "auto" else "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def choose_offload(free: int, parts: Sequence[int]) -> Literal["none", "model", "sequential"]:
+    """Return what to keep off a GPU with ``free`` bytes: nothing, the idle parts of a pipeline, or all but a layer.
+
+    Args:
+        free: bytes.
+        parts: bytes of the weights of each part.
+    """
+    if sum(parts) + ACTIVATIONS <= free:
+        return "none"
+    return "model" if max(parts) + ACTIVATIONS <= free else "sequential"
+
+
+# ---------------------------------------------------------------- diffusers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusers:
+    """Text-to-image, and image-to-image where there is an original, through any diffusers pipeline.
+
+    Each row has a generator of its own, seeded by its draw on the CPU, so that neither the batch nor the device changes
+    its noise. The pipeline's safety checker stays on, and a picture that it flags is refused.
+
+    Args:
+        model: an id on the Hub or a folder; ``revision`` and ``variant`` as ``from_pretrained`` takes them.
+        prompt: where ``{sentence}`` stands.
+        steps: of the schedule; image-to-image does ``steps * strength`` of them.
+        guidance: classifier-free guidance; 0 for distilled models.
+        strength: how much of the original is drawn anew, in (0, 1].
+        size: side of a square picture in pixels; others have about as many.
+        batch_size: pictures at a time; halved where memory ends.
+        dtype: ``auto`` (bfloat16 on a GPU, else float32) or the name of one.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        offload: ``auto``, ``none``, or what waits outside the GPU: ``model`` (idle parts), ``sequential`` (all layers).
+        nsfw_model: an image classifier, as an id or a folder, one of whose labels is ``nsfw``.
+        nsfw_threshold: the probability of that label from which on a picture is refused.
+    """
+
+    name: ClassVar[str] = "diffusers"
+    source: ClassVar[Source] = "trainedAlgorithmicMedia"
+
+    model: str = "stabilityai/sdxl-turbo"
+    revision: str | None = None
+    variant: str | None = None
+    prompt: str = "{sentence}"
+    steps: int = 2
+    guidance: float = 0.0
+    strength: float = 0.5
+    size: int = 512
+    batch_size: int = 4
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    offload: Literal["auto", "none", "model", "sequential"] = "auto"
+    nsfw_model: str | None = None
+    nsfw_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if "{sentence}" not in self.prompt:
+            raise UsageError(f"diffusers: prompt must hold {{sentence}}, found {self.prompt!r}")
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"diffusers: {name} must be at least 1, found {getattr(self, name)}")
+        for name in ("strength", "nsfw_threshold"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"diffusers: {name} must be in (0, 1], found {getattr(self, name)}")
+        if self.guidance < 0:
+            raise UsageError(f"diffusers: guidance must not be negative, found {self.guidance}")
+        if self.size < 64 or self.size % 64:
+            raise UsageError(f"diffusers: size must be a multiple of 64, found {self.size}")
+        for name, known in (("dtype", DTYPES), ("offload", OFFLOADS)):
+            if getattr(self, name) not in known:
+                raise UnknownName(name, getattr(self, name), known)
+
+    def generate(
+        self,
+        sentences: Sequence[str],
+        draws: Sequence[Draw],
+        *,
+        sizes: Sequence[tuple[int, int]] | None = None,
+        originals: "Sequence[PIL.Image.Image | None] | None" = None,
+        rank: int | None = None,
+    ) -> "list[PIL.Image.Image | Refused]":
+        """Return a picture for each sentence, of the shape asked for, else of the original's, else square.
+
+        Raises:
+            MissingExtra: torch, diffusers or transformers is not installed.
+            UsageError: there is no such model or GPU, the pipeline takes no originals, ``steps * strength`` is less
+                than one step, or memory does not hold one picture.
+        """
+        rows = []
+        for i, (sentence, draw) in enumerate(zip(sentences, draws, strict=True)):
+            original = originals[i] if originals is not None else None
+            shape = sizes[i] if sizes is not None else original.size if original else (1, 1)
+            rows.append(Row(i, to_prompt(sentence, self.prompt), draw.seed(), working_size(shape, self.size), original))
+        if any(row.original for row in rows) and int(self.steps * self.strength) < 1:
+            raise UsageError(
+                f"diffusers: {self.steps} steps at strength {self.strength} are less than one: "
+                f"take steps={math.ceil(1 / self.strength)} or more"
+            )
+        if not rows:
+            return []
+        loaded = self._load(rank)
+        made: dict[int, PIL.Image.Image | Refused] = {}
+        # Rows of one batch have one size; the groups do not hang on what fits into memory.
+        groups: dict[Any, list[Row]] = {}
+        for row in rows:
+            groups.setdefault((row.size, row.original is None), []).append(row)
+        for group in groups.values():
+            for first in range(0, len(group), self.batch_size):
+                chosen = group[first : first + self.batch_size]
+                for row, result in zip(chosen, self._in_memory(loaded, chosen), strict=True):
+                    made[row.i] = result if isinstance(result, Refused) or sizes is None else fit(result, sizes[row.i])
+        return [made[i] for i in range(len(rows))]
+
+    def counts(self) -> dict[str, int]:
+        """Return what happened with this model in this process.
+
+        The keys are ``pictures`` (asked for), ``truncated`` (prompts), ``halved`` (batches, for memory), and the
+        reasons of refusals.
+        """
+        return dict(_counts(self.model))
+
+    def models(self) -> dict[str, str]:
+        """Return the models, each with its revision; raises as ``resolved_revision``."""
+        found = {self.model: resolved_revision(self.model, self.revision)}
+        if self.nsfw_model:
+            found[self.nsfw_model] = resolved_revision(self.nsfw_model)
+        return found
+
+    # ------------------------------------------------------------ inside
+
+    def _load(self, rank: int | None) -> "Loaded":
+        device = find_device(self.device, rank)
+        dtype = find_dtype(self.dtype, device)
+        return _load(self.model, self.revision, self.variant, dtype, device, self.offload)
+
+    def _in_memory(self, loaded: "Loaded", rows: "list[Row]") -> "list[PIL.Image.Image | Refused]":
+        """Return the pictures of a batch, made in smaller ones where memory does not hold them at once."""
+        import torch
+
+        made: list[PIL.Image.Image | Refused] = []
+        while len(made) < len(rows):
+            chosen = rows[len(made) : len(made) + (loaded.at_once or len(rows))]
+            try:
+                made += self._judged(loaded, chosen)
+                continue
+            except torch.OutOfMemoryError as error:
+                if len(chosen) == 1:
+                    raise UsageError(
+                        f"{self.model}: {loaded.device} has no memory for one picture of {chosen[0].size}: "
+                        "take a smaller size, offload='sequential' or device='cpu'"
+                    ) from error
+            # Only here, as the error holds what was in memory.
+            torch.cuda.empty_cache()
+            loaded.at_once = len(chosen) // 2
+            if not _counts(self.model)["halved"]:
+                warnings.warn(f"{self.model}: out of memory: going on with batches of {loaded.at_once}", stacklevel=3)
+            _counts(self.model)["halved"] += 1
+        return made
+
+    def _judged(self, loaded: "Loaded", rows: "list[Row]") -> "list[PIL.Image.Image | Refused]":
+        pictures, flagged = self._draw(loaded, rows)
+        made: list[PIL.Image.Image | Refused] = []
+        for picture, unsafe in zip(pictures, flagged, strict=True):
+            if unsafe:
+                made.append(Refused("unsafe_image", "the pipeline's safety checker flagged it"))
+            elif not any(picture.convert("L").histogram()[BLACK + 1 :]):
+                made.append(Refused("black_image", "every pixel is black"))
+            else:
+                made.append(picture)
+        if self.nsfw_model:
+            there = [i for i, result in enumerate(made) if not isinstance(result, Refused)]
+            chances = _nsfw_classifier(self.nsfw_model, loaded.device)([pictures[i] for i in there]) if there else []
+            for i, chance in zip(there, chances, strict=True):
+                if chance >= self.nsfw_threshold:
+                    made[i] = Refused("unsafe_image", f"{self.nsfw_model} gives nsfw {chance:.2f}")
+        _counts(self.model)["pictures"] += len(rows)
+        _counts(self.model)["truncated"] += sum(loaded.is_truncated(row.prompt) for row in rows)
+        _counts(self.model).update(result.reason for result in made if isinstance(result, Refused))
+        return made
+
+    def _draw(self, loaded: "Loaded", rows: "list[Row]") -> "tuple[list[PIL.Image.Image], list[bool]]":
+        """Return the pictures of rows of one size, and which of them the safety checker flagged."""
+        import torch
+        from PIL import Image
+
+        options: dict[str, Any] = {
+            "prompt": [row.prompt for row in rows],
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance,
+            "generator": [torch.Generator("cpu").manual_seed(row.seed) for row in rows],
+        }
+        if rows[0].original is None:
+            pipeline = loaded.text_to_image
+            options |= {"width": rows[0].size[0], "height": rows[0].size[1]}
+        else:
+            pipeline = loaded.image_to_image
+            originals = [row.original.resize(row.size, Image.Resampling.LANCZOS) for row in rows if row.original]
+            options |= {"image": originals, "strength": self.strength}
+        with _quiet():
+            output = pipeline(**options)
+        flagged = getattr(output, "nsfw_content_detected", None) or [False] * len(rows)
+        return [picture.convert("RGB") for picture in output.images], [bool(unsafe) for unsafe in flagged]
+
+
+SDXL_TURBO = Diffusers()
+STABLE_DIFFUSION_15 = Diffusers(
+    model="stable-diffusion-v1-5/stable-diffusion-v1-5",
+    prompt="A photo of {sentence}",
+    steps=50,
+    guidance=10.0,
+    strength=0.8,
+)
+
+
+class Row(NamedTuple):
+    """What a picture is drawn from."""
+
+    i: int
+    prompt: str
+    seed: int
+    size: tuple[int, int]
+    original: "PIL.Image.Image | None"
+
+
+@dataclass
+class Loaded:
+    """A pipeline in this process; ``at_once`` is how many pictures memory held, where it did not hold a batch."""
+
+    text_to_image: Any
+    device: str
+    at_once: int | None = None
+
+    @functools.cached_property
+    def image_to_image(self) -> Any:
+        """The pipeline of the same weights that starts from pictures."""
+        from diffusers import AutoPipelineForImage2Image
+
+        try:
+            return AutoPipelineForImage2Image.from_pipe(self.text_to_image)
+        except ValueError as error:
+            name = type(self.text_to_image).__name__
+            raise UsageError(
+                f"{name} cannot start from a picture ({_first_line(error)}): take another model"
+            ) from error
+
+    def is_truncated(self, prompt: str) -> bool:
+        """Say whether a prompt is longer than each of the pipeline's tokenizers takes."""
+        tokenizers = [part for name, part in self.text_to_image.components.items() if name.startswith("tokenizer")]
+        tokenizers = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+        with _quiet():
+            return bool(tokenizers) and all(len(t(prompt)["input_ids"]) > t.model_max_length for t in tokenizers)
+
+
+@functools.cache
+def _counts(model: str) -> Counter[str]:
+    return Counter()
+
+
+@functools.cache
+def _load(model: str, revision: str | None, variant: str | None, dtype: str, device: str, offload: str) -> Loaded:
+    torch = need("torch", extra="models")
+    diffusers = need("diffusers", extra="models")
+    try:
+        with _quiet():
+            pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
+                model, revision=revision, variant=variant, dtype=getattr(torch, dtype)
+            )
+    except (OSError, ValueError) as error:
+        kind = "folder" if Path(model).exists() else "folder or model id"
+        raise UsageError(
+            f"model {model!r}: no usable {kind} of a text-to-image pipeline ({_first_line(error)})"
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    vae: Any = getattr(pipeline, "vae", None)
+    if hasattr(vae, "enable_slicing"):
+        vae.enable_slicing()  # decodes one picture at a time: most of the memory of a batch goes there
+    if device.startswith("cuda") and offload == "auto":
+        modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        parts = [sum(p.numel() * p.element_size() for p in module.parameters()) for module in modules]
+        offload = choose_offload(torch.cuda.mem_get_info(device)[0], parts)
+    if not device.startswith("cuda") or offload == "none":
+        try:
+            pipeline.to(device)
+        except torch.OutOfMemoryError as error:
+            raise UsageError(f"model {model!r}: {device} has no memory for it: take offload='model'") from error
+    elif offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
+    return Loaded(pipeline, device)
+
+
+@functools.cache
+def _nsfw_classifier(model: str, device: str) -> "Callable[[list[PIL.Image.Image]], list[float]]":
+    """Return what gives the probability of ``nsfw`` for each of some pictures."""
+    transformers = need("transformers", extra="models")
+    try:
+        with _quiet():
+            classify = transformers.pipeline("image-classification", model=model, device=device)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"nsfw_model {model!r}: no usable image classifier ({_first_line(error)})") from error
+    labels = list(classify.model.config.id2label.values())
+    label = next((name for name in labels if name.casefold() == "nsfw"), None)
+    if label is None:
+        raise UsageError(f"nsfw_model {model!r}: expected a label nsfw, found {', '.join(labels)}")
+
+    def chances(pictures: "list[PIL.Image.Image]") -> list[float]:
+        found = classify(pictures, top_k=None)
+        return [next(score["score"] for score in scores if score["label"] == label) for scores in found]
+
+    return chances
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep diffusers and transformers from printing a line for each prompt that is cut and each picture flagged."""
+    loggers = [need(f"{name}.utils.logging", extra="models") for name in ("diffusers", "transformers")]
+    levels = [logger.get_verbosity() for logger in loggers]
+    bars = [logger.is_progress_bar_enabled() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger, level, bar in zip(loggers, levels, bars, strict=True):
+            logger.set_verbosity(level)
+            if bar:
+                logger.enable_progress_bar()
+
+
+# ---------------------------------------------------------------- models
+
+
+def resolved_revision(model: str, revision: str | None = None) -> str:
+    """Return the commit of a model on the Hub; of a folder, a digest of its files.
+
+    Without a connection it is the commit that lies in the Hub's cache.
+
+    Raises:
+        UsageError: there is no such model or revision, or the Hub cannot be reached and the cache has none.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return _folder_digest(folder)
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
+    import httpx2
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        commit = HfApi().model_info(model, revision=revision).sha
+    except HFValidationError as error:
+        raise UsageError(f"model {model!r}: no folder, and no id as the Hub takes them") from error
+    except HfHubHTTPError as error:
+        raise UsageError(f"model {model!r}: the Hub does not give it ({_first_line(error)})") from error
+    except (OSError, httpx2.TransportError) as error:
+        for name in ("model_index.json", "config.json"):
+            path = try_to_load_from_cache(model, name, revision=revision)
+            if isinstance(path, str):
+                return Path(path).parent.name
+        raise UsageError(
+            f"model {model!r}: the Hub cannot be reached and the cache has none ({type(error).__name__}): "
+            "give a folder, or revision= as a commit"
+        ) from error
+    if commit is None:
+        raise UsageError(f"model {model!r}: the Hub names no commit")
+    return commit
+
+
+def model_licence(model: str) -> str:
+    """Return the licence of a model as the Hub spells it; ``other`` where it is not known here."""
+    return LICENCES.get(model, "other")
+
+
+def _folder_digest(folder: Path) -> str:
+    """Return a digest of a folder's files and their names; hidden ones are none of the model's."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            with path.open("rb") as file:
+                digest.update(f"{name.as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
