@@ -6,6 +6,7 @@ what was found and what to do. The command line prints the message and exits wit
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UsageError(Exception):
@@ -36,6 +37,10 @@ class UnknownName(UsageError):
         near = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}valid are {', '.join(known)}")
+        self._arguments = (kind, name, known)
+
+    def __reduce__(self) -> Any:  # a worker process raises it, too
+        return type(self), self._arguments
 
 
 class MissingExtra(UsageError):
@@ -54,3 +59,14 @@ class Corrupt(UsageError):
     """A file that this package wrote earlier is damaged."""
 
     reason = "corrupt"
+
+
+class EndpointError(UsageError):
+    """An endpoint cannot be used: ``reason`` says whether it is the key, the credit, the model, the address, ….
+
+    What was answered before is recorded; the same run started again goes on from there.
+    """
+
+    def __init__(self, message: str, reason: str = "endpoint") -> None:
+        super().__init__(message)
+        self.reason = reason

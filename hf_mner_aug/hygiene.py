@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 HASH_BITS = 10
 COLOUR_LEVELS = 12
 
+# Pictures are opened in these formats only; for some others (PostScript) Pillow would run a program.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
 # What a method notes in ``Post.details`` of where a text or picture comes from.
 ORIGIN_DETAILS = ("post_id", "url", "image_url")
 
@@ -123,7 +126,7 @@ def open_image(image: EncodedImage, *, at_least: int | None = None) -> "PIL.Imag
         data = image_bytes(image)
         if data is None:
             raise DataError("the image has neither bytes nor a path")
-        picture = Image.open(io.BytesIO(data))
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and picture.width * picture.height > limit:
             raise DataError(f"the image has {picture.width}x{picture.height} pixels, over Pillow's limit of {limit}")

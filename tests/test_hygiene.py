@@ -326,3 +326,12 @@ def test_real_pictures_are_recognised_and_told_apart():
         with Image.open(file) as drawn:
             small = drawn.convert("RGB").resize((drawn.width // 2, drawn.height // 2))
         assert gallery.find(hygiene._look(encode(small, quality=60))) == file.name
+
+
+def test_postscript_is_never_opened():
+    # Pillow hands PostScript to Ghostscript, where that is installed.
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "EPS")
+    assert Image.open(file).format == "EPS"
+    with pytest.raises(DataError, match="no format"):
+        hygiene.open_image({"bytes": file.getvalue(), "path": None})

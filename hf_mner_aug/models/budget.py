@@ -1,0 +1,124 @@
+"""What calls to a model take, limits on it, and the file that keeps count when a run is killed and started again."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from hf_mner_aug.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Counts of some requests.
+
+    ``calls`` were sent (each once, its ``retries`` apart), ``cached`` were answered from the record, ``over_budget``
+    were not sent. ``usd`` follows from the prices given; ``seconds`` are those between sending and having, summed.
+    """
+
+    calls: int = 0
+    cached: int = 0
+    over_budget: int = 0
+    retries: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written."""
+        return self.tokens_in + self.tokens_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a run may spend; None is no limit.
+
+    ``calls`` holds exactly. What a call costs is known when it is answered, so ``usd`` and ``tokens`` may be passed by
+    the calls that are under way at that moment, at most ``max_concurrency`` of them.
+    """
+
+    usd: float | None = None
+    calls: int | None = None
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, limit in asdict(self).items():
+            if limit is not None and not limit >= 0:
+                raise UsageError(f"budget: {name} must be at least 0, found {limit}")
+
+    def reached(self, spent: Usage) -> str:
+        """Return which limit is reached, in words, or nothing."""
+        for name, limit in asdict(self).items():
+            if limit is not None and getattr(spent, name) >= limit:
+                return f"{round(getattr(spent, name), 6)} of {limit} {name} spent"
+        return ""
+
+
+NO_LIMIT = Budget()
+
+
+class Account:
+    """What a run has spent, as lines of JSON that its processes append to one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._seen = 0  # bytes of the file that are summed
+        self._spent = Usage()
+
+    def claim(self, budget: Budget) -> str:
+        """Count one call if the budget allows it, else return which limit is reached."""
+        with self._locked():
+            reached = budget.reached(self._read())
+            if not reached:
+                self._append(Usage(calls=1))
+        return reached
+
+    def add(self, usage: Usage) -> None:
+        """Count what a call took."""
+        with self._locked():
+            self._append(usage)
+
+    def spent(self) -> Usage:
+        """Return the sum over all processes, also those that were killed."""
+        with self._lock:
+            return self._read()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, FileLock(self.path.with_suffix(".lock")).acquire(poll_interval=0.01):
+            yield
+
+    def _append(self, usage: Usage) -> None:
+        self._read()
+        taken = {name: value for name, value in asdict(usage).items() if value}
+        with self.path.open("ab") as file:
+            torn = file.tell() > self._seen  # a line that a full disk or a power cut left without its end
+            file.write(b"\n" * torn + json.dumps(taken).encode() + b"\n")
+
+    def _read(self) -> Usage:
+        """Add the lines that are new; one that is torn counts nothing."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._seen)
+                new = file.read()
+        except FileNotFoundError:
+            return self._spent
+        new = new[: new.rfind(b"\n") + 1]
+        for line in new.splitlines():
+            try:
+                self._spent += Usage(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+        self._seen += len(new)
+        return self._spent

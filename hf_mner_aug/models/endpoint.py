@@ -1,0 +1,483 @@
+"""One client for OpenAI-compatible chat, vision and image endpoints.
+
+    llm = Endpoint(base_url="http://127.0.0.1:8000/v1", model="Qwen/Qwen3-8B", run="try-1", budget=Budget(calls=500))
+    for reply in llm.many(ChatRequest(messages=[{"role": "user", "content": text}], seed=7) for text in texts):
+        print(reply.text if isinstance(reply, Reply) else reply.reason)
+
+An answer is recorded under the digest of its request before anyone sees it. The same request again, also after a kill,
+in another process or with ``replay``, is answered from the record. An answer that is of no use stays recorded too, for
+it was paid: delete the file that its digest names to ask again. Threads that ask the same at once share one call;
+processes do not.
+
+Requests go through the asynchronous session of ``huggingface_hub``. Its ``InferenceClient`` posts the same chats, but a
+server that drips keeps it for ever, it has no route for pictures, and it spells a schema as only TGI reads it.
+"""
+
+import asyncio
+import json
+import os
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+from urllib.parse import urlsplit
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.errors import DataError, EndpointError, UsageError
+from hf_mner_aug.models.budget import NO_LIMIT, Account, Budget, Usage
+from hf_mner_aug.models.protocol import (
+    REASONS,
+    Answer,
+    Call,
+    ChatRequest,
+    Failure,
+    ImageRequest,
+    Picture,
+    Reply,
+    Unanswered,
+    judge,
+    one_line,
+    read_answer,
+    to_call,
+)
+from hf_mner_aug.models.responses import Record, read_record, record_path, write_record
+from hf_mner_aug.schema import EncodedImage
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["REASONS", "Budget", "ChatRequest", "Endpoint", "ImageRequest", "Picture", "Reply", "Unanswered", "Usage"]
+
+KEY_ENV = "HF_MNER_AUG_API_KEY"
+MAX_BODY = 64 << 20  # bytes of an answer
+# Retries, at most, where waiting may not help (see Failure).
+LIMITS = {"retry_twice": 2, "retry_connect": 4}
+MAX_DELAY = 30.0  # seconds between two tries, unless the server asks for more
+CONNECT_SECONDS = 10.0
+
+T = TypeVar("T")
+_JITTER = random.SystemRandom()  # leaves the global generator alone
+
+
+def find_key(base_url: str, key_env: str = KEY_ENV) -> tuple[str, str]:
+    """Return the key for an endpoint, empty where there is none, and the name of the variable it is from.
+
+    That is ``key_env``, or on Hugging Face's own hosts the token that ``huggingface_hub`` finds (``HF_TOKEN``).
+
+    Raises:
+        UsageError: it holds characters that cannot be sent.
+    """
+    url = urlsplit(base_url)
+    name, key = key_env, os.environ.get(key_env, "")
+    if not key and url.scheme == "https" and f".{url.hostname}".endswith(".huggingface.co"):
+        from huggingface_hub import get_token
+
+        name, key = "HF_TOKEN", get_token() or ""
+    key = key.strip()
+    if not re.fullmatch(r"[!-~]*", key):
+        raise UsageError(f"the key in {name} holds a space or a character that no key has: copy it again")
+    return key, name
+
+
+@dataclass
+class _State:
+    """What endpoints of equal settings share in a process: kept apart, so that an endpoint pickles and hashes."""
+
+    slots: threading.Semaphore
+    account: Account
+    usage: Usage = field(default_factory=Usage)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, usage: Usage) -> None:
+        with self.lock:
+            self.usage += usage
+
+
+class _Line:
+    """What the requests of one ``many`` share: a sign to stop, and an event loop with one client, begun by the first.
+
+    A loop in a thread of its own also serves a caller who is in one.
+    """
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def call(self, post: Callable[["httpx2.AsyncClient"], Coroutine[Any, Any, T]]) -> T:
+        """Return what ``post`` returns on the loop."""
+        from huggingface_hub.utils import get_async_session
+
+        with self._lock:
+            if self._loop is None:
+                self._loop, self._client = asyncio.new_event_loop(), get_async_session()
+                self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+                self._thread.start()
+        return asyncio.run_coroutine_threadsafe(post(self._client), self._loop).result()
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self.call(lambda client: client.aclose())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+
+_Found = tuple[Record, bool] | Unanswered  # an answer and whether it was on record
+_LOCK = threading.Lock()
+_STATES: dict[tuple["Endpoint", Path], _State] = {}
+_FLIGHTS: dict[Path, "Future[_Found]"] = {}  # requests under way, by where they are recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A model behind an OpenAI-compatible API.
+
+    Args:
+        base_url: the address up to the version, as the ``openai`` package takes it; a bare host gets ``/v1``.
+        model: the name that the server knows.
+        key_env: the environment variable that holds the key (see ``find_key``); the key itself is kept nowhere.
+        timeout_s: seconds for one try, from connecting to the last byte.
+        retries: tries after the first, where the server is busy; fewer where an answer was cut or nobody is there.
+        backoff_s: seconds before the second try; they double from try to try, less a random part.
+        max_wait_s: no try of a request begins later than so many seconds after its first.
+        max_concurrency: requests under way at a time, in one process.
+        price_in: USD per million tokens read.
+        price_out: USD per million tokens written.
+        price_image: USD per picture, besides its tokens.
+        budget: when it is reached, requests come back ``over_budget`` and are not sent; see ``Budget``.
+        run: what the budget is counted over, all its processes and restarts included.
+        responses: the folder of the record (default: in the cache); the counts of runs stand in its ``spent``.
+        replay: answer from the record only, never call.
+        strict_model: an answer in another model's name is ``wrong_model``.
+        omit: fields that the server refuses, not to be sent: seed, temperature, max_tokens, response_format, n, size.
+            A seed tells requests apart also where it is not sent.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    base_url: str
+    model: str
+    key_env: str = KEY_ENV
+    timeout_s: float = 120.0
+    retries: int = 8
+    backoff_s: float = 1.0
+    max_wait_s: float = 180.0
+    max_concurrency: int = 4
+    price_in: float | None = None
+    price_out: float | None = None
+    price_image: float | None = None
+    budget: Budget = NO_LIMIT
+    run: str = ""
+    responses: Path | None = None
+    replay: bool = False
+    strict_model: bool = False
+    omit: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        try:
+            url = urlsplit(self.base_url)
+            known = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:
+            known = False
+        if not known or url.username or url.password or url.query or url.fragment:
+            # The value is not repeated: it may hold a key.
+            raise UsageError("base_url must be http(s)://host/path, without user, password, query or fragment")
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]*", self.key_env):
+            raise UsageError("key_env must be the name of an environment variable, in capitals, not the key itself")
+        if not self.model:
+            raise UsageError("model must not be empty")
+        for name in ("timeout_s", "max_concurrency"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be more than 0, found {getattr(self, name)}")
+        for name in ("retries", "backoff_s", "max_wait_s", "price_in", "price_out", "price_image"):
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
+                raise UsageError(f"{name} must be at least 0, found {getattr(self, name)}")
+        if not re.fullmatch(r"(\w[\w.-]*)?", self.run):
+            raise UsageError(f"run must be letters, digits, dots and hyphens, as in a file's name, found {self.run!r}")
+        if self.budget != NO_LIMIT and not self.run and self.responses is None:
+            raise UsageError("a budget is counted over a run: name it, run='…', or give it a folder, responses=…")
+
+    @property
+    def usage(self) -> Usage:
+        """Counts of this process."""
+        return self._state.usage
+
+    def spent(self) -> Usage:
+        """Return the counts of the run: of all its processes, also those that were killed."""
+        return self._state.account.spent()
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        seed: int,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        json_schema: Mapping[str, Any] | None = None,
+        images: Sequence[EncodedImage] = (),
+    ) -> Reply | Unanswered:
+        """Ask for one answer; arguments as in ``ChatRequest``, raises as ``many``."""
+        request = ChatRequest(
+            messages=messages,
+            seed=seed,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            json_schema=json_schema,
+            images=images,
+        )
+        return self.many([request])[0]
+
+    def image(
+        self, prompt: str, *, seed: int, size: tuple[int, int] = (512, 512), image: EncodedImage | None = None
+    ) -> Picture | Unanswered:
+        """Ask for one picture; arguments as in ``ImageRequest``, raises as ``many``."""
+        return self.many([ImageRequest(prompt=prompt, seed=seed, size=size, image=image)])[0]
+
+    @overload
+    def many(self, requests: Iterable[ChatRequest]) -> list[Reply | Unanswered]: ...
+
+    @overload
+    def many(self, requests: Iterable[ImageRequest]) -> list[Picture | Unanswered]: ...
+
+    def many(self, requests: Iterable[Any]) -> list[Any]:
+        """Return what each request got, in their order; several are under way at a time.
+
+        Raises:
+            EndpointError: no request can be answered: the key, the credit, the model or the address is wrong, or one is
+                not in the record that is replayed. Those under way are finished and recorded.
+            Corrupt: a recorded answer is damaged.
+            UsageError: there is a budget in USD and no price, or there are pictures and no message of the user.
+            OSError: the disk is full.
+        """
+        requests = list(requests)
+        line = _Line()
+        pool = ThreadPoolExecutor(max(1, min(self.max_concurrency, len(requests))))
+        try:
+            futures = [pool.submit(self._ask, request, line) for request in requests]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            return [future.result() for future in futures]
+        finally:
+            line.stop.set()
+            pool.shutdown(cancel_futures=True)
+            line.close()
+
+    # ------------------------------------------------------------ from the record or the server
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.responses) if self.responses is not None else artifacts.cache_folder() / "responses"
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self.base_url).netloc
+
+    @property
+    def _state(self) -> _State:
+        key = self, self._folder  # the cache may be set elsewhere while we run
+        with _LOCK:
+            if key not in _STATES:
+                account = Account(self._folder / "spent" / f"{self.run or 'run'}.jsonl")
+                _STATES[key] = _State(threading.Semaphore(self.max_concurrency), account)
+            return _STATES[key]
+
+    def _ask(self, request: ChatRequest | ImageRequest, line: _Line) -> Reply | Picture | Unanswered:
+        try:
+            call = to_call(request, self.model, self.omit)
+        except DataError as error:
+            return Unanswered("not_an_image", f"in the request: {error}")
+        path = record_path(self._folder, call.digest)
+        found, shared = _fetch_once(path, lambda: self._fetch(call, path, line))
+        if isinstance(found, Unanswered):
+            self._state.count(Usage(over_budget=int(found.reason == "over_budget")))
+            return found
+        record, cached = found
+        cached = cached or shared
+        self._state.count(Usage(cached=int(cached)))
+        return judge(record, request, cached=cached, strict_model=self.strict_model)
+
+    def _fetch(self, call: Call, path: Path, line: _Line) -> _Found:
+        """Return the answer from the record, or from the server and then record it."""
+        record = read_record(path)
+        if record is not None:
+            return record, True
+        if self.replay:
+            asked = f"{call.kind} request {call.digest} to {self.model}"
+            raise EndpointError(f"{asked} is not recorded in {self._folder}: run once without replay", "not_recorded")
+        self._check_prices(call.kind)
+        state = self._state
+        with state.slots:
+            if line.stop.is_set():
+                raise CancelledError
+            reached = state.account.claim(self.budget)
+            if reached:
+                return Unanswered("over_budget", reached, call.digest)
+            state.count(Usage(calls=1))
+            begun = time.monotonic()
+            outcome, retries = self._send(call, line)
+            took = Usage(retries=retries, seconds=round(time.monotonic() - begun, 4))
+            if isinstance(outcome, Answer):
+                took += self._cost(call.kind, outcome.tokens or (0, 0))
+                record = Record(call.digest, call.kind, self.model, outcome.answered_by, outcome.answer, took)
+                write_record(path, record)
+            state.account.add(took)
+            state.count(took)
+        if isinstance(outcome, Failure):
+            return Unanswered(outcome.reason, outcome.detail, call.digest)
+        if outcome.tokens is None and call.kind == "chat" and (self.budget.usd, self.budget.tokens) != (None, None):
+            raise EndpointError(
+                f"{self._host} does not count tokens, so a budget in usd or tokens cannot hold: give it in calls",
+                "no_usage",
+            )
+        assert record is not None
+        return record, False
+
+    def _check_prices(self, kind: str) -> None:
+        needed = ("price_in", "price_out") if kind == "chat" else ("price_image",)
+        missing = [name for name in needed if getattr(self, name) is None]
+        if self.budget.usd is not None and missing:
+            raise UsageError(f"a budget in usd needs {' and '.join(missing)} of {self.model} (0 where it is free)")
+
+    def _cost(self, kind: str, tokens: tuple[int, int]) -> Usage:
+        usd = (tokens[0] * (self.price_in or 0) + tokens[1] * (self.price_out or 0)) / 1e6
+        usd += (self.price_image or 0) if kind == "image" else 0
+        return Usage(tokens_in=tokens[0], tokens_out=tokens[1], usd=usd)
+
+    # ------------------------------------------------------------ over the network
+
+    def _send(self, call: Call, line: _Line) -> tuple[Answer | Failure, int]:
+        """Return the answer, or why there is none, and how many retries it took.
+
+        Raises:
+            EndpointError: no other request would do better.
+            CancelledError: the run was stopped while this one waited.
+        """
+        begun, retries, failures = time.monotonic(), 0, Counter[str]()
+        while True:
+            outcome = self._try(call, line)
+            if isinstance(outcome, Answer) or outcome.then == "give_up":
+                return outcome, retries
+            if outcome.then == "stop":
+                raise EndpointError(self._advice(outcome), outcome.reason)
+            delay = min(MAX_DELAY, self.backoff_s * 2.0 ** min(retries, 30)) * _JITTER.uniform(0.5, 1)
+            delay = max(delay, outcome.seconds)
+            failures[outcome.then] += 1
+            spent = retries == self.retries or failures[outcome.then] > LIMITS.get(outcome.then, retries + 1)
+            if spent or time.monotonic() - begun + delay > self.max_wait_s:
+                break
+            retries += 1
+            if line.stop.wait(delay):
+                raise CancelledError
+        detail = f"{outcome.detail} (tries: {retries + 1})"
+        if outcome.seconds > self.max_wait_s:
+            detail += f"; it asks to wait {outcome.seconds:.0f} s, over max_wait_s={self.max_wait_s:g}"
+        if outcome.reason == "unreachable":
+            raise EndpointError(f"cannot reach {self._host}: {detail}; check base_url and the server", "unreachable")
+        return Failure(outcome.reason, detail), retries
+
+    def _advice(self, failure: Failure) -> str:
+        """Return why no request can be answered, and what to do."""
+        key, name = find_key(self.base_url, self.key_env)
+        match failure.reason:
+            case "wrong_key" if key:
+                what = f"refuses the key in {name}: set {name} to a valid key for {self.model}"
+            case "wrong_key":
+                what = f"asks for a key: set {name}"
+            case "no_credit":
+                what = "says that the credit is spent: add credit"
+            case "unknown_model":
+                what = f"does not know {self.model} under {self.base_url}: check model and base_url"
+            case _:
+                what = f"takes no requests under {self.base_url}: check base_url"
+        return f"{self._host} {what}; answers so far are kept, run again to go on ({failure.detail})"
+
+    def _try(self, call: Call, line: _Line) -> Answer | Failure:
+        """Send a request once."""
+        import httpx2
+        from huggingface_hub.errors import OfflineModeIsEnabled
+
+        key, _ = find_key(self.base_url, self.key_env)
+
+        def redact(text: str) -> str:
+            # Shorter ones are placeholders, such as EMPTY, that an answer may hold by chance.
+            return text.replace(key, "[key]") if len(key) >= 8 else text
+
+        try:
+            status, headers, body = line.call(lambda client: self._post(client, call, key))
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            return Failure("unreachable", redact(one_line(str(error)) or type(error).__name__), "retry_connect")
+        except (TimeoutError, httpx2.TimeoutException):
+            return Failure("timeout", f"{self._host} gave no whole answer in {self.timeout_s:g} s")
+        except OfflineModeIsEnabled as error:
+            raise EndpointError("HF_HUB_OFFLINE is set: unset it, or answer with replay=True", "offline") from error
+        except httpx2.RequestError as error:
+            return Failure("server_error", f"the connection was cut: {redact(one_line(str(error)))}", "retry_twice")
+        if len(body) > MAX_BODY:
+            return Failure("too_large", f"{self._host} sent more than {MAX_BODY >> 20} MiB")
+        outcome = read_answer(call.kind, status, headers, redact(body.decode("latin-1")).encode("latin-1"))
+        if isinstance(outcome, Failure):
+            return outcome._replace(detail=redact(outcome.detail))
+        named = outcome.answered_by and redact(outcome.answered_by)
+        return outcome._replace(answered_by=named, answer={k: v and redact(v) for k, v in outcome.answer.items()})
+
+    async def _post(self, client: "httpx2.AsyncClient", call: Call, key: str) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body, of which a chunk too much at most; raises TimeoutError after timeout_s."""
+        import httpx2
+
+        base = self.base_url.rstrip("/") + ("" if urlsplit(self.base_url).path.strip("/") else "/v1")
+        # Not every server takes a seed of more than 31 bits.
+        fields = {"model": self.model, **call.body, "seed": call.seed & 0x7FFFFFFF}
+        fields = {name: value for name, value in fields.items() if name not in self.omit}
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        sent: dict[str, Any]
+        if call.file is None:
+            headers["Content-Type"] = "application/json"
+            sent = {"content": json.dumps(fields).encode()}
+        else:
+            data, mime = call.file
+            texts = {k: str(v).encode("utf-8", "replace") for k, v in fields.items() if k != "image"}
+            sent = {"data": texts, "files": {"image": (f"image.{mime.rpartition('/')[2]}", data, mime)}}
+        limits = httpx2.Timeout(self.timeout_s, connect=min(self.timeout_s, CONNECT_SECONDS))
+        sent |= {"headers": headers, "timeout": limits, "follow_redirects": False}
+        async with (
+            asyncio.timeout(self.timeout_s),
+            client.stream("POST", f"{base}/{call.route}", **sent) as response,
+        ):
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    break
+            return response.status_code, response.headers, bytes(body)
+
+
+def _fetch_once(path: Path, fetch: Callable[[], _Found]) -> tuple[_Found, bool]:
+    """Return what ``fetch`` returns, and whether another thread called it: of those that ask for a path, one does."""
+    while True:
+        mine: Future[_Found] = Future()
+        with _LOCK:
+            flight = _FLIGHTS.setdefault(path, mine)
+        if flight is not mine:
+            try:
+                return flight.result(), True
+            except CancelledError:
+                continue  # the other thread was stopped, this one was not
+        try:
+            found = fetch()
+            mine.set_result(found)
+            return found, False
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        finally:
+            with _LOCK:
+                del _FLIGHTS[path]

@@ -1,0 +1,392 @@
+"""The OpenAI-compatible protocol: requests as they are sent, answers as they are read and judged; no calls."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal, NamedTuple
+
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.hygiene import FORMATS, image_bytes, open_image
+from hf_mner_aug.models.budget import Usage
+from hf_mner_aug.models.responses import Record, request_digest
+from hf_mner_aug.schema import EncodedImage, canonical_json
+
+REASONS = (
+    "timeout",  # no whole answer in time; not asked again, for it may have been paid
+    "rate_limited",  # 429, until no retry was left
+    "server_error",  # 5xx or a connection that was cut, until no retry was left
+    "bad_request",  # the server cannot serve this request: it is too long, or has a field that it does not know
+    "refused",  # by the model, or by a filter before or after it
+    "truncated",  # max_tokens was reached
+    "empty",
+    "not_json",  # the body, or what a json_schema asked for
+    "not_an_image",  # the picture answered, or one in the request
+    "too_large",
+    "wrong_model",  # with strict_model
+    "over_budget",  # not sent
+)
+# Codes and types in the body of an error, where the status alone does not tell.
+_FILTERED = {"content_filter", "content_policy_violation", "moderation_blocked"}
+_OUT_OF_CREDIT = {"insufficient_quota", "billing_hard_limit_reached"}
+_UNKNOWN_MODEL = {"model_not_found", "model_not_supported"}
+
+_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
+_DATE = re.compile(r"-(\d{4}-\d\d-\d\d|\d{8}|\d{4})")
+
+
+# ---------------------------------------------------------------- requests
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatRequest:
+    """Messages, as ``{"role": …, "content": …}``, and pictures that go with the last of the user's.
+
+    With ``json_schema`` the answer is asked for as JSON of that schema, and parsed; whether it fits is for the caller
+    to check. What is None is left to the server.
+    """
+
+    messages: Sequence[Mapping[str, Any]]
+    seed: int
+    temperature: float | None = None
+    max_tokens: int | None = None
+    json_schema: Mapping[str, Any] | None = None
+    images: Sequence[EncodedImage] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRequest:
+    """A picture of ``size`` (width, height) in pixels, to draw from a prompt, or to edit from ``image``."""
+
+    prompt: str
+    seed: int
+    size: tuple[int, int] = (512, 512)
+    image: EncodedImage | None = None
+
+
+class Call(NamedTuple):
+    """A request as it is sent, but for model and seed; ``file`` is a picture to edit, sent beside the body."""
+
+    kind: Literal["chat", "image"]
+    route: str
+    body: Mapping[str, Any]
+    seed: int
+    file: tuple[bytes, str] | None
+    digest: str
+
+
+def to_call(request: ChatRequest | ImageRequest, model: str, omit: Sequence[str] = ()) -> Call:
+    """Return a request as it is sent to a model, without the fields in ``omit``.
+
+    Raises:
+        DataError: a picture in it does not decode.
+        UsageError: there are pictures and no message of the user.
+    """
+    body: dict[str, Any]
+    kind: Literal["chat", "image"]
+    file = None
+    if isinstance(request, ChatRequest):
+        kind, route = "chat", "chat/completions"
+        body = {
+            "messages": _with_images(request.messages, request.images),
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+        }
+        if request.json_schema is not None:
+            schema = {"name": "answer", "schema": request.json_schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    else:
+        kind, route = "image", "images/generations"
+        width, height = request.size
+        body = {"prompt": request.prompt, "n": 1, "size": f"{width}x{height}", "response_format": "b64_json"}
+        if request.image is not None:
+            route, file = "images/edits", encoded(request.image)
+            body["image"] = hashlib.sha256(file[0]).hexdigest()
+    body = {name: value for name, value in body.items() if value is not None and name not in omit}
+    return Call(kind, route, body, request.seed, file, request_digest(kind, model, body, request.seed))
+
+
+def encoded(image: EncodedImage) -> tuple[bytes, str]:
+    """Return a picture's bytes and MIME type.
+
+    Raises:
+        DataError: it cannot be read or decoded, has too many pixels, or is in none of ``FORMATS``.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        data = image_bytes(image) or b""
+    except OSError as error:
+        raise DataError(f"the image cannot be read: {error}") from error
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            kind = str(picture.format)
+    except UnidentifiedImageError as error:
+        raise DataError(f"expected an image as {', '.join(FORMATS)}, found {one_line(repr(data[:60]))}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"the image cannot be decoded: {error}") from error
+    open_image({"bytes": data, "path": None})
+    return data, Image.MIME["JPEG" if kind == "MPO" else kind]  # MPO is a JPEG with more pictures behind it
+
+
+def _with_images(messages: Sequence[Mapping[str, Any]], images: Sequence[EncodedImage]) -> list[dict[str, Any]]:
+    """Return the messages with pictures added to the user's last, each as a data: URL of its own bytes."""
+    changed = [dict(message) for message in messages]
+    if not images:
+        return changed
+    last = next((message for message in reversed(changed) if message.get("role") == "user"), None)
+    if last is None:
+        raise UsageError("pictures go with a message of the user, found none: add {'role': 'user', 'content': …}")
+    content = last["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    for data, mime in map(encoded, images):
+        url = f"data:{mime};base64,{base64.b64encode(data).decode()}"
+        parts.append({"type": "image_url", "image_url": {"url": url}})
+    last["content"] = parts
+    return changed
+
+
+# ---------------------------------------------------------------- answers as they come
+
+
+class Answer(NamedTuple):
+    """An answer of the right shape (see ``Record.answer``); tokens (read, written) are None where nobody counted."""
+
+    answered_by: str | None
+    answer: Mapping[str, Any]
+    tokens: tuple[int, int] | None
+
+
+class Failure(NamedTuple):
+    """No answer, and what follows: the request is given up, tried again after some seconds, or the run stops.
+
+    ``retry`` is for a server that is busy, ``retry_connect`` for one that is not reached, ``retry_twice`` for an answer
+    that failed or was lost on its way: it may have been paid, and may fail again.
+    """
+
+    reason: str
+    detail: str
+    then: Literal["give_up", "retry", "retry_twice", "retry_connect", "stop"] = "give_up"
+    seconds: float = 0.0
+
+
+def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer | Failure:
+    """Return what a server's answer says."""
+    parsed = _object(body)
+    found = parsed or {}
+    error = found.get("error")
+    noted: dict[str, Any] = error if isinstance(error, dict) else {}
+    if 200 <= status < 300 and error and not (found.get("choices") or found.get("data")):
+        # OpenRouter tells so of what goes wrong once a model has begun.
+        code = noted.get("code")
+        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    if status >= 300:
+        said = (
+            noted.get("message")
+            or error
+            or found.get("message")
+            or found.get("detail")
+            or body.decode("utf-8", "replace")
+        )
+        return _failure(status, noted, headers, f"HTTP {status}: {one_line(str(said)) or 'no more is said'}")
+    wrong = "not_json" if kind == "chat" else "not_an_image"
+    if parsed is None:
+        if body.lstrip()[:1] in (b"", b"{", b"["):
+            return Failure("server_error", f"the answer ends after {len(body)} bytes", "retry_twice")
+        return Failure(wrong, f"expected JSON, found {one_line(repr(body[:120]))}")
+    try:
+        return (_read_chat if kind == "chat" else _read_image)(parsed)
+    except (AttributeError, LookupError, TypeError, ValueError) as trouble:
+        expected = "choices[0].message.content" if kind == "chat" else "data[0].b64_json"
+        return Failure(wrong, f"expected {expected}, found {one_line(repr(body[:120]))} ({type(trouble).__name__})")
+
+
+def _failure(status: int, noted: Mapping[str, Any], headers: Mapping[str, str], detail: str) -> Failure:
+    """Return what an error's status and body mean."""
+    codes = {str(noted.get("code")), str(noted.get("type"))}
+    metadata = noted.get("metadata")
+    if codes & _OUT_OF_CREDIT or status == 402:
+        return Failure("no_credit", detail, "stop")
+    # OpenRouter's 403 is a filter's, not the key's.
+    if codes & _FILTERED or (isinstance(metadata, dict) and "flagged_input" in metadata):
+        return Failure("refused", detail)
+    if status in (401, 403):
+        return Failure("wrong_key", detail, "stop")
+    if status == 404 or codes & _UNKNOWN_MODEL:
+        return Failure("unknown_model", detail, "stop")
+    if status < 400 or status == 405:
+        return Failure("wrong_address", f"{detail} {one_line(headers.get('location', ''))}".strip(), "stop")
+    if status == 429:
+        return Failure("rate_limited", detail, "retry", retry_after(headers))
+    if status >= 500 or status in (408, 409, 425):
+        return Failure("server_error", detail, "retry_twice" if status == 500 else "retry", retry_after(headers))
+    return Failure("bad_request", detail)
+
+
+def _read_chat(parsed: Mapping[str, Any]) -> Answer | Failure:
+    choice = parsed["choices"][0]
+    message, finish = choice["message"], choice.get("finish_reason")
+    if finish == "error":
+        return Failure("server_error", "the model stopped with an error", "retry_twice")
+    content = message.get("content")
+    if isinstance(content, list):  # parts, as Mistral's models that think aloud send them
+        content = "".join(part["text"] for part in content if part["type"] == "text")
+    said = {"text": content, "refusal": message.get("refusal"), "finish_reason": finish}
+    if not all(value is None or isinstance(value, str) for value in said.values()):
+        raise TypeError("text")
+    return Answer(_name(parsed), said, _tokens(parsed))
+
+
+def _read_image(parsed: Mapping[str, Any]) -> Answer:
+    image = parsed["data"][0]["b64_json"]
+    image = image.partition(",")[2] if image.startswith("data:") else image
+    base64.b64decode(image, validate=True)
+    return Answer(_name(parsed), {"image": image}, _tokens(parsed))
+
+
+def _name(parsed: Mapping[str, Any]) -> str | None:
+    name = parsed.get("model")
+    return one_line(name) if isinstance(name, str) else None
+
+
+def _tokens(parsed: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the tokens read and written; an answer cannot give any back."""
+    usage = parsed.get("usage")
+    for names in (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")):
+        read, written = (usage.get(name) if isinstance(usage, dict) else None for name in names)
+        if type(read) is int and type(written) is int and read >= 0 and written >= 0:
+            return read, written
+    return None
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds that a ``Retry-After`` header asks for, be they a number or a date; 0 without one."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            until = parsedate_to_datetime(value)
+        except ValueError:
+            return 0.0
+        seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if seconds < float("inf") else 0.0
+
+
+# ---------------------------------------------------------------- answers as they are judged
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said: its text, and with a ``json_schema`` the JSON value in it.
+
+    ``answered_by`` is the model that the server names; ``usage`` is what the answer took when it was made.
+    """
+
+    text: str
+    data: Any
+    answered_by: str | None
+    digest: str
+    cached: bool
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a model made, encoded as it came; it decodes. The rest as in ``Reply``."""
+
+    image: EncodedImage
+    mime: str
+    answered_by: str | None
+    digest: str
+    cached: bool
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """Why a request has no answer of use: one of ``REASONS``, and the particulars in a line."""
+
+    reason: str
+    detail: str
+    digest: str = ""
+
+
+def judge(
+    record: Record, request: ChatRequest | ImageRequest, *, cached: bool, strict_model: bool
+) -> Reply | Picture | Unanswered:
+    """Return a recorded answer, or why it is of no use."""
+    answer, named = record.answer, record.answered_by
+    if strict_model and not (same_model(record.model, named) if named else record.kind == "image"):
+        return Unanswered("wrong_model", f"asked {record.model}, answered by {named or 'no name'}", record.digest)
+    if isinstance(request, ImageRequest):
+        try:
+            data, mime = encoded({"bytes": base64.b64decode(answer["image"]), "path": None})
+        except DataError as error:
+            return Unanswered("not_an_image", str(error), record.digest)
+        return Picture({"bytes": data, "path": None}, mime, named, record.digest, cached, record.usage)
+    text = (answer["text"] or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    said = one_line(text)
+    if answer["refusal"] or answer["finish_reason"] == "content_filter":
+        return Unanswered("refused", one_line(answer["refusal"] or "") or f"content_filter: {said}", record.digest)
+    if answer["finish_reason"] == "length":
+        return Unanswered("truncated", f"after {record.usage.tokens_out} tokens: {said}", record.digest)
+    if not text.strip():
+        return Unanswered("empty", f"finish_reason {answer['finish_reason']}", record.digest)
+    value = None
+    if request.json_schema is not None:
+        try:
+            value = parse_json(text)
+        except ValueError as error:
+            return Unanswered("not_json", f"{error}: {said}", record.digest)
+    return Reply(text, value, named, record.digest, cached, record.usage)
+
+
+def same_model(asked: str, answered: str) -> bool:
+    """Say whether two names are one model, as servers spell them.
+
+    A path before the name (``org/name``), a provider, tag or revision that one of them lacks (``name:provider``,
+    ``name@main``) and a date that the answer adds (``name-2024-07-18``, also to ``name-latest``) make no other model.
+    """
+    (name, _, tag), (found, _, found_tag) = (
+        spelled.strip().casefold().replace("@", ":").partition(":") for spelled in (asked, answered)
+    )
+    name, found = name.rpartition("/")[2], found.rpartition("/")[2]
+    if tag and found_tag and tag != found_tag:
+        return False
+    undated = name.removesuffix("-latest")
+    dated = found.startswith(undated) and _DATE.fullmatch(found, len(undated)) is not None
+    return found in (name, undated) or dated
+
+
+def parse_json(text: str) -> Any:
+    """Return the JSON value of a text, also where it stands between code fences.
+
+    Raises:
+        ValueError: there is none, or it holds NaN or half a surrogate pair.
+    """
+    fenced = _FENCED.fullmatch(text)
+    try:
+        value = json.loads(fenced[1] if fenced else text)
+        canonical_json(value).encode()
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    return value
+
+
+def one_line(text: str, length: int = 200) -> str:
+    """Return the start of a stranger's text as one printable line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * length]).split())[:length]
