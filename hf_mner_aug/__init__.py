@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "EDA": "methods.eda",
     "LSMS": "methods.lsms",
+    "MixGen": "methods.mixgen",
     "Recipe": "recipe",
     "augment": "ledger",
     "load_sample": "sample",

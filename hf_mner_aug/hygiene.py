@@ -13,7 +13,7 @@ import struct
 import unicodedata
 import urllib.parse
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +36,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 # What a method notes in ``Post.details`` of where a text or picture comes from.
 ORIGIN_DETAILS = ("post_id", "url", "image_url")
+MADE_OF = "made_of"  # a list of ids: train posts of which something is in the pictures
 
 _URL = re.compile(
     r"""
@@ -295,6 +296,12 @@ def _ids(post: Post, images: Sequence[EncodedImage] | None = None) -> set[str]:
         if isinstance(origin, str) and origin:
             ids.add(_origin_id(origin))
     return ids - {""}
+
+
+def origins(details: Mapping[str, Any]) -> set[str]:
+    """Return the ids of the other posts that a made post is of, as its method noted them in its details."""
+    named = [value for key in ORIGIN_DETAILS if isinstance(value := details.get(key), str) and value]
+    return {_origin_id(value) for value in named} | {str(name) for name in details.get(MADE_OF) or ()}
 
 
 def _origin_id(origin: str) -> str:

@@ -113,7 +113,7 @@ def nearest_words(
         (word for word, n in outside.items() if n >= min_count and word not in without), key=lambda w: (-outside[w], w)
     )
     vocabulary = sorted(frequent[:VOCABULARY])
-    matrix = _ppmi(texts, {word: i for i, word in enumerate(vocabulary)})
+    matrix = ppmi(texts, {word: i for i, word in enumerate(vocabulary)})
     dimensions = min(DIMENSIONS, min(matrix.shape) - 1)
     if dimensions < 1 or matrix.nnz == 0:
         return {}
@@ -153,7 +153,7 @@ def wordnet_synonyms(posts: Iterable[Post]) -> dict[str, list[str]]:
     return found
 
 
-def _ppmi(texts: Iterable[Sequence[str]], index: Mapping[str, int]) -> Any:
+def ppmi(texts: Iterable[Sequence[str]], index: Mapping[str, int]) -> Any:
     """Return the positive pointwise mutual information of words and contexts [n_vocabulary, n_contexts].
 
     A context is a word and its place (one to the left, two to the right, …), so that words which can stand for each

@@ -12,7 +12,7 @@ from hf_mner_aug import artifacts
 from hf_mner_aug.cards import ConfigFacts, SplitFacts, mark_entities, read_source, render
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
-from hf_mner_aug.hygiene import Guard
+from hf_mner_aug.hygiene import Guard, origins
 from hf_mner_aug.ledger import Run, library_versions, part_tables, run
 from hf_mner_aug.parquet import write_shards
 from hf_mner_aug.recipe import SPLITS, Recipe, load_source, resolve
@@ -388,6 +388,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
                         for batch in parquet.iter_batches(batch_size=BATCH):
                             table = pa.Table.from_batches([batch])
                             bad = pc.or_(pc.is_in(table["id"], values), pc.is_in(table["source_id"], values))
+                            bad = pc.or_(bad, pa.array(_is_of(table, unwanted), pa.bool_()))
                             gone += pc.sum(bad).as_py()
                             made = pc.sum(pc.and_(bad, pc.not_equal(table["method"], "gold"))).as_py()
                             counts["made"] -= made
@@ -406,6 +407,12 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return gone
+
+
+def _is_of(table: "pa.Table", unwanted: set[str]) -> list[bool]:
+    """Say of each row whether a post of these ids is in it: a partner, a picture's source, what was retrieved."""
+    notes = (json.loads(note or "{}").get("details", {}) for note in table["provenance"].to_pylist())
+    return [not unwanted.isdisjoint(origins(details)) for details in notes]
 
 
 def _write_note(folder: Path, note: dict[str, Any]) -> None:

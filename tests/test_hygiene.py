@@ -335,3 +335,9 @@ def test_postscript_is_never_opened():
     assert Image.open(file).format == "EPS"
     with pytest.raises(DataError, match="no format"):
         hygiene.open_image({"bytes": file.getvalue(), "path": None})
+
+
+def test_origins_are_all_that_a_made_post_is_of():
+    details = {"url": "https://twitter.com/x/status/123", "post_id": "7", "made_of": ["a", "b"], "loss": 0.1}
+    assert hygiene.origins(details) == {"123", "7", "a", "b"}
+    assert hygiene.origins({"post_id": "", "url": None}) == set()

@@ -5,9 +5,9 @@ import pytest
 from datasets import Dataset, DatasetDict, Image, concatenate_datasets, load_dataset
 from huggingface_hub import DatasetCard
 
-from hf_mner_aug import EDA, LSMS, augment, publish, verify
+from hf_mner_aug import EDA, LSMS, MixGen, augment, publish, verify
 from hf_mner_aug.errors import Corrupt, DataError, RecipeMismatch, UsageError
-from hf_mner_aug.repo_folder import NOTE
+from hf_mner_aug.repo_folder import NOTE, withdraw_posts
 from hf_mner_aug.schema import Codec
 
 
@@ -246,3 +246,22 @@ def saved(splits, folder):
         )
     assert load_dataset(str(folder))["train"].num_rows == concatenate_datasets([splits["train"]]).num_rows
     return folder
+
+
+def test_withdrawing_a_post_takes_the_mixes_it_is_in(splits, tmp_path):
+    _, done = make(splits, tmp_path / "aug", MixGen(copies=3))
+    before = raw(load_dataset(str(done.folder), done.config)["train"])
+    partners = Counter(
+        json.loads(row["provenance"])["details"]["post_id"] for row in before if row["method"] == "mixgen"
+    )
+    gone = partners.most_common(1)[0][0]
+    expected = [
+        row["id"]
+        for row in before
+        if gone not in (row["id"], row["source_id"], json.loads(row["provenance"]).get("details", {}).get("post_id"))
+    ]
+    assert withdraw_posts(done.folder, [gone]) == {done.config: len(before) - len(expected)}
+    assert len(before) - len(expected) > 4
+    files = map(str, (done.folder / done.config).glob("train-*.parquet"))
+    assert Dataset.from_parquet([*files], cache_dir=str(tmp_path))["id"][:] == expected
+    assert verify(str(done.folder), done.config).ok

@@ -5,7 +5,7 @@ import importlib
 from hf_mner_aug.errors import UnknownName
 from hf_mner_aug.transform import Method
 
-METHODS = {"eda": "EDA", "lsms": "LSMS"}
+METHODS = {"eda": "EDA", "lsms": "LSMS", "mixgen": "MixGen"}
 
 
 def method_class(name: str) -> type[Method]:

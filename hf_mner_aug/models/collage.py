@@ -73,6 +73,8 @@ class Collage:
     ) -> "list[PIL.Image.Image | Refused]":
         """Return a picture for each sentence; where there is an original, the regions go into its calmest corners.
 
+        The ids of the train posts whose pictures are in it stand in its ``info["made_of"]``.
+
         It refuses with ``no_region`` where no other train post with a picture has a word of the sentence.
 
         Raises:
@@ -119,13 +121,16 @@ def _collage(
     if original is not None:
         scene = cover(original, size)
         slots = calm_slots(scene, len(shown))
+        behind = {}
     else:
         rows = {region.row for region in shown}
         regions = [region for region in reading.alike(draw.sub("scene")) if region.row not in rows]
         behind = _open_first(regions, posts, images, max(size) // 4) or shown
         scene = backdrop(next(iter(behind.values())).picture, size)
         slots = draw_slots(len(shown), draw.sub("slots"))
-    return compose(scene, list(shown.values()), slots)
+    collage = compose(scene, list(shown.values()), slots)
+    collage.info["made_of"] = sorted({posts.ids[region.row] for region in [*shown, *list(behind)[:1]]})
+    return collage
 
 
 # ---------------------------------------------------------------- what train posts say

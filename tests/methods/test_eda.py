@@ -19,7 +19,7 @@ from hf_mner_aug.methods.eda import (
     replace_words,
     swap_words,
 )
-from hf_mner_aug.schema import Codec, Entity, Post, respell
+from hf_mner_aug.schema import Codec, Entity, Post, Relation, respell
 from hf_mner_aug.transform import Reject
 
 SYNONYMS = {"happy": ["glad", "merry"], "today": ["tonight"], "see": ["meet"], "rain": ["snow"]}
@@ -276,6 +276,21 @@ def test_only_ordinary_words_change(of, seed, operation, alpha):
     assert all(token in rest for token in fixed)
     assert made.images == of.images
     assert respell(made, {}) == made
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_head_and_tail_follow_their_words(operation):
+    """Also where they share words, as in MNRE; what is inserted or deleted before them moves both."""
+    tokens = ["so", "happy", "to", "see", "at", "Ann", "Lee", "Corp", "in", "rain", "again", "today"]
+    of = Post("p", tokens, relation=Relation((5, 8), (6, 7), "r"))
+    starts = set()
+    for made in copies(fitted(operations=(operation,), alpha=0.3), of, 200):
+        (start, end), tail = made.relation.head, made.relation.tail
+        assert made.tokens[start - 1 : end + 1] == ["at", "Ann", "Lee", "Corp", "in"]
+        assert (end - start, tail) == (3, (start + 1, start + 2))
+        assert made.relation.type == "r"
+        starts.add(start)
+    assert starts == {"insert": {5, 6, 7, 8}, "delete": {1, 2, 3, 4, 5}}.get(operation, {5})
 
 
 @pytest.mark.parametrize("kind", SETS)

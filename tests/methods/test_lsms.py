@@ -181,6 +181,16 @@ def test_heads_and_tails_stay():
             assert (made.tokens[1:3], made.tokens[5]) == (["Ann", "Lee"], "Rome")
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_head_and_tail_that_share_words_stay(operation):
+    """As in MNRE, where the tail can lie within the head; what stands beside them may change."""
+    relation = Relation((2, 5), (3, 4), "r")
+    of = Post("p", ["happy", "rain", "Ann", "Lee", "Corp", "happy", "today"], (Entity(2, 5, "LOC"),), (), relation)
+    made = [m for m in copies(fitted(operations=(operation,), ratio=1.0), of) if isinstance(m, Post)]
+    assert all(m.tokens[2:5] == ["Ann", "Lee", "Corp"] and m.relation == relation for m in made)
+    assert bool(made) == (operation != "mention")
+
+
 def test_relation_and_entities_together():
     """A mention that is the head stays; one that is not may change, and the spans follow."""
     entities = (Entity(0, 1, "PER"), Entity(2, 3, "LOC"), Entity(4, 5, "LOC"))

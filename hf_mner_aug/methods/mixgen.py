@@ -1,0 +1,134 @@
+"""MixGen: two posts as one, their texts one after the other and their pictures laid over each other.
+
+Hao et al. 2023 (WACV workshops). The partner is drawn evenly from the train split, never the post itself nor one of the
+same text. The post's words and entities come first; its picture counts ``weight``, the partner's, resized to it, the
+rest: so the post's boxes stay and the partner's are scaled. Deviates: pictures are whole, the paper's are cropped; the
+post stays in the set. Of several pictures the first is mixed with the first, and so on; one without a counterpart stays
+as it is. Where only one post has pictures, the boxes of the other go; where neither has, all boxes stay, each in pixels
+of the picture it was drawn on. A relation is the post's, still true of its head and tail; the partner's is left out.
+Rejects: no_partner, unreadable_image
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.hygiene import text_key
+from hf_mner_aug.pictures import mix_images, open_rgb, write_picture
+from hf_mner_aug.schema import EncodedImage, Entity, Post
+from hf_mner_aug.stored_posts import open_posts, save_posts
+from hf_mner_aug.transform import Facts, Method, Reject
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+TRIES = 100
+Scale = tuple[float, float]  # of widths and of heights
+
+
+def draw_partner(post: Post, train: Sequence[Post], draw: Draw) -> Post | None:
+    """Return a post of another id and text (see ``hygiene.text_key``), or None where no draw of ``TRIES`` gave one."""
+    text = text_key(post.tokens)
+    for _ in range(TRIES if train else 0):
+        other = train[draw.integer(len(train))]
+        if other.id != post.id and text_key(other.tokens) != text:
+            return other
+    return None
+
+
+def mix_posts(first: Post, second: Post, weight: float) -> tuple[list[EncodedImage], Scale | None]:
+    """Return the pictures of two posts, mixed pair by pair, and how much the second's boxes grow (None: no pair).
+
+    Raises:
+        DataError: a picture cannot be decoded; the message names its post.
+    """
+    mixed: list[EncodedImage] = []
+    scale = None
+    for image, other in zip(first.images, second.images, strict=False):
+        below, above = _open(first, image), _open(second, other)
+        scale = scale or (below.width / above.width, below.height / above.height)  # boxes are those of the first
+        mixed.append(write_picture(mix_images(below, above, weight), "compositeCapture", like=image))
+    return [*mixed, *first.images[len(mixed) :], *second.images[len(mixed) :]], scale
+
+
+def moved(entity: Entity, words: int, scale: Scale) -> Entity:
+    """Return an entity so many words further to the right, its boxes scaled from the corner at the top left."""
+    x, y = scale
+    boxes = tuple((x1 * x, y1 * y, x2 * x, y2 * y) for x1, y1, x2, y2 in entity.boxes)
+    return replace(entity, start=entity.start + words, end=entity.end + words, boxes=boxes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixGen(Method):
+    """Join each post with another of the train split; ``weight`` (the paper's λ) is its own picture's share."""
+
+    name: ClassVar[str] = "mixgen"
+    rejects: ClassVar[tuple[str, ...]] = ("no_partner", "unreadable_image")
+    reads_images: ClassVar[bool] = True
+    facts: ClassVar[Facts] = Facts(
+        does="joins the words of two posts and lays their pictures over each other",
+        paper="Hao et al. 2023, https://arxiv.org/abs/2206.08358",
+        learns="the train split's posts, with their pictures",
+        images="mixed pair by pair and marked as composite; one without a counterpart kept, byte for byte",
+        boxes="kept, the partner's scaled to the mixed picture",
+    )
+
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.weight <= 1:
+            raise UsageError(f"mixgen: weight must be in [0, 1], found {self.weight}")
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a user of the rows must know."""
+        mixed = "A mixed picture shows two at once, each fainter: what looks for objects or faces may find none."
+        if self.artifact is None or not self._codec().boxed:
+            return (mixed,)
+        boxes = (
+            "Where a made post has no picture, boxes are in pixels of the pictures that they were drawn on: the source "
+            "post's, or that of the post which provenance names as post_id."
+        )
+        return mixed, boxes
+
+    def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
+        """Return the digest of the train posts, stored with their pictures."""
+        return {"files": {"posts": save_posts(post for post in train if post.tokens)}}
+
+    def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
+        """Return each post joined with its partner."""
+        train = open_posts(self.learned["files"]["posts"])
+        return [self._join(post, draw_partner(post, train, draw)) for post, draw in zip(posts, draws, strict=True)]
+
+    def _join(self, post: Post, partner: Post | None) -> Post | Reject:
+        if partner is None:
+            return Reject("no_partner", f"none of {TRIES} posts drawn from train has another text")
+        try:
+            images, scale = mix_posts(post, partner, self.weight)
+        except DataError as error:
+            return Reject("unreadable_image", str(error))
+        own, others = post.entities, partner.entities
+        if post.images and not partner.images:
+            others = _without_boxes(others)
+        elif partner.images and not post.images:
+            own = _without_boxes(own)
+        entities = [*own, *(moved(entity, len(post.tokens), scale or (1, 1)) for entity in others)]
+        details: dict[str, Any] = {"post_id": partner.id}
+        if scale:
+            details |= {"lambda": self.weight, "synthetic": True}
+        tokens = [*post.tokens, *partner.tokens]
+        return Post(post.id, tokens, tuple(entities), tuple(images), post.relation, details)
+
+
+def _without_boxes(entities: Iterable[Entity]) -> tuple[Entity, ...]:
+    return tuple(replace(entity, boxes=()) for entity in entities)
+
+
+def _open(post: Post, image: EncodedImage) -> "PIL.Image.Image":
+    try:
+        return open_rgb(image)
+    except DataError as error:
+        raise DataError(f"post {post.id}: {error}") from error
