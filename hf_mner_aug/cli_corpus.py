@@ -1,0 +1,27 @@
+"""The verb that makes a local corpus, to retrieve posts from: index."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(index)
+
+
+def index(
+    source: Annotated[
+        str, typer.Argument(help="A dataset folder, Hub id or DIR:config; a .txt or .jsonl file, or a folder of them.")
+    ],
+    out: Annotated[Path, typer.Option(help="The corpus, a file; posts that it has already are not added again.")],
+    splits: Annotated[list[str], typer.Option(help="The dataset's splits.")] = ["train"],  # noqa: B006 - typer reads it
+    name: Annotated[str | None, typer.Option(help="What found posts name as their source.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The licence of posts that do not say theirs.")] = None,
+    site: Annotated[str | None, typer.Option(help="The host of posts without a URL, as twitter.com.")] = None,
+) -> None:
+    """Put posts into a local corpus, to search for entities."""
+    from hf_mner_aug.corpus import index as add
+
+    print(add(source, out, splits=splits, name=name, licence=licence, site=site))

@@ -1,0 +1,456 @@
+"""Make a local corpus, to find posts in: from a dataset, a text file with a post on each line, or JSON lines.
+
+Indexing adds the posts that are not there yet, batch by batch. Cut short anywhere, the file says that it is
+half-written until the same source is indexed again; then it holds the same posts in the same order as if it had run
+through.
+"""
+
+import datetime
+import hashlib
+import json
+import sqlite3
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from os.path import relpath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.cards import read_source
+from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
+from hf_mner_aug.hygiene import image_bytes
+from hf_mner_aug.models.search import APPLICATION_ID, TOKENIZER, VERSION, check_format, words
+from hf_mner_aug.recipe import load_source
+from hf_mner_aug.schema import AUGMENTED, EncodedImage, canonical_json
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+BATCH = 5_000  # posts that are written at once
+BATCH_BYTES = 64_000_000  # of pictures, after which a batch is full
+TABLES = f"""
+CREATE TABLE sources (name TEXT PRIMARY KEY, complete INTEGER NOT NULL);
+CREATE TABLE posts (
+  rowid INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, id TEXT NOT NULL, text TEXT NOT NULL, tokens TEXT, images TEXT,
+  url TEXT, site TEXT, date TEXT, licence TEXT, source TEXT NOT NULL
+);
+CREATE TABLE pictures (digest TEXT PRIMARY KEY, data BLOB, path TEXT);
+CREATE TABLE words (word TEXT PRIMARY KEY, posts INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (posts INTEGER NOT NULL, words INTEGER NOT NULL, fingerprint TEXT NOT NULL);
+CREATE VIRTUAL TABLE post_words USING fts5(words, tokenize="{TOKENIZER.replace('"', '""')}");
+INSERT INTO state VALUES (0, 0, '');
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A post to index; pictures are bytes or a path in ``images``, or a URL. ``date`` is in ISO 8601."""
+
+    id: str
+    text: str
+    tokens: Sequence[str] | None = None
+    images: Sequence[EncodedImage] = ()
+    image_urls: Sequence[str] = ()
+    url: str | None = None
+    date: str | None = None
+    licence: str | None = None
+
+
+@dataclass(kw_only=True)
+class Indexed:
+    """What indexing found: posts read, added, there before, without a word; pictures that could not be read."""
+
+    path: Path
+    read: int = 0
+    added: int = 0
+    there: int = 0
+    empty: int = 0
+    missing: list[str] = field(default_factory=list)
+    posts: int = 0
+    repeated_ids: int = 0
+    fingerprint: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{self.read} posts read, {self.added} added, {self.there} there already; {self.posts} in {self.path}"]
+        if self.empty:
+            lines.append(f"{self.empty} posts without words left out")
+        if self.missing:
+            lines.append(f"{len(self.missing)} pictures could not be read and are left out, as {self.missing[0]}")
+        if self.repeated_ids:
+            lines.append(f"{self.repeated_ids} posts have the id of another one with other content: both are kept")
+        lines.append(f"content fingerprint {self.fingerprint}")
+        return "\n".join(lines)
+
+
+def index(
+    source: str,
+    out: Path | str,
+    *,
+    splits: Sequence[str] = ("train",),
+    name: str | None = None,
+    licence: str | None = None,
+    site: str | None = None,
+) -> Indexed:
+    """Add the posts of a source to a corpus, which is made if it is not there.
+
+    A post is there already if one with its id, text, words, pictures, URL and date is; it stays as it is.
+
+    Args:
+        source: a dataset as ``recipe.load_source`` takes it, a ``.txt`` file (one post a line), a ``.jsonl`` file, or a
+            folder of such files.
+        out: the corpus.
+        splits: those of a dataset.
+        name: what hits give as their source (default: the file's, folder's or dataset's name, with the split).
+        licence: that of posts that do not say theirs.
+        site: the host of posts without a URL.
+
+    Raises:
+        UsageError: there is no such source or split, it has no posts, or ``out`` is something else than a corpus.
+        DataError: a file is not UTF-8, or a line or row is not as its format says.
+        Corrupt: ``out`` is damaged.
+        OSError: the disk is full, or another process is writing and does not end.
+    """
+    out = Path(out).absolute()
+    site = site and _host(f"//{site}")
+    parts = _read_source(source, splits, name)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report = Indexed(path=out)
+    try:
+        connection = _open(out)
+        try:
+            writer = _Writer(connection, report, licence, site)
+            for part, entries in parts:
+                writer.add(part, entries)
+            writer.finish([part for part, _ in parts])
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{out}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise Corrupt(f"{out} is damaged ({error}): delete it and index again") from error
+    if not report.posts:
+        raise UsageError(f"{source} holds no post")
+    return report
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Return a connection that writes, to a corpus or to a new file."""
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+    try:
+        if not check_format(connection, path):
+            connection.executescript(f"BEGIN IMMEDIATE;{TABLES}COMMIT;")
+        connection.execute("PRAGMA cache_size = -65536")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class _Writer:
+    """Adds posts to a corpus and counts what became of them."""
+
+    def __init__(self, connection: sqlite3.Connection, report: Indexed, licence: str | None, site: str | None) -> None:
+        self.connection = connection
+        self.report = report
+        self.licence = licence
+        self.site = site
+        self._folder = report.path.parent
+
+    def add(self, source: str, entries: Iterable[Entry]) -> None:
+        """Add a source's posts in batches, each wholly or not at all."""
+        batch: list[Entry] = []
+        n_bytes = 0
+        for entry in entries:
+            batch.append(entry)
+            n_bytes += sum(len(image["bytes"] or b"") for image in entry.images)
+            if len(batch) == BATCH or n_bytes > BATCH_BYTES:
+                self._write(source, batch)
+                batch, n_bytes = [], 0
+        self._write(source, batch)
+
+    def _write(self, source: str, batch: Sequence[Entry]) -> None:
+        execute = self.connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            before = self.report.added
+            fingerprint = execute("SELECT fingerprint FROM state").fetchone()[0]
+            for entry in batch:
+                fingerprint = self._add(source, entry, fingerprint)
+            if self.report.added > before:
+                execute("UPDATE state SET fingerprint = ?", (fingerprint,))
+                execute("INSERT OR REPLACE INTO sources VALUES (?, 0)", (source,))
+            execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+
+    def _add(self, source: str, entry: Entry, fingerprint: str) -> str:
+        """Add a post if it is not there, and return the fingerprint of the corpus then."""
+        self.report.read += 1
+        held = words(entry.text)
+        if not held:
+            self.report.empty += 1
+            return fingerprint
+        pictures = [picture for image in entry.images if (picture := self._add_picture(image, entry.id))]
+        pictures += [{"url": url} for url in entry.image_urls]
+        tokens = None if entry.tokens is None else list(entry.tokens)
+        content = [entry.id, entry.text, tokens, pictures, entry.url, entry.date]
+        key = hashlib.sha256(canonical_json(content).encode()).digest()
+        site = _host(entry.url) or self.site
+        licence = entry.licence or self.licence
+        cursor = self.connection.execute(
+            "INSERT OR IGNORE INTO posts (key, id, text, tokens, images, url, site, date, licence, source) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (key, entry.id, entry.text, _json(tokens), _json(pictures), entry.url, site, entry.date, licence, source),
+        )
+        if not cursor.rowcount:
+            self.report.there += 1
+            return fingerprint
+        self.report.added += 1
+        self.connection.execute(
+            "INSERT INTO post_words (rowid, words) VALUES (?, ?)", (cursor.lastrowid, " ".join(held))
+        )
+        chained = canonical_json([fingerprint, key.hex(), site, licence, source])
+        return hashlib.sha256(chained.encode()).hexdigest()
+
+    def _add_picture(self, image: EncodedImage, post: str) -> dict[str, Any] | None:
+        """Store a picture's bytes, or where its file lies from the corpus's folder, and return what the post keeps."""
+        try:
+            data = image_bytes(image)
+        except OSError as error:
+            self.report.missing.append(f"{image['path']} of post {post} ({error.strerror})")
+            return None
+        if data is None:
+            return None
+        digest = hashlib.sha256(data).hexdigest()
+        stored = (data, None) if image["bytes"] is not None else (None, relpath(image["path"], self._folder))
+        # Once inside, bytes stay; a file that was moved is found at its new place.
+        self.connection.execute(
+            "INSERT INTO pictures VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+            "SET data = excluded.data, path = excluded.path WHERE data IS NULL AND path IS NOT excluded.path",
+            (digest, *stored),
+        )
+        return {"digest": digest, "name": Path(image["path"]).name if image["path"] else None}
+
+    def finish(self, sources: Sequence[str]) -> None:
+        """Count what searches need and note that the sources are whole, unless nothing has changed."""
+        execute = self.connection.execute
+        execute("BEGIN IMMEDIATE")
+        pending = {name for (name,) in execute("SELECT name FROM sources WHERE NOT complete")}
+        if pending & set(sources):
+            execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, post_words, row)")
+            execute("DELETE FROM words")
+            execute("INSERT INTO words SELECT term, doc FROM vocabulary")
+            execute("UPDATE state SET posts = (SELECT count(*) FROM posts), words = (SELECT sum(cnt) FROM vocabulary)")
+            self.connection.executemany("UPDATE sources SET complete = 1 WHERE name = ?", [(name,) for name in sources])
+        self.report.posts, self.report.fingerprint = execute("SELECT posts, fingerprint FROM state").fetchone()
+        (self.report.repeated_ids,) = execute("SELECT count(*) - count(DISTINCT id) FROM posts").fetchone()
+        execute("COMMIT")
+
+
+def _json(value: list[Any] | None) -> str | None:
+    return json.dumps(value, ensure_ascii=False) if value else None
+
+
+def _host(url: str | None) -> str | None:
+    try:
+        host = urllib.parse.urlsplit(url or "").hostname
+    except ValueError:
+        return None
+    return host.removeprefix("www.") if host else None
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _read_source(source: str, splits: Sequence[str], name: str | None) -> list[tuple[str, Iterable[Entry]]]:
+    """Return the posts of a source by the name that hits give."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [(name or path.stem, _reader_of(path)(path))]
+    if path.is_dir() and not any(path.rglob("*.parquet")):
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS)
+        if files:
+            return [(name or path.resolve().name, chain.from_iterable(_reader_of(file)(file) for file in files))]
+    elif path.suffix.lower() in READERS:
+        raise UsageError(f"there is no file {path}")
+    found = load_source(str(path) if path.is_dir() else source)
+    folder, colon, config = source.partition(":")
+    title = name or (f"{Path(folder).resolve().name}{colon}{config}" if Path(folder).is_dir() else source)
+    for split in splits:
+        if split not in found:
+            raise UnknownName("split", split, found)
+    licence = read_source(folder if Path(folder).is_dir() else source).license
+    declared = None if licence == "other" else licence
+    return [(f"{title}/{split}", _dataset_entries(found[split], declared)) for split in splits]
+
+
+def _reader_of(path: Path) -> Callable[[Path], Iterator[Entry]]:
+    try:
+        return READERS[path.suffix.lower()]
+    except KeyError:
+        raise UsageError(f"{path}: expected {', '.join(READERS)}, or a dataset's folder or Hub id") from None
+
+
+def _text_entries(path: Path) -> Iterator[Entry]:
+    """Yield the lines of a file as posts, named by their digest."""
+    for number, line in _lines(path):
+        if number == 1 and line.startswith("IMGID:"):
+            raise UsageError(
+                f"{path} holds words and tags: make a dataset of it with hf-mner-aug convert, and index that"
+            )
+        text = _unescape(line).strip()
+        yield Entry(id=_digest_id(text), text=text)
+
+
+def _json_entries(path: Path) -> Iterator[Entry]:
+    """Yield the posts of a file of JSON lines.
+
+    Keys: ``text`` or ``tokens``, and if there are any ``id``, ``image`` (a path from the file's folder, or a URL) or
+    ``images`` (a list of them), ``url``, ``date``, ``licence``; others do not count.
+    """
+    for number, line in _lines(path):
+        where = f"{path} line {number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{where} is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: expected an object with text or tokens, found {type(row).__name__}")
+        tokens = _strings(row.get("tokens"), f"{where}: tokens")
+        text = _string(row.get("text"), f"{where}: text")
+        if text is None and tokens is None:
+            raise DataError(f"{where}: expected text or tokens, found {', '.join(row) or 'nothing'}")
+        text = " ".join(tokens or ()) if text is None else _unescape(text)
+        name = row.get("id")
+        if name is not None and (isinstance(name, bool) or not isinstance(name, str | int)):
+            raise DataError(f"{where}: id must be a string or a whole number, found {name!r}")
+        one = _string(row.get("image"), f"{where}: image")
+        pictures = [*([one] if one else []), *(_strings(row.get("images"), f"{where}: images") or [])]
+        urls = [picture for picture in pictures if picture.lower().startswith(("http://", "https://"))]
+        yield Entry(
+            id=_digest_id(text) if name in (None, "") else _whole(str(name)),
+            text=text,
+            tokens=tokens,
+            images=[{"bytes": None, "path": str(path.parent / file)} for file in pictures if file not in urls],
+            image_urls=urls,
+            url=_string(row.get("url"), f"{where}: url"),
+            date=_date(row.get("date"), where),
+            licence=_string(row.get("licence", row.get("license")), f"{where}: licence"),
+        )
+
+
+READERS: dict[str, Callable[[Path], Iterator[Entry]]] = {
+    ".txt": _text_entries,
+    ".jsonl": _json_entries,
+    ".ndjson": _json_entries,
+}
+
+
+def _dataset_entries(dataset: "Dataset", declared: str | None) -> Iterator[Entry]:
+    """Yield a split's rows as posts, with the licence that the set's card declares where they have none.
+
+    Of an augmented config only the gold posts count: a made post is not made of another made one.
+    """
+    columns = [name for name in _COLUMNS if name in dataset.column_names]
+    if "id" not in columns or not {"tokens", "text"} & set(columns):
+        raise UsageError(f"expected the columns id and tokens or text, found {', '.join(dataset.column_names)}")
+    pictures = "image" in columns or "images" in columns
+    if set(AUGMENTED) <= set(dataset.column_names):
+        columns.append("method")
+    stored = dataset.select_columns(columns).with_format("arrow")
+    for table in stored.iter(batch_size=64 if pictures else 1000):
+        for row in table.to_pylist():
+            if row.get("method", "gold") != "gold":
+                continue
+            where = f"post {row['id']}"
+            tokens = row.get("tokens")
+            images = [row.get("image"), *(row.get("images") or ())]
+            yield Entry(
+                id=str(row["id"]),
+                text=_string(row.get("text"), f"{where}: text") or " ".join(tokens or ()),
+                tokens=tokens,
+                images=[image for image in images if image],
+                url=_string(row.get("url"), f"{where}: url"),
+                date=_date(row.get("date"), where),
+                licence=_string(row.get("licence", row.get("license")), f"{where}: licence") or declared,
+            )
+
+
+_COLUMNS = ("id", "tokens", "text", "image", "images", "url", "date", "licence", "license")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file that are not blank, counted from 1."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise DataError(f"{path} line {number} is not UTF-8: {error.reason} at byte {error.start}") from error
+            if text.strip():
+                yield number, text
+
+
+def _unescape(text: str) -> str:
+    """Return a tweet without the three escapes that Twitter's interface writes."""
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") if "&" in text else text
+
+
+def _digest_id(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _string(value: Any, where: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise DataError(f"{where} must be a string, found {value!r}")
+    return _whole(value)
+
+
+def _strings(value: Any, where: str) -> list[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise DataError(f"{where} must be a list of strings, found {value!r}")
+    return [_string(item, where) or "" for item in value]
+
+
+def _whole(text: str) -> str:
+    """Return a text that UTF-8 can write: of half a surrogate pair, as cut tweets have it, U+FFFD is left."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _date(value: Any, where: str) -> str | None:
+    """Return a date or time as ISO 8601, times in UTC; ``Wed Aug 27 13:08:45 +0000 2008`` is understood too."""
+    found = _parse_date(value) if isinstance(value, str) and value else value
+    if isinstance(found, datetime.datetime):
+        if found.tzinfo is not None:
+            found = found.astimezone(datetime.UTC).replace(tzinfo=None)
+        return f"{found.isoformat(timespec='seconds')}Z"
+    if isinstance(found, datetime.date):
+        return found.isoformat()
+    if value is None or value == "":
+        return None
+    raise DataError(f"{where}: date must be as 2008-08-27 or 2008-08-27T13:08:45Z, found {value!r}")
+
+
+def _parse_date(text: str) -> datetime.date | None:
+    for parse in (
+        datetime.date.fromisoformat,
+        datetime.datetime.fromisoformat,
+        lambda text: datetime.datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y"),
+    ):
+        try:
+            return parse(text)
+        except ValueError:
+            continue
+    return None

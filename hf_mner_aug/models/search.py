@@ -1,0 +1,397 @@
+"""Find posts that name some entities: what a searcher is asked and gives, and the local corpus, one SQLite file.
+
+The corpus is made by ``corpus.index`` and searched with FTS5. What counts as a word is said by ``words`` alone: FTS5
+is given its words with spaces between them, so that the posts found are those in which a scan would find the phrase.
+
+Posts are ranked by BM25 (Robertson & Zaragoza 2009; k1 1.2, b 0.75, FTS5's form of it) over the words of the query's
+text and phrases. FTS5's own ``bm25()`` gives the same scores, but to count the posts that hold a word it reads through
+them, for each word and query. Here the counts lie in a table.
+"""
+
+import datetime
+import functools
+import hashlib
+import heapq
+import json
+import math
+import os
+import re
+import sqlite3
+import string
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.schema import EncodedImage
+
+Require = Literal["all", "any"]
+HEADS = ("#", "@")
+TERMS = 64  # of a longer text, the rarest words count
+K1, B = 1.2, 0.75
+APPLICATION_ID = 0x6D6E6572  # "mner": tells a corpus from other SQLite files
+VERSION = 1  # raised when the tables or what counts as a word change
+# Every sign but white space is part of a word: the words are cut before they get here.
+TOKENIZER = "ascii tokenchars '{}'".format(string.punctuation.replace("'", "''"))
+
+# Thai, Lao, Myanmar, Khmer, Han and kana: written without spaces.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff々〆〇\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+_UNSPACED += "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_MARKS = (range(0x300, 0x1F000), range(0xE0100, 0xE01F0))  # where Unicode has combining marks
+
+
+# ---------------------------------------------------------------- what is asked and what is found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What to look for: posts that hold the phrases, best first by the text.
+
+    Args:
+        text: the words that rank.
+        phrases: entities, each one string; a post must hold all of them, or one with ``require="any"``.
+        require: ``all`` or ``any``.
+        sites: hosts, of which a post must be (or of a host below it: ``twitter.com`` takes ``mobile.twitter.com``);
+            none is any. A post without a URL is of no site, unless its source was indexed with one.
+        since: the first day, None for no limit. A post without a date is in no range.
+        until: the last day.
+
+    Raises:
+        UsageError: a phrase has no word, there is nothing to look for, or a site is no host.
+    """
+
+    text: str = ""
+    phrases: tuple[str, ...] = ()
+    require: Require = "all"
+    sites: tuple[str, ...] = ()
+    since: datetime.date | None = None
+    until: datetime.date | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.phrases, str) or isinstance(self.sites, str):
+            raise UsageError("query: phrases and sites must be tuples of strings, found one string")
+        for phrase in self.phrases:
+            if not words(phrase):
+                raise UsageError(f"query: the phrase {phrase!r} has no word: leave it out")
+        if not self.phrases and not words(self.text):
+            raise UsageError("query: neither text nor phrases hold a word: there is nothing to look for")
+        if self.require not in get_args(Require):
+            raise UsageError(f"query: require must be all or any, found {self.require!r}")
+        for site in self.sites:
+            if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", site):
+                raise UsageError(f"query: a site must be a host such as twitter.com, found {site!r}")
+        if self.since and self.until and self.since > self.until:
+            raise UsageError(f"query: since {self.since} lies after until {self.until}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hit:
+    """A post that was found.
+
+    ``score`` is higher for better ones and compares within one search only. ``tokens`` [n_words] are those of a source
+    that was tokenised. A picture is in ``images`` (as the source's bytes) or, where it has not been fetched, in
+    ``image_urls``. ``date`` is in ISO 8601, ``source`` the corpus or engine that the post is from.
+    """
+
+    id: str
+    text: str
+    source: str
+    score: float
+    tokens: tuple[str, ...] | None = None
+    images: tuple[EncodedImage, ...] = ()
+    image_urls: tuple[str, ...] = ()
+    url: str | None = None
+    date: str | None = None
+    licence: str | None = None
+
+    def origin(self) -> dict[str, str]:
+        """Return where the post is from, as a made post's ``details`` name it; ``hygiene.Guard`` reads id and url."""
+        found = {
+            "post_id": self.id,
+            "source": self.source,
+            "url": self.url,
+            "image_url": self.image_urls[0] if self.image_urls else None,
+            "date": self.date,
+            "licence": self.licence,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Searcher(Protocol):
+    """What finds posts: the local corpus, or an engine on the web."""
+
+    def search(self, query: Query, limit: int = 10) -> list[Hit]:
+        """Return at most ``limit`` posts, best first."""
+
+
+# ---------------------------------------------------------------- words
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, casefolded and in Unicode's NFC; signs are words too.
+
+    White space, control characters and lone surrogates part words. A word is a run of letters, digits, ``_`` and
+    combining marks; one character, with its marks, of a script that is written without spaces; or any other sign. So
+    ``@UCLAFootball`` is ``@ uclafootball``, ``U.S.`` is ``u . s .``, and a tokenised text has the words it had before.
+    """
+    return _word_pattern().findall(unicodedata.normalize("NFC", text.casefold()))
+
+
+def phrase_words(phrase: str) -> list[str]:
+    """Return the words that a post must hold side by side to hold the phrase.
+
+    ``#`` and ``@`` at the phrase's head are left out, since they may stand before it in a post as well: ``Harry
+    Potter`` is in ``#Harry Potter``, ``@ Harry Potter`` and ``HARRY POTTER's``, but not in ``#HarryPotter``, ``Harry
+    #Potter`` or ``Harry, Potter``.
+    """
+    found = words(phrase)
+    heads = next((i for i, word in enumerate(found) if word not in HEADS), 0)
+    return found[heads:]
+
+
+@functools.cache
+def _word_pattern() -> re.Pattern[str]:
+    marks = _ranges(chr(code) for span in _MARKS for code in span if unicodedata.category(chr(code))[0] == "M")
+    letter = rf"[^\W{_UNSPACED}]"
+    return re.compile(rf"{letter}+(?:[{marks}]+{letter}*)*|[{_UNSPACED}][{marks}]*|[^\s\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def _ranges(characters: Iterable[str]) -> str:
+    """Return characters in order as a regular expression's set."""
+    found = ""
+    for _, run in groupby(enumerate(characters), lambda item: ord(item[1]) - item[0]):
+        members = [character for _, character in run]
+        found += f"{members[0]}-{members[-1]}"
+    return found
+
+
+# ---------------------------------------------------------------- the corpus
+
+
+@dataclass(frozen=True)
+class LocalCorpus:
+    """Posts in a file of ``corpus.index``, only read.
+
+    It is equal and pickled by path and fingerprint (a sha256 over the ids and contents of all posts, in order), and
+    opened in each process that searches.
+    """
+
+    path: Path
+    fingerprint: str
+
+    def search(self, query: Query, limit: int = 10) -> list[Hit]:
+        """Return at most ``limit`` posts that hold the phrases, best first; ties go to the post indexed earlier.
+
+        Of a text and phrases with more than 64 different words the rarest 64 count. Without phrases, a post must hold
+        one of these.
+
+        Raises:
+            UsageError: as ``open_corpus``, or the corpus is another than when it was opened.
+            DataError: a post's picture is no longer where it was indexed.
+            Corrupt: the file is damaged.
+            OSError: another process is writing and does not end.
+        """
+        if limit < 1:
+            raise UsageError(f"search: limit must be at least 1, found {limit}")
+        try:
+            return self._reader().search(query, limit)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"{self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise Corrupt(f"{self.path} is damaged ({error}): delete it and index again") from error
+
+    def __len__(self) -> int:
+        """Return the number of posts."""
+        return self._reader().n_posts
+
+    def _reader(self) -> "_Reader":
+        reader = _read(self.path, self.fingerprint, os.getpid(), threading.get_ident())
+        if not reader.is_current():
+            _read.cache_clear()
+            reader = _read(self.path, self.fingerprint, os.getpid(), threading.get_ident())
+        return reader
+
+
+def open_corpus(path: Path | str) -> LocalCorpus:
+    """Return the corpus in a file.
+
+    Raises:
+        UsageError: there is none, it is half-written, empty or of another version, or the file is something else.
+        Corrupt: the file is damaged.
+        OSError: it may not be read, or another process is writing and does not end.
+    """
+    path = Path(path).absolute()
+    return LocalCorpus(path, _Reader(path).fingerprint)
+
+
+def check_format(connection: sqlite3.Connection, path: Path) -> bool:
+    """Say whether a SQLite file holds a corpus; one without any table does not.
+
+    Raises:
+        UsageError: it holds something else, or a corpus of another version.
+    """
+    try:
+        found = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        n_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    except sqlite3.OperationalError:  # locked, or a journal is left that only a writer may roll back
+        raise
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"{path} is no corpus: make one with hf-mner-aug index SOURCE --out {path.name}") from error
+    if found == 0 and n_tables == 0:
+        return False
+    if found != APPLICATION_ID:
+        raise UsageError(f"{path} is another program's database: give the corpus a file of its own")
+    if version != VERSION:
+        raise UsageError(f"{path} is a corpus of version {version}, expected {VERSION}: delete it and index again")
+    return True
+
+
+class _Reader:
+    """A connection to a corpus, with the counts that BM25 needs."""
+
+    def __init__(self, path: Path) -> None:
+        again = f"run hf-mner-aug index SOURCE --out {path}"
+        half = f"{path} is half-written, indexing was cut short"
+        if not path.is_file():
+            raise UsageError(f"there is no corpus {path}: {again}")
+        self.path = path
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=60
+            )
+            if not check_format(self._connection, path):
+                raise UsageError(f"{path} holds no posts: {again}")
+            self._data_version = self._read_data_version()
+            (pending,) = self._one("SELECT group_concat(name, ', ') FROM sources WHERE NOT complete")
+            self.n_posts, n_words, self.fingerprint = self._one("SELECT posts, words, fingerprint FROM state")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname == "SQLITE_READONLY_ROLLBACK":  # killed in the middle of a write
+                raise UsageError(f"{half}: {again} again") from error
+            raise OSError(f"{path} cannot be read: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise Corrupt(f"{path} is damaged ({error}): delete it and index again") from error
+        if pending:
+            raise UsageError(f"{half} at {pending}: {again} for it again")
+        if not self.n_posts:
+            raise UsageError(f"{path} holds no posts: {again}")
+        self._mean_words = n_words / self.n_posts
+
+    def is_current(self) -> bool:
+        """Say whether nobody has written to the file since it was opened."""
+        return self._read_data_version() == self._data_version
+
+    def search(self, query: Query, limit: int) -> list[Hit]:
+        counts = self._document_counts(query)
+        candidates = self._candidates(query, counts)
+        best = heapq.nsmallest(limit, self._scored(candidates, counts))
+        return [self._hit(rowid, -score) for score, rowid in best]
+
+    def _document_counts(self, query: Query) -> dict[str, int]:
+        """Return, for the query's words that the corpus has, the number of posts that hold each; the rarest if many."""
+        asked = list(dict.fromkeys(word for text in (query.text, *query.phrases) for word in words(text)))
+        sql = "SELECT word, posts FROM words WHERE word IN (SELECT value FROM json_each(?))"
+        found = dict(self._connection.execute(sql, (json.dumps(asked),)))
+        rarest = set(heapq.nsmallest(TERMS, found, key=lambda word: (found[word], word)))
+        return {word: found[word] for word in asked if word in rarest}
+
+    def _candidates(self, query: Query, counts: Iterable[str]) -> Iterator[tuple[int, str]]:
+        """Yield the number and the words, with spaces between them, of each post that holds the phrases."""
+        if query.phrases:
+            operator = " AND " if query.require == "all" else " OR "
+            match = operator.join(_quoted(phrase_words(phrase)) for phrase in query.phrases)
+        else:
+            match = " OR ".join(_quoted([word]) for word in counts)
+        if not match:
+            return
+        sql, values = "SELECT post_words.rowid, post_words.words FROM post_words ", [match]
+        conditions = ["post_words MATCH ?"]
+        if query.sites or query.since or query.until:
+            sql += "JOIN posts ON posts.rowid = post_words.rowid "
+        if query.sites:
+            hosts = [site.lower().removeprefix("www.") for site in query.sites]
+            one = "(posts.site = ? OR substr(posts.site, -1 - length(?)) = '.' || ?)"
+            conditions.append("({})".format(" OR ".join([one] * len(hosts))))
+            values += [host for host in hosts for _ in range(3)]
+        for day, comparison in ((query.since, ">="), (query.until, "<=")):
+            if day:
+                conditions.append(f"substr(posts.date, 1, 10) {comparison} ?")
+                values.append(day.isoformat()[:10])
+        yield from self._connection.execute(f"{sql}WHERE {' AND '.join(conditions)}", values)
+
+    def _scored(self, candidates: Iterable[tuple[int, str]], counts: Mapping[str, int]) -> Iterator[tuple[float, int]]:
+        """Yield each candidate's BM25, negative so that the best sorts first, and its number."""
+        n = self.n_posts
+        # Operation by operation as FTS5 computes it, so that the scores are equal to the last bit. A word in more than
+        # half of the posts would count against a post: it counts next to nothing.
+        weights = {word: max(1e-6, math.log((n - k + 0.5) / (k + 0.5))) for word, k in counts.items()}
+        for rowid, text in candidates:
+            held = text.split(" ")
+            frequencies = dict.fromkeys(weights, 0)
+            for word in held:
+                if word in frequencies:
+                    frequencies[word] += 1
+            length = K1 * (1 - B + B * len(held) / self._mean_words)
+            score = 0.0
+            for word, k in frequencies.items():
+                if k:
+                    score += weights[word] * (k * (K1 + 1) / (k + length))
+            yield -score, rowid
+
+    def _hit(self, rowid: int, score: float) -> Hit:
+        columns = "id, text, tokens, images, url, date, licence, source"
+        name, text, tokens, images, url, date, licence, source = self._one(
+            f"SELECT {columns} FROM posts WHERE rowid = ?", rowid
+        )
+        pictures = json.loads(images) if images else []
+        return Hit(
+            id=name,
+            text=text,
+            source=source,
+            score=score,
+            tokens=tuple(json.loads(tokens)) if tokens else None,
+            images=tuple(self._image(p["digest"], p["name"], name) for p in pictures if "digest" in p),
+            image_urls=tuple(p["url"] for p in pictures if "url" in p),
+            url=url,
+            date=date,
+            licence=licence,
+        )
+
+    def _image(self, digest: str, name: str | None, post: str) -> EncodedImage:
+        data, path = self._one("SELECT data, path FROM pictures WHERE digest = ?", digest)
+        if data is None:
+            file = self.path.parent / path
+            try:
+                data = file.read_bytes()
+            except OSError as error:
+                raise DataError(f"post {post}: {file}: {error.strerror}: put it back, or index again") from error
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise DataError(f"post {post}: {file} is another picture than when it was indexed: put that one back")
+        return {"bytes": data, "path": name}
+
+    def _one(self, sql: str, *values: Any) -> Any:
+        return self._connection.execute(sql, values).fetchone()
+
+    def _read_data_version(self) -> int:
+        return self._one("PRAGMA data_version")[0]
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path: Path, fingerprint: str, pid: int, thread: int) -> _Reader:
+    """Return this process's and thread's connection to a corpus."""
+    reader = _Reader(path)
+    if reader.fingerprint != fingerprint:
+        raise UsageError(
+            f"{path} is another corpus than when it was opened: expected fingerprint {fingerprint[:12]}, "
+            f"found {reader.fingerprint[:12]}"
+        )
+    return reader
+
+
+def _quoted(phrase: Sequence[str]) -> str:
+    """Return words as an FTS5 string, in which nothing is an operator."""
+    return '"{}"'.format(" ".join(phrase).replace('"', '""'))
