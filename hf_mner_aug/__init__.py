@@ -10,9 +10,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AMIA": "methods.amia",
     "EDA": "methods.eda",
     "LSMS": "methods.lsms",
     "MixGen": "methods.mixgen",
+    "RMDA": "methods.rmda",
     "Recipe": "recipe",
     "augment": "ledger",
     "load_sample": "sample",

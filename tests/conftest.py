@@ -20,6 +20,7 @@ import pytest  # noqa: E402
 from datasets import Dataset, DatasetDict, disable_progress_bars  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from PIL import Image as Pillow  # noqa: E402
+from tiny_pipelines import folders  # noqa: E402, F401
 
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features  # noqa: E402
 

@@ -495,7 +495,8 @@ def _mask(size: tuple[int, int], borders: tuple[bool, bool, bool, bool], soft: f
 
     def rise(n: int, before: bool, after: bool) -> "np.ndarray":
         at = (np.arange(n, dtype=np.float32) + 0.5) / n
-        reach = np.minimum(at if before else 1, 1 - at if after else 1) / soft
+        inside = np.ones_like(at)
+        reach = np.minimum(at if before else inside, 1 - at if after else inside) / soft
         part = np.clip(reach, 0, 1)
         return part * part * (3 - 2 * part)
 

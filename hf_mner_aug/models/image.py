@@ -36,6 +36,7 @@ LICENCES = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
     "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
 }
+CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -491,6 +492,11 @@ def resolved_revision(model: str, revision: str | None = None) -> str:
     if commit is None:
         raise UsageError(f"model {model!r}: the Hub names no commit")
     return commit
+
+
+def has_safety_checker(model: str) -> bool:
+    """Say whether a model is known to come with a safety checker; of a folder, whether one lies in it."""
+    return model in CHECKED or (Path(model) / "safety_checker").is_dir()
 
 
 def model_licence(model: str) -> str:

@@ -121,3 +121,64 @@ def _fit(scaled: "np.ndarray", kind: Any, **settings: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return kind(2, **{**SETTINGS, **settings}).fit(scaled[:, None])
+
+
+def histogram_svg(losses: "Sequence[float] | np.ndarray", mixture: Mixture, *, bins: int = 40) -> str:
+    """Return a figure of losses [n]: their histogram, the two components over it, and the matching score.
+
+    The colours follow the page that holds it, light or dark.
+    """
+    import numpy as np
+
+    width, height, left, bottom = 640, 280, 44, 36
+    inner, tall = width - left - 44, height - bottom - 16
+    span = (mixture.low, mixture.high if mixture.high > mixture.low else mixture.low + 1)
+    counts, edges = np.histogram(losses, bins=bins, range=span)
+    grid = np.linspace(*span, 200)
+    step = (edges[1] - edges[0]) / (span[1] - span[0])
+    curves = (
+        [
+            weight * np.exp(-((mixture.scale(grid) - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+            for mean, variance, weight in zip(mixture.means, mixture.variances, mixture.weights, strict=True)
+        ]
+        if mixture.high > mixture.low
+        else []
+    )
+    top = max([counts.max(initial=1), *(len(losses) * step * curve.max() for curve in curves)])
+
+    def x(value: float) -> float:
+        return left + inner * (value - span[0]) / (span[1] - span[0])
+
+    def line(values: "np.ndarray", style: str) -> str:
+        points = " ".join(f"{x(at):.1f},{16 + tall * (1 - share):.1f}" for at, share in zip(grid, values, strict=True))
+        return f'<polyline points="{points}" fill="none" stroke-width="2" {style}/>'
+
+    bars = [
+        f'<rect x="{x(edge) + 0.5:.1f}" y="{16 + tall * (1 - n / top):.1f}" width="{inner * step - 1:.1f}" '
+        f'height="{tall * n / top:.1f}" fill="currentColor" opacity="0.25"/>'
+        for edge, n in zip(edges, counts, strict=False)
+    ]
+    lines = [
+        line(len(losses) * step * curve / top, f'stroke="{colour}"')
+        for curve, colour in zip(curves, ("#2a9d5c", "#d1495b"), strict=False)
+    ]
+    lines.append(line(matching_score(grid, mixture), 'stroke="currentColor" stroke-dasharray="5 4"'))
+    axis = height - bottom
+    text = 'fill="currentColor" font-size="12" font-family="sans-serif"'
+    labels = [
+        f'<text x="{x(value):.0f}" y="{axis + 16}" text-anchor="middle" {text}>{value:.2f}</text>'
+        for value in np.linspace(*span, 5)
+    ]
+    labels += [
+        f'<text x="{left - 6}" y="24" text-anchor="end" {text}>{top:.0f}</text>',
+        f'<text x="{left - 6}" y="{axis}" text-anchor="end" {text}>0</text>',
+        f'<text x="{width - 40}" y="24" {text}>θ = 1</text>',
+        f'<text x="{width - 40}" y="{axis}" {text}>θ = 0</text>',
+        f'<text x="{left + inner / 2:.0f}" y="{height - 4}" text-anchor="middle" {text}>'
+        "triplet loss of train pairs; green: matched, red: mismatched, dashed: matching score θ</text>",
+    ]
+    frame = f'<path d="M{left} 16V{axis}H{left + inner}" fill="none" stroke="currentColor"/>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="triplet losses and their mixture">{"".join([*bars, frame, *lines, *labels])}</svg>'
+    )

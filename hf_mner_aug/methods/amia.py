@@ -1,0 +1,335 @@
+"""AMIA: each image becomes a mix of itself and one synthesised from the text, weighted by how well the two match.
+
+Xu et al. 2025, "Enhancing Multimodal Named Entity Recognition through Adaptive Mixup Image Augmentation" (COLING). All
+splits are remade, labels and sizes stay. Deviates: a post's 63 negatives are drawn from the train split by the post's
+own draw, without those of its text or picture, in place of the batch it happens to be in; the score is made monotone
+in the loss; URLs and ``RT @user :`` are no part of a prompt; a post without an image gets the synthesised one. Several
+images are mixed one by one, and the post's score is that of its best.
+Rejects: unreadable_image, unsafe_image, black_image, no_region
+"""
+
+import functools
+import warnings
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.draw import Draw, draw
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.models.mixture import Mixture, fit_mixture, histogram_svg, matching_score
+from hf_mner_aug.models.pairs import NEGATIVES, Matcher, Pair, fit_matcher, load_matcher, triplet_loss
+from hf_mner_aug.pictures import Source, mix_images, open_rgb, write_picture
+from hf_mner_aug.schema import EncodedImage, Post
+from hf_mner_aug.stored_posts import open_posts, save_posts
+from hf_mner_aug.transform import Facts, Method, Model, Reject
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from hf_mner_aug.models.image import ImageEngine
+
+__all__ = ["AMIA", "matching_score", "mix_images", "triplet_loss", "without_persons"]
+
+SIDE = 512  # of a picture for a post without one
+CHUNK = 16  # posts whose pixels are held at a time
+MIXED: dict[Source, Source] = {
+    "trainedAlgorithmicMedia": "compositeWithTrainedAlgorithmicMedia",
+    "compositeCapture": "compositeCapture",
+}
+
+
+def without_persons(tokens: Sequence[str], persons: Set[tuple[str, ...]]) -> list[str]:
+    """Return the words with ``a person`` for each handle and each mention of ``persons`` (casefolded words)."""
+    longest = max(map(len, persons), default=0)
+    words: list[str] = []
+    i = 0
+    while i < len(tokens):
+        sizes = range(min(longest, len(tokens) - i), 0, -1)
+        size = next((n for n in sizes if tuple(map(str.casefold, tokens[i : i + n])) in persons), 0)
+        if tokens[i].startswith("@"):  # ``@user``, or ``@`` and ``user``
+            size = max(size, 2 if tokens[i] == "@" else 1)
+        words += ["a", "person"] if size else [tokens[i]]
+        i += size or 1
+    return words
+
+
+class Known(NamedTuple):
+    """What was learnt, ready for use."""
+
+    matcher: Matcher
+    mixture: Mixture
+    losses: Sequence[float]
+    posts: str
+    persons: frozenset[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture on its way: ``place`` among its post's, its pixels, how well it matches, its share of the mix.
+
+    Of a post without pictures all is empty, and the share is 0.
+    """
+
+    place: int = 0
+    before: EncodedImage | None = None
+    pixels: "PIL.Image.Image | None" = None
+    loss: float | None = None
+    score: float = 0.0
+    weight: float = 0.0
+    synthesised: "PIL.Image.Image | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AMIA(Method):
+    """Mix each image with one synthesised from the text, by their matching score.
+
+    ``mix`` is ``adaptive``, ``cosine``, or a weight of the original in [0, 1]: 0 takes the synthesised image, 1 leaves
+    the original. ``matcher`` is ``cca``, or ``open_clip:`` and a model; ``images`` is ``collage``, or an id (with
+    ``@revision``) or folder of a diffusers pipeline, which ``steps``, ``guidance`` and ``nsfw_model`` are for. With
+    ``no_person_prompts`` a prompt says ``a person`` for handles and for persons that train names.
+    """
+
+    name: ClassVar[str] = "amia"
+    mode: ClassVar = "replace"
+    reads_images: ClassVar[bool] = True
+    columns: ClassVar = {"matching_score": "float64"}
+    rejects: ClassVar[tuple[str, ...]] = ("unreadable_image", "unsafe_image", "black_image", "no_region")
+    presets: ClassVar = {
+        "paper": {"matcher": "open_clip:ViT-B-16-quickgelu/openai", "images": "stabilityai/sdxl-turbo"}
+    }
+    facts: ClassVar[Facts] = Facts(
+        does="mixes each image with one synthesised from the text, by how well text and image match",
+        paper="Xu et al. 2025, Adaptive Mixup Image Augmentation, COLING",
+        learns="a text-image matcher, the mixture of the triplet losses, and the train split's pictures",
+        images="replaced by mixes that are marked as made; sizes stay",
+        boxes="kept",
+    )
+
+    mix: str = "adaptive"
+    matcher: str = "cca"
+    images: str = "collage"
+    steps: int = 2
+    guidance: float = 0.0
+    nsfw_model: str = ""
+    no_person_prompts: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mix in ("adaptive", "cosine"):
+            return
+        try:
+            fixed = float(self.mix)
+        except ValueError:
+            fixed = -1.0
+        if not 0 <= fixed <= 1:
+            raise UsageError(f"amia: mix must be adaptive, cosine or a number in [0, 1], found {self.mix!r}")
+
+    # ------------------------------------------------------------ what the card says
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The matcher's and the image engine's models, where they are none of the package's own."""
+        from hf_mner_aug.models.image import has_safety_checker, model_licence
+
+        found = []
+        if self.matcher.startswith("open_clip:"):
+            found.append(Model(role="matching", id=self.matcher.removeprefix("open_clip:")))
+        if self.images != "collage":
+            name = self.images.partition("@")[0]
+            checked = bool(self.nsfw_model) or has_safety_checker(name)
+            found.append(Model(role="images", id=self.images, license=model_licence(name), checked=checked))
+        return tuple(found)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a user of the mixes must know."""
+        maker = "a collage of train pictures" if self.images == "collage" else f"what {self.images} made of the text"
+        return (
+            f"The images of all splits are mixes of the original and {maker}: their files say so (IPTC's "
+            "DigitalSourceType), and `provenance` holds the weights. The gold row stands where a post was rejected.",
+            "`matching_score` is the probability that text and original image belong together; null in gold rows.",
+            "Models that read object labels or crops can be misled by mixed images.",
+            *(["Prompts say `a person` for handles and for persons that train names."] * self.no_person_prompts),
+        )
+
+    def pinned(self) -> Self:
+        """Return a copy whose pipeline is named with the commit that its id means today."""
+        from hf_mner_aug.models.image import resolved_revision
+
+        if self.images == "collage" or "@" in self.images or Path(self.images).is_dir():
+            return self
+        return replace(self, images=f"{self.images}@{resolved_revision(self.images)}")
+
+    # ------------------------------------------------------------ learning
+
+    def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
+        """Return the train posts, the matcher fitted on them, and the mixture of their triplet losses."""
+        stored = save_posts(train)
+        posts = open_posts(stored)
+        matcher = fit_matcher(posts, self.matcher, seed=self.seed)
+        if len(matcher) <= NEGATIVES:
+            found = f"train has {len(matcher)} text-image pairs that can be read"
+            warnings.warn(f"amia: {found}: a pair has fewer than {NEGATIVES} negatives", stacklevel=3)
+        rows = {name: i for i, name in enumerate(posts.ids)}
+        losses: list[float] = []
+        for first in range(0, len(matcher), CHUNK):
+            pairs = [Pair(posts[rows[name]], place) for name, place in matcher.names[first : first + CHUNK]]
+            draws = [draw(self.seed, self.name, self.version, pair.post.id, 0) for pair in pairs]
+            losses += [scored.loss for scored in self._scores(matcher, pairs, draws) if scored]
+        mixture = fit_mixture(losses or [0.0])
+        for note in mixture.notes:
+            warnings.warn(f"amia: {note}", stacklevel=3)
+        persons = {
+            tuple(map(str.casefold, post.tokens[entity.start : entity.end]))
+            for post in (posts if self.no_person_prompts else ())
+            for entity in post.entities
+            if entity.type.casefold().startswith("per")
+        }
+        return {
+            "files": {"posts": stored, "matcher": matcher.save()},
+            "losses": losses,
+            "mixture": mixture.to_dict(),
+            "persons": sorted(persons),
+        }
+
+    # ------------------------------------------------------------ making
+
+    def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
+        """Return the posts with their pictures mixed, a few at a time: pixels of many would fill the memory."""
+        engine = self._engine()
+        made: list[Post | Reject | None] = []
+        for first in range(0, len(posts), CHUNK):
+            chosen = slice(first, first + CHUNK)
+            for post, stage in zip(posts[chosen], self.stages(posts[chosen], draws[chosen]), strict=True):
+                made.append(stage if isinstance(stage, Reject) else _finished(post, stage, engine.source))
+        return made
+
+    def stages(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Reject | list[Picture]]:
+        """Return the pictures of each post before they are mixed: how well they match, and what was synthesised."""
+        opened = [_open(post) for post in posts]
+        places = [(i, j) for i, found in enumerate(opened) if not isinstance(found, Reject) for j in range(len(found))]
+        pictures = self._weighed(posts, draws, {(i, j): opened[i][j] for i, j in places})  # type: ignore[index]
+        made = self._synthesised(posts, draws, pictures)
+        found: list[Reject | list[Picture]] = []
+        for i, before in enumerate(opened):
+            if isinstance(before, Reject):
+                found.append(before)
+                continue
+            after = [made[i, j] for j in range(len(before))]
+            found.append(next((picture for picture in after if isinstance(picture, Reject)), after))  # type: ignore[arg-type]
+        return found
+
+    def figure(self) -> str:
+        """Return a drawing (SVG) of train's triplet losses, the mixture over them, and the score."""
+        known = _known(self._fitted(), self.seed)
+        return histogram_svg(known.losses, known.mixture)
+
+    # ------------------------------------------------------------ inside
+
+    def _engine(self) -> "ImageEngine":
+        if self.images == "collage":
+            from hf_mner_aug.models.collage import Collage
+
+            return Collage(posts=_known(self._fitted(), self.seed).posts, size=SIDE)
+        from hf_mner_aug.models.image import Diffusers
+
+        model, _, revision = (self.images, "", "") if Path(self.images).is_dir() else self.images.partition("@")
+        return Diffusers(
+            model=model,
+            revision=revision or None,
+            steps=self.steps,
+            guidance=self.guidance,
+            nsfw_model=self.nsfw_model or None,
+        )
+
+    @staticmethod
+    def _scores(matcher: Matcher, pairs: Sequence[Pair], draws: Sequence[Draw]) -> list[Any]:
+        return matcher.score(pairs, [d.sub("negatives", pair.place) for d, pair in zip(draws, pairs, strict=True)])
+
+    def _weighed(
+        self, posts: Sequence[Post], draws: Sequence[Draw], pictures: dict[tuple[int, int], Picture]
+    ) -> dict[tuple[int, int], Picture]:
+        """Return the pictures, by post and place, with their losses, scores and weights."""
+        known = _known(self._fitted(), self.seed)
+        there = [place for place, picture in pictures.items() if picture.before is not None]
+        pairs = [Pair(posts[i], j) for i, j in there]
+        weighed = dict(pictures)
+        for place, scored in zip(there, self._scores(known.matcher, pairs, [draws[i] for i, _ in there]), strict=True):
+            # Where train has no pair to learn from, nothing can be told: half and half.
+            score = round(float(matching_score([scored.loss], known.mixture)[0]), 6) if scored else 0.5
+            cosine = min(max(scored.cosine, 0.0), 1.0) if scored else 0.5
+            weight = {"adaptive": score, "cosine": cosine}.get(self.mix)
+            loss = scored.loss if scored else None
+            weighed[place] = replace(
+                pictures[place], loss=loss, score=score, weight=float(self.mix) if weight is None else weight
+            )
+        return weighed
+
+    def _synthesised(
+        self, posts: Sequence[Post], draws: Sequence[Draw], pictures: dict[tuple[int, int], Picture]
+    ) -> dict[tuple[int, int], Picture | Reject]:
+        """Return the pictures with what was made of their posts' texts; those of weight 1 stay as they are."""
+        from hf_mner_aug.models.image import Refused
+
+        persons = _known(self._fitted(), self.seed).persons
+        wanted = [place for place, picture in pictures.items() if picture.weight < 1]
+        words = [posts[i].tokens for i, _ in wanted]
+        made = self._engine().generate(
+            [" ".join(without_persons(w, persons) if self.no_person_prompts else w) for w in words],
+            [draws[i].sub("image", j) for i, j in wanted],
+            sizes=[pixels.size if (pixels := pictures[place].pixels) else (SIDE, SIDE) for place in wanted],
+        )
+        found: dict[tuple[int, int], Picture | Reject] = dict(pictures)
+        for place, new in zip(wanted, made, strict=True):
+            if isinstance(new, Refused):
+                found[place] = Reject(new.reason, new.detail)
+            else:
+                found[place] = replace(pictures[place], synthesised=new)
+        return found
+
+
+def _open(post: Post) -> Reject | list[Picture]:
+    """Return a post's pictures with their pixels; an empty one for a post without any."""
+    if not post.images:
+        return [Picture()]
+    try:
+        return [Picture(j, image, open_rgb(image)) for j, image in enumerate(post.images)]
+    except DataError as error:
+        return Reject("unreadable_image", str(error))
+
+
+def _finished(post: Post, pictures: Sequence[Picture], source: Source) -> Post:
+    """Return the post with its mixes, and what there is to tell of them."""
+    images: list[EncodedImage] = []
+    for picture in pictures:
+        if picture.synthesised is None:
+            images.append(picture.before)  # type: ignore[arg-type]
+        elif picture.pixels is None:
+            images.append(write_picture(picture.synthesised, source))
+        else:
+            mixed = mix_images(picture.pixels, picture.synthesised, picture.weight)
+            images.append(write_picture(mixed, MIXED[source] if picture.weight else source, like=picture.before))
+    made_of = {name for p in pictures if p.synthesised is not None for name in p.synthesised.info.get("made_of", ())}
+    details = {
+        "losses": [picture.loss for picture in pictures],
+        "matching_score": max(picture.score for picture in pictures),
+        "scores": [picture.score for picture in pictures],
+        "synthetic": any(picture.synthesised is not None for picture in pictures),
+        "weights": [picture.weight for picture in pictures],
+        **({"made_of": sorted(made_of)} if made_of else {}),
+    }
+    return replace(post, images=tuple(images), details=details)
+
+
+@functools.lru_cache(maxsize=4)
+def _known(artifact: str, seed: int) -> Known:
+    learned = artifacts.load_json(artifact)["learned"]
+    return Known(
+        load_matcher(learned["files"]["matcher"], seed=seed),
+        Mixture.from_dict(learned["mixture"]),
+        learned["losses"],
+        learned["files"]["posts"],
+        frozenset(map(tuple, learned["persons"])),
+    )

@@ -1,0 +1,206 @@
+"""Text and picture vectors without a deep network: regularised CCA of word features and orientation histograms.
+
+A text is TF-IDF reduced by SVD; a picture is what HOG counts (Dalal & Triggs 2005), within the rectangle that its edges
+stand in: shapes count, not where or how large they are. Canonical correlation analysis (Hotelling 1936; with a ridge, Vinod 1976) finds where the two agree.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.models.embeddings import vectors_of
+from hf_mner_aug.pictures import open_rgb
+from hf_mner_aug.schema import EncodedImage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
+COMPONENTS = 4
+TEXT_DIMENSIONS = 40
+IMAGE_DIMENSIONS = 40
+RIDGE = 0.3  # of the mean variance, added to every variance before whitening
+VOCABULARY = 20_000
+
+SIDE = 64  # pixels of the rectangle when counted
+CELLS = 8  # along a side
+BINS = 9  # orientations in a half turn
+FEATURES = (CELLS * CELLS + 1) * BINS
+EDGE = 0.25  # of the strongest edge: what counts as one when the rectangle is sought
+_LONGEST = 128  # side in pixels of a picture when the rectangle is sought
+_WORDS: dict[str, Any] = {"lowercase": False, "token_pattern": r"\S+", "sublinear_tf": True}
+_HISTOGRAMS = "orientation_histograms-1"  # raise when the same picture would give other numbers
+
+
+class TooFewWords(UsageError):
+    """The texts of a split do not differ in their words."""
+
+    reason = "too_few_words"
+
+
+def crop_to_edges(picture: "PIL.Image.Image") -> "PIL.Image.Image":
+    """Return the smallest part of an RGB picture, scaled to at most 128 pixels, that holds all its clear edges."""
+    import numpy as np
+    from PIL import Image
+
+    scale = _LONGEST / max(picture.size)
+    if scale < 1:
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        picture = picture.resize(size, Image.Resampling.BOX)
+    _, _, strength = _gradients(picture)
+    clear = strength >= EDGE * strength.max()
+    rows, columns = np.flatnonzero(clear.any(1)), np.flatnonzero(clear.any(0))
+    return picture.crop((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
+
+
+def edges_squared(picture: "PIL.Image.Image") -> "PIL.Image.Image":
+    """Return the part of an RGB picture that holds its edges, as a square of ``SIDE`` pixels."""
+    from PIL import Image
+
+    return crop_to_edges(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+
+
+def orientation_histograms(square: "np.ndarray | PIL.Image.Image") -> "np.ndarray":
+    """Return how strong the edges of each orientation are, in each cell and overall [FEATURES], of an RGB square.
+
+    The numbers are square roots of shares; without any edge they are 0.
+    """
+    import numpy as np
+
+    down, across, strength = _gradients(square)
+    orientation = (np.arctan2(down, across) % np.pi / np.pi * BINS).astype(int) % BINS
+    counts = np.zeros((SIDE, SIDE, BINS), dtype=np.float32)
+    np.put_along_axis(counts, orientation[..., None], strength[..., None], axis=-1)
+    across_cell = SIDE // CELLS
+    cells = counts.reshape(CELLS, across_cell, CELLS, across_cell, BINS).sum((1, 3))
+    total = strength.sum()
+    shares = np.concatenate([cells.ravel(), cells.sum((0, 1))]) / (total if total > 0 else 1)
+    return np.sqrt(shares, dtype=np.float32)
+
+
+def read_histograms(images: Sequence[EncodedImage]) -> "np.ndarray":
+    """Return the histograms [n_images, FEATURES] of encoded pictures; those of one that cannot be read are NaN."""
+    return vectors_of(images, _HISTOGRAMS, FEATURES, _read_histograms)
+
+
+def _read_histograms(images: Sequence[EncodedImage]) -> "np.ndarray":
+    import numpy as np
+
+    rows = np.full((len(images), FEATURES), np.nan, dtype=np.float32)
+    for row, image in zip(rows, images, strict=True):
+        try:
+            row[:] = orientation_histograms(edges_squared(open_rgb(image)))
+        except DataError:
+            continue
+    return rows
+
+
+def _gradients(picture: "np.ndarray | PIL.Image.Image") -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
+    """Return the slopes down and across and their strength [height, width], each of the channel that is steepest."""
+    import numpy as np
+
+    pixels = np.pad(np.asarray(picture, dtype=np.float32), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    down, across = pixels[2:, 1:-1] - pixels[:-2, 1:-1], pixels[1:-1, 2:] - pixels[1:-1, :-2]
+    strength = np.hypot(down, across)
+    steepest = strength.argmax(-1)[..., None]
+    down, across, strength = (np.take_along_axis(a, steepest, -1)[..., 0] for a in (down, across, strength))
+    return down, across, strength
+
+
+class CCA:
+    """Encodes texts and pictures as vectors of length one in a common space, by a linear map each.
+
+    ``arrays`` is all that was learnt: the same arrays give the same vectors, bit by bit and row by row.
+    """
+
+    def __init__(self, arrays: "Mapping[str, np.ndarray]") -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self.arrays = arrays
+        self.dim: int = arrays["text_map"].shape[1]
+        self._vectorizer = TfidfVectorizer(vocabulary=json.loads(arrays["words"].tobytes()), **_WORDS)
+        self._vectorizer.idf_ = arrays["idf"].astype("f8")
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], histograms: "np.ndarray") -> "CCA":
+        """Return an encoder fitted on pairs: normalised texts [n] and histograms [n, FEATURES].
+
+        Raises:
+            TooFewWords: there are not two texts with different words.
+        """
+        import numpy as np
+        from sklearn.decomposition import PCA, TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.utils.extmath import svd_flip
+        from threadpoolctl import threadpool_limits
+
+        vectorizer = TfidfVectorizer(max_features=VOCABULARY, **_WORDS)
+        try:
+            weights = vectorizer.fit_transform(texts)
+        except ValueError as error:  # an empty vocabulary
+            raise TooFewWords("matching: expected texts with words, found links and RT only") from error
+        dimensions = min(TEXT_DIMENSIONS, min(weights.shape) - 1)
+        if dimensions < 1:
+            raise TooFewWords("matching: expected at least two texts of different words")
+        with threadpool_limits(1):  # several would sum in another order
+            svd = TruncatedSVD(dimensions, algorithm="arpack", random_state=0).fit(weights)
+            pca = PCA(min(IMAGE_DIMENSIONS, len(texts) - 1), svd_solver="full").fit(histograms.astype("f8"))
+            text, image = svd.transform(weights), pca.transform(histograms.astype("f8"))
+            text_mean = text.mean(0)
+            text -= text_mean
+            text_axes, image_axes = _whitening(text), _whitening(image)
+            shared = (text @ text_axes).T @ (image @ image_axes)
+            left, _, right = np.linalg.svd(shared, full_matrices=False)
+            left, right = svd_flip(left[:, :COMPONENTS], right[:COMPONENTS])
+            text_axes, image_axes = text_axes @ left, image_axes @ right.T
+            image_map = pca.components_.T @ image_axes
+            arrays = {
+                "idf": vectorizer.idf_,
+                "text_map": svd.components_.T @ text_axes,
+                "text_shift": -text_mean @ text_axes,
+                "image_map": image_map,
+                "image_shift": -pca.mean_ @ image_map,
+            }
+        words = json.dumps(vectorizer.get_feature_names_out().tolist(), ensure_ascii=False).encode()
+        stored = {name: array.astype("<f4") for name, array in arrays.items()}
+        return cls({"words": np.frombuffer(words, dtype=np.uint8), **stored})
+
+    def encode_text(self, texts: Sequence[str]) -> "np.ndarray":
+        """Return the vectors [n, dim] of normalised texts; words that the split has not do not count."""
+        weights = self._vectorizer.transform(texts)
+        return _normalised(weights @ self.arrays["text_map"].astype("f8") + self.arrays["text_shift"])
+
+    def count_cut(self, texts: Sequence[str]) -> int:
+        """Return how many texts are too long: none."""
+        return 0
+
+    def encode_image(self, images: Sequence[EncodedImage]) -> "np.ndarray":
+        """Return the vectors [n, dim] of encoded pictures; the row of one that cannot be read is NaN."""
+        return self.project(read_histograms(images))
+
+    def project(self, histograms: "np.ndarray") -> "np.ndarray":
+        """Return the vectors [n, dim] of histograms [n, FEATURES]."""
+        import numpy as np
+
+        to_vector = self.arrays["image_map"].astype("f8")
+        # One by one: how BLAS sums hangs on the number of rows.
+        rows = [row.astype("f8") @ to_vector for row in histograms]
+        return _normalised(np.reshape(rows, (-1, self.dim)) + self.arrays["image_shift"])
+
+
+def _whitening(scores: "np.ndarray") -> "np.ndarray":
+    """Return the matrix [k, k] that makes centred scores [n, k] uncorrelated and, but for the ridge, of one variance."""
+    import numpy as np
+
+    variances, axes = np.linalg.eigh(scores.T @ scores / len(scores))
+    ridge = RIDGE * variances.mean() + np.finfo(float).tiny  # no variance at all: all pictures are the same
+    return axes / np.sqrt(np.maximum(variances, 0) + ridge) @ axes.T
+
+
+def _normalised(vectors: "np.ndarray") -> "np.ndarray":
+    """Return float32 vectors [n, dim] of length one; those of no length stay."""
+    import numpy as np
+
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(length == 0, 1, length)).astype(np.float32)

@@ -1,0 +1,80 @@
+"""Vectors of pictures, kept under their content: a picture that many posts share is encoded once.
+
+They are held in memory (the latest ``HELD``) and in ``embeddings/<encoder>.sqlite`` of the cache folder, one file for
+each encoder, which workers and later runs share. Nothing hangs on the file: it may be deleted at any time.
+"""
+
+import contextlib
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.hygiene import image_digest
+from hf_mner_aug.schema import EncodedImage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HELD = 20_000
+BATCH = 64  # pictures that are encoded, and written, at a time
+
+Encode = Callable[[list[EncodedImage]], "np.ndarray"]
+
+_held: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+
+def vectors_of(images: Sequence[EncodedImage], encoder: str, dim: int, encode: Encode) -> "np.ndarray":
+    """Return a float32 vector for each picture [n, dim]; the row of one that cannot be read is NaN.
+
+    Args:
+        images: the pictures, encoded.
+        encoder: what made the vectors, as a file name: another version, or other weights, have another one.
+        dim: the length of a vector.
+        encode: returns the vectors [n, dim] of pictures that are not known yet, NaN for those it cannot read.
+    """
+    import numpy as np
+
+    digests = [image_digest(image) for image in images]
+    wanted = {digest: image for digest, image in zip(digests, images, strict=True) if digest}
+    found = {digest: _held[encoder, digest] for digest in wanted if (encoder, digest) in _held}
+    path = artifacts.cache_folder() / "embeddings" / f"{encoder}.sqlite"
+    found |= _read(path, [digest for digest in wanted if digest not in found])
+    unknown = [digest for digest in wanted if digest not in found]
+    for first in range(0, len(unknown), BATCH):
+        batch = unknown[first : first + BATCH]
+        rows = np.ascontiguousarray(encode([wanted[digest] for digest in batch]), dtype="<f4")
+        made = {digest: row.tobytes() for digest, row in zip(batch, rows, strict=True)}
+        found |= made
+        _write(path, {digest: row for digest, row in made.items() if not np.isnan(np.frombuffer(row, "<f4")).any()})
+    for digest in wanted:
+        _held[encoder, digest] = found[digest]
+        _held.move_to_end((encoder, digest))
+    while len(_held) > HELD:
+        _held.popitem(last=False)
+    lost = np.full(dim, np.nan, dtype="<f4").tobytes()
+    joined = b"".join(found[digest] if digest else lost for digest in digests)
+    return np.frombuffer(joined, dtype="<f4").reshape(len(images), dim).astype(np.float32)
+
+
+def _read(path: Path, digests: Sequence[str]) -> dict[str, bytes]:
+    """Return the vectors that the file holds of some pictures."""
+    if not digests or not path.exists():
+        return {}
+    found: dict[str, bytes] = {}
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=60)) as file:
+        for first in range(0, len(digests), 500):  # SQLite takes some hundred values at a time
+            batch = digests[first : first + 500]
+            marks = ",".join("?" * len(batch))
+            found.update(file.execute(f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", batch))
+    return found
+
+
+def _write(path: Path, vectors: Mapping[str, bytes]) -> None:
+    """Add vectors to the file; where it cannot be written to, they are made again another time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=60)) as file, file:
+        file.execute("CREATE TABLE IF NOT EXISTS vectors (digest TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        file.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", vectors.items())
