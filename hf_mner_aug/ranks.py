@@ -5,6 +5,7 @@ Both are files that the first process writes and every other one compares with.
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from hf_mner_aug.store import Store, sha256
 from hf_mner_aug.transform import Method, features_for
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset
 
 
 def check_rank(rank: int | None, world_size: int | None) -> None:
@@ -57,7 +58,7 @@ def claim_run(place: Store, recipe: Recipe) -> None:
     _check_same(place.write_once("recipe.json", _to_json(recipe)), recipe, f"{place}/recipe.json")
 
 
-def fit_once(place: Store, recipe: Recipe, gold: "DatasetDict") -> Method:
+def fit_once(place: Store, recipe: Recipe, gold: "Mapping[str, Dataset]") -> Method:
     """Return the fitted method. What it learnt is kept in the run's ``fit``; the first result stored there counts.
 
     Raises:

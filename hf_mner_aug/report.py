@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -23,9 +23,12 @@ from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_digest, open_image
 from hf_mner_aug.ledger import run_folder
 from hf_mner_aug.parquet import shards
-from hf_mner_aug.recipe import load_source
+from hf_mner_aug.ranks import fit_once
+from hf_mner_aug.recipe import Recipe, load_source
 from hf_mner_aug.repo_folder import BATCH, read_features, read_note
 from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post
+from hf_mner_aug.store import open_store
+from hf_mner_aug.transform import Method
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +41,7 @@ WIDTH, HEIGHT = 320, 320  # of a thumbnail, in pixels, at most
 SMALL = 192  # the width where a post has several
 QUALITY = 70
 HUES = (215, 175, 35, 280, 325, 60, 250, 195, 15, 300)  # of types, in degrees; green and red are for words that changed
+STAGED = 16  # posts whose pictures are made again at a time
 LONGEST = 240  # characters of a note
 
 # Control characters and those that turn the direction of text: shown by name, so that they do nothing.
@@ -310,7 +314,8 @@ def show(
     path = Path(f"{config}.html" if out is None else out)
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file with --out")
-    page = replace(read_sheet(folder, config, **chosen), figures=figures).to_html()
+    sheet = read_sheet(folder, config, **chosen)
+    page = replace(sheet, figures=[*sheet.figures, *figures]).to_html()
     try:
         artifacts.write_atomically(path, page.encode())
     except OSError as error:
@@ -373,11 +378,14 @@ def read_sheet(
         else:
             gold = _from_source(load_source(source), split)
         album = Album()
+        method = _fitted(run, facts.recipe)
+        before = gold.sides({sources[name] for name in chosen}, album)
+        stages = _stages(method, gold, {sources[name] for name in chosen}, album) if method else {}
         return Sheet(
             facts=facts,
             split=split,
             made=len(sources),
-            pairs=_pairs(features, codec, files, chosen, gold.sides({sources[name] for name in chosen}, album), album),
+            pairs=_pairs(features, codec, files, chosen, before, stages, album),
             album=album,
             types=list(dict.fromkeys([*codec.types, *gold.codec.types, *facts.entities])),
             pictured=codec.image_column is not None,
@@ -385,6 +393,7 @@ def read_sheet(
             withdrawn=note.get("withdrawn", 0),
             run=str(run),
             rejects=_rejects(run, rejects, gold) if run.is_dir() else None,
+            figures=method.figures() if method else (),
         )
     except pa.ArrowInvalid as error:
         raise Corrupt(f"{place}: {str(error).splitlines()[0]}") from error
@@ -443,6 +452,7 @@ def _pairs(
     files: Sequence[Path],
     chosen: Sequence[str],
     before: Mapping[str, Side],
+    stages: Mapping[str, Mapping[str, Thumbnail]],
     album: Album,
 ) -> list[Pair]:
     """Return made posts beside their sources; columns that are no part of a post are notes and further pictures."""
@@ -462,10 +472,32 @@ def _pairs(
                 before.get(row["source_id"]),
                 Side.of(codec.to_post(row), album),
                 {**details, **{name: row[name] for name in notes}},
-                {name: album.add(row[name]) for name in pictures if row[name] is not None},
+                {
+                    **stages.get(row["source_id"], {}),
+                    **{name: album.add(row[name]) for name in pictures if row[name] is not None},
+                },
             )
         )
     return pairs
+
+
+def _fitted(run: Path, recipe: Recipe) -> Method | None:
+    """Return the method as the run fitted it, or None where the run is not here."""
+    if not (run / "fit" / "artifact.json").exists():
+        return None
+    return fit_once(open_store(run), recipe, {})
+
+
+def _stages(method: Method, gold: _Gold, ids: set[str], album: Album) -> dict[str, dict[str, Thumbnail]]:
+    """Return the pictures between a post and what was made of it, by id and caption, for posts that are here."""
+    if type(method).stages is Method.stages:
+        return {}
+    found: dict[str, dict[str, Thumbnail]] = {}
+    rows = _pick(gold.tables(gold.codec.columns), ids if gold.ids is None else ids & gold.ids)
+    while some := [gold.codec.to_post(row) for row in islice(rows, STAGED)]:
+        for post, pictures in zip(some, method.stages(some), strict=True):
+            found[post.id] = {caption: album.add(image) for caption, image in pictures.items()}
+    return found
 
 
 def _rejects(run: Path, n: int, gold: _Gold) -> dict[str, list[Rejected]]:

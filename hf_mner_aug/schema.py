@@ -22,6 +22,7 @@ Orphans = Literal["promote", "drop", "error"]
 ORPHANS: tuple[Orphans, ...] = ("promote", "drop", "error")
 FOUR_TYPES = ("PER", "LOC", "ORG", "MISC")
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+IMAGE_COLUMNS = ("image", "images")
 AUGMENTED = ("source_id", "method", "provenance")
 
 
@@ -234,7 +235,7 @@ class Codec:
         self.types = _types(self.tag_names)
         self.fine_types = _types(self.fine_names)
         self.boxed = "entities" in features
-        self.image_column = next((name for name in ("image", "images") if name in features), None)
+        self.image_column = next((name for name in IMAGE_COLUMNS if name in features), None)
         known = ["id", "tokens", "ner_tags", "fine_tags", "image", "images", "entities", "head", "tail", "relation"]
         self.columns = [name for name in features if name in known]
         self._tags = [split_tag(name) for name in self.tag_names]
@@ -266,12 +267,7 @@ class Codec:
                 entities = _with_boxes(entities, row["entities"] or [], where)
             if self.relation_names:
                 relation = self._to_relation(row, len(tokens))
-        images: tuple[EncodedImage, ...] = ()
-        if self.image_column == "image":
-            images = () if row["image"] is None else (row["image"],)
-        elif self.image_column == "images":
-            images = tuple(image for image in row["images"] or () if image is not None)
-        return Post(where, tokens, entities, images, relation)
+        return Post(where, tokens, entities, row_images(row, self.image_column), relation)
 
     def to_row(self, post: Post) -> dict[str, Any]:
         """Return a post as a row of this set's columns (not those of ``AUGMENTED``).
@@ -331,6 +327,14 @@ class Codec:
             if not 0 <= start < end <= n_words:
                 raise DataError(f"post {row['id']}: span [{start}, {end}) does not fit {n_words} words")
         return Relation(head, tail, self.relation_names[row["relation"]])
+
+
+def row_images(row: Mapping[str, Any], column: str | None) -> tuple[EncodedImage, ...]:
+    """Return the pictures in a row's column ``image`` or ``images``."""
+    if column is None:
+        return ()
+    found = row[column] if column == "images" else [row[column]]
+    return tuple(image for image in found or () if image is not None)
 
 
 def to_post(row: Mapping[str, Any], features: "Features") -> Post:

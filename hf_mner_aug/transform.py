@@ -2,14 +2,23 @@
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.errors import NotFitted, UsageError
-from hf_mner_aug.schema import AUGMENTED, Codec, Post, augmented_features, canonical_json, codec_of
+from hf_mner_aug.schema import (
+    AUGMENTED,
+    IMAGE_COLUMNS,
+    Codec,
+    EncodedImage,
+    Post,
+    augmented_features,
+    canonical_json,
+    codec_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,6 +118,14 @@ class Method:
         Publishing drops and counts such posts; what ``map`` gives may hold them, since no row knows of another.
         """
         return lambda post: None
+
+    def figures(self) -> tuple[str, ...]:
+        """Return drawings (SVG) of what was learnt, for the page that shows a config."""
+        return ()
+
+    def stages(self, posts: Sequence[Post]) -> list[Mapping[str, EncodedImage]]:
+        """Return the pictures, by caption, that stand between each post and what is made of it, for that page."""
+        return [{} for _ in posts]
 
     @property
     def keeps_text(self) -> bool:
@@ -293,19 +310,22 @@ def features_for(method: Method, found: Mapping[str, Any]) -> "Features":
 
 
 def iterate_posts(dataset: Any, codec: Codec, *, images: bool = False) -> Iterator[Post]:
-    """Yield a dataset's rows as posts, batch by batch; without ``images``, pictures are neither read nor there."""
-    columns = [name for name in codec.columns if images or name not in ("image", "images")]
-    streamed = not hasattr(dataset, "cleanup_cache_files")
-    if streamed and images and codec.image_column:
-        dataset = dataset.decode(False)
-    if not streamed:
+    """Yield a dataset's rows as posts; without ``images``, pictures are neither read nor there."""
+    columns = [name for name in codec.columns if images or name not in IMAGE_COLUMNS]
+    absent = {} if images or not codec.image_column else {codec.image_column: None}
+    for row in iterate_rows(dataset, columns):
+        yield codec.to_post(row | absent)
+
+
+def iterate_rows(dataset: Any, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield some columns of a dataset's rows, batch by batch; pictures stay encoded."""
+    images = any(name in IMAGE_COLUMNS for name in columns)
+    if hasattr(dataset, "cleanup_cache_files"):
         dataset = dataset.with_format("arrow")
+    elif images:  # streamed
+        dataset = dataset.decode(False)
     for batch in dataset.select_columns(columns).iter(64 if images else 1000):
-        table = _columns(batch)
-        if not images and codec.image_column:
-            table[codec.image_column] = [None] * len(table["id"])
-        for row in _rows(table, codec.columns):
-            yield codec.to_post(row)
+        yield from _rows(_columns(batch), columns)
 
 
 @functools.lru_cache(maxsize=16)

@@ -10,7 +10,7 @@ Rejects: unreadable_image, unsafe_image, black_image, no_region
 
 import functools
 import warnings
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -18,26 +18,85 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.models.matching import Matcher, TooFewPairs, fit_matcher
 from hf_mner_aug.models.mixture import Mixture, fit_mixture, histogram_svg, matching_score
-from hf_mner_aug.models.pairs import NEGATIVES, Matcher, Pair, fit_matcher, load_matcher, triplet_loss
 from hf_mner_aug.pictures import Source, mix_images, open_rgb, write_picture
 from hf_mner_aug.schema import EncodedImage, Post
-from hf_mner_aug.stored_posts import open_posts, save_posts
+from hf_mner_aug.stored_posts import StoredPosts, open_posts, save_posts
 from hf_mner_aug.transform import Facts, Method, Model, Reject
 
 if TYPE_CHECKING:
+    import numpy as np
     import PIL.Image
 
     from hf_mner_aug.models.image import ImageEngine
 
 __all__ = ["AMIA", "matching_score", "mix_images", "triplet_loss", "without_persons"]
 
+MARGIN = 0.1
+NEGATIVES = 63  # the others of the paper's batch of 64
+DIGITS = 6  # of a loss and a score: the last bits of a sum hang on the machine
 SIDE = 512  # of a picture for a post without one
 CHUNK = 16  # posts whose pixels are held at a time
 MIXED: dict[Source, Source] = {
     "trainedAlgorithmicMedia": "compositeWithTrainedAlgorithmicMedia",
     "compositeCapture": "compositeCapture",
 }
+
+
+def triplet_loss(
+    text: "np.ndarray",
+    image: "np.ndarray",
+    other_texts: "np.ndarray",
+    other_images: "np.ndarray",
+    margin: float = MARGIN,
+) -> "np.ndarray":
+    """Return the loss [n] of pairs against their hardest negatives, in both directions, summed (eq. 1-7).
+
+    Args:
+        text: vectors [n, dim] of the texts, of any length.
+        image: vectors [n, dim] of the images.
+        other_texts: vectors [n, n_negatives, dim] of the negatives of each pair.
+        other_images: vectors [n, n_negatives, dim].
+        margin: how much better than its hardest negative a pair must be to have no loss.
+    """
+    import numpy as np
+
+    text, image, other_texts, other_images = map(_normalised, (text, image, other_texts, other_images))
+    positive = np.einsum("nd,nd->n", text, image)
+    image_to_text = np.einsum("nd,nkd->nk", image, other_texts).max(1, initial=-1.0)
+    text_to_image = np.einsum("nd,nkd->nk", text, other_images).max(1, initial=-1.0)
+    return np.maximum(0, margin - positive + image_to_text) + np.maximum(0, margin - positive + text_to_image)
+
+
+class Match(NamedTuple):
+    """The triplet loss of a pair, and the cosine of its vectors."""
+
+    loss: float
+    cosine: float
+
+
+def match_pairs(matcher: Matcher, pairs: Sequence[tuple[Post, int]], draws: Sequence[Draw]) -> list[Match | None]:
+    """Return how posts match one picture each: against 63 pairs of train that each post's draw takes.
+
+    None where the picture cannot be read.
+    """
+    import numpy as np
+
+    found = matcher.embed([(post.tokens, post.images[place]) for post, place in pairs])
+    matches: list[Match | None] = []
+    for i, ((_, place), of_post) in enumerate(zip(pairs, draws, strict=True)):
+        text, image, fold = found.text[i], found.image[i], int(found.fold[i])
+        if np.isnan(image).any():
+            matches.append(None)
+            continue
+        others = matcher.candidates(fold, int(found.text_of[i]), int(found.image_of[i]))
+        chosen = of_post.sub("negatives", place).sample(range(len(others)), min(NEGATIVES, len(others)))
+        texts, images = matcher.negatives(fold, [int(others[k]) for k in chosen])
+        loss = triplet_loss(text[None], image[None], texts[None], images[None])[0]
+        cosine = np.dot(text.astype("f8"), image.astype("f8"))
+        matches.append(Match(round(float(loss), DIGITS), round(float(cosine), DIGITS)))
+    return matches
 
 
 def without_persons(tokens: Sequence[str], persons: Set[tuple[str, ...]]) -> list[str]:
@@ -56,9 +115,9 @@ def without_persons(tokens: Sequence[str], persons: Set[tuple[str, ...]]) -> lis
 
 
 class Known(NamedTuple):
-    """What was learnt, ready for use."""
+    """What was learnt, ready for use; there is no matcher where train has too few pairs to learn from."""
 
-    matcher: Matcher
+    matcher: Matcher | None
     mixture: Mixture
     losses: Sequence[float]
     posts: str
@@ -168,16 +227,8 @@ class AMIA(Method):
         """Return the train posts, the matcher fitted on them, and the mixture of their triplet losses."""
         stored = save_posts(train)
         posts = open_posts(stored)
-        matcher = fit_matcher(posts, self.matcher, seed=self.seed)
-        if len(matcher) <= NEGATIVES:
-            found = f"train has {len(matcher)} text-image pairs that can be read"
-            warnings.warn(f"amia: {found}: a pair has fewer than {NEGATIVES} negatives", stacklevel=3)
-        rows = {name: i for i, name in enumerate(posts.ids)}
-        losses: list[float] = []
-        for first in range(0, len(matcher), CHUNK):
-            pairs = [Pair(posts[rows[name]], place) for name, place in matcher.names[first : first + CHUNK]]
-            draws = [draw(self.seed, self.name, self.version, pair.post.id, 0) for pair in pairs]
-            losses += [scored.loss for scored in self._scores(matcher, pairs, draws) if scored]
+        matcher = self._fitted_matcher(posts)
+        losses = list(self._losses(matcher, posts)) if matcher else []
         mixture = fit_mixture(losses or [0.0])
         for note in mixture.notes:
             warnings.warn(f"amia: {note}", stacklevel=3)
@@ -188,11 +239,33 @@ class AMIA(Method):
             if entity.type.casefold().startswith("per")
         }
         return {
-            "files": {"posts": stored, "matcher": matcher.save()},
+            "files": {"posts": stored, **(matcher.state["files"] if matcher else {})},
             "losses": losses,
+            "matching": matcher and {name: value for name, value in matcher.state.items() if name != "files"},
             "mixture": mixture.to_dict(),
             "persons": sorted(persons),
         }
+
+    def _fitted_matcher(self, posts: Sequence[Post]) -> Matcher | None:
+        try:
+            matcher = fit_matcher(posts, self.matcher, seed=self.seed)
+        except TooFewPairs as error:
+            warnings.warn(f"amia: every matching score is 0.5: {error}", stacklevel=4)
+            return None
+        n_pairs = len(matcher.gallery.names)
+        few = [f"train has {n_pairs} text-image pairs: fewer than {NEGATIVES} negatives"] * (n_pairs <= NEGATIVES)
+        for note in [*matcher.notes, *few]:
+            warnings.warn(f"amia: {note}", stacklevel=4)
+        return matcher
+
+    def _losses(self, matcher: Matcher, posts: StoredPosts) -> Iterator[float]:
+        """Yield the losses of train's pairs, each as when its post is remade."""
+        rows = {name: i for i, name in enumerate(posts.ids)}
+        names = matcher.gallery.names
+        for first in range(0, len(names), CHUNK):
+            pairs = [(posts[rows[name]], place) for name, place in names[first : first + CHUNK]]
+            draws = [draw(self.seed, self.name, self.version, post.id, 0) for post, _ in pairs]
+            yield from (match.loss for match in match_pairs(matcher, pairs, draws) if match)
 
     # ------------------------------------------------------------ making
 
@@ -202,29 +275,25 @@ class AMIA(Method):
         made: list[Post | Reject | None] = []
         for first in range(0, len(posts), CHUNK):
             chosen = slice(first, first + CHUNK)
-            for post, stage in zip(posts[chosen], self.stages(posts[chosen], draws[chosen]), strict=True):
+            for post, stage in zip(posts[chosen], self._stages(posts[chosen], draws[chosen]), strict=True):
                 made.append(stage if isinstance(stage, Reject) else _finished(post, stage, engine.source))
         return made
 
-    def stages(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Reject | list[Picture]]:
-        """Return the pictures of each post before they are mixed: how well they match, and what was synthesised."""
-        opened = [_open(post) for post in posts]
-        places = [(i, j) for i, found in enumerate(opened) if not isinstance(found, Reject) for j in range(len(found))]
-        pictures = self._weighed(posts, draws, {(i, j): opened[i][j] for i, j in places})  # type: ignore[index]
-        made = self._synthesised(posts, draws, pictures)
-        found: list[Reject | list[Picture]] = []
-        for i, before in enumerate(opened):
-            if isinstance(before, Reject):
-                found.append(before)
-                continue
-            after = [made[i, j] for j in range(len(before))]
-            found.append(next((picture for picture in after if isinstance(picture, Reject)), after))  # type: ignore[arg-type]
-        return found
+    def figures(self) -> tuple[str, ...]:
+        """Return a drawing of train's triplet losses, the mixture over them, and the score."""
+        known = _known(self._fitted())
+        return (histogram_svg(known.losses, known.mixture),)
 
-    def figure(self) -> str:
-        """Return a drawing (SVG) of train's triplet losses, the mixture over them, and the score."""
-        known = _known(self._fitted(), self.seed)
-        return histogram_svg(known.losses, known.mixture)
+    def stages(self, posts: Sequence[Post]) -> list[Mapping[str, EncodedImage]]:
+        """Return what was synthesised for each post, one picture for each of its own."""
+        source = self._engine().source
+        draws = [draw(self.seed, self.name, self.version, post.id, 0) for post in posts]
+        shown: list[Mapping[str, EncodedImage]] = []
+        for pictures in self._stages(posts, draws):
+            made = [] if isinstance(pictures, Reject) else [p.synthesised for p in pictures if p.synthesised]
+            captions = [f"synthesised {i + 1}" if len(made) > 1 else "synthesised" for i in range(len(made))]
+            shown.append({caption: write_picture(new, source) for caption, new in zip(captions, made, strict=True)})
+        return shown
 
     # ------------------------------------------------------------ inside
 
@@ -232,7 +301,7 @@ class AMIA(Method):
         if self.images == "collage":
             from hf_mner_aug.models.collage import Collage
 
-            return Collage(posts=_known(self._fitted(), self.seed).posts, size=SIDE)
+            return Collage(posts=_known(self._fitted()).posts, size=SIDE)
         from hf_mner_aug.models.image import Diffusers
 
         model, _, revision = (self.images, "", "") if Path(self.images).is_dir() else self.images.partition("@")
@@ -244,26 +313,40 @@ class AMIA(Method):
             nsfw_model=self.nsfw_model or None,
         )
 
-    @staticmethod
-    def _scores(matcher: Matcher, pairs: Sequence[Pair], draws: Sequence[Draw]) -> list[Any]:
-        return matcher.score(pairs, [d.sub("negatives", pair.place) for d, pair in zip(draws, pairs, strict=True)])
+    def _stages(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Reject | list[Picture]]:
+        """Return the pictures of each post before they are mixed: how well they match, and what was synthesised."""
+        opened = [_open(post) for post in posts]
+        pictures = {(i, p.place): p for i, found in enumerate(opened) if not isinstance(found, Reject) for p in found}
+        made = self._synthesised(posts, draws, self._weighed(posts, draws, pictures))
+        stages: list[Reject | list[Picture]] = []
+        for i, before in enumerate(opened):
+            if isinstance(before, Reject):
+                stages.append(before)
+                continue
+            after = [made[i, picture.place] for picture in before]
+            refused = next((picture for picture in after if isinstance(picture, Reject)), None)
+            stages.append(refused or [picture for picture in after if isinstance(picture, Picture)])
+        return stages
 
     def _weighed(
         self, posts: Sequence[Post], draws: Sequence[Draw], pictures: dict[tuple[int, int], Picture]
     ) -> dict[tuple[int, int], Picture]:
         """Return the pictures, by post and place, with their losses, scores and weights."""
-        known = _known(self._fitted(), self.seed)
+        known = _known(self._fitted())
         there = [place for place, picture in pictures.items() if picture.before is not None]
-        pairs = [Pair(posts[i], j) for i, j in there]
+        pairs, drawn = [(posts[i], j) for i, j in there], [draws[i] for i, _ in there]
+        matches = match_pairs(known.matcher, pairs, drawn) if known.matcher and pairs else [None] * len(pairs)
         weighed = dict(pictures)
-        for place, scored in zip(there, self._scores(known.matcher, pairs, [draws[i] for i, _ in there]), strict=True):
-            # Where train has no pair to learn from, nothing can be told: half and half.
-            score = round(float(matching_score([scored.loss], known.mixture)[0]), 6) if scored else 0.5
-            cosine = min(max(scored.cosine, 0.0), 1.0) if scored else 0.5
+        for place, match in zip(there, matches, strict=True):
+            # Where train has nothing to learn from, nothing can be told: half and half.
+            score = round(float(matching_score([match.loss], known.mixture)[0]), DIGITS) if match else 0.5
+            cosine = min(max(match.cosine, 0.0), 1.0) if match else 0.5
             weight = {"adaptive": score, "cosine": cosine}.get(self.mix)
-            loss = scored.loss if scored else None
             weighed[place] = replace(
-                pictures[place], loss=loss, score=score, weight=float(self.mix) if weight is None else weight
+                pictures[place],
+                loss=match.loss if match else None,
+                score=score,
+                weight=float(self.mix) if weight is None else weight,
             )
         return weighed
 
@@ -273,7 +356,7 @@ class AMIA(Method):
         """Return the pictures with what was made of their posts' texts; those of weight 1 stay as they are."""
         from hf_mner_aug.models.image import Refused
 
-        persons = _known(self._fitted(), self.seed).persons
+        persons = _known(self._fitted()).persons
         wanted = [place for place, picture in pictures.items() if picture.weight < 1]
         words = [posts[i].tokens for i, _ in wanted]
         made = self._engine().generate(
@@ -324,12 +407,22 @@ def _finished(post: Post, pictures: Sequence[Picture], source: Source) -> Post:
 
 
 @functools.lru_cache(maxsize=4)
-def _known(artifact: str, seed: int) -> Known:
+def _known(artifact: str) -> Known:
     learned = artifacts.load_json(artifact)["learned"]
+    matching = learned["matching"]
     return Known(
-        load_matcher(learned["files"]["matcher"], seed=seed),
+        Matcher({**matching, "files": learned["files"]}) if matching else None,
         Mixture.from_dict(learned["mixture"]),
         learned["losses"],
         learned["files"]["posts"],
         frozenset(map(tuple, learned["persons"])),
     )
+
+
+def _normalised(vectors: "np.ndarray") -> "np.ndarray":
+    """Return vectors [..., dim] of length one; those of no length stay."""
+    import numpy as np
+
+    vectors = np.asarray(vectors, dtype=np.float64)
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(length == 0, 1, length)

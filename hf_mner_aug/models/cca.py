@@ -1,13 +1,16 @@
 """Text and picture vectors without a deep network: regularised CCA of word features and orientation histograms.
 
-A text is TF-IDF reduced by SVD; a picture is what HOG counts (Dalal & Triggs 2005), within the rectangle that its edges
-stand in: shapes count, not where or how large they are. Canonical correlation analysis (Hotelling 1936; with a ridge, Vinod 1976) finds where the two agree.
+A text is TF-IDF reduced by SVD. A picture is what HOG counts (Dalal & Triggs 2005) in the rectangle that holds its
+edges: shapes count, not where they are or how large. Canonical correlation analysis (Hotelling 1936; with a ridge,
+Vinod 1976) finds where the two agree.
 """
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hf_mner_aug import artifacts
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.models.embeddings import vectors_of
 from hf_mner_aug.pictures import open_rgb
@@ -33,10 +36,10 @@ _WORDS: dict[str, Any] = {"lowercase": False, "token_pattern": r"\S+", "sublinea
 _HISTOGRAMS = "orientation_histograms-1"  # raise when the same picture would give other numbers
 
 
-class TooFewWords(UsageError):
-    """The texts of a split do not differ in their words."""
+class TooFewPairs(UsageError):
+    """A split has too few pairs of text and picture, or too few words, to learn from."""
 
-    reason = "too_few_words"
+    reason = "too_few_pairs"
 
 
 def crop_to_edges(picture: "PIL.Image.Image") -> "PIL.Image.Image":
@@ -69,9 +72,10 @@ def orientation_histograms(square: "np.ndarray | PIL.Image.Image") -> "np.ndarra
     import numpy as np
 
     down, across, strength = _gradients(square)
-    orientation = (np.arctan2(down, across) % np.pi / np.pi * BINS).astype(int) % BINS
-    counts = np.zeros((SIDE, SIDE, BINS), dtype=np.float32)
-    np.put_along_axis(counts, orientation[..., None], strength[..., None], axis=-1)
+    orientation = np.arctan2(down, across) / np.pi * BINS
+    # Shared between the two nearest bins: upright edges, which are many, would else fall into either side of a border.
+    away = np.abs((orientation[..., None] - np.arange(BINS) + BINS / 2) % BINS - BINS / 2)
+    counts = np.maximum(0, 1 - away) * strength[..., None]
     across_cell = SIDE // CELLS
     cells = counts.reshape(CELLS, across_cell, CELLS, across_cell, BINS).sum((1, 3))
     total = strength.sum()
@@ -127,7 +131,7 @@ class CCA:
         """Return an encoder fitted on pairs: normalised texts [n] and histograms [n, FEATURES].
 
         Raises:
-            TooFewWords: there are not two texts with different words.
+            TooFewPairs: there are not two texts with different words.
         """
         import numpy as np
         from sklearn.decomposition import PCA, TruncatedSVD
@@ -139,11 +143,12 @@ class CCA:
         try:
             weights = vectorizer.fit_transform(texts)
         except ValueError as error:  # an empty vocabulary
-            raise TooFewWords("matching: expected texts with words, found links and RT only") from error
+            raise TooFewPairs("matching: expected texts with words, found links and RT only") from error
         dimensions = min(TEXT_DIMENSIONS, min(weights.shape) - 1)
         if dimensions < 1:
-            raise TooFewWords("matching: expected at least two texts of different words")
-        with threadpool_limits(1):  # several would sum in another order
+            raise TooFewPairs("matching: expected at least two texts of different words")
+        # Several threads would sum in another order. PCA divides by the variance, which pictures that are all the same lack.
+        with threadpool_limits(1), np.errstate(invalid="ignore"):
             svd = TruncatedSVD(dimensions, algorithm="arpack", random_state=0).fit(weights)
             pca = PCA(min(IMAGE_DIMENSIONS, len(texts) - 1), svd_solver="full").fit(histograms.astype("f8"))
             text, image = svd.transform(weights), pca.transform(histograms.astype("f8"))
@@ -153,7 +158,8 @@ class CCA:
             shared = (text @ text_axes).T @ (image @ image_axes)
             left, _, right = np.linalg.svd(shared, full_matrices=False)
             left, right = svd_flip(left[:, :COMPONENTS], right[:COMPONENTS])
-            text_axes, image_axes = text_axes @ left, image_axes @ right.T
+            unused = ((0, 0), (0, COMPONENTS - len(right)))  # of few pairs: all models have vectors of one length
+            text_axes, image_axes = text_axes @ np.pad(left, unused), image_axes @ np.pad(right.T, unused)
             image_map = pca.components_.T @ image_axes
             arrays = {
                 "idf": vectorizer.idf_,
@@ -165,6 +171,20 @@ class CCA:
         words = json.dumps(vectorizer.get_feature_names_out().tolist(), ensure_ascii=False).encode()
         stored = {name: array.astype("<f4") for name, array in arrays.items()}
         return cls({"words": np.frombuffer(words, dtype=np.uint8), **stored})
+
+    @classmethod
+    def restore(cls, digests: Mapping[str, str]) -> "CCA":
+        """Return an encoder from what its ``save`` returned.
+
+        Raises:
+            NotFitted: it is not on this machine.
+            Corrupt: it is damaged.
+        """
+        return cls(load_arrays(digests["matcher_maps"]))
+
+    def save(self) -> dict[str, str]:
+        """Store what was learnt and return its digest, by the name ``restore`` takes it."""
+        return {"matcher_maps": save_arrays(self.arrays)}
 
     def encode_text(self, texts: Sequence[str]) -> "np.ndarray":
         """Return the vectors [n, dim] of normalised texts; words that the split has not do not count."""
@@ -189,13 +209,31 @@ class CCA:
         return _normalised(np.reshape(rows, (-1, self.dim)) + self.arrays["image_shift"])
 
 
+def save_arrays(arrays: "Mapping[str, np.ndarray]") -> str:
+    """Store arrays as an artifact, the same bytes for the same numbers, and return the digest."""
+    import numpy as np
+
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return artifacts.save(file.getvalue())
+
+
+def load_arrays(digest: str) -> "dict[str, np.ndarray]":
+    """Return the arrays stored under a digest; raises as ``artifacts.load``."""
+    import numpy as np
+
+    with np.load(io.BytesIO(artifacts.load(digest)), allow_pickle=False) as file:
+        return dict(file)
+
+
 def _whitening(scores: "np.ndarray") -> "np.ndarray":
-    """Return the matrix [k, k] that makes centred scores [n, k] uncorrelated and, but for the ridge, of one variance."""
+    """Return the matrix [k, k] that takes correlation out of centred scores [n, k], as far as the ridge lets it."""
     import numpy as np
 
     variances, axes = np.linalg.eigh(scores.T @ scores / len(scores))
-    ridge = RIDGE * variances.mean() + np.finfo(float).tiny  # no variance at all: all pictures are the same
-    return axes / np.sqrt(np.maximum(variances, 0) + ridge) @ axes.T
+    if variances.mean() < 1e-12:  # all are the same
+        return np.zeros_like(axes)
+    return axes / np.sqrt(np.maximum(variances, 0) + RIDGE * variances.mean()) @ axes.T
 
 
 def _normalised(vectors: "np.ndarray") -> "np.ndarray":

@@ -1,0 +1,340 @@
+"""How well texts and pictures match: encoders that are fitted on, or taken to, the text-picture pairs of a train split.
+
+A pair of train is embedded by a model that saw neither its text nor its picture (out of fold), any other pair by the
+model of the whole split. Vectors of two models do not compare, so a pair's negatives are embedded by its own model.
+"""
+
+import functools
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.hygiene import image_digest, normalise_text, text_key
+from hf_mner_aug.models.cca import CCA, TooFewPairs, load_arrays, read_histograms, save_arrays
+from hf_mner_aug.schema import EncodedImage, Post
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ENGINES = ("cca", "open_clip")
+FOLDS = 3
+FEWEST = 3  # pairs that share no text and no picture
+WHOLE = -1  # the model of the whole split: the last one
+BATCH = 64  # pictures that are held encoded while fitting
+
+Read = Callable[[Sequence[EncodedImage]], "np.ndarray"]
+Pair = tuple[Sequence[str], EncodedImage]  # the words of a post and one of its pictures
+
+
+class PairEncoder(Protocol):
+    """Makes vectors of texts and pictures that compare: float32, of length one."""
+
+    def encode_text(self, texts: Sequence[str]) -> "np.ndarray":
+        """Return the vectors [n, dim] of texts as ``normalise_text`` gives them."""
+
+    def encode_image(self, images: Sequence[EncodedImage]) -> "np.ndarray":
+        """Return the vectors [n, dim] of encoded pictures; the row of one that cannot be read is NaN."""
+
+    def count_cut(self, texts: Sequence[str]) -> int:
+        """Return how many texts are longer than it takes."""
+
+
+class Embedded(NamedTuple):
+    """Pairs as their models see them: vectors [n, dim] of texts and pictures, and which model each is from.
+
+    ``text_of`` and ``image_of`` say which of the split's texts and pictures they are, -1 for others. Where a picture
+    cannot be read its vector is NaN.
+    """
+
+    text: "np.ndarray"
+    image: "np.ndarray"
+    fold: "np.ndarray"
+    text_of: "np.ndarray"
+    image_of: "np.ndarray"
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """The pairs of a train split and their vectors by every model: those of the folds, then that of the whole split.
+
+    Attributes:
+        names: the post's id and the picture's place in it, of each pair [n_pairs].
+        text_of: which text each pair has [n_pairs].
+        image_of: which picture each pair has [n_pairs].
+        fold: the model that saw neither [n_pairs]; -1 (the last) where no model learnt from the split.
+        text_keys: hashed ``text_key`` of each text [n_texts].
+        image_digests: SHA-256 of each picture's bytes [n_images].
+        texts: vectors [n_models, n_texts, dim].
+        images: vectors [n_models, n_images, dim].
+    """
+
+    names: tuple[tuple[str, int], ...]
+    text_of: "np.ndarray"
+    image_of: "np.ndarray"
+    fold: "np.ndarray"
+    text_keys: tuple[str, ...]
+    image_digests: tuple[str, ...]
+    texts: "np.ndarray"
+    images: "np.ndarray"
+
+
+class Matcher:
+    """A fitted matcher: the gallery of its train split, and an encoder for any other pair.
+
+    ``state`` is all there is to it, as JSON; the digests under ``files`` are of what lies in the artifact cache.
+    """
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self.state = state
+
+    @functools.cached_property
+    def gallery(self) -> Gallery:
+        """The pairs of the train split."""
+        arrays = load_arrays(self.state["files"]["matcher"])
+        about = json.loads(arrays.pop("about").tobytes())
+        names = tuple((name, place) for name, place in about["names"])
+        return Gallery(names, text_keys=tuple(about["texts"]), image_digests=tuple(about["images"]), **arrays)
+
+    @functools.cached_property
+    def encoder(self) -> PairEncoder:
+        """The encoder of pairs that the split has not, loaded when it is first needed."""
+        matcher, files = self.state["matcher"], self.state["files"]
+        if matcher == "cca":
+            return CCA.restore(files)
+        from hf_mner_aug.models.clip import load, restore
+
+        if matcher == "open_clip":
+            return restore(files)
+        model = load(matcher.partition(":")[2])
+        if model.digest != self.state["weights"]:
+            raise UsageError(
+                f"{matcher} is no longer the model that was fitted with: its weights are others; fit again"
+            )
+        return model
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was out of the ordinary: pictures that could not be read, texts that were cut."""
+        return tuple(self.state["notes"])
+
+    def train(self) -> Embedded:
+        """Return the pairs of the train split, in the order of ``gallery.names``, each out of fold."""
+        found = self.gallery
+        texts, images = found.texts[found.fold, found.text_of], found.images[found.fold, found.image_of]
+        return Embedded(texts, images, found.fold, found.text_of, found.image_of)
+
+    def embed(self, pairs: Sequence[Pair]) -> Embedded:
+        """Return pairs as vectors: those of the train split out of fold, others by the model of the whole split."""
+        import numpy as np
+
+        found = self.gallery
+        text_at, image_at, fold_at = self._index
+        text_of = np.array([text_at.get(_text_digest(words), -1) for words, _ in pairs], dtype=np.int64)
+        image_of = np.array([image_at.get(image_digest(image) or "", -1) for _, image in pairs], dtype=np.int64)
+        both = zip(text_of.tolist(), image_of.tolist(), strict=True)
+        fold = np.array([fold_at.get(pair, WHOLE) for pair in both], dtype=np.int64)
+        text, image = np.empty((2, len(pairs), found.texts.shape[2]), dtype=np.float32)
+        seen, new = text_of >= 0, np.flatnonzero(text_of < 0).tolist()
+        text[seen] = found.texts[fold[seen], text_of[seen]]
+        if new:
+            texts = [normalise_text(pairs[i][0]) for i in new]
+            text[new] = self.encoder.encode_text(texts)
+            for note in _cut_note(self.encoder.count_cut(texts), len(texts)):
+                warnings.warn(f"matching: {note}", stacklevel=2)
+        seen, new = image_of >= 0, np.flatnonzero(image_of < 0).tolist()
+        image[seen] = found.images[fold[seen], image_of[seen]]
+        if new:
+            image[new] = self.encoder.encode_image([pairs[i][1] for i in new])
+        return Embedded(text, image, fold, text_of, image_of)
+
+    def candidates(self, fold: int, text_of: int, image_of: int) -> "np.ndarray":
+        """Return which pairs of the split may be negatives [n] of a pair, given what ``Embedded`` says of it.
+
+        None has its text or picture. Those of a train pair are pairs that its model learnt from, as those of any other
+        pair are: what a model learnt from lies further apart than what it did not.
+        """
+        import numpy as np
+
+        found = self.gallery
+        allowed = (found.text_of != text_of) & (found.image_of != image_of)
+        if fold != WHOLE:
+            allowed &= found.fold != fold
+        return np.flatnonzero(allowed)
+
+    def negatives(self, fold: int, chosen: Sequence[int]) -> "tuple[np.ndarray, np.ndarray]":
+        """Return the vectors [n, dim] of the texts and of the pictures of some pairs of the split, by one model."""
+        found, rows = self.gallery, list(chosen)
+        return found.texts[fold][found.text_of[rows]], found.images[fold][found.image_of[rows]]
+
+    @functools.cached_property
+    def _index(self) -> tuple[dict[str, int], dict[str, int], dict[tuple[int, int], int]]:
+        """Where each text and picture stands, by digest, and the fold of each pair of them."""
+        found = self.gallery
+        pairs = zip(found.text_of.tolist(), found.image_of.tolist(), strict=True)
+        return (
+            {key: i for i, key in enumerate(found.text_keys)},
+            {key: i for i, key in enumerate(found.image_digests)},
+            dict(zip(pairs, found.fold.tolist(), strict=True)),
+        )
+
+
+def fit_matcher(posts: Iterable[Post], matcher: str = "cca", *, seed: int = 0, folds: int = FOLDS) -> Matcher:
+    """Return a matcher for the pairs of a train split: each post with each of its pictures.
+
+    Args:
+        posts: the split; it is read once and pictures are not kept.
+        matcher: ``cca``; ``open_clip``, a small model trained on the split; or ``open_clip:`` and a pretrained one as
+            ``clip.load`` takes it, which needs no folds.
+        seed: of the folds and of the training.
+        folds: in how many parts the split is, each embedded by a model that learnt from the others.
+
+    Raises:
+        UnknownName: there is no such matcher.
+        TooFewPairs: too few differ in text and picture, or no text has words.
+        MissingExtra: open_clip is not installed.
+    """
+    import numpy as np
+
+    engine, _, model = matcher.partition(":")
+    if engine not in ENGINES or (model and engine == "cca"):
+        raise UnknownName("matcher", matcher, (*ENGINES, "open_clip:NAME/WEIGHTS", "open_clip:FOLDER"))
+    if folds < 2:
+        raise UsageError(f"matching: folds must be at least 2, found {folds}")
+    state: dict[str, Any] = {"matcher": matcher, "files": {}}
+    encoders: list[Any]
+    if model:
+        from hf_mner_aug.models.clip import load
+
+        encoders = [load(model)]
+        split = _gather(posts, encoders[0].encode_image)
+        fold = np.full(len(split.names), WHOLE)
+        images = [split.rows]
+        state["weights"] = encoders[0].digest
+    else:
+        read, learn = _small(engine, seed)
+        split = _gather(posts, read)
+        fold = _share_out(split, folds, seed)
+        parts = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)]
+        encoders = [learn(*split.part(pairs)) for pairs in (*parts, np.arange(len(fold)))]
+        images = [encoder.project(split.rows) for encoder in encoders]
+        state["files"] |= encoders[-1].save()
+    texts = [encoder.encode_text(split.texts) for encoder in encoders]
+    arrays = {"text_of": split.text_of, "image_of": split.image_of, "fold": fold}
+    about = {"names": split.names, "texts": split.text_keys, "images": split.image_digests}
+    packed = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+    arrays |= {"texts": np.stack(texts), "images": np.stack(images), "about": packed}
+    state["files"]["matcher"] = save_arrays(arrays)
+    n_cut = encoders[-1].count_cut(split.texts)
+    return Matcher({**state, "notes": [*split.notes, *_cut_note(n_cut, len(split.texts))]})
+
+
+class _Split(NamedTuple):
+    """The pairs of a split, by content; ``rows`` holds what an engine reads of each picture [n_images, ...]."""
+
+    names: list[tuple[str, int]]
+    texts: list[str]
+    text_keys: list[str]
+    text_of: "np.ndarray"
+    image_digests: list[str]
+    rows: "np.ndarray"
+    image_of: "np.ndarray"
+    notes: list[str]
+
+    def part(self, pairs: "np.ndarray") -> "tuple[list[str], np.ndarray]":
+        """Return the texts and the rows of some pairs."""
+        return [self.texts[i] for i in self.text_of[pairs]], self.rows[self.image_of[pairs]]
+
+
+def _gather(posts: Iterable[Post], read: Read) -> _Split:
+    """Return the pairs of some posts; pictures that cannot be read are left out and noted."""
+    import numpy as np
+
+    pairs: list[tuple[tuple[str, int], str, str]] = []
+    texts: dict[str, str] = {}
+    rows: dict[str, np.ndarray] = {}
+    waiting: dict[str, EncodedImage] = {}
+    lost: list[tuple[str, int]] = []
+    n_pictures = 0
+
+    def read_waiting() -> None:
+        rows.update(zip(waiting, read(list(waiting.values())), strict=True))
+        waiting.clear()
+
+    for post in posts:
+        key = _text_digest(post.tokens)
+        for place, image in enumerate(post.images):
+            n_pictures += 1
+            digest = image_digest(image)
+            if digest is None:
+                lost.append((post.id, place))
+                continue
+            pairs.append(((post.id, place), key, digest))
+            texts.setdefault(key, normalise_text(post.tokens))
+            if digest not in rows:
+                waiting.setdefault(digest, image)
+            if len(waiting) == BATCH:
+                read_waiting()
+    read_waiting()
+    broken = {digest for digest, row in rows.items() if np.isnan(row.flat[0])}
+    lost += [name for name, _, digest in pairs if digest in broken]
+    kept = [pair for pair in pairs if pair[2] not in broken]
+    text_at = {key: i for i, key in enumerate(dict.fromkeys(key for _, key, _ in kept))}
+    image_at = {digest: i for i, digest in enumerate(dict.fromkeys(digest for _, _, digest in kept))}
+    notes = []
+    if lost:
+        first = f"post {lost[0][0]}, picture {lost[0][1] + 1}"
+        notes.append(f"{len(lost)} of {n_pictures} pictures cannot be read and have no pair: the first is {first}")
+    return _Split(
+        [name for name, _, _ in kept],
+        [texts[key] for key in text_at],
+        list(text_at),
+        np.array([text_at[key] for _, key, _ in kept], dtype=np.int64),
+        list(image_at),
+        np.stack([rows[digest] for digest in image_at]) if image_at else read([]),
+        np.array([image_at[digest] for _, _, digest in kept], dtype=np.int64),
+        notes,
+    )
+
+
+def _share_out(split: _Split, folds: int, seed: int) -> "np.ndarray":
+    """Return the fold of each pair [n_pairs]; pairs that share a text or a picture, also by way of others, share it."""
+    import numpy as np
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from sklearn.model_selection import GroupKFold
+
+    n_pairs, n_nodes = len(split.names), len(split.texts) + len(split.image_digests)
+    edges = (split.text_of, len(split.texts) + split.image_of)
+    _, of_node = connected_components(coo_matrix((np.ones(n_pairs), edges), (n_nodes, n_nodes)), directed=False)
+    groups = of_node[split.text_of]
+    n_groups = len(np.unique(groups))
+    if n_groups < FEWEST:
+        raise TooFewPairs(
+            f"matching: expected at least {FEWEST} pairs that share no text and no picture, found {n_groups}"
+        )
+    fold = np.empty(n_pairs, dtype=np.int64)
+    shares = GroupKFold(min(folds, n_groups), shuffle=True, random_state=seed).split(groups, groups=groups)
+    for k, (_, held_out) in enumerate(shares):
+        fold[held_out] = k
+    return fold
+
+
+def _small(engine: str, seed: int) -> tuple[Read, Callable[..., Any]]:
+    """Return how an engine reads pictures, and how it learns from texts and what was read."""
+    if engine == "cca":
+        return read_histograms, CCA.fit
+    from hf_mner_aug.models.clip import read_squares, train
+
+    return read_squares, functools.partial(train, seed=seed)
+
+
+def _text_digest(words: Sequence[str]) -> str:
+    return hashlib.sha256(text_key(words).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _cut_note(n_cut: int, n_texts: int) -> list[str]:
+    return [f"{n_cut} of {n_texts} texts are longer than the model takes and were cut"] if n_cut else []
