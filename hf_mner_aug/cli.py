@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -315,6 +316,8 @@ def main() -> None:
     debug = "--debug" in sys.argv
     sys.argv[1:] = _spread([argument for argument in sys.argv[1:] if argument != "--debug"])
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    if not debug:
+        warnings.formatwarning = _one_line
     try:
         app()
     except UsageError as error:
@@ -324,6 +327,11 @@ def main() -> None:
         _fail(error, f"{path}{error.strerror or error}; what is finished is kept, run the same command again", 1, debug)
     except Exception as error:  # noqa: BLE001 - the last line of defence prints one line
         _fail(error, f"unexpected {type(error).__name__}: {error} (hf-mner-aug --debug … shows where)", 1, debug)
+
+
+def _one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+    """Return a warning as a user reads it: without the place in the code."""
+    return f"warning: {message}\n"
 
 
 def _spread(arguments: list[str]) -> list[str]:

@@ -238,3 +238,17 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "augment" in done.stdout
+
+
+def test_a_warning_is_one_line_without_its_place_in_the_code(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "raw" / "train.txt").write_text(RAW.format("train"))
+    (tmp_path / "pictures" / "another.jpg").write_bytes(b"")
+    arguments = ["convert", "conll", "raw", "--out", "set", "--images", "pictures"]
+    code = f"import sys; sys.argv[1:] = {arguments!r}; from hf_mner_aug.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "warning" in line.lower()] == [
+        "warning: conll train: 2 of 2 posts have no image file and 0 one that cannot be decoded: their image is null"
+    ]
