@@ -77,7 +77,7 @@ def errors(
 def curve(
     source: Annotated[str, typer.Argument(help="A dataset folder or a Hub id.")],
     ids: Annotated[Path, typer.Option(help="A folder with 10pct/train.txt, 10pct/dev.txt, 20pct/… of ids.")],
-    methods: Annotated[list[str], typer.Option(help="The methods.")],
+    methods: Annotated[list[str], typer.Option(help="The methods, as lsms or rmda:corpus=FILE,image=false.")],
     out: Annotated[Path, typer.Option(help="The repo folder to write.")],
     backbone: BackboneName = "crf",
     seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default

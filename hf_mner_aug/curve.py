@@ -11,11 +11,12 @@ from typing import Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import MissingExtra, UsageError
 from hf_mner_aug.methods import method_class
-from hf_mner_aug.recipe import load_source, read_ids, recipe_for, resolve
+from hf_mner_aug.recipe import load_source, parse_params, read_ids, recipe_for, resolve
 from hf_mner_aug.repo_folder import run_and_publish
 from hf_mner_aug.significance import holm
 from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED
 from hf_mner_aug.study_report import LEVEL, Report, difference_table, evaluate, new_figure, save_figure, spelled, table
+from hf_mner_aug.transform import Method
 
 VALIDATION_NAMES = ("validation", "valid", "dev", "val")
 STYLES = {GOLD: "-", AUGMENTED: "-", OVERSAMPLED: "--"}
@@ -116,7 +117,7 @@ def low_resource_curve(
     Args:
         source: a dataset folder or Hub id.
         ids: a folder with subfolders such as ``10pct``, each with the ids of its train and validation posts.
-        methods: methods, with their default parameters.
+        methods: methods, with their default parameters or as ``rmda:corpus=corpus.db,image=false``.
         out: the repo folder to publish the configs into.
         backbone: its name, or ``name:setting=value,…``.
         settings: NAME=VALUE.
@@ -129,17 +130,20 @@ def low_resource_curve(
     """
     splits = load_source(source)
     subsets = read_subsets(ids)
+    built = [parse_method(spec) for spec in methods]
+    if len({method.name for method in built}) < len(built):
+        raise UsageError(f"a curve has one line for each method, found {', '.join(methods)}")
     recipes = []
     for subset in subsets:
-        for method in methods:
+        for method in built:
             chosen = {"ids_train": subset.train, "ids_validation": subset.validation}
-            recipe = recipe_for(method_class(method)(), config=f"{method}_{subset.name}", source=source, **chosen)
+            recipe = recipe_for(method, config=f"{method.name}_{subset.name}", source=source, **chosen)
             recipes.append(resolve(recipe, splits))
     for recipe, gold in recipes:
         run_and_publish(recipe, gold, out, source=source)
     reports = {}
     for subset in subsets:
-        names = [f"gold_{subset.name}", *(f"{method}_{subset.name}" for method in methods)]
+        names = [f"gold_{subset.name}", *(f"{method.name}_{subset.name}" for method in built)]
         reports[subset] = evaluate(
             out, names, backbone=backbone, settings=settings, seeds=seeds, split=split, progress=progress
         )
@@ -148,6 +152,24 @@ def low_resource_curve(
     with contextlib.suppress(MissingExtra):  # each study has warned of it
         curve.draw()
     return curve
+
+
+def parse_method(spec: str) -> Method:
+    """Return the method of ``lsms`` or ``rmda:corpus=corpus.db,image=false``.
+
+    Raises:
+        UnknownName: there is no such method or parameter.
+        UsageError: a parameter is not NAME=VALUE, or its value does not convert or is out of range.
+    """
+    name, _, inline = spec.partition(":")
+    cls = method_class(name)
+    params = {}
+    for setting in filter(None, inline.split(",")):
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"parameter {setting!r} of {name}: expected NAME=VALUE")
+        params[key] = value
+    return cls(**parse_params(cls, params))
 
 
 def combine(reports: dict[Subset, Report], beside: Path) -> Curve:

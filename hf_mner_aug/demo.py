@@ -1,7 +1,14 @@
 """The demo: the drawn sample set, augmented, published into a folder, loaded back and verified, offline."""
 
 import json
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+FRACTION = 0.5
 
 
 def run_demo(out: Path) -> None:
@@ -21,7 +28,8 @@ def run_demo(out: Path) -> None:
         cls = method_class(name)
         if cls.facts.extra != "core":
             continue
-        run = augment(sample, cls(copies=2), out=out, fraction=0.5, progress=False)
+        method = cls(copies=1 if cls.mode == "replace" else 2, **_params(cls, sample))
+        run = augment(sample, method, out=out, fraction=FRACTION, progress=False)
         done = publish(run, out, overwrite=True)
         config = load_dataset(str(out), done.config)
         print(
@@ -29,11 +37,31 @@ def run_demo(out: Path) -> None:
         )
         codec = Codec(config["train"].features)
         rows = config["train"].with_format("arrow")[:].to_pylist()
-        gold = {row["id"]: row for row in rows if row["method"] == "gold"}
+        gold = {row["id"]: row for row in sample["train"].with_format("arrow")[:].to_pylist()}
         made = {row["source_id"]: row for row in rows if row["method"] != "gold"}
         for row in list(made.values())[:3]:
-            operation = json.loads(row["provenance"]).get("details", {}).get("operation", "")
+            details = json.loads(row["provenance"]).get("details", {})
+            score = f"θ {details['matching_score']:.2f}" if "matching_score" in details else ""
+            operation = details.get("operation", score)
             print(f"  before  {mark_entities(codec.to_post(gold[row['source_id']]))}")
             print(f"  {operation:<8}{mark_entities(codec.to_post(row))}")
         found = verify_folder(out, done.config)
         print(f"  content fingerprint {found.found[:16]}… {'verified' if found.ok else 'DIFFERS'}")
+
+
+def _params(cls: Any, sample: "DatasetDict") -> dict[str, Any]:
+    """Return what a method is given beside its defaults: one that retrieves, the posts that the demo does not use."""
+    if "corpus" not in cls.__dataclass_fields__:
+        return {}
+    from hf_mner_aug.artifacts import cache_folder
+    from hf_mner_aug.corpus import index
+    from hf_mner_aug.recipe import Recipe, choose_subset
+
+    used = set(choose_subset(sample, Recipe(method=cls.name, fraction=FRACTION))["train"]["id"])
+    others = sample["train"].select([i for i, name in enumerate(sample["train"]["id"]) if name not in used])
+    corpus = cache_folder() / "demo" / "corpus.db"
+    corpus.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        others.to_parquet(Path(folder) / "train.parquet")
+        print(f"\n{index(folder, corpus, name='sample')}")
+    return {"corpus": str(corpus), "detectors": 2}

@@ -25,7 +25,7 @@ from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.recipe import Recipe
 from hf_mner_aug.repo_folder import read_note, verify_folder
 from hf_mner_aug.schema import Codec, canonical_json
-from hf_mner_aug.transform import iterate_posts
+from hf_mner_aug.transform import Method, iterate_posts
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -259,8 +259,9 @@ class Study:
             source="",
             source_fingerprint=content_fingerprint(config.gold),
         )
-        made = run(recipe, config.gold, out=self.made, progress=False).dataset
-        return concatenate_datasets([config.gold["train"], made.select(kept(made, config.gold))])
+        done = run(recipe, config.gold, out=self.made, progress=False)
+        made, method = done.dataset, done.method
+        return concatenate_datasets([config.gold["train"], made.select(kept(made, config.gold, method))])
 
     def _try(self, batch_size: int, learning_rate: float) -> dict[str, Any]:
         """Return a setting of the search with its validation F1 on gold; one that was tried before is read."""
@@ -305,8 +306,8 @@ def shuffle_types(gold: "Dataset", seed: int) -> "Dataset":
     return gold.remove_columns("ner_tags").add_column("ner_tags", tags, feature=gold.features["ner_tags"])
 
 
-def kept(made: "Dataset", gold: Mapping[str, "Dataset"]) -> list[int]:
-    """Return the made rows that publishing keeps: neither repetitions nor leaks."""
+def kept(made: "Dataset", gold: Mapping[str, "Dataset"], method: Method) -> list[int]:
+    """Return the made rows that publishing keeps: neither repetitions nor leaks, nor too many for the method."""
     codec = Codec(made.features)
 
     def posts(*names: str) -> Iterator[Any]:
@@ -314,10 +315,12 @@ def kept(made: "Dataset", gold: Mapping[str, "Dataset"]) -> list[int]:
             if name in gold:
                 yield from iterate_posts(gold[name], codec, images=True)
 
-    guard = Guard(posts("train"), lambda: posts("validation", "test"))
+    guard = Guard(posts("train"), lambda: posts("validation", "test"), same_text=method.keeps_text)
+    reduce = method.reduce()
     rows = []
     for i, (post, note) in enumerate(zip(iterate_posts(made, codec, images=True), made["provenance"], strict=True)):
-        if guard.check(replace(post, details=json.loads(note).get("details", {}))) is None:
+        post = replace(post, details=json.loads(note).get("details", {}))
+        if (guard.check(post) or reduce(post)) is None:
             rows.append(i)
     return rows
 

@@ -5,7 +5,7 @@ import importlib
 from hf_mner_aug.errors import UnknownName
 from hf_mner_aug.transform import Method
 
-METHODS = {"eda": "EDA", "lsms": "LSMS", "mixgen": "MixGen"}
+METHODS = {"amia": "AMIA", "eda": "EDA", "lsms": "LSMS", "mixgen": "MixGen", "rmda": "RMDA"}
 
 
 def method_class(name: str) -> type[Method]:

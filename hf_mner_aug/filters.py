@@ -1,0 +1,166 @@
+"""What a post of foreign text is checked with: detectors of entities, names by their capitals, how alike texts are."""
+
+import functools
+import io
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.backbones import Backbone, Prediction, backbone_class
+from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.lexicon import is_link
+from hf_mner_aug.models.search import words
+from hf_mner_aug.need import need
+from hf_mner_aug.schema import Post
+
+# ---------------------------------------------------------------- detectors
+
+
+def fit_detectors(train: Sequence[Post], spec: str, members: int, seed: int) -> dict[str, str]:
+    """Return the digests of backbones fitted on train, by name: the first on all posts, the others each on a bag.
+
+    A bag (Breiman 1996) has as many posts as train, drawn with replacement.
+
+    Args:
+        train: posts with entities.
+        spec: a backbone, as ``crf:iterations=50``.
+        members: how many.
+        seed: of the bags and the backbones.
+
+    Raises:
+        UnknownName: there is no such backbone or setting.
+        UsageError: no post has an entity.
+    """
+    digests = {}
+    for member in range(members):
+        draw = Draw(f"detector\0{seed}\0{member}".encode())
+        bag = [draw.choice(train) for _ in train] if member else train
+        if not any(post.entities for post in bag):
+            bag = train
+        digests[f"detector-{member}"] = _pack(replace(parse_backbone(spec), seed=seed + member).fit(bag))
+    return digests
+
+
+def detect(spec: str, digests: Sequence[str], posts: Sequence[Post]) -> list[list[Prediction]]:
+    """Return what each detector says of each post [n_detectors][n_posts]."""
+    name = spec.partition(":")[0]
+    return [_unpack(name, digest).predict(posts) for digest in digests]
+
+
+def _pack(model: Backbone) -> str:
+    """Store a fitted backbone's folder as one artifact, the same bytes for the same files."""
+    buffer = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=buffer, mode="w") as tar:
+        model.save(folder)
+        for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            info.size = path.stat().st_size
+            with path.open("rb") as file:
+                tar.addfile(info, file)
+    return artifacts.save(buffer.getvalue())
+
+
+@functools.lru_cache(maxsize=16)
+def _unpack(name: str, digest: str) -> Backbone:
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(artifacts.load(digest))) as tar:
+        tar.extractall(folder, filter="data")
+        return backbone_class(name).load(folder)
+
+
+# ---------------------------------------------------------------- names by their capitals
+
+
+def ordinary_forms(posts: Iterable[Post], at_least: int = 2) -> set[str]:
+    """Return the words that posts write in lower case and without a label, so often: capitals make them no names."""
+    counts = Counter(post.tokens[i] for post in posts for i in post.outside() if post.tokens[i].islower())
+    return {word for word, n in counts.items() if n >= at_least}
+
+
+def capitalised_words(tokens: Sequence[str], inside: Collection[int], ordinary: Collection[str]) -> list[int]:
+    """Return the indices of words with a capital that may be names: not ``inside``, nor known in lower case.
+
+    Handles, hashtags, URLs, ``I`` and ``RT`` do not count.
+    """
+    found = []
+    for i, word in enumerate(tokens):
+        marked = word[:1] in ("@", "#") or (i > 0 and tokens[i - 1] in ("@", "#"))
+        if i in inside or marked or is_link(word) or word in ("I", "RT"):
+            continue
+        if word[:1].isupper() and word.casefold() not in ordinary:
+            found.append(i)
+    return found
+
+
+# ---------------------------------------------------------------- how alike texts are
+
+
+class Similarity(Protocol):
+    """What says how alike two texts are."""
+
+    def __call__(self, text: str, others: Sequence[str]) -> list[float]:
+        """Return the cosine of a text and each of some others."""
+
+
+class TfidfSimilarity:
+    """Cosine of TF-IDF vectors over ``search.words``, weighted by the texts given."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self._vectorizer = TfidfVectorizer(analyzer=words).fit(texts)
+
+    def __call__(self, text: str, others: Sequence[str]) -> list[float]:
+        """Return the cosine of a text and each of some others."""
+        vectors = self._vectorizer.transform([text, *others])
+        return [float(cosine) for cosine in (vectors[1:] @ vectors[0].T).toarray().ravel()]
+
+
+class EncoderSimilarity:
+    """Cosine of a pretrained encoder's sentence vectors (SimCSE; Gao et al. 2021).
+
+    The vector is the mean over subwords where the folder has sentence-transformers' ``1_Pooling`` that says so, else
+    that of the first subword.
+    """
+
+    def __init__(self, encoder: str) -> None:
+        import json
+
+        transformers = need("transformers", extra="models")
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+        self._model = transformers.AutoModel.from_pretrained(encoder).eval()
+        pooling = Path(encoder) / "1_Pooling" / "config.json"
+        self._mean = pooling.is_file() and json.loads(pooling.read_text())["pooling_mode_mean_tokens"]
+
+    def __call__(self, text: str, others: Sequence[str]) -> list[float]:
+        """Return the cosine of a text and each of some others."""
+        torch = need("torch", extra="models")
+        if not others:
+            return []
+        batch = self._tokenizer([text, *others], padding=True, truncation=True, max_length=128, return_tensors="pt")
+        with torch.inference_mode():
+            states = self._model(**batch).last_hidden_state
+        mask = batch["attention_mask"].unsqueeze(-1)
+        vectors = (states * mask).sum(1) / mask.sum(1) if self._mean else states[:, 0]
+        return [float(c) for c in torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:])]
+
+
+@functools.lru_cache(maxsize=2)
+def open_encoder(encoder: str) -> EncoderSimilarity:
+    """Return the similarity by an encoder: a folder or an id on the Hub.
+
+    Raises:
+        MissingExtra: transformers or torch is not installed.
+        UsageError: there is no such encoder.
+    """
+    from hf_mner_aug.errors import UsageError
+
+    try:
+        return EncoderSimilarity(encoder)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"encoder {encoder}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,583 @@
+"""RMDA: posts that people wrote, found by the entities of a gold post, with its labels.
+
+Huang et al. 2025, "Retrieval-Based Multimodal Data Augmentation for Multimodal Information Extraction in Social Media".
+Copy n of a post is the nth post that its search found and the filter left; the copies that are missing say why the
+others went. How labels land on foreign text is not in the paper: wherever a mention's words stand. Deviates: the
+detectors are several, tell types, and must agree on the mentions as well; further filters look at the mention (case,
+length, how often train labels it), at words with a capital that no mention holds, and at the text's length; a text that
+train has must have train's labels; at most ``per_entity`` posts for one mention; URLs and ``RT @user :`` are no part of
+the query.
+Rejects: no_entity, no_hit, no_image, no_mention, contradicts_train, word_count, short_mention, other_case,
+ambiguous_mention, capital, other_entity, doubtful_mention, dissimilar
+"""
+
+import functools
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+from hf_mner_aug import artifacts, filters
+from hf_mner_aug.backbones.splits import BOUNDARY
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.hygiene import normalise_text, strip_urls, text_key
+from hf_mner_aug.models.search import HEADS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
+from hf_mner_aug.models.train_search import open_train
+from hf_mner_aug.schema import Entity, Post, Relation
+from hf_mner_aug.stored_posts import open_posts, save_posts
+from hf_mner_aug.tokenising import Style, restyle, split_words, word_style
+from hf_mner_aug.transform import Facts, Method, Model, Reject
+
+QUERY_WORDS = 32  # search engines drop what follows
+IMAGES = 4  # of a post
+TRAIN = "train"
+PINNED = "sha256:"
+Words = tuple[str, ...]
+
+
+class Mention(NamedTuple):
+    """A labelled string: its words, its entity with type, fine type and boxes."""
+
+    words: Words
+    entity: Entity
+
+
+# ---------------------------------------------------------------- the query
+
+
+def build_query(text: str, entities: Sequence[str], sites: Sequence[str] = ("twitter.com",)) -> str:
+    """Return what a search engine is asked: text, each entity in quotes, ``site:`` (section 3.2).
+
+    For a relation, ``entities`` are head and tail. Of more than 32 words the entities and sites come first, and the
+    text is cut to the words that are left.
+    """
+    quoted = [f'"{phrase}"' for entity in dict.fromkeys(entities) if (phrase := _unquoted(entity))]
+    constraints = [*quoted, " OR ".join(f"site:{site}" for site in sites)]
+    query = " ".join(filter(None, [_unquoted(text), *constraints]))
+    if len(query.split()) <= QUERY_WORDS:
+        return query
+    first = " ".join(filter(None, constraints)).split()
+    return " ".join(first + _unquoted(text).split()[: max(0, QUERY_WORDS - len(first))])
+
+
+def _unquoted(text: str) -> str:
+    return " ".join(re.sub('["“”„]', " ", text).split())
+
+
+# ---------------------------------------------------------------- labels on foreign text
+
+
+def bare_words(words: Sequence[str]) -> Words:
+    """Return words without ``#`` and ``@`` at their heads; the ones that are nothing else are left out in front."""
+    stripped = [word.lstrip("#@") or word for word in words]
+    first = next((i for i, word in enumerate(stripped) if word not in HEADS), len(stripped))
+    return tuple(stripped[first:])
+
+
+def project_labels(tokens: Sequence[str], mentions: Iterable[Mention]) -> tuple[Entity, ...]:
+    """Return the entities that mentions have in another text (tokens: [n_words]), in order.
+
+    Words are compared casefolded and without ``#`` and ``@`` before them; longer mentions first, every occurrence, none
+    over another. The first of two mentions of the same words decides the type.
+    """
+    held = [_folded(word) for word in tokens]
+    wanted: dict[Words, Entity] = {}
+    for mention in mentions:
+        wanted.setdefault(tuple(map(str.casefold, bare_words(mention.words))), mention.entity)
+    taken: set[int] = set()
+    found = []
+    for words in sorted(filter(None, wanted), key=len, reverse=True):
+        for start in _occurrences(held, words):
+            span = range(start, start + len(words))
+            if taken.isdisjoint(span):
+                taken.update(span)
+                found.append(replace(wanted[words], start=start, end=span.stop))
+    return tuple(sorted(found, key=lambda entity: entity.start))
+
+
+def project_relation(
+    tokens: Sequence[str], head: Sequence[str], tail: Sequence[str]
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return the first places, one beside the other, of head and tail in another text, or None unless both are there.
+
+    Words are compared as in ``project_labels``; the longer of the two is placed first.
+    """
+    held = [_folded(word) for word in tokens]
+    sides = [tuple(map(str.casefold, bare_words(words))) for words in (head, tail)]
+    placed: dict[int, tuple[int, int]] = {}
+    for side in sorted((0, 1), key=lambda i: -len(sides[i])):
+        words = sides[side]
+        for start in _occurrences(held, words) if words else ():
+            span = (start, start + len(words))
+            if all(span[1] <= other[0] or other[1] <= span[0] for other in placed.values()):
+                placed[side] = span
+                break
+    return (placed[0], placed[1]) if len(placed) == 2 else None
+
+
+def _folded(word: str) -> str:
+    return (word.lstrip("#@") or word).casefold()
+
+
+def _occurrences(held: Sequence[str], words: Words) -> Iterator[int]:
+    """Yield where words stand side by side."""
+    for start in range(len(held) - len(words) + 1):
+        if held[start] == words[0] and tuple(held[start : start + len(words)]) == words:
+            yield start
+
+
+# ---------------------------------------------------------------- filters
+
+
+def keep(tokens: Sequence[str], detected: Iterable[tuple[int, int]], entities: Collection[str]) -> Reject | None:
+    """Return a Reject where a detector found an entity that is none of the query's, else None (section 3.4).
+
+    Args:
+        tokens: [n_words] of the post that was found.
+        detected: the spans that the detector found there.
+        entities: the query's, each one string; case, ``#`` and ``@`` do not count.
+    """
+    asked = {tuple(map(_folded, bare_words(entity.split()))) for entity in entities}
+    for start, end in detected:
+        if tuple(map(_folded, bare_words(tokens[start:end]))) not in asked:
+            return Reject("other_entity", " ".join(tokens[start:end]))
+    return None
+
+
+def support(entity: Entity, detected: Sequence[Collection[tuple[int, int, str]]]) -> float:
+    """Return the share of detectors that found an entity, with its type where they tell types."""
+    named = {(entity.start, entity.end, kind) for kind in (entity.type, BOUNDARY)}
+    return sum(not named.isdisjoint(spans) for spans in detected) / len(detected)
+
+
+# ---------------------------------------------------------------- what is known of train
+
+
+@dataclass(frozen=True)
+class Known:
+    """What train says: its texts' labels, how often it writes and labels a mention, its words in lower case."""
+
+    labels: Mapping[str, Counter[Any]]
+    written: Mapping[Words, int]
+    labelled: Mapping[Words, Counter[str]]
+    ordinary: Collection[str]
+    texts: Sequence[str]
+
+    @classmethod
+    def of(cls, posts: Sequence[Post]) -> "Known":
+        """Return what posts say."""
+        labels: dict[str, Counter[Any]] = defaultdict(Counter)
+        labelled: dict[Words, Counter[str]] = defaultdict(Counter)
+        texts: list[Sequence[str]] = []
+        for post in posts:
+            texts.append(list(map(_folded, post.tokens)))
+            labels[text_key(post.tokens)].update(_labels(post))
+            for entity in post.entities:
+                labelled[_key(post.tokens, entity)][entity.type] += 1
+        starting: dict[str, list[Words]] = defaultdict(list)
+        for words in filter(None, labelled):
+            starting[words[0]].append(words)
+        written: Counter[Words] = Counter()
+        for text in texts:
+            for i, word in enumerate(text):
+                written.update(words for words in starting.get(word, ()) if tuple(text[i : i + len(words)]) == words)
+        joined = [" ".join(post.tokens) for post in posts]
+        return cls(labels, written, labelled, filters.ordinary_forms(posts), joined)
+
+    @functools.cached_property
+    def similarity(self) -> filters.Similarity:
+        """The cosine of TF-IDF vectors that weigh words as train has them."""
+        return filters.TfidfSimilarity(self.texts)
+
+    def contradicts(self, post: Post) -> bool:
+        """Say whether train has the text of a post, with other labels."""
+        known = self.labels.get(text_key(post.tokens))
+        if known is None:
+            return False
+        found = _labels(post)
+        if post.relation is None:
+            return Counter(found) != known
+        pairs = {label[:2]: label[2] for label in known}
+        return any(pairs.get(label[:2], label[2]) != label[2] for label in found)
+
+    def consistency(self, words: Words, kind: str) -> float:
+        """Return the share of a mention's occurrences in train that carry a type; 1 where train does not have it."""
+        n = self.written.get(words, 0)
+        return self.labelled[words][kind] / n if n and words in self.labelled else 1.0
+
+
+def _labels(post: Post) -> list[Any]:
+    """Return what a post labels, by its words: the same for other tokenisers."""
+    if post.relation is None:
+        return [(text_key(post.tokens[e.start : e.end]), e.type) for e in post.entities]
+    head, tail = (text_key(post.tokens[slice(*span)]) for span in (post.relation.head, post.relation.tail))
+    return [(head, tail, post.relation.type)]
+
+
+def _key(tokens: Sequence[str], entity: Entity) -> Words:
+    return tuple(map(str.casefold, bare_words(tokens[entity.start : entity.end])))
+
+
+# ---------------------------------------------------------------- the method
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMDA(Method):
+    """Take over posts that hold a post's entities, found in a corpus.
+
+    ``corpus`` is a file of ``hf-mner-aug index``, or ``train``: the other posts of the train split. Of the ``results``
+    that a search gives, ``copies`` are made posts at most. ``image=False`` keeps the gold post's pictures,
+    ``text=False`` its words, ``filter=False`` leaves out all filters.
+
+    ``agreement`` is the share of the ``detectors`` that must see no other entity, ``support`` the share that must see
+    every mention with its type. ``consistency`` is the share of a mention's occurrences in train that must carry its
+    type, ``letters`` how many it must have; with ``capitals`` no other word may have a capital that is not known in
+    lower case, and with ``cased`` a mention must be written as in the gold post. For relations ``similarity`` is the
+    least cosine of the texts, by TF-IDF or by ``encoder``. ``per_entity`` is how many posts are published for a
+    mention, 0 for all.
+    """
+
+    name: ClassVar[str] = "rmda"
+    rejects: ClassVar[tuple[str, ...]] = (
+        "no_entity",
+        "no_hit",
+        "no_image",
+        "no_mention",
+        "contradicts_train",
+        "word_count",
+        "short_mention",
+        "other_case",
+        "ambiguous_mention",
+        "capital",
+        "other_entity",
+        "doubtful_mention",
+        "dissimilar",
+    )
+    reads_images: ClassVar[bool] = True
+    presets: ClassVar = {
+        "paper": {
+            "detector": "token_classifier:encoder=vinai/bertweet-base,boundary=true",
+            "detectors": 1,
+            "agreement": 1.0,
+            "support": 0.0,
+            "consistency": 0.0,
+            "letters": 0,
+            "capitals": False,
+            "cased": False,
+            "least_words": 1,
+            "most_words": 1000,
+            "per_entity": 0,
+            "similarity": 0.77,
+            "encoder": "princeton-nlp/sup-simcse-roberta-large",
+        }
+    }
+    facts: ClassVar[Facts] = Facts(
+        does="takes over posts that people wrote and that hold the same entities",
+        paper="Huang et al. 2025, Retrieval-Based Multimodal Data Augmentation",
+        learns="detectors of entities, and how train labels and writes its mentions",
+        images="those of the posts found, byte for byte; the gold post's with image=False",
+        boxes="kept with image=False where a mention is found, else left out",
+    )
+
+    copies: int = 10
+    corpus: str = TRAIN
+    results: int = 10
+    require: Require = "all"
+    sites: tuple[str, ...] = ()
+    image: bool = True
+    text: bool = True
+    filter: bool = True
+    detector: str = "crf"
+    detectors: int = 5
+    agreement: float = 0.6
+    support: float = 0.6
+    consistency: float = 0.5
+    letters: int = 4
+    capitals: bool = True
+    cased: bool = True
+    least_words: int = 5
+    most_words: int = 30
+    per_entity: int = 3
+    similarity: float = 0.5
+    encoder: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.image and not self.text:
+            raise UsageError("rmda: with image=False and text=False nothing is taken over: leave one of them out")
+        for name in ("agreement", "support", "consistency", "similarity"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"rmda: {name} must be in [0, 1], found {getattr(self, name)}")
+        for name in ("results", "detectors"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"rmda: {name} must be at least 1, found {getattr(self, name)}")
+        for name in ("letters", "least_words", "per_entity"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"rmda: {name} must be at least 0, found {getattr(self, name)}")
+        if self.most_words < self.least_words:
+            raise UsageError(f"rmda: most_words {self.most_words} is below least_words {self.least_words}")
+        if self.require not in ("all", "any"):
+            raise UsageError(f"rmda: require must be all or any, found {self.require!r}")
+
+    # ------------------------------------------------------------ what publishing and the card ask
+
+    @property
+    def keeps_text(self) -> bool:
+        """True where only pictures are taken over."""
+        return not self.text
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The detector's encoder and the sentence encoder, where there are any."""
+        found = []
+        settings = dict(setting.partition("=")[::2] for setting in self.detector.partition(":")[2].split(","))
+        if "encoder" in settings:
+            found.append(Model(role="detector", id=settings["encoder"]))
+        if self.encoder:
+            found.append(Model(role="similarity", id=self.encoder))
+        return tuple(found)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a user of the rows must know."""
+        where = "other posts of the train split" if self.corpus == TRAIN else "posts of a local corpus"
+        return (
+            f"The made posts are {where}, written by people; `provenance` names each one's id, source, url, date and "
+            "licence where they are known. Their authors have rights in them, and may have deleted them since.",
+            "Their labels are the gold post's, put wherever its mentions stand: nobody has checked them by hand.",
+        )
+
+    def reduce(self) -> Callable[[Post], str | None]:
+        """Return what says whether a text, or a mention, was there often enough before."""
+        seen: Counter[Any] = Counter()
+
+        def check(post: Post) -> str | None:
+            text = text_key(post.tokens)
+            if post.relation is None:
+                keys: set[Any] = {(_key(post.tokens, e), e.type) for e in post.entities}
+                row: Any = text
+            else:
+                keys = set(_labels(post))
+                row = (text, *keys)
+            if self.text and seen[row]:
+                return "repeated_text"
+            if self.per_entity and any(seen[key] >= self.per_entity for key in keys):
+                return "too_many"
+            seen.update([*keys, row])
+            return None
+
+        return check
+
+    # ------------------------------------------------------------ fitting
+
+    def pinned(self) -> Self:
+        """Return a copy that names its corpus by its content, wherever the file lies."""
+        if self.corpus == TRAIN or self.corpus.startswith(PINNED):
+            return self
+        corpus = open_corpus(self.corpus)
+        artifacts.write_atomically(_note_of(corpus.fingerprint), str(corpus.path).encode())
+        return replace(self, corpus=PINNED + corpus.fingerprint)
+
+    def fit(self, train: Any, *, validation: Any = None) -> Self:
+        """Return a fitted copy, whose corpus is named by its content; raises as ``Method.fit``.
+
+        Raises:
+            UsageError: there is no such corpus, or it has no picture and ``image`` is set.
+        """
+        return super(RMDA, self.pinned()).fit(train, validation=validation)
+
+    def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
+        """Return the digests of the train posts and of the detectors, and the style of words."""
+        posts = [post if self.corpus == TRAIN else replace(post, images=()) for post in train if post.tokens]
+        files = {"posts": save_posts(posts)}
+        searcher = _searcher(self.corpus, files["posts"])
+        if self.image:
+            self._check_images(posts, searcher)
+        if self.filter and any(post.relation is None for post in posts):
+            texts = [replace(post, images=()) for post in posts]
+            files |= filters.fit_detectors(texts, self.detector, self.detectors, self.seed)
+        return {"files": files, "style": word_style(posts)}
+
+    def _check_images(self, posts: Iterable[Post], searcher: Searcher) -> None:
+        found = 0
+        for post in posts:
+            for hit in self._search(searcher, post):
+                if hit.images:
+                    return
+                found += 1
+        if found:
+            raise UsageError(
+                f"rmda: none of the {found} posts that were found has a picture: "
+                "pass image=False to keep the gold posts' own, or index posts with pictures"
+            )
+
+    # ------------------------------------------------------------ making
+
+    def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
+        """Return, for a post's copies, the posts found and kept, then why the others were not."""
+        groups = [list(group) for _, group in groupby(posts, key=id)]
+        found = self._judged([(group[0], self._found(group[0])) for group in groups])
+        made: list[Post | Reject | None] = []
+        for group, results in zip(groups, found, strict=True):
+            ordered: list[Post | Reject | None] = [result for result in results if isinstance(result, Post)]
+            ordered += [result for result in results if isinstance(result, Reject)]
+            made += (ordered + [Reject("no_hit")] * len(group))[: len(group)]
+        return made
+
+    def _search(self, searcher: Searcher, post: Post) -> list[Hit]:
+        """Return the posts that hold a post's entities, without the post itself and others of its text."""
+        phrases = tuple(dict.fromkeys(" ".join(m.words) for m in _mentions(post) if bare_words(m.words)))
+        if not phrases:
+            return []
+        query = Query(
+            text=normalise_text(post.tokens, casefold=False), phrases=phrases, require=self.require, sites=self.sites
+        )
+        own = text_key(post.tokens)
+        hits = searcher.search(query, self.results + 5)
+        return [hit for hit in hits if hit.id != post.id and text_key(hit.text) != own][: self.results]
+
+    def _found(self, post: Post) -> list[tuple[Post, Post] | Reject]:
+        """Return, for each post found, what is made of it, with the post as it was found; or why not."""
+        if not any(bare_words(mention.words) for mention in _mentions(post)):
+            return [Reject("no_entity")] * self.copies
+        hits = self._search(_searcher(self.corpus, self.learned["files"]["posts"]), post)
+        return [self._take_over(post, hit) for hit in hits]
+
+    def _take_over(self, post: Post, hit: Hit) -> tuple[Post, Post] | Reject:
+        """Return a post made of a hit and the hit with its labels, or why it cannot be."""
+        if self.image and not hit.images and self._codec().image_column:
+            return Reject("no_image", hit.id)
+        style: Style = self.learned["style"]
+        tokens = restyle(hit.tokens, style) if hit.tokens else split_words(hit.text, style)
+        relation: Relation | None = None
+        entities: tuple[Entity, ...] = ()
+        if post.relation is not None:
+            head, tail = (post.tokens[slice(*span)] for span in (post.relation.head, post.relation.tail))
+            spans = project_relation(tokens, head, tail)
+            if spans is None:
+                return Reject("no_mention", hit.id)
+            relation = Relation(*spans, post.relation.type)
+        mentions = [m if not self.image else m._replace(entity=replace(m.entity, boxes=())) for m in _mentions(post)]
+        if post.relation is None:
+            entities = project_labels(tokens, mentions)
+            if not entities:
+                return Reject("no_mention", hit.id)
+        known = _known(self.learned["files"]["posts"])
+        details: dict[str, Any] = dict(hit.origin())
+        ambiguous = sorted({" ".join(w) for e in entities if len(known.labelled.get(w := _key(tokens, e), ())) > 1})
+        if ambiguous:
+            details["ambiguous"] = ambiguous
+        found = Post(post.id, tokens, entities, tuple(hit.images[:IMAGES]), relation, details)
+        refused = self._check_text(post, found, known) if self.filter else None
+        if refused:
+            return refused
+        if self.text and known.contradicts(found):
+            return Reject("contradicts_train", hit.id)
+        if self.text:
+            return replace(found, images=found.images if self.image else post.images), found
+        own = tuple(replace(entity, boxes=()) for entity in post.entities)
+        return replace(post, entities=own, images=found.images, details=details), found
+
+    def _check_text(self, post: Post, found: Post, known: Known) -> Reject | None:
+        """Return why a post that was found is not good enough, as far as its own words say."""
+        tokens = found.tokens
+        if not self.least_words <= len(tokens) <= self.most_words:
+            return Reject("word_count", f"{len(tokens)} words")
+        if found.relation is not None:
+            texts = [strip_urls(" ".join(p.tokens)) for p in (post, found)]
+            alike = filters.open_encoder(self.encoder) if self.encoder else known.similarity
+            cosine = alike(texts[0], texts[1:])[0]
+            return Reject("dissimilar", f"{cosine:.2f}") if cosine < self.similarity else None
+        written = {bare_words(mention.words) for mention in _mentions(post)}
+        for entity in found.entities:
+            words = bare_words(tokens[entity.start : entity.end])
+            spelt = " ".join(words)
+            if sum(map(str.isalnum, spelt)) < self.letters:
+                return Reject("short_mention", spelt)
+            if self.cased and words not in written:
+                return Reject("other_case", spelt)
+            if known.consistency(_key(tokens, entity), entity.type) < self.consistency:
+                return Reject("ambiguous_mention", f"{spelt} as {entity.type}")
+        if self.capitals:
+            inside = {i for entity in found.entities for i in range(entity.start, entity.end)}
+            others = filters.capitalised_words(tokens, inside, known.ordinary)
+            if others:
+                return Reject("capital", tokens[others[0]])
+        return None
+
+    def _judged(self, groups: list[tuple[Post, list[tuple[Post, Post] | Reject]]]) -> list[list[Post | Reject]]:
+        """Return what is made of each post, with what the detectors do not trust rejected."""
+        pending = [pair[1] for _, results in groups for pair in results if isinstance(pair, tuple) and pair[1].entities]
+        verdicts: dict[int, Reject | None] = {}
+        if self.filter and pending:
+            files = self.learned["files"]
+            digests = [files[f"detector-{i}"] for i in range(self.detectors)]
+            texts = [Post(str(i), found.tokens) for i, found in enumerate(pending)]
+            answers = filters.detect(self.detector, digests, texts)
+            for i, found in enumerate(pending):
+                verdicts[id(found)] = self._judge(found, [set(member[i].plain_spans()) for member in answers])
+        return [
+            [pair if isinstance(pair, Reject) else verdicts.get(id(pair[1])) or pair[0] for pair in results]
+            for _, results in groups
+        ]
+
+    def _judge(self, found: Post, detected: Sequence[set[tuple[int, int, str]]]) -> Reject | None:
+        """Return why the detectors do not trust a post, or None."""
+        asked = [" ".join(found.tokens[e.start : e.end]) for e in found.entities]
+        refused = [keep(found.tokens, sorted(span[:2] for span in spans), asked) for spans in detected]
+        others = [reject for reject in refused if reject]
+        if others and 1 - len(others) / len(detected) < self.agreement:
+            return others[0]
+        for entity in found.entities:
+            if support(entity, detected) < self.support:
+                return Reject("doubtful_mention", " ".join(found.tokens[entity.start : entity.end]))
+        return None
+
+
+def _mentions(post: Post) -> list[Mention]:
+    """Return what a post's query must find: its entities, or head and tail."""
+    if post.relation is None:
+        return [Mention(tuple(post.tokens[e.start : e.end]), e) for e in post.entities]
+    return [
+        Mention(tuple(post.tokens[slice(*span)]), Entity(*span, ""))
+        for span in (post.relation.head, post.relation.tail)
+    ]
+
+
+def _note_of(fingerprint: str) -> Path:
+    """Return the file that says where on this machine a corpus lies."""
+    return artifacts.cache_folder() / "corpora" / fingerprint
+
+
+@functools.lru_cache(maxsize=8)
+def _searcher(corpus: str, posts: str) -> Searcher:
+    """Return the searcher over a corpus, or over the train posts.
+
+    Raises:
+        UsageError: no corpus of that content is known here, or the file has another one now.
+    """
+    if corpus == TRAIN:
+        return open_train(posts)
+    fingerprint = corpus.removeprefix(PINNED)
+    try:
+        path = _note_of(fingerprint).read_text()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"no corpus with fingerprint {fingerprint[:12]} is known on this machine: name its file with corpus=FILE"
+        ) from error
+    found: LocalCorpus = open_corpus(path)
+    if found.fingerprint != fingerprint:
+        raise UsageError(
+            f"{path} is another corpus than the one that was fitted: expected fingerprint {fingerprint[:12]}, found "
+            f"{found.fingerprint[:12]}: index the same sources, or name the file with corpus=FILE"
+        )
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _known(posts: str) -> Known:
+    return Known.of(open_posts(posts))

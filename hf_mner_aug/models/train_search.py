@@ -1,0 +1,63 @@
+"""Find posts in the train split itself: a searcher over stored posts, for where there is no corpus."""
+
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from hf_mner_aug.models.search import Hit, Query, phrase_words, words
+from hf_mner_aug.schema import Post
+from hf_mner_aug.stored_posts import open_posts
+
+
+class TrainPosts:
+    """Searches posts as a local corpus does; better ones share more, and rarer, words with the query.
+
+    Labels do not count. A query's sites and dates mean nothing here.
+    """
+
+    def __init__(self, posts: Sequence[Post]) -> None:
+        self._posts = posts
+        self._texts: list[list[str]] = [words(" ".join(post.tokens)) for post in posts]
+        self._holders: dict[str, set[int]] = defaultdict(set)
+        for i, text in enumerate(self._texts):
+            for word in text:
+                self._holders[word].add(i)
+
+    def search(self, query: Query, limit: int = 10) -> list[Hit]:
+        """Return at most ``limit`` posts that hold the phrases, best first; ties go to the earlier post."""
+        asked = {word for text in (query.text, *query.phrases) for word in words(text)} & self._holders.keys()
+        weights = {word: math.log(1 + len(self._posts) / len(self._holders[word])) for word in asked}
+        holders = [self._holding(phrase) for phrase in query.phrases] or [self._holders[word] for word in asked]
+        joined = set.intersection if query.phrases and query.require == "all" else set.union
+        found = joined(*holders) if holders else set()
+        scores = {i: math.fsum(weights[word] for word in asked.intersection(self._texts[i])) for i in found}
+        best = sorted(found, key=lambda i: (-scores[i], i))[:limit]
+        return [self._hit(self._posts[i], scores[i]) for i in best]
+
+    def _holding(self, phrase: str) -> set[int]:
+        """Return the places of the posts that hold a phrase."""
+        wanted = phrase_words(phrase)
+        sought = f" {' '.join(wanted)} "
+        holders = set.intersection(*(self._holders.get(word, set()) for word in wanted))
+        return {i for i in holders if sought in f" {' '.join(self._texts[i])} "}
+
+    def _hit(self, post: Post, score: float) -> Hit:
+        return Hit(
+            id=post.id,
+            text=" ".join(post.tokens),
+            source="train",
+            score=score,
+            tokens=tuple(post.tokens),
+            images=tuple(post.images),
+        )
+
+
+@functools.lru_cache(maxsize=4)
+def open_train(digest: str) -> TrainPosts:
+    """Return the searcher over the posts stored under a digest.
+
+    Raises:
+        NotFitted: they are not on this machine.
+    """
+    return TrainPosts(open_posts(digest))
