@@ -133,7 +133,7 @@ def test_methods_doctor_and_validate(call, converted):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--method", "lsm"], "unknown method 'lsm': did you mean 'lsms'? valid are eda, lsms"),
+        (["--method", "lsm"], f"unknown method 'lsm': did you mean 'lsms'? valid are {', '.join(sorted(METHODS))}"),
         (
             ["--method", "lsms", "--set", "ration=1"],
             "unknown parameter of lsms 'ration': did you mean 'ratio'? valid are",

@@ -283,9 +283,7 @@ HfApi().create_repo("org/open", repo_type="dataset", private=False)
 finish([refused, attempt(folder, "org/open"), attempt(folder, "{REPO}", private=False, rights=True)])
 """
     new, existing, allowed = run(hub, refused, folder)
-    expected = (
-        "UsageError: eda_100pct: the licence is 'other'; push to a private repo, or say --i-have-the-rights"
-    )
+    expected = "UsageError: eda_100pct: the licence is 'other'; push to a private repo, or say --i-have-the-rights"
     assert new.startswith(expected)
     assert existing.startswith(expected)
     assert "/commit/" in allowed

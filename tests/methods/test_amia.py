@@ -347,14 +347,11 @@ def test_several_pictures_are_mixed_one_by_one(sets):
 
 def test_a_diffusers_pipeline_goes_the_same_way(sample, folders):
     folder = folders / "sd"
-    some = DatasetDict(train=sample["train"].select(range(20)), test=sample["test"].select(range(3)))
+    with_picture = next(i for i, row in enumerate(rows(sample["test"])) if row["image"])
+    some = DatasetDict(train=sample["train"].select(range(20)), test=sample["test"].select([with_picture]))
     method = AMIA(images=str(folder), steps=1, mix="0.5").fit(some)
     made = rows(method.map(some["test"]))
-    assert {picture_source(row["image"]) for row in made if row["image"]} <= {
-        "compositeWithTrainedAlgorithmicMedia",
-        "trainedAlgorithmicMedia",
-    }
-    assert "compositeWithTrainedAlgorithmicMedia" in {picture_source(row["image"]) for row in made}
+    assert [picture_source(row["image"]) for row in made] == ["compositeWithTrainedAlgorithmicMedia"]
     assert method.models[0].role == "images"
 
 
