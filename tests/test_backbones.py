@@ -313,7 +313,7 @@ def test_training_goes_on_from_a_saved_backbone(encoder, tmp_path):
     assert [p.plain_spans() for p in again.predict(dataset())] == gold_of(POSTS)
     with pytest.raises(UsageError, match=r"trained on the labels PER, LOC, ORG, MISC, train has PER, LOC"):
         TokenClassifier(encoder=str(tmp_path)).fit(dataset(POSTS[1:3], types=("PER", "LOC")))
-    with pytest.raises(UsageError, match="has a crf head"):
+    with pytest.raises(UsageError, match="has head=crf: pass the same"):
         TokenClassifier(encoder=str(tmp_path), head="softmax").fit(dataset())
     with pytest.raises(UsageError, match="holds a token_classifier backbone, expected relation"):
         RelationClassifier.load(tmp_path)
@@ -412,7 +412,7 @@ def test_a_post_of_which_nothing_fits_or_without_words(encoder):
 
 
 def test_markers_stand_around_head_and_tail(encoder):
-    _, pieces = RelationClassifier(encoder=encoder)._open(encoder, tuple(RELATIONS))
+    _, pieces = RelationClassifier(encoder=encoder).assemble(encoder, tuple(RELATIONS))
     words = ["the", "Warriors", "have", "Curry"]
     example, n_cut = mark(Post("x", words, relation=Relation((3, 4), (0, 2), "")), pieces)
     names = pieces.tokenizer.convert_ids_to_tokens(example.input_ids)
@@ -422,7 +422,7 @@ def test_markers_stand_around_head_and_tail(encoder):
 
 
 def test_a_long_post_keeps_head_and_tail(encoder):
-    _, pieces = RelationClassifier(encoder=encoder, max_length=16)._open(encoder, tuple(RELATIONS))
+    _, pieces = RelationClassifier(encoder=encoder, max_length=16).assemble(encoder, tuple(RELATIONS))
     words = ["the"] * 20 + ["Curry"] + ["in"] * 20 + ["London"] + ["now"] * 20
     example, n_cut = mark(Post("x", words, relation=Relation((20, 21), (41, 42), "")), pieces)
     names = pieces.tokenizer.convert_ids_to_tokens(example.input_ids)

@@ -7,7 +7,16 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from hf_mner_aug.errors import UnknownName
 
-BACKBONES = {"crf": "CRF", "token_classifier": "TokenClassifier", "relation": "RelationClassifier"}
+BACKBONES = {
+    "crf": "CRF",
+    "token_classifier": "TokenClassifier",
+    "relation": "RelationClassifier",
+    "bert_resnet_crf": "BertResNetCRF",
+    "umt": "UMT",
+    "maf": "MAF",
+    "hvpnet": "HVPNet",
+    "iie4mner": "IIE4MNER",
+}
 
 
 class ScoredSpan(NamedTuple):

@@ -11,6 +11,7 @@ from hf_mner_aug.errors import Corrupt, NotFitted, UsageError
 
 RECORD = "backbone.json"
 ENCODER = "encoder"
+TOWER = "tower"
 WEIGHTS = "model.safetensors"
 
 
@@ -57,13 +58,16 @@ def check_labels(folder: Path, record: Mapping[str, Any], labels: Sequence[str])
 
 
 def write_net(folder: Path, backbone: str, net: Any, tokenizer: Any, about: Mapping[str, Any]) -> None:
-    """Save a network, the configuration of its encoder, its tokenizer and what else there is to know."""
+    """Save a network, the configuration of its encoder and tower, its tokenizer and what else there is to know."""
     from safetensors.torch import save_model
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     net.encoder.config.save_pretrained(folder / ENCODER)
     tokenizer.save_pretrained(folder / ENCODER)
+    tower = getattr(net, "tower", None)
+    if tower is not None and tower.config is not None:
+        tower.config.save_pretrained(folder / TOWER)
     save_model(net, str(folder / WEIGHTS))
     write(folder, backbone, WEIGHTS, about)
 

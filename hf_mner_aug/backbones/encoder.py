@@ -1,6 +1,8 @@
 """Pretrained encoders and their tokenizers, aligned to words by hand: slow tokenizers give no alignment."""
 
 import contextlib
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,9 @@ from typing import Any, NamedTuple
 from hf_mner_aug.backbones import checkpoint
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.need import need
+from hf_mner_aug.schema import Post
+
+TINY = "tiny"  # the encoder that needs no weights
 
 
 class Pieces(NamedTuple):
@@ -57,21 +62,28 @@ class WordPieces:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an encoder comes from; ``record`` is there where a whole network lies in the folder."""
+    """Where an encoder comes from.
+
+    ``record`` is there where a whole network lies in the folder, ``tiny`` where the tokenizer and the configuration
+    are made and there are no weights.
+    """
 
     encoder: str
     folder: Path
     record: dict[str, Any] | None
+    tiny: tuple[Any, Any] | None = None
 
     @classmethod
-    def find(cls, encoder: str, backbone: str, labels: Sequence[str]) -> "Source":
-        """Return where to read an encoder from: an id, a folder, or a folder that a backbone was saved in.
+    def find(cls, encoder: str, backbone: str, labels: Sequence[str], train: Sequence[Post] = ()) -> "Source":
+        """Return where to read an encoder from: an id, a folder, a folder that a backbone was saved in, or ``tiny``.
 
         Raises:
             UsageError: the folder holds a backbone of another kind or of other labels.
             Corrupt: it is damaged.
         """
         folder = Path(encoder)
+        if encoder == TINY:
+            return cls(encoder, folder, None, make_tiny(train))
         if not (folder / checkpoint.RECORD).is_file():
             return cls(encoder, folder, None)
         record = checkpoint.read(folder, backbone)
@@ -84,27 +96,54 @@ class Source:
             checkpoint.read_net(self.folder, net)
 
 
-def load_tokenizer(encoder: str) -> Any:
-    """Return the tokenizer of a folder or of an id on the Hub.
+def make_tiny(train: Sequence[Post]) -> tuple[Any, Any]:
+    """Return a WordPiece tokenizer and the configuration of a small BERT, for trying things out without a download.
+
+    The vocabulary is the words that some posts have at least twice, and the letters to spell others with.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+    """
+    transformers = need("transformers", extra="models")
+    counts = Counter(word for post in train for token in post.tokens for word in re.findall(r"\w+|\S", token.lower()))
+    letters = sorted({letter for word in counts for letter in word})
+    often = sorted(word for word, count in counts.items() if count > 1)
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = dict.fromkeys([*marks, *letters, *(f"##{letter}" for letter in letters), *often])
+    vocabulary = {word: i for i, word in enumerate(words)}
+    tokenizer = transformers.BertTokenizer(vocab=vocabulary, model_max_length=128)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=130,
+    )
+    return tokenizer, config
+
+
+def load_tokenizer(source: Source) -> Any:
+    """Return the tokenizer of an encoder.
 
     Raises:
         MissingExtra: transformers is not installed.
         UsageError: there is no such tokenizer.
     """
     transformers = need("transformers", extra="models")
-    return _found(transformers.AutoTokenizer.from_pretrained, encoder)
+    return source.tiny[0] if source.tiny else _found(transformers.AutoTokenizer.from_pretrained, source.encoder)
 
 
 def load_encoder(source: Source) -> Any:
-    """Return the encoder with its weights; only built where the weights are those of a whole network.
+    """Return the encoder with its weights; only built where there are none, or they are those of a whole network.
 
     Raises:
         MissingExtra: transformers is not installed.
         UsageError: there is no such encoder.
     """
     transformers = need("transformers", extra="models")
-    if source.record:
-        return transformers.AutoModel.from_config(_found(transformers.AutoConfig.from_pretrained, source.encoder))
+    if source.record or source.tiny:
+        return transformers.AutoModel.from_config(_load_config(source))
     return _found(transformers.AutoModel.from_pretrained, source.encoder)
 
 
@@ -114,7 +153,7 @@ def longest_input(source: Source, tokenizer: Any, asked: int) -> int:
     Raises:
         UsageError: there is no such encoder, or it is an encoder-decoder.
     """
-    config = _found(need("transformers", extra="models").AutoConfig.from_pretrained, source.encoder)
+    config = _load_config(source)
     if config.is_encoder_decoder:
         raise UsageError(f"{source.encoder} is an encoder-decoder ({config.model_type}): expected one such as BERT")
     # RoBERTa counts positions from 2.
@@ -135,6 +174,11 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def _load_config(source: Source) -> Any:
+    transformers = need("transformers", extra="models")
+    return source.tiny[1] if source.tiny else _found(transformers.AutoConfig.from_pretrained, source.encoder)
 
 
 def _found(load: Callable[[str], Any], encoder: str) -> Any:

@@ -1,6 +1,6 @@
 """The networks of the backbones that learn with torch.
 
-The one module here that imports torch at its top: classes of layers need it. It is imported inside functions only.
+Classes of layers need torch at the top of their module, so this one is imported inside functions only.
 """
 
 from collections.abc import Sequence
@@ -41,12 +41,14 @@ class LinearChain(nn.Module):
 
     def log_likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Return the log probability [batch] of tags [batch, n_words]."""
-        start, transitions = self.scores()
-        chosen = emissions.gather(2, tags.unsqueeze(2)).squeeze(2) * mask
-        steps = transitions[tags[:, :-1], tags[:, 1:]] * mask[:, 1:]
-        last = tags.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1)
-        score = start[tags[:, 0]] + chosen.sum(1) + steps.sum(1) + self.end[last]
-        return score - self.log_partition(emissions, mask)
+        # In half precision the sums over a long post would lose what they add.
+        with torch.autocast(emissions.device.type, enabled=False):
+            start, transitions = self.scores()
+            chosen = emissions.gather(2, tags.unsqueeze(2)).squeeze(2) * mask
+            steps = transitions[tags[:, :-1], tags[:, 1:]] * mask[:, 1:]
+            last = tags.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1)
+            score = start[tags[:, 0]] + chosen.sum(1) + steps.sum(1) + self.end[last]
+            return score - self.log_partition(emissions, mask)
 
     def log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Return the log of the summed scores of all paths [batch]."""
@@ -80,6 +82,21 @@ class LinearChain(nn.Module):
         return probabilities
 
 
+def at(states: Tensor, places: Tensor) -> Tensor:
+    """Return the states at some places [batch, n_places] of a sequence [batch, length, size]."""
+    return states.gather(1, places.unsqueeze(2).expand(-1, -1, states.shape[2]))
+
+
+def best_tags(net: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the best tags of a network with a ``chain`` (or None) and their probabilities, both [batch, n_words]."""
+    emissions, mask = net(**batch)["emissions"], batch["mask"]
+    if net.chain is None:
+        probabilities, tags = emissions.softmax(dim=2), emissions.argmax(dim=2)
+    else:
+        probabilities, tags = net.chain.marginals(emissions, mask), net.chain.viterbi(emissions, mask)
+    return tags, probabilities.gather(2, tags.unsqueeze(2)).squeeze(2).clamp(0, 1)
+
+
 class TokenNet(nn.Module):
     """An encoder, a linear layer on the first subword of each word, and softmax or a CRF over the words."""
 
@@ -103,26 +120,12 @@ class TokenNet(nn.Module):
             labels: tag ids [batch, n_words].
         """
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        words = states.gather(1, first.unsqueeze(2).expand(-1, -1, states.shape[2]))
-        emissions = self.linear(self.dropout(words)).float()
+        emissions = self.linear(self.dropout(at(states, first))).float()
         if labels is None:
             return {"emissions": emissions}
         if self.chain is None:
             return {"loss": nn.functional.cross_entropy(emissions[mask], labels[mask])}
-        # In half precision the sums over a long post would lose what they add.
-        with torch.autocast(emissions.device.type, enabled=False):
-            return {"loss": -self.chain.log_likelihood(emissions, labels, mask).sum() / mask.sum()}
-
-    def decode(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the best tags and their probabilities, both [batch, n_words]."""
-        emissions, mask = self(**batch)["emissions"], batch["mask"]
-        if self.chain is None:
-            probabilities = emissions.softmax(dim=2)
-            tags = emissions.argmax(dim=2)
-        else:
-            probabilities = self.chain.marginals(emissions, mask)
-            tags = self.chain.viterbi(emissions, mask)
-        return tags, probabilities.gather(2, tags.unsqueeze(2)).squeeze(2).clamp(0, 1)
+        return {"loss": -self.chain.log_likelihood(emissions, labels, mask).sum() / mask.sum()}
 
 
 class RelationNet(nn.Module):
@@ -146,7 +149,7 @@ class RelationNet(nn.Module):
             labels: relation ids [batch].
         """
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        pair = states.gather(1, markers.unsqueeze(2).expand(-1, -1, states.shape[2])).flatten(1)
+        pair = at(states, markers).flatten(1)
         logits = self.linear(self.dropout(pair)).float()
         if labels is None:
             return {"logits": logits}

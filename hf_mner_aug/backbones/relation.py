@@ -6,13 +6,12 @@ and a linear layer reads the states of the two opening ones. Words farthest from
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from hf_mner_aug.backbones import Prediction, ScoredRelation, checkpoint, splits
+from hf_mner_aug.backbones import Prediction, ScoredRelation, fitting, splits, tagging
 from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
-from hf_mner_aug.backbones.training import Check, Training, find_device, pad, run_batches
+from hf_mner_aug.backbones.training import Training, find_device, pad, run_batches
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.need import need
 from hf_mner_aug.schema import Post
@@ -22,25 +21,80 @@ if TYPE_CHECKING:
 
     from hf_mner_aug.backbones.nets import RelationNet
 
+Collate = Callable[[Sequence["Example"]], dict[str, "torch.Tensor"]]
 MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 
 
 class Example(NamedTuple):
-    """A post as the network takes it: subwords, where the two opening markers stand, and the relation's id."""
+    """A post as the network takes it: subwords, the places of the two opening markers, the relation's id, pictures."""
 
     input_ids: list[int]
     markers: list[int]
-    label: int | None
+    label: int | None = None
+    pictures: Any = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """What training leaves: the network, its tokenizer, the relations it knows, and the validation scores."""
+def fit(backbone: Any, train: Any, validation: Any = None) -> Any:
+    """Return a fitted copy, of the state with the best micro-F1 on validation (without one, the last state).
 
-    net: "RelationNet"
-    pieces: WordPieces
-    labels: tuple[str, ...]
-    history: tuple[Check, ...]
+    Raises:
+        MissingExtra: torch or transformers is not installed.
+        UsageError: a split is empty or of other columns, there is no such encoder, tower or GPU, or the folder to go on
+            from knows other relations; or no post has a picture, and that is to be refused.
+        DataError: a post has no relation, or head and tail do not fit.
+    """
+    data = splits.relation_splits(train, validation, images=backbone.reads_images)
+    device = find_device(backbone.training.device)
+    build, pieces = backbone.assemble(backbone.encoder, data.labels, data.train)
+    gallery = tagging.gallery_of(backbone, lambda: build().to(device))
+    examples = encode(backbone, data.train, pieces, gallery, "train", data.labels)
+    validation_examples = encode(backbone, data.validation, pieces, gallery, "validation")
+    collate = collator(pieces, gallery)
+
+    def score(net: Any) -> float:
+        predictions = decode(net, data.validation, validation_examples, collate, data.labels)
+        return splits.relation_score(predictions, data.validation, none=backbone.none).f1
+
+    return fitting.learn(backbone, build, pieces, data.labels, examples, collate, score if data.validation else None)
+
+
+def predict(backbone: Any, dataset: Any) -> list[Prediction]:
+    """Return the relation of each post, with its probability.
+
+    Raises:
+        NotFitted: the backbone was not fitted.
+        UsageError: the dataset lacks a column, or has relations that the model does not know; there is no such GPU; or
+            no post has a picture, and that is to be refused.
+        DataError: head and tail do not fit.
+    """
+    fitted = fitting.fitted_of(backbone)
+    posts = splits.unlabelled(dataset, "relation", fitted.labels, images=backbone.reads_images)
+    net = fitted.net.to(find_device(backbone.training.device))
+    gallery = tagging.gallery_of(backbone, lambda: net)
+    examples = encode(backbone, posts, fitted.pieces, gallery, "dataset")
+    return decode(net, posts, examples, collator(fitted.pieces, gallery), fitted.labels)
+
+
+def assemble(
+    backbone: Any, encoder: str, labels: tuple[str, ...], train: Sequence[Post] = ()
+) -> tuple[Callable[[], Any], WordPieces]:
+    """Return what makes the network, fresh or as a folder has it, and its tokenizer with the markers."""
+    need("torch", extra="models")
+    source = Source.find(encoder, backbone.name, labels, train)
+    tagging.check_record(backbone, source)
+    tokenizer = load_tokenizer(source)
+    tokenizer.add_tokens(list(MARKERS), special_tokens=True)
+    tower_of = tagging.tower_loader(backbone, source)
+
+    def build() -> Any:
+        model = load_encoder(source)
+        if len(tokenizer) > model.config.vocab_size:
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        net = backbone.network(model, labels, tower_of())
+        source.read_weights(net)
+        return net
+
+    return build, WordPieces(tokenizer, longest_input(source, tokenizer, backbone.max_length))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +106,7 @@ class RelationClassifier:
     """
 
     name: ClassVar[str] = "relation"
+    reads_images: ClassVar[bool] = False
 
     encoder: str = "bert-base-uncased"
     none: str = "None"
@@ -59,7 +114,10 @@ class RelationClassifier:
     dropout: float = 0.1
     seed: int = 0
     training: Training = field(default_factory=Training)
-    fitted: Fitted | None = field(default=None, repr=False, compare=False)
+    fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
+
+    fit, predict, assemble = fit, predict, assemble
+    save, load = fitting.save, classmethod(fitting.load)
 
     def __post_init__(self) -> None:
         if self.max_length < 16:
@@ -67,96 +125,11 @@ class RelationClassifier:
         if not 0 <= self.dropout < 1:
             raise UsageError(f"relation: dropout must be in [0, 1), found {self.dropout}")
 
-    def fit(self, train: Any, validation: Any = None) -> Self:
-        """Return a fitted copy, of the state with the best micro-F1 on validation (without one, the last state).
-
-        Raises:
-            MissingExtra: torch or transformers is not installed.
-            UsageError: a split is empty or of other columns, there is no such encoder or GPU, or the folder to go on
-                from knows other relations.
-            DataError: a post has no relation, or head and tail do not fit.
-        """
-        data = splits.relation_splits(train, validation)
-        find_device(self.training.device)
-        build, pieces = self._open(self.encoder, data.labels)
-        examples = encode(data.train, pieces, "train", data.labels)
-        validation_examples = encode(data.validation, pieces, "validation")
-
-        def score(net: Any) -> float:
-            predictions = decode(net, data.validation, validation_examples, pieces, data.labels)
-            return splits.relation_score(predictions, data.validation, none=self.none).f1
-
-        state, history = self.training.run(
-            build, examples, collator(pieces), score if data.validation else None, seed=self.seed
-        )
-        net = build()
-        net.load_state_dict(state)
-        return replace(self, fitted=Fitted(net.eval(), pieces, data.labels, history))
-
-    def predict(self, dataset: Any) -> list[Prediction]:
-        """Return the relation of each post, with its probability.
-
-        Raises:
-            NotFitted: the backbone was not fitted.
-            UsageError: the dataset lacks a column, or has relations that the model does not know.
-            DataError: head and tail do not fit.
-        """
-        fitted = self._fitted()
-        posts = splits.unlabelled(dataset, "relation", fitted.labels)
-        examples = encode(posts, fitted.pieces, "dataset")
-        net = fitted.net.to(find_device(self.training.device))
-        return decode(net, posts, examples, fitted.pieces, fitted.labels)
-
-    def save(self, folder: str | Path) -> None:
-        """Write the weights, the tokenizer and the settings into a folder.
-
-        Raises:
-            NotFitted: the backbone was not fitted.
-        """
-        fitted = self._fitted()
-        settings = asdict(replace(self, fitted=None))
-        del settings["fitted"]
-        about = {"labels": fitted.labels, "settings": settings, "history": [asdict(check) for check in fitted.history]}
-        checkpoint.write_net(Path(folder), self.name, fitted.net, fitted.pieces.tokenizer, about)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Return the backbone saved in a folder.
-
-        Raises:
-            UsageError: there is none, or one of another kind.
-            Corrupt: a file is damaged.
-        """
-        record = checkpoint.read(Path(folder), cls.name)
-        settings, labels = record["settings"], tuple(record["labels"])
-        backbone = cls(**{**settings, "training": Training(**settings["training"])})
-        build, pieces = backbone._open(str(folder), labels)
-        history = tuple(Check(**check) for check in record["history"])
-        return replace(backbone, fitted=Fitted(build().eval(), pieces, labels, history))
-
-    def _open(self, encoder: str, labels: tuple[str, ...]) -> tuple[Callable[[], "RelationNet"], WordPieces]:
-        """Return what makes the network, fresh or as a folder has it, and its tokenizer with the markers."""
-        need("torch", extra="models")
+    def network(self, encoder: Any, relations: Sequence[str], tower: None) -> "RelationNet":
+        """Return the network."""
         from hf_mner_aug.backbones.nets import RelationNet
 
-        source = Source.find(encoder, self.name, labels)
-        tokenizer = load_tokenizer(source.encoder)
-        tokenizer.add_tokens(list(MARKERS), special_tokens=True)
-
-        def build() -> "RelationNet":
-            model = load_encoder(source)
-            if len(tokenizer) > model.config.vocab_size:
-                model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-            net = RelationNet(model, labels, dropout=self.dropout)
-            source.read_weights(net)
-            return net
-
-        return build, WordPieces(tokenizer, longest_input(source, tokenizer, self.max_length))
-
-    def _fitted(self) -> Fitted:
-        if self.fitted is None:
-            raise checkpoint.not_fitted(self.name)
-        return self.fitted
+        return RelationNet(encoder, relations, dropout=self.dropout)
 
 
 def mark(post: Post, pieces: WordPieces) -> tuple[Example, int]:
@@ -195,19 +168,25 @@ def mark(post: Post, pieces: WordPieces) -> tuple[Example, int]:
             ids.append(closes_tail)
         if i == relation.head[1] - 1:
             ids.append(closes)
-    return Example(ids + pieces.after, markers, None), n_words - len(kept)
+    return Example(ids + pieces.after, markers), n_words - len(kept)
 
 
-def encode(posts: Sequence[Post], pieces: WordPieces, split: str, relations: Sequence[str] = ()) -> list[Example]:
-    """Return the posts as examples, with labels where relations are given; words left out are counted in a warning."""
+def encode(
+    backbone: Any, posts: Sequence[Post], pieces: WordPieces, gallery: Any, split: str, relations: Sequence[str] = ()
+) -> list[Example]:
+    """Return the posts as examples, with labels where relations are given; words left out are counted in a warning.
+
+    Raises:
+        UsageError: no post has a picture, and that is to be refused.
+        DataError: a post has no head and tail, or they do not fit its words.
+    """
     ids = {relation: i for i, relation in enumerate(relations)}
     examples = []
     cut: list[int] = []
-    for post in posts:
+    for post, pictures in zip(posts, tagging.read_pictures(backbone, posts, gallery, split), strict=True):
         example, n_cut = mark(post, pieces)
-        if ids and post.relation:
-            example = example._replace(label=ids[post.relation.type])
-        examples.append(example)
+        label = ids[post.relation.type] if ids and post.relation else None
+        examples.append(example._replace(label=label, pictures=pictures))
         if n_cut:
             cut.append(n_cut)
     if cut:
@@ -220,10 +199,10 @@ def encode(posts: Sequence[Post], pieces: WordPieces, split: str, relations: Seq
 
 
 def decode(
-    net: "RelationNet",
+    net: Any,
     posts: Sequence[Post],
     examples: Sequence[Example],
-    pieces: WordPieces,
+    collate: Collate,
     relations: Sequence[str],
 ) -> list[Prediction]:
     """Return the predictions of a network in eval mode."""
@@ -233,11 +212,11 @@ def decode(
         pairs = zip(best.tolist(), confidences.tolist(), strict=True)
         return [ScoredRelation(relations[i], confidence) for i, confidence in pairs]
 
-    found = run_batches(net, examples, collator(pieces), choose)
+    found = run_batches(net, examples, collate, choose)
     return [Prediction(post.id, relation=relation) for post, relation in zip(posts, found, strict=True)]
 
 
-def collator(pieces: WordPieces) -> Callable[[Sequence[Example]], dict[str, "torch.Tensor"]]:
+def collator(pieces: WordPieces, gallery: Any) -> Collate:
     """Return what makes a padded batch of examples."""
 
     def collate(examples: Sequence[Example]) -> dict[str, "torch.Tensor"]:
@@ -248,6 +227,8 @@ def collator(pieces: WordPieces) -> Callable[[Sequence[Example]], dict[str, "tor
         batch = {"input_ids": ids, "attention_mask": attention.long(), "markers": markers}
         if examples[0].label is not None:
             batch["labels"] = torch.tensor([example.label for example in examples])
+        if gallery:
+            batch |= gallery.stack([example.pictures for example in examples])
         return batch
 
     return collate

@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
 from hf_mner_aug.backbones import backbone_class
@@ -38,7 +38,8 @@ def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Any:
         except ValueError as error:
             raise UsageError(f"{name}: {key}={value!r} is no {spell_type(kind)}") from error
         (parts.setdefault(nested[key], {}) if key in nested else chosen)[key] = converted
-    return cls(**chosen, **{outer: kinds[outer](**inner) for outer, inner in parts.items()})
+    backbone = cls(**chosen)
+    return replace(backbone, **{outer: replace(getattr(backbone, outer), **inner) for outer, inner in parts.items()})
 
 
 def settings_of(backbone: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.metrics.spans import Score, score_spans
-from hf_mner_aug.schema import Codec, Post, Relation, bio_to_spans, spans_to_bio
-from hf_mner_aug.transform import iterate_posts
+from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, Relation, bio_to_spans, row_images, spans_to_bio
+from hf_mner_aug.transform import iterate_posts, iterate_rows
 
 BOUNDARY = "ENTITY"  # the one type of boundary detection
 
@@ -24,30 +24,34 @@ class Splits:
     labels: tuple[str, ...]
 
 
-def entity_splits(train: Any, validation: Any, *, boundary: bool = False) -> Splits:
+def entity_splits(train: Any, validation: Any, *, boundary: bool = False, images: bool = False) -> Splits:
     """Return splits for entity recognition; with ``boundary`` all entities have the type ``ENTITY``.
+
+    Pictures are there with ``images``.
 
     Raises:
         UsageError: a split is empty or of other columns, train has no entity, or validation's types are not train's.
     """
-    splits = _splits(train, validation, "type", boundary=boundary)
+    splits = _splits(train, validation, "type", boundary=boundary, images=images)
     if not any(post.entities for post in splits.train):
         raise UsageError(f"train: none of its {len(splits.train)} posts has an entity: there is nothing to learn")
     return splits
 
 
-def relation_splits(train: Any, validation: Any) -> Splits:
-    """Return splits for relation extraction.
+def relation_splits(train: Any, validation: Any, *, images: bool = False) -> Splits:
+    """Return splits for relation extraction; pictures are there with ``images``.
 
     Raises:
         UsageError: a split is empty or of other columns, or validation's relations are not train's.
         DataError: a post has no relation.
     """
-    return _splits(train, validation, "relation")
+    return _splits(train, validation, "relation", images=images)
 
 
-def unlabelled(data: Any, kind: str, labels: Sequence[str]) -> list[Post]:
+def unlabelled(data: Any, kind: str, labels: Sequence[str], *, images: bool = False) -> list[Post]:
     """Return the posts to predict, without entities; with head and tail where ``kind`` is ``"relation"``.
+
+    Pictures are there with ``images``.
 
     Raises:
         UsageError: the columns needed are not there, or the dataset has labels that the model does not know.
@@ -73,13 +77,14 @@ def unlabelled(data: Any, kind: str, labels: Sequence[str]) -> list[Post]:
                 f"the dataset has the {kind}s {', '.join(sorted(unknown))}, this model knows only {', '.join(labels)}: "
                 f"load a model of these {kind}s, or leave the gold out with ds.remove_columns({column!r})"
             )
+    pictures = next((name for name in IMAGE_COLUMNS if images and name in features), None)
     posts = []
-    for row in data.select_columns(needed):
+    for row in iterate_rows(data, [*needed, pictures] if pictures else needed):
         relation = None
         if kind == "relation":
             head, tail = ((row[side]["start"], row[side]["end"]) for side in ("head", "tail"))
             relation = Relation(head, tail, "")
-        posts.append(Post(row["id"], row["tokens"], relation=relation))
+        posts.append(Post(row["id"], row["tokens"], images=row_images(row, pictures), relation=relation))
     return posts
 
 
@@ -108,11 +113,11 @@ def relation_score(predictions: Sequence[Prediction], posts: Iterable[Post], *, 
     return Score(correct, sum(p != none for p in predicted), sum(g != none for g in gold))
 
 
-def _splits(train: Any, validation: Any, kind: str, *, boundary: bool = False) -> Splits:
-    train_posts, labels = _labelled(train, "train", kind)
+def _splits(train: Any, validation: Any, kind: str, *, boundary: bool = False, images: bool = False) -> Splits:
+    train_posts, labels = _labelled(train, "train", kind, images)
     validation_posts: list[Post] = []
     if validation is not None:
-        validation_posts, other = _labelled(validation, "validation", kind)
+        validation_posts, other = _labelled(validation, "validation", kind, images)
         if not hasattr(train, "features"):
             labels = tuple(sorted({*labels, *other}))
         unknown = () if boundary else sorted(set(other) - set(labels))
@@ -134,7 +139,7 @@ def _splits(train: Any, validation: Any, kind: str, *, boundary: bool = False) -
     return Splits(train_posts, validation_posts, labels)
 
 
-def _labelled(data: Any, split: str, kind: str) -> tuple[list[Post], tuple[str, ...]]:
+def _labelled(data: Any, split: str, kind: str, images: bool) -> tuple[list[Post], tuple[str, ...]]:
     """Return a split's posts that have words, and its labels: those of the features, or those that posts have."""
     if hasattr(data, "features"):
         if data.features is None:
@@ -144,7 +149,7 @@ def _labelled(data: Any, split: str, kind: str) -> tuple[list[Post], tuple[str, 
         if not labels:
             column = "relation" if kind == "relation" else "ner_tags"
             raise UsageError(f"{split}: expected a column {column}, found {', '.join(data.features)}")
-        posts = list(iterate_posts(data, codec))
+        posts = list(iterate_posts(data, codec, images=images))
     else:
         posts = _listed(data, split)
         labels = tuple(sorted({label for post in posts for label in _labels(post, kind)}))

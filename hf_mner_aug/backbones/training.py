@@ -163,10 +163,18 @@ class Training:
         return best or _on_cpu(net), tuple(history)
 
     def _groups(self, net: "torch.nn.Module") -> list[dict[str, Any]]:
-        """Return the parameters in groups: encoder and rest learn at their own rates, biases and norms do not decay."""
+        """Return the parameters that learn, in groups: pretrained parts and the rest have rates of their own.
+
+        Biases and norms do not decay.
+        """
+        tower = getattr(net, "tower", None)
+        pretrained = ("encoder.", "tower.") if tower is not None and tower.pretrained else ("encoder.",)
+        slow = getattr(net, "slow", pretrained)
         groups: dict[tuple[float, bool], list[Any]] = {}
         for name, parameter in net.named_parameters():
-            rate = self.learning_rate if name.startswith("encoder.") else self.head_learning_rate
+            if not parameter.requires_grad:
+                continue
+            rate = self.learning_rate if name.startswith(slow) else self.head_learning_rate
             groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
         return [
             {"params": parameters, "lr": rate, **({} if decays else {"weight_decay": 0.0})}

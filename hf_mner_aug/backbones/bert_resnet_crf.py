@@ -1,0 +1,56 @@
+"""BERT-ResNet-CRF: words attend to the picture once, and a gate says how much of what they read is added.
+
+The baseline of Wang et al. 2022 (ITA) and Yang et al. 2025 (AMIA), which print no more than its name: the 7×7 grid of a
+ResNet, a linear layer, one cross-attention of words to regions, a gate, a CRF over words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from hf_mner_aug.backbones import fitting, tagging
+from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.models.vision import Vision
+
+if TYPE_CHECKING:
+    from hf_mner_aug.backbones.fusion_nets import GatedNet
+    from hf_mner_aug.models.tower import Tower
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertResNetCRF:
+    """Encoder, tower, one gated cross-attention, CRF.
+
+    ``use_images=False`` is the ablation by text alone. Where no post of a split has a picture, ``no_images`` says
+    whether to ``warn`` and go by the text or to ``refuse``. A post's pictures, at most four, are read side by side.
+    """
+
+    name: ClassVar[str] = "bert_resnet_crf"
+    view: ClassVar[str] = "grid"
+
+    encoder: str = "bert-base-cased"
+    vision: Vision = field(default_factory=Vision)
+    use_images: bool = True
+    no_images: Literal["warn", "refuse"] = "warn"
+    max_length: int = 128
+    dropout: float = 0.1
+    seed: int = 0
+    training: Training = field(default_factory=Training)
+    fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
+
+    fit, predict, assemble = tagging.fit, tagging.predict, tagging.assemble
+    save, load = fitting.save, classmethod(fitting.load)
+
+    def __post_init__(self) -> None:
+        tagging.check(self)
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether it reads pictures: not in the ablation."""
+        return self.use_images
+
+    def network(self, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "GatedNet":
+        """Return the network."""
+        from hf_mner_aug.backbones.fusion_nets import GatedNet
+
+        return GatedNet(encoder, tower, tags, dropout=self.dropout)

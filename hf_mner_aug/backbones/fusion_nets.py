@@ -1,0 +1,260 @@
+"""The networks that read text and pictures.
+
+They import torch at the top, as ``nets`` does, so this module is imported inside functions only. All take
+
+- input_ids, attention_mask: subwords [batch, length], and 1 where there is one;
+- first, mask: where each word's first subword stands [batch, n_words], and true for words;
+- pictures, shown: as ``tower.see`` takes them;
+- labels: tag ids [batch, n_words];
+
+and return the emissions [batch, n_words, n_tags], or the loss where there are labels. Where a post has no picture, what
+attention reads of it is zero, so that the text goes its way alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_mner_aug.backbones.nets import LinearChain, at
+from hf_mner_aug.models.tower import Tower, channels_of, see
+
+
+class Reading(nn.Module):
+    """Attention of queries [batch, n, size] to a memory [batch, m, size]; zero where nothing of it is there."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(config.hidden_size, config.num_attention_heads, batch_first=True)
+
+    def forward(self, queries: Tensor, memory: Tensor, there: Tensor) -> Tensor:
+        """Return what each query reads; ``there`` [batch, m] is true for what may be read."""
+        some = there.any(dim=1, keepdim=True)
+        # Over nothing, softmax is not a number: such a row reads padding, and that is dropped.
+        read, _ = self.attention(queries, memory, memory, key_padding_mask=~(there | ~some), need_weights=False)
+        return read * some.unsqueeze(2)
+
+
+class ReadingLayer(nn.Module):
+    """A transformer layer as BERT's, whose queries read a memory; a layer of self-attention where both are the same."""
+
+    def __init__(self, config: Any, dropout: float) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.reading = Reading(config)
+        self.feed = nn.Sequential(nn.Linear(size, 4 * size), nn.GELU(), nn.Linear(4 * size, size))
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(2))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, queries: Tensor, memory: Tensor, there: Tensor) -> Tensor:
+        """Return the states of the queries [batch, n, size]."""
+        states = self.norms[0](queries + self.dropout(self.reading(queries, memory, there)))
+        return self.norms[1](states + self.dropout(self.feed(states)))
+
+
+class GatedNet(nn.Module):
+    """Words read the picture once; a gate for each word and dimension says how much of that is added."""
+
+    def __init__(self, encoder: Any, tower: Tower | None, tags: Sequence[str], *, dropout: float) -> None:
+        super().__init__()
+        size = encoder.config.hidden_size
+        self.encoder, self.tower = encoder, tower
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(channels_of(tower), size)
+        self.reading = Reading(encoder.config)
+        self.gate = nn.Linear(2 * size, size)
+        self.linear = nn.Linear(size, len(tags))
+        self.chain = LinearChain(tags)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        first: Tensor,
+        mask: Tensor,
+        pictures: Tensor | None = None,
+        shown: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the emissions, or the loss."""
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        words = self.dropout(at(states, first))
+        regions, there = see(self.tower, pictures, shown, like=words)
+        read = self.reading(words, self.project(regions), there)
+        gate = torch.sigmoid(self.gate(torch.cat((words, read), dim=2)))
+        emissions = self.linear(words + gate * read).float()
+        if labels is None:
+            return {"emissions": emissions}
+        return {"loss": -self.chain.log_likelihood(emissions, labels, mask).mean()}
+
+
+class UnifiedNet(nn.Module):
+    """Words aware of the picture and regions aware of the words, gated; beside them, spans found by text alone."""
+
+    def __init__(
+        self,
+        encoder: Any,
+        tower: Tower | None,
+        tags: Sequence[str],
+        *,
+        dropout: float,
+        alpha: float,
+        beta: float,
+    ) -> None:
+        super().__init__()
+        config = encoder.config
+        size = config.hidden_size
+        self.alpha, self.beta = alpha, beta
+        self.encoder, self.tower = encoder, tower
+        self.dropout = nn.Dropout(dropout)
+        self.main_layer, self.span_layer = ReadingLayer(config, dropout), ReadingLayer(config, dropout)
+        self.project, self.project_queries = (nn.Linear(channels_of(tower), size) for _ in range(2))
+        self.text_to_image = ReadingLayer(config, dropout)
+        self.image_to_text = ReadingLayer(config, dropout)
+        self.text_to_text = ReadingLayer(config, dropout)
+        self.gate = nn.Linear(2 * size, size)
+        self.linear = nn.Linear(2 * size, len(tags))
+        self.chain = LinearChain(tags)
+        self.span_linear = nn.Linear(size, len(SPAN_TAGS))
+        self.span_chain = LinearChain(SPAN_TAGS)
+        self.register_buffer("span_tag", span_tags(tags), persistent=False)
+        self.register_buffer("transfer", transfer_matrix(tags), persistent=False)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        first: Tensor,
+        mask: Tensor,
+        pictures: Tensor | None = None,
+        shown: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the emissions, or the loss."""
+        subwords = attention_mask.bool()
+        states = self.dropout(self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
+        spans = self.span_linear(at(self.span_layer(states, states, subwords), first)).float()
+        text = self.main_layer(states, states, subwords)
+        regions, there = see(self.tower, pictures, shown, like=text)
+        words = at(text, first)
+        # Each word reads regions, and what the regions read of the text.
+        seen = self.text_to_image(words, self.project(regions), there)
+        aware_regions = self.image_to_text(self.project_queries(regions), text, subwords)
+        aware_words = self.text_to_text(words, aware_regions, there)
+        gate = torch.sigmoid(self.gate(torch.cat((aware_words, seen), dim=2)))
+        visual = gate * seen * there.any(dim=1)[:, None, None]
+        emissions = self.linear(torch.cat((aware_words, visual), dim=2)).float()
+        emissions = self.alpha * emissions + (1 - self.alpha) * spans @ self.get_buffer("transfer")
+        if labels is None:
+            return {"emissions": emissions}
+        main = self.chain.log_likelihood(emissions, labels, mask)
+        span = self.span_chain.log_likelihood(spans, self.get_buffer("span_tag")[labels], mask)
+        return {"loss": -(main + self.beta * span).mean()}
+
+
+class MatchingNet(nn.Module):
+    """Words aware of the picture, as far as text and picture match; text and picture drawn together by contrast."""
+
+    def __init__(
+        self,
+        encoder: Any,
+        tower: Tower | None,
+        tags: Sequence[str],
+        *,
+        dropout: float,
+        alpha: float,
+        temperature: float,
+        to_image: float,
+        swapped: float,
+    ) -> None:
+        super().__init__()
+        config = encoder.config
+        size = config.hidden_size
+        self.alpha, self.temperature, self.to_image, self.swapped = alpha, temperature, to_image, swapped
+        self.encoder, self.tower = encoder, tower
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(channels_of(tower), size)
+        self.text_to_image = ReadingLayer(config, dropout)
+        self.match = nn.Linear(2 * size, 2)
+        self.gate_text, self.gate_image = nn.Linear(size, size), nn.Linear(size, size)
+        self.linear = nn.Linear(2 * size, len(tags))
+        self.chain = LinearChain(tags)
+        self.align_text, self.align_image = (
+            nn.Sequential(nn.Linear(width, size), nn.ReLU(), nn.Linear(size, size))
+            for width in (size, channels_of(tower))
+        )
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        first: Tensor,
+        mask: Tensor,
+        pictures: Tensor | None = None,
+        shown: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the emissions, or the loss."""
+        states = self.dropout(self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
+        own_regions, own = see(self.tower, pictures, shown, like=states)
+        pairs = own.any(dim=1)
+        places = torch.arange(len(pairs), device=pairs.device) if labels is None else self.swap(pairs)
+        regions, there = own_regions[places], own[places]
+        seen = self.text_to_image(states, self.project(regions), there)
+        logits = self.match(mean_of(torch.cat((states, seen), dim=2), attention_mask.bool()))
+        seen = at(seen, first) * logits.softmax(dim=1)[:, 1, None, None] * pairs[:, None, None]
+        words = at(states, first)
+        gate = torch.sigmoid(self.gate_text(words) + self.gate_image(seen))
+        emissions = self.linear(torch.cat((words, gate * seen), dim=2)).float()
+        if labels is None:
+            return {"emissions": emissions, "match": logits.softmax(dim=1)[:, 1]}
+        loss = -self.alpha * self.chain.log_likelihood(emissions, labels, mask).mean()
+        if pictures is not None and pairs.sum() > 1:
+            # Who was given an equal picture has one that matches.
+            matches = (pictures[places] == pictures).flatten(1).all(dim=1) & (there == own).all(dim=1)
+            matching = nn.functional.cross_entropy(logits[pairs].float(), matches[pairs].long())
+            text, image = self.align_text(states[:, 0]), self.align_image(mean_of(own_regions, own))
+            aligning = contrast(text[pairs], image[pairs], temperature=self.temperature, to_image=self.to_image)
+            loss = loss + (1 - self.alpha) * (matching + aligning)
+        return {"loss": loss}
+
+    def swap(self, pairs: Tensor) -> Tensor:
+        """Return whose pictures each post is shown [batch]: of the posts with some, the last ones exchange theirs."""
+        places = torch.arange(len(pairs), device=pairs.device)
+        chosen = places[pairs]
+        chosen = chosen[len(chosen) - round(self.swapped * len(chosen)) :]
+        places[chosen] = chosen.roll(1)
+        return places
+
+
+SPAN_TAGS = ("O", "B-ENTITY", "I-ENTITY")
+
+
+def span_tags(tags: Sequence[str]) -> Tensor:
+    """Return the index in ``SPAN_TAGS`` of each tag without its type [n_tags]."""
+    return torch.tensor(["OBI".index(tag[0]) for tag in tags])
+
+
+def transfer_matrix(tags: Sequence[str]) -> Tensor:
+    """Return how far a tag without type speaks for each tag [3, n_tags]: O for O, B and I alike for all types."""
+    matrix = nn.functional.one_hot(span_tags(tags), len(SPAN_TAGS)).T.float()
+    return matrix / matrix.sum(dim=1, keepdim=True)
+
+
+def mean_of(states: Tensor, there: Tensor) -> Tensor:
+    """Return the mean [batch, size] of the states [batch, n, size] that are there [batch, n]; zero for none."""
+    weights = there.unsqueeze(2).to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def contrast(text: Tensor, image: Tensor, *, temperature: float, to_image: float) -> Tensor:
+    """Return the contrastive loss of pairs [n, size]: ``to_image`` is the share of finding the image by the text.
+
+    Zhang et al. 2020 (ConVIRT): cosine similarities over the temperature, softmax over the batch.
+    """
+    text, image = nn.functional.normalize(text.float(), dim=1), nn.functional.normalize(image.float(), dim=1)
+    scores = text @ image.T / temperature
+    own = torch.arange(len(scores), device=scores.device)
+    loss = nn.functional.cross_entropy
+    return to_image * loss(scores, own) + (1 - to_image) * loss(scores.T, own)

@@ -1,0 +1,130 @@
+"""HVPNeT: what the picture shows stands as keys and values before the text's, in every layer of its encoder.
+
+Chen et al. 2022, and its code. A ResNet's pyramid is pooled to 2×2 cells; each is a prompt, of the picture and of up to
+three objects cut out of it. A gate for each layer mixes four projections of the prompts. A CRF tags the words; or, for
+relations, a linear layer reads the markers that open head and tail.
+
+Deviates: a prompt is a cell with all its channels, where the code cuts the channels of all cells into four; heads are
+cut out of keys and values, where the code runs prompts and heads together; prompts of objects that are not there are
+masked, where the code has those of a black picture; words keep their positions; the CRF does learn, at the rate that
+the code sets up for it and does not use, and the linear layer as the encoder.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from hf_mner_aug.backbones import Prediction, fitting, relation, tagging
+from hf_mner_aug.backbones.encoder import WordPieces
+from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.models.objects import CROPS, ObjectFinder, object_finder, objects_of
+from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
+from hf_mner_aug.schema import Post
+
+if TYPE_CHECKING:
+    import torch
+
+    from hf_mner_aug.models.tower import Tower
+
+TASKS = ("entities", "relations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HVPNet:
+    """Encoder with visual prefixes, for entities or, with ``task="relations"``, for the relation of head and tail.
+
+    Settings as ``BertResNetCRF``'s. ``objects`` is a detector of transformers, by folder or id, or ``crops``: fixed
+    parts of the picture, of which no detector says that they show something. ``none`` is the label of no relation.
+    Pictures that a method mixed can mislead a detector.
+    """
+
+    name: ClassVar[str] = "hvpnet"
+    view: ClassVar[str] = "pyramid"
+
+    encoder: str = "bert-base-uncased"
+    task: Literal["entities", "relations"] = "entities"
+    vision: Vision = field(default_factory=lambda: Vision(tower="torchvision:resnet50"))
+    objects: str = CROPS
+    most_objects: int = 3
+    use_images: bool = True
+    no_images: Literal["warn", "refuse"] = "warn"
+    none: str = "None"
+    max_length: int = 128
+    dropout: float = 0.1
+    seed: int = 0
+    training: Training = field(
+        default_factory=lambda: Training(epochs=30, batch_size=8, learning_rate=3e-5, head_learning_rate=5e-2)
+    )
+    fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
+
+    save, load = fitting.save, classmethod(fitting.load)
+
+    def __post_init__(self) -> None:
+        tagging.check(self)
+        if self.task not in TASKS:
+            raise UnknownName("task", self.task, TASKS)
+        if self.max_length < 16:
+            raise UsageError(f"hvpnet: max_length must be at least 16, found {self.max_length}")
+        if self.most_objects < 1:
+            raise UsageError(f"hvpnet: most_objects must be at least 1, found {self.most_objects}")
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether it reads pictures: not in the ablation."""
+        return self.use_images
+
+    def fit(self, train: Any, validation: Any = None) -> "HVPNet":
+        """Return a fitted copy; see ``tagging.fit`` and ``relation.fit``, and it raises as they do."""
+        fitted: HVPNet = (relation if self.task == "relations" else tagging).fit(self, train, validation)
+        return fitted
+
+    def predict(self, dataset: Any) -> list[Prediction]:
+        """Return the spans or the relation of each post; see ``tagging.predict`` and ``relation.predict``."""
+        return (relation if self.task == "relations" else tagging).predict(self, dataset)
+
+    def assemble(
+        self, encoder: str, labels: tuple[str, ...], train: Sequence[Post] = ()
+    ) -> tuple[Callable[[], Any], WordPieces]:
+        """Return what makes the network, fresh or as a folder has it, and its tokenizer."""
+        return (relation if self.task == "relations" else tagging).assemble(self, encoder, labels, train)
+
+    def network(self, encoder: Any, names: Sequence[str], tower: "Tower | None") -> "torch.nn.Module":
+        """Return the network for the names of tags or relations.
+
+        Raises:
+            UsageError: the encoder takes no prefixes.
+        """
+        from hf_mner_aug.backbones.hvpnet_net import RelationNet, TaggingNet
+
+        if "past_key_values" not in inspect.signature(encoder.forward).parameters:
+            raise UsageError(
+                f"{self.encoder} ({encoder.config.model_type}) takes no keys and values before its own: "
+                "expected an encoder such as BERT, RoBERTa or ELECTRA"
+            )
+        return (RelationNet if self.task == "relations" else TaggingNet)(encoder, tower, names, dropout=self.dropout)
+
+    def gallery(self, net: Any) -> "Album | None":
+        """Return what reads the pictures and their objects; None in the ablation."""
+        if not self.use_images:
+            return None
+        finder = object_finder(self.objects, most=self.most_objects, device=self.training.device)
+        return Album(Gallery(net.tower), finder, self.most_objects)
+
+
+class Album:
+    """The pictures of posts, each post's followed by the objects cut out of them."""
+
+    def __init__(self, gallery: Gallery, finder: ObjectFinder, most: int) -> None:
+        self.gallery, self.finder, self.most = gallery, finder, most
+        self.stack = gallery.stack
+
+    def read(self, posts: Sequence[Post], split: str) -> list[tuple[str, ...]]:
+        """Return the keys of each post's pictures and objects; what cannot be read is counted in a warning."""
+        pictures = self.gallery.read(posts, split)
+        parts = [
+            [(image, region.box) for image, region in objects_of(post.images[:MOST_PICTURES], self.finder, self.most)]
+            for post in posts
+        ]
+        return [(*whole, *cut) for whole, cut in zip(pictures, self.gallery.read_parts(parts), strict=True)]

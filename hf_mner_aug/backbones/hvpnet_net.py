@@ -1,0 +1,162 @@
+"""The networks of ``hvpnet``. They import torch at the top, so this module is imported inside functions only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from hf_mner_aug.backbones.nets import FORBIDDEN, LinearChain, at
+from hf_mner_aug.models.tower import Tower, see
+
+CELLS = 4  # of a picture, each pooled from all maps of the pyramid: its prompts
+PARTS = 4  # to which a cell is projected, and among which each layer's gate chooses
+BOTTLENECK = 800
+
+
+class VisualPrefix(nn.Module):
+    """The prompts of pictures, mixed anew for each layer: keys and values that stand before the text's.
+
+    Chen et al. 2022, 3.2 and 3.3: a gate for each layer, a softmax over the parts, weighs them by what the picture is.
+    """
+
+    def __init__(self, channels: int, hidden: int, n_layers: int) -> None:
+        super().__init__()
+        width = 2 * hidden  # a key and a value
+        self.project = nn.Sequential(nn.Linear(channels, BOTTLENECK), nn.Tanh(), nn.Linear(BOTTLENECK, PARTS * width))
+        self.gates = nn.ModuleList(nn.Linear(CELLS * width, PARTS) for _ in range(n_layers))
+
+    def forward(self, cells: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return for each layer the keys and the values of the prompts, both [batch, n_pictures * 4, hidden].
+
+        Args:
+            cells: what is in the cells of the pictures [batch, n_pictures, 4, channels].
+        """
+        parts = self.project(cells).unflatten(3, (PARTS, -1))  # [batch, n_pictures, 4, PARTS, 2 * hidden]
+        picture = parts.mean(dim=3).flatten(2)
+        prefixes = []
+        for gate in self.gates:
+            weights = nn.functional.leaky_relu(gate(picture)).softmax(dim=2)
+            prompts = torch.einsum("npg,npcgw->npcw", weights, parts).flatten(1, 2)
+            key, value = prompts.chunk(2, dim=2)
+            prefixes.append((key, value))
+        return prefixes
+
+
+class Prefix(DynamicCache):
+    """Keys and values of each layer [batch, n_heads, n_prompts, head_size], which those of the text are put after.
+
+    It says that it has no length, so that the words keep the positions they have without it.
+    """
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return 0: no position is taken."""
+        return 0
+
+
+def encode_with_prefix(
+    encoder: Any,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    prefixes: Sequence[tuple[Tensor, Tensor]],
+    there: Tensor,
+) -> Tensor:
+    """Return the last states [batch, length, hidden] of an encoder whose layers attend to prefixes and text alike.
+
+    Args:
+        encoder: one that takes ``past_key_values``, such as BERT and RoBERTa.
+        input_ids: subwords [batch, length].
+        attention_mask: 1 for subwords [batch, length].
+        prefixes: keys and values for each layer, both [batch, n_prompts, hidden].
+        there: true for prompts, false for padding [batch, n_prompts].
+    """
+    n_heads = encoder.config.num_attention_heads
+    by_head = [tuple(side.unflatten(2, (n_heads, -1)).transpose(1, 2) for side in pair) for pair in prefixes]
+    # A mask of four dimensions is taken as it is, by whatever computes the attention.
+    mask = torch.cat([there, attention_mask.bool()], dim=1)[:, None, None]
+    scores = torch.where(mask, 0.0, FORBIDDEN).expand(-1, 1, input_ids.shape[1], -1)
+    found = encoder(input_ids=input_ids, attention_mask=scores, past_key_values=Prefix(by_head))
+    states: Tensor = found.last_hidden_state
+    return states
+
+
+def read(net: Any, input_ids: Tensor, attention_mask: Tensor, pictures: Tensor | None, shown: Tensor | None) -> Tensor:
+    """Return the last states [batch, length, hidden] of a network's encoder, with what its tower sees as a prefix.
+
+    ``pictures`` and ``shown`` are as ``tower.see`` takes them. Without pictures the encoder goes its way alone.
+    """
+    if net.prefix is None or pictures is None:
+        states: Tensor = net.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return states
+    regions, there = see(net.tower, pictures, shown, like=net.linear.weight)
+    return encode_with_prefix(
+        net.encoder, input_ids, attention_mask, net.prefix(regions.unflatten(1, (-1, CELLS))), there
+    )
+
+
+def prefix_of(encoder: Any, tower: Tower | None) -> VisualPrefix | None:
+    """Return what makes prefixes for an encoder of a tower's pyramids; None where there is no tower."""
+    config = encoder.config
+    return VisualPrefix(tower.channels, config.hidden_size, config.num_hidden_layers) if tower else None
+
+
+class TaggingNet(nn.Module):
+    """An encoder with prefixes, and a CRF over words."""
+
+    slow = ("encoder.", "tower.", "prefix.", "linear.")
+
+    def __init__(self, encoder: Any, tower: Tower | None, tags: Sequence[str], *, dropout: float) -> None:
+        super().__init__()
+        self.encoder, self.tower, self.prefix = encoder, tower, prefix_of(encoder, tower)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(encoder.config.hidden_size, len(tags))
+        self.chain = LinearChain(tags)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        first: Tensor,
+        mask: Tensor,
+        pictures: Tensor | None = None,
+        shown: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the emissions [batch, n_words, n_tags], or the loss; the arguments are those of ``fusion_nets``."""
+        states = read(self, input_ids, attention_mask, pictures, shown)
+        emissions = self.linear(self.dropout(at(states, first))).float()
+        if labels is None:
+            return {"emissions": emissions}
+        return {"loss": -self.chain.log_likelihood(emissions, labels, mask).mean()}
+
+
+class RelationNet(nn.Module):
+    """An encoder with prefixes, and a linear layer on the states of the two markers that open head and tail."""
+
+    slow = TaggingNet.slow
+
+    def __init__(self, encoder: Any, tower: Tower | None, relations: Sequence[str], *, dropout: float) -> None:
+        super().__init__()
+        self.encoder, self.tower, self.prefix = encoder, tower, prefix_of(encoder, tower)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(2 * encoder.config.hidden_size, len(relations))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        markers: Tensor,
+        pictures: Tensor | None = None,
+        shown: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the logits [batch, n_relations], or the loss where there are labels [batch].
+
+        ``markers`` says where the opening markers of head and tail stand [batch, 2].
+        """
+        states = read(self, input_ids, attention_mask, pictures, shown)
+        logits = self.linear(self.dropout(at(states, markers).flatten(1))).float()
+        if labels is None:
+            return {"logits": logits}
+        return {"loss": nn.functional.cross_entropy(logits, labels)}

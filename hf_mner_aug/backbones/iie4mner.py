@@ -1,0 +1,203 @@
+"""IIE4MNER: words with what their nearest words say of them, and the picture at two granularities.
+
+Liu et al. 2022, and its code. Semantic augmentation: the vectors of a word's four nearest words are summed, weighted by
+the softmax of their cosines, and added to its state after a linear layer. Words then see the cells of the picture's
+grid and its objects, both directly and through what these see of the words; a gate weighs the two ways, both
+granularities are fused and joined to the words. The loss is the CRF's and half that of an auxiliary CRF that finds
+spans without types.
+
+Deviates: a CRF over words, without tags for later subwords; a picture is cut out of its centre, where the code cuts at
+random; a post without a picture goes by its text, where the code takes the picture of another; without a detector
+(``crops``) an object is what the tower sees of it, since it has no label to embed.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from hf_mner_aug.backbones import checkpoint, fitting, tagging
+from hf_mner_aug.backbones.encoder import WordPieces
+from hf_mner_aug.backbones.training import Training, pad
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.models.objects import CROPS, ObjectFinder, object_finder, objects_of
+from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
+from hf_mner_aug.models.word_vectors import (
+    DIMENSIONS,
+    NEIGHBOURS,
+    WordVectors,
+    load_word_vectors,
+    read_word_vectors,
+    save_word_vectors,
+    train_word_vectors,
+)
+from hf_mner_aug.schema import Post
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from hf_mner_aug.backbones.iie4mner_net import IIE4MNERNet
+    from hf_mner_aug.models.tower import Tower
+
+
+@dataclass(frozen=True, kw_only=True)
+class IIE4MNER:
+    """Encoder, semantic augmentation, grid and objects, CRF, auxiliary span CRF.
+
+    Settings as ``BertResNetCRF``'s, with the code's training. ``vectors`` is a file of word vectors in the text format
+    of word2vec or GloVe (the paper's have 200 numbers and are of tweets); without one, vectors of at most
+    ``dimensions`` numbers are trained on train. ``objects`` is a detector of transformers, by folder or id, or
+    ``crops``: fixed parts of the picture. Pictures that a method mixed can mislead a detector.
+    """
+
+    name: ClassVar[str] = "iie4mner"
+    view: ClassVar[str] = "grid"
+
+    encoder: str = "bert-base-cased"
+    vision: Vision = field(default_factory=Vision)
+    vectors: str | None = None
+    dimensions: int = DIMENSIONS
+    neighbours: int = NEIGHBOURS
+    objects: str = CROPS
+    most_objects: int = 5
+    use_images: bool = True
+    no_images: Literal["warn", "refuse"] = "warn"
+    max_length: int = 128
+    dropout: float = 0.1
+    fusion_dropout: float = 0.5
+    seed: int = 0
+    training: Training = field(
+        default_factory=lambda: Training(epochs=75, batch_size=24, learning_rate=3e-5, head_learning_rate=3e-5)
+    )
+    fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
+
+    fit, predict = tagging.fit, tagging.predict
+    load = classmethod(fitting.load)
+
+    def __post_init__(self) -> None:
+        tagging.check(self)
+        for name in ("dimensions", "neighbours", "most_objects"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"iie4mner: {name} must be at least 1, found {getattr(self, name)}")
+        if not 0 <= self.fusion_dropout < 1:
+            raise UsageError(f"iie4mner: fusion_dropout must be in [0, 1), found {self.fusion_dropout}")
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether it reads pictures: not in the ablation."""
+        return self.use_images
+
+    @property
+    def finder(self) -> ObjectFinder:
+        """What finds the objects of pictures."""
+        return object_finder(self.objects, most=self.most_objects, device=self.training.device)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the weights, the word vectors, the tokenizer and the settings into a folder.
+
+        Raises:
+            NotFitted: the backbone was not fitted.
+        """
+        save_word_vectors(fitting.fitted_of(self).net.word_vectors, Path(folder))
+        fitting.save(self, folder)
+
+    def assemble(
+        self, encoder: str, labels: tuple[str, ...], train: Sequence[Post] = ()
+    ) -> tuple[Callable[[], Any], WordPieces]:
+        """Return what makes the network, fresh or as a folder has it, and its tokenizer.
+
+        Raises:
+            UsageError: the file of word vectors is not there or knows no word of train, or train has too few words.
+            DataError: a line of that file is damaged.
+        """
+        if (Path(encoder) / checkpoint.RECORD).is_file():
+            vectors = load_word_vectors(Path(encoder))
+        elif self.vectors is not None:
+            vectors = read_word_vectors(self.vectors, train)
+        else:
+            vectors = train_word_vectors(train, self.dimensions)
+        return tagging.assemble(self, encoder, labels, train, network=functools.partial(self.network, vectors))
+
+    def network(self, vectors: WordVectors, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "IIE4MNERNet":
+        """Return the network, and with it the word vectors."""
+        from hf_mner_aug.backbones.iie4mner_net import IIE4MNERNet
+
+        net = IIE4MNERNet(
+            encoder,
+            tower,
+            tags,
+            dimensions=vectors.dimensions,
+            n_labels=len(self.finder.labels) if tower else 0,
+            dropout=self.dropout,
+            fusion_dropout=self.fusion_dropout,
+        )
+        net.word_vectors = vectors
+        return net
+
+    def gallery(self, net: "IIE4MNERNet") -> "Senses":
+        """Return what tells of posts: the pictures and their objects, but for the ablation, and of the words."""
+        return Senses(self, net)
+
+
+class Sense(NamedTuple):
+    """What is told of a post: the keys of its pictures, keys or label ids of its objects, its words."""
+
+    pictures: tuple[str, ...]
+    objects: tuple[Any, ...]
+    words: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether it has a picture."""
+        return bool(self.pictures)
+
+
+class Senses:
+    """What the network is told of posts: pictures, objects, and what the nearest words of their words say of them."""
+
+    def __init__(self, backbone: IIE4MNER, net: "IIE4MNERNet") -> None:
+        from hf_mner_aug.models.tower import whole
+
+        self.backbone = backbone
+        self.vectors = net.word_vectors
+        self.told: dict[str, np.ndarray] = {}
+        self.gallery = Gallery(net.tower) if net.tower else None
+        self.finder = backbone.finder
+        self.labels = {label: i for i, label in enumerate(self.finder.labels)} if net.tower else {}
+        self.crops = Gallery(net.tower.with_view(whole)) if net.tower and not self.labels else None
+
+    def read(self, posts: Sequence[Post], split: str) -> list[Sense]:
+        """Return what is told of each post; pictures that cannot be read are counted in a warning."""
+        new = sorted({word for post in posts for word in post.tokens} - self.told.keys())
+        self.told.update(zip(new, self.vectors.augmentations(new, self.backbone.neighbours), strict=True))
+        words = [tuple(post.tokens) for post in posts]
+        if self.gallery is None:
+            return [Sense((), (), told) for told in words]
+        pictures = self.gallery.read(posts, split)
+        found = [objects_of(post.images[:MOST_PICTURES], self.finder, self.backbone.most_objects) for post in posts]
+        objects: list[tuple[Any, ...]]
+        if self.crops:
+            objects = [*self.crops.read_parts([[(image, region.box) for image, region in row] for row in found])]
+        else:
+            objects = [tuple(self.labels[region.label] for _, region in row) for row in found]
+        return [Sense(*told) for told in zip(pictures, objects, words, strict=True)]
+
+    def stack(self, rows: Sequence[Sense]) -> dict[str, "torch.Tensor"]:
+        """Return the inputs of a batch, as the network takes them."""
+        import torch
+
+        longest = max(len(row.words) for row in rows)
+        augmentation = torch.zeros(len(rows), longest, self.vectors.dimensions)
+        for i, row in enumerate(rows):
+            for j, word in enumerate(row.words):
+                augmentation[i, j] = torch.from_numpy(self.told[word])
+        batch = {"augmentation": augmentation}
+        if self.gallery:
+            batch |= self.gallery.stack([row.pictures for row in rows])
+        if self.crops:
+            crops = self.crops.stack([row.objects for row in rows])
+            batch |= {{"pictures": "crops", "shown": "cut"}[name]: value for name, value in crops.items()}
+        elif self.labels:
+            batch["named"], _ = pad([row.objects or (-1,) for row in rows], -1)
+        return batch

@@ -1,0 +1,169 @@
+"""The network of ``iie4mner``. It imports torch at the top, so this module is imported inside functions only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_mner_aug.backbones.fusion_nets import SPAN_TAGS, ReadingLayer, span_tags
+from hf_mner_aug.backbones.nets import LinearChain, at
+from hf_mner_aug.models.tower import Tower, see
+
+SPAN_WEIGHT = 0.5
+
+
+class Gate(nn.Module):
+    """Two states weighed against each other, for each word and dimension."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * size, size)
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        """Return g * one + (1 - g) * other, all [batch, n, size]."""
+        gate = self.linear(torch.cat([one, other], dim=2)).sigmoid()
+        return gate * one + (1 - gate) * other
+
+
+class Granularity(nn.Module):
+    """What words see of one kind of regions: the regions, and what these in turn see of the words; gated."""
+
+    def __init__(self, config: Any, dropout: float) -> None:
+        super().__init__()
+        self.regions, self.regions_too = ReadingLayer(config, dropout), ReadingLayer(config, dropout)
+        self.text_regions = ReadingLayer(config, dropout)
+        self.regions_text, self.text_regions_text = ReadingLayer(config, dropout), ReadingLayer(config, dropout)
+        self.gate = Gate(config.hidden_size)
+
+    def forward(self, text: Tensor, is_text: Tensor, regions: Tensor, regions_too: Tensor, there: Tensor) -> Tensor:
+        """Return what each word sees [batch, length, size], zero in posts without a region.
+
+        Args:
+            text: [batch, length, size].
+            is_text: true for subwords [batch, length].
+            regions: projected for the direct way [batch, n_regions, size].
+            regions_too: projected for the way back [batch, n_regions, size].
+            there: true for regions [batch, n_regions].
+        """
+        direct = self.text_regions(text, self.regions(regions, regions, there), there)
+        told = self.regions_text(self.regions_too(regions_too, regions_too, there), text, is_text)
+        back = self.text_regions_text(text, told, there)
+        return self.gate(direct, back) * there.any(dim=1)[:, None, None]
+
+
+class IIE4MNERNet(nn.Module):
+    """Words with what their nearest words say of them, the two granularities, two CRFs.
+
+    Args:
+        encoder: a text encoder.
+        tower: of the view ``grid``; None where nothing is seen.
+        tags: BIO tags, O first, then B and I of each type.
+        dimensions: the numbers of a word's augmentation.
+        n_labels: how many labels objects have; 0 where they are crops without labels.
+        dropout: on the words.
+        fusion_dropout: on what they see.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        tower: Tower | None,
+        tags: Sequence[str],
+        *,
+        dimensions: int,
+        n_labels: int,
+        dropout: float,
+        fusion_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.word_vectors: Any = None  # what augmentations are made of; not a weight
+        config, size = encoder.config, encoder.config.hidden_size
+        self.encoder, self.tower = encoder, tower
+        self.augment = nn.Linear(dimensions, size)
+        self.dropout = nn.Dropout(dropout)
+        self.words, self.span_words = ReadingLayer(config, dropout), ReadingLayer(config, dropout)
+        if tower is not None:
+            self.project, self.project_too = nn.Linear(tower.channels, size), nn.Linear(tower.channels, size)
+            self.object = nn.Embedding(n_labels, size) if n_labels else nn.Linear(tower.channels, size)
+            self.grid, self.objects = Granularity(config, dropout), Granularity(config, dropout)
+            self.fusion_dropout = nn.Dropout(fusion_dropout)
+            self.fuse = nn.Linear(2 * size, size)
+        self.join = nn.Linear(2 * size, size)
+        self.linear, self.span_linear = nn.Linear(size, len(tags)), nn.Linear(size, len(SPAN_TAGS))
+        self.chain, self.span_chain = LinearChain(tags), LinearChain(SPAN_TAGS)
+        self.register_buffer("span_tag", span_tags(tags), persistent=False)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        first: Tensor,
+        mask: Tensor,
+        augmentation: Tensor,
+        pictures: Tensor | None = None,
+        shown: Tensor | None = None,
+        crops: Tensor | None = None,
+        cut: Tensor | None = None,
+        named: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the emissions [batch, n_words, n_tags], or the loss where there are labels.
+
+        Args:
+            input_ids: subwords [batch, length].
+            attention_mask: 1 for subwords [batch, length].
+            first: where each word's first subword stands [batch, n_words].
+            mask: true for words [batch, n_words].
+            augmentation: what the nearest words of each word say of it [batch, at least n_words, dimensions].
+            pictures: as ``tower.see`` takes them, with ``shown``.
+            shown: true for pictures [batch, n_pictures].
+            crops: of objects without labels, as ``pictures``.
+            cut: true for crops [batch, n_objects].
+            named: ids of the objects' labels, -1 for padding [batch, n_objects].
+            labels: tag ids [batch, n_words].
+        """
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        # Words that were cut off have no place.
+        told = self.augment(augmentation[:, : first.shape[1]].to(states.dtype)) * mask.unsqueeze(2)
+        text = self.dropout(states.scatter_add(1, first.unsqueeze(2).expand_as(told), told.to(states.dtype)))
+        is_text = attention_mask.bool()
+        words = self.words(text, text, is_text)
+        seen = torch.zeros_like(words)
+        if self.tower is not None and pictures is not None:
+            seen = self.look(words, is_text, pictures, shown, self.see_objects(words, crops, cut, named))
+        emissions = self.linear(self.join(torch.cat([at(words, first), at(seen, first)], dim=2))).float()
+        if labels is None:
+            return {"emissions": emissions}
+        spans = self.span_linear(at(self.span_words(text, text, is_text), first)).float()
+        main = self.chain.log_likelihood(emissions, labels, mask)
+        span = self.span_chain.log_likelihood(spans, self.get_buffer("span_tag")[labels], mask)
+        return {"loss": -(main + SPAN_WEIGHT * span).mean()}
+
+    def look(
+        self,
+        words: Tensor,
+        is_text: Tensor,
+        pictures: Tensor,
+        shown: Tensor | None,
+        objects: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """Return what words see of the grid and of objects [batch, length, size]; zero in posts without a picture."""
+        regions, there = see(self.tower, pictures, shown, like=words)
+        found, are = objects
+        of_grid = self.grid(words, is_text, self.project(regions), self.project_too(regions), there)
+        of_objects = self.objects(words, is_text, found, found, are)
+        fused = self.fuse(self.fusion_dropout(torch.cat([of_grid, of_objects], dim=2))).relu()
+        return fused * there.any(dim=1)[:, None, None]
+
+    def see_objects(
+        self, like: Tensor, crops: Tensor | None, cut: Tensor | None, named: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the objects of each post [batch, n_objects, size], and which of them are there [batch, n_objects]."""
+        if named is not None:
+            return self.object(named.clamp(min=0)), named >= 0
+        if crops is None or cut is None:
+            nothing = like.new_zeros(len(like), 1, like.shape[2])
+            return nothing, nothing[..., 0].bool()
+        regions, _ = see(self.tower, crops, cut, like=like)
+        return self.object(regions.unflatten(1, (cut.shape[1], -1)).mean(dim=2)), cut

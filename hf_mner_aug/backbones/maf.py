@@ -1,0 +1,82 @@
+"""MAF: how much of the picture words take in depends on how well text and picture match.
+
+Xu et al. 2022, and its code. Words read regions; a classifier of both gives the probability that text and picture
+match, which scales what was read before a gate weighs it; a CRF follows. Matching is learnt from pictures exchanged
+within the batch (``swapped`` of it); contrast over the batch aligns text and picture, ``to_image`` (lambda) being the
+share of finding the picture by the text. The loss is ``alpha`` times the CRF's and 1 - ``alpha`` times the other two.
+
+Deviates: the classifier reads the mean over subwords, where the code flattens 128 of them; pictures are exchanged,
+where the code exchanges what words had read of them; a CRF over words; a post without a picture takes part in neither
+matching nor alignment, and has nothing to scale.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from hf_mner_aug.backbones import fitting, tagging
+from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.models.vision import Vision
+
+if TYPE_CHECKING:
+    from hf_mner_aug.backbones.fusion_nets import MatchingNet
+    from hf_mner_aug.models.tower import Tower
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAF:
+    """Encoder, tower, a cross-modal layer scaled by a match probability, gate, CRF.
+
+    Settings as ``BertResNetCRF``'s, with the paper's training: all learns at 5e-5.
+    """
+
+    name: ClassVar[str] = "maf"
+    view: ClassVar[str] = "grid"
+
+    encoder: str = "bert-base-cased"
+    vision: Vision = field(default_factory=Vision)
+    use_images: bool = True
+    no_images: Literal["warn", "refuse"] = "warn"
+    max_length: int = 128
+    dropout: float = 0.1
+    seed: int = 0
+    alpha: float = 0.62
+    temperature: float = 0.179
+    to_image: float = 0.7
+    swapped: float = 0.25
+    training: Training = field(
+        default_factory=lambda: Training(epochs=24, batch_size=64, learning_rate=5e-5, head_learning_rate=5e-5)
+    )
+    fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
+
+    fit, predict, assemble = tagging.fit, tagging.predict, tagging.assemble
+    save, load = fitting.save, classmethod(fitting.load)
+
+    def __post_init__(self) -> None:
+        tagging.check(self)
+        for name in ("alpha", "to_image", "swapped"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"maf: {name} must be in [0, 1], found {getattr(self, name)}")
+        if self.temperature <= 0:
+            raise UsageError(f"maf: temperature must be above 0, found {self.temperature}")
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether it reads pictures: not in the ablation."""
+        return self.use_images
+
+    def network(self, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "MatchingNet":
+        """Return the network."""
+        from hf_mner_aug.backbones.fusion_nets import MatchingNet
+
+        return MatchingNet(
+            encoder,
+            tower,
+            tags,
+            dropout=self.dropout,
+            alpha=self.alpha,
+            temperature=self.temperature,
+            to_image=self.to_image,
+            swapped=self.swapped,
+        )

@@ -1,0 +1,252 @@
+"""What the backbones that tag words share: posts as examples with their pictures, training, prediction.
+
+A tagger is a frozen dataclass with the settings ``encoder``, ``max_length``, ``dropout``, ``seed``, ``training`` and
+``fitted``, a flag ``reads_images`` (where it may be true also ``view``, ``vision``, ``use_images`` and ``no_images``),
+and a method ``network``, which makes its net of an encoder, tag names and a tower. The functions here and in
+``fitting`` are its methods. Its net has ``tower``, and ``chain``: a CRF, or None. A tagger that is told of posts more
+than words and pictures has a method ``gallery``, see ``gallery_of``; one that reads knowledge has the settings
+``knowledge`` and ``knowledge_file``.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hf_mner_aug.backbones import Prediction, checkpoint, fitting, knowledge, splits
+from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
+from hf_mner_aug.backbones.training import find_device, pad, run_batches
+from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.models.vision import Gallery, load_tower
+from hf_mner_aug.need import need
+from hf_mner_aug.schema import Post, bio_names
+
+if TYPE_CHECKING:
+    import torch
+
+NO_IMAGES = ("warn", "refuse")
+Collate = Callable[[Sequence["Example"]], dict[str, "torch.Tensor"]]
+
+
+class Example(NamedTuple):
+    """A post as a network takes it: subwords, each word's first one, tag ids (none when predicting), its pictures."""
+
+    input_ids: list[int]
+    first: list[int]
+    labels: list[int]
+    pictures: Any
+
+
+def check(tagger: Any) -> None:
+    """See that a tagger's settings are in range.
+
+    Raises:
+        UsageError: one is not.
+    """
+    if tagger.max_length < 8:
+        raise UsageError(f"{tagger.name}: max_length must be at least 8, found {tagger.max_length}")
+    if not 0 <= tagger.dropout < 1:
+        raise UsageError(f"{tagger.name}: dropout must be in [0, 1), found {tagger.dropout}")
+    if getattr(tagger, "no_images", "warn") not in NO_IMAGES:
+        raise UnknownName("no_images", tagger.no_images, NO_IMAGES)
+
+
+def fit(tagger: Any, train: Any, validation: Any = None) -> Any:
+    """Return a fitted copy, of the state with the best span F1 on validation (without one, the last state).
+
+    Raises:
+        MissingExtra: torch or transformers is not installed.
+        UsageError: a split is empty or of other columns, train has no entity, there is no such encoder, tower or GPU,
+            or the folder to go on from knows other types; or no post has a picture, and that is to be refused.
+    """
+    data = splits.entity_splits(
+        train, validation, boundary=getattr(tagger, "boundary", False), images=tagger.reads_images
+    )
+    device = find_device(tagger.training.device)
+    build, pieces = tagger.assemble(tagger.encoder, data.labels, data.train)
+    gallery = gallery_of(tagger, lambda: build().to(device))
+    tags = bio_names(data.labels)
+    known, known_of_validation = knowledge.gather(
+        tagger, {"train": (train, data.train), "validation": (validation, data.validation)}
+    )
+    examples = [e for e in encode(tagger, data.train, pieces, gallery, "train", tags, known) if e.first]
+    if not examples:
+        raise UsageError(f"train: the first word of every post is longer than {pieces.limit} subwords")
+    validation_examples = encode(tagger, data.validation, pieces, gallery, "validation", known=known_of_validation)
+    collate = collator(pieces, gallery)
+
+    def score(net: Any) -> float:
+        predictions = decode(net, data.validation, validation_examples, collate, tags)
+        return splits.entity_score(predictions, data.validation).f1
+
+    return fitting.learn(tagger, build, pieces, data.labels, examples, collate, score if data.validation else None)
+
+
+def predict(tagger: Any, dataset: Any) -> list[Prediction]:
+    """Return the spans of each post.
+
+    Raises:
+        NotFitted: the backbone was not fitted.
+        UsageError: the dataset lacks a column, or has types that the model does not know; there is no such GPU; or no
+            post has a picture, and that is to be refused.
+    """
+    fitted = fitting.fitted_of(tagger)
+    labels = () if getattr(tagger, "boundary", False) else fitted.labels
+    posts = splits.unlabelled(dataset, "type", labels, images=tagger.reads_images)
+    net = fitted.net.to(find_device(tagger.training.device))
+    gallery = gallery_of(tagger, lambda: net)
+    (known,) = knowledge.gather(tagger, {"dataset": (dataset, posts)})
+    examples = encode(tagger, posts, fitted.pieces, gallery, "dataset", known=known)
+    return decode(net, posts, examples, collator(fitted.pieces, gallery), bio_names(fitted.labels))
+
+
+def assemble(
+    tagger: Any,
+    encoder: str,
+    labels: tuple[str, ...],
+    train: Sequence[Post] = (),
+    network: Callable[[Any, Sequence[str], Any], Any] | None = None,
+) -> tuple[Callable[[], Any], WordPieces]:
+    """Return what makes the network, fresh or as a folder has it, and its tokenizer; a frozen tower is made once."""
+    need("torch", extra="models")
+    source = Source.find(encoder, tagger.name, labels, train)
+    check_record(tagger, source)
+    tokenizer = load_tokenizer(source)
+    tower_of = tower_loader(tagger, source)
+
+    def build() -> Any:
+        net = (network or tagger.network)(load_encoder(source), bio_names(labels), tower_of())
+        source.read_weights(net)
+        return net
+
+    return build, WordPieces(tokenizer, longest_input(source, tokenizer, tagger.max_length))
+
+
+def tower_loader(tagger: Any, source: Source) -> Callable[[], Any]:
+    """Return what loads the tower, None where no pictures are read; a frozen one is loaded once."""
+    towers: list[Any] = []
+
+    def load() -> Any:
+        if tagger.reads_images and not (towers and tagger.vision.freeze_vision):
+            saved = source.folder / checkpoint.TOWER if source.record else None
+            towers[:] = [load_tower(tagger.vision, view=tagger.view, saved=saved)]
+        return towers[0] if towers else None
+
+    return load
+
+
+def gallery_of(tagger: Any, net_of: Callable[[], Any]) -> Any:
+    """Return what tells a tagger of posts beside their words: a gallery of their pictures, or what it makes itself.
+
+    That has ``read(posts, split)``, which returns something for each post, false where it has no picture, and
+    ``stack``, which returns the inputs of a batch of these.
+    """
+    if hasattr(tagger, "gallery"):
+        return tagger.gallery(net_of())
+    return Gallery(net_of().tower) if tagger.reads_images else None
+
+
+def check_record(tagger: Any, source: Source) -> None:
+    """See that a folder to go on from holds a network of the same shape.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if source.record is None:
+        return
+    saved = source.record["settings"]
+    for name in ("head", "task", "use_images", "objects"):
+        if name in saved and saved[name] != getattr(tagger, name):
+            raise UsageError(f"{source.folder} has {name}={saved[name]}: pass the same, found {getattr(tagger, name)}")
+    if tagger.reads_images and saved["vision"]["tower"] != tagger.vision.tower:
+        theirs = saved["vision"]["tower"]
+        raise UsageError(f"{source.folder} has the tower {theirs}: pass the same, found {tagger.vision.tower}")
+
+
+def encode(
+    tagger: Any,
+    posts: Sequence[Post],
+    pieces: WordPieces,
+    gallery: Any,
+    split: str,
+    tags: Sequence[str] = (),
+    known: knowledge.Knowledge = MappingProxyType({}),
+) -> list[Example]:
+    """Return posts as examples, with labels where tags are given; words cut off are counted in a warning.
+
+    Raises:
+        UsageError: no post has a picture, and that is to be refused.
+    """
+    ids = {tag: i for i, tag in enumerate(tags)}
+    examples = []
+    cut: list[int] = []
+    for post, keys in zip(posts, read_pictures(tagger, posts, gallery, split), strict=True):
+        read = pieces.encode(post.tokens)
+        input_ids, first = knowledge.append(read, known[post.id], pieces) if post.id in known else read
+        labels = [ids[tag] for tag in splits.bio_tags(post)[: len(first)]] if ids else []
+        examples.append(Example(input_ids, first, labels, keys))
+        if len(first) < len(post.tokens):
+            cut.append(len(post.tokens) - len(first))
+    if cut:
+        warnings.warn(
+            f"{split}: {len(cut)} of {len(posts)} posts are longer than {pieces.limit} subwords: their last words "
+            f"({sum(cut)} in all) are not read and count as O",
+            stacklevel=3,
+        )
+    return examples
+
+
+def read_pictures(tagger: Any, posts: Sequence[Post], gallery: Any, split: str) -> list[Any]:
+    """Return what a gallery makes of each post, nothing where there is no gallery.
+
+    Raises:
+        UsageError: no post has a picture, and that is to be refused.
+    """
+    pictures: list[Any] = gallery.read(posts, split) if gallery else [()] * len(posts)
+    if tagger.reads_images and posts and not any(pictures):
+        said = (
+            f"{split}: none of its {len(posts)} posts has a picture that can be read, and {tagger.name} reads pictures"
+        )
+        if tagger.no_images == "refuse":
+            raise UsageError(f"{said}: pass no_images='warn' or use_images=False to go by the text alone")
+        warnings.warn(f"{said}: it goes by the text alone", stacklevel=4)
+    return pictures
+
+
+def decode(
+    net: Any, posts: Sequence[Post], examples: Sequence[Example], collate: Collate, tags: Sequence[str]
+) -> list[Prediction]:
+    """Return the predictions of a network in eval mode."""
+    from hf_mner_aug.backbones.nets import best_tags
+
+    def tag(batch: dict[str, "torch.Tensor"]) -> list[tuple[list[int], list[float]]]:
+        found, probabilities = best_tags(net, batch)
+        return list(zip(found.tolist(), probabilities.tolist(), strict=True))
+
+    readable = [i for i, example in enumerate(examples) if example.first]
+    found = run_batches(net, [examples[i] for i in readable], collate, tag)
+    tagged = dict(zip(readable, found, strict=True))
+    predictions = []
+    for i, (post, example) in enumerate(zip(posts, examples, strict=True)):
+        ids, probabilities = tagged.get(i, ([], []))
+        n_read, n_words = len(example.first), len(post.tokens)
+        names = [tags[j] for j in ids[:n_read]] + ["O"] * (n_words - n_read)
+        confidences = probabilities[:n_read] + [0.0] * (n_words - n_read)
+        predictions.append(splits.read_prediction(post, names, confidences))
+    return predictions
+
+
+def collator(pieces: WordPieces, gallery: Any) -> Collate:
+    """Return what makes a padded batch of examples."""
+
+    def collate(examples: Sequence[Example]) -> dict[str, "torch.Tensor"]:
+        ids, attention = pad([example.input_ids for example in examples], pieces.pad_id)
+        first, mask = pad([example.first for example in examples])
+        batch = {"input_ids": ids, "attention_mask": attention.long(), "first": first, "mask": mask}
+        if examples[0].labels:
+            batch["labels"], _ = pad([example.labels for example in examples])
+        if gallery:
+            batch |= gallery.stack([example.pictures for example in examples])
+        return batch
+
+    return collate

@@ -1,0 +1,64 @@
+"""UMT: words aware of the picture and a picture aware of the words, with spans found by the text alone beside them.
+
+Yu et al. 2020, and its code. Words read regions; regions read the text, and words read those; a gate weighs the former;
+both go to a CRF. An auxiliary CRF finds spans without types by the text: ``beta`` weighs its loss, and its emissions,
+spread over the types by a fixed transfer matrix, are mixed in by 1 - ``alpha``. Deviates: a CRF over words, without
+tags for later subwords; without a picture the gated part is zero.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from hf_mner_aug.backbones import fitting, tagging
+from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.models.vision import Vision
+
+if TYPE_CHECKING:
+    from hf_mner_aug.backbones.fusion_nets import UnifiedNet
+    from hf_mner_aug.models.tower import Tower
+
+
+@dataclass(frozen=True, kw_only=True)
+class UMT:
+    """Encoder, tower, three cross-modal layers, gate, CRF, auxiliary span CRF.
+
+    Settings as ``BertResNetCRF``'s, with the paper's training: all learns at 5e-5.
+    """
+
+    name: ClassVar[str] = "umt"
+    view: ClassVar[str] = "grid"
+
+    encoder: str = "bert-base-cased"
+    vision: Vision = field(default_factory=Vision)
+    use_images: bool = True
+    no_images: Literal["warn", "refuse"] = "warn"
+    max_length: int = 128
+    dropout: float = 0.1
+    seed: int = 0
+    alpha: float = 0.5
+    beta: float = 0.5
+    training: Training = field(
+        default_factory=lambda: Training(epochs=24, batch_size=32, learning_rate=5e-5, head_learning_rate=5e-5)
+    )
+    fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
+
+    fit, predict, assemble = tagging.fit, tagging.predict, tagging.assemble
+    save, load = fitting.save, classmethod(fitting.load)
+
+    def __post_init__(self) -> None:
+        tagging.check(self)
+        if not 0 <= self.alpha <= 1 or self.beta < 0:
+            raise UsageError(f"umt: alpha must be in [0, 1] and beta at least 0, found {self.alpha} and {self.beta}")
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether it reads pictures: not in the ablation."""
+        return self.use_images
+
+    def network(self, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "UnifiedNet":
+        """Return the network."""
+        from hf_mner_aug.backbones.fusion_nets import UnifiedNet
+
+        return UnifiedNet(encoder, tower, tags, dropout=self.dropout, alpha=self.alpha, beta=self.beta)

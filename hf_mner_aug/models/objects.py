@@ -1,0 +1,228 @@
+"""Objects in pictures: their boxes and labels, from a detector or, where there is none, fixed crops without labels.
+
+A detector is any object-detection model of transformers, from a folder or the Hub. What it finds in a picture is kept
+in the cache under the picture's sha256.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.hygiene import image_digest
+from hf_mner_aug.need import need
+from hf_mner_aug.pictures import open_rgb
+from hf_mner_aug.schema import Box, EncodedImage, canonical_json
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+CROPS = "crops"
+SMALLEST = 4  # pixels: a thinner box shows nothing
+
+
+class Region(NamedTuple):
+    """A part of a picture: its box in pixels ``(x1, y1, x2, y2)``, its label (empty where none is known), its score."""
+
+    box: Box
+    label: str = ""
+    score: float = 1.0
+
+
+class ObjectFinder(Protocol):
+    """Finds the objects of a picture; what it finds depends on nothing but the picture."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that it gives, in a fixed order; none where it gives none."""
+        ...
+
+    def find(self, image: EncodedImage) -> list[Region]:
+        """Return the objects of a picture, the surest first.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedCrops:
+    """The middle of a picture and the halves of its longer side: they are no objects and have no labels."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def find(self, image: EncodedImage) -> list[Region]:
+        """Return the three crops of a picture.
+
+        Raises:
+            DataError: it cannot be decoded.
+        """
+        return [Region(box) for box in fixed_boxes(*open_rgb(image).size)]
+
+
+def fixed_boxes(width: int, height: int) -> list[Box]:
+    """Return the boxes of a picture's middle (half as wide, half as high) and of the halves of its longer side."""
+    middle = (width / 4, height / 4, width * 3 / 4, height * 3 / 4)
+    if width >= height:
+        return [middle, (0.0, 0.0, width / 2, float(height)), (width / 2, 0.0, float(width), float(height))]
+    return [middle, (0.0, 0.0, float(width), height / 2), (0.0, height / 2, float(width), float(height))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detector:
+    """An object-detection model of transformers, such as DETR or YOLOS.
+
+    Args:
+        model: a folder or an id on the Hub.
+        threshold: the least score of an object.
+        most: how many objects of a picture are kept, the surest ones.
+        device: ``cpu``, ``cuda`` or ``auto``.
+    """
+
+    model: str
+    threshold: float = 0.7
+    most: int = 3
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise UsageError(f"detector: threshold must be in [0, 1), found {self.threshold}")
+        if self.most < 1:
+            raise UsageError(f"detector: most must be at least 1, found {self.most}")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the model, in the order of their ids.
+
+        Raises:
+            MissingExtra: transformers is not installed.
+            UsageError: there is no such model.
+        """
+        names = _load(self.model).network.config.id2label
+        return tuple(dict.fromkeys(names[i] for i in sorted(names)))
+
+    def find(self, image: EncodedImage) -> list[Region]:
+        """Return the objects of a picture; those of one that was seen before come from the cache.
+
+        Raises:
+            MissingExtra: transformers is not installed.
+            UsageError: there is no such model or GPU.
+            DataError: the picture cannot be decoded.
+            Corrupt: a file of the cache is damaged.
+        """
+        path = self._path(image)
+        regions = _read(path)
+        if regions is None:
+            regions = self._detect(open_rgb(image))
+            artifacts.write_atomically(path, (canonical_json(regions) + "\n").encode())
+        return regions
+
+    def _path(self, image: EncodedImage) -> Path:
+        """Return where the objects of a picture are kept: under what the model is, how it is asked, and the picture."""
+        name = image_digest(image)
+        if name is None:
+            raise DataError("the image cannot be read")
+        asked = canonical_json([_load(self.model).digest, self.threshold, self.most])
+        folder = artifacts.cache_folder() / "objects" / hashlib.sha256(asked.encode()).hexdigest()[:16]
+        return folder / name[:2] / f"{name}.json"
+
+    def _detect(self, picture: "PIL.Image.Image") -> list[Region]:
+        """Return the surest objects of an RGB picture, their boxes cut at its edges; too thin ones are left out."""
+        import torch
+
+        from hf_mner_aug.models.image import find_device
+
+        device = find_device(self.device)
+        network, processor, _ = _load(self.model)
+        # One at a time: a picture padded to the size of others has other objects.
+        inputs = processor(images=[picture], return_tensors="pt").to(device)
+        with torch.no_grad():
+            outputs = network.to(device)(**inputs)
+        size = (picture.height, picture.width)
+        (result,) = processor.post_process_object_detection(outputs, threshold=self.threshold, target_sizes=[size])
+        regions = []
+        found = zip(result["boxes"].tolist(), result["labels"].tolist(), result["scores"].tolist(), strict=True)
+        for (x1, y1, x2, y2), label, score in found:
+            box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(picture.width)), min(y2, float(picture.height)))
+            if box[2] - box[0] >= SMALLEST and box[3] - box[1] >= SMALLEST:
+                regions.append(Region(box, network.config.id2label[label], score))
+        return sorted(regions, key=lambda region: -region.score)[: self.most]
+
+
+def object_finder(name: str, *, most: int, device: str = "auto") -> ObjectFinder:
+    """Return the finder of a name: ``crops``, or a detector's folder or id on the Hub."""
+    return FixedCrops() if name == CROPS else Detector(model=name, most=most, device=device)
+
+
+def objects_of(images: Sequence[EncodedImage], finder: ObjectFinder, most: int) -> list[tuple[EncodedImage, Region]]:
+    """Return the surest objects of a post's pictures, with the picture of each; one that cannot be read has none."""
+    found = []
+    for image in images:
+        with contextlib.suppress(DataError):
+            found += [(image, region) for region in finder.find(image)]
+    return sorted(found, key=lambda pair: -pair[1].score)[:most]
+
+
+def cut(picture: "PIL.Image.Image", box: Box) -> "PIL.Image.Image":
+    """Return a part of a picture, at least one pixel wide and high."""
+    left, top = min(int(box[0]), picture.width - 1), min(int(box[1]), picture.height - 1)
+    return picture.crop((left, top, max(left + 1, round(box[2])), max(top + 1, round(box[3]))))
+
+
+class _Loaded(NamedTuple):
+    """A detector in memory, and the digest of what it is."""
+
+    network: Any
+    processor: Any
+    digest: str
+
+
+@functools.lru_cache(maxsize=2)
+def _load(model: str) -> _Loaded:
+    need("torch", extra="models")
+    transformers = need("transformers", extra="models")
+    from hf_mner_aug.backbones.encoder import quiet
+
+    try:
+        with quiet():
+            network = transformers.AutoModelForObjectDetection.from_pretrained(model).eval()
+            processor = transformers.AutoImageProcessor.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        kind = "folder" if Path(model).exists() else "folder or model id"
+        raise UsageError(
+            f"detector {model!r}: no usable {kind} of an object-detection model ({str(error).splitlines()[0]})"
+        ) from error
+    return _Loaded(network, processor, _digest(network, processor))
+
+
+def _digest(network: Any, processor: Any) -> str:
+    """Return the sha256 of a model's weights and settings: the same model from another place has the same."""
+    import torch
+
+    digest = hashlib.sha256(network.config.to_json_string().encode())
+    digest.update(canonical_json(json.loads(processor.to_json_string())).encode())
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> list[Region] | None:
+    """Return the objects in a file of the cache, or None where there is none."""
+    try:
+        rows = json.loads(path.read_bytes())
+        return [Region(tuple(box), label, score) for box, label, score in rows]
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise Corrupt(f"{path} is damaged: delete it and run again") from error

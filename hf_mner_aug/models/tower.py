@@ -1,0 +1,139 @@
+"""A vision tower as a torch module.
+
+Imports torch at its top, as ``backbones/nets.py`` does, so it is imported inside functions only.
+"""
+
+import copy
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import transforms
+
+Stages = list[Tensor]  # feature maps [batch, channels, height, width], coarser from one to the next
+
+
+def grid(stages: Stages) -> Tensor:
+    """Return the cells of the last map as regions [batch, n_cells, channels]: 7×7 of ResNet at 224 pixels."""
+    return stages[-1].flatten(2).transpose(1, 2)
+
+
+def whole(stages: Stages) -> Tensor:
+    """Return the mean of the last map as one region [batch, 1, channels]."""
+    return stages[-1].mean(dim=(2, 3)).unsqueeze(1)
+
+
+def pyramid(stages: Stages, *, side: int = 2) -> Tensor:
+    """Return all maps pooled to ``side``×``side`` cells, channels one after another [batch, side², sum of channels]."""
+    pooled = [nn.functional.adaptive_avg_pool2d(stage, side) for stage in stages]
+    return torch.cat(pooled, dim=1).flatten(2).transpose(1, 2)
+
+
+class Tower(nn.Module):
+    """Pictures [batch, 3, size, size] (uint8, RGB) to regions [batch, n_regions, channels].
+
+    A frozen tower has no gradient and is always in eval mode. One that learns sees pictures mirrored and shifted at
+    random while it trains. From pretrained weights it keeps the statistics of its batch norms, since small batches
+    would spoil them; from nothing it learns them too.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        view: Callable[[Stages], Tensor] = grid,
+        *,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        frozen: bool,
+        pretrained: bool,
+    ) -> None:
+        super().__init__()
+        self.body, self.view = body, view
+        self.size, self.frozen, self.pretrained = size, frozen, pretrained
+        padding = {"padding": size // 8, "padding_mode": "edge"}
+        self.vary = transforms.Compose([transforms.RandomHorizontalFlip(), transforms.RandomCrop(size, **padding)])
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        if frozen:
+            self.requires_grad_(False)
+        self.eval()
+        with torch.no_grad():
+            self.channels: int = self(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[2]
+
+    def with_view(self, view: Callable[[Stages], Tensor]) -> "Tower":
+        """Return the same tower, its weights shared, with another view of as many channels."""
+        other = copy.copy(self)
+        other.__dict__.pop("digest", None)
+        other.view = view
+        return other
+
+    @property
+    def config(self) -> Any:
+        """What transformers builds the tower from; None where its name says it all."""
+        return getattr(self.body, "config", None)
+
+    def train(self, mode: bool = True) -> "Tower":
+        """Set the mode, as far as it may change."""
+        super().train(mode and not self.frozen)
+        if self.pretrained:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def stages(self, pixels: Tensor) -> Stages:
+        """Return the maps of the last four stages."""
+        found = self.body((pixels.float() / 255 - self.get_buffer("mean")) / self.get_buffer("std"))
+        if hasattr(found, "feature_maps"):
+            found = found.feature_maps
+        return list(found.values() if isinstance(found, dict) else found)[-4:]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the regions of each picture."""
+        if self.training:
+            pixels = torch.stack([self.vary(picture) for picture in pixels])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self.view(self.stages(pixels))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The sha256 of what a frozen tower sees with: weights, size and view."""
+        digest = hashlib.sha256(f"{self.size} {self.view.__name__}".encode())
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+
+def see(tower: Tower | None, pictures: Tensor | None, shown: Tensor | None, *, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the regions of each post's pictures, side by side, and which of them are there.
+
+    Args:
+        tower: None where nothing is seen.
+        pictures: pixels [batch, n_pictures, 3, size, size] (uint8), or what a frozen tower made of them
+            [batch, n_pictures, n_regions, channels].
+        shown: true for pictures, false for padding [batch, n_pictures].
+        like: a tensor of the batch's size, device and dtype.
+
+    Returns:
+        Regions [batch, n_pictures * n_regions, channels] and a mask of the first two dimensions. Where there are no
+        pictures at all, one region that is not there.
+    """
+    if tower is None or pictures is None or shown is None:
+        nothing = like.new_zeros(len(like), 1, channels_of(tower))
+        return nothing, nothing[..., 0].bool()
+    if pictures.dtype == torch.uint8:
+        found = tower(pictures[shown])
+        pictures = found.new_zeros(*shown.shape, *found.shape[1:])
+        pictures[shown] = found
+    regions = pictures.to(like.dtype)
+    return regions.flatten(1, 2), shown.repeat_interleave(regions.shape[2], dim=1)
+
+
+def channels_of(tower: Tower | None) -> int:
+    """Return the channels of a tower's regions; of no tower, those of the region that stands for nothing."""
+    return 1 if tower is None else tower.channels

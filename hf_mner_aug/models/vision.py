@@ -1,0 +1,244 @@
+"""Vision towers by name, and the pictures of posts as a network takes them."""
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.hygiene import image_digest
+from hf_mner_aug.models.objects import cut
+from hf_mner_aug.need import need
+from hf_mner_aug.pictures import open_rgb
+from hf_mner_aug.schema import Box, EncodedImage, Post
+
+if TYPE_CHECKING:
+    import torch
+
+    from hf_mner_aug.models.tower import Tower
+
+TINY = "tiny"
+MOST_PICTURES = 4  # of a post: MNER-MI has no more
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of each colour
+FROZEN_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vision:
+    """Which tower looks at pictures, and how.
+
+    ``tower`` is ``torchvision:NAME`` (a ResNet; weights IMAGENET1K_V1), ``timm:NAME``, the folder or id of a
+    transformers backbone such as ``microsoft/resnet-50``, or ``tiny``: a ResNet of 126,000 parameters and no weights,
+    to be trained. Pictures are resized to 8/7 of ``image_size`` on the shorter side and cut out of the centre.
+    """
+
+    tower: str = "torchvision:resnet152"
+    pretrained: bool = True
+    freeze_vision: bool = True
+    image_size: int = 224
+
+    def __post_init__(self) -> None:
+        if self.image_size < 64:
+            raise UsageError(f"image_size must be at least 64, found {self.image_size}")
+        if self.freeze_vision and not self.has_weights:
+            raise UsageError(f"the tower {self.tower} starts without weights: pass freeze_vision=False to train it")
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the tower starts from pretrained weights."""
+        return self.pretrained and self.tower != TINY
+
+
+def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None) -> "Tower":
+    """Return a tower; ``view`` is ``grid`` or ``pyramid``.
+
+    Where ``saved`` is a folder that a backbone was saved in, the tower is built as it was, for the weights to be read.
+
+    Raises:
+        MissingExtra: torch, torchvision, timm or transformers is not installed.
+        UsageError: there is no such tower, or it cannot be downloaded.
+    """
+    need("torch", extra="models")
+    from hf_mner_aug.backbones.encoder import quiet
+    from hf_mner_aug.models import tower
+
+    library, _, name = vision.tower.rpartition(":")
+    load = {"torchvision": _torchvision, "timm": _timm}.get(library)
+    try:
+        with quiet():
+            if load is not None:
+                body, (mean, std) = load(name, vision.pretrained and saved is None)
+            else:
+                body, (mean, std) = _transformers(vision, saved)
+    except (OSError, ValueError, RuntimeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"tower {vision.tower!r}: expected torchvision:NAME, timm:NAME, {TINY}, or the folder or id of a "
+            f"transformers backbone such as microsoft/resnet-50 ({first})"
+        ) from error
+    return tower.Tower(
+        body,
+        getattr(tower, view),
+        size=vision.image_size,
+        mean=mean,
+        std=std,
+        frozen=vision.freeze_vision,
+        pretrained=vision.has_weights,
+    )
+
+
+Loaded = tuple[Any, tuple[Sequence[float], Sequence[float]]]  # a body, and the mean and deviation it expects
+
+
+def _torchvision(name: str, pretrained: bool) -> Loaded:
+    models = need("torchvision.models", extra="models")
+    extraction = need("torchvision.models.feature_extraction", extra="models")
+    layers = [f"layer{i}" for i in (1, 2, 3, 4)]
+    net = models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
+    if not all(hasattr(net, layer) for layer in layers):
+        raise ValueError(f"torchvision's {name} is no ResNet: take timm's")
+    return extraction.create_feature_extractor(net, layers), IMAGENET
+
+
+def _timm(name: str, pretrained: bool) -> Loaded:
+    body = need("timm", extra="models").create_model(name, pretrained=pretrained, features_only=True)
+    return body, (body.pretrained_cfg["mean"], body.pretrained_cfg["std"])
+
+
+def _transformers(vision: Vision, saved: Path | None) -> Loaded:
+    transformers = need("transformers", extra="models")
+    name = vision.tower if saved is None else str(saved)
+    if vision.tower == TINY:
+        config = transformers.ResNetConfig(
+            embedding_size=16, hidden_sizes=[16, 32, 48, 64], depths=[1, 1, 1, 1], layer_type="basic"
+        )
+    else:
+        config = transformers.AutoConfig.from_pretrained(name)
+    config.out_features = getattr(config, "stage_names", [])[-4:]
+    body = transformers.AutoBackbone.from_config(config)
+    if saved is not None or not vision.has_weights:
+        return body, IMAGENET  # those of a saved tower are with its weights
+    body = type(body).from_pretrained(name, config=config)
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError):
+        return body, IMAGENET
+    return body, (processor.image_mean, processor.image_std)
+
+
+class Gallery:
+    """The pictures of posts as a network takes them: pixels, or regions where the tower is frozen.
+
+    Each distinct picture is decoded once, and goes through a frozen tower once in a process, whatever is trained on
+    top of it. Regions are kept in half precision: 200 kB for a picture of 7×7 regions of 2,048 channels.
+    """
+
+    def __init__(self, tower: "Tower") -> None:
+        self.tower = tower
+        self.known = _regions(tower.digest) if tower.frozen else {}
+        self._unreadable: set[str] = set()
+
+    def read(self, posts: Sequence[Post], split: str) -> list[tuple[str, ...]]:
+        """Return the keys of each post's pictures, at most four; those that cannot be read are counted in a warning."""
+        rows: list[tuple[str, ...]] = []
+        waiting: dict[str, torch.Tensor] = {}
+        bad: list[str] = []
+        for post in posts:
+            keys: list[str] = []
+            for image in post.images:
+                if len(keys) == MOST_PICTURES:
+                    break
+                key = image_digest(image)
+                if key is None or not self._decode(key, image, waiting):
+                    bad.append(post.id)
+                else:
+                    keys.append(key)
+            rows.append(tuple(keys))
+            if len(waiting) >= FROZEN_BATCH:
+                self._keep(waiting)
+        self._keep(waiting)
+        if bad:
+            n_all = sum(len(post.images) for post in posts)
+            warnings.warn(
+                f"{split}: {len(bad)} of {n_all} pictures cannot be read and count as none (the first: post {bad[0]})",
+                stacklevel=4,
+            )
+        return rows
+
+    def read_parts(self, rows: Sequence[Sequence[tuple[EncodedImage, Box]]]) -> list[tuple[str, ...]]:
+        """Return the keys of each post's parts of pictures, boxes in pixels.
+
+        Raises:
+            DataError: a picture cannot be decoded.
+        """
+        found: list[tuple[str, ...]] = []
+        waiting: dict[str, torch.Tensor] = {}
+        opened: dict[str | None, Any] = {}
+        for row in rows:
+            keys = []
+            for image, box in row:
+                digest = image_digest(image)
+                keys.append(f"{digest} {box}")
+                if keys[-1] in self.known or keys[-1] in waiting:
+                    continue
+                if digest not in opened:
+                    opened = {digest: open_rgb(image)}
+                waiting[keys[-1]] = _transform(self.tower.size)(cut(opened[digest], box))
+            found.append(tuple(keys))
+            if len(waiting) >= FROZEN_BATCH:
+                self._keep(waiting)
+        self._keep(waiting)
+        return found
+
+    def stack(self, rows: Sequence[Sequence[str]]) -> dict[str, "torch.Tensor"]:
+        """Return the pictures of a batch of posts, padded, and which of them are there; nothing where none is."""
+        import torch
+
+        most = max(map(len, rows))
+        if not most:
+            return {}
+        shown = torch.arange(most) < torch.tensor([len(row) for row in rows])[:, None]
+        like = self.known[next(key for row in rows for key in row)]
+        pictures = like.new_zeros(len(rows), most, *like.shape)
+        pictures[shown] = torch.stack([self.known[key] for row in rows for key in row])
+        return {"pictures": pictures, "shown": shown}
+
+    def _decode(self, key: str, image: EncodedImage, waiting: dict[str, "torch.Tensor"]) -> bool:
+        """Let the pixels of a picture that is not known wait for the tower; return whether it can be read."""
+        if key in self.known or key in waiting:
+            return True
+        if key not in self._unreadable:
+            try:
+                waiting[key] = _transform(self.tower.size)(open_rgb(image))
+                return True
+            except DataError:
+                self._unreadable.add(key)
+        return False
+
+    def _keep(self, waiting: dict[str, "torch.Tensor"]) -> None:
+        """Keep what waits, as regions where the tower is frozen."""
+        import torch
+
+        if waiting and self.tower.frozen:
+            device = next(self.tower.parameters()).device
+            regions = self.tower(torch.stack([*waiting.values()]).to(device))
+            self.known.update(zip(waiting, regions.half().cpu(), strict=True))
+        else:
+            self.known.update(waiting)
+        waiting.clear()
+
+
+@functools.lru_cache(maxsize=2)
+def _regions(tower: str) -> dict[str, "torch.Tensor"]:
+    """Return where the regions seen by a frozen tower of a digest are kept."""
+    return {}
+
+
+@functools.lru_cache(maxsize=2)
+def _transform(size: int) -> Callable[[Any], "torch.Tensor"]:
+    transforms = need("torchvision.transforms", extra="models")
+    steps = [transforms.Resize(round(size * 8 / 7)), transforms.CenterCrop(size), transforms.PILToTensor()]
+    composed: Callable[[Any], torch.Tensor] = transforms.Compose(steps)
+    return composed

@@ -1,0 +1,344 @@
+import math
+from dataclasses import replace
+
+import pytest
+from datasets import Dataset
+from picture_posts import eight_posts, picture
+
+from hf_mner_aug.backbones import backbone_class, relation, splits
+from hf_mner_aug.backbones.hvpnet import Album, HVPNet
+from hf_mner_aug.backbones.settings import parse_backbone, settings_of
+from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.models.objects import FixedCrops
+from hf_mner_aug.models.vision import Gallery, Vision, load_tower
+from hf_mner_aug.schema import Codec, Post, Relation, mner_features
+
+torch = pytest.importorskip("torch", reason="the models extra is not installed")
+
+from hf_mner_aug.backbones.hvpnet_net import (  # noqa: E402
+    CELLS,
+    PARTS,
+    TaggingNet,
+    VisualPrefix,
+    encode_with_prefix,
+)
+
+torch.set_num_threads(1)
+
+TINY = Vision(tower="tiny", freeze_vision=False, image_size=64)
+QUICK = Training(
+    steps=15, batch_size=8, learning_rate=3e-3, head_learning_rate=2e-2, warmup=0.0, checks=3, device="cpu"
+)
+TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+
+
+POSTS = eight_posts()
+
+
+def small(**changes):
+    return HVPNet(**{"encoder": "tiny", "vision": TINY, "dropout": 0.0, "training": QUICK, **changes})
+
+
+def bert(kind="bert", attention="sdpa", layers=2):
+    import transformers
+
+    config_class, model_class = {
+        "bert": (transformers.BertConfig, transformers.BertModel),
+        "roberta": (transformers.RobertaConfig, transformers.RobertaModel),
+        "electra": (transformers.ElectraConfig, transformers.ElectraModel),
+    }[kind]
+    torch.manual_seed(0)
+    config = config_class(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=66,
+        initializer_range=0.2,
+        pad_token_id=1,
+    )
+    config._attn_implementation = attention
+    return model_class(config).eval()
+
+
+def batch():
+    torch.manual_seed(1)
+    ids = torch.randint(5, 50, (3, 7))
+    attention = torch.ones(3, 7, dtype=torch.long)
+    attention[1, 5:] = 0
+    ids[1, 5:] = 1
+    return ids, attention
+
+
+# ---------------------------------------------------------------- the prefix
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_prefix_attention_is_attention_over_the_keys_and_values_put_together(attention):
+    encoder = bert(attention=attention, layers=1)
+    ids, mask = batch()
+    key, value = torch.randn(3, 4, 32), torch.randn(3, 4, 32)
+    there = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()
+    found = encode_with_prefix(encoder, ids, mask, [(key, value)], there)
+
+    layer = encoder.encoder.layer[0]
+    states = encoder.embeddings(ids)
+    own = layer.attention.self
+    expected = torch.zeros(3, 7, 32)
+    for post in range(3):
+        allowed = torch.cat([there[post], mask[post].bool()])
+        keys = torch.cat([key[post], own.key(states[post])])[allowed]
+        values = torch.cat([value[post], own.value(states[post])])[allowed]
+        for head in range(2):
+            part = slice(16 * head, 16 * head + 16)
+            scores = own.query(states[post])[:, part] @ keys[:, part].T / math.sqrt(16)
+            expected[post, :, part] = scores.softmax(1) @ values[:, part]
+    attended = layer.attention.output(expected, states)
+    expected = layer.output(layer.intermediate(attended), attended)
+    torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_prefix_that_is_not_there_leaves_the_text_untouched(kind, attention):
+    encoder = bert(kind, attention)
+    ids, mask = batch()
+    prefixes = [(torch.randn(3, 4, 32), torch.randn(3, 4, 32)) for _ in range(2)]
+    plain = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+    without = encode_with_prefix(encoder, ids, mask, prefixes, torch.zeros(3, 4).bool())
+    torch.testing.assert_close(without[mask.bool()], plain[mask.bool()])
+    seen = encode_with_prefix(encoder, ids, mask, prefixes, torch.ones(3, 4).bool())
+    assert (seen - plain)[mask.bool()].abs().max() > 0.1
+    first_alone = [(prefixes[0][0], prefixes[0][1]), (torch.zeros(3, 4, 32), torch.zeros(3, 4, 32))]
+    other = encode_with_prefix(encoder, ids, mask, first_alone, torch.ones(3, 4).bool())
+    assert (seen - other)[mask.bool()].abs().max() > 0.01  # the second layer reads a prefix of its own
+
+
+def test_a_gate_for_each_layer_weighs_the_parts_of_a_prompt():
+    torch.manual_seed(0)
+    prefix = VisualPrefix(6, 8, n_layers=3)
+    cells = torch.randn(2, 1, CELLS, 6)
+    parts = prefix.project(cells)[:, 0].view(2, CELLS, PARTS, 16)
+    with torch.no_grad():
+        for gate in prefix.gates:
+            gate.weight.zero_()
+            gate.bias.zero_()
+        prefix.gates[1].bias[2] = 100.0
+        prefix.gates[2].bias.copy_(torch.tensor([math.log(2.0), 0.0, 0.0, 0.0]))
+    made = [torch.cat(pair, dim=2) for pair in prefix(cells)]
+    torch.testing.assert_close(made[0], parts.mean(2))
+    torch.testing.assert_close(made[1], parts[:, :, 2])
+    torch.testing.assert_close(made[2], (2 * parts[:, :, 0] + parts[:, :, 1] + parts[:, :, 2] + parts[:, :, 3]) / 5)
+    assert [tuple(side.shape) for side in prefix(cells)[0]] == [(2, 4, 8), (2, 4, 8)]
+
+
+def test_the_gates_read_the_picture_with_a_leaky_slope():
+    prefix = VisualPrefix(6, 8, n_layers=1)
+    with torch.no_grad():
+        prefix.gates[0].weight.zero_()
+        prefix.gates[0].bias.copy_(torch.tensor([-100.0, 0.0, 0.0, 1.0]))
+    cells = torch.randn(1, 1, CELLS, 6)
+    parts = prefix.project(cells)[0, 0].view(CELLS, PARTS, 16)
+    weights = torch.tensor([-1.0, 0.0, 0.0, 1.0]).softmax(0)  # below zero, a hundredth
+    torch.testing.assert_close(torch.cat(prefix(cells)[0], dim=2)[0], (weights[:, None] * parts).sum(1))
+
+
+def test_each_picture_makes_its_prompts_alone():
+    prefix = VisualPrefix(6, 8, n_layers=2)
+    cells = torch.randn(1, 3, CELLS, 6)
+    together = prefix(cells)
+    for i in range(3):
+        for (key, value), (all_keys, all_values) in zip(prefix(cells[:, i : i + 1]), together, strict=True):
+            torch.testing.assert_close(all_keys[:, 4 * i : 4 * i + 4], key)
+            torch.testing.assert_close(all_values[:, 4 * i : 4 * i + 4], value)
+
+
+# ---------------------------------------------------------------- the network
+
+
+def test_what_a_post_is_tagged_as_does_not_hang_on_its_batch():
+    tower = load_tower(TINY, view="pyramid")
+    torch.manual_seed(0)
+    net = TaggingNet(bert(), tower, TAGS, dropout=0.0).eval()
+    ids, mask = batch()
+    first, words = (
+        torch.tensor([[1, 2, 4], [1, 3, 0], [1, 2, 3]]),
+        torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 1]]).bool(),
+    )
+    pixels = torch.randint(0, 255, (3, 2, 3, 64, 64), dtype=torch.uint8)
+    shown = torch.tensor([[1, 1], [1, 0], [0, 0]]).bool()
+    with torch.no_grad():
+        together = net(ids, mask, first, words, pixels, shown)["emissions"]
+        alone = net(ids[1:2, :5], mask[1:2, :5], first[1:2, :2], words[1:2, :2], pixels[1:2, :1], shown[1:2, :1])
+        text = net(ids, mask, first, words)["emissions"]
+    torch.testing.assert_close(together[1, :2], alone["emissions"][0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together[2], text[2], rtol=1e-4, atol=1e-5)  # a post without a picture
+    assert (together[0] - text[0]).abs().max() > 1e-4
+
+
+def test_the_tower_is_seen_as_a_pyramid_of_all_its_maps():
+    tower = load_tower(TINY, view="pyramid")
+    pixels = torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        maps = tower.stages(pixels)
+        cells = tower(pixels)
+    assert cells.shape == (2, 4, 16 + 32 + 48 + 64)
+    assert [stage.shape[2] for stage in maps] == [16, 8, 4, 2]
+    expected = maps[1][1, :, :4, 4:].mean(dim=(1, 2))  # the second picture's upper right cell in the second map
+    torch.testing.assert_close(cells[1, 1, 16:48], expected)
+
+
+def test_rates_are_the_papers():
+    backbone = HVPNet()
+    assert (backbone.training.learning_rate, backbone.training.head_learning_rate) == (3e-5, 5e-2)
+    assert backbone.training.batch_size == 8
+    net = TaggingNet(bert(), load_tower(TINY, view="pyramid"), TAGS, dropout=0.0)
+    rates = {id(p): group["lr"] for group in backbone.training._groups(net) for p in group["params"]}
+    found = {name: rates[id(p)] for name, p in net.named_parameters()}
+    assert {rate for name, rate in found.items() if name.startswith("chain.")} == {5e-2}
+    assert {rate for name, rate in found.items() if not name.startswith("chain.")} == {3e-5}
+
+
+# ---------------------------------------------------------------- the backbone
+
+
+def test_overfits_eight_posts_that_only_the_picture_settles(tmp_path):
+    fitted = small().fit(POSTS, POSTS)
+    predictions = fitted.predict(POSTS)
+    assert splits.entity_score(predictions, POSTS).f1 == 1.0
+    fitted.save(tmp_path / "saved")
+    loaded = backbone_class("hvpnet").load(tmp_path / "saved")
+    assert loaded == replace(fitted, fitted=None)
+    assert loaded.predict(POSTS) == predictions
+    codec = Codec(mner_features(("PER", "LOC")))
+    rows = Dataset.from_list([codec.to_row(post) for post in POSTS], features=codec.features)
+    assert loaded.predict(rows) == predictions
+    assert loaded.predict([]) == []
+    (alone,) = loaded.predict(POSTS[:1])  # a batch of one
+    assert alone.plain_spans() == predictions[0].plain_spans()
+    blind = [replace(post, images=()) for post in POSTS]
+    with pytest.warns(UserWarning, match="none of its 8 posts has a picture"):
+        said = [prediction.plain_spans() for prediction in loaded.predict(blind)]
+    assert said[0::2] == said[1::2]
+    twofold = [replace(POSTS[0], images=POSTS[0].images * 2), replace(POSTS[1], images=())]
+    assert [len(p.word_confidences) for p in loaded.predict(twofold)] == [3, 3]
+    with pytest.raises(UsageError, match="has task=entities: pass the same, found relations"):
+        small(encoder=str(tmp_path / "saved"), task="relations").assemble(str(tmp_path / "saved"), ("LOC", "PER"))
+    with pytest.raises(UsageError, match="has the tower tiny: pass the same, found torchvision:resnet50"):
+        small(encoder=str(tmp_path / "saved"), vision=Vision(tower="torchvision:resnet50")).fit(POSTS)
+
+
+def test_without_pictures_two_equal_texts_are_told_apart_by_nothing():
+    fitted = small(use_images=False).fit(POSTS, POSTS)
+    assert fitted.fitted.net.tower is None
+    said = [prediction.plain_spans() for prediction in fitted.predict(POSTS)]
+    assert said[0::2] == said[1::2]
+    assert splits.entity_score(fitted.predict(POSTS), POSTS).f1 <= 0.5
+
+
+def test_a_post_is_its_pictures_and_what_is_cut_out_of_them():
+    gallery = Gallery(load_tower(TINY, view="pyramid"))
+    wide, high = picture("red", (90, 64)), picture("blue", (64, 90))
+    posts = [Post("a", ["x"], images=(wide,)), Post("b", ["x"]), Post("c", ["x"], images=(wide, high))]
+    rows = Album(gallery, FixedCrops(), 3).read(posts, "train")
+    assert [len(row) for row in rows] == [4, 0, 5]
+    assert rows[2] == (rows[0][0], rows[2][1], *rows[0][1:])  # the objects are those of the first picture
+    assert len(gallery.known) == 5
+    middle, left, right = (gallery.known[key] for key in rows[0][1:])
+    white = [(part == 255).all(dim=0).float().mean().item() for part in (middle, left, right)]
+    assert white[0] > white[1] > white[2] > 0  # the disc is in the middle, and reaches farther to the left
+    broken = Post("d", ["x"], images=({"bytes": b"no", "path": None}, wide))
+    with pytest.warns(UserWarning, match="1 of 2 pictures cannot be read"):
+        assert Album(gallery, FixedCrops(), 2).read([broken], "train") == [rows[0][:3]]
+
+
+def test_a_frozen_tower_sees_each_part_once(tmp_path, monkeypatch):
+    from hf_mner_aug.models.tower import Tower
+
+    torch.manual_seed(0)
+    load_tower(TINY).body.save_pretrained(tmp_path)
+    seen = []
+    forward = Tower.forward
+    monkeypatch.setattr(Tower, "forward", lambda self, pixels: seen.append(len(pixels)) or forward(self, pixels))
+    fitted = small(vision=Vision(tower=str(tmp_path), image_size=64)).fit(POSTS, POSTS)
+    before = {name: value.clone() for name, value in fitted.fitted.net.tower.state_dict().items()}
+    fitted.predict(POSTS)
+    assert sum(seen) - seen.count(1) == 8  # two pictures and six parts; a tower looks at one black one to know its size
+    torch.testing.assert_close(fitted.fitted.net.tower.state_dict(), before)
+    torch.testing.assert_close(load_tower(Vision(tower=str(tmp_path), image_size=64)).state_dict(), before)
+    assert splits.entity_score(fitted.predict(POSTS), POSTS).f1 == 1.0
+
+
+def pairs():
+    texts = ["Curry plays for the Warriors", "Drake saw Toronto today", "Adele lives in London", "Messi met Adele here"]
+    names = [((0, 1), (4, 5)), ((0, 1), (2, 3)), ((0, 1), (3, 4)), ((0, 1), (2, 3))]
+    kinds = {"red": "None", "blue": "/per/org/member_of"}
+    return [
+        Post(f"{i}-{colour}", text.split(), images=(picture(colour),), relation=Relation(head, tail, kind))
+        for i, (text, (head, tail)) in enumerate(zip(texts, names, strict=True))
+        for colour, kind in kinds.items()
+    ]
+
+
+def test_relations_overfit_and_survive_saving(tmp_path):
+    posts = pairs()
+    fitted = small(task="relations", training=replace(QUICK, steps=25)).fit(posts, posts)
+    predictions = fitted.predict(posts)
+    assert [p.relation.type for p in predictions] == [post.relation.type for post in posts]
+    assert splits.relation_score(predictions, posts).f1 == 1.0
+    assert max(check.score for check in fitted.fitted.history) == 1.0
+    assert all(token in fitted.fitted.pieces.tokenizer.get_vocab() for token in relation.MARKERS)
+    fitted.save(tmp_path)
+    loaded = HVPNet.load(tmp_path)
+    assert loaded.task == "relations"
+    assert loaded.predict(posts) == predictions
+
+
+def test_validation_of_relations_leaves_none_out():
+    posts = pairs()
+    scores = {}
+    for none in ("None", "/per/org/member_of"):
+        short = replace(QUICK, steps=1, checks=1, learning_rate=1e-6, head_learning_rate=1e-6)
+        fitted = small(task="relations", none=none, training=short).fit(posts, posts)
+        (check,) = fitted.fitted.history
+        assert check.score == splits.relation_score(fitted.predict(posts), posts, none=none).f1
+        scores[none] = check.score
+    assert len(set(scores.values())) == 2
+
+
+def test_half_precision_works():
+    fitted = small(training=replace(QUICK, steps=2, precision="bf16")).fit(POSTS)
+    assert len(fitted.predict(POSTS)) == 8
+
+
+def test_an_encoder_that_takes_no_prefix_is_said(tmp_path):
+    from transformers import DistilBertConfig, DistilBertModel
+
+    fitted = small(training=replace(QUICK, steps=1)).fit(POSTS)
+    fitted.fitted.pieces.tokenizer.save_pretrained(tmp_path)
+    config = DistilBertConfig(vocab_size=500, dim=32, n_layers=1, n_heads=2, hidden_dim=32, max_position_embeddings=66)
+    DistilBertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"\(distilbert\) takes no keys and values before its own: expected .* BERT"):
+        small(encoder=str(tmp_path)).fit(POSTS)
+
+
+def test_settings_are_typed_as_others_are():
+    made = parse_backbone("hvpnet:encoder=tiny,tower=tiny,freeze_vision=false,image_size=64,task=relations,steps=3")
+    assert made == HVPNet(encoder="tiny", vision=TINY, task="relations", training=replace(HVPNet().training, steps=3))
+    assert settings_of(made)["objects"] == "crops"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "events"}, "unknown task 'events'"),
+        ({"most_objects": 0}, "most_objects must be at least 1"),
+        ({"max_length": 8}, "max_length must be at least 16"),
+        ({"dropout": 1.0}, "dropout"),
+    ],
+)
+def test_settings_are_checked(changes, message):
+    with pytest.raises((UsageError, UnknownName), match=message):
+        small(**changes)
