@@ -4,6 +4,8 @@ From some hundred pairs contrast alone hardly finds what texts and pictures shar
 part of a picture as the CCA of these pairs and learns that one's similarities beside, by open_clip's distillation loss.
 """
 
+import contextlib
+import difflib
 import functools
 import hashlib
 import itertools
@@ -140,8 +142,8 @@ def load(model: str, *, device: str = "auto") -> OpenClip:
 
     Raises:
         MissingExtra: open_clip is not installed.
-        UnknownName: open_clip knows no such model or weights.
-        UsageError: they cannot be had, or do not go together.
+        UnknownName: open_clip knows no such weights of the model.
+        UsageError: it knows no such model, the weights cannot be had, or they do not go together.
     """
     open_clip = need("open_clip", extra="models")
     if Path(model).is_dir():
@@ -150,7 +152,9 @@ def load(model: str, *, device: str = "auto") -> OpenClip:
         return _open(model, None, device)
     name, _, weights = model.partition("/")
     if name not in open_clip.list_models():
-        raise UnknownName("open_clip model", name, open_clip.list_models())
+        near = difflib.get_close_matches(name, open_clip.list_models(), n=3)
+        hint = f"the nearest are {', '.join(near)}" if near else "open_clip.list_models() has them"
+        raise UsageError(f"{model}: expected a model of open_clip, hf-hub:ORG/REPO or a folder; {hint}")
     if weights not in (known := open_clip.list_pretrained_tags_by_model(name)):
         raise UnknownName(f"weights of {name}", weights, known)
     quick = bool(open_clip.get_model_config(name).get("quick_gelu"))
@@ -201,7 +205,7 @@ def train(texts: Sequence[str], squares: "np.ndarray", seed: int, *, device: str
     taught_image = torch.from_numpy(teacher.project(histograms))
     where = find_device(device)
     draws = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = open_clip.CLIP(**SMALL).to(where)
     tokens, pictures = open_clip.get_tokenizer()(list(texts)), _to_tensor(squares)
@@ -212,16 +216,30 @@ def train(texts: Sequence[str], squares: "np.ndarray", seed: int, *, device: str
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, pct_start=0.1)
     loss_of = open_clip.DistillClipLoss()
     model.train()
-    for rows in itertools.islice(_batches(len(texts), draws), STEPS):
-        image = model.encode_image(_shaken(pictures[rows], draws).to(where), normalize=True)
-        text = model.encode_text(_with_gaps(tokens[rows], draws).to(where), normalize=True)
-        taught = taught_image[rows].to(where), taught_text[rows].to(where)
-        contrast, teaching = loss_of(image, text, model.logit_scale.exp(), *taught, TEACHER_SCALE)
-        optimizer.zero_grad()
-        (CONTRAST * contrast + TEACHING * teaching).backward()
-        optimizer.step()
-        schedule.step()
+    with _one_thread():
+        for rows in itertools.islice(_batches(len(texts), draws), STEPS):
+            image = model.encode_image(_shaken(pictures[rows], draws).to(where), normalize=True)
+            text = model.encode_text(_with_gaps(tokens[rows], draws).to(where), normalize=True)
+            taught = taught_image[rows].to(where), taught_text[rows].to(where)
+            contrast, teaching = loss_of(image, text, model.logit_scale.exp(), *taught, TEACHER_SCALE)
+            optimizer.zero_grad()
+            (CONTRAST * contrast + TEACHING * teaching).backward()
+            optimizer.step()
+            schedule.step()
     return _small(_serialised(model), device)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute on one core: several would sum in another order on another machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _batches(n: int, draws: "torch.Generator") -> "Iterator[torch.Tensor]":
@@ -290,10 +308,13 @@ def _small(weights: bytes, device: str) -> OpenClip:
 
 
 def _open(name: str, weights: str | None, device: str) -> OpenClip:
+    import torch
+
     open_clip = need("open_clip", extra="models")
     where = find_device(device)
     try:
-        model, prepare = open_clip.create_model_from_pretrained(name, weights, device=where)
+        with torch.random.fork_rng(devices=[]):  # it draws weights before it reads them
+            model, prepare = open_clip.create_model_from_pretrained(name, weights, device=where)
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"open_clip cannot load {name}: {str(error).splitlines()[0]}") from error
