@@ -40,8 +40,8 @@ STEPS = 900
 PAIRS = 32  # of one step
 RATE = 2e-3
 DECAY = 0.2
-DROPPED = 0.2  # of a text's tokens
-TEACHER_SCALE = 10.0
+DROPPED = 0.1  # of a text's tokens
+TEACHER_SCALE = 5.0
 CONTRAST, TEACHING = 0.5, 2.0  # weights of the losses
 
 # A vector must not hang on what is encoded beside it: batches are of one size, filled up.
@@ -81,10 +81,12 @@ class OpenClip:
 
     def encode_text(self, texts: Sequence[str]) -> "np.ndarray":
         """Return the vectors [n, dim] of texts; what is beyond the model's length (77 tokens in CLIP) is cut."""
-        return self._encode(self.model.encode_text, self.tokenizer(list(texts)))
+        return self._encode(self.model.encode_text, self.tokenizer(list(texts) or ["a"])[: len(texts)])
 
     def count_cut(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than the model takes."""
+        if not texts:  # which not every tokenizer takes
+            return 0
         length = self.tokenizer.context_length
         whole, cut = self.tokenizer(list(texts), length + 1)[:, :length], self.tokenizer(list(texts), length)
         return int((whole != cut).any(1).sum())
