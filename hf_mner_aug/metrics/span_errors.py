@@ -1,0 +1,112 @@
+"""What predicted spans get wrong, what is taken for what, and which errors two backbones share.
+
+An error is ``missed`` or ``spurious``, or a predicted span that overlaps an entity and has another ``boundary``,
+another ``type``, or ``both``. Each entity and each predicted span is part of at most one error.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hf_mner_aug.metrics.spans import PlainSpan
+
+KINDS = ("missed", "spurious", "boundary", "type", "both")
+NOTHING = "O"
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """One error in the post with that index: the entity (none where spurious) and the span predicted (if any)."""
+
+    post: int
+    kind: str
+    gold: PlainSpan | None
+    predicted: PlainSpan | None
+
+    @property
+    def words(self) -> tuple[int, int]:
+        """Where the error is: the entity's words, or those predicted where there is no entity."""
+        span = self.gold or self.predicted
+        assert span is not None
+        return span[:2]
+
+    @property
+    def confusion(self) -> tuple[str, str]:
+        """The type of the entity and the type predicted, ``O`` for none."""
+        return (self.gold or (0, 0, NOTHING))[2], (self.predicted or (0, 0, NOTHING))[2]
+
+
+def find_errors(predictions: Sequence[Sequence[PlainSpan]], references: Sequence[Sequence[PlainSpan]]) -> list[Error]:
+    """Return the errors of predicted spans [n_posts][n_spans] against gold ones, post by post, in the words' order."""
+    errors = []
+    for i, (predicted, gold) in enumerate(zip(predictions, references, strict=True)):
+        found = _errors_of_post(i, {*map(_plain, predicted)}, {*map(_plain, gold)})
+        errors += sorted(found, key=lambda error: error.words)
+    return errors
+
+
+def same_place(error: Error, others: Sequence[Error]) -> bool:
+    """Say whether one of another backbone's errors is in the same post at one of the same words."""
+    start, end = error.words
+    return any(other.post == error.post and other.words[0] < end and start < other.words[1] for other in others)
+
+
+def model_specific(errors: Sequence[Error], references: Mapping[str, Sequence[Error]]) -> dict[str, float | None]:
+    """Return the share of a backbone's errors that are its own, in both readings; None where it makes none.
+
+    ``right_somewhere``: at least one reference backbone is right there. ``wrong_nowhere_else``: all of them are.
+    """
+    if not errors or not references:
+        return {"right_somewhere": None, "wrong_nowhere_else": None}
+    by_post = {name: _by_post(found) for name, found in references.items()}
+    right = [[not same_place(error, found.get(error.post, ())) for found in by_post.values()] for error in errors]
+    return {
+        "right_somewhere": sum(map(any, right)) / len(errors),
+        "wrong_nowhere_else": sum(map(all, right)) / len(errors),
+    }
+
+
+def overlap(errors: Sequence[Error], others: Sequence[Error]) -> float | None:
+    """Return the share of a backbone's errors at whose place another one errs too; None where it makes none."""
+    theirs = _by_post(others)
+    shared = sum(same_place(error, theirs.get(error.post, ())) for error in errors)
+    return shared / len(errors) if errors else None
+
+
+# ---------------------------------------------------------------- inside
+
+
+def _errors_of_post(post: int, predicted: set[PlainSpan], gold: set[PlainSpan]) -> list[Error]:
+    """Return the errors of one post: overlapping spans are paired, those that fit best first, then of one type."""
+    missed, spurious = gold - predicted, predicted - gold
+    fits = [(_fit(entity, span), entity, span) for entity, span in itertools.product(missed, spurious)]
+    pairs = sorted((-fit, entity[2] != span[2], entity, span) for fit, entity, span in fits if fit)
+    errors = []
+    for *_, entity, span in pairs:
+        if entity in missed and span in spurious:
+            missed.remove(entity)
+            spurious.remove(span)
+            kind = "type" if entity[:2] == span[:2] else "boundary" if entity[2] == span[2] else "both"
+            errors.append(Error(post, kind, entity, span))
+    errors += [Error(post, "missed", entity, None) for entity in missed]
+    errors += [Error(post, "spurious", None, span) for span in spurious]
+    return errors
+
+
+def _fit(one: PlainSpan, other: PlainSpan) -> float:
+    """Return the share of the words of two spans that both have."""
+    shared = min(one[1], other[1]) - max(one[0], other[0])
+    return max(0, shared) / (max(one[1], other[1]) - min(one[0], other[0]))
+
+
+def _plain(span: Sequence[Any]) -> PlainSpan:
+    start, end, kind = span
+    return start, end, kind
+
+
+def _by_post(errors: Sequence[Error]) -> dict[int, list[Error]]:
+    found: dict[int, list[Error]] = {}
+    for error in errors:
+        found.setdefault(error.post, []).append(error)
+    return found
