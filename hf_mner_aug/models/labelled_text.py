@@ -1,14 +1,30 @@
-"""Labelled texts for posts: what every text engine of GMDA is.
+"""Labelled texts: how a post is written as one, how one is read, and what every engine is that writes them.
 
-A text stands for a post: its words, and before each word of an entity its tag, as ``methods.gmda.linearize`` writes it.
+A labelled text is the post's words, and before each word of an entity its tag (Ding et al. 2020, DAGA): ``B-PER Stephen
+I-PER Curry makes B-ORG NBA history``. A word that could be taken for a tag, or that holds a space, is escaped with
+backslashes, so that each text has one reading. A relation's head and tail are entities of these types; their fine type
+is the relation.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol, Self
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.schema import EncodedImage, Post
+from hf_mner_aug.schema import EncodedImage, Entity, Post, Relation
+from hf_mner_aug.transform import Reject
+
+TYPE_NAMES = {"PER": "person", "LOC": "location", "ORG": "organization", "MISC": "miscellaneous"}
+TASK = "Generate a text segment for a tweet based on the image, "
+MALFORMED = ("no_words", "bad_escape", "unknown_tag", "i_without_b", "empty_entity", "tag_at_end")
+_TAG = re.compile(r"[BI]-.+", re.DOTALL)
+_BLANK = re.compile(r"[ \t\n\r]+")
+_ESCAPES = {"\\": "\\\\", " ": "\\_", "\t": "\\t", "\n": "\\n", "\r": "\\r", "-": "\\-", "/": "\\/"}
+_SIGNS = {escape: sign for sign, escape in _ESCAPES.items()}
+
+
+# ---------------------------------------------------------------- what an engine is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +47,19 @@ class Unwritten:
     detail: str = ""
 
 
+class Composed(str):
+    """A labelled text made of train posts, whose ids it names."""
+
+    __slots__ = ("made_of",)
+    made_of: tuple[str, ...]
+
+    def __new__(cls, text: str, made_of: Collection[str]) -> Self:
+        """Return the text with the ids, sorted."""
+        composed = super().__new__(cls, text)
+        composed.made_of = tuple(sorted(made_of))
+        return composed
+
+
 class TextEngine(Protocol):
     """Writes a text for each request; what it writes for one depends on nothing but that one's request and draw."""
 
@@ -49,3 +78,129 @@ class TextEngine(Protocol):
 
     def models(self) -> dict[str, str]:
         """Return the models that write, each with its revision, for the recipe."""
+
+
+# ---------------------------------------------------------------- writing
+
+
+def tag_type(entity: Entity) -> str:
+    """Return what follows ``B-`` in an entity's tag: its type, after a slash its fine type; ``person/actor``."""
+    return "/".join(_escaped(name, "\\ \t\n\r/") for name in (entity.type, entity.fine) if name is not None)
+
+
+def linearize(post: Post) -> str:
+    """Return a post as a labelled text; boxes and pictures are no part of it."""
+    tags = [""] * len(post.tokens)
+    for entity in post.entities:
+        kind = tag_type(entity)
+        tags[entity.start : entity.end] = [f"B-{kind}"] + [f"I-{kind}"] * (entity.end - entity.start - 1)
+    words = map(escape_word, post.tokens)
+    return " ".join(f"{tag} {word}" if tag else word for tag, word in zip(tags, words, strict=True))
+
+
+def escape_word(word: str) -> str:
+    r"""Return a word as it stands in a labelled text: ``B-52`` as ``\B\-52``, an empty one as ``\``."""
+    if word and not word.startswith("\\") and not _BLANK.search(word) and not _TAG.fullmatch(word):
+        return word
+    return "\\" + _escaped(word, "\\ \t\n\r-")
+
+
+def _escaped(text: str, signs: str) -> str:
+    return "".join(_ESCAPES[sign] if sign in signs else sign for sign in text)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def delinearize(text: str, types: Collection[str]) -> tuple[list[str], tuple[Entity, ...]] | Reject:
+    """Return the words [n_words] and entities of a labelled text, or what is wrong with it.
+
+    The reason is ``no_words``; ``bad_escape``: a backslash before a word that ``escape_word`` would not have put there;
+    ``unknown_tag``; ``i_without_b``: an ``I-`` that does not continue an entity of its type; ``empty_entity``: a tag
+    before another one; ``tag_at_end``.
+
+    Args:
+        text: as ``linearize`` writes it; more than one blank between words counts as one.
+        types: the types of tags, as ``tag_type`` writes them.
+    """
+    tokens: list[str] = []
+    entities: list[Entity] = []
+    tag = before = ""
+    for word in filter(None, _BLANK.split(text)):
+        if _TAG.fullmatch(word):
+            if word[2:] not in types:
+                return Reject("unknown_tag", word)
+            if tag:
+                return Reject("empty_entity", f"{tag} {word}")
+            if word[0] == "I" and before != word[2:]:
+                return Reject("i_without_b", word)
+            tag = word
+            continue
+        token = _unescaped(word[1:]) if word.startswith("\\") else word
+        if token is None or escape_word(token) != word:
+            return Reject("bad_escape", word)
+        if tag.startswith("B"):
+            names = [_unescaped(name) or "" for name in re.findall(r"(?:\\.|[^\\/])+", tag[2:])]
+            entities.append(Entity(len(tokens), len(tokens) + 1, names[0], names[1] if len(names) > 1 else None))
+        elif tag:
+            entities[-1] = replace(entities[-1], end=len(tokens) + 1)
+        tokens.append(token)
+        before, tag = tag[2:], ""
+    if tag:
+        return Reject("tag_at_end", tag)
+    return (tokens, tuple(entities)) if tokens else Reject("no_words")
+
+
+def _unescaped(text: str) -> str | None:
+    """Return what ``_escaped`` was given, or None where it could not have written this."""
+    found = re.findall(r"\\.|[^\\]", text, re.DOTALL)
+    if sum(map(len, found)) != len(text) or any(len(sign) > 1 and sign not in _SIGNS for sign in found):
+        return None
+    return "".join(_SIGNS.get(sign, sign) for sign in found)
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def instruction(post: Post) -> str:
+    """Return the label-aware instruction for a post (section 3.3.2); one without an entity is asked for as such."""
+    asked = [f"{' '.join(post.tokens[e.start : e.end])} which is {_with_article(type_name(e))}" for e in post.entities]
+    if not asked:
+        return f"{TASK}without any named entity."
+    return f"{TASK}incorporating the following entities: {', '.join(asked)}"
+
+
+def type_name(entity: Entity) -> str:
+    """Return an entity's type as a word, with its fine type: ``person``, ``person (sports team)``."""
+    name = TYPE_NAMES.get(entity.type.upper(), entity.type.lower())
+    spelt = name if entity.fine is None else f"{name} ({entity.fine})"
+    return spelt.replace("_", " ")
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[:1] in tuple('aeiou') else 'a'} {name}"
+
+
+# ---------------------------------------------------------------- relations
+
+
+def with_arguments(post: Post) -> Post | None:
+    """Return a post whose relation's head and tail are its entities; None where they overlap.
+
+    A post without a relation stays as it is.
+    """
+    if post.relation is None:
+        return post
+    head, tail = post.relation.head, post.relation.tail
+    if head[0] < tail[1] and tail[0] < head[1]:
+        return None
+    entities = (Entity(*head, "head", post.relation.type), Entity(*tail, "tail", post.relation.type))
+    return replace(post, entities=tuple(sorted(entities, key=lambda entity: entity.start)))
+
+
+def find_relation(entities: Sequence[Entity]) -> Relation | None:
+    """Return the relation of one head and one tail; None where there are others, or two relations."""
+    if sorted(entity.type for entity in entities) != ["head", "tail"] or entities[0].fine != entities[1].fine:
+        return None
+    head, tail = sorted(entities, key=lambda entity: entity.type)
+    return Relation((head.start, head.end), (tail.start, tail.end), head.fine or "")
