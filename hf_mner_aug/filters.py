@@ -1,4 +1,4 @@
-"""What a post of foreign text is checked with: detectors of entities, names by their capitals, how alike texts are."""
+"""What a post of foreign text is checked with: detectors of entities, and names by their capitals."""
 
 import functools
 import io
@@ -8,15 +8,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.backbones import Backbone, Prediction, backbone_class
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.lexicon import is_link
-from hf_mner_aug.models.search import words
-from hf_mner_aug.need import need
 from hf_mner_aug.schema import Post
 
 # ---------------------------------------------------------------- detectors
@@ -95,72 +92,3 @@ def capitalised_words(tokens: Sequence[str], inside: Collection[int], ordinary: 
         if word[:1].isupper() and word.casefold() not in ordinary:
             found.append(i)
     return found
-
-
-# ---------------------------------------------------------------- how alike texts are
-
-
-class Similarity(Protocol):
-    """What says how alike two texts are."""
-
-    def __call__(self, text: str, others: Sequence[str]) -> list[float]:
-        """Return the cosine of a text and each of some others."""
-
-
-class TfidfSimilarity:
-    """Cosine of TF-IDF vectors over ``search.words``, weighted by the texts given."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        self._vectorizer = TfidfVectorizer(analyzer=words).fit(texts)
-
-    def __call__(self, text: str, others: Sequence[str]) -> list[float]:
-        """Return the cosine of a text and each of some others."""
-        vectors = self._vectorizer.transform([text, *others])
-        return [float(cosine) for cosine in (vectors[1:] @ vectors[0].T).toarray().ravel()]
-
-
-class EncoderSimilarity:
-    """Cosine of a pretrained encoder's sentence vectors (SimCSE; Gao et al. 2021).
-
-    The vector is the mean over subwords where the folder has sentence-transformers' ``1_Pooling`` that says so, else
-    that of the first subword.
-    """
-
-    def __init__(self, encoder: str) -> None:
-        import json
-
-        transformers = need("transformers", extra="models")
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
-        self._model = transformers.AutoModel.from_pretrained(encoder).eval()
-        pooling = Path(encoder) / "1_Pooling" / "config.json"
-        self._mean = pooling.is_file() and json.loads(pooling.read_text())["pooling_mode_mean_tokens"]
-
-    def __call__(self, text: str, others: Sequence[str]) -> list[float]:
-        """Return the cosine of a text and each of some others."""
-        torch = need("torch", extra="models")
-        if not others:
-            return []
-        batch = self._tokenizer([text, *others], padding=True, truncation=True, max_length=128, return_tensors="pt")
-        with torch.inference_mode():
-            states = self._model(**batch).last_hidden_state
-        mask = batch["attention_mask"].unsqueeze(-1)
-        vectors = (states * mask).sum(1) / mask.sum(1) if self._mean else states[:, 0]
-        return [float(c) for c in torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:])]
-
-
-@functools.lru_cache(maxsize=2)
-def open_encoder(encoder: str) -> EncoderSimilarity:
-    """Return the similarity by an encoder: a folder or an id on the Hub.
-
-    Raises:
-        MissingExtra: transformers or torch is not installed.
-        UsageError: there is no such encoder.
-    """
-    from hf_mner_aug.errors import UsageError
-
-    try:
-        return EncoderSimilarity(encoder)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"encoder {encoder}: {str(error).splitlines()[0]}") from error

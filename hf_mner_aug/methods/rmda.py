@@ -25,6 +25,7 @@ from hf_mner_aug.backbones.splits import BOUNDARY
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hygiene import normalise_text, strip_urls, text_key
+from hf_mner_aug.models import sentence
 from hf_mner_aug.models.search import HEADS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
 from hf_mner_aug.models.train_search import open_train
 from hf_mner_aug.schema import Entity, Post, Relation
@@ -189,9 +190,9 @@ class Known:
         return cls(labels, written, labelled, filters.ordinary_forms(posts), joined)
 
     @functools.cached_property
-    def similarity(self) -> filters.Similarity:
+    def similarity(self) -> sentence.Similarity:
         """The cosine of TF-IDF vectors that weigh words as train has them."""
-        return filters.TfidfSimilarity(self.texts)
+        return sentence.TfidfSimilarity(self.texts)
 
     def contradicts(self, post: Post) -> bool:
         """Say whether train has the text of a post, with other labels."""
@@ -489,7 +490,7 @@ class RMDA(Method):
             return Reject("word_count", f"{len(tokens)} words")
         if found.relation is not None:
             texts = [strip_urls(" ".join(p.tokens)) for p in (post, found)]
-            alike = filters.open_encoder(self.encoder) if self.encoder else known.similarity
+            alike = sentence.open_encoder(self.encoder) if self.encoder else known.similarity
             cosine = alike(texts[0], texts[1:])[0]
             return Reject("dissimilar", f"{cosine:.2f}") if cosine < self.similarity else None
         written = {bare_words(mention.words) for mention in _mentions(post)}

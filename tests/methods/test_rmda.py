@@ -12,14 +12,7 @@ from hf_mner_aug import RMDA, augment, publish
 from hf_mner_aug.corpus import index
 from hf_mner_aug.curve import parse_method
 from hf_mner_aug.errors import UsageError
-from hf_mner_aug.filters import (
-    EncoderSimilarity,
-    TfidfSimilarity,
-    capitalised_words,
-    detect,
-    fit_detectors,
-    ordinary_forms,
-)
+from hf_mner_aug.filters import capitalised_words, detect, fit_detectors, ordinary_forms
 from hf_mner_aug.methods.rmda import (
     Known,
     Mention,
@@ -145,34 +138,6 @@ def test_capitalised_words_are_those_not_known_in_lower_case():
     tokens = ["RT", "@Fan", ":", "Breaking", "News", ",", "I", "saw", "Apple", "and", "#", "Adele", "http://T.co/X"]
     assert capitalised_words(tokens, set(), ordinary) == [tokens.index("Apple")]
     assert capitalised_words(tokens, {tokens.index("Apple")}, ordinary) == []
-
-
-def test_tfidf_cosine_by_hand():
-    alike = TfidfSimilarity(["a b", "a c"])
-    # idf(a) = ln(3/3) + 1 = 1; idf(b) = idf(c) = ln(3/2) + 1 = 1.405465.
-    assert alike("a b", ["a b", "a c", "d"]) == pytest.approx([1.0, 1 / (1 + 1.405465**2), 0.0], abs=1e-6)
-
-
-def test_encoder_cosine_is_the_models(tmp_path):
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"]))
-    tokenizer = transformers.BertTokenizer(str(tmp_path / "vocab.txt"))
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-    )
-    model = transformers.BertModel(config).eval()
-    for part in (tokenizer, model):
-        part.save_pretrained(tmp_path)
-    texts = ["a b c", "a", "c c b a"]
-    with torch.inference_mode():
-        states = [model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0] for text in texts]
-    for pooled, vectors in ((False, [s[0] for s in states]), (True, [s.mean(0) for s in states])):
-        (tmp_path / "1_Pooling").mkdir(exist_ok=True)
-        (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": pooled}))
-        expected = [float(torch.cosine_similarity(vectors[0], other, dim=0)) for other in vectors[1:]]
-        assert EncoderSimilarity(str(tmp_path))(texts[0], texts[1:]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_detectors_are_the_whole_and_bags_and_come_back():

@@ -1,0 +1,192 @@
+"""What a sentence is like: the cosine of two sentences' vectors, and how well a language model foresees a sentence."""
+
+import functools
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.models.image import find_device
+from hf_mner_aug.models.search import words
+from hf_mner_aug.need import need
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH = 64  # sentences that an encoder takes at a time
+WINDOW_TOKENS = 1024  # that a language model takes at a time, be they of one text or of several
+LONGEST = 1024  # tokens of a window, where a language model names no limit
+
+
+class Similarity(Protocol):
+    """What says how alike two texts are."""
+
+    def __call__(self, text: str, others: Sequence[str]) -> list[float]:
+        """Return the cosine of a text and each of some others."""
+
+    def pairs(self, texts: Sequence[str], others: Sequence[str]) -> list[float]:
+        """Return the cosine of each text [n] and the other one [n] in its place."""
+
+
+class TfidfSimilarity:
+    """Cosine of TF-IDF vectors over ``search.words``, weighted by the texts given."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self._vectorizer = TfidfVectorizer(analyzer=words).fit(texts)
+
+    def __call__(self, text: str, others: Sequence[str]) -> list[float]:
+        """Return the cosine of a text and each of some others."""
+        vectors = self._vectorizer.transform([text, *others])
+        return [float(cosine) for cosine in (vectors[1:] @ vectors[0].T).toarray().ravel()]
+
+    def pairs(self, texts: Sequence[str], others: Sequence[str]) -> list[float]:
+        """Return the cosine of each text [n] and the other one [n] in its place."""
+        if not texts:
+            return []
+        products = self._vectorizer.transform(texts).multiply(self._vectorizer.transform(others))
+        return [float(cosine) for cosine in products.sum(axis=1).flat]
+
+
+class EncoderSimilarity:
+    """Cosine of a pretrained encoder's sentence vectors (SimCSE; Gao et al. 2021).
+
+    The vector is the mean over subwords where the folder has sentence-transformers' ``1_Pooling`` that says so, else
+    that of the first subword.
+    """
+
+    def __init__(self, encoder: str) -> None:
+        transformers = need("transformers", extra="models")
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+        self._model = transformers.AutoModel.from_pretrained(encoder).eval()
+        pooling = Path(encoder) / "1_Pooling" / "config.json"
+        self._mean = pooling.is_file() and json.loads(pooling.read_text())["pooling_mode_mean_tokens"]
+
+    def __call__(self, text: str, others: Sequence[str]) -> list[float]:
+        """Return the cosine of a text and each of some others."""
+        torch = need("torch", extra="models")
+        if not others:
+            return []
+        vectors = self._encode([text, *others])
+        return [float(c) for c in torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:])]
+
+    def pairs(self, texts: Sequence[str], others: Sequence[str]) -> list[float]:
+        """Return the cosine of each text [n] and the other one [n] in its place."""
+        torch = need("torch", extra="models")
+        if not texts:
+            return []
+        known = sorted({*texts, *others}, key=lambda text: (len(text), text))  # of like lengths: little padding
+        starts = range(0, len(known), BATCH)
+        vectors = torch.cat([self._encode(known[start : start + BATCH]) for start in starts])
+        place = {text: i for i, text in enumerate(known)}
+        ours, theirs = (vectors[[place[text] for text in side]] for side in (texts, others))
+        return [float(c) for c in torch.nn.functional.cosine_similarity(ours, theirs)]
+
+    def _encode(self, texts: list[str]) -> "torch.Tensor":
+        """Return the vectors [n, dim] of texts."""
+        torch = need("torch", extra="models")
+        batch = self._tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
+        with torch.inference_mode():
+            states = self._model(**batch).last_hidden_state
+        mask = batch["attention_mask"].unsqueeze(-1)
+        return (states * mask).sum(1) / mask.sum(1) if self._mean else states[:, 0]
+
+
+@functools.lru_cache(maxsize=2)
+def open_encoder(encoder: str) -> EncoderSimilarity:
+    """Return the similarity by an encoder: a folder or an id on the Hub.
+
+    Raises:
+        MissingExtra: transformers or torch is not installed.
+        UsageError: there is no such encoder.
+    """
+    try:
+        return EncoderSimilarity(encoder)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"encoder {encoder}: {str(error).splitlines()[0]}") from error
+
+
+class LanguageModel:
+    """A causal language model of transformers, and the tokenizer it was trained with."""
+
+    def __init__(self, model: Any, tokenizer: Any, device: str = "cpu") -> None:
+        self._model = model.to(device).eval()
+        self._tokenizer = tokenizer
+        self._device = device
+        self._limit = min(getattr(model.config, "max_position_embeddings", None) or LONGEST, LONGEST)
+
+    def perplexity(self, texts: Sequence[str]) -> float | None:
+        """Return e to the mean negative log-likelihood of all tokens of some texts; None where none is predicted.
+
+        Each text stands by itself, behind the tokenizer's beginning-of-sequence token; without one a text's first token
+        is not predicted. Of a text longer than the model takes each token has at least half a window before it
+        (https://huggingface.co/docs/transformers/perplexity).
+        """
+        windows = sorted(itertools.chain.from_iterable(map(self._windows, texts)), key=lambda window: len(window[0]))
+        total, count = 0.0, 0
+        while windows:
+            size = max(1, WINDOW_TOKENS // len(windows[-1][0]))
+            batch = windows[-size:]
+            del windows[-size:]
+            losses = self._losses(batch)
+            total += math.fsum(losses)
+            count += len(losses)
+        return math.exp(total / count) if count else None
+
+    def _windows(self, text: str) -> list[tuple[list[int], int]]:
+        """Return the windows of a text: token ids, and the place of the first that no earlier window predicts."""
+        start = [] if self._tokenizer.bos_token_id is None else [self._tokenizer.bos_token_id]
+        ids = start + self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        windows, done = [], 1
+        while done < len(ids):
+            end = min(len(ids), self._limit if done == 1 else done + self._limit // 2)
+            first = max(0, end - self._limit)
+            windows.append((ids[first:end], done - first))
+            done = end
+        return windows
+
+    def _losses(self, windows: Sequence[tuple[list[int], int]]) -> list[float]:
+        """Return the negative log-likelihood of each token that the windows are to predict."""
+        torch = need("torch", extra="models")
+        longest = max(len(ids) for ids, _ in windows)
+        tokens = torch.zeros((len(windows), longest), dtype=torch.long)
+        mask, wanted = torch.zeros_like(tokens), torch.zeros_like(tokens, dtype=torch.bool)
+        for row, (ids, first) in enumerate(windows):
+            tokens[row, : len(ids)] = torch.tensor(ids)
+            mask[row, : len(ids)] = 1
+            wanted[row, first : len(ids)] = True
+        tokens = tokens.to(self._device)
+        with torch.inference_mode():
+            logits = self._model(input_ids=tokens, attention_mask=mask.to(self._device)).logits[:, :-1].float()
+            losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
+        found: list[float] = losses.cpu()[wanted[:, 1:]].tolist()
+        return found
+
+
+@functools.lru_cache(maxsize=1)
+def open_language_model(name: str) -> LanguageModel:
+    """Return a causal language model: a folder or an id on the Hub, on the GPU where there is one.
+
+    Raises:
+        MissingExtra: transformers or torch is not installed.
+        UsageError: there is no such model, or it is no causal language model.
+    """
+    transformers = need("transformers", extra="models")
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+        kinds = config.architectures or ()
+        if not set(kinds) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()):
+            raise UsageError(
+                f"language model {name}: expected a causal one, as gpt2, found {', '.join(kinds) or 'no architecture'}"
+            )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype="float32")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"language model {name}: {str(error).splitlines()[0]}") from error
+    return LanguageModel(model, tokenizer, find_device("auto"))

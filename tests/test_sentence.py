@@ -1,0 +1,146 @@
+"""Sentences: cosines by hand and by the model itself, and perplexity by hand."""
+
+import json
+import math
+
+import pytest
+
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.models.sentence import (
+    EncoderSimilarity,
+    LanguageModel,
+    TfidfSimilarity,
+    open_encoder,
+    open_language_model,
+)
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"]
+
+
+def test_tfidf_cosine_by_hand():
+    alike = TfidfSimilarity(["a b", "a c"])
+    # idf(a) = ln(3/3) + 1 = 1; idf(b) = idf(c) = ln(3/2) + 1 = 1.405465.
+    assert alike("a b", ["a b", "a c", "d"]) == pytest.approx([1.0, 1 / (1 + 1.405465**2), 0.0], abs=1e-6)
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    """A folder with a tiny BERT of random weights."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    tokenizer = transformers.BertTokenizer(str(tmp_path / "vocab.txt"))
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    model = transformers.BertModel(config).eval()
+    for part in (tokenizer, model):
+        part.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_encoder_cosine_is_the_models(encoder):
+    import torch
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+    model = transformers.AutoModel.from_pretrained(encoder).eval()
+    texts = ["a b c", "a", "c c b a"]
+    with torch.inference_mode():
+        states = [model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0] for text in texts]
+    for pooled, vectors in ((False, [s[0] for s in states]), (True, [s.mean(0) for s in states])):
+        (encoder / "1_Pooling").mkdir(exist_ok=True)
+        (encoder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": pooled}))
+        expected = [float(torch.cosine_similarity(vectors[0], other, dim=0)) for other in vectors[1:]]
+        assert EncoderSimilarity(str(encoder))(texts[0], texts[1:]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_pairs_are_the_cosines_one_by_one(encoder):
+    texts = ["a b c", "a", "c c b a", "a b c"] * 40
+    others = ["a", "b", "a b c", "a b c"] * 40
+    for alike in (TfidfSimilarity(["a b", "a c"]), EncoderSimilarity(str(encoder))):
+        expected = [alike(text, [other])[0] for text, other in zip(texts, others, strict=True)]
+        assert alike.pairs(texts, others) == pytest.approx(expected, abs=1e-5)
+        assert alike.pairs(texts, others)[3] == pytest.approx(1, abs=1e-6)
+        assert alike.pairs([], []) == []
+
+
+# ---------------------------------------------------------------- perplexity
+
+
+def language_model(bos="[CLS]", positions=8, seed=0):
+    """Return a tiny GPT-2 of random weights that knows eight words, and its tokenizer."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = tokenizers.models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]")
+    words = tokenizers.Tokenizer(vocabulary)
+    words.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", bos_token=bos)
+    torch.manual_seed(seed)
+    config = transformers.GPT2Config(vocab_size=8, n_positions=positions, n_embd=16, n_layer=1, n_head=2)
+    return transformers.GPT2LMHeadModel(config).eval(), tokenizer
+
+
+def loss_of(model, ids, at):
+    """Return minus the logarithm of the probability of ids[at] after those before it."""
+    import torch
+
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids[:at]])).logits[0, -1]
+    return -math.log(float(torch.softmax(logits, 0)[ids[at]]))
+
+
+def test_perplexity_is_e_to_the_mean_loss_of_all_tokens():
+    model, tokenizer = language_model()
+    texts = ["a b c", "b", "c a a b", ""]
+    rows = [[2, *(WORDS.index(word) for word in text.split())] for text in texts]
+    losses = [loss_of(model, ids, at) for ids in rows for at in range(1, len(ids))]
+    assert len(losses) == 8
+    found = LanguageModel(model, tokenizer).perplexity(texts)
+    assert found == pytest.approx(math.exp(sum(losses) / 8), rel=1e-5)
+    assert LanguageModel(model, tokenizer).perplexity(texts[::-1]) == pytest.approx(found, rel=1e-6)
+
+
+def test_without_a_beginning_the_first_token_is_not_predicted():
+    model, tokenizer = language_model(bos=None)
+    expected = math.exp((loss_of(model, [5, 6, 7], 1) + loss_of(model, [5, 6, 7], 2)) / 2)
+    assert LanguageModel(model, tokenizer).perplexity(["a b c", "a"]) == pytest.approx(expected, rel=1e-5)
+    assert LanguageModel(model, tokenizer).perplexity(["a", "b", ""]) is None
+
+
+def test_a_long_text_goes_by_windows_and_every_token_counts_once():
+    model, tokenizer = language_model(positions=4)
+    text = "a b c a c c b a b"
+    ids = [2, *(WORDS.index(word) for word in text.split())]
+    # Windows of 4: places 1-3, then 4-5 after 2-3, 6-7 after 4-5, 8-9 after 6-7.
+    losses = [loss_of(model, ids[:4], at) for at in (1, 2, 3)]
+    losses += [loss_of(model, ids[first : first + 4], at) for first in (2, 4, 6) for at in (2, 3)]
+    assert len(losses) == 9
+    found = LanguageModel(model, tokenizer).perplexity([text])
+    assert found == pytest.approx(math.exp(sum(losses) / 9), rel=1e-5)
+
+
+def test_a_model_that_knows_nothing_is_as_perplexed_as_it_has_words():
+    torch = pytest.importorskip("torch")
+    model, tokenizer = language_model()
+    with torch.no_grad():
+        model.transformer.wte.weight.zero_()  # the output layer is tied to it
+    assert LanguageModel(model, tokenizer).perplexity(["a b c c", "b a " * 20]) == pytest.approx(8)
+
+
+def test_models_come_from_folders_and_wrong_ones_are_told(encoder, tmp_path):
+    model, tokenizer = language_model()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "gpt")
+    opened = open_language_model(str(tmp_path / "gpt"))
+    assert opened.perplexity(["a b"]) == pytest.approx(LanguageModel(model, tokenizer).perplexity(["a b"]))
+    for open_it, name, said in (
+        (open_language_model, str(tmp_path / "none"), "language model .*none: "),
+        (open_language_model, str(encoder), "expected a causal one, as gpt2, found BertModel"),
+        (open_encoder, str(tmp_path / "none"), "encoder .*none: "),
+    ):
+        with pytest.raises(UsageError, match=said) as error:
+            open_it(name)
+        assert "\n" not in str(error.value)
