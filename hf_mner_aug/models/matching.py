@@ -220,9 +220,8 @@ def fit_matcher(posts: Iterable[Post], matcher: str = "cca", *, seed: int = 0, f
     else:
         read, learn = _small(engine, seed)
         split = _gather(posts, read)
-        fold = _share_out(split, folds, seed)
-        parts = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)]
-        encoders = [learn(*split.part(pairs)) for pairs in (*parts, np.arange(len(fold)))]
+        fold, encoders = _learn_folds(split, learn, folds, seed)
+        encoders.append(learn(*split.part(np.arange(len(fold)))))
         images = [encoder.project(split.rows) for encoder in encoders]
         state["files"] |= encoders[-1].save()
     texts = [encoder.encode_text(split.texts) for encoder in encoders]
@@ -233,6 +232,18 @@ def fit_matcher(posts: Iterable[Post], matcher: str = "cca", *, seed: int = 0, f
     state["files"]["matcher"] = save_arrays(arrays)
     n_cut = encoders[-1].count_cut(split.texts)
     return Matcher({**state, "notes": [*split.notes, *_cut_note(n_cut, len(split.texts))]})
+
+
+def fit_folds(posts: Iterable[Post], *, seed: int = 0, folds: int = FOLDS) -> tuple[list[CCA], dict[str, int]]:
+    """Return CCAs that each learnt from a train split but for one fold, and by a post's id which one did not see it.
+
+    Raises:
+        TooFewPairs: too few pairs differ in text and picture, or no text has words.
+    """
+    read, learn = _small("cca", seed)
+    split = _gather(posts, read)
+    fold, encoders = _learn_folds(split, learn, folds, seed)
+    return encoders, {name: k for (name, _), k in zip(split.names, fold.tolist(), strict=True)}
 
 
 class _Split(NamedTuple):
@@ -324,6 +335,15 @@ def _share_out(split: _Split, folds: int, seed: int) -> "np.ndarray":
     for k, (_, held_out) in enumerate(shares):
         fold[held_out] = k
     return fold
+
+
+def _learn_folds(split: _Split, learn: Callable[..., Any], folds: int, seed: int) -> "tuple[np.ndarray, list[Any]]":
+    """Return the fold of each pair [n_pairs], and for each fold an encoder that learnt from the others."""
+    import numpy as np
+
+    fold = _share_out(split, folds, seed)
+    parts = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)]
+    return fold, [learn(*split.part(pairs)) for pairs in parts]
 
 
 def _small(engine: str, seed: int) -> tuple[Read, Callable[..., Any]]:

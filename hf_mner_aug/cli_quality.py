@@ -1,0 +1,61 @@
+"""The verb that measures what is in a config: quality."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(quality)
+
+
+def quality(
+    repo: Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")],
+    configs: Annotated[list[str], typer.Argument(help="The configs.")],
+    encoder: Annotated[str | None, typer.Option(help="A sentence encoder (folder or Hub id) beside TF-IDF.")] = None,
+    language_model: Annotated[
+        str | None, typer.Option(help="A causal language model (folder or Hub id), as gpt2: perplexity under it.")
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="NAME/WEIGHTS of open_clip, hf-hub:ORG/REPO or a folder, instead of CCA.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Predicts the labels (default: crf; none for relations), as relation:encoder=DIR."),
+    ] = None,
+    one_copy: Annotated[bool, typer.Option("--one-copy", help="Measure one made post of each gold post.")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="The source set of a config whose posts replace it, if it was a local folder.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    write_card: Annotated[bool, typer.Option("--write-card", help="Put the table onto the folder's card.")] = False,
+) -> None:
+    """Say what is in configs: likeness to the source, diversity, perplexity, labels, pictures, repetitions, leaks."""
+    from rich.console import Console
+
+    from hf_mner_aug.quality import measure
+
+    report = measure(
+        repo,
+        configs,
+        encoder=encoder,
+        language_model=language_model,
+        clip=clip,
+        backbone=backbone,
+        one_copy=one_copy,
+        source=source,
+    )
+    if write_card:
+        report.write_card(Path(repo))
+    console = Console()
+    if as_json:
+        print(json.dumps(report.data, indent=2, ensure_ascii=False))
+    elif console.is_terminal:
+        console.print(report.to_table())
+        for note in report.notes:
+            console.print(f"- {note}", markup=False, highlight=False)
+    else:
+        print(report.to_markdown())

@@ -1,0 +1,411 @@
+"""What is in a config: its made posts beside the gold posts that they are made of, without training on them.
+
+Similarity to the source, diversity and perplexity are the criteria of GMDA's table 7, which names neither the sentence
+vectors nor n: here TF-IDF or an encoder, and n = 1 to 3.
+"""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.fingerprint import content_fingerprint
+from hf_mner_aug.hygiene import Guard, normalise_text, text_key
+from hf_mner_aug.models.cca import TooFewPairs
+from hf_mner_aug.models.matching import PairEncoder, fit_folds
+from hf_mner_aug.models.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
+from hf_mner_aug.quality_report import SIZES, Column, QualityReport, meanings
+from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post
+from hf_mner_aug.study import Config, open_config
+from hf_mner_aug.transform import iterate_posts
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FAULTS = ("duplicate", "same_text", "leak_id", "leak_text", "leak_image")
+TFIDF = "TF-IDF"
+BATCH = 64  # posts whose pictures are held
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+def count_ngrams(texts: Iterable[Sequence[str]], n: int) -> tuple[int, int]:
+    """Return how many different n-grams of words there are in some texts [n_texts][n_words], and how many in all."""
+    counts = Counter(tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1))
+    return len(counts), counts.total()
+
+
+def diversity(texts: Sequence[Sequence[str]]) -> float | None:
+    """Return the share of different n-grams among all n-grams, the mean for n = 1, 2, 3; None where texts are short.
+
+    Li et al. 2016 (distinct-n), but divided by the n-grams and not by the words.
+    """
+    counts = [count_ngrams(texts, n) for n in SIZES]
+    return fmean(unique / total for unique, total in counts) if all(total for _, total in counts) else None
+
+
+def draw_words(posts: Sequence[Post], n_words: int) -> list[Sequence[str]]:
+    """Return the texts of posts, drawn until there are so many words; the last text is cut."""
+    texts: list[Sequence[str]] = []
+    for post in sorted(posts, key=lambda post: Draw(f"quality\0{post.id}".encode()).random()):
+        if n_words <= 0:
+            break
+        texts.append(post.tokens[:n_words])
+        n_words -= len(post.tokens)
+    return texts
+
+
+def count_faults(
+    made: Iterable[Post], gold: Iterable[Post], held_out: Callable[[], Iterable[Post]], *, same_text: bool = False
+) -> dict[str, int]:
+    """Return how many made posts repeat another one or are in validation or test, by what ``hygiene.Guard`` says.
+
+    ``same_text`` counts those with the normalised text of a gold or earlier made post, whatever their labels.
+
+    Args:
+        made: the made posts of train, with their pictures.
+        gold: the gold posts of train.
+        held_out: returns the posts of validation and test.
+        same_text: posts that differ from another one in their pictures only are no duplicates.
+    """
+    texts = {""}
+
+    def noted() -> Iterator[Post]:
+        for post in gold:
+            texts.add(text_key(post.tokens))
+            yield post
+
+    guard = Guard(noted(), held_out, same_text=same_text)
+    counts = dict.fromkeys(FAULTS, 0)
+    for post in made:
+        reason = guard.check(post)
+        if reason is not None:
+            counts[reason] += 1
+        key = text_key(post.tokens)
+        counts["same_text"] += bool(key) and key in texts
+        texts.add(key)
+    return counts
+
+
+def agrees(post: Post, prediction: Any) -> bool:
+    """Say whether a backbone predicts a post's labels: its relation, or its entities' words and types."""
+    if prediction.relation is not None:
+        return post.relation is not None and prediction.relation.type == post.relation.type
+    return set(prediction.plain_spans()) == {(e.start, e.end, e.type) for e in post.entities}
+
+
+def match_scores(
+    pairs: Iterable[tuple[Sequence[str], Post, int]], encoders: "Sequence[PairEncoder]"
+) -> tuple[list[float], int]:
+    """Return the cosines of words and a post's pictures by the encoder of that number, and how many are unreadable."""
+    import numpy as np
+
+    scores: list[float] = []
+    for batch in _batches(pairs):
+        for number in sorted({number for *_, number in batch}):
+            both = [(words, image) for words, post, at in batch if at == number for image in post.images]
+            text = encoders[number].encode_text([normalise_text(words) for words, _ in both])
+            image = encoders[number].encode_image([image for _, image in both])
+            scores += np.einsum("ij,ij->i", text, image).tolist()
+    read = [score for score in scores if score == score]
+    return read, len(scores) - len(read)
+
+
+def measure(
+    repo: str | Path,
+    configs: Sequence[str],
+    *,
+    encoder: str | None = None,
+    language_model: str | None = None,
+    clip: str | None = None,
+    backbone: str | None = None,
+    one_copy: bool = False,
+    source: Any = None,
+) -> QualityReport:
+    """Measure the made posts of configs' train splits beside their gold posts.
+
+    Args:
+        repo: a repo folder that ``publish`` wrote, or a Hub id.
+        configs: augmented configs.
+        encoder: a sentence encoder, a folder or Hub id: similarity by it, beside TF-IDF.
+        language_model: a causal language model, a folder or Hub id: perplexity under it.
+        clip: a model as ``models.clip.load`` takes it; without one, CCA fitted on the gold pairs scores texts and
+            pictures.
+        backbone: what is fitted on the gold posts to predict labels; ``crf`` for entities, none for relations.
+        one_copy: measure one made post of each gold post, the first that is there.
+        source: where the gold posts of a method that replaces posts are: a folder, a Hub id or splits.
+
+    Raises:
+        UsageError: a name is wrong, a config holds no made posts, or ``clip`` is given and there are no pictures.
+        MissingExtra: a model needs a package that is not installed.
+        Corrupt: a config is not what its augmentation.json says.
+    """
+    if not configs:
+        raise UsageError("name at least one augmented config: lsms_10pct")
+    engines = _Engines(encoder, language_model, clip, backbone)
+    subjects = [
+        _subject(open_config(repo, name, images=True, source=source), one_copy) for name in dict.fromkeys(configs)
+    ]
+    golds: dict[str, _Gold] = {}
+    for subject in subjects:
+        golds.setdefault(subject.gold_key, _Gold(subject, engines))
+    pictured = any(map(_pictured, (rows for s in subjects for rows in (s.made, s.gold["train"]))))
+    if clip and not pictured:
+        raise UsageError(f"{', '.join(s.config.name for s in subjects)}: no post has a picture: leave --clip out")
+    made = {subject.config.name: list(_posts(subject.made)) for subject in subjects}
+    groups = [*made.values(), *(gold.posts["train"] for gold in golds.values())]
+    sampled = min(sum(len(post.tokens) for post in posts) for posts in groups)
+    columns: list[Column] = []
+    gold_of: dict[str, tuple[str, ...]] = {}
+    for key, gold in golds.items():
+        end = f" of {gold.subject.config.name}" if len(golds) > 1 else ""
+        found = [replace(column, name=column.name + end) for column in gold.columns(sampled)]
+        gold_of |= {s.config.name: tuple(c.name for c in found) for s in subjects if s.gold_key == key}
+        columns += found
+    for subject in subjects:
+        columns.append(golds[subject.gold_key].measure(subject, made[subject.config.name], sampled))
+    notes = [note for gold in golds.values() for note in gold.notes]
+    labels = {**engines.labels, "sampled": f"{sampled:,}"}
+    return QualityReport(
+        tuple(columns),
+        gold_of,
+        {subject.config.name: subject.config.fingerprint for subject in subjects},
+        labels,
+        (*meanings(columns, labels, one_copy), *dict.fromkeys(notes)),
+    )
+
+
+# ---------------------------------------------------------------- inside
+
+
+class _Engines:
+    """What measures, as it was named."""
+
+    def __init__(self, encoder: str | None, language_model: str | None, clip: str | None, backbone: str | None) -> None:
+        self.backbone = parse_backbone(backbone) if backbone else None
+        if getattr(self.backbone, "boundary", False):
+            raise UsageError("labels are compared with their types: leave boundary=true out")
+        self.language_model = open_language_model(language_model) if language_model else None
+        self.encoders = {_public(encoder): open_encoder(encoder)} if encoder else {}
+        self.clip: PairEncoder | None = None
+        if clip:
+            from hf_mner_aug.models.clip import load
+
+            self.clip = load(clip)
+        self.labels = {
+            "backbone": _public(backbone or "crf"),
+            "language_model": _public(language_model or "none"),
+            "matcher": _public(clip) if clip else "CCA",
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """A config and its made rows of train."""
+
+    config: Config
+    made: "Dataset"
+
+    @cached_property
+    def gold(self) -> "Mapping[str, Dataset]":
+        """The gold posts of each split."""
+        gold: Mapping[str, Dataset] = self.config.gold
+        if not len(gold["train"]):
+            raise UsageError(f"{self.config.name} holds no gold train posts: nothing to compare it with")
+        return gold
+
+    @cached_property
+    def gold_key(self) -> str:
+        """The fingerprint of the gold posts without their pictures."""
+        columns = [name for name in Codec(self.gold["train"].features).columns if name not in IMAGE_COLUMNS]
+        return content_fingerprint({split: rows.select_columns(columns) for split, rows in self.gold.items()})
+
+
+def _subject(config: Config, one_copy: bool) -> _Subject:
+    train = config.splits["train"]
+    rows = [i for i, method in enumerate(train["method"]) if method == config.recipe.method]
+    if not rows:
+        raise UsageError(f"{config.name} holds no made posts in train: there is nothing to measure")
+    if one_copy:
+        first: dict[str, int] = {}
+        sources = train["source_id"][:]
+        for i in rows:
+            first.setdefault(sources[i], i)
+        rows = sorted(first.values())
+    return _Subject(config, train.select(rows))
+
+
+class _Gold:
+    """The gold posts that some configs share, and what is fitted on those of train."""
+
+    def __init__(self, subject: _Subject, engines: _Engines) -> None:
+        self.subject = subject
+        self.rows = subject.gold
+        self.engines = engines
+        self.notes: list[str] = []
+        self.posts = {split: list(_posts(rows)) for split, rows in self.rows.items()}
+
+    @cached_property
+    def similarity(self) -> dict[str, Similarity]:
+        """The engines by name."""
+        return {TFIDF: TfidfSimilarity(list(map(_text, self.posts["train"]))), **self.engines.encoders}
+
+    @cached_property
+    def backbone(self) -> Any:
+        """The backbone fitted on train, or None where there is none for what the set labels."""
+        chosen = self.engines.backbone
+        if chosen is None:
+            if not Codec(self.rows["train"].features).types:
+                self.notes.append("Labels were not predicted: name a backbone that reads relations.")
+                return None
+            chosen = parse_backbone("crf")
+        return chosen.fit(self.rows["train"], self.rows.get("validation"))
+
+    @cached_property
+    def matcher(self) -> tuple[list[Any], dict[str, int]]:
+        """What scores texts and pictures, none where there are no pictures; and by post id which one did not see it."""
+        if not any(map(_pictured, self.rows.values())):
+            return [], {}
+        if self.engines.clip is not None:
+            return [self.engines.clip], {}
+        try:
+            return fit_folds(_posts(self.rows["train"], images=True))
+        except TooFewPairs as error:
+            self.notes.append(f"Texts and pictures were not scored: {error}.")
+            return [], {}
+
+    def columns(self, sampled: int) -> Iterator[Column]:
+        """Yield the columns of the gold posts."""
+        train = self.posts["train"]
+        others = train[len(train) // 2 :] + train[: len(train) // 2]
+        yield Column(
+            name="two gold posts",
+            similarity=self._similarity(train, others),
+            text_image=self._text_image("two gold posts", self._crossed()),
+        )
+        gold = self._column("gold train", train, self.rows["train"], sampled)
+        yield replace(gold, similarity=dict.fromkeys(self.similarity, 1.0))
+        if self.posts.get("validation"):
+            yield self._column("gold validation", self.posts["validation"], self.rows["validation"], None)
+
+    def measure(self, subject: _Subject, made: list[Post], sampled: int) -> Column:
+        """Return the column of a config."""
+        name, sources = subject.config.name, subject.made["source_id"][:]
+        known = {post.id: post for post in self.posts["train"]}
+        pairs = [(post, known[source]) for post, source in zip(made, sources, strict=True) if source in known]
+        if len(pairs) < len(made):
+            self.notes.append(f"{len(made) - len(pairs)} posts of {name} have no source among its gold posts.")
+        images = any(map(_pictured, (subject.made, *self.rows.values())))
+        held_out = [rows for split, rows in self.rows.items() if split != "train"]
+        method = subject.config.method
+        return replace(
+            self._column(name, made, subject.made, sampled, sources),
+            similarity=self._similarity(*map(list, zip(*pairs, strict=True))) if pairs else {},
+            faults=count_faults(
+                _posts(subject.made, images=images),
+                _posts(self.rows["train"], images=images),
+                lambda: itertools.chain.from_iterable(_posts(rows, images=images) for rows in held_out),
+                same_text=method.keeps_text or subject.config.replaces,
+            ),
+        )
+
+    def _column(
+        self, name: str, posts: list[Post], rows: "Dataset", sampled: int | None, sources: Sequence[str] | None = None
+    ) -> Column:
+        """Return what can be measured of posts by themselves."""
+        texts = [post.tokens for post in posts]
+        model = self.engines.language_model
+        pictures = rows if getattr(self.backbone, "reads_images", False) else None
+        read = list(_posts(pictures, images=True)) if pictures is not None else posts
+        predictions = self.backbone.predict(read) if self.backbone is not None else None
+        origins = [post.id for post in posts] if sources is None else sources
+        return Column(
+            name=name,
+            posts=len(posts),
+            words=sum(map(len, texts)),
+            ngrams=tuple(count_ngrams(texts, n) for n in SIZES),
+            diversity=diversity(texts),
+            sampled_diversity=None if sampled is None else diversity(draw_words(posts, sampled)),
+            perplexity=None if model is None else model.perplexity(list(map(_text, posts))),
+            text_image=self._text_image(
+                name,
+                (
+                    (post.tokens, post, self._unseen_by(origin, i))
+                    for i, (post, origin) in enumerate(zip(_posts(rows, images=True), origins, strict=True))
+                ),
+            ),
+            consistency=None if predictions is None else fmean(map(agrees, posts, predictions)),
+        )
+
+    def _similarity(self, posts: Sequence[Post], others: Sequence[Post]) -> dict[str, float]:
+        """Return the mean cosine of each post and the other one in its place, by engine."""
+        ours, theirs = list(map(_text, posts)), list(map(_text, others))
+        return {name: fmean(alike.pairs(ours, theirs)) for name, alike in self.similarity.items()}
+
+    def _unseen_by(self, post: str, i: int) -> int:
+        """Return the number of the encoder that did not learn from a gold post, or of any where none did."""
+        encoders, fold = self.matcher
+        return fold.get(post, i % len(encoders))
+
+    def _crossed(self) -> Iterator[tuple[Sequence[str], Post, int]]:
+        """Yield the words of each gold post with the pictures of the next one that the same encoder did not see."""
+        before: dict[int, Sequence[str]] = {}
+        for i, post in enumerate(_posts(self.rows["train"], images=True)):
+            if not post.images:
+                continue
+            number = self._unseen_by(post.id, i)
+            if number in before:
+                yield before[number], post, number
+            before[number] = post.tokens
+
+    def _text_image(self, name: str, pairs: Iterable[tuple[Sequence[str], Post, int]]) -> float | None:
+        encoders, _ = self.matcher
+        if not encoders:
+            return None
+        scores, unreadable = match_scores(pairs, encoders)
+        if unreadable:
+            self.notes.append(f"{unreadable} pictures of {name} cannot be read and were not scored.")
+        return fmean(scores) if scores else None
+
+
+def _posts(rows: "Dataset", *, images: bool = False) -> Iterator[Post]:
+    """Yield rows as posts, with what a method noted of those it made."""
+    found = iterate_posts(rows, Codec(rows.features), images=images)
+    if "provenance" not in rows.column_names:
+        yield from found
+        return
+    for post, note in zip(found, rows["provenance"], strict=True):
+        yield replace(post, details=json.loads(note or "{}").get("details", {}))
+
+
+def _pictured(rows: "Dataset") -> bool:
+    """Say whether a post has a picture."""
+    column = Codec(rows.features).image_column
+    if column is None:
+        return False
+    tables = rows.select_columns([column]).with_format("arrow").iter(1000)
+    return any(value.is_valid and (column == "image" or len(value)) for found in tables for value in found[column])
+
+
+def _batches(pairs: Iterable[Any]) -> Iterator[list[Any]]:
+    pairs = iter(pairs)
+    while batch := list(itertools.islice(pairs, BATCH)):
+        yield batch
+
+
+def _text(post: Post) -> str:
+    return " ".join(post.tokens)
+
+
+def _public(name: str) -> str:
+    """Return a model's name without the folders of this machine."""
+    return Path(name).resolve().name if Path(name).is_dir() else name

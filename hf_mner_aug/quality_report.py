@@ -1,0 +1,186 @@
+"""What was measured of configs, as a table: for a terminal, as Markdown, as plain data, on a card."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.cards import load_card, with_section
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.study_report import table
+
+SIZES = (1, 2, 3)  # of the n-grams that are counted
+ABSENT = "–"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """What was measured of some posts; what was not measured is None or absent.
+
+    Attributes:
+        name: the config, or which gold posts.
+        posts: how many.
+        words: how many they have.
+        similarity: the mean cosine of a post and its source, by engine.
+        ngrams: for n = 1, 2, 3 how many n-grams are different, and how many there are.
+        diversity: the mean over n of their share.
+        sampled_diversity: that of as many words as every column has.
+        perplexity: under the language model.
+        text_image: the mean cosine of texts and pictures.
+        consistency: the share of posts whose labels the backbone predicts.
+        faults: posts that repeat another one or leak.
+    """
+
+    name: str
+    posts: int | None = None
+    words: int | None = None
+    similarity: Mapping[str, float] = field(default_factory=dict)
+    ngrams: Sequence[tuple[int, int]] = ()
+    diversity: float | None = None
+    sampled_diversity: float | None = None
+    perplexity: float | None = None
+    text_image: float | None = None
+    consistency: float | None = None
+    faults: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """What was measured of some configs: gold posts first, then each config; ``gold_of`` names a config's gold."""
+
+    columns: tuple[Column, ...]
+    gold_of: Mapping[str, tuple[str, ...]]
+    fingerprints: Mapping[str, str]
+    labels: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {
+            "columns": [asdict(column) for column in self.columns],
+            "fingerprints": dict(self.fingerprints),
+            "measured_with": dict(self.labels),
+            "notes": list(self.notes),
+        }
+
+    def column(self, name: str) -> Column:
+        """Return what was measured of a config or of gold posts."""
+        return next(column for column in self.columns if column.name == name)
+
+    def rows(self, columns: Sequence[Column]) -> list[list[str]]:
+        """Return the table of some columns: a row for each measure, without those that none of them has."""
+        engines = list(dict.fromkeys(engine for column in self.columns for engine in column.similarity))
+        measures: list[tuple[str, Callable[[Column], str]]] = [
+            ("posts", lambda c: _number(c.posts)),
+            ("words", lambda c: _number(c.words)),
+            *((f"similarity, {engine}", lambda c, e=engine: _share(c.similarity.get(e))) for engine in engines),
+            *((f"unique {n}-grams", lambda c, i=i: _ngrams(c, i)) for i, n in enumerate(SIZES)),
+            ("diversity, their mean", lambda c: _share(c.diversity)),
+            (f"diversity of {self.labels['sampled']} words", lambda c: _share(c.sampled_diversity)),
+            (
+                f"perplexity, {self.labels['language_model']}",
+                lambda c: ABSENT if c.perplexity is None else f"{c.perplexity:.2f}",
+            ),
+            (f"text and picture, {self.labels['matcher']}", lambda c: _share(c.text_image)),
+            (f"labels as predicted, {self.labels['backbone']}", lambda c: _share(c.consistency)),
+            ("duplicates (words and labels)", lambda c: _fault(c, "duplicate")),
+            ("repeated texts", lambda c: _fault(c, "same_text")),
+            *(
+                (f"in validation or test: {what}", lambda c, k=f"leak_{what}": _fault(c, k))
+                for what in ("id", "text", "image")
+            ),
+        ]
+        rows = [[label, *map(spell, columns)] for label, spell in measures]
+        return [row for row in rows if set(row[1:]) != {ABSENT}]
+
+    def to_markdown(self, config: str | None = None) -> str:
+        """Return the table as Markdown with what its numbers mean; with a name, that config and its gold posts only."""
+        columns = self.columns if config is None else [self.column(name) for name in (*self.gold_of[config], config)]
+        head = ["", *(column.name for column in columns)]
+        notes = "\n".join(f"- {note}" for note in self.notes)
+        return f"{table(head, self.rows(columns))}\n\n{notes}\n"
+
+    def to_table(self) -> Any:
+        """Return the table for a terminal, drawn by rich."""
+        from rich.table import Table
+
+        drawn = Table("", *(column.name for column in self.columns))
+        for row in self.rows(self.columns):
+            drawn.add_row(*row)
+        return drawn
+
+    def write_card(self, repo: str | Path) -> None:
+        """Put each config's table under the config on the card of a repo folder; an older one is replaced.
+
+        Raises:
+            UsageError: there is no card.
+            DataError: the card has YAML that does not parse.
+        """
+        path = Path(repo) / "README.md"
+        if not path.is_file():
+            raise UsageError(f"there is no card {path}: tables go onto the card of a local repo folder")
+        card = load_card(path)
+        for config, fingerprint in self.fingerprints.items():
+            section = (
+                f"### What is in {config}\n\n{self.to_markdown(config)}- Measured on content `{fingerprint[:16]}`."
+            )
+            card.text = with_section(card.text, f"quality of {config}", section, after=f"config {config}")
+        artifacts.write_atomically(path, str(card).encode())
+
+
+def meanings(columns: Sequence[Column], labels: Mapping[str, str], one_copy: bool) -> Iterator[str]:
+    """Yield what the numbers mean, as far as they are there."""
+    yield (
+        "Posts of train"
+        + (", one made post of each gold post" if one_copy else "")
+        + ". Similarity is the mean cosine "
+        "of a made post and the gold post it is made of; *two gold posts* has nothing to do with each other."
+    )
+    yield (
+        "Unique n-grams: the different ones as a share of all those of the posts together, words as they are written. "
+        f"It falls as there is more text: compare the diversity of {labels['sampled']} words, which are drawn."
+    )
+    if any(column.perplexity is not None for column in columns):
+        yield "Perplexity: e to the mean loss of a token, each post by itself, its words parted by spaces."
+    if any(column.text_image is not None for column in columns):
+        how = "gold posts, and what is made of them, by a CCA that did not learn from them; "
+        yield (
+            "Text and picture: the mean cosine, "
+            + (how if labels["matcher"] == "CCA" else "")
+            + "*two gold posts* has the text of one and the picture of another."
+        )
+    if any(column.consistency is not None for column in columns):
+        yield (
+            f"Labels as predicted: the share of posts whose labels {labels['backbone']} predicts exactly. It was "
+            "fitted on the gold posts of train, so it has seen these, and has not seen those of validation."
+        )
+    yield (
+        "Duplicates have the words and labels of a gold or earlier made post, repeated texts its normalised text. "
+        "One in validation or test counts once: by its id, else its text, else the bytes or looks of a new picture."
+    )
+
+
+# ---------------------------------------------------------------- inside
+
+
+def _number(value: int | None) -> str:
+    return ABSENT if value is None else f"{value:,}"
+
+
+def _share(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.4f}"
+
+
+def _ngrams(column: Column, i: int) -> str:
+    if not column.ngrams or not column.ngrams[i][1]:
+        return ABSENT
+    unique, total = column.ngrams[i]
+    return f"{unique / total:.4f} of {total:,}"
+
+
+def _fault(column: Column, kind: str) -> str:
+    if column.faults is None:
+        return ABSENT
+    return str(column.faults[kind])
