@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
+from hf_mner_aug.backbones import BACKBONES
+
 Repo = Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")]
 Seeds = Annotated[list[int], typer.Option(help="Seeds of augmentation and model.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A backbone's setting.")]
-BackboneName = Annotated[str, typer.Option(help="The backbone: crf, token_classifier.")]
+BackboneName = Annotated[str, typer.Option(help=f"The backbone: {', '.join(BACKBONES)}.")]
+Source = Annotated[str | None, typer.Option(help="The source, where a method replaced its posts and it is a folder.")]
 ReadOn = Annotated[str, typer.Option("--split", help="The split to read: test or validation.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no bar.")]
 
@@ -28,10 +31,14 @@ def evaluate(
     seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default
     set_: Settings = None,
     split: ReadOn = "test",
-    split_by: Annotated[list[str] | None, typer.Option(help="A column: one more table by its values.")] = None,
+    split_by: Annotated[
+        list[str] | None,
+        typer.Option(help="A column, or matched (matching_score > 0.5): one more table by its values."),
+    ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Search batch size and learning rate on gold first.")] = False,
     write_card: Annotated[bool, typer.Option("--write-card", help="Put the table onto the folder's card.")] = False,
     out: Annotated[Path | None, typer.Option(help="The folder beside which the study lies (default: REPO).")] = None,
+    source: Source = None,
     quiet: Quiet = False,
 ) -> None:
     """Train on gold, gold repeated and augmented posts, over seeds, and say what augmentation changed."""
@@ -47,6 +54,7 @@ def evaluate(
         split_by=split_by or [],
         grid=grid,
         out=out,
+        source=source,
         progress=not quiet,
     )
     print(report.to_markdown())
@@ -62,13 +70,14 @@ def errors(
     split: ReadOn = "validation",
     seed: Annotated[int, typer.Option(help="The models' seed.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write each error with its post into this folder.")] = None,
+    source: Source = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what backbones get wrong, what they take for what, and which errors they share."""
     from hf_mner_aug.error_analysis import analyse
 
     for config in configs:
-        report = analyse(repo, config, backbones, split=split, seed=seed)
+        report = analyse(repo, config, backbones, split=split, seed=seed, source=source)
         print(json.dumps(report.data, indent=2, ensure_ascii=False) if as_json else report.to_markdown())
         if out:
             report.write(out / config)

@@ -145,7 +145,14 @@ def low_resource_curve(
     for subset in subsets:
         names = [f"gold_{subset.name}", *(f"{method.name}_{subset.name}" for method in built)]
         reports[subset] = evaluate(
-            out, names, backbone=backbone, settings=settings, seeds=seeds, split=split, progress=progress
+            out,
+            names,
+            backbone=backbone,
+            settings=settings,
+            seeds=seeds,
+            split=split,
+            source=source,
+            progress=progress,
         )
     curve = combine(reports, Path(f"{out}.studies"))
     curve.write()

@@ -76,7 +76,13 @@ class ErrorReport:
 
 
 def analyse(
-    repo: str | Path, config: str, backbones: Sequence[str], *, split: str = "validation", seed: int = 0
+    repo: str | Path,
+    config: str,
+    backbones: Sequence[str],
+    *,
+    split: str = "validation",
+    seed: int = 0,
+    source: Any = None,
 ) -> ErrorReport:
     """Train backbones on a config's train split and report what they get wrong.
 
@@ -86,6 +92,7 @@ def analyse(
         backbones: names, each with settings where wanted: ``token_classifier:encoder=DIR,epochs=5``.
         split: the posts to predict.
         seed: the models' seed.
+        source: the set that the config's method replaced the posts of, for their gold posts; where no Hub dataset.
 
     Raises:
         UsageError: a name or value is wrong, or the split is not there.
@@ -94,8 +101,10 @@ def analyse(
         raise UsageError(f"expected different backbones, found {', '.join(backbones) or 'none'}")
     models = {spec: replace(parse_backbone(spec), seed=seed) for spec in backbones}
     images = any(getattr(model, "reads_images", False) for model in models.values())
-    gold = config.startswith("gold_")
-    data = read_gold(repo, config, images=images) if gold else read_config(repo, config, images=images).splits
+    if config.startswith("gold_"):
+        data = read_gold(repo, config, images=images, source=source)
+    else:
+        data = read_config(repo, config, images=images).splits
     for needed in ("validation", split):
         if needed not in data:
             raise UsageError(f"{config} has no {needed} split, found {', '.join(data)}")

@@ -70,7 +70,14 @@ class Run:
     @property
     def dataset(self) -> "Dataset":
         """The rows made, in the order of their posts: those that ``Dataset.map`` of the method gives."""
-        return _read([self.folder / "parts" / f"{part.stem}.parquet" for part in self.parts], self.method.features)
+        return self._made_of(self.parts)
+
+    def made_of(self, split: str) -> "Dataset":
+        """Return the rows made of a split's posts, in their order."""
+        return self._made_of([part for part in self.parts if part.split == split])
+
+    def _made_of(self, parts: list[Part]) -> "Dataset":
+        return _read([self.folder / "parts" / f"{part.stem}.parquet" for part in parts], self.method.features)
 
     @property
     def rejects(self) -> "Dataset":

@@ -212,6 +212,20 @@ def named_splits(splits: Any) -> "DatasetDict":
     return DatasetDict({split: named[split] for split in SPLITS if split in named})
 
 
+def source_posts(recipe: Recipe, source: Any = None) -> tuple[Recipe, "DatasetDict"]:
+    """Return a published recipe with its gold posts, from ``source`` (a folder, Hub id or splits) or its Hub dataset.
+
+    Raises:
+        UsageError: the source was no Hub dataset, and is not named; else as ``load_source``.
+        DataError: the source has another content than the one the config was made from.
+    """
+    if source is None and (not recipe.source or recipe.source.startswith("local:")):
+        where = f"the local folder {recipe.source[6:]!r}" if recipe.source else "a dataset in memory"
+        raise UsageError(f"{recipe.config} was made from {where}: name it with --source DIR")
+    source = recipe.source if source is None else source
+    return resolve(recipe, load_source(str(source)) if isinstance(source, str | Path) else named_splits(source))
+
+
 def _split_source(name: str) -> tuple[str, str | None, str | None]:
     """Return the path or repo, the config and the revision of a source."""
     if Path(name).is_dir():

@@ -1,5 +1,8 @@
 """Whether augmentation helps: one backbone trained on gold, on gold repeated and on augmented posts, over seeds.
 
+A config of a method that replaces posts (``amia``) adds none: gold is its source's posts, as many, and each model is
+chosen by and read on pictures of the kind that it learnt from.
+
 A study lives beside the repo folder, in ``OUT.studies/<backbone>-<fingerprint>/``: study.json (what it compares),
 cells/ (one file for each training: config and seed), report.json, report.md and report.png. A killed study goes on
 with the cells that are missing. Test is read once for each cell, after training.
@@ -20,17 +23,19 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import Corrupt, UsageError
 from hf_mner_aug.fingerprint import content_fingerprint
 from hf_mner_aug.hygiene import Guard
-from hf_mner_aug.ledger import run
+from hf_mner_aug.ledger import Run, run
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
-from hf_mner_aug.recipe import Recipe
+from hf_mner_aug.recipe import Recipe, source_posts
 from hf_mner_aug.repo_folder import read_note, verify_folder
-from hf_mner_aug.schema import Codec, canonical_json
+from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, canonical_json
 from hf_mner_aug.transform import Method, iterate_posts
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 GOLD, SHUFFLED, OVERSAMPLED, AUGMENTED = "gold", "shuffled", "oversampled", "augmented"
+SCORE = "matching_score"
+MATCHED_FROM = 0.5  # a post is matched above it (Xu et al. 2025, table 3)
 SEEDLESS = ("crf",)  # backbones whose training draws no random number: one training on gold says it all
 # The papers' search ranges, on a grid.
 GRID_BATCH_SIZES = (8, 16, 32, 64)
@@ -55,12 +60,28 @@ class Cell:
 
 @dataclass(frozen=True)
 class Config:
-    """An augmented config: its recipe, its splits, and its gold posts."""
+    """An augmented config: its recipe, its splits, and its gold posts.
+
+    ``images`` says whether pictures count where gold posts are compared. ``source`` is where the gold posts of a method
+    that replaces posts are: a folder, a Hub id or splits.
+    """
 
     name: str
     recipe: Recipe
     fingerprint: str
     splits: "DatasetDict"
+    images: bool = False
+    source: Any = None
+
+    @cached_property
+    def method(self) -> Method:
+        """The method, not fitted."""
+        return self.recipe.build()
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the posts stand in the place of gold posts, in all splits."""
+        return self.method.mode == "replace"
 
     @property
     def suffix(self) -> str:
@@ -69,16 +90,31 @@ class Config:
 
     @cached_property
     def gold(self) -> "DatasetDict":
-        """The splits with the gold posts of train only."""
+        """The splits with the gold posts of train only; of a method that replaces posts, those of its source.
+
+        Raises:
+            UsageError: the source was no Hub dataset, and is not named.
+            DataError: the source has another content than the one the config was made from.
+        """
         from datasets import DatasetDict
 
+        if self.replaces:
+            _, gold = source_posts(self.recipe, self.source)
+            here = {split: set(rows["id"]) for split, rows in self.splits.items()}  # without those withdrawn since
+            return DatasetDict(
+                {
+                    split: gold[split].select([i for i, name in enumerate(gold[split]["id"]) if name in here[split]])
+                    for split in self.splits
+                }
+            )
         rows = [i for i, method in enumerate(self.splits["train"]["method"]) if method == "gold"]
         return DatasetDict({**self.splits, "train": self.splits["train"].select(rows)})
 
     @cached_property
     def gold_key(self) -> str:
         """The fingerprint of the gold posts that this config's models learn from and are chosen by."""
-        columns = ["id", "tokens", "ner_tags"]
+        pictures = [name for name in IMAGE_COLUMNS if self.images and name in self.gold["train"].column_names]
+        columns = ["id", "tokens", "ner_tags", *pictures]
         return content_fingerprint(
             {split: self.gold[split].select_columns(columns) for split in ("train", "validation")}
         )
@@ -109,6 +145,7 @@ class Study:
         split: str = "test",
         grid: bool = False,
         out: str | Path | None = None,
+        source: Any = None,
     ) -> "Study":
         """Return a study whose inputs are checked and whose folder is claimed; raises as ``evaluate``."""
         model = parse_backbone(backbone, settings)
@@ -122,7 +159,14 @@ class Study:
             raise UsageError(f"{model.name} has neither batch size nor learning rate: leave the grid out")
         virtual = [name for name in names if name.startswith("gold_")]
         images = getattr(model, "reads_images", False)
-        configs = [read_config(repo, name, images=images) for name in dict.fromkeys(names) if name not in virtual]
+        chosen = [name for name in dict.fromkeys(names) if name not in virtual]
+        configs = [read_config(repo, name, images=images, source=source) for name in chosen]
+        for config in configs:
+            if config.replaces and config.method.reads_images and not images:
+                raise UsageError(
+                    f"{config.name} differs from its gold posts in their pictures, and {model.name} as it is set reads "
+                    "none: take a backbone that does, as umt"
+                )
         check_comparable(configs, split)
         for name in virtual:
             if name not in {f"gold_{config.suffix}" for config in configs}:
@@ -136,21 +180,30 @@ class Study:
             "split": split,
             "version": __version__,
         }
+        sources = {config.name: config.recipe.source_fingerprint for config in configs if config.replaces}
+        inputs |= {"sources": sources} if sources else {}
         digest = hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
         beside = Path(out) if out is not None else Path(repo) if Path(repo).is_dir() else Path(Path(repo).name)
         folder = Path(f"{beside}.studies") / f"{model.name}-{digest[:8]}"
         artifacts.write_atomically(folder / "study.json", json.dumps(inputs, indent=2, sort_keys=True).encode())
         return cls(folder, beside, configs, model, tuple(seeds), split, grid, digest)
 
-    @property
+    @cached_property
     def golds(self) -> dict[str, Config]:
-        """The gold sets by their configs' suffix, each as one config that has it."""
-        return {config.suffix: config for config in reversed(self.configs)}
+        """The gold sets, each as the first config that has it, by that config's suffix."""
+        first: dict[str, Config] = {}
+        for config in self.configs:
+            first.setdefault(config.gold_key, config)
+        return {config.suffix: config for config in first.values()}
+
+    def gold_of(self, config: Config) -> str:
+        """Return the name of a config's gold set: one for all configs that have the same gold posts."""
+        return next(f"gold_{suffix}" for suffix, gold in self.golds.items() if gold.gold_key == config.gold_key)
 
     @cached_property
     def posts(self) -> "Dataset":
-        """The posts that are predicted at the end."""
-        return self.configs[0].splits[self.split]
+        """The gold posts of the split that is predicted at the end."""
+        return self.configs[0].gold[self.split]
 
     @cached_property
     def references(self) -> list[list[PlainSpan]]:
@@ -167,7 +220,8 @@ class Study:
         for config in self.configs:
             for seed in self.seeds:
                 yield Cell(AUGMENTED, config.name, config.name, seed)
-                yield Cell(OVERSAMPLED, f"oversampled_to_{config.name}", config.name, seed)
+                if not config.replaces:
+                    yield Cell(OVERSAMPLED, f"oversampled_to_{config.name}", config.name, seed)
 
     def run(self, *, progress: bool = True) -> None:
         """Make the cells that are missing."""
@@ -188,15 +242,33 @@ class Study:
             return None
         return record if record.get("study") == self.fingerprint else None
 
-    def check_columns(self, names: Sequence[str]) -> None:
-        """See that posts can be told apart by some columns.
+    def values(self, name: str) -> list[Any]:
+        """Return what tells the posts apart: a column of theirs, or ``matched``.
+
+        That is true where the configs give a matching score above 0.5, and None where they give none. Scores are those
+        of the original pictures, so a post is matched or not whatever a cell learns from.
 
         Raises:
-            UsageError: there is no such column.
+            UsageError: there is no such column, or configs give a post different scores.
         """
-        for name in names:
-            if name not in self.posts.column_names:
-                raise UsageError(f"{self.split} has no column {name}, found {', '.join(self.posts.column_names)}")
+        if name in self.posts.column_names:
+            return list(self.posts[name])
+        scored = [config for config in self.configs if SCORE in config.splits[self.split].column_names]
+        if name != "matched" or not scored:
+            raise UsageError(f"{self.split} has no column {name}, found {', '.join(self.posts.column_names)}")
+        found: list[float | None] = [None] * len(self.posts)
+        by: list[str] = [""] * len(self.posts)
+        for config in scored:
+            for i, score in enumerate(config.splits[self.split][SCORE]):
+                if score is None or score == found[i]:
+                    continue
+                if found[i] is not None:
+                    raise UsageError(
+                        f"{config.name} and {by[i]} have different matching scores (post {self.posts[i]['id']}: "
+                        f"{score:.3f} and {found[i]:.3f}), so matched is not the same posts: study them one by one"
+                    )
+                found[i], by[i] = score, config.name
+        return [None if score is None else score > MATCHED_FROM for score in found]
 
     @cached_property
     def tried(self) -> list[dict[str, Any]]:
@@ -221,31 +293,33 @@ class Study:
     def _make(self, cell: Cell) -> None:
         """Train one cell, predict, and write its file."""
         begun = time.monotonic()
-        train, gold = self._train(cell)
-        model = replace(self.chosen, seed=cell.seed).fit(train, gold["validation"])
+        splits = self._splits(cell)
+        model = replace(self.chosen, seed=cell.seed).fit(splits["train"], splits["validation"])
         record = {
             "study": self.fingerprint,
-            "train_posts": len(train),
-            "validation_f1": _validation_f1(model, gold),
-            "predictions": [prediction.plain_spans() for prediction in model.predict(self.posts)],
+            "train_posts": len(splits["train"]),
+            "validation_f1": _validation_f1(model, splits),
+            "predictions": [prediction.plain_spans() for prediction in model.predict(splits[self.split])],
             "seconds": round(time.monotonic() - begun, 2),
         }
         path = self.folder / "cells" / f"{cell.stem}.json"
         artifacts.write_atomically(path, json.dumps(record, separators=(",", ":")).encode())
 
-    def _train(self, cell: Cell) -> tuple["Dataset", "DatasetDict"]:
-        """Return the posts that a cell learns from, and its config's gold splits."""
-        if cell.kind in (GOLD, SHUFFLED):
+    def _splits(self, cell: Cell) -> dict[str, "Dataset"]:
+        """Return the posts that a cell learns from, is chosen by and is read on."""
+        if cell.kind == GOLD:
+            return {**self.golds[cell.config].gold}
+        if cell.kind == SHUFFLED:
             gold = self.golds[cell.config].gold
-            return (gold["train"] if cell.kind == GOLD else shuffle_types(gold["train"], cell.seed)), gold
+            return {**gold, "train": shuffle_types(gold["train"], cell.seed)}
         config = next(config for config in self.configs if config.name == cell.config)
         if cell.kind == AUGMENTED:
-            return self._augment(config, cell.seed), config.gold
+            return self._augment(config, cell.seed)
         like = self.read(Cell(AUGMENTED, config.name, config.name, cell.seed))
         assert like is not None
-        return oversample(config.gold["train"], like["train_posts"], cell.seed), config.gold
+        return {**config.gold, "train": oversample(config.gold["train"], like["train_posts"], cell.seed)}
 
-    def _augment(self, config: Config, seed: int) -> "Dataset":
+    def _augment(self, config: Config, seed: int) -> dict[str, "Dataset"]:
         """Return the gold posts and those that the config's method makes of them with a seed, as publishing would."""
         from datasets import concatenate_datasets
 
@@ -260,8 +334,10 @@ class Study:
             source_fingerprint=content_fingerprint(config.gold),
         )
         done = run(recipe, config.gold, out=self.made, progress=False)
-        made, method = done.dataset, done.method
-        return concatenate_datasets([config.gold["train"], made.select(kept(made, config.gold, method))])
+        if config.replaces:
+            return {split: replaced(done, split) for split in config.gold}
+        made = done.dataset.select(kept(done.dataset, config.gold, done.method))
+        return {**config.gold, "train": concatenate_datasets([config.gold["train"], made])}
 
     def _try(self, batch_size: int, learning_rate: float) -> dict[str, Any]:
         """Return a setting of the search with its validation F1 on gold; one that was tried before is read."""
@@ -325,14 +401,27 @@ def kept(made: "Dataset", gold: Mapping[str, "Dataset"], method: Method) -> list
     return rows
 
 
+def replaced(done: Run, split: str) -> "Dataset":
+    """Return a split's gold posts as a run remade them, with their own columns; those it rejected stay as they are."""
+    from datasets import concatenate_datasets
+
+    gold = done.gold[split]
+    made = done.made_of(split).select_columns(gold.column_names)
+    rows = {name: i for i, name in enumerate(made["id"])}
+    order = [rows.get(name, len(made) + i) for i, name in enumerate(gold["id"])]
+    return concatenate_datasets([made, gold]).select(order)
+
+
 # ---------------------------------------------------------------- configs
 
 
-def read_config(repo: str | Path, name: str, *, images: bool = False) -> Config:
+def open_config(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> Config:
     """Return a config of a repo folder or Hub repo, without pictures where its method reads none, unless asked for.
 
+    ``source`` is the set that a method replaced the posts of, where that was no Hub dataset.
+
     Raises:
-        UsageError: there is no such config, or it has no gold train posts or no entities.
+        UsageError: there is no such config.
         Corrupt: it is not what its augmentation.json says.
     """
     from datasets import Dataset, DatasetDict
@@ -346,20 +435,28 @@ def read_config(repo: str | Path, name: str, *, images: bool = False) -> Config:
     files = {split: sorted(map(str, folder.glob(f"{split}-*.parquet"))) for split in note["splits"]}
     splits: dict[str, Any] = {split: Dataset.from_parquet(paths) for split, paths in files.items()}
     recipe = Recipe.from_dict(note["recipe"])
-    method = recipe.build()
-    if not (method.reads_images or images):
-        pictures = [column for column in ("image", "images") if column in splits["train"].column_names]
+    if not (recipe.build().reads_images or images):
+        pictures = [column for column in IMAGE_COLUMNS if column in splits["train"].column_names]
         splits = {split: rows.remove_columns(pictures) for split, rows in splits.items()}
-    if not Codec(splits["train"].features).types:
+    return Config(name, recipe, note["content_fingerprint"], DatasetDict(splits), images, source)
+
+
+def read_config(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> Config:
+    """Return a config that a study can learn from; raises as ``open_config``.
+
+    Raises:
+        UsageError: it has no gold train posts or no entities.
+    """
+    config = open_config(repo, name, images=images, source=source)
+    if not Codec(config.splits["train"].features).types:
         raise UsageError(f"{name} has relations, no entities: a study measures entities")
-    config = Config(name, recipe, note["content_fingerprint"], DatasetDict(splits))
-    if not len(config.gold["train"]):
-        raise UsageError(f"{name} holds no gold train posts ({method.name} replaces posts): nothing to compare it with")
+    if not config.replaces and not len(config.gold["train"]):
+        raise UsageError(f"{name} holds no gold train posts: nothing to compare it with")
     return config
 
 
-def read_gold(repo: str | Path, name: str, *, images: bool = False) -> "DatasetDict":
-    """Return the gold posts of the first config of a repo that ends as ``gold_10pct`` does.
+def read_gold(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> "DatasetDict":
+    """Return the gold posts of a config of a repo that ends as ``gold_10pct`` does, of one that holds them if any does.
 
     Raises:
         UsageError: there is none; else as ``read_config``.
@@ -367,10 +464,11 @@ def read_gold(repo: str | Path, name: str, *, images: bool = False) -> "DatasetD
     from datasets import get_dataset_config_names
 
     names = get_dataset_config_names(str(repo))
-    for config in names:
-        if config.endswith(name.removeprefix("gold")):
-            return read_config(repo, config, images=images).gold
-    raise UsageError(f"{name} stands for the gold posts of another config: {repo} has {', '.join(names)}")
+    same = [config for config in names if config.endswith(name.removeprefix("gold"))]
+    if not same:
+        raise UsageError(f"{name} stands for the gold posts of another config: {repo} has {', '.join(names)}")
+    configs = [read_config(repo, config, images=images, source=source) for config in same]
+    return min(configs, key=lambda config: config.replaces).gold
 
 
 def check_comparable(configs: Sequence[Config], split: str) -> None:
@@ -391,7 +489,7 @@ def check_comparable(configs: Sequence[Config], split: str) -> None:
                 )
         if Codec(config.splits[split].features).types != Codec(first.splits[split].features).types:
             raise UsageError(f"{config.name} and {first.name} have different entity types: they cannot be compared")
-        different = _first_difference(first.splits[split], config.splits[split])
+        different = _first_difference(first.gold[split], config.splits[split])
         if different:
             raise UsageError(
                 f"{config.name} and {first.name} have different {split} sets ({len(config.splits[split])} and "
@@ -422,7 +520,7 @@ def _first_difference(one: "Dataset", other: "Dataset") -> str | None:
     return None if len(rows[0]) == len(rows[1]) else "their number"
 
 
-def _validation_f1(model: Any, gold: Mapping[str, "Dataset"]) -> float:
+def _validation_f1(model: Any, splits: Mapping[str, "Dataset"]) -> float:
     """Return the F1 of a fitted backbone on validation."""
-    predictions = [prediction.plain_spans() for prediction in model.predict(gold["validation"])]
-    return score_spans(predictions, spans_of(gold["validation"])).micro.f1
+    predictions = [prediction.plain_spans() for prediction in model.predict(splits["validation"])]
+    return score_spans(predictions, spans_of(splits["validation"])).micro.f1

@@ -38,12 +38,14 @@ def evaluate(
     split_by: Sequence[str] = (),
     grid: bool = False,
     out: str | Path | None = None,
+    source: Any = None,
     progress: bool = True,
 ) -> "Report":
     """Train a backbone on each config and its controls, over seeds, and report what augmentation changed.
 
     Each augmented config is compared with its gold posts, and with these repeated up to its size. The negative control
-    learns from the gold posts with their entity types shuffled.
+    learns from the gold posts with their entity types shuffled. Where a method replaces posts (``amia``), gold is the
+    source's posts, as many, and validation and test are remade too: post by post the two are compared by id.
 
     Args:
         repo: a repo folder that ``publish`` wrote, or a Hub id.
@@ -52,19 +54,23 @@ def evaluate(
         settings: NAME=VALUE.
         seeds: seed s makes the augmentation again and starts the model.
         split: what is read at the end; ``validation`` while a method is being tuned.
-        split_by: columns of that split, for a table of each value's posts.
+        split_by: columns of that split, for a table of each value's posts; ``matched`` is whether the matching score
+            that a config gives the original picture is above 0.5, and tells the posts of all rows apart.
         grid: choose batch size and learning rate on gold, by validation F1.
         out: the folder beside which the study lies (default: ``repo``, or the Hub repo's name here).
+        source: the set that a method replaced the posts of, where that was no Hub dataset: a folder or splits.
         progress: show a bar.
 
     Raises:
-        UsageError: a name or value is wrong, or the configs' posts do not let them be compared.
+        UsageError: a name or value is wrong, the configs' posts do not let them be compared, they differ from gold in
+            pictures that the backbone does not read, or ``source`` is needed.
+        DataError: ``source`` is not what a config was made from.
         Corrupt: a config is not what its augmentation.json says.
     """
-    study = Study.open(
-        repo, configs, backbone=backbone, settings=settings, seeds=seeds, split=split, grid=grid, out=out
-    )
-    study.check_columns(split_by)
+    chosen: dict[str, Any] = {"backbone": backbone, "settings": settings, "seeds": seeds, "split": split, "grid": grid}
+    study = Study.open(repo, configs, **chosen, out=out, source=source)
+    for name in split_by:
+        study.values(name)
     study.run(progress=progress)
     report = Report.of(study, split_by)
     report.write()
@@ -100,7 +106,8 @@ class Report:
         compared = [
             (config.name, against)
             for config in study.configs
-            for against in (f"gold_{config.suffix}", f"oversampled_to_{config.name}")
+            for against in (study.gold_of(config), f"oversampled_to_{config.name}")
+            if against in records
         ]
         controls = [(f"shuffled_{suffix}", f"gold_{suffix}") for suffix in sorted(study.golds)]
         data = {
@@ -111,11 +118,11 @@ class Report:
             "posts": len(study.references),
             "entities": sum(map(len, study.references)),
             "resamples": RESAMPLES,
-            "notes": _notes(study),
+            "notes": _notes(study, split_by),
             "rows": [_row(name, kinds[name], records[name], counts[name], types) for name in records],
             "controls": compare(counts, controls, samples),
             "comparisons": compare(counts, compared, samples),
-            "split_by": {column: _split(study.posts[column], counts) for column in split_by},
+            "split_by": {column: _split(study.values(column), counts, compared) for column in split_by},
             "tried": study.tried,
         }
         return cls(study.folder, {"fingerprint": study.fingerprint, "verdict": _verdict(data["controls"]), **data})
@@ -167,6 +174,18 @@ class Report:
                 table(
                     ["train", *(f"{value} ({found['posts']} posts)" for value, found in values.items())],
                     [[row["name"], *(spelled(v["f1"][row["name"]]) for v in values.values())] for row in data["rows"]],
+                ),
+                "What augmentation changed there (Δ F1, and p, Holm-corrected over a column):",
+                table(
+                    ["train", "against", *values],
+                    [
+                        [
+                            f[0]["name"],
+                            f[0]["against"],
+                            *(f"{found['delta']:+.4f} ({found['p_holm']:.3f})" for found in f),
+                        ]
+                        for f in zip(*(found["comparisons"] for found in values.values()), strict=True)
+                    ],
                 ),
             ]
         if data["tried"]:
@@ -336,18 +355,23 @@ def _scores(counts: "np.ndarray") -> dict[str, Any]:
     return {score: spread(values.tolist()) for score, values in zip(SCORES, rates(counts).T, strict=True)}
 
 
-def _split(values: Sequence[Any], counts: Mapping[str, "np.ndarray"]) -> dict[str, Any]:
-    """Return the F1 of each config on the posts of each value."""
+def _split(
+    values: Sequence[Any], counts: Mapping[str, "np.ndarray"], pairs: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """Return the F1 of each config on the posts of each value, and the differences between pairs of configs there."""
     import numpy as np
 
     texts = np.array([str(value) for value in values])
-    return {
-        value: {
-            "posts": int((texts == value).sum()),
-            "f1": {name: _scores(found[:, texts == value].sum(axis=(1, 2)))["f1"] for name, found in counts.items()},
+    found = {}
+    for value in np.unique(texts).tolist():
+        these = {name: of_posts[:, texts == value] for name, of_posts in counts.items()}
+        n_posts = int((texts == value).sum())
+        found[value] = {
+            "posts": n_posts,
+            "f1": {name: _scores(of_posts.sum(axis=(1, 2)))["f1"] for name, of_posts in these.items()},
+            "comparisons": compare(these, pairs, resample(n_posts, RESAMPLES)),
         }
-        for value in np.unique(texts).tolist()
-    }
+    return found
 
 
 def _verdict(controls: Sequence[Mapping[str, Any]]) -> str:
@@ -364,7 +388,7 @@ def _verdict(controls: Sequence[Mapping[str, Any]]) -> str:
     return f"The negative control falls below gold, as it must ({told}): this study can tell good labels from bad."
 
 
-def _notes(study: Study) -> list[str]:
+def _notes(study: Study, split_by: Sequence[str]) -> list[str]:
     """Return what a reader has to know of how the cells were made."""
     chosen = study.chosen
     if hasattr(chosen, "training"):
@@ -382,12 +406,27 @@ def _notes(study: Study) -> list[str]:
         f"{study.split.capitalize()} is read once for each cell, after training.",
         "The bootstrap draws posts, not seeds: p says whether other posts would show the difference too, the standard "
         "deviation how much it depends on seeds.",
-        "oversampled_to_X repeats the gold posts up to the size of X; the rest that does not go up is drawn.",
     ]
+    remade = [config.name for config in study.configs if config.replaces]
+    if remade:
+        notes.append(
+            f"Posts of {', '.join(remade)} stand in the place of gold posts in all splits: a model is chosen by and "
+            "read on posts made as those it learnt from, with its own seed, one of gold on the originals. There are as "
+            "many posts, so gold is not repeated for them."
+        )
+    if len(remade) < len(study.configs):
+        notes.append(
+            "oversampled_to_X repeats the gold posts up to the size of X; the rest that does not go up is drawn."
+        )
     if chosen.name in SEEDLESS:
         notes.append(f"{chosen.name} draws no random number: gold is one cell, and seeds change the other posts only.")
+    if "matched" in split_by and "matched" not in study.posts.column_names:
+        notes.append(
+            "matched: a published config gives the post's original picture a matching score above 0.5, whatever the "
+            "row's pictures are; a post without a picture is not matched; None was not scored."
+        )
     if study.grid:
-        notes.append(f"Batch size and learning rate were chosen once, on gold_{study.configs[0].suffix}.")
+        notes.append(f"Batch size and learning rate were chosen once, on {study.gold_of(study.configs[0])}.")
     return notes
 
 

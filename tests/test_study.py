@@ -130,7 +130,7 @@ def test_oversampled_gold_has_the_size_of_each_seeds_posts(report):
 
 def test_a_seed_makes_the_posts_that_publishing_makes_with_it(repo):
     study = Study.open(repo, ["eda_100pct"], seeds=[0, 7])
-    made = {seed: study._train(Cell("augmented", "eda_100pct", "eda_100pct", seed))[0] for seed in (0, 7)}
+    made = {seed: study._splits(Cell("augmented", "eda_100pct", "eda_100pct", seed))["train"] for seed in (0, 7)}
     shipped = load_dataset(str(repo), "eda_100pct")["train"]
     assert made[0].to_list() == shipped.to_list()
     assert made[7].to_list() != shipped.to_list()
@@ -191,7 +191,7 @@ def spell(score):
 def test_markdown_and_json_agree(report):
     data = json.loads((report.folder / "report.json").read_text())
     assert data == report.data
-    scores, types, changes, controls, even = read_tables((report.folder / "report.md").read_text())
+    scores, types, changes, controls, even, changes_there = read_tables((report.folder / "report.md").read_text())
     assert scores[0] == ["train", "cells", "posts", "precision", "recall", "f1", "validation_f1"]
     for row, line in zip(data["rows"], scores[2:], strict=True):
         assert line == [row["name"], str(row["cells"]), f"{row['train_posts']:.0f}"] + [
@@ -205,6 +205,9 @@ def test_markdown_and_json_agree(report):
             assert line[4:6] == [f"{found['p']:.3f}", f"{found['p_holm']:.3f}"]
     assert even[0] == ["train", "False (20 posts)", "True (20 posts)"]
     assert even[2][1] == spell(data["split_by"]["even"]["False"]["f1"]["gold_100pct"])
+    there = data["split_by"]["even"]["True"]["comparisons"][3]
+    told = [there["name"], there["against"], f"{there['delta']:+.4f} ({there['p_holm']:.3f})"]
+    assert changes_there[5][:2] + changes_there[5][3:] == told
 
 
 def test_scores_follow_from_the_predictions(report):
