@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 ROW_BYTES = 4  # of each row's digest that are kept
+DIGEST = "_sha256"  # the ending of a column that holds the digests of values that are not there
 _LARGE = {"LargeList": "List", "large_string": "string", "large_binary": "binary"}
 
 
@@ -122,21 +123,30 @@ def parquet_fingerprint(files: Mapping[str, Sequence[Path]]) -> Fingerprint:
 def row_digests(table: "pa.Table", features: "Features", *, first_row: int = 0) -> dict[str, list[bytes]]:
     """Return the SHA-256 of each value [n_rows] of each column; rows without an id are counted from ``first_row``.
 
+    Where a column is not there, ``<column>_sha256`` may stand for it, with the digests in hexadecimal.
+
     Raises:
         DataError: the table lacks a column, does not fit the features, holds NaN or infinity, or an image file that it
             names cannot be read.
     """
     import pyarrow as pa
+    from datasets import Features
     from datasets.table import CastError, table_cast
 
     missing = [name for name in features if name not in table.column_names]
-    if missing:
-        raise DataError(f"expected the column {missing[0]}, found {', '.join(table.column_names)}")
+    known = {name: _known_digests(table, name) for name in missing if name + DIGEST in table.column_names}
+    if len(known) < len(missing):
+        absent = next(name for name in missing if name not in known)
+        raise DataError(f"expected the column {absent}, found {', '.join(table.column_names)}")
+    schema = Features({name: feature for name, feature in features.items() if name not in known}).arrow_schema
     try:
-        table = table_cast(table.select(list(features)), features.arrow_schema)
+        table = table_cast(table.select(schema.names), schema)
     except (CastError, TypeError, ValueError, pa.ArrowException) as error:
         raise DataError(f"rows {first_row} to {first_row + table.num_rows} do not fit the features: {error}") from error
-    return {name: _digests(table, name, features[name], first_row) for name in sorted(features)}
+    return {
+        name: known[name] if name in known else _digests(table, name, features[name], first_row)
+        for name in sorted(features)
+    }
 
 
 def first_difference(one: "Dataset", other: "Dataset") -> tuple[str | None, str] | None:
@@ -180,21 +190,37 @@ def _batches(dataset: "Dataset") -> Iterator["pa.Table"]:
     return dataset.with_format("arrow").iter(batch_size=64 if files else 1000)
 
 
+def _known_digests(table: "pa.Table", name: str) -> list[bytes]:
+    """Return the digests [n_rows] that stand for a column's values."""
+    try:
+        return [bytes.fromhex(digest) for digest in table.column(name + DIGEST).to_pylist()]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the column {name}{DIGEST} holds something else than digests in hexadecimal") from error
+
+
 def _digests(table: "pa.Table", name: str, feature: Any, first_row: int) -> list[bytes]:
     """Return the digest of each value [n_rows] of a column that has been cast to its feature."""
     files = _holds_files(feature)
     digests: list[bytes] = []
     for value in table.column(name).to_pylist():
         try:
-            text = _ENCODER.encode(_without_files(value, feature) if files else value)
+            digests.append(_digest(_without_files(value, feature) if files else value))
         except OSError as error:
             where = _row_id(table, len(digests), first_row)
             raise DataError(f"post {where}: column {name} names a file that cannot be read: {error}") from error
         except ValueError as error:
             where = _row_id(table, len(digests), first_row)
             raise DataError(f"post {where}: column {name} holds NaN or infinity: replace it with null") from error
-        digests.append(hashlib.sha256(text.encode()).digest())
     return digests
+
+
+def value_digest(value: Any, feature: Any) -> bytes:
+    """Return the digest that ``row_digests`` gives a value that is as its feature says."""
+    return _digest(_without_files(value, feature))
+
+
+def _digest(value: Any) -> bytes:
+    return hashlib.sha256(_ENCODER.encode(value).encode()).digest()
 
 
 def _holds_files(feature: Any) -> bool:

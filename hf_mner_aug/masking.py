@@ -12,7 +12,7 @@ several if they end in a common top-level domain, and numbers written as in Nort
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from hf_mner_aug.errors import UnknownName
@@ -49,11 +49,17 @@ _WORD = re.compile(r"[^\W_]\w*")
 _ROLES = {"user": "user", "users": "user", "host": "example", "hosts": "example", "top": "com", "tops": "com"}
 
 
-def check_kinds(kinds: Collection[str]) -> None:
-    """Raise UnknownName unless every kind is one of ``KINDS``."""
-    for kind in kinds:
+def parse_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:
+    """Return kinds, or one text with commas between them, in the order of ``KINDS``.
+
+    Raises:
+        UnknownName: one of them is none of ``KINDS``.
+    """
+    named = kinds.replace(" ", "").split(",") if isinstance(kinds, str) else list(kinds)
+    for kind in filter(None, named):
         if kind not in KINDS:
             raise UnknownName("kind to mask", kind, KINDS)
+    return tuple(kind for kind in KINDS if kind in named)
 
 
 def mask(

@@ -133,6 +133,15 @@ class Method:
         return False
 
     @property
+    def retrieves(self) -> bool:
+        """True where made posts hold words or pictures of posts from outside the train split, by their ``post_id``."""
+        return False
+
+    def comparable(self, tokens: Sequence[str]) -> Sequence[str]:
+        """Return the words by which a text is found in validation and test: changed as the method changes all texts."""
+        return tokens
+
+    @property
     def models(self) -> tuple[Model, ...]:
         """The models that the rows come from, as far as they are none of this package's own."""
         return ()

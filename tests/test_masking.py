@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_mner_aug.errors import UnknownName
-from hf_mner_aug.masking import KINDS, check_kinds, mask
+from hf_mner_aug.masking import KINDS, mask, parse_kinds
 
 WORDS = ["@joe", "@", "joe", "_", "-", "(", ")", ".", "+", "555", "1234", "555-1234", "0207", "a.b@mail.co.uk", "com"]
 WORDS += ["#tag", "love", "@a@b", "2015", "$", "http://t.co/x1", "\u00a0", "你", "13800138000", "gmail", ":", "👩‍👧"]
@@ -76,9 +76,10 @@ def test_only_what_is_asked_for():
     assert masked(text, "handles") == ("@user joe@mail.com 555-1234", {"handles": 1})
     assert masked(text, "emails") == ("@joe user@example.com 555-1234", {"emails": 1})
     assert masked(text, "phones") == ("@joe joe@mail.com 000-0000", {"phones": 1})
-    check_kinds(("phones",))
+    assert parse_kinds("phones, handles") == parse_kinds(["phones", "handles"]) == ("handles", "phones")
+    assert parse_kinds("") == parse_kinds(()) == ()
     with pytest.raises(UnknownName, match="unknown kind to mask 'phone': did you mean 'phones'"):
-        check_kinds(("phone",))
+        parse_kinds("phone")
 
 
 def test_a_text_cut_into_characters():

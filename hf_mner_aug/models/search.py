@@ -8,6 +8,7 @@ text and phrases. FTS5's own ``bm25()`` gives the same scores, but to count the 
 them, for each word and query. Here the counts lie in a table.
 """
 
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -20,7 +21,7 @@ import sqlite3
 import string
 import threading
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -197,16 +198,27 @@ class LocalCorpus:
         """
         if limit < 1:
             raise UsageError(f"search: limit must be at least 1, found {limit}")
-        try:
+        with self._clear_errors():
             return self._reader().search(query, limit)
-        except sqlite3.OperationalError as error:
-            raise OSError(f"{self.path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise Corrupt(f"{self.path} is damaged ({error}): delete it and index again") from error
+
+    def posts(self, ids: Collection[str]) -> dict[str, list[Hit]]:
+        """Return the posts with these ids, which several may have, in the order of indexing; raises as ``search``."""
+        with self._clear_errors():
+            return self._reader().posts(ids)
 
     def __len__(self) -> int:
         """Return the number of posts."""
         return self._reader().n_posts
+
+    @contextlib.contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        """Turn what SQLite raises into one line for the user."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OSError(f"{self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise Corrupt(f"{self.path} is damaged ({error}): delete it and index again") from error
 
     def _reader(self) -> "_Reader":
         reader = _read(self.path, self.fingerprint, os.getpid(), threading.get_ident())
@@ -290,6 +302,13 @@ class _Reader:
         candidates = self._candidates(query, counts)
         best = heapq.nsmallest(limit, self._scored(candidates, counts))
         return [self._hit(rowid, -score) for score, rowid in best]
+
+    def posts(self, ids: Collection[str]) -> dict[str, list[Hit]]:
+        sql = "SELECT rowid, id FROM posts WHERE id IN (SELECT value FROM json_each(?)) ORDER BY rowid"
+        found: dict[str, list[Hit]] = {}
+        for rowid, name in self._connection.execute(sql, (json.dumps(list(ids)),)).fetchall():
+            found.setdefault(name, []).append(self._hit(rowid, 0.0))
+        return found
 
     def _document_counts(self, query: Query) -> dict[str, int]:
         """Return, for the query's words that the corpus has, the number of posts that hold each; the rarest if many."""
