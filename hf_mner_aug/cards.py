@@ -6,7 +6,7 @@ word of the card.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,16 @@ from hf_mner_aug.errors import DataError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.recipe import Recipe
 from hf_mner_aug.schema import Post
+from hf_mner_aug.stubs import STUBS, stub_config, stub_features
 from hf_mner_aug.transform import Model
 
 if TYPE_CHECKING:
-    from datasets import Features
-    from huggingface_hub import DatasetCard
+    from datasets import DatasetInfo, Features
+    from huggingface_hub import CardData, DatasetCard
 
 TAGS = ("multimodal", "named-entity-recognition", "data-augmentation", "hf_mner_aug")
 UNCHECKED = "not-for-all-audiences"
+UNKNOWN = "unknown"  # the licence of a retrieved post that does not say its own
 # Licences of models that ask nothing of what the models make.
 PERMISSIVE = ("apache-2.0", "bsd-3-clause", "mit")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -59,11 +61,16 @@ class ConfigFacts:
     content_fingerprint: str
     models: Sequence[Model] = ()
     cautions: Sequence[str] = ()
+    retrieved: str = ""  # how posts from outside train are held: "whole", "ids-only", or "" where there are none
+    licences: Mapping[str, int] = field(default_factory=dict)  # rows by the licence of the retrieved post
+    masked: Mapping[str, int] = field(default_factory=dict)  # what was masked in retrieved posts, by kind
 
     @property
     def license(self) -> str:
-        """The strictest licence of the source and the models; where they are several it is ``other``."""
+        """The strictest licence of the source, the models and the retrieved posts held; if several, ``other``."""
         found = {self.source.license, *(model.license for model in self.models if model.license not in PERMISSIVE)}
+        if self.retrieved == "whole":
+            found |= {"other" if name == UNKNOWN else name.lower() for name in self.licences}
         return found.pop() if len(found) == 1 else "other"
 
     @classmethod
@@ -75,6 +82,9 @@ class ConfigFacts:
             splits={split: SplitFacts(**rows) for split, rows in note["splits"].items()},
             models=[Model(**model) for model in note.get("models", ())],
             cautions=note.get("cautions", ()),
+            retrieved=note.get("retrieved", ""),
+            licences=note.get("licences", {}),
+            masked=note.get("masked", {}),
             **{name: note[name] for name in ("funnel", "entities", "examples", "content_fingerprint")},
         )
 
@@ -139,7 +149,6 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", repo:
         DataError: the existing card's YAML block is not valid.
     """
     import yaml
-    from datasets import DatasetInfo, SplitDict, SplitInfo
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCard
@@ -165,20 +174,45 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", repo:
     data["tags"] = _union(data.get("tags"), [*TAGS, facts.recipe.method])
     if not all(model.checked for model in facts.models):
         data["tags"] = _union(data["tags"], [UNCHECKED])
+    infos = {config: _info(features, {split: rows for split, rows in facts.splits.items() if split != STUBS})}
+    tables = {config: [{"split": split, "path": f"{config}/{split}-*"} for split in infos[config].splits or ()]}
+    if STUBS in facts.splits:
+        infos[stub_config(config)] = _info(stub_features(features), {"train": facts.splits[STUBS]})
+        tables[stub_config(config)] = [{"split": "train", "path": f"{config}/{STUBS}-*"}]
+    elif existing is not None:
+        _forget(data, stub_config(config), f"{config}/{STUBS}-*")
     configs = MetadataConfigs.from_dataset_card_data(data)
     has_default = any(entry.get("default") for name, entry in configs.items() if name != config)
-    files = [{"split": split, "path": f"{config}/{split}-*"} for split in facts.splits]
-    configs[config] = {"data_files": files} if has_default else {"data_files": files, "default": True}
+    configs.update({name: {"data_files": files} for name, files in tables.items()})
+    if not has_default:
+        configs[config]["default"] = True
     configs.to_dataset_card_data(data)
-    infos = SplitDict()
-    for split, rows in facts.splits.items():
-        infos.add(SplitInfo(split, num_bytes=rows.num_bytes, num_examples=rows.gold + rows.made))
-    size = sum(rows.num_bytes for rows in facts.splits.values())
-    info = DatasetInfo(features=features, splits=infos, download_size=size, dataset_size=size)
-    DatasetInfosDict({config: info}).to_dataset_card_data(data)
+    DatasetInfosDict(infos).to_dataset_card_data(data)
     data["size_categories"] = [size_category(_most_rows(data["dataset_info"]))]
     card.text = with_section(card.text, f"config {config}", _section(facts, repo))
     return str(card)
+
+
+def _info(features: "Features", splits: Mapping[str, SplitFacts]) -> "DatasetInfo":
+    """Return what the YAML says of a config's columns and sizes."""
+    from datasets import DatasetInfo, SplitDict, SplitInfo
+
+    infos = SplitDict()
+    for split, rows in splits.items():
+        infos.add(SplitInfo(split, num_bytes=rows.num_bytes, num_examples=rows.gold + rows.made))
+    size = sum(rows.num_bytes for rows in splits.values())
+    return DatasetInfo(features=features, splits=infos, download_size=size, dataset_size=size)
+
+
+def _forget(data: "CardData", config: str, path: str) -> None:
+    """Take a config out of the YAML, if it is the one of these files."""
+    entries = [entry for entry in data.get("configs") or () if entry.get("config_name") == config]
+    if not any(files.get("path") == path for entry in entries for files in entry.get("data_files") or ()):
+        return
+    for name in ("configs", "dataset_info"):
+        found = data.get(name)
+        if isinstance(found, list):
+            data[name] = [entry for entry in found if entry.get("config_name") != config]
 
 
 def _section(facts: ConfigFacts, repo: str) -> str:
@@ -208,18 +242,25 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         license=facts.license,
         models=facts.models,
         cautions=facts.cautions,
+        retrieved=facts.retrieved,
+        stub_config=stub_config(recipe.config) if STUBS in facts.splits else "",
+        licences=facts.licences,
+        masked=facts.masked,
         recipe_fingerprint=recipe.fingerprint,
         content_fingerprint=facts.content_fingerprint,
     )
 
 
-def with_section(body: str, name: str, section: str) -> str:
-    """Return a card's body with the section of that name replaced, or added at the end."""
+def with_section(body: str, name: str, section: str, *, after: str | None = None) -> str:
+    """Return a card's body with the section of that name replaced, or added behind another one or else at the end."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     whole = f"{begin}\n{section.strip()}\n{end}"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     if pattern.search(body):
         return pattern.sub(lambda _: whole, body)
+    before, found, rest = body.partition(f"<!-- end of {after} -->")
+    if after is not None and found:
+        return f"{before}{found}\n\n{whole}{rest}"
     return f"{body.rstrip()}\n\n{whole}\n"
 
 

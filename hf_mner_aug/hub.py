@@ -276,7 +276,13 @@ def _find(api: "HfApi", repo_id: str) -> "DatasetInfo | None":
 def _check_rights(notes: Mapping[str, dict[str, Any]]) -> None:
     """Raise unless every config may be shown openly."""
     for config, note in notes.items():
-        licence = ConfigFacts.from_note(note).license
+        facts = ConfigFacts.from_note(note)
+        if facts.retrieved == "whole":
+            raise UsageError(
+                f"{config} holds posts that other people wrote, whatever its licence: push to a private repo, publish "
+                "it with --retrieved ids-only, or say --i-have-the-rights to show it openly"
+            )
+        licence = facts.license
         if licence not in OPEN_LICENSES:
             raise UsageError(
                 f"{config}: the licence is {licence!r}; push to a private repo, "
@@ -307,8 +313,13 @@ def _merged_card(folder: Path, notes: Mapping[str, dict[str, Any]], card: str | 
         text = render(text, ConfigFacts.from_note(note), read_features(folder / config), repo_id)
     assert text is not None
     if local.exists():
-        for name, section in read_sections(local.read_text(encoding="utf-8"), "study").items():
+        body = local.read_text(encoding="utf-8")
+        for name, section in read_sections(body, "study").items():
             text = with_section(text, name, section)
+        for name, section in read_sections(body, "quality").items():
+            config = name.removeprefix("quality of ")
+            if config in notes:
+                text = with_section(text, name, section, after=f"config {config}")
     return text
 
 

@@ -28,6 +28,7 @@ from hf_mner_aug.recipe import Recipe, load_source
 from hf_mner_aug.repo_folder import BATCH, read_features, read_note
 from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post
 from hf_mner_aug.store import open_store
+from hf_mner_aug.stubs import check_whole
 from hf_mner_aug.transform import Method
 
 if TYPE_CHECKING:
@@ -356,6 +357,7 @@ def read_sheet(
         raise UsageError(f"expected at least 1 post and 0 rejected ones, found {posts} and {rejects}")
     place = Path(folder) / config
     note = read_note(place)
+    check_whole(note, folder, config)
     facts = ConfigFacts.from_note(note)
     if split not in facts.splits:
         raise UnknownName("split", split, facts.splits)

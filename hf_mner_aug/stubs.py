@@ -1,0 +1,80 @@
+"""Rows without the words and pictures of the posts they hold: a digest stands for each.
+
+A config published with ``retrieved="ids-only"`` has the gold posts in ``train``, and what was made of retrieved posts
+as stubs, in files (``retrieved-*.parquet``) and, for ``load_dataset``, a config of their own: all splits of one config
+must have the same columns, and rows of ``train`` without words would break whoever trains on them. A stub keeps tags
+and spans, ``provenance`` (id, url, date, licence), and digests from which the fingerprint of the whole rows follows: so
+a post that was put back can be told from another one.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.fingerprint import DIGEST, row_digests
+from hf_mner_aug.schema import IMAGE_COLUMNS
+from hf_mner_aug.transform import Method
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+
+Retrieved = Literal["whole", "ids-only"]
+STUBS = "retrieved"  # the stem of their files
+WITHHELD = ("tokens", *IMAGE_COLUMNS)
+
+
+def check_retrieved(method: Method, retrieved: str) -> None:
+    """See that what a method makes can be published in this way.
+
+    Raises:
+        UnknownName: there is no such way.
+        UsageError: it is ids-only, and the method brings no posts from outside.
+    """
+    if retrieved not in get_args(Retrieved):
+        raise UnknownName("value of retrieved", retrieved, get_args(Retrieved))
+    if retrieved == "ids-only" and not method.retrieves:
+        raise UsageError(f"{method.name} brings no posts from outside the train split: leave out --retrieved ids-only")
+
+
+def check_whole(note: Mapping[str, Any], repo: Any, config: str) -> None:
+    """See that a config, by its augmentation.json, holds its posts' words.
+
+    Raises:
+        UsageError: it holds ids only.
+    """
+    if note.get("retrieved") == "ids-only":
+        raise UsageError(
+            f"{config} holds its retrieved posts by id only: put them back first with "
+            f"hf-mner-aug hydrate {repo} {config} --corpus FILE --out DIR"
+        )
+
+
+def stub_config(config: str) -> str:
+    """Return the name under which ``load_dataset`` finds a config's stubs."""
+    return f"{config}_{STUBS}"
+
+
+def stub_features(features: "Features") -> "Features":
+    """Return the columns of the stubs of rows with these columns."""
+    from datasets import Features, Value
+
+    kept = {name: feature for name, feature in features.items() if name not in WITHHELD}
+    return Features({**kept, **{name + DIGEST: Value("string") for name in withheld(features)}})
+
+
+def withheld(features: "Features") -> "Features":
+    """Return the columns that stubs lack."""
+    from datasets import Features
+
+    return Features({name: features[name] for name in WITHHELD if name in features})
+
+
+def to_stubs(table: "pa.Table", features: "Features") -> "pa.Table":
+    """Return rows with these columns as stubs."""
+    import pyarrow as pa
+
+    columns = stub_features(features)
+    for name, digests in row_digests(table.select(list(withheld(features))), withheld(features)).items():
+        table = table.append_column(name + DIGEST, pa.array([digest.hex() for digest in digests], pa.string()))
+    return table.select(list(columns))
