@@ -3,20 +3,21 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.cards import ConfigFacts, SplitFacts, mark_entities, read_source, render
+from hf_mner_aug.cards import UNKNOWN, ConfigFacts, SplitFacts, mark_entities, read_source, render
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.hygiene import Guard, origins
 from hf_mner_aug.ledger import Run, library_versions, part_tables, run
 from hf_mner_aug.parquet import write_shards
-from hf_mner_aug.recipe import SPLITS, Recipe, load_source, resolve
+from hf_mner_aug.recipe import SPLITS, Recipe, source_posts
 from hf_mner_aug.schema import AUGMENTED, Codec, Post
+from hf_mner_aug.stubs import STUBS, Retrieved, check_retrieved, stub_features, to_stubs
 from hf_mner_aug.transform import iterate_posts
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
 NOTE = "augmentation.json"
+CARD = "README.md"
 BATCH = 100  # rows read at a time: bounds the memory that pictures take
 EXAMPLES = 3
 
@@ -54,7 +56,9 @@ class Verification:
         return self.found == self.expected and self.rerun in (None, self.expected)
 
 
-def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = False) -> Published:
+def publish(
+    run: Run, out: str | Path, *, source: str = "", overwrite: bool = False, retrieved: Retrieved = "whole"
+) -> Published:
     """Write a run's config into a repo folder: Parquet, augmentation.json, and its section of the card.
 
     Other configs, and the rest of the card, are kept. Made posts that repeat another or leak from validation or test
@@ -65,9 +69,11 @@ def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = Fa
         out: the repo folder.
         source: the folder or Hub id the posts came from, for the card.
         overwrite: replace a config of the same name that another recipe made.
+        retrieved: publish posts from outside ``whole``, or ``ids-only``: where they are from and their labels, without
+            words and pictures (``stubs``); the content fingerprint is in both cases that of the whole rows.
 
     Raises:
-        UsageError: the run is one rank's share.
+        UsageError: the run is one rank's share, or ids-only is asked of a method that retrieves nothing.
         RecipeMismatch: there is such a config and ``overwrite`` is not set.
         DataError: the folder's card has YAML that does not parse.
         OSError: the disk is full.
@@ -75,30 +81,38 @@ def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = Fa
     if run.world_size > 1:
         raise UsageError(f"this is rank {run.rank} of {run.world_size}: a run without a rank gathers and publishes all")
     out, recipe = Path(out), run.recipe
+    check_retrieved(run.method, retrieved)
     check_free(out, recipe, overwrite=overwrite)
-    card = out / "README.md"
-    existing = card.read_text(encoding="utf-8") if card.exists() else None
     features = run.method.features
     stage = Path(f"{out}.runs") / f".{recipe.config}.publishing"
     shutil.rmtree(stage, ignore_errors=True)
     try:
-        counts = _Counts(Codec(features))
+        counts = Counts(Codec(features))
         sizes = {}
         for split in (split for split in SPLITS if split in run.gold):
-            rows = _published_rows(run, split, features, counts)
-            sizes[split] = sum(path.stat().st_size for path in write_shards(rows, stage, split, features))
+            rows = _published_rows(run, split, features, counts, made=retrieved == "whole")
+            sizes[split] = write_split(rows, stage, split, features)
+        if retrieved == "ids-only":
+            stubs = (to_stubs(table, features) for table in _made_rows(run, "train", counts))
+            sizes[STUBS] = write_split(stubs, stage, STUBS, stub_features(features))
+            counts.hide_made()
+            if not counts.made[STUBS]:  # datasets reads no table without rows
+                _remove(stage, sizes, STUBS)
         funnel = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": sum(counts.made.values())}
-        content = parquet_fingerprint(_files(stage, sizes))
+        content = fingerprint_of(stage, sizes)
         facts = ConfigFacts(
             recipe=replace(recipe, source=_public_name(recipe.source)),
             source=read_source(source or recipe.source),
             splits={split: SplitFacts(counts.gold[split], counts.made[split], sizes[split]) for split in sizes},
             funnel=funnel,
-            entities={kind: (counts.gold_entities[kind], counts.entities[kind]) for kind in sorted(counts.entities)},
+            entities=counts.by_type(),
             examples=counts.examples,
             content_fingerprint=content.total,
             models=run.method.models,
             cautions=run.method.cautions,
+            retrieved=retrieved if run.method.retrieves else "",
+            licences=dict(sorted(counts.licences.items())) if run.method.retrieves else {},
+            masked=dict(sorted(counts.masked.items())),
         )
         note = {
             "artifact": run.method.artifact,
@@ -107,13 +121,20 @@ def publish(run: Run, out: str | Path, *, source: str = "", overwrite: bool = Fa
             **asdict(facts),
             "digests": {"columns": content.columns, "rows": content.rows},
         }
-        text = render(existing, facts, features, out.name)
-        _write_note(stage, note)
-        _swap(stage, out / recipe.config)
+        place_config(stage, out, note, features)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    artifacts.write_atomically(card, text.encode())
     return Published(out, recipe.config, funnel, facts.content_fingerprint)
+
+
+def place_config(stage: Path, out: Path, note: dict[str, Any], features: "Features") -> None:
+    """Put a staged config, with its augmentation.json and its section of the card, into a repo folder."""
+    facts = ConfigFacts.from_note(note)
+    card = out / CARD
+    text = render(card.read_text(encoding="utf-8") if card.exists() else None, facts, features, out.name)
+    _write_note(stage, note)
+    _swap(stage, out / facts.recipe.config)
+    artifacts.write_atomically(card, text.encode())
 
 
 def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False) -> None:
@@ -156,12 +177,12 @@ def read_note(folder: Path) -> dict[str, Any]:
     return note
 
 
-def read_features(folder: Path) -> "Features":
+def read_features(folder: Path, split: str = "train") -> "Features":
     """Return the features of a config's rows."""
     import pyarrow.parquet as pq
     from datasets import Features
 
-    return Features.from_arrow_schema(pq.read_schema(min(folder.glob("*.parquet"))))
+    return Features.from_arrow_schema(pq.read_schema(min(folder.glob(f"{split}-*.parquet"))))
 
 
 def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
@@ -197,7 +218,7 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
     place = Path(folder) / config
     note = read_note(place)
     try:
-        found = parquet_fingerprint(_files(place, note["splits"]))
+        found = fingerprint_of(place, note["splits"])
     except (pa.ArrowInvalid, FileNotFoundError) as error:
         raise Corrupt(f"{place}: {str(error).splitlines()[0]}") from error
     expected = Fingerprint(note["content_fingerprint"], **note["digests"])
@@ -205,14 +226,10 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
     again = None
     if rerun:
         recipe = Recipe.from_dict(note["recipe"])
-        if source is None and recipe.source.startswith("local:"):
-            raise UsageError(
-                f"{config} was made from the local folder {recipe.source[6:]!r}: name it with --source DIR"
-            )
-        recipe, gold = resolve(recipe, load_source(source or recipe.source))
+        recipe, gold = source_posts(recipe, source)
         with tempfile.TemporaryDirectory() as temporary:
-            run_and_publish(recipe, gold, Path(temporary) / "again")
-            made = parquet_fingerprint(_files(Path(temporary) / "again" / config, note["splits"]))
+            run_and_publish(recipe, gold, Path(temporary) / "again", retrieved=note.get("retrieved") or "whole")
+            made = fingerprint_of(Path(temporary) / "again" / config, note["splits"])
             again = made.total
             if again != expected.total:
                 difference = "rerun: " + _spell_difference(Path(temporary) / "again" / config, expected, made)
@@ -229,17 +246,19 @@ def run_and_publish(
     overwrite: bool = False,
     progress: bool = False,
     storage: str | None = None,
+    retrieved: Retrieved = "whole",
 ) -> Published:
     """Make a resolved recipe and publish it; raises as ``augment`` and ``publish``, the latter's before any work."""
+    check_retrieved(recipe.build(), retrieved)
     check_free(out, recipe, overwrite=overwrite)
     done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, storage=storage)
-    return publish(done, out, source=source, overwrite=overwrite)
+    return publish(done, out, source=source, overwrite=overwrite, retrieved=retrieved)
 
 
 # ---------------------------------------------------------------- inside
 
 
-class _Counts:
+class Counts:
     """What is counted while the rows of a config stream by."""
 
     def __init__(self, codec: Codec) -> None:
@@ -250,6 +269,8 @@ class _Counts:
         self.gold_entities: Counter[str] = Counter()
         self.entities: Counter[str] = Counter()
         self.examples: list[str] = []
+        self.licences: Counter[str] = Counter()
+        self.masked: Counter[str] = Counter()
 
     def add_gold(self, table: "pa.Table", split: str) -> None:
         """Count gold rows that are published, and the entities of those in train."""
@@ -267,22 +288,40 @@ class _Counts:
     def add_made(self, post: Post, split: str) -> None:
         """Count a made post, and keep the first ones of train as examples."""
         self.made[split] += 1
+        _count_origin(post.details, self.licences, self.masked)
         if split == "train":
             self.entities.update(entity.type for entity in post.entities)
             if len(self.examples) < EXAMPLES and post.entities:
                 self.examples.append(mark_entities(post))
 
+    def by_type(self) -> dict[str, tuple[int, int]]:
+        """Return the entities of train by type: of the gold posts, and with the made ones."""
+        return {kind: (self.gold_entities[kind], self.entities[kind]) for kind in sorted(self.entities)}
 
-def _published_rows(run: Run, split: str, features: "Features", counts: _Counts) -> Iterator["pa.Table"]:
-    """Yield a split's rows: gold first, then what was made of it and is neither a repetition nor a leak.
+    def hide_made(self) -> None:
+        """Count train's made posts as stubs, and show none of them."""
+        self.made[STUBS] = self.made.pop("train", 0)
+        self.examples = []
+
+
+def _count_origin(details: Mapping[str, Any], licences: Counter[str], masked: Counter[str], times: int = 1) -> None:
+    """Count what a made post's details say of the post that was retrieved."""
+    if "post_id" in details:
+        licences[details.get("licence") or UNKNOWN] += times
+    for kind, count in details.get("masked", {}).items():
+        masked[kind] += times * count
+
+
+def _published_rows(
+    run: Run, split: str, features: "Features", counts: Counts, *, made: bool = True
+) -> Iterator["pa.Table"]:
+    """Yield a split's rows: gold first, then what was made of it, unless that is left out.
 
     Where a method replaces posts, each made post stands in the place of its gold post; those without one stay gold.
     """
-    import pyarrow as pa
-
-    made = [part for part in run.parts if part.split == split]
     if run.method.mode == "replace":
-        for part, table in zip(made, part_tables(run, split), strict=True):
+        parts = [part for part in run.parts if part.split == split]
+        for part, table in zip(parts, part_tables(run, split), strict=True):
             gold = run.gold[split].select(range(part.start, part.stop)).with_format("arrow")[:]
             yield from _replaced(table, _as_gold(gold, features), split, counts)
         return
@@ -290,7 +329,15 @@ def _published_rows(run: Run, split: str, features: "Features", counts: _Counts)
         yield _as_gold(table, features)
         counts.add_gold(table, split)
         counts.add_source(table, split)
-    if not made:
+    if made:
+        yield from _made_rows(run, split, counts)
+
+
+def _made_rows(run: Run, split: str, counts: Counts) -> Iterator["pa.Table"]:
+    """Yield what was made of a split's posts and is neither a repetition nor a leak."""
+    import pyarrow as pa
+
+    if not any(part.split == split for part in run.parts):
         return
     guard, reduce = _guard(run), run.method.reduce()
     for table in part_tables(run, split):
@@ -307,7 +354,7 @@ def _published_rows(run: Run, split: str, features: "Features", counts: _Counts)
             yield batch if len(keep) == batch.num_rows else batch.take(pa.array(keep, pa.int64()))
 
 
-def _replaced(made: "pa.Table", gold: "pa.Table", split: str, counts: _Counts) -> Iterator["pa.Table"]:
+def _replaced(made: "pa.Table", gold: "pa.Table", split: str, counts: Counts) -> Iterator["pa.Table"]:
     """Yield a part's made rows in the order of their gold rows, and the gold row where none was made."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -338,6 +385,7 @@ def _guard(run: Run) -> Guard:
         posts("train"),
         lambda: (post for split in ("validation", "test") for post in posts(split)),
         same_text=run.method.keeps_text,
+        comparable=run.method.comparable,
     )
 
 
@@ -372,7 +420,8 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    note, features = read_note(folder), read_features(folder)
+    note = read_note(folder)
+    licences, masked = Counter(note.get("licences", {})), Counter(note.get("masked", {}))
     stage = folder.with_name(f".{folder.name}.withdrawing")
     shutil.rmtree(stage, ignore_errors=True)
     gone = 0
@@ -390,14 +439,19 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
                             bad = pc.or_(pc.is_in(table["id"], values), pc.is_in(table["source_id"], values))
                             bad = pc.or_(bad, pa.array(_is_of(table, unwanted), pa.bool_()))
                             gone += pc.sum(bad).as_py()
+                            for details in _details(table.filter(bad)):
+                                _count_origin(details, licences, masked, -1)
                             made = pc.sum(pc.and_(bad, pc.not_equal(table["method"], "gold"))).as_py()
                             counts["made"] -= made
                             counts["gold"] -= pc.sum(bad).as_py() - made
                             yield table.filter(pc.invert(bad))
 
-            counts["num_bytes"] = sum(p.stat().st_size for p in write_shards(kept(), stage, split, features))
+            counts["num_bytes"] = write_split(kept(), stage, split, read_features(folder, split))
         if gone:
-            content = parquet_fingerprint(_files(stage, note["splits"]))
+            note["licences"], note["masked"] = dict(+licences), dict(+masked)
+            if STUBS in note["splits"] and not note["splits"][STUBS]["made"]:
+                _remove(stage, note["splits"], STUBS)
+            content = fingerprint_of(stage, note["splits"])
             note["content_fingerprint"] = content.total
             note["digests"] = {"columns": content.columns, "rows": content.rows}
             note["withdrawn"] = note.get("withdrawn", 0) + gone
@@ -411,8 +465,36 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
 
 def _is_of(table: "pa.Table", unwanted: set[str]) -> list[bool]:
     """Say of each row whether a post of these ids is in it: a partner, a picture's source, what was retrieved."""
-    notes = (json.loads(note or "{}").get("details", {}) for note in table["provenance"].to_pylist())
-    return [not unwanted.isdisjoint(origins(details)) for details in notes]
+    return [not unwanted.isdisjoint(origins(details)) for details in _details(table)]
+
+
+def _details(table: "pa.Table") -> Iterator[dict[str, Any]]:
+    """Yield what the method noted of each row."""
+    return (json.loads(note or "{}").get("details", {}) for note in table["provenance"].to_pylist())
+
+
+def write_split(rows: Iterable["pa.Table"], folder: Path, stem: str, features: "Features") -> int:
+    """Write a split's rows and return the bytes that they take."""
+    return sum(path.stat().st_size for path in write_shards(rows, folder, stem, features))
+
+
+def _remove(folder: Path, splits: dict[str, Any], split: str) -> None:
+    """Take a split without rows out again."""
+    del splits[split]
+    for path in folder.glob(f"{split}-*.parquet"):
+        path.unlink()
+
+
+def fingerprint_of(folder: Path, splits: Iterable[str]) -> Fingerprint:
+    """Return the content fingerprint of a config's splits; stubs count as the train rows that they stand for.
+
+    Raises:
+        FileNotFoundError: a split has no file.
+        pyarrow.ArrowInvalid: a file is damaged.
+    """
+    files = _files(folder, splits)
+    files["train"] = [*files["train"], *files.pop(STUBS, ())]
+    return parquet_fingerprint(files)
 
 
 def _write_note(folder: Path, note: dict[str, Any]) -> None:
@@ -443,7 +525,8 @@ def _spell_difference(folder: Path, expected: Fingerprint, found: Fingerprint) -
     split, row, columns = difference
     if row is None:
         return f"{split}: the columns {', '.join(columns)} are not the same"
-    rows = pads.dataset(_files(folder, [split])[split]).to_table(columns=["id"]).column("id")
+    stubs = sorted(folder.glob(f"{STUBS}-*.parquet")) if split == "train" else []
+    rows = pads.dataset([*_files(folder, [split])[split], *stubs]).to_table(columns=["id"]).column("id")
     name = rows[row].as_py() if row < len(rows) else "absent"
     return f"{split}, row {row} (post {name}) is the first that differs; columns that differ: {', '.join(columns)}"
 

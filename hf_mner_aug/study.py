@@ -28,6 +28,7 @@ from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.recipe import Recipe, source_posts
 from hf_mner_aug.repo_folder import read_note, verify_folder
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, canonical_json
+from hf_mner_aug.stubs import check_whole
 from hf_mner_aug.transform import Method, iterate_posts
 
 if TYPE_CHECKING:
@@ -391,7 +392,9 @@ def kept(made: "Dataset", gold: Mapping[str, "Dataset"], method: Method) -> list
             if name in gold:
                 yield from iterate_posts(gold[name], codec, images=True)
 
-    guard = Guard(posts("train"), lambda: posts("validation", "test"), same_text=method.keeps_text)
+    guard = Guard(
+        posts("train"), lambda: posts("validation", "test"), same_text=method.keeps_text, comparable=method.comparable
+    )
     reduce = method.reduce()
     rows = []
     for i, (post, note) in enumerate(zip(iterate_posts(made, codec, images=True), made["provenance"], strict=True)):
@@ -430,6 +433,7 @@ def open_config(repo: str | Path, name: str, *, images: bool = False, source: An
 
     folder = (Path(repo) if Path(repo).is_dir() else download_config(str(repo), name)) / name
     note = read_note(folder)
+    check_whole(note, repo, name)
     if not verify_folder(folder.parent, name).ok:
         raise Corrupt(f"{folder} is not what its augmentation.json says: hf-mner-aug verify {repo} {name}")
     files = {split: sorted(map(str, folder.glob(f"{split}-*.parquet"))) for split in note["splits"]}
