@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_mner_aug import cli_corpus, cli_study
+from hf_mner_aug import cli_corpus, cli_hydrate, cli_quality, cli_study
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
@@ -109,6 +109,9 @@ def augment(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print rows, hours and disk expected, and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long or paid run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config made by another recipe.")] = False,
+    retrieved: Annotated[
+        str, typer.Option(help="Publish posts of others whole, or ids-only: without words and pictures.")
+    ] = "whole",
     push_to_hub: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the folder to this repo.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Push as a pull request.")] = False,
 ) -> None:
@@ -117,6 +120,7 @@ def augment(
     from hf_mner_aug.ranks import check_rank
     from hf_mner_aug.recipe import load_source, read_ids, resolve
     from hf_mner_aug.repo_folder import check_free, run_and_publish
+    from hf_mner_aug.stubs import check_retrieved
 
     check_rank(rank, world_size)
     if rank is not None and push_to_hub:
@@ -140,6 +144,7 @@ def augment(
     if preview:
         _show_preview(plan, gold, preview)
         return
+    check_retrieved(plan.build(), retrieved)
     check_free(out, plan, overwrite=overwrite)
     facts = type(plan.build()).facts
     heavy = facts.models != "none" or facts.key != "none" or len(gold["train"]) * plan.copies > ESTIMATE_ABOVE_ROWS
@@ -156,6 +161,7 @@ def augment(
         print("when all ranks are, publish with the same command without --rank and --world-size")
         return
     options: dict[str, Any] = {"num_proc": num_proc, "overwrite": overwrite, "storage": storage, "progress": True}
+    options["retrieved"] = retrieved
     done = run_and_publish(plan, gold, out, source=source, **options)
     _show_funnel(done.funnel, plan.copies)
     print(f"content fingerprint {done.content_fingerprint}")
@@ -308,6 +314,8 @@ def demo(out: Out = Path("demo-out")) -> None:
 
 
 cli_corpus.register(app)
+cli_hydrate.register(app)
+cli_quality.register(app)
 cli_study.register(app)
 
 

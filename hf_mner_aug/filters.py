@@ -1,4 +1,4 @@
-"""What a post of foreign text is checked with: detectors of entities, and names by their capitals."""
+"""What a made or foreign post is checked with: its length, detectors of entities, names by their capitals."""
 
 import functools
 import io
@@ -14,7 +14,18 @@ from hf_mner_aug.backbones import Backbone, Prediction, backbone_class
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.lexicon import is_link
-from hf_mner_aug.schema import Post
+from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.transform import Reject
+
+# ---------------------------------------------------------------- length
+
+
+def check_length(tokens: Sequence[str], least: int, most: int = 0) -> Reject | None:
+    """Return a Reject ``word_count`` for a text of fewer or more words; ``most`` of 0 is no limit."""
+    if len(tokens) < least or (most and len(tokens) > most):
+        return Reject("word_count", f"{len(tokens)} words")
+    return None
+
 
 # ---------------------------------------------------------------- detectors
 
@@ -44,10 +55,38 @@ def fit_detectors(train: Sequence[Post], spec: str, members: int, seed: int) -> 
     return digests
 
 
+def encoder_of(spec: str) -> str:
+    """Return the encoder that a detector is fine-tuned from, as ``token_classifier:encoder=…`` says; else nothing."""
+    return dict(setting.partition("=")[::2] for setting in spec.partition(":")[2].split(",")).get("encoder", "")
+
+
 def detect(spec: str, digests: Sequence[str], posts: Sequence[Post]) -> list[list[Prediction]]:
     """Return what each detector says of each post [n_detectors][n_posts]."""
     name = spec.partition(":")[0]
     return [_unpack(name, digest).predict(posts) for digest in digests]
+
+
+def check_labels(
+    tokens: Sequence[str],
+    entities: Sequence[Entity],
+    detected: Sequence[Sequence[tuple[int, int, str]]],
+    agreement: float = 1.0,
+) -> Reject | None:
+    """Return a Reject ``inconsistent`` where too few detectors find exactly a post's entities (GMDA, section 3.5).
+
+    Args:
+        tokens: [n_words].
+        entities: the post's.
+        detected: the spans with their types that each detector found.
+        agreement: the share of the detectors that must.
+    """
+    told = {(entity.start, entity.end, entity.type) for entity in entities}
+    others = [set(spans) for spans in detected if set(spans) != told]
+    if 1 - len(others) / len(detected) >= agreement:
+        return None
+    start, end, kind = min(told ^ others[0])
+    found = "found" if (start, end, kind) in others[0] else "missed"
+    return Reject("inconsistent", f"{found} {' '.join(tokens[start:end])} as {kind}")
 
 
 def _pack(model: Backbone) -> str:

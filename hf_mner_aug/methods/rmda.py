@@ -20,7 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
-from hf_mner_aug import artifacts, filters
+from hf_mner_aug import artifacts, filters, masking
 from hf_mner_aug.backbones.splits import BOUNDARY
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
@@ -239,7 +239,7 @@ class RMDA(Method):
     type, ``letters`` how many it must have; with ``capitals`` no other word may have a capital that is not known in
     lower case, and with ``cased`` a mention must be written as in the gold post. For relations ``similarity`` is the
     least cosine of the texts, by TF-IDF or by ``encoder``. ``per_entity`` is how many posts are published for a
-    mention, 0 for all.
+    mention, 0 for all. ``mask`` names what is masked outside entities: handles, emails, phones (``masking``).
     """
 
     name: ClassVar[str] = "rmda"
@@ -303,6 +303,7 @@ class RMDA(Method):
     least_words: int = 5
     most_words: int = 30
     per_entity: int = 3
+    mask: tuple[str, ...] = ()
     similarity: float = 0.5
     encoder: str = ""
 
@@ -321,10 +322,20 @@ class RMDA(Method):
                 raise UsageError(f"rmda: {name} must be at least 0, found {getattr(self, name)}")
         if self.most_words < self.least_words:
             raise UsageError(f"rmda: most_words {self.most_words} is below least_words {self.least_words}")
+        object.__setattr__(self, "mask", masking.parse_kinds(self.mask))
         if self.require not in ("all", "any"):
             raise UsageError(f"rmda: require must be all or any, found {self.require!r}")
 
     # ------------------------------------------------------------ what publishing and the card ask
+
+    @property
+    def retrieves(self) -> bool:
+        """True where there is a corpus, or another place to find posts than the train split."""
+        return self.corpus != TRAIN
+
+    def comparable(self, tokens: Sequence[str]) -> Sequence[str]:
+        """Return a text's words masked as those of the posts found are, labelled or not."""
+        return masking.mask(tokens, self.mask)[0] if self.mask else tokens
 
     @property
     def keeps_text(self) -> bool:
@@ -335,9 +346,8 @@ class RMDA(Method):
     def models(self) -> tuple[Model, ...]:
         """The detector's encoder and the sentence encoder, where there are any."""
         found = []
-        settings = dict(setting.partition("=")[::2] for setting in self.detector.partition(":")[2].split(","))
-        if "encoder" in settings:
-            found.append(Model(role="detector", id=settings["encoder"]))
+        if encoder := filters.encoder_of(self.detector):
+            found.append(Model(role="detector", id=encoder))
         if self.encoder:
             found.append(Model(role="similarity", id=self.encoder))
         return tuple(found)
@@ -453,7 +463,7 @@ class RMDA(Method):
         if self.image and not hit.images and self._codec().image_column:
             return Reject("no_image", hit.id)
         style: Style = self.learned["style"]
-        tokens = restyle(hit.tokens, style) if hit.tokens else split_words(hit.text, style)
+        tokens = found_words(hit, style)
         relation: Relation | None = None
         entities: tuple[Entity, ...] = ()
         if post.relation is not None:
@@ -479,9 +489,14 @@ class RMDA(Method):
         if self.text and known.contradicts(found):
             return Reject("contradicts_train", hit.id)
         if self.text:
-            return replace(found, images=found.images if self.image else post.images), found
+            return replace(self.masked(found), images=found.images if self.image else post.images), found
         own = tuple(replace(entity, boxes=()) for entity in post.entities)
         return replace(post, entities=own, images=found.images, details=details), found
+
+    def masked(self, found: Post) -> Post:
+        """Return a post that was found with its words masked, and in its details how many of each kind."""
+        tokens, counts = masking.mask(found.tokens, self.mask, found.protected())
+        return replace(found, tokens=tokens, details={**found.details, "masked": counts}) if counts else found
 
     def _check_text(self, post: Post, found: Post, known: Known) -> Reject | None:
         """Return why a post that was found is not good enough, as far as its own words say."""
@@ -537,6 +552,11 @@ class RMDA(Method):
             if support(entity, detected) < self.support:
                 return Reject("doubtful_mention", " ".join(found.tokens[entity.start : entity.end]))
         return None
+
+
+def found_words(hit: Hit, style: Style) -> list[str]:
+    """Return the words [n_words] of a post that was found, as a set cuts them."""
+    return restyle(hit.tokens, style) if hit.tokens else split_words(hit.text, style)
 
 
 def _mentions(post: Post) -> list[Mention]:

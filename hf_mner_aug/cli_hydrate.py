@@ -1,0 +1,29 @@
+"""The verb that puts retrieved posts back into a config that holds their ids only: hydrate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(hydrate)
+
+
+def hydrate(
+    repo: Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")],
+    config: Annotated[str, typer.Argument(help="A config made with --retrieved ids-only.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    corpus: Annotated[Path | None, typer.Option(help="A corpus of hf-mner-aug index that holds the posts.")] = None,
+    posts: Annotated[
+        Path | None, typer.Option(help="An export of the posts: a .jsonl or .txt file, or a folder of them.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config made by another recipe.")] = False,
+) -> None:
+    """Put the words and pictures of retrieved posts back into a config that holds their ids only."""
+    from hf_mner_aug.hydrate import hydrate as put_back
+
+    done = put_back(repo, config, out, corpus=corpus, posts=posts, overwrite=overwrite)
+    print(done)
+    print(f'load_dataset("{out}", "{done.config}")')

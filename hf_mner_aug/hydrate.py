@@ -1,0 +1,271 @@
+"""Put the words and pictures of retrieved posts back into a config that holds their ids only.
+
+Each post is looked up by its id (in a corpus) or url (on the web), cut into words and masked as the run did, and taken
+if the digest of its words, and of its pictures, is the one in its stub. A post that is gone, or says something else
+than it did, is left out and counted.
+"""
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.corpus import index
+from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.fingerprint import DIGEST, value_digest
+from hf_mner_aug.hub import download_config
+from hf_mner_aug.methods.rmda import IMAGES, RMDA, found_words
+from hf_mner_aug.models.search import Hit, LocalCorpus, open_corpus
+from hf_mner_aug.recipe import Recipe
+from hf_mner_aug.repo_folder import (
+    BATCH,
+    Counts,
+    check_free,
+    fingerprint_of,
+    place_config,
+    read_features,
+    read_note,
+    verify_folder,
+    write_split,
+)
+from hf_mner_aug.schema import Codec, Post
+from hf_mner_aug.stubs import STUBS, withheld
+from hf_mner_aug.tokenising import Style, word_style
+from hf_mner_aug.transform import Reject, iterate_posts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Origin = Mapping[str, str]  # what a stub says of its post: post_id, url, …
+# Returns for each post what may be it, best first, or why it cannot be had.
+LookUp = Callable[[Sequence[Origin]], Sequence[Sequence[Hit] | Reject]]
+
+
+@dataclass(frozen=True)
+class Hydrated:
+    """A config that is whole again, but for the posts that are ``missing``, by reason."""
+
+    folder: Path
+    config: str
+    restored: int
+    missing: Mapping[str, int]
+    content_fingerprint: str
+    expected: str
+
+    def __str__(self) -> str:
+        """Return what was put back and what was not."""
+        n = self.restored + sum(self.missing.values())
+        left_out = ", ".join(f"{reason} {count}" for reason, count in self.missing.items())
+        told = "as published" if self.content_fingerprint == self.expected else f"whole, it is {self.expected}"
+        return (
+            f"{self.restored} of {n} posts put back{f'; left out: {left_out}' if left_out else ''}\n"
+            f"content fingerprint {self.content_fingerprint} ({told})"
+        )
+
+
+def in_corpus(corpus: LocalCorpus) -> LookUp:
+    """Return what looks posts up by their ids in a corpus, be it the run's or another."""
+
+    def look_up(origins: Sequence[Origin]) -> list[Sequence[Hit] | Reject]:
+        found = corpus.posts({origin["post_id"] for origin in origins})
+        return [found.get(origin["post_id"], ()) for origin in origins]
+
+    return look_up
+
+
+def on_web(fetch: Callable[[str], Hit | Reject]) -> LookUp:
+    """Return what looks posts up by their urls; ``fetch`` gets one, and gives the post or why it cannot be had."""
+
+    def look_up(origins: Sequence[Origin]) -> list[Sequence[Hit] | Reject]:
+        answers = [fetch(origin["url"]) if "url" in origin else Reject("no_url") for origin in origins]
+        return [answer if isinstance(answer, Reject) else [answer] for answer in answers]
+
+    return look_up
+
+
+def hydrate(
+    repo: str | Path,
+    config: str,
+    out: str | Path,
+    *,
+    corpus: str | Path | None = None,
+    posts: str | Path | None = None,
+    look_up: LookUp | None = None,
+    overwrite: bool = False,
+) -> Hydrated:
+    """Write a config that holds ids only as a whole one into another folder; name one place to look posts up.
+
+    Args:
+        repo: the repo folder or Hub repo.
+        config: the config's name.
+        out: the repo folder to write.
+        corpus: a file of ``corpus.index``.
+        posts: an export of posts: what ``corpus.index`` takes, such as JSON lines.
+        look_up: any other place.
+        overwrite: replace a config of the same name that another recipe made.
+
+    Raises:
+        UsageError: there is no such config, it is whole, no post is found, or ``out`` is ``repo``.
+        Corrupt: the config is not what its augmentation.json says.
+        DataError: the export is not as its format says.
+    """
+    out = Path(out)
+    folder = Path(repo) if Path(repo).is_dir() else download_config(str(repo), config)
+    note = read_note(folder / config)
+    if note.get("retrieved") != "ids-only":
+        raise UsageError(f"{config} holds its posts whole: there is nothing to put back")
+    if STUBS not in note["splits"]:
+        raise UsageError(f"{config} holds no retrieved post: there is nothing to put back")
+    if out.resolve() == folder.resolve():
+        raise UsageError(f"{out} is published without the posts: name another folder with --out")
+    if (corpus, posts, look_up).count(None) != 2:
+        raise UsageError("name one place to find the posts: --corpus FILE, or --posts FILE")
+    check_free(out, Recipe.from_dict(note["recipe"]), overwrite=overwrite)
+    checked = verify_folder(folder, config)
+    if not checked.ok:
+        raise Corrupt(f"{folder / config} is not what its augmentation.json says: {checked.difference}")
+    with tempfile.TemporaryDirectory() as temporary:
+        if posts is not None:
+            corpus = index(str(posts), Path(temporary) / "posts.db").path
+        look_up = look_up or in_corpus(open_corpus(corpus or ""))
+        return _hydrate(folder / config, note, look_up, out, str(corpus if posts is None else posts))
+
+
+def _hydrate(place: Path, note: dict[str, Any], look_up: LookUp, out: Path, where: str) -> Hydrated:
+    """Stage the whole config and put it into its folder."""
+    config, features = place.name, read_features(place)
+    restorer = _Restorer(place, note, look_up)
+    stage = out.absolute().with_name(f".{out.name}.{config}.hydrating")
+    shutil.rmtree(stage, ignore_errors=True)
+    try:
+        splits = {split: rows for split, rows in note["splits"].items() if split != STUBS}
+        num_bytes = write_split(restorer.rows(), stage, "train", features)
+        counts, missing = restorer.counts, dict(sorted(restorer.missing.items()))
+        if not counts.made["train"]:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in missing.items())
+            raise UsageError(f"{where} has none of the posts of {config} ({reasons}): is it another corpus?")
+        splits["train"] = {"gold": counts.gold["train"], "made": counts.made["train"], "num_bytes": num_bytes}
+        for file in place.glob("*.parquet"):
+            if file.name.partition("-")[0] not in ("train", STUBS):
+                shutil.copyfile(file, stage / file.name)
+        content = fingerprint_of(stage, splits)
+        dropped = {**note["funnel"]["dropped"], **missing}
+        whole = {
+            **note,
+            "splits": splits,
+            "funnel": {**note["funnel"], "dropped": dropped, "kept": counts.made["train"]},
+            "entities": counts.by_type(),
+            "examples": counts.examples,
+            "content_fingerprint": content.total,
+            "retrieved": "whole",
+            "licences": dict(sorted(counts.licences.items())),
+            "masked": dict(sorted(counts.masked.items())),
+            "digests": {"columns": content.columns, "rows": content.rows},
+            "hydrated_from": note["content_fingerprint"],
+        }
+        place_config(stage, out, whole, features)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return Hydrated(out, config, counts.made["train"], missing, content.total, note["content_fingerprint"])
+
+
+class _Restorer:
+    """Makes the rows of train whole, and counts them."""
+
+    def __init__(self, place: Path, note: Mapping[str, Any], look_up: LookUp) -> None:
+        from datasets import Dataset
+
+        method = Recipe.from_dict(note["recipe"]).build()
+        assert isinstance(method, RMDA)
+        self._method = method
+        self._look_up = look_up
+        self._place = place
+        self._features = read_features(place)
+        self._withheld = withheld(self._features)
+        self._codec = Codec(self._features)
+        files = [str(path) for path in sorted(place.glob("train-*.parquet"))]
+        self._gold: Dataset = Dataset.from_parquet(files, features=self._features)
+        self._places = {name: i for i, name in enumerate(self._gold["id"])}
+        self._style: Style = word_style(iterate_posts(self._gold, self._codec))
+        self.counts = Counts(self._codec)
+        self.missing: Counter[str] = Counter()
+
+    def rows(self) -> "Iterator[pa.Table]":
+        """Yield the gold rows, then the stubs whose posts were found, whole."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for table in self._gold.with_format("arrow").iter(BATCH):
+            self.counts.add_gold(table, "train")
+            self.counts.add_source(table, "train")
+            yield table
+        for path in sorted(self._place.glob(f"{STUBS}-*.parquet")):
+            with pq.ParquetFile(path) as parquet:
+                for batch in parquet.iter_batches(batch_size=BATCH):
+                    yield self._restored(pa.Table.from_batches([batch]))
+
+    def _restored(self, table: "pa.Table") -> "pa.Table":
+        """Return the stubs whose posts are found as whole rows."""
+        import pyarrow as pa
+
+        stubs = table.to_pylist()
+        details = [json.loads(stub["provenance"])["details"] for stub in stubs]
+        keep: list[int] = []
+        values: dict[str, list[Any]] = {name: [] for name in self._withheld}
+        for i, found in enumerate(self._look_up(details)):
+            post = self._find(stubs[i], found)
+            if isinstance(post, Reject):
+                self.missing[post.reason] += 1
+                continue
+            keep.append(i)
+            self.counts.add_made(replace(post, details=details[i]), "train")
+            row = self._codec.to_row(post)
+            for name in values:
+                values[name].append(row[name])
+        table = table.take(pa.array(keep, pa.int64()))
+        for name, column in values.items():
+            table = table.append_column(name, pa.array(column, self._features.arrow_schema.field(name).type))
+        return table.select(list(self._features))
+
+    def _find(self, stub: Mapping[str, Any], found: Sequence[Hit] | Reject) -> Post | Reject:
+        """Return the post that a stub stands for, if it is among those found; else why it is not."""
+        if isinstance(found, Reject):
+            return found
+        refused = Reject("gone")
+        for hit in found:
+            post = self._whole(stub, hit)
+            if post is None:
+                refused = Reject("edited")
+                continue
+            row = self._codec.to_row(post)
+            other = [
+                name
+                for name, feature in self._withheld.items()
+                if value_digest(row[name], feature).hex() != stub[name + DIGEST]
+            ]
+            if not other:
+                return post
+            refused = Reject("edited" if "tokens" in other else "other_picture")
+        return refused
+
+    def _whole(self, stub: Mapping[str, Any], hit: Hit) -> Post | None:
+        """Return a stub with the words and pictures of a post; None where its labels do not fit the words."""
+        method = self._method
+        words = found_words(hit, self._style) if method.text else self._gold_post(stub).tokens
+        blank = dict.fromkeys(self._withheld)
+        try:
+            post = self._codec.to_post({**blank, **stub, "tokens": words})
+        except DataError:
+            return None
+        if method.text:
+            post = method.masked(post)
+        return replace(post, images=hit.images[:IMAGES] if method.image else self._gold_post(stub).images)
+
+    def _gold_post(self, stub: Mapping[str, Any]) -> Post:
+        """Return the gold post that a stub's post was retrieved for."""
+        place = self._places[stub["id"].rpartition(f"+{self._method.name}.")[0]]
+        return self._codec.to_post(self._gold.with_format("arrow")[place : place + 1].to_pylist()[0])
