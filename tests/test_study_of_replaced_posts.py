@@ -11,12 +11,13 @@ import pytest
 import typer
 from datasets import DatasetDict
 from PIL import Image as Pillow
-from test_study import NAMES, draw_posts, read_tables, spell
+from test_study import NAMES, draw_posts, read_tables, source_folder, spell, write_ids
 from typer.testing import CliRunner
 
 from hf_mner_aug import AMIA, LSMS, augment, cli_study, load_sample, publish
 from hf_mner_aug.backbones import BACKBONES, Prediction, ScoredSpan
 from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.curve import low_resource_curve
 from hf_mner_aug.error_analysis import analyse
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.methods import METHODS
@@ -247,6 +248,15 @@ def test_a_method_that_adds_posts_shares_the_gold_cells(repo, source, tmp_path):
     assert report.row("lsms_100pct")["f1"]["mean"] == report.row("gold_100pct")["f1"]["mean"], "both saw gold pictures"
 
 
+def test_the_curve_names_its_source_to_each_study(source, tmp_path):
+    folder, ids = source_folder(source, tmp_path / "tweets"), write_ids(tmp_path / "ids", {"50pct": 20})
+    out = tmp_path / "aug"
+    curve = low_resource_curve(str(folder), ids, ["repaint"], out=out, backbone="seer", seeds=[0], progress=False)
+    assert [line[0] for line in read_tables(curve.to_markdown())[0][2:]] == ["gold", "shuffled", "repaint"]
+    (point,) = curve.data["points"]
+    assert point["f1"]["repaint"]["mean"] > point["f1"]["gold"]["mean"] > point["f1"]["shuffled"]["mean"]
+
+
 def test_a_finished_study_trains_nothing(report, repo, source):
     Seer.fits.clear()
     again = run(repo, "repaint_100pct", "repaint_light", source=source, split_by=["matched"])
@@ -287,10 +297,7 @@ def test_the_source_has_to_be_named_and_to_be_the_one(repo, source, tmp_path):
     other = DatasetDict({**source, "test": source["test"].select(range(39))})
     with pytest.raises(DataError, match="the recipe was made for a source with fingerprint"):
         run(repo, "repaint_100pct", source=other)
-    folder = tmp_path / "tweets"
-    folder.mkdir()
-    for split, rows in source.items():
-        rows.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    folder = source_folder(source, tmp_path / "tweets")
     out = tmp_path / "aug"
     publish(augment(str(folder), Repaint(), out=out, progress=False), out)
     with pytest.raises(
@@ -339,10 +346,8 @@ def test_errors_of_a_config_with_its_own_pictures_and_of_its_gold(repo, source):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_command_line_studies_amia_with_a_tiny_backbone(tmp_path):
     sample = load_sample()
-    folder, out = tmp_path / "sample", tmp_path / "aug"
-    folder.mkdir()
-    for split, n in (("train", 40), ("validation", 6), ("test", 10)):
-        sample[split].select(range(n)).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    some = {split: sample[split].select(range(n)) for split, n in (("train", 40), ("validation", 6), ("test", 10))}
+    folder, out = source_folder(some, tmp_path / "sample"), tmp_path / "aug"
     for mix, name in (("adaptive", None), ("0", "amia_synthesised")):
         chosen = {"config": name} if name else {}
         publish(augment(str(folder), AMIA(mix=mix), out=out, progress=False, **chosen), out)
