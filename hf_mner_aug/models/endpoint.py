@@ -1,4 +1,4 @@
-"""One client for OpenAI-compatible chat, vision and image endpoints.
+"""One client for OpenAI-compatible chat, vision and image endpoints, and for a search engine's (``serper``).
 
     llm = Endpoint(base_url="http://127.0.0.1:8000/v1", model="Qwen/Qwen3-8B", run="try-1", budget=Budget(calls=500))
     for reply in llm.many(ChatRequest(messages=[{"role": "user", "content": text}], seed=7) for text in texts):
@@ -37,9 +37,12 @@ from hf_mner_aug.models.protocol import (
     Call,
     ChatRequest,
     Failure,
+    Found,
     ImageRequest,
     Picture,
     Reply,
+    Request,
+    SearchRequest,
     Unanswered,
     judge,
     one_line,
@@ -151,6 +154,7 @@ class Endpoint:
         price_in: USD per million tokens read.
         price_out: USD per million tokens written.
         price_image: USD per picture, besides its tokens.
+        price_search: USD per credit of a search.
         budget: when it is reached, requests come back ``over_budget`` and are not sent; see ``Budget``.
         run: what the budget is counted over, all its processes and restarts included.
         responses: the folder of the record (default: in the cache); the counts of runs stand in its ``spent``.
@@ -174,6 +178,7 @@ class Endpoint:
     price_in: float | None = None
     price_out: float | None = None
     price_image: float | None = None
+    price_search: float | None = None
     budget: Budget = NO_LIMIT
     run: str = ""
     responses: Path | None = None
@@ -197,7 +202,7 @@ class Endpoint:
         for name in ("timeout_s", "max_concurrency"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be more than 0, found {getattr(self, name)}")
-        for name in ("retries", "backoff_s", "max_wait_s", "price_in", "price_out", "price_image"):
+        for name in ("retries", "backoff_s", "max_wait_s", "price_in", "price_out", "price_image", "price_search"):
             if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be at least 0, found {getattr(self, name)}")
         if not re.fullmatch(r"(\w[\w.-]*)?", self.run):
@@ -247,6 +252,9 @@ class Endpoint:
     @overload
     def many(self, requests: Iterable[ImageRequest]) -> list[Picture | Unanswered]: ...
 
+    @overload
+    def many(self, requests: Iterable[SearchRequest]) -> list[Found | Unanswered]: ...
+
     def many(self, requests: Iterable[Any]) -> list[Any]:
         """Return what each request got, in their order; several are under way at a time.
 
@@ -290,7 +298,7 @@ class Endpoint:
                 _STATES[key] = _State(threading.Semaphore(self.max_concurrency), account)
             return _STATES[key]
 
-    def _ask(self, request: ChatRequest | ImageRequest, line: _Line) -> Reply | Picture | Unanswered:
+    def _ask(self, request: Request, line: _Line) -> Reply | Picture | Found | Unanswered:
         try:
             call = to_call(request, self.model, self.omit)
         except DataError as error:
@@ -326,7 +334,7 @@ class Endpoint:
             outcome, retries = self._send(call, line)
             took = Usage(retries=retries, seconds=round(time.monotonic() - begun, 4))
             if isinstance(outcome, Answer):
-                took += self._cost(call.kind, outcome.tokens or (0, 0))
+                took += self._cost(call.kind, outcome)
                 record = Record(call.digest, call.kind, self.model, outcome.answered_by, outcome.answer, took)
                 write_record(path, record)
             state.account.add(took)
@@ -342,12 +350,15 @@ class Endpoint:
         return record, False
 
     def _check_prices(self, kind: str) -> None:
-        needed = ("price_in", "price_out") if kind == "chat" else ("price_image",)
+        needed = {"chat": ("price_in", "price_out"), "image": ("price_image",), "search": ("price_search",)}[kind]
         missing = [name for name in needed if getattr(self, name) is None]
         if self.budget.usd is not None and missing:
             raise UsageError(f"a budget in usd needs {' and '.join(missing)} of {self.model} (0 where it is free)")
 
-    def _cost(self, kind: str, tokens: tuple[int, int]) -> Usage:
+    def _cost(self, kind: str, outcome: Answer) -> Usage:
+        tokens = outcome.tokens or (0, 0)
+        if kind == "search":
+            return Usage(usd=outcome.answer["credits"] * (self.price_search or 0))
         usd = (tokens[0] * (self.price_in or 0) + tokens[1] * (self.price_out or 0)) / 1e6
         usd += (self.price_image or 0) if kind == "image" else 0
         return Usage(tokens_in=tokens[0], tokens_out=tokens[1], usd=usd)
@@ -427,17 +438,21 @@ class Endpoint:
         if isinstance(outcome, Failure):
             return outcome._replace(detail=redact(outcome.detail))
         named = outcome.answered_by and redact(outcome.answered_by)
-        return outcome._replace(answered_by=named, answer={k: v and redact(v) for k, v in outcome.answer.items()})
+        return outcome._replace(answered_by=named, answer=_changed(outcome.answer, redact))
 
     async def _post(self, client: "httpx2.AsyncClient", call: Call, key: str) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and body, of which a chunk too much at most; raises TimeoutError after timeout_s."""
         import httpx2
 
-        base = self.base_url.rstrip("/") + ("" if urlsplit(self.base_url).path.strip("/") else "/v1")
-        # Not every server takes a seed of more than 31 bits.
-        fields = {"model": self.model, **call.body, "seed": call.seed & 0x7FFFFFFF}
-        fields = {name: value for name, value in fields.items() if name not in self.omit}
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        base, fields, headers = self.base_url.rstrip("/"), dict(call.body), {}
+        if call.kind == "search":
+            headers = {"X-API-KEY": key} if key else {}
+        else:
+            base += "" if urlsplit(self.base_url).path.strip("/") else "/v1"
+            # Not every server takes a seed of more than 31 bits.
+            fields = {"model": self.model, **fields, "seed": call.seed & 0x7FFFFFFF}
+            fields = {name: value for name, value in fields.items() if name not in self.omit}
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
         sent: dict[str, Any]
         if call.file is None:
             headers["Content-Type"] = "application/json"
@@ -458,6 +473,15 @@ class Endpoint:
                 if len(body) > MAX_BODY:
                     break
             return response.status_code, response.headers, bytes(body)
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """Return JSON with all its strings changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {name: _changed(item, change) for name, item in value.items()}
+    return [_changed(item, change) for item in value] if isinstance(value, list) else value
 
 
 def _fetch_once(path: Path, fetch: Callable[[], _Found]) -> tuple[_Found, bool]:

@@ -1,11 +1,14 @@
-"""The OpenAI-compatible protocol: requests as they are sent, answers as they are read and judged; no calls."""
+"""The OpenAI-compatible protocol, and that of Serper's searches: requests as they are sent, answers as they are read.
+
+Nothing here calls anybody.
+"""
 
 import base64
 import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -35,6 +38,7 @@ REASONS = (
 _FILTERED = {"content_filter", "content_policy_violation", "moderation_blocked"}
 _OUT_OF_CREDIT = {"insufficient_quota", "billing_hard_limit_reached"}
 _UNKNOWN_MODEL = {"model_not_found", "model_not_supported"}
+_NO_CREDIT = re.compile(r"\bnot enough credit|\binsufficient credit", re.IGNORECASE)  # Serper: HTTP 400
 
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 _DATE = re.compile(r"-(\d{4}-\d\d-\d\d|\d{8}|\d{4})")
@@ -69,10 +73,22 @@ class ImageRequest:
     image: EncodedImage | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """A query to a search engine, for at most ``results`` of its results."""
+
+    query: str
+    results: int = 10
+
+
+Request = ChatRequest | ImageRequest | SearchRequest
+Kind = Literal["chat", "image", "search"]
+
+
 class Call(NamedTuple):
     """A request as it is sent, but for model and seed; ``file`` is a picture to edit, sent beside the body."""
 
-    kind: Literal["chat", "image"]
+    kind: Kind
     route: str
     body: Mapping[str, Any]
     seed: int
@@ -80,15 +96,17 @@ class Call(NamedTuple):
     digest: str
 
 
-def to_call(request: ChatRequest | ImageRequest, model: str, omit: Sequence[str] = ()) -> Call:
+def to_call(request: Request, model: str, omit: Sequence[str] = ()) -> Call:
     """Return a request as it is sent to a model, without the fields in ``omit``.
 
     Raises:
         DataError: a picture in it does not decode.
         UsageError: there are pictures and no message of the user.
     """
-    body: dict[str, Any]
-    kind: Literal["chat", "image"]
+    if isinstance(request, SearchRequest):
+        body = {"q": request.query, "num": request.results}
+        return Call("search", "search", body, 0, None, request_digest("search", model, body, 0))
+    kind: Kind
     file = None
     if isinstance(request, ChatRequest):
         kind, route = "chat", "chat/completions"
@@ -193,24 +211,27 @@ def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes)
             or found.get("detail")
             or body.decode("utf-8", "replace")
         )
-        return _failure(status, noted, headers, f"HTTP {status}: {one_line(str(said)) or 'no more is said'}")
-    wrong = "not_json" if kind == "chat" else "not_an_image"
+        failure = _failure(status, noted, headers, f"HTTP {status}: {one_line(str(said)) or 'no more is said'}")
+        return failure._replace(reason="wrong_address") if (kind, status) == ("search", 404) else failure
+    wrong = "not_an_image" if kind == "image" else "not_json"
+    then: Literal["give_up", "retry_twice"] = "retry_twice" if kind == "search" else "give_up"
     if parsed is None:
         if body.lstrip()[:1] in (b"", b"{", b"["):
             return Failure("server_error", f"the answer ends after {len(body)} bytes", "retry_twice")
-        return Failure(wrong, f"expected JSON, found {one_line(repr(body[:120]))}")
+        return Failure(wrong, f"expected JSON, found {one_line(repr(body[:120]))}", then)
+    read, expected = _READERS[kind]
     try:
-        return (_read_chat if kind == "chat" else _read_image)(parsed)
+        return read(parsed)
     except (AttributeError, LookupError, TypeError, ValueError) as trouble:
-        expected = "choices[0].message.content" if kind == "chat" else "data[0].b64_json"
-        return Failure(wrong, f"expected {expected}, found {one_line(repr(body[:120]))} ({type(trouble).__name__})")
+        found_there = one_line(repr(body[:120]))
+        return Failure(wrong, f"expected {expected}, found {found_there} ({type(trouble).__name__})", then)
 
 
 def _failure(status: int, noted: Mapping[str, Any], headers: Mapping[str, str], detail: str) -> Failure:
     """Return what an error's status and body mean."""
     codes = {str(noted.get("code")), str(noted.get("type"))}
     metadata = noted.get("metadata")
-    if codes & _OUT_OF_CREDIT or status == 402:
+    if codes & _OUT_OF_CREDIT or status == 402 or (status == 400 and _NO_CREDIT.search(detail)):
         return Failure("no_credit", detail, "stop")
     # OpenRouter's 403 is a filter's, not the key's.
     if codes & _FILTERED or (isinstance(metadata, dict) and "flagged_input" in metadata):
@@ -247,6 +268,27 @@ def _read_image(parsed: Mapping[str, Any]) -> Answer:
     image = image.partition(",")[2] if image.startswith("data:") else image
     base64.b64decode(image, validate=True)
     return Answer(_name(parsed), {"image": image}, _tokens(parsed))
+
+
+def _read_search(parsed: Mapping[str, Any]) -> Answer:
+    """Return the results of a search, those that have an address; the rest of a reply is left out."""
+    found = parsed.get("organic") or []
+    if not isinstance(found, list):
+        raise TypeError("organic")
+    results = []
+    for result in found:
+        kept = {name: result[name] for name in ("link", "title", "snippet") if isinstance(result.get(name), str)}
+        if kept.get("link"):
+            results.append(kept)
+    credits = parsed.get("credits")
+    return Answer(None, {"results": results, "credits": credits if type(credits) is int and credits > 0 else 1}, (0, 0))
+
+
+_READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Answer | Failure], str]] = {
+    "chat": (_read_chat, "choices[0].message.content"),
+    "image": (_read_image, "data[0].b64_json"),
+    "search": (_read_search, "organic[].link"),
+}
 
 
 def _name(parsed: Mapping[str, Any]) -> str | None:
@@ -317,6 +359,25 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Result:
+    """A page that a search engine found; title and snippet are empty where it told none."""
+
+    url: str
+    title: str = ""
+    snippet: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The results of a search, best first. The rest as in ``Reply``."""
+
+    results: tuple[Result, ...]
+    digest: str
+    cached: bool
+    usage: Usage
+
+
+@dataclass(frozen=True)
 class Unanswered:
     """Why a request has no answer of use: one of ``REASONS``, and the particulars in a line."""
 
@@ -326,10 +387,13 @@ class Unanswered:
 
 
 def judge(
-    record: Record, request: ChatRequest | ImageRequest, *, cached: bool, strict_model: bool
-) -> Reply | Picture | Unanswered:
+    record: Record, request: Request, *, cached: bool, strict_model: bool
+) -> Reply | Picture | Found | Unanswered:
     """Return a recorded answer, or why it is of no use."""
     answer, named = record.answer, record.answered_by
+    if isinstance(request, SearchRequest):
+        results = [Result(r["link"], r.get("title", ""), r.get("snippet", "")) for r in answer["results"]]
+        return Found(tuple(results), record.digest, cached, record.usage)
     if strict_model and not (same_model(record.model, named) if named else record.kind == "image"):
         return Unanswered("wrong_model", f"asked {record.model}, answered by {named or 'no name'}", record.digest)
     if isinstance(request, ImageRequest):

@@ -20,7 +20,8 @@ from hf_mner_aug.schema import canonical_json
 class Record:
     """An answer as it came, before it is judged.
 
-    ``answer`` holds ``text``, ``refusal`` and ``finish_reason`` of a chat, or ``image`` in base64.
+    ``answer`` holds ``text``, ``refusal`` and ``finish_reason`` of a chat, ``image`` in base64, or ``results`` and
+    ``credits`` of a search.
     """
 
     digest: str

@@ -1,0 +1,102 @@
+"""Search the web: what a search engine is asked, and Serper, which asks Google by an API (the paper's choice).
+
+What a search finds are addresses, with a few words of each page; ``posts`` fetches the pages.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hf_mner_aug.errors import EndpointError
+from hf_mner_aug.hygiene import origins
+from hf_mner_aug.models.endpoint import Endpoint
+from hf_mner_aug.models.protocol import Found, Result, SearchRequest, Unanswered
+from hf_mner_aug.models.search import Hit, Query, Require
+
+SERPER = "https://google.serper.dev"
+KEY_ENV = "SERPER_API_KEY"
+PRICE = 0.001  # USD per search, of Serper's smallest package
+QUERY_WORDS = 32  # search engines drop what follows
+# Those that one query has by itself; any other trouble would come again with the next query.
+OWN_FAULTS = ("bad_request", "refused", "too_large")
+
+
+def build_query(
+    text: str, entities: Sequence[str], sites: Sequence[str] = ("twitter.com",), require: Require = "all"
+) -> str:
+    """Return what a search engine is asked: text, each entity in quotes, ``site:`` (section 3.2).
+
+    For a relation, ``entities`` are head and tail. Of more than 32 words the entities and sites come first, and the
+    text is cut to the words that are left. ``require="any"`` puts ``OR`` between the entities.
+    """
+    quoted = [f'"{phrase}"' for entity in dict.fromkeys(entities) if (phrase := _unquoted(entity))]
+    if require == "any" and len(quoted) > 1:
+        quoted = [f"({' OR '.join(quoted)})"]
+    constraints = [*quoted, " OR ".join(f"site:{site}" for site in sites)]
+    query = " ".join(filter(None, [_unquoted(text), *constraints]))
+    if len(query.split()) <= QUERY_WORDS:
+        return query
+    first = " ".join(filter(None, constraints)).split()
+    return " ".join(first + _unquoted(text).split()[: max(0, QUERY_WORDS - len(first))])
+
+
+def _unquoted(text: str) -> str:
+    return " ".join(re.sub('["“”„]', " ", text).split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serper:
+    """Serper's search API, or another of the same shape, as a ``Searcher``.
+
+    It goes through ``endpoint``: ``POST /search`` with the key of its ``key_env`` in the header ``X-API-KEY``; answers
+    are recorded, so that a search is paid once.
+    """
+
+    endpoint: Endpoint
+
+    def search(self, query: Query, limit: int = 10) -> list[Hit]:
+        """Return the pages found, best first, with Google's snippets as their texts; raises as ``find``."""
+        (found,) = self.find([query], limit)
+        if isinstance(found, Unanswered):
+            return []
+        return [
+            Hit(id=page_id(result.url), text=result.snippet, source="serper", score=-float(rank), url=result.url)
+            for rank, result in enumerate(found.results)
+        ]
+
+    def find(self, queries: Sequence[Query], limit: int = 10) -> list[Found | Unanswered]:
+        """Return what each search found, at most ``limit`` pages once each, or why the engine refused this query.
+
+        Raises:
+            EndpointError: the engine cannot be used any more: the key, the credit, the budget, the network, its
+                answers. What was answered before is recorded.
+        """
+        asked = [SearchRequest(query=query_string(query), results=limit) for query in queries]
+        found: list[Found | Unanswered] = []
+        for answer in self.endpoint.many(asked):
+            if isinstance(answer, Unanswered) and answer.reason not in OWN_FAULTS:
+                raise EndpointError(
+                    f"{self.endpoint.base_url}: {answer.reason}: {answer.detail}; answers so far are kept, "
+                    "run again to go on",
+                    answer.reason,
+                )
+            if isinstance(answer, Found):
+                once: dict[str, Result] = {}
+                for result in answer.results:
+                    once.setdefault(result.url, result)
+                answer = Found(tuple(once.values())[:limit], answer.digest, answer.cached, answer.usage)
+            found.append(answer)
+        return found
+
+
+def query_string(query: Query) -> str:
+    """Return a query as the engine takes it; days are Google's ``after:`` and ``before:``."""
+    asked = build_query(query.text, query.phrases, query.sites, query.require)
+    days = [f"after:{query.since}" if query.since else "", f"before:{query.until}" if query.until else ""]
+    return " ".join(filter(None, [asked, *days]))
+
+
+def page_id(url: str) -> str:
+    """Return the id of the post on a page: its status number where the address holds one, else the address."""
+    (name,) = origins({"url": url}) or {""}
+    return name if name.isdigit() else url

@@ -1,0 +1,410 @@
+"""Fetch files from hosts that nobody vouches for, politely: robots.txt, a delay for each host, few requests at a time.
+
+A hostile page can cost a request and some seconds, and reaches nothing that a stranger could not reach: only http and
+https, only public addresses (checked where the connection is made, so that a name cannot mean another address later),
+bounded time, bytes (also of what is packed) and redirects. Nothing is executed, no cookie is kept, no proxy is used.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+import time
+import typing
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpcore2
+import httpx2
+
+from hf_mner_aug import __version__, artifacts
+from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.models.budget import Budget
+from hf_mner_aug.models.protocol import one_line, retry_after
+from hf_mner_aug.models.serper import PRICE
+from hf_mner_aug.need import need
+from hf_mner_aug.values import convert_value, spell_type
+
+if TYPE_CHECKING:
+    from protego import Protego
+
+SETTINGS = "HF_MNER_AUG_WEB"
+MAX_REDIRECTS = 5
+MAX_ROBOTS = 512 << 10  # bytes
+MAX_CRAWL_DELAY = 60.0
+PORTS = (80, 443)
+TRIES = 4  # of a request whose host is not reached, or is busy
+BACKOFF_SECONDS = 1.0
+MAX_WAIT = 30.0  # seconds between two tries
+CONNECT_SECONDS = 10.0
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Web:
+    """How this machine goes to the web: no part of what is made, so it stands in the environment and in no recipe.
+
+    ``HF_MNER_AUG_WEB="delay=2,usd=5"`` sets what is not as below.
+
+    Args:
+        delay: seconds between the beginnings of two requests to one host, over all processes of this machine;
+            robots.txt may ask for more. 0 is none.
+        concurrency: requests at a time, in one process.
+        timeout: seconds for a request, from connecting to the last byte.
+        price: USD per search.
+        usd: what a run may spend, all its processes and restarts included.
+        searches: how many searches a run may pay.
+        record: the folder of recorded searches and pages (default: in the cache).
+        replay: answer from the record only.
+        contact: an address that hosts read in the User-Agent.
+        allow: one address, such as 127.0.0.1, that may be reached although it is not public: for tests.
+    """
+
+    delay: float = 1.0
+    concurrency: int = 8
+    timeout: float = 20.0
+    price: float = PRICE
+    usd: float | None = None
+    searches: int | None = None
+    record: str = ""
+    replay: bool = False
+    contact: str = ""
+    allow: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "timeout"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"web: {name} must be more than 0, found {getattr(self, name)}")
+        for name in ("delay", "price"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"web: {name} must be at least 0, found {getattr(self, name)}")
+        if not self.contact.isascii() or not self.contact.isprintable():
+            raise UsageError(f"web: contact must be printable ASCII, found {self.contact!r}")
+
+    @property
+    def budget(self) -> Budget:
+        """What may be spent on searches."""
+        return Budget(usd=self.usd, calls=self.searches)
+
+    @property
+    def folder(self) -> Path:
+        """Where searches and pages are recorded."""
+        return Path(self.record) if self.record else artifacts.cache_folder()
+
+    @property
+    def user_agent(self) -> str:
+        """Who asks: this program, never a browser."""
+        return f"hf-mner-aug/{__version__} (research on data augmentation{'; ' * bool(self.contact)}{self.contact})"
+
+
+def web_settings(text: str | None = None) -> Web:
+    """Return the settings in a text as ``delay=0.5,concurrency=16``, or else in the environment.
+
+    Raises:
+        UnknownName: there is no such setting.
+        UsageError: one is not NAME=VALUE, does not convert or is out of range.
+    """
+    kinds = typing.get_type_hints(Web)
+    known = [f.name for f in fields(Web)]
+    chosen: dict[str, Any] = {}
+    for setting in filter(None, (os.environ.get(SETTINGS, "") if text is None else text).split(",")):
+        name, equals, value = setting.strip().partition("=")
+        if not equals:
+            raise UsageError(f"{SETTINGS}: expected NAME=VALUE, found {setting!r}")
+        if name not in known:
+            raise UnknownName("setting of the web", name, known)
+        try:
+            chosen[name] = convert_value(value, kinds[name])
+        except ValueError as error:
+            raise UsageError(f"{SETTINGS}: {name}={value!r} is no {spell_type(kinds[name])}") from error
+    return Web(**chosen)
+
+
+class Refused(Exception):
+    """A page or picture that is not taken: ``reason`` is one of ``posts.REASONS``."""
+
+    def __init__(self, reason: str, detail: str = "", seconds: float = 0.0) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail, self.seconds = reason, one_line(detail), seconds
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file as it came, unpacked: its address after redirects, its Content-Type, its bytes."""
+
+    url: str
+    kind: str
+    body: bytes
+
+
+# ---------------------------------------------------------------- addresses
+
+
+def is_public(address: str) -> bool:
+    """Say whether anybody can reach an IP address; one that holds an IPv4 address is as public as that."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped or ip in NAT64:
+            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+        if ip.sixtofour or ip.teredo:  # tunnels to an IPv4 address that is not looked at
+            return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
+
+
+class _Checked(httpcore2.AsyncNetworkBackend):
+    """Connects to public addresses only: a name is looked up here, and the address that was checked is connected to."""
+
+    def __init__(self, allow: str) -> None:
+        self._allow = allow
+        self._backend = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore2.ConnectError(f"{host}: {error}") from error
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+        for address in addresses:
+            if address != self._allow and not (is_public(address) and port in PORTS):
+                raise Refused("forbidden_address", f"{host} port {port} is {address}")
+        for i, address in enumerate(addresses):
+            try:
+                return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                if i == len(addresses) - 1:
+                    raise
+        raise httpcore2.ConnectError(f"{host} has no address")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+# ---------------------------------------------------------------- one request after the other
+
+
+@dataclass
+class _Host:
+    """What is known of a host: who may ask next, when, and whether it was out of reach when last asked."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    next: float = 0.0
+    crawl_delay: float = 0.0
+    away: bool = False
+
+
+class Session:
+    """Requests of one event loop, with the connections they share.
+
+    async with open_session(web) as session:
+        page = await session.get("https://twitter.com/a/status/1", limit=2 << 20)
+    """
+
+    def __init__(self, web: Web, pool: httpcore2.AsyncConnectionPool) -> None:
+        self.web = web
+        self.counts: Counter[str] = Counter()
+        self._pool = pool
+        self._slots = asyncio.Semaphore(web.concurrency)
+        self._hosts: dict[str, _Host] = {}
+        self._robots: dict[str, asyncio.Task[Protego | None]] = {}
+
+    async def get(self, url: str, *, limit: int, robots: bool = True) -> Fetched:
+        """Return a file of at most ``limit`` bytes, packed or unpacked.
+
+        Raises:
+            Refused: why it is not taken.
+        """
+        seen: set[str] = set()
+        while True:
+            target = _parse(url)
+            if str(target) in seen or len(seen) > MAX_REDIRECTS:
+                raise Refused("redirect_loop", f"{len(seen)} redirects, at last to {target}")
+            seen.add(str(target))
+            if robots:
+                await self._ask_robots(target)
+            answer = await self._until_reached(target, limit)
+            if isinstance(answer, Fetched):
+                return answer
+            url = answer
+
+    async def _ask_robots(self, target: httpx2.URL) -> None:
+        """See that robots.txt lets this program in (RFC 9309: not there lets, not readable does not)."""
+        origin = str(target.copy_with(raw_path=b"/", fragment=None))
+        if origin not in self._robots:
+            self._robots[origin] = asyncio.create_task(self._read_robots(origin))
+        rules = await asyncio.shield(self._robots[origin])
+        if rules is None:
+            return
+        self._host(target).crawl_delay = min(MAX_CRAWL_DELAY, rules.crawl_delay(self.web.user_agent) or 0.0)
+        if not rules.can_fetch(str(target), self.web.user_agent):
+            raise Refused("robots", f"robots.txt of {target.host}")
+
+    async def _read_robots(self, origin: str) -> "Protego | None":
+        protego = need("protego", extra="web")
+        try:
+            file = await self.get(f"{origin}robots.txt", limit=MAX_ROBOTS, robots=False)
+        except Refused as refused:
+            if refused.reason in ("gone", "private"):
+                return None
+            if refused.reason in ("unreachable", "forbidden_address"):
+                raise
+            raise Refused("robots", f"robots.txt of {origin}: {refused}") from refused
+        rules: Protego = protego.Protego.parse(file.body.decode("utf-8", "replace"))
+        return rules
+
+    def _host(self, target: httpx2.URL) -> _Host:
+        return self._hosts.setdefault(target.host, _Host())
+
+    async def _until_reached(self, target: httpx2.URL, limit: int) -> Fetched | str:
+        """Return the file, or where it moved; a host that is away or busy is asked again, unless it was away before."""
+        host = self._host(target)
+        for attempt in range(TRIES):
+            try:
+                answer = await self._once(target, limit)
+            except Refused as refused:
+                if refused.reason != "unreachable":
+                    host.away = False
+                    raise
+                delay = max(BACKOFF_SECONDS * 2**attempt, refused.seconds)
+                if host.away or attempt == TRIES - 1 or delay > MAX_WAIT:
+                    host.away = True
+                    raise
+                self.counts["retries"] += 1
+                await asyncio.sleep(delay)
+            else:
+                host.away = False
+                return answer
+        raise AssertionError
+
+    async def _once(self, target: httpx2.URL, limit: int) -> Fetched | str:
+        await self._turn(target)
+        try:
+            self.counts["requests"] += 1
+            async with asyncio.timeout(self.web.timeout):
+                return await self._request(target, limit)
+        except TimeoutError as error:
+            raise Refused("too_slow", f"no whole answer in {self.web.timeout:g} s") from error
+        except (httpcore2.ReadTimeout, httpcore2.WriteTimeout) as error:
+            raise Refused("too_slow", f"no whole answer in {self.web.timeout:g} s") from error
+        except (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError) as error:
+            raise Refused("unreachable", f"{target.host}: {type(error).__name__} {error}") from error
+        finally:
+            self._slots.release()
+
+    async def _request(self, target: httpx2.URL, limit: int) -> Fetched | str:
+        url = httpcore2.URL(
+            scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path or b"/"
+        )
+        headers: dict[bytes | str, bytes | str] = {
+            "Host": target.netloc.decode("ascii"),
+            "User-Agent": self.web.user_agent,
+            "Accept": "text/html,image/*;q=0.9,text/plain;q=0.8",
+            "Accept-Encoding": "gzip, deflate",
+        }
+        wait = dict.fromkeys(("read", "write", "pool"), self.web.timeout)
+        wait["connect"] = min(CONNECT_SECONDS, self.web.timeout)
+        async with self._pool.stream("GET", url, headers=headers, extensions={"timeout": wait}) as response:
+            found = httpx2.Headers(response.headers)
+            if response.status in (301, 302, 303, 307, 308) and "location" in found:
+                try:
+                    return str(target.join(found["location"]))
+                except (httpx2.InvalidURL, ValueError) as error:
+                    raise Refused("redirect_loop", f"to no address: {found['location']!r}") from error
+            _check_status(response.status, found)
+            body = await _read(response.aiter_stream(), found, limit)
+            return Fetched(str(target), found.get("content-type", ""), body)
+
+    async def _turn(self, target: httpx2.URL) -> None:
+        """Wait until a request to a host may begin, and take one of the slots."""
+        host = self._host(target)
+        async with host.turn:
+            await self._slots.acquire()
+            try:
+                delay = max(self.web.delay, host.crawl_delay)
+                if delay:
+                    wait = await asyncio.to_thread(_reserve, target.host, delay)
+                    await asyncio.sleep(wait)
+            except BaseException:
+                self._slots.release()
+                raise
+
+
+def _reserve(host: str, delay: float) -> float:
+    """Return the seconds until a host may be asked again, and note that it is asked then.
+
+    The note is a file, so that the processes of a machine keep to one rate.
+    """
+    from filelock import FileLock
+
+    path = artifacts.cache_folder() / "hosts" / "".join(c if c.isalnum() or c in ".-" else "_" for c in host)[:200]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(path.name + ".lock")).acquire(poll_interval=0.01):
+        now = time.time()
+        with contextlib.suppress(OSError, ValueError):
+            last = float(path.read_text())
+            if last < now + 100 * delay:  # else the clock was set back
+                now = max(now, last + delay)
+        path.write_text(repr(now))
+    return max(0.0, now - time.time())
+
+
+def _parse(url: str) -> httpx2.URL:
+    try:
+        target = httpx2.URL(url).copy_with(fragment=None, userinfo=b"")
+        known = target.scheme in ("http", "https") and bool(target.host)
+    except (httpx2.InvalidURL, UnicodeError, ValueError) as error:
+        raise Refused("forbidden_address", f"no address: {url!r}") from error
+    if not known:
+        raise Refused("forbidden_address", f"neither http nor https: {url!r}")
+    return target
+
+
+def _check_status(status: int, headers: httpx2.Headers) -> None:
+    if status in (401, 403):
+        raise Refused("private", f"HTTP {status}")
+    if status == 429 or status >= 500:
+        raise Refused("unreachable", f"HTTP {status}", retry_after(headers))
+    if status != 200:
+        raise Refused("gone", f"HTTP {status}")
+
+
+async def _read(stream: AsyncIterator[bytes], headers: httpx2.Headers, limit: int) -> bytes:
+    """Return a body unpacked; neither what comes nor what is in it is read beyond the limit."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
+        raise Refused("unreadable", f"Content-Encoding {encoding}")
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise Refused("too_large", f"{length} bytes, over {limit}")
+    unpack = None if encoding == "identity" else zlib.decompressobj(zlib.MAX_WBITS | 32)
+    came, body = 0, bytearray()
+    async for chunk in stream:
+        came += len(chunk)
+        try:
+            body += chunk if unpack is None else unpack.decompress(chunk, limit + 1 - len(body))
+        except zlib.error as error:
+            raise Refused("unreadable", f"{encoding}: {error}") from error
+        if max(came, len(body)) > limit:
+            raise Refused("too_large", f"more than {limit} bytes")
+    return bytes(body)
+
+
+@contextlib.asynccontextmanager
+async def open_session(web: Web) -> AsyncIterator[Session]:
+    """Give a session whose connections are closed in the end."""
+    backend = _Checked(web.allow)
+    async with httpcore2.AsyncConnectionPool(
+        max_connections=web.concurrency, keepalive_expiry=10.0, network_backend=backend
+    ) as pool:
+        yield Session(web, pool)
