@@ -77,12 +77,14 @@ def in_corpus(corpus: LocalCorpus) -> LookUp:
     return look_up
 
 
-def on_web(fetch: Callable[[str], Hit | Reject]) -> LookUp:
-    """Return what looks posts up by their urls; ``fetch`` gets one, and gives the post or why it cannot be had."""
+def on_web(fetch: Callable[[Sequence[str]], Sequence[Hit | Reject]]) -> LookUp:
+    """Return what looks posts up by their urls; ``fetch`` gets some, and gives for each the post or why it cannot."""
 
     def look_up(origins: Sequence[Origin]) -> list[Sequence[Hit] | Reject]:
-        answers = [fetch(origin["url"]) if "url" in origin else Reject("no_url") for origin in origins]
-        return [answer if isinstance(answer, Reject) else [answer] for answer in answers]
+        urls = list(dict.fromkeys(origin["url"] for origin in origins if "url" in origin))
+        answers: dict[str, Hit | Reject] = dict(zip(urls, fetch(urls), strict=True))
+        found = [answers[origin["url"]] if "url" in origin else Reject("no_url") for origin in origins]
+        return [answer if isinstance(answer, Reject) else [answer] for answer in found]
 
     return look_up
 

@@ -23,7 +23,7 @@ _DOMAINS = "com|net|org|edu|gov|mil|info|biz|io|co|uk|de|fr|ca|au|jp|cn|ru|nl|eu
 _EMAIL = re.compile(
     rf"""
     (?<![\w.+-]) (?P<user>[\w.+-]*\w) @ (?P<host>[\w-]+(?:\.[\w-]+)*) \. (?P<top>[^\W\d_]{{2,}}) (?!\w)
-    | (?<![\w\#]) (?<!\#\ ) (?P<users>\w+(?:\ ?[.+-]\ ?\w+){{0,2}}) \ ?@\ ? (?P<hosts>\w+(?:\ ?[.-]\ ?\w+){{0,3}})
+    | (?<![\w\#/]) (?<!\#\ ) (?P<users>\w+(?:\ ?[.+-]\ ?\w+){{0,2}}) \ ?@\ ? (?P<hosts>\w+(?:\ ?[.-]\ ?\w+){{0,3}})
       \ ?\.\ ? (?P<tops>{_DOMAINS}) (?!\w)
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,

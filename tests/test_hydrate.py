@@ -14,6 +14,7 @@ import pytest
 import yaml
 from conftest import as_dataset, parse, picture
 from datasets import DatasetDict, get_dataset_config_names, load_dataset
+from hub_server import HubServer
 
 from hf_mner_aug import LSMS, RMDA, augment, cli, publish
 from hf_mner_aug.corpus import index
@@ -265,11 +266,12 @@ def test_from_the_web(published, tmp_path):
     by_url = {post["url"]: post for post in POOL if "url" in post}
     asked = []
 
-    def fetch(url):
-        asked.append(url)
-        if url.endswith("902"):
-            return Reject("login_wall", url)
-        return Hit(id="4", text=by_url[url]["text"], source="web", score=0.0)
+    def fetch(urls):
+        asked.extend(urls)
+        return [
+            Reject("login_wall") if url.endswith("902") else Hit(id="4", text=by_url[url]["text"], source="", score=0.0)
+            for url in urls
+        ]
 
     done = hydrate(published / "stubs", CONFIG, tmp_path / "out", look_up=on_web(fetch))
     assert sorted(asked) == sorted(by_url)
@@ -349,6 +351,57 @@ def test_posts_of_others_are_shown_openly_by_id_only(published):
     notes["stubs"]["source"]["license"] = "other"
     with pytest.raises(UsageError, match="the licence is 'other'"):
         _check_rights({CONFIG: notes["stubs"]})
+
+
+def test_on_the_hub_by_id_only_for_all_and_whole_for_oneself(published, pool, tmp_path):
+    for name in ("stubs", "whole"):
+        shutil.copytree(published / name, tmp_path / name)
+        path = tmp_path / name / CONFIG / "augmentation.json"
+        note = json.loads(path.read_text())
+        note["source"]["license"] = "mit"
+        note["licences"] = {"MIT": 4}
+        path.write_text(json.dumps(note))
+    (tmp_path / "ids.txt").write_text("901\n")
+    commands = [
+        ["push", "whole", "org/whole", "--public"],
+        ["push", "stubs", "org/stubs", "--public"],
+        ["push", "whole", "org/whole"],
+        ["hydrate", "org/stubs", CONFIG, "--corpus", str(pool), "--out", "back"],
+        ["withdraw", "org/stubs", "--ids", "ids.txt"],
+        ["verify", "org/stubs", CONFIG],
+        ["hydrate", "org/stubs", CONFIG, "--corpus", str(pool), "--out", "fewer"],
+    ]
+    script = f"""
+import sys
+from datasets import load_dataset
+from hf_mner_aug import cli
+for command in {commands!r}:
+    sys.argv = ["hf-mner-aug", *command]
+    try:
+        cli.main()
+    except SystemExit as end:
+        print("EXIT", end.code or 0)
+print("ROWS", load_dataset("org/stubs", "{CONFIG}_retrieved")["train"].num_rows)
+"""
+    with HubServer(tmp_path / "hub") as server:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=server.env("hf_write"),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        names = server.files("org/stubs")
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("EXIT")] == ["EXIT 2", *["EXIT 0"] * 6], done.stderr[-2000:]
+    assert f"{CONFIG} holds posts that other people wrote, whatever its licence" in done.stderr
+    assert f"{CONFIG}: 1 rows withdrawn" in lines
+    assert lines[-1] == "ROWS 3"
+    assert f"{CONFIG}/retrieved-00000-of-00001.parquet" in names
+    assert files(tmp_path / "back") == files(published / "whole")
+    train = load_dataset(str(tmp_path / "fewer"), CONFIG)["train"]
+    assert set(origins(train)) == ORIGINS - {"901"}
 
 
 @pytest.mark.parametrize(("licence", "shown"), [("MIT", "mit"), ("CC-BY-4.0", "other"), (None, "other")])

@@ -73,6 +73,7 @@ def test_what_is_none_of_them_stays(text):
 
 def test_only_what_is_asked_for():
     text = "@joe joe@mail.com 555-1234"
+    assert masked("https://t.co/6XjQ @news . com", "emails") == ("https://t.co/6XjQ @news . com", {})
     assert masked(text, "handles") == ("@user joe@mail.com 555-1234", {"handles": 1})
     assert masked(text, "emails") == ("@joe user@example.com 555-1234", {"emails": 1})
     assert masked(text, "phones") == ("@joe joe@mail.com 000-0000", {"phones": 1})
