@@ -16,7 +16,7 @@ from hf_mner_aug.backbones.token_classifier import TokenClassifier
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.backbones.umt import UMT
 from hf_mner_aug.errors import UnknownName, UsageError
-from hf_mner_aug.models.vision import Gallery, Vision, load_tower
+from hf_mner_aug.models.vision import Gallery, Vision, _transform, load_tower, middle
 from hf_mner_aug.schema import Codec, Entity, Post, bio_names, mner_features
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
@@ -471,6 +471,25 @@ def test_pixels_are_those_of_the_imagenet_evaluation():
     torch.testing.assert_close((pixels / 255 - tower.mean) / tower.std, reference)
 
 
+@pytest.mark.parametrize("size", [(4, 201), (301, 3), (40, 161)])
+def test_a_thin_picture_is_cut_before_it_is_made_larger(size):
+    from torchvision.transforms import functional
+
+    image = Image.effect_noise(size, 90).convert("RGB")
+    whole = functional.pil_to_tensor(functional.center_crop(functional.resize(image, 73), 64)).int()
+    seen = _transform(64)(image).int()
+    assert (whole - seen).abs().float().mean() < 1.0  # the centre moves by a fraction of a pixel at most
+    assert (whole - seen.flip(1, 2)).abs().float().mean() > 20.0
+
+
+def test_what_is_resized_stays_small():
+    assert middle(Image.new("RGB", (1, 65_000))).size == (1, 4)
+    assert middle(Image.new("RGB", (20_003, 4))).size == (17, 4)
+    normal = Image.new("RGB", (400, 100))
+    assert middle(normal) is normal
+    assert _transform(224)(Image.new("RGB", (65_000, 2), "red")).float().mean(dim=(1, 2)).tolist() == [255, 0, 0]
+
+
 def test_what_learns_and_what_keeps_its_statistics(towers):
     pixels = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
 
@@ -544,7 +563,6 @@ def test_each_picture_goes_through_a_frozen_tower_once(towers, monkeypatch):
 
 
 def gallery_pixels(tower, image):
-    from hf_mner_aug.models.vision import _transform
     from hf_mner_aug.pictures import open_rgb
 
     return _transform(tower.size)(open_rgb(image))[None]

@@ -38,16 +38,12 @@ class BertResNetCRF:
     training: Training = field(default_factory=Training)
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
+    reads_images = property(tagging.reads_images)
     fit, predict, assemble = tagging.fit, tagging.predict, tagging.assemble
     save, load = fitting.save, classmethod(fitting.load)
 
     def __post_init__(self) -> None:
         tagging.check(self)
-
-    @property
-    def reads_images(self) -> bool:
-        """Whether it reads pictures: not in the ablation."""
-        return self.use_images
 
     def network(self, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "GatedNet":
         """Return the network."""

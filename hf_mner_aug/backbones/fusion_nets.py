@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.nets import LinearChain, at
+from hf_mner_aug.backbones.nets import LinearChain, at, tagged
 from hf_mner_aug.models.tower import Tower, channels_of, see
 
 
@@ -83,10 +83,7 @@ class GatedNet(nn.Module):
         regions, there = see(self.tower, pictures, shown, like=words)
         read = self.reading(words, self.project(regions), there)
         gate = torch.sigmoid(self.gate(torch.cat((words, read), dim=2)))
-        emissions = self.linear(words + gate * read).float()
-        if labels is None:
-            return {"emissions": emissions}
-        return {"loss": -self.chain.log_likelihood(emissions, labels, mask).mean()}
+        return tagged(self, self.linear(words + gate * read).float(), labels, mask)
 
 
 class UnifiedNet(nn.Module):
@@ -148,9 +145,7 @@ class UnifiedNet(nn.Module):
         emissions = self.alpha * emissions + (1 - self.alpha) * spans @ self.get_buffer("transfer")
         if labels is None:
             return {"emissions": emissions}
-        main = self.chain.log_likelihood(emissions, labels, mask)
-        span = self.span_chain.log_likelihood(spans, self.get_buffer("span_tag")[labels], mask)
-        return {"loss": -(main + self.beta * span).mean()}
+        return {"loss": span_helped_loss(self, emissions, spans, labels, mask, weight=self.beta)}
 
 
 class MatchingNet(nn.Module):
@@ -229,6 +224,15 @@ class MatchingNet(nn.Module):
 
 
 SPAN_TAGS = ("O", "B-ENTITY", "I-ENTITY")
+
+
+def span_helped_loss(
+    net: Any, emissions: Tensor, spans: Tensor, labels: Tensor, mask: Tensor, *, weight: float
+) -> Tensor:
+    """Return the loss of a network's ``chain``, and times ``weight`` that of its ``span_chain``; a mean over posts."""
+    main = net.chain.log_likelihood(emissions, labels, mask)
+    span = net.span_chain.log_likelihood(spans, net.span_tag[labels], mask)
+    return -(main + weight * span).mean()
 
 
 def span_tags(tags: Sequence[str]) -> Tensor:

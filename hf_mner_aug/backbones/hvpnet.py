@@ -59,6 +59,7 @@ class HVPNet:
     )
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
+    reads_images = property(tagging.reads_images)
     save, load = fitting.save, classmethod(fitting.load)
 
     def __post_init__(self) -> None:
@@ -69,11 +70,6 @@ class HVPNet:
             raise UsageError(f"hvpnet: max_length must be at least 16, found {self.max_length}")
         if self.most_objects < 1:
             raise UsageError(f"hvpnet: most_objects must be at least 1, found {self.most_objects}")
-
-    @property
-    def reads_images(self) -> bool:
-        """Whether it reads pictures: not in the ablation."""
-        return self.use_images
 
     def fit(self, train: Any, validation: Any = None) -> "HVPNet":
         """Return a fitted copy; see ``tagging.fit`` and ``relation.fit``, and it raises as they do."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from hf_mner_aug.backbones.nets import FORBIDDEN, LinearChain, at
+from hf_mner_aug.backbones.nets import FORBIDDEN, LinearChain, at, classified, tagged
 from hf_mner_aug.models.tower import Tower, see
 
 CELLS = 4  # of a picture, each pooled from all maps of the pyramid: its prompts
@@ -125,10 +125,7 @@ class TaggingNet(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the emissions [batch, n_words, n_tags], or the loss; the arguments are those of ``fusion_nets``."""
         states = read(self, input_ids, attention_mask, pictures, shown)
-        emissions = self.linear(self.dropout(at(states, first))).float()
-        if labels is None:
-            return {"emissions": emissions}
-        return {"loss": -self.chain.log_likelihood(emissions, labels, mask).mean()}
+        return tagged(self, self.linear(self.dropout(at(states, first))).float(), labels, mask)
 
 
 class RelationNet(nn.Module):
@@ -156,7 +153,4 @@ class RelationNet(nn.Module):
         ``markers`` says where the opening markers of head and tail stand [batch, 2].
         """
         states = read(self, input_ids, attention_mask, pictures, shown)
-        logits = self.linear(self.dropout(at(states, markers).flatten(1))).float()
-        if labels is None:
-            return {"logits": logits}
-        return {"loss": nn.functional.cross_entropy(logits, labels)}
+        return classified(self.linear(self.dropout(at(states, markers).flatten(1))).float(), labels)

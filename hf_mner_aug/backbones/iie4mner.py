@@ -73,6 +73,7 @@ class IIE4MNER:
     )
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
+    reads_images = property(tagging.reads_images)
     fit, predict = tagging.fit, tagging.predict
     load = classmethod(fitting.load)
 
@@ -83,11 +84,6 @@ class IIE4MNER:
                 raise UsageError(f"iie4mner: {name} must be at least 1, found {getattr(self, name)}")
         if not 0 <= self.fusion_dropout < 1:
             raise UsageError(f"iie4mner: fusion_dropout must be in [0, 1), found {self.fusion_dropout}")
-
-    @property
-    def reads_images(self) -> bool:
-        """Whether it reads pictures: not in the ablation."""
-        return self.use_images
 
     @property
     def finder(self) -> ObjectFinder:

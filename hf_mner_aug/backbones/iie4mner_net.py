@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.fusion_nets import SPAN_TAGS, ReadingLayer, span_tags
+from hf_mner_aug.backbones.fusion_nets import SPAN_TAGS, ReadingLayer, span_helped_loss, span_tags
 from hf_mner_aug.backbones.nets import LinearChain, at
 from hf_mner_aug.models.tower import Tower, see
 
@@ -136,9 +136,7 @@ class IIE4MNERNet(nn.Module):
         if labels is None:
             return {"emissions": emissions}
         spans = self.span_linear(at(self.span_words(text, text, is_text), first)).float()
-        main = self.chain.log_likelihood(emissions, labels, mask)
-        span = self.span_chain.log_likelihood(spans, self.get_buffer("span_tag")[labels], mask)
-        return {"loss": -(main + SPAN_WEIGHT * span).mean()}
+        return {"loss": span_helped_loss(self, emissions, spans, labels, mask, weight=SPAN_WEIGHT)}
 
     def look(
         self,

@@ -50,6 +50,7 @@ class MAF:
     )
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
+    reads_images = property(tagging.reads_images)
     fit, predict, assemble = tagging.fit, tagging.predict, tagging.assemble
     save, load = fitting.save, classmethod(fitting.load)
 
@@ -60,11 +61,6 @@ class MAF:
                 raise UsageError(f"maf: {name} must be in [0, 1], found {getattr(self, name)}")
         if self.temperature <= 0:
             raise UsageError(f"maf: temperature must be above 0, found {self.temperature}")
-
-    @property
-    def reads_images(self) -> bool:
-        """Whether it reads pictures: not in the ablation."""
-        return self.use_images
 
     def network(self, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "MatchingNet":
         """Return the network."""

@@ -82,6 +82,20 @@ class LinearChain(nn.Module):
         return probabilities
 
 
+def tagged(net: Any, emissions: Tensor, labels: Tensor | None, mask: Tensor) -> dict[str, Tensor]:
+    """Return the emissions, or where there are labels the loss of a network's ``chain``, a mean over posts."""
+    if labels is None:
+        return {"emissions": emissions}
+    return {"loss": -net.chain.log_likelihood(emissions, labels, mask).mean()}
+
+
+def classified(logits: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    """Return the logits [batch, n_classes], or where there are labels [batch] their cross-entropy."""
+    if labels is None:
+        return {"logits": logits}
+    return {"loss": nn.functional.cross_entropy(logits, labels)}
+
+
 def at(states: Tensor, places: Tensor) -> Tensor:
     """Return the states at some places [batch, n_places] of a sequence [batch, length, size]."""
     return states.gather(1, places.unsqueeze(2).expand(-1, -1, states.shape[2]))
@@ -150,7 +164,4 @@ class RelationNet(nn.Module):
         """
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         pair = at(states, markers).flatten(1)
-        logits = self.linear(self.dropout(pair)).float()
-        if labels is None:
-            return {"logits": logits}
-        return {"loss": nn.functional.cross_entropy(logits, labels)}
+        return classified(self.linear(self.dropout(pair)).float(), labels)

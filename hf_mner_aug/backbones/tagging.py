@@ -37,6 +37,12 @@ class Example(NamedTuple):
     pictures: Any
 
 
+def reads_images(tagger: Any) -> bool:
+    """Whether a tagger reads pictures: not in the ablation by text alone."""
+    found: bool = tagger.use_images
+    return found
+
+
 def check(tagger: Any) -> None:
     """See that a tagger's settings are in range.
 

@@ -44,6 +44,7 @@ class UMT:
     )
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
+    reads_images = property(tagging.reads_images)
     fit, predict, assemble = tagging.fit, tagging.predict, tagging.assemble
     save, load = fitting.save, classmethod(fitting.load)
 
@@ -51,11 +52,6 @@ class UMT:
         tagging.check(self)
         if not 0 <= self.alpha <= 1 or self.beta < 0:
             raise UsageError(f"umt: alpha must be in [0, 1] and beta at least 0, found {self.alpha} and {self.beta}")
-
-    @property
-    def reads_images(self) -> bool:
-        """Whether it reads pictures: not in the ablation."""
-        return self.use_images
 
     def network(self, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "UnifiedNet":
         """Return the network."""

@@ -15,6 +15,7 @@ from hf_mner_aug.pictures import open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, Post
 
 if TYPE_CHECKING:
+    import PIL.Image
     import torch
 
     from hf_mner_aug.models.tower import Tower
@@ -236,9 +237,19 @@ def _regions(tower: str) -> dict[str, "torch.Tensor"]:
     return {}
 
 
+def middle(picture: "PIL.Image.Image") -> "PIL.Image.Image":
+    """Return a picture without the ends of a longer side that is more than four times the shorter one."""
+    width, height = picture.size
+    # As even or odd as the side is, so that the centre stays where it was.
+    cut_x = max(0, (width - 4 * height) // 2)
+    cut_y = max(0, (height - 4 * width) // 2)
+    return picture.crop((cut_x, cut_y, width - cut_x, height - cut_y)) if cut_x or cut_y else picture
+
+
 @functools.lru_cache(maxsize=2)
 def _transform(size: int) -> Callable[[Any], "torch.Tensor"]:
     transforms = need("torchvision.transforms", extra="models")
-    steps = [transforms.Resize(round(size * 8 / 7)), transforms.CenterCrop(size), transforms.PILToTensor()]
+    # A thread-like picture would be resized to something huge of which the centre alone is kept.
+    steps = [middle, transforms.Resize(round(size * 8 / 7)), transforms.CenterCrop(size), transforms.PILToTensor()]
     composed: Callable[[Any], torch.Tensor] = transforms.Compose(steps)
     return composed
