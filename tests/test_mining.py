@@ -171,7 +171,7 @@ def test_label_errors_are_set_apart(scripted):
 # ---------------------------------------------------------------- going on after a kill
 
 NAMES = ("Rome", "Oslo", "Turin", "Bergen", "Adele", "Cher", "Prince", "Apple", "Google", "Ford")
-FRAMES = ("we love [LOC {}]", "we love [PER {}] too", "my [ORG {}] job", "all about [PER {}] today", "{} is up")
+FRAMES = ("we love {}", "we love {} too", "my {} job", "all about {} today", "{} is up")
 MINE = """
 import json, sys
 from hf_mner_aug.mining import mine
@@ -183,8 +183,10 @@ print(hash(tuple(failure.id for failure in found.failures)), len(found.failures)
 
 
 def many_posts():
-    """Fifty posts in which a name may be of any type."""
-    return posts_of(*(frame.format(name) for frame in FRAMES for name in NAMES))
+    """Fifty posts in which neither name nor frame tells the type."""
+    kinds = ("LOC", "PER", "ORG")
+    places = [(i, j) for i in range(len(FRAMES)) for j in range(len(NAMES))]
+    return posts_of(*(FRAMES[i].format(f"[{kinds[(i * j + i + j) % 3]} {NAMES[j]}]") for i, j in places))
 
 
 def test_mining_goes_on_fold_by_fold_after_a_kill(tmp_path):
