@@ -1,0 +1,217 @@
+"""Patterns and posts without a language model: cues that set a cluster apart, and train's own words put together anew.
+
+A pattern is a sum of cues, each weighted by its log-odds among the members against the outsiders. A new post has the
+words before a mention from one failure of the pattern, those after it from another one, and between them a mention of
+the right type that train writes alike; other entities change places with others of their type, too.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.failure_cues import all_cues, mention_shape, spell_cue
+from hf_mner_aug.lexicon import mention_counts, repeat_by_count
+from hf_mner_aug.metrics.spans import PlainSpan
+from hf_mner_aug.mining import Failure
+from hf_mner_aug.models.labelled_text import Unwritten
+from hf_mner_aug.models.pattern_engine import Draft, Pattern, what_goes_wrong
+from hf_mner_aug.schema import Post
+
+SWAPPED = 0.5  # share of the other entities that change
+FIRST_CUES = 2  # of a first pattern; each critique doubles them
+NAMED = 3  # cues that a name tells
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The engine without a model; ``mentions`` are train's, by type and shape, as often as they occur."""
+
+    name: ClassVar[str] = "rules"
+
+    mentions: Mapping[str, Mapping[Words, Sequence[Words]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, posts: Iterable[Post]) -> Self:
+        """Return the engine that writes with the mentions of posts."""
+        found: dict[str, dict[Words, list[Words]]] = {}
+        for kind, counts in mention_counts(posts).items():
+            for words in repeat_by_count(counts):
+                found.setdefault(kind, {}).setdefault(mention_shape(words), []).append(tuple(words))
+        return cls(found)
+
+    @property
+    def identity(self) -> str:
+        """The engine's name and version."""
+        return "rules 1"
+
+    def induce(
+        self, members: Sequence[Failure], outsiders: Sequence[Failure], critiques: Sequence[str], draw: Draw
+    ) -> Pattern | Unwritten:
+        """Return the cues that set members apart, twice as many after each critique."""
+        weights = weigh_cues(members, outsiders)
+        if not weights:
+            return Unwritten("no_cue", "no cue is more frequent in members than in outsiders")
+        cues = dict(list(weights.items())[: FIRST_CUES << len(critiques)])
+        least = best_threshold([score(cues, f) for f in members], [score(cues, f) for f in outsiders])
+        told = ", ".join(map(spell_cue, _different(cues)[:NAMED]))
+        wrong = what_goes_wrong(members[0].kind, *members[0].confusion)
+        return Pattern(
+            name=told,
+            trigger=f"a mention {', '.join(map(spell_cue, cues))}",
+            why=f"{wrong}: other mentions where it is are not like this",
+            how=f"write a post with a mention {told}",
+            cues=cues,
+            least=least,
+        )
+
+    def matches(self, pattern: Pattern, failures: Sequence[Failure]) -> list[bool]:
+        """Say of each failure whether the weights of its cues reach the pattern's least sum."""
+        return [score(pattern.cues, failure) >= pattern.least for failure in failures]
+
+    def write(
+        self,
+        failure: Failure,
+        patterns: Sequence[Pattern],
+        exemplars: Sequence[Failure],
+        critiques: Sequence[str],
+        draw: Draw,
+    ) -> Draft | Unwritten:
+        """Return a post made of the words around the failure and the exemplars, with another mention.
+
+        Without patterns the failure's own post gets a mention of the same type, however it is written. Where a draft
+        was not what the pattern asks for, the failure's own words stay around the mention.
+        """
+        alone = not patterns or any(critique.startswith(("off_pattern", "inconsistent")) for critique in critiques[-1:])
+        hosts = [failure] if alone else [failure, *(e for e in exemplars if has_clear_focus(e))]
+        if not has_clear_focus(failure):
+            return Unwritten("no_place", f"{failure.text}: inside another entity")
+        left = draw.sub("left").choice(hosts)
+        # What is wrong with a border often hangs on the word beyond it.
+        right = left if alone or left.kind in ("boundary", "both") else draw.sub("right").choice(hosts)
+        focus = self._focus(left, hosts, bool(patterns), draw.sub("focus"))
+        if focus is None:
+            return Unwritten("no_mention", f"train has no other mention like {left.text}")
+        pieces = Pieces()
+        self._copy(pieces, left, 0, left.words[0], draw.sub("before"))
+        at = len(pieces.tokens)
+        if left.gold:
+            pieces.entities.append((at, at + len(focus), key_at(left)))
+        pieces.tokens += focus
+        self._copy(pieces, right, right.words[1], len(right.tokens), draw.sub("after"))
+        made_of = dict.fromkeys([left.post, right.post])
+        text = " ".join(pieces.tokens)
+        return Draft(tuple(pieces.tokens), tuple(pieces.entities), (at, at + len(focus)), text, tuple(made_of))
+
+    def _focus(self, host: Failure, hosts: Sequence[Failure], alike: bool, draw: Draw) -> Words | None:
+        """Return the words to stand at a host's focus: not its own, and written like these where that is asked for."""
+        start, end = host.words
+        own = host.tokens[start:end]
+        if host.gold is None:
+            found = [other.tokens[slice(*other.words)] for other in hosts]
+        else:
+            found = self._mentions(key_at(host), own, alike)
+        found = [words for words in found if words != own and _fits(words, host.tokens[:start])]
+        if found:
+            return draw.choice(found)
+        return own if len(hosts) > 1 or host.gold is None else None
+
+    def _mentions(self, kind: str, own: Words, alike: bool) -> list[Words]:
+        by_shape = self.mentions.get(kind, {})
+        if alike:
+            return list(by_shape.get(mention_shape(own), ()))
+        return [words for found in by_shape.values() for words in found]
+
+    def _copy(self, pieces: "Pieces", host: Failure, start: int, end: int, draw: Draw) -> None:
+        """Append a host's words ``[start, end)``, with some of their entities replaced by others of their type."""
+        inside = [entity for entity in host.entities if start <= entity[0] and entity[1] <= end]
+        swapped = {e[0] for e in draw.sub("swapped").subset(inside, SWAPPED)}
+        at = start
+        for first, last, kind in inside:
+            pieces.tokens += host.tokens[at:first]
+            own = host.tokens[first:last]
+            others = [w for w in self._mentions(kind, own, True) if w != own and _fits(w, host.tokens[:first])]
+            words = draw.sub(first).choice(others) if first in swapped and others else own
+            pieces.entities.append((len(pieces.tokens), len(pieces.tokens) + len(words), kind))
+            pieces.tokens += words
+            at = last
+        pieces.tokens += host.tokens[at:end]
+
+
+@dataclass
+class Pieces:
+    """A post while it is put together."""
+
+    tokens: list[str] = field(default_factory=list)
+    entities: list[PlainSpan] = field(default_factory=list)
+
+
+def has_clear_focus(failure: Failure) -> bool:
+    """Say whether a failure's words are one entity, or touch none where they should be none."""
+    start, end = failure.words
+    touched = [span for span in failure.entities if span[0] < end and start < span[1]]
+    return [span[:2] for span in touched] == ([(start, end)] if failure.gold else [])
+
+
+def key_at(failure: Failure) -> str:
+    """Return the type, with the fine one where there is one, of the entity that a failure is about."""
+    return next(kind for start, end, kind in failure.entities if (start, end) == failure.words)
+
+
+def _fits(words: Words, before: Sequence[str]) -> bool:
+    """Say whether a mention can stand after some words: ``a`` and ``an`` ask for their sounds, ``the`` for no other."""
+    last = before[-1].casefold() if before else ""
+    if last in ("a", "an"):
+        return (words[0][:1].casefold() in "aeiou") == (last == "an")
+    return not (last == "the" and words[0].casefold() == "the")
+
+
+# ---------------------------------------------------------------- patterns
+
+
+def weigh_cues(members: Sequence[Failure], outsiders: Sequence[Failure]) -> dict[str, float]:
+    """Return the cues that are more frequent in members, with their log-odds, those that tell most first.
+
+    Of equal ones those of borders and shapes come first, then those of the words near by.
+    """
+    inside = Counter(cue for failure in members for cue in all_cues(failure))
+    outside = Counter(cue for failure in outsiders for cue in all_cues(failure))
+    told = []
+    for rank, (cue, count) in enumerate(inside.items()):
+        p = (count + 0.5) / (len(members) + 1)
+        q = (outside[cue] + 0.5) / (len(outsiders) + 1)
+        weight = math.log(p / (1 - p)) - math.log(q / (1 - q))
+        if weight > 0 and (count > 1 or len(members) == 1):
+            told.append((-(p - q) * weight, rank, cue, round(weight, 4)))
+    return {cue: weight for _, _, cue, weight in sorted(told)}
+
+
+def _different(cues: Iterable[str]) -> list[str]:
+    """Return the first cue about each word: what stands near stands in the post, too."""
+    first: dict[str, str] = {}
+    for cue in cues:
+        kind, _, word = cue.partition("=")
+        first.setdefault(word if kind in ("before", "after", "near", "post") else cue, cue)
+    return list(first.values())
+
+
+def score(cues: Mapping[str, float], failure: Failure) -> float:
+    """Return the sum of the weights of a failure's cues."""
+    return round(sum(cues.get(cue, 0.0) for cue in all_cues(failure)), 4)
+
+
+def best_threshold(inside: Sequence[float], outside: Sequence[float]) -> float:
+    """Return the score from which on failures count as members, for the best balanced accuracy; the lowest of equals.
+
+    Without outsiders it is the lowest score of the members, at least something above 0.
+    """
+
+    def accuracy(least: float) -> float:
+        hits = sum(score >= least for score in inside) / len(inside)
+        return hits + (sum(score < least for score in outside) / len(outside) if outside else 0.0)
+
+    candidates = sorted({score for score in inside if score > 0})
+    return max(candidates, key=accuracy) if candidates else math.inf
