@@ -8,6 +8,7 @@ import pytest
 from datasets import load_dataset
 
 from hf_mner_aug import cli
+from hf_mner_aug.backbones import BACKBONES
 from hf_mner_aug.methods import METHODS
 
 RAW = """IMGID:{0}1
@@ -238,6 +239,13 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "augment" in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "curve"])
+def test_the_help_of_a_study_names_every_backbone(call, verb):
+    code, output, _ = call(verb, "--help")
+    assert code == 0
+    assert set(BACKBONES) <= set(re.findall(r"\w+", output))
 
 
 def test_a_warning_is_one_line_without_its_place_in_the_code(tmp_path):
