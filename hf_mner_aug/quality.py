@@ -69,13 +69,14 @@ def count_faults(
 ) -> dict[str, int]:
     """Return how many made posts repeat another one or are in validation or test, by what ``hygiene.Guard`` says.
 
-    ``same_text`` counts those with the normalised text of a gold or earlier made post, whatever their labels.
+    ``same_text`` counts those with the normalised text of a gold or earlier made post, whatever their labels; it is
+    absent where texts are kept.
 
     Args:
         made: the made posts of train, with their pictures.
         gold: the gold posts of train.
         held_out: returns the posts of validation and test.
-        same_text: posts that differ from another one in their pictures only are no duplicates.
+        same_text: texts are kept, and posts that differ from another one in their pictures only are no duplicates.
     """
     texts = {""}
 
@@ -93,6 +94,8 @@ def count_faults(
         key = text_key(post.tokens)
         counts["same_text"] += bool(key) and key in texts
         texts.add(key)
+    if same_text:
+        del counts["same_text"]
     return counts
 
 
@@ -113,6 +116,8 @@ def match_scores(
     for batch in _batches(pairs):
         for number in sorted({number for *_, number in batch}):
             both = [(words, image) for words, post, at in batch if at == number for image in post.images]
+            if not both:
+                continue
             text = encoders[number].encode_text([normalise_text(words) for words, _ in both])
             image = encoders[number].encode_image([image for _, image in both])
             scores += np.einsum("ij,ij->i", text, image).tolist()

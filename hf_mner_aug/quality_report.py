@@ -181,6 +181,4 @@ def _ngrams(column: Column, i: int) -> str:
 
 
 def _fault(column: Column, kind: str) -> str:
-    if column.faults is None:
-        return ABSENT
-    return str(column.faults[kind])
+    return str((column.faults or {}).get(kind, ABSENT))
