@@ -64,6 +64,8 @@ def paired_bootstrap(ours: "np.ndarray", theirs: "np.ndarray", samples: "np.ndar
     # One is added to each count (Davison & Hinkley 1997, eq. 4.11): no finite number of samples shows that p is 0.
     tail = min((deltas <= 0).sum(), (deltas >= 0).sum()).item()
     p = min(1.0, 2 * (tail + 1) / (len(deltas) + 1))
+    # So few posts that drawing them anew shows little: no exact test of paired signs gives less.
+    p = max(p, 2.0 ** (1 - samples.shape[1]))
     return Difference(delta, low, high, p, POWER_80 * deltas.std(ddof=1).item())
 
 

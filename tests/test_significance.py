@@ -48,6 +48,12 @@ def test_equal_runs_do_not_differ_and_a_clear_gain_is_found():
     assert gain.p == 2 / 501, "no number of samples shows that p is 0"
 
 
+@pytest.mark.parametrize(("n_posts", "least"), [(1, 1.0), (3, 0.25), (6, 1 / 32), (12, 2 / 1001)])
+def test_few_posts_show_little_however_clear_they_are(n_posts, least):
+    right, wrong = np.array([[[1, 1, 1]] * n_posts]), np.array([[[0, 1, 1]] * n_posts])
+    assert paired_bootstrap(right, wrong, resample(n_posts, 1000)).p == pytest.approx(least)
+
+
 def test_samples_are_posts_drawn_with_replacement():
     samples = resample(50, 200, seed=3)
     assert samples.shape == (200, 50)
