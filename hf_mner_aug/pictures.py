@@ -21,6 +21,10 @@ Source = Literal[
     "compositeWithTrainedAlgorithmicMedia",  # a mix with a generative model's picture
     "compositeCapture",  # a mix or collage of photographs
 ]
+MIXED: dict[Source, Source] = {  # what a made picture and an original give together
+    "trainedAlgorithmicMedia": "compositeWithTrainedAlgorithmicMedia",
+    "compositeCapture": "compositeCapture",
+}
 JPEG_QUALITY = 95
 ROWS = 16  # of pixels, mixed at a time: they stay in the processor's cache
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"

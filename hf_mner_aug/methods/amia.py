@@ -12,7 +12,6 @@ import functools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from hf_mner_aug import artifacts
@@ -20,7 +19,7 @@ from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.models.matching import Matcher, TooFewPairs, fit_matcher
 from hf_mner_aug.models.mixture import Mixture, fit_mixture, histogram_svg, matching_score
-from hf_mner_aug.pictures import Source, mix_images, open_rgb, write_picture
+from hf_mner_aug.pictures import MIXED, Source, mix_images, open_rgb, write_picture
 from hf_mner_aug.schema import EncodedImage, Post
 from hf_mner_aug.stored_posts import StoredPosts, open_posts, save_posts
 from hf_mner_aug.transform import Facts, Method, Model, Reject
@@ -38,10 +37,6 @@ NEGATIVES = 63  # the others of the paper's batch of 64
 DIGITS = 6  # of a loss and a score: the last bits of a sum hang on the machine
 SIDE = 512  # of a picture for a post without one
 CHUNK = 16  # posts whose pixels are held at a time
-MIXED: dict[Source, Source] = {
-    "trainedAlgorithmicMedia": "compositeWithTrainedAlgorithmicMedia",
-    "compositeCapture": "compositeCapture",
-}
 
 
 def triplet_loss(
@@ -190,16 +185,12 @@ class AMIA(Method):
     @property
     def models(self) -> tuple[Model, ...]:
         """The matcher's and the image engine's models, where they are none of the package's own."""
-        from hf_mner_aug.models.image import has_safety_checker, model_licence
+        from hf_mner_aug.models.image import engine_models
 
-        found = []
+        found = engine_models(self.images, self.nsfw_model)
         if self.matcher.startswith("open_clip:"):
-            found.append(Model(role="matching", id=self.matcher.removeprefix("open_clip:")))
-        if self.images != "collage":
-            name = self.images.partition("@")[0]
-            checked = bool(self.nsfw_model) or has_safety_checker(name)
-            found.append(Model(role="images", id=self.images, license=model_licence(name), checked=checked))
-        return tuple(found)
+            return Model(role="matching", id=self.matcher.removeprefix("open_clip:")), *found
+        return found
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -215,11 +206,9 @@ class AMIA(Method):
 
     def pinned(self) -> Self:
         """Return a copy whose pipeline is named with the commit that its id means today."""
-        from hf_mner_aug.models.image import resolved_revision
+        from hf_mner_aug.models.image import pinned_engine
 
-        if self.images == "collage" or "@" in self.images or Path(self.images).is_dir():
-            return self
-        return replace(self, images=f"{self.images}@{resolved_revision(self.images)}")
+        return replace(self, images=pinned_engine(self.images))
 
     # ------------------------------------------------------------ learning
 
@@ -298,16 +287,12 @@ class AMIA(Method):
     # ------------------------------------------------------------ inside
 
     def _engine(self) -> "ImageEngine":
-        if self.images == "collage":
-            from hf_mner_aug.models.collage import Collage
+        from hf_mner_aug.models.image import open_engine
 
-            return Collage(posts=_known(self._fitted()).posts, size=SIDE)
-        from hf_mner_aug.models.image import Diffusers
-
-        model, _, revision = (self.images, "", "") if Path(self.images).is_dir() else self.images.partition("@")
-        return Diffusers(
-            model=model,
-            revision=revision or None,
+        return open_engine(
+            self.images,
+            posts=_known(self._fitted()).posts,
+            side=SIDE,
             steps=self.steps,
             guidance=self.guidance,
             nsfw_model=self.nsfw_model or None,

@@ -22,10 +22,12 @@ from hf_mner_aug.errors import UnknownName, UsageError
 from hf_mner_aug.hygiene import normalise_text
 from hf_mner_aug.need import need
 from hf_mner_aug.pictures import Source
+from hf_mner_aug.transform import Model
 
 if TYPE_CHECKING:
     import PIL.Image
 
+COLLAGE = "collage"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 OFFLOADS = ("auto", "none", "model", "sequential")
 ACTIVATIONS = 4 * 2**30  # bytes to leave beside the weights
@@ -492,6 +494,45 @@ def resolved_revision(model: str, revision: str | None = None) -> str:
     if commit is None:
         raise UsageError(f"model {model!r}: the Hub names no commit")
     return commit
+
+
+def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageEngine:
+    """Return the image engine of ``collage``, or of an id (with ``@revision``) or folder of a diffusers pipeline.
+
+    Args:
+        images: its name.
+        posts: the digest of the train posts (``stored_posts``), for a collage.
+        side: of a collage whose size is not asked for, in pixels.
+        options: of ``Diffusers``.
+    """
+    if images == COLLAGE:
+        from hf_mner_aug.models.collage import Collage
+
+        return Collage(posts=posts, size=side)
+    model, revision = split_revision(images)
+    return Diffusers(model=model, revision=revision, **options)
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Return the id and the revision of ``ID@REVISION``; a folder has none."""
+    model, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
+    return model, revision or None
+
+
+def pinned_engine(images: str) -> str:
+    """Return the name of an image engine with the commit that its id means today; raises as ``resolved_revision``."""
+    if images == COLLAGE or "@" in images or Path(images).is_dir():
+        return images
+    return f"{images}@{resolved_revision(images)}"
+
+
+def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
+    """Return the model of an image engine for the card, if it is none of the package's own."""
+    if images == COLLAGE:
+        return ()
+    name = images.partition("@")[0]
+    checked = bool(nsfw_model) or has_safety_checker(name)
+    return (Model(role="images", id=images, license=model_licence(name), checked=checked),)
 
 
 def has_safety_checker(model: str) -> bool:
