@@ -12,7 +12,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "AMIA": "methods.amia",
     "EDA": "methods.eda",
+    "GMDA": "methods.gmda",
     "LSMS": "methods.lsms",
+    "MemoryHard": "methods.memory_hard",
     "MixGen": "methods.mixgen",
     "RMDA": "methods.rmda",
     "Recipe": "recipe",

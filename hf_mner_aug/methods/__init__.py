@@ -5,7 +5,15 @@ import importlib
 from hf_mner_aug.errors import UnknownName
 from hf_mner_aug.transform import Method
 
-METHODS = {"amia": "AMIA", "eda": "EDA", "lsms": "LSMS", "mixgen": "MixGen", "rmda": "RMDA"}
+METHODS = {
+    "amia": "AMIA",
+    "eda": "EDA",
+    "gmda": "GMDA",
+    "lsms": "LSMS",
+    "memory_hard": "MemoryHard",
+    "mixgen": "MixGen",
+    "rmda": "RMDA",
+}
 
 
 def method_class(name: str) -> type[Method]:

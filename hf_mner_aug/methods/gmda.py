@@ -1,0 +1,473 @@
+"""GMDA: a new text that holds a post's entities, labelled as it is written, then a picture for it.
+
+Wang et al. 2024, "Generative Multimodal Data Augmentation for Low-Resource Multimodal Named Entity Recognition" (MM).
+Texts are the train split's own, recombined (``templates``), those of InstructBLIP fine-tuned on it as the paper does,
+or those of a model behind an endpoint. Pictures start from the original. Deviates: words that look like tags are
+escaped, and a malformed text is rejected; one that lacks an asked entity goes, too; each text has a picture of its own;
+a relation's head and tail are entities, about which no backbone is asked. Of boxed sets the backbones say words and
+types only.
+Rejects: nested_mentions, no_context, empty_text, unfinished_text, unreadable_image, no_answer, no_words, bad_escape,
+unknown_tag, i_without_b, empty_entity, tag_at_end, lost_entity, lost_relation, word_count, gold_text, inconsistent,
+unsafe_image, black_image, no_region
+"""
+
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from hf_mner_aug import filters
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.hygiene import MADE_OF, text_key
+from hf_mner_aug.models.labelled_text import (
+    MALFORMED,
+    Composed,
+    TextEngine,
+    TextRequest,
+    Unwritten,
+    delinearize,
+    find_relation,
+    instruction,
+    linearize,
+    tag_type,
+    with_arguments,
+)
+from hf_mner_aug.pictures import MIXED, open_rgb, write_picture
+from hf_mner_aug.schema import Box, EncodedImage, Post
+from hf_mner_aug.stored_posts import open_posts, save_posts
+from hf_mner_aug.transform import Facts, Method, Model, Reject
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from hf_mner_aug.models.image import ImageEngine, Refused
+
+__all__ = ["GMDA", "carry_boxes", "delinearize", "instruction", "linearize"]
+
+TEMPLATES, INSTRUCTBLIP, ENDPOINT = "templates", "instructblip", "endpoint"
+PROMPT = "A photo of {sentence}"
+SIDE = 512  # of a picture for a post without one
+CHUNK = 16  # posts whose pixels are held at a time
+
+Words = tuple[str, ...]
+
+
+# ---------------------------------------------------------------- boxes and filters
+
+
+def carry_boxes(post: Post, gold: Post, scale: tuple[float, float] | None = (1.0, 1.0)) -> Post:
+    """Return a made post with the gold post's boxes, each on the entity of the same words (section 3.4).
+
+    Of words that occur twice the first has the first one's boxes, and so on; other entities have none.
+
+    Args:
+        post: made of ``gold``.
+        gold: with boxes in pixels of its picture.
+        scale: how much wider and higher the made post's picture is; None where it does not show what the gold post's
+            does: then no entity has boxes.
+    """
+    waiting: dict[Words, list[tuple[Box, ...]]] = defaultdict(list)
+    for entity in gold.entities:
+        waiting[tuple(gold.tokens[entity.start : entity.end])].append(entity.boxes)
+    entities = []
+    for entity in post.entities:
+        found = waiting[tuple(post.tokens[entity.start : entity.end])]
+        boxes = found.pop(0) if len(found) > 1 else found[0] if found else ()
+        x, y = scale or (0, 0)
+        scaled = tuple((x1 * x, y1 * y, x2 * x, y2 * y) for x1, y1, x2, y2 in boxes) if scale else ()
+        entities.append(replace(entity, boxes=scaled))
+    return replace(post, entities=tuple(entities))
+
+
+def check_entities(post: Post, gold: Post) -> Reject | None:
+    """Return a Reject ``lost_entity`` where a post lacks an entity of the gold post, with its type, else None."""
+    missing = _mentions(gold) - _mentions(post)
+    return Reject("lost_entity", " ".join(min(missing)[0])) if missing else None
+
+
+def _mentions(post: Post) -> Counter[tuple[Words, str]]:
+    return Counter((tuple(post.tokens[e.start : e.end]), tag_type(e)) for e in post.entities)
+
+
+# ---------------------------------------------------------------- the method
+
+
+@dataclass(frozen=True, kw_only=True)
+class GMDA(Method):
+    """Write a labelled text for each post's entities, and make a picture for it.
+
+    ``text_model`` is ``templates``; ``instructblip:`` and an id (with ``@revision``) or folder, fine-tuned on train
+    with ``tune`` (``lora`` or ``qformer``) for ``epochs`` and sampled with ``temperature``, ``top_k``, ``top_p``; or
+    ``endpoint:URL#MODEL``. ``image_model`` is ``collage``, or an id or folder of a diffusers pipeline, which ``steps``,
+    ``guidance``, ``strength`` and ``nsfw_model`` are for. ``text=False`` keeps the gold post's words, ``image=False``
+    its pictures.
+
+    A text needs ``least_words``, at most ``most_words`` (0: no limit), with ``all_entities`` those that it was asked
+    for, and a share ``agreement`` of ``detectors`` backbones ``consistency``, fitted on train, that find exactly its
+    entities; without ``consistency`` no backbone is asked.
+    """
+
+    name: ClassVar[str] = "gmda"
+    rejects: ClassVar[tuple[str, ...]] = (
+        "nested_mentions",
+        "no_context",
+        "empty_text",
+        "unfinished_text",
+        "unreadable_image",
+        "no_answer",
+        *MALFORMED,
+        "lost_entity",
+        "lost_relation",
+        "word_count",
+        "gold_text",
+        "inconsistent",
+        "unsafe_image",
+        "black_image",
+        "no_region",
+    )
+    reads_images: ClassVar[bool] = True
+    presets: ClassVar = {
+        "paper": {
+            "text_model": "instructblip:Salesforce/instructblip-flan-t5-xl",
+            "image_model": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            "consistency": "token_classifier:encoder=vinai/bertweet-base",
+            "all_entities": False,
+        }
+    }
+    facts: ClassVar[Facts] = Facts(
+        does="writes a labelled text for a post's entities, and makes a picture for it",
+        paper="Wang et al. 2024, Generative Multimodal Data Augmentation, ACM MM",
+        learns="a writer of texts, backbones that check them, the train split's posts and pictures",
+        images="remade from the original and marked as made; the gold post's with image=False",
+        boxes="those of entities with the same words, scaled to the new picture; others have none",
+    )
+
+    text: bool = True
+    image: bool = True
+    text_model: str = TEMPLATES
+    tune: Literal["lora", "qformer"] = "lora"
+    epochs: int = 10
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 0.95
+    image_model: str = "collage"
+    steps: int = 50
+    guidance: float = 10.0
+    strength: float = 0.8
+    nsfw_model: str = ""
+    least_words: int = 5
+    most_words: int = 0
+    all_entities: bool = True
+    consistency: str | None = "crf"
+    detectors: int = 1
+    agreement: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.text and not self.image:
+            raise UsageError("gmda: with text=False and image=False nothing is made: leave one of them out")
+        kind, _, model = self.text_model.partition(":")
+        if kind not in (TEMPLATES, INSTRUCTBLIP, ENDPOINT) or (kind == ENDPOINT and not all(_address(self.text_model))):
+            raise UsageError(
+                f"gmda: text_model must be templates, instructblip:ID, or endpoint:URL#MODEL, found {self.text_model!r}"
+            )
+        if (kind == TEMPLATES and model) or (kind == INSTRUCTBLIP and not model):
+            raise UsageError(f"gmda: text_model {self.text_model!r}: templates has no model, instructblip needs one")
+        if self.tune not in ("lora", "qformer"):
+            raise UsageError(f"gmda: tune must be lora or qformer, found {self.tune!r}")
+        for name in ("epochs", "detectors", "steps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"gmda: {name} must be at least 1, found {getattr(self, name)}")
+        for name in ("least_words", "most_words", "top_k", "temperature", "guidance"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"gmda: {name} must be at least 0, found {getattr(self, name)}")
+        for name in ("agreement", "top_p", "strength"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"gmda: {name} must be in (0, 1], found {getattr(self, name)}")
+        if self.most_words and self.most_words < self.least_words:
+            raise UsageError(f"gmda: most_words {self.most_words} is below least_words {self.least_words}")
+
+    # ------------------------------------------------------------ what publishing and the card ask
+
+    @property
+    def keeps_text(self) -> bool:
+        """True where only pictures are made."""
+        return not self.text
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models that write, draw and check, where they are none of the package's own."""
+        from hf_mner_aug.models.image import engine_models
+
+        found = []
+        kind, _, name = self.text_model.partition(":")
+        if self.text and kind == INSTRUCTBLIP:
+            from hf_mner_aug.models.text import PAPER_MODEL
+
+            licence = "mit" if name.partition("@")[0] == PAPER_MODEL else "other"
+            found.append(Model(role="text", id=name, license=licence))
+        elif self.text and kind == ENDPOINT:
+            found.append(Model(role="text", id=_address(self.text_model)[1]))
+        if self.image:
+            found += engine_models(self.image_model, self.nsfw_model)
+        encoder = filters.encoder_of(self.consistency) if self.text and self.consistency else ""
+        if encoder:
+            found.append(Model(role="filter", id=encoder))
+        return tuple(found)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a user of the rows must know."""
+        found = []
+        if self.text and self.text_model == TEMPLATES:
+            found.append(
+                "The texts are other train posts with this post's entities written into them (`provenance` names them "
+                "as made_of): what they say of these entities is made up."
+            )
+        elif self.text:
+            found.append("The texts are a model's: what they say of people, places and companies is made up.")
+        if self.image:
+            maker = (
+                "collages of train pictures over" if self.image_model == "collage" else f"{self.image_model} drew from"
+            )
+            found.append(f"The pictures are what {maker} the original: their files say so (IPTC's DigitalSourceType).")
+        if self.artifact is not None and self._codec().boxed:
+            found.append(
+                "Boxes are those of the original picture, on entities with the same words; whether the new picture "
+                "shows them there is not checked."
+            )
+        return tuple(found)
+
+    def pinned(self) -> Self:
+        """Return a copy whose models are named with the commits that their ids mean today."""
+        from hf_mner_aug.models.image import pinned_engine
+
+        found = self
+        if self.image:
+            found = replace(found, image_model=pinned_engine(self.image_model))
+        kind, _, name = self.text_model.partition(":")
+        if self.text and kind == INSTRUCTBLIP:
+            found = replace(found, text_model=f"{kind}:{pinned_engine(name)}")
+        return found
+
+    # ------------------------------------------------------------ learning
+
+    def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
+        """Return the digests of the train posts, the text model and the detectors, and the types of tags."""
+        writes = self.text and self.text_model.startswith(INSTRUCTBLIP)
+        keep = writes or (self.image and self.image_model == "collage")
+        pictures = 0
+
+        def noted() -> Iterable[Post]:
+            nonlocal pictures
+            for post in train:
+                pictures += len(post.images)
+                if post.relation is not None and post.entities:
+                    raise UsageError("gmda: expected tags or relations, found both: leave out one of the columns")
+                if post.tokens:
+                    yield post if keep else replace(post, images=())
+
+        files = {"posts": save_posts(noted())}
+        posts = open_posts(files["posts"])
+        types = sorted({tag_type(e) for post in posts if (asked := with_arguments(post)) for e in asked.entities})
+        if self.image and not pictures:
+            if not self.text and self.image_model == "collage":
+                raise UsageError("gmda: text=False makes pictures, and train has none to make them of")
+            warnings.warn(
+                "gmda: train has no pictures" + ": texts only" * (self.image_model == "collage"), stacklevel=3
+            )
+        if self.text:
+            if writes:
+                files |= self._fit_text(posts, validation, types)
+            plain = [replace(post, images=()) for post in posts if post.relation is None]
+            if self.consistency and plain:
+                files |= filters.fit_detectors(plain, self.consistency, self.detectors, self.seed)
+        return {"files": files, "pictures": pictures > 0, "types": types}
+
+    def _fit_text(self, train: Iterable[Post], validation: Iterable[Post], types: Sequence[str]) -> dict[str, str]:
+        from hf_mner_aug.models.image import split_revision
+        from hf_mner_aug.models.text import InstructBLIPSettings, fit_instructblip
+
+        def pairs(posts: Iterable[Post]) -> list[tuple[TextRequest, str]]:
+            asked = [post for found in posts if found.tokens and (post := with_arguments(found))]
+            return [(_request(post), linearize(post)) for post in asked]
+
+        model, revision = split_revision(self.text_model.partition(":")[2])
+        settings = InstructBLIPSettings(
+            model=model, revision=revision, tune=self.tune, epochs=self.epochs, seed=self.seed
+        )
+        tags = [f"{prefix}-{kind}" for kind in types for prefix in "BI"]
+        return fit_instructblip(pairs(train), pairs(validation), settings=settings, types=tags)
+
+    # ------------------------------------------------------------ making
+
+    def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
+        """Return a new post for each, a few at a time: pixels of many would fill the memory."""
+        made: list[Post | Reject | None] = []
+        for first in range(0, len(posts), CHUNK):
+            chosen = slice(first, first + CHUNK)
+            written = self._written(posts[chosen], draws[chosen]) if self.text else posts[chosen]
+            made += self._pictured(posts[chosen], written, draws[chosen])
+        return made
+
+    def _written(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Post | Reject]:
+        """Return posts with new words that passed the filters."""
+        made: list[Post | Reject] = [Reject("nested_mentions") for _ in posts]
+        asked = {i: labelled for i, post in enumerate(posts) if (labelled := with_arguments(post))}
+        requests = [_request(post) for post in asked.values()]
+        texts = self._text_engine().generate(requests, [draws[i].sub("text") for i in asked])
+        for (i, gold), text in zip(asked.items(), texts, strict=True):
+            made[i] = self._read(gold, text)
+        checked = {i: post for i, post in enumerate(made) if isinstance(post, Post) and post.relation is None}
+        if self.consistency and checked:
+            files = self.learned["files"]
+            digests = [files[f"detector-{n}"] for n in range(self.detectors)]
+            answers = filters.detect(self.consistency, digests, [Post(str(i), p.tokens) for i, p in checked.items()])
+            for n, (i, post) in enumerate(checked.items()):
+                found = [member[n].plain_spans() for member in answers]
+                made[i] = filters.check_labels(post.tokens, post.entities, found, self.agreement) or post
+        return made
+
+    def _read(self, gold: Post, text: str | Unwritten) -> Post | Reject:
+        """Return what a labelled text makes of a post, or why it is not good enough."""
+        if isinstance(text, Unwritten):
+            return Reject(text.reason, text.detail)
+        found = delinearize(text, self.learned["types"])
+        if isinstance(found, Reject):
+            return found
+        tokens, entities = found
+        details = {MADE_OF: list(text.made_of)} if isinstance(text, Composed) else {}
+        post = Post(gold.id, tokens, entities, gold.images, details=details)
+        refused = check_entities(post, gold) if self.all_entities else None
+        refused = refused or filters.check_length(tokens, self.least_words, self.most_words)
+        if refused:
+            return refused
+        if text_key(tokens) == text_key(gold.tokens):
+            return Reject("gold_text")
+        if gold.relation is None:
+            return post
+        relation = find_relation(entities)
+        if relation is None or relation.type != gold.relation.type:
+            return Reject("lost_relation")
+        return replace(post, entities=(), relation=relation)
+
+    def _pictured(
+        self, golds: Sequence[Post], written: Sequence[Post | Reject], draws: Sequence[Draw]
+    ) -> list[Post | Reject | None]:
+        """Return written posts with the gold posts' boxes and with pictures of their own, each with its own draw."""
+        if not self._makes_pictures:
+            return [
+                carry_boxes(post, gold) if isinstance(post, Post) else post
+                for post, gold in zip(written, golds, strict=True)
+            ]
+        opened = [_open(post) if isinstance(post, Post) else post for post in written]
+        jobs = [(i, j) for i, found in enumerate(opened) if not isinstance(found, Reject) for j in range(len(found))]
+        engine = self._image_engine()
+        results = engine.generate(
+            [" ".join(written[i].tokens) for i, _ in jobs],  # type: ignore[union-attr]
+            [draws[i].sub("image", j) for i, j in jobs],
+            originals=[opened[i][j] for i, j in jobs],  # type: ignore[index]
+        )
+        pictures: dict[int, list[PIL.Image.Image | Refused]] = defaultdict(list)
+        for (i, _), picture in zip(jobs, results, strict=True):
+            pictures[i].append(picture)
+        return [
+            found if isinstance(found, Reject) else _finished(written[i], golds[i], found, pictures[i], engine)  # type: ignore[arg-type]
+            for i, found in enumerate(opened)
+        ]
+
+    # ------------------------------------------------------------ engines
+
+    @property
+    def _makes_pictures(self) -> bool:
+        there = self.learned["pictures"] or self.image_model != "collage"
+        return self.image and there and self._codec().image_column is not None
+
+    def _text_engine(self) -> TextEngine:
+        files = self.learned["files"]
+        kind, _, name = self.text_model.partition(":")
+        if kind == TEMPLATES:
+            from hf_mner_aug.models.templates import Templates
+
+            return Templates(posts=files["posts"])
+        if kind == ENDPOINT:
+            from hf_mner_aug.models.text_endpoint import TextEndpoint
+
+            base_url, model = _address(self.text_model)
+            return TextEndpoint(
+                base_url=base_url,
+                model=model,
+                types=tuple(self.learned["types"]),
+                posts=files["posts"],
+                temperature=self.temperature,
+            )
+        from hf_mner_aug.models.image import split_revision
+        from hf_mner_aug.models.text import InstructBLIP
+
+        model, revision = split_revision(name)
+        return InstructBLIP(
+            model=model,
+            revision=revision,
+            weights=files["text_model"],
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+        )
+
+    def _image_engine(self) -> "ImageEngine":
+        from hf_mner_aug.models.image import open_engine
+
+        return open_engine(
+            self.image_model,
+            posts=self.learned["files"]["posts"],
+            side=SIDE,
+            prompt=PROMPT,
+            steps=self.steps,
+            guidance=self.guidance,
+            strength=self.strength,
+            nsfw_model=self.nsfw_model or None,
+        )
+
+
+def _request(post: Post) -> TextRequest:
+    return TextRequest(instruction=instruction(post), image=post.images[0] if post.images else None, post=post)
+
+
+def _address(text_model: str) -> tuple[str, str]:
+    """Return the address and the model of ``endpoint:URL#MODEL``."""
+    url, _, model = text_model.partition(":")[2].partition("#")
+    return url, model
+
+
+def _open(post: Post) -> "Reject | list[PIL.Image.Image | None]":
+    """Return the pixels of a post's pictures; one None for a post without any."""
+    try:
+        return [open_rgb(image) for image in post.images] or [None]
+    except DataError as error:
+        return Reject("unreadable_image", str(error))
+
+
+def _finished(
+    post: Post,
+    gold: Post,
+    originals: "Sequence[PIL.Image.Image | None]",
+    pictures: "Sequence[PIL.Image.Image | Refused]",
+    engine: "ImageEngine",
+) -> Post | Reject:
+    """Return a post with its pictures, and what there is to tell of them."""
+    from hf_mner_aug.models.image import Refused
+
+    images: list[EncodedImage] = []
+    made_of = set(post.details.get(MADE_OF, ()))
+    for n, (original, picture) in enumerate(zip(originals, pictures, strict=True)):
+        if isinstance(picture, Refused):
+            return Reject(picture.reason, picture.detail)
+        like = post.images[n] if original is not None else None
+        images.append(write_picture(picture, engine.source if original is None else MIXED[engine.source], like=like))
+        made_of.update(picture.info.get(MADE_OF, ()))
+    first, made = originals[0], pictures[0]
+    scale = (made.width / first.width, made.height / first.height) if first is not None else None  # type: ignore[union-attr]
+    details = {**post.details, "synthetic": True, **({MADE_OF: sorted(made_of)} if made_of else {})}
+    return carry_boxes(replace(post, images=tuple(images), details=details), gold, scale)

@@ -1,0 +1,631 @@
+"""GMDA: texts that read back as they were written, filters by number, pictures and boxes that belong to their text."""
+
+import json
+import os
+import warnings
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import as_dataset, draw_posts, parse
+from datasets import load_dataset
+from endpoint_server import EndpointServer
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from hf_mner_aug import GMDA, augment, filters, publish, verify
+from hf_mner_aug.errors import EndpointError, UsageError
+from hf_mner_aug.methods.gmda import carry_boxes, check_entities, delinearize, instruction, linearize
+from hf_mner_aug.models.image import Refused
+from hf_mner_aug.models.labelled_text import Unwritten, find_relation, tag_type, with_arguments
+from hf_mner_aug.pictures import open_rgb, picture_source
+from hf_mner_aug.readers import read
+from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
+from hf_mner_aug.transform import Reject
+
+pytestmark = pytest.mark.filterwarnings("ignore:gmda. train has no pictures")
+DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[3] / "shared" / "data"))
+TYPES = ("PER", "LOC", "ORG", "MISC")
+CURRY = Post("p", ["Stephen", "Curry", "Makes", "NBA", "History"], (Entity(0, 2, "PER"), Entity(3, 4, "ORG")))
+
+
+def rows(dataset):
+    return dataset.with_format("arrow")[:].to_pylist()
+
+
+def unboxed(entities):
+    return tuple(replace(entity, boxes=()) for entity in entities)
+
+
+def details(row):
+    return json.loads(row["provenance"])["details"]
+
+
+# ---------------------------------------------------------------- labelled texts
+
+
+def test_the_papers_example():
+    assert linearize(CURRY) == "B-PER Stephen I-PER Curry Makes B-ORG NBA History"
+    assert delinearize(linearize(CURRY), TYPES) == (list(CURRY.tokens), CURRY.entities)
+    assert instruction(CURRY) == (
+        "Generate a text segment for a tweet based on the image, incorporating the following entities: "
+        "Stephen Curry which is a person, NBA which is an organization"
+    )
+
+
+def test_instructions_of_other_posts():
+    assert instruction(Post("p", ["just", "rain"])).endswith("based on the image, without any named entity.")
+    fine = Post("p", ["@NBA", "x"], (Entity(0, 1, "ORG", "sports_league"), Entity(1, 2, "MISC")))
+    asked = "@NBA which is an organization (sports league), x which is a miscellaneous"
+    assert instruction(fine).endswith(asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "detail"),
+    [
+        ("", "no_words", ""),
+        (" \n ", "no_words", ""),
+        ("B-PER", "tag_at_end", "B-PER"),
+        ("so B-PER Ann I-PER", "tag_at_end", "I-PER"),
+        ("B-PER B-LOC Rome", "empty_entity", "B-PER B-LOC"),
+        ("B-PER I-PER Ann", "empty_entity", "B-PER I-PER"),
+        ("so I-PER Ann", "i_without_b", "I-PER"),
+        ("B-PER Ann and I-PER Lee", "i_without_b", "I-PER"),
+        ("B-PER Ann I-LOC Rome", "i_without_b", "I-LOC"),
+        ("B-DATE today", "unknown_tag", "B-DATE"),
+        ("flew a B-52 home", "unknown_tag", "B-52"),
+        ("so \\o/ happy", "bad_escape", "\\o/"),
+        ("so \\\\ happy \\x", "bad_escape", "\\\\"),
+    ],
+)
+def test_malformed_texts_are_rejected_with_their_reason(text, reason, detail):
+    assert delinearize(text, TYPES) == Reject(reason, detail)
+
+
+def test_words_keep_their_spelling():
+    tokens = ["@UCLAFootball", "beat", "http://t.co/a_b", "B-52", "\\o/", "O", "\u00a0", "\ufe0f", "B-", "¯\\_(ツ)_/¯"]
+    post = Post("p", [*tokens, "a b", ""], (Entity(3, 5, "MISC"), Entity(5, 6, "ORG")))
+    text = linearize(post)
+    assert text == (
+        "@UCLAFootball beat http://t.co/a_b B-MISC \\B\\-52 I-MISC \\\\\\o/ B-ORG O \u00a0 \ufe0f B- ¯\\_(ツ)_/¯ "
+        "\\a\\_b \\"
+    )
+    assert delinearize(text, TYPES) == ([*tokens, "a b", ""], post.entities)
+
+
+NASTY = st.sampled_from(
+    ["B-PER", "I-PER", "B-LOC", "I-", "B-", "\\B-PER", "\\", "\\\\", "a b", " ", "", "\\_", "\n", "-"]
+)
+WORDS = NASTY | st.text(alphabet="BI-PERLOC\\ _/\t@#\u00a0é", max_size=8) | st.text(max_size=5)
+NAMES = st.sampled_from(["PER", "LOC", "B-PER", "a/b", "x y", "/per/loc", "\\"])
+
+
+@st.composite
+def posts(draw):
+    tokens = draw(st.lists(WORDS, min_size=1, max_size=8))
+    entities, end = [], 0
+    for _ in range(draw(st.integers(0, 3))):
+        if end >= len(tokens):
+            break
+        start = draw(st.integers(end, len(tokens) - 1))
+        end = draw(st.integers(start + 1, len(tokens)))
+        entities.append(Entity(start, end, draw(NAMES), draw(st.none() | NAMES)))
+    return Post("p", tokens, tuple(entities))
+
+
+@given(posts())
+def test_any_post_reads_back_as_it_was_written(post):
+    types = {tag_type(entity) for entity in post.entities}
+    assert delinearize(linearize(post), types) == (list(post.tokens), post.entities)
+
+
+@given(st.lists(WORDS | st.sampled_from(["B-PER", "I-PER"]), max_size=8))
+def test_what_reads_is_written_in_one_way_only(words):
+    """No text is accepted that another text would be written as: nothing is read into rubbish."""
+    text = " ".join(words)
+    found = delinearize(text, ("PER",))
+    if not isinstance(found, Reject):
+        again = linearize(Post("p", *found))
+        assert again == " ".join(filter(None, text.replace("\t", " ").replace("\n", " ").replace("\r", " ").split(" ")))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "n_posts"),
+    [
+        ("twitter2015", "train", 4000),
+        ("twitter2015", "valid", 1000),
+        ("twitter2015", "test", 3257),
+        ("twitter2017", "train", 3373),
+        ("twitter2017", "valid", 723),
+        ("twitter2017", "test", 723),
+        ("twitter_gmner", "txt/train", 7000),
+        ("twitter_gmner", "txt/dev", 1500),
+        ("twitter_gmner", "txt/test", 1500),
+        ("twitter_fmnerg", "txt_fine/train", 7000),
+        ("twitter_fmnerg", "txt_fine/dev", 1500),
+        ("twitter_fmnerg", "txt_fine/test", 1500),
+    ],
+)
+def test_every_real_post_reads_back_as_it_was_written(name, file, n_posts):
+    path = DATA / name / f"{file}.txt"
+    if not path.exists():
+        pytest.skip(f"no real data in {DATA} ($MNER_DATA)")
+    reading = read("conll" if name == "twitter_gmner" else name, path)  # without its boxes
+    codec = Codec(reading.features)
+    found = [codec.to_post(row) for split in reading.splits for row in reading.rows(split)]
+    types = {tag_type(entity) for post in found for entity in post.entities}
+    wrong = [
+        post.id for post in found if delinearize(linearize(post), types) != (list(post.tokens), unboxed(post.entities))
+    ]
+    assert (len(found), wrong) == (n_posts, [])
+
+
+def test_relations_are_entities_while_they_are_texts():
+    post = Post("p", ["Ann", "of", "Rome"], relation=Relation((2, 3), (0, 1), "/per/loc"))
+    asked = with_arguments(post)
+    assert linearize(asked) == "B-tail/\\/per\\/loc Ann of B-head/\\/per\\/loc Rome"
+    _, entities = delinearize(linearize(asked), {tag_type(entity) for entity in asked.entities})
+    assert find_relation(entities) == post.relation
+    assert find_relation(entities[:1]) is None
+    assert find_relation((entities[0], replace(entities[1], fine="other"))) is None
+    assert with_arguments(Post("p", ["New", "York"], relation=Relation((0, 2), (1, 2), "in"))) is None
+
+
+# ---------------------------------------------------------------- boxes and filters
+
+
+def test_boxes_go_to_the_entities_of_the_same_words():
+    gold = Post(
+        "g",
+        ["Ann", "and", "Bob", "and", "Ann"],
+        (
+            Entity(0, 1, "PER", boxes=((0.0, 2.0, 10.0, 20.0),)),
+            Entity(2, 3, "PER"),
+            Entity(4, 5, "PER", boxes=((4.0, 4.0, 8.0, 8.0),)),
+        ),
+    )
+    made = Post("g", ["Ann", "met", "Ann", "Bob", "Lee"], tuple(Entity(i, i + 1, "PER") for i in (0, 2, 3, 4)))
+    boxes = [entity.boxes for entity in carry_boxes(made, gold, (0.5, 2.0)).entities]
+    assert boxes == [((0.0, 4.0, 5.0, 40.0),), ((2.0, 8.0, 4.0, 16.0),), (), ()]
+    assert carry_boxes(made, gold).entities[0].boxes == gold.entities[0].boxes
+    assert not any(entity.boxes for entity in carry_boxes(made, gold, None).entities)
+
+
+def test_asked_entities_must_stand_in_the_text_with_their_type():
+    assert check_entities(CURRY, CURRY) is None
+    assert check_entities(replace(CURRY, entities=CURRY.entities[:1]), CURRY) == Reject("lost_entity", "NBA")
+    other = replace(CURRY, entities=(CURRY.entities[0], Entity(3, 4, "LOC")))
+    assert check_entities(other, CURRY) == Reject("lost_entity", "NBA")
+    assert check_entities(CURRY, replace(CURRY, entities=CURRY.entities[:1])) is None
+
+
+def test_length_and_labels_by_number():
+    assert filters.check_length(["a"] * 4, 5) == Reject("word_count", "4 words")
+    assert filters.check_length(["a"] * 5, 5) is None
+    assert filters.check_length(["a"] * 31, 5, 30) == Reject("word_count", "31 words")
+    right, missed, more = [(0, 2, "PER"), (3, 4, "ORG")], [(0, 2, "PER")], [(0, 2, "PER"), (3, 4, "ORG"), (4, 5, "LOC")]
+
+    def check(*detected, agreement=1.0):
+        return filters.check_labels(CURRY.tokens, CURRY.entities, detected, agreement)
+
+    assert check(right) is None
+    assert check(right[::-1]) is None
+    assert check(missed) == Reject("inconsistent", "missed NBA as ORG")
+    assert check(more) == Reject("inconsistent", "found History as LOC")
+    assert check([(0, 2, "LOC"), (3, 4, "ORG")]).reason == "inconsistent"
+    assert check(right, right, missed, agreement=0.6) is None
+    assert check(right, right, missed, agreement=0.7).detail == "missed NBA as ORG"
+    assert check(right, missed, agreement=0.5) is None
+    assert filters.check_labels(["just", "rain"], (), [[]]) is None
+
+
+# ---------------------------------------------------------------- the method
+
+
+class Writer:
+    """A text engine that says what it is told to."""
+
+    def __init__(self, say):
+        self.say, self.requests = say, []
+
+    def generate(self, requests, draws, *, rank=None):
+        self.requests += requests
+        return [self.say(request) for request in requests]
+
+
+def with_writer(monkeypatch, say):
+    writer = Writer(say)
+    monkeypatch.setattr(GMDA, "_text_engine", lambda self: writer)
+    return writer
+
+
+def reasons(method, dataset):
+    return Counter(reject["reason"] for reject in method.make(dataset.with_format("arrow")[:]).rejects)
+
+
+@pytest.fixture
+def unfiltered(mner):
+    return GMDA(consistency=None, image=False).fit(mner)
+
+
+def test_the_embedded_writer_keeps_every_asked_entity(mner, unfiltered):
+    codec = Codec(mner.features)
+    gold = {row["id"]: codec.to_post(row) for row in rows(mner)}
+    made = rows(unfiltered.map(mner))
+    assert len(made) > len(mner) / 2
+    for row in made:
+        post, source = codec.to_post(row), gold[row["source_id"]]
+        asked = [(source.tokens[e.start : e.end], e.type) for e in source.entities]
+        assert sorted((post.tokens[e.start : e.end], e.type) for e in post.entities) == sorted(asked)
+        assert row["image"] == rows(mner)[list(gold).index(source.id)]["image"]
+        assert source.id not in details(row)["made_of"]
+        assert set(details(row)["made_of"]) <= set(gold)
+
+
+@pytest.mark.parametrize(
+    ("say", "reason"),
+    [
+        (lambda request: Unwritten("no_answer", "timeout"), "no_answer"),
+        (lambda request: "", "no_words"),
+        (lambda request: "B-PER", "tag_at_end"),
+        (lambda request: "###### B-DATE", "unknown_tag"),
+        (lambda request: "it rains in the north today", "lost_entity"),
+        (lambda request: linearize(request.post) if len(request.post.tokens) > 4 else "B-X", "gold_text"),
+    ],
+)
+def test_a_writer_that_says_nothing_or_rubbish(mner, unfiltered, monkeypatch, say, reason):
+    with_writer(monkeypatch, say)
+    found = unfiltered.make(mner.with_format("arrow")[:])
+    assert reason in {reject["reason"] for reject in found.rejects}
+    assert len(found.columns["id"]) + len(found.rejects) == len(mner)
+    codec = Codec(mner.features)
+    gold = {row["id"]: codec.to_post(row) for row in rows(mner)}
+    assert not any(gold[name].entities for name in found.columns["source_id"])
+
+
+def test_the_writer_is_asked_with_the_instruction_and_the_first_picture(sets, monkeypatch):
+    dataset = sets["multi_image"]
+    method = GMDA(consistency=None, image=False).fit(dataset)
+    writer = with_writer(monkeypatch, lambda request: "")
+    method.make(dataset.with_format("arrow")[:])
+    codec = Codec(dataset.features)
+    for request, row in zip(writer.requests, rows(dataset), strict=True):
+        post = codec.to_post(row)
+        assert request.instruction == instruction(post)
+        assert request.image == (post.images[0] if post.images else None)
+
+
+def test_filters_can_be_set(mner, unfiltered, monkeypatch):
+    with_writer(monkeypatch, lambda request: " ".join([linearize(request.post), "oh", "my"]))
+    n = len(mner)
+    assert reasons(unfiltered, mner)["word_count"] == sum(len(post.tokens) < 3 for post in draw_posts())
+    assert reasons(replace(unfiltered, least_words=1), mner) == {}
+    assert reasons(replace(unfiltered, least_words=40), mner) == {"word_count": n}
+    long = sum(len(post.tokens) > 10 for post in draw_posts())
+    assert reasons(replace(unfiltered, least_words=1, most_words=12), mner)["word_count"] == long
+    with_writer(monkeypatch, lambda request: "one two three four five six")
+    some = sum(bool(post.entities) for post in draw_posts())
+    assert reasons(unfiltered, mner) == {"lost_entity": some}
+    assert reasons(replace(unfiltered, all_entities=False), mner) == {}
+
+
+def test_consistency_keeps_what_the_backbone_predicts(mner, monkeypatch):
+    """What it was fitted on it predicts; a person where it knows a place it does not."""
+    method = GMDA(image=False, least_words=1, detectors=2).fit(mner)
+    with_writer(monkeypatch, lambda request: f"{linearize(request.post)} indeed")
+    kept = method.make(mner.with_format("arrow")[:])
+    assert len(kept.columns["id"]) > 15
+    with_writer(monkeypatch, lambda request: f"B-PER rain {linearize(request.post)} indeed")
+    assert reasons(method, mner) == {"inconsistent": len(mner)}
+    rejects = method.make(mner.with_format("arrow")[:]).rejects
+    assert rejects[4]["detail"] == "missed rain as PER"
+    assert reasons(replace(method, consistency=None), mner) == {}
+
+
+def test_entities_of_forty_words_and_tokens_that_look_like_tags():
+    name = " ".join(f"w{i}" for i in range(40))
+    texts = [f"[PER {name}] is here", "B-PER is no [MISC B-52] tag", "so [PER Ann] is \\o/ here", "a [MISC thing] here"]
+    dataset = as_dataset([Post(f"p{i}", *parse(text)) for i, text in enumerate(texts)], mner_features(images="none"))
+    method = GMDA(consistency=None, least_words=1, copies=3).fit(dataset)
+    made = {row["source_id"]: row for row in method.map(dataset)}
+    assert len(made) == len(texts)
+    assert [f"w{i}" for i in range(40)] == made["p0"]["tokens"][made["p0"]["tokens"].index("w0") :][:40]
+    assert "B-52" in made["p1"]["tokens"]
+    assert made["p1"]["ner_tags"].count(7) == 1
+    assert {"\\o/", "here"} <= {word for row in made.values() for word in row["tokens"]}
+
+
+# ---------------------------------------------------------------- pictures
+
+
+class Painter:
+    """An image engine that paints one colour from its draw, in its own size, and notes what it got."""
+
+    source = "trainedAlgorithmicMedia"
+
+    def __init__(self, refuse=None):
+        self.refuse, self.calls = refuse, []
+
+    def generate(self, sentences, draws, *, sizes=None, originals=None, rank=None):
+        self.calls += zip(sentences, draws, originals, strict=True)
+        if self.refuse:
+            return [Refused(self.refuse) for _ in sentences]
+        return [Image.new("RGB", (8, 24), tuple(draw.integer(256) for _ in range(3))) for draw in draws]
+
+
+def with_painter(monkeypatch, **options):
+    painter = Painter(**options)
+    monkeypatch.setattr(GMDA, "_image_engine", lambda self: painter)
+    return painter
+
+
+def test_each_text_gets_a_picture_of_its_own_from_the_original(mner, monkeypatch):
+    painter = with_painter(monkeypatch)
+    method = GMDA(consistency=None, copies=2).fit(mner)
+    made = rows(method.map(mner))
+    source = {row["id"]: row["image"] for row in rows(mner)}
+    bytes_ = [row["image"]["bytes"] for row in made]
+    assert len(set(bytes_)) == len(bytes_)
+    for row, (sentence, _, original) in zip(made, painter.calls, strict=True):
+        assert sentence == " ".join(row["tokens"])
+        before = source[row["source_id"]]
+        assert (before is None) == (original is None)
+        if before is not None:
+            assert np.array_equal(np.asarray(original), np.asarray(open_rgb(before)))
+        mark = "trainedAlgorithmicMedia" if before is None else "compositeWithTrainedAlgorithmicMedia"
+        assert picture_source(row["image"]) == mark
+        assert details(row)["synthetic"] is True
+
+
+def test_several_pictures_are_each_remade_with_a_draw_of_their_own(sets, monkeypatch):
+    with_painter(monkeypatch)
+    dataset = sets["multi_image"]
+    gold = {row["id"]: row["images"] for row in rows(dataset)}
+    made = rows(GMDA(consistency=None).fit(dataset).map(dataset))
+    assert {len(row["images"]) for row in made} == {1, 2, 3}
+    for row in made:
+        assert len(row["images"]) == max(1, len(gold[row["source_id"]]))
+        assert len({image["bytes"] for image in row["images"]}) == len(row["images"])
+
+
+def test_boxes_are_scaled_to_the_picture(sets, monkeypatch):
+    with_painter(monkeypatch)
+    dataset = sets["gmner"]
+    codec = Codec(dataset.features)
+    gold = {row["id"]: codec.to_post(row) for row in rows(dataset)}
+    made = [
+        (codec.to_post(row), gold[row["source_id"]]) for row in rows(GMDA(consistency=None).fit(dataset).map(dataset))
+    ]
+    n_boxes = 0
+    for post, source in made:
+        boxes = {tuple(source.tokens[e.start : e.end]): e.boxes for e in source.entities}
+        if len(boxes) < len(source.entities):
+            continue
+        size = open_rgb(source.images[0]).size if source.images else None
+        for entity in post.entities:
+            before = boxes[tuple(post.tokens[entity.start : entity.end])] if size else ()
+            expected = [(a * 8 / size[0], b * 24 / size[1], c * 8 / size[0], d * 24 / size[1]) for a, b, c, d in before]
+            assert np.allclose(np.array(entity.boxes).reshape(-1), np.array(expected).reshape(-1))
+            n_boxes += len(before)
+    assert n_boxes > 10
+
+
+@pytest.mark.parametrize("reason", ["black_image", "unsafe_image", "no_region"])
+def test_a_refused_picture_is_a_reject(mner, monkeypatch, reason):
+    with_painter(monkeypatch, refuse=reason)
+    method = GMDA(consistency=None).fit(mner)
+    found = reasons(method, mner)
+    assert found[reason] > len(mner) / 2
+    assert not method.make(mner.with_format("arrow")[:]).columns["id"]
+
+
+def test_a_picture_that_cannot_be_read_is_a_reject(mner):
+    broken = mner.map(lambda row: row, features=mner.features)
+    found = rows(mner)
+    for row in found[:3]:
+        row["image"] = {"bytes": b"no picture", "path": None}
+    broken = type(mner).from_list(found, features=mner.features)
+    made = GMDA(consistency=None, least_words=1).fit(broken).make(broken.with_format("arrow")[:])
+    unreadable = [reject["source_id"] for reject in made.rejects if reject["reason"] == "unreadable_image"]
+    assert set(unreadable) <= {"p0", "p1", "p2"}
+    assert unreadable
+
+
+def test_collages_are_made_of_train_pictures_over_the_original(mner):
+    made = rows(GMDA(consistency=None).fit(mner).map(mner))
+    source = {row["id"]: row for row in rows(mner)}
+    n_changed = 0
+    for row in made:
+        before = source[row["source_id"]]["image"]
+        assert picture_source(row["image"]) == "compositeCapture"
+        if before:
+            assert open_rgb(row["image"]).size == open_rgb(before).size
+            n_changed += row["image"]["bytes"] != before["bytes"]
+        assert set(details(row)["made_of"]) <= set(source)
+    assert n_changed > 8
+
+
+def test_diffusers_start_from_the_original(mner, folders, monkeypatch):
+    """The paper's settings reach the pipeline: its prompt, its strength, and a revision where there is one."""
+    method = GMDA(consistency=None, image_model=str(folders / "sd"), steps=3).fit(mner)
+    engine = method._image_engine()
+    assert (engine.prompt, engine.steps, engine.guidance, engine.strength) == ("A photo of {sentence}", 3, 10.0, 0.8)
+    assert method.pinned() == method
+    with_size = replace(engine, size=64, device="cpu")
+    monkeypatch.setattr(GMDA, "_image_engine", lambda self: with_size)
+    few = mner.select(range(5))
+    made = rows(method.map(few))
+    assert len(made) == 5
+    for row in made:
+        gold = next(old for old in rows(few) if old["id"] == row["source_id"])["image"]
+        assert open_rgb(row["image"]).size == (open_rgb(gold).size if gold else (64, 64)) or gold
+        mark = "compositeWithTrainedAlgorithmicMedia" if gold else "trainedAlgorithmicMedia"
+        assert picture_source(row["image"]) == mark
+
+
+# ---------------------------------------------------------------- ablations, sets without pictures
+
+
+def test_text_false_keeps_the_words(mner):
+    method = GMDA(text=False).fit(mner)
+    assert method.keeps_text
+    made = rows(method.map(mner))
+    source = {row["id"]: row for row in rows(mner)}
+    assert len(made) > len(mner) / 2
+    for row in made:
+        before = source[row["source_id"]]
+        assert (row["tokens"], row["ner_tags"]) == (before["tokens"], before["ner_tags"])
+        assert row["image"] != before["image"]
+
+
+def test_image_false_keeps_the_pictures_byte_for_byte(mner):
+    made = rows(GMDA(image=False, consistency=None).fit(mner).map(mner))
+    source = {row["id"]: row for row in rows(mner)}
+    for row in made:
+        assert row["image"] == source[row["source_id"]]["image"]
+        assert row["tokens"] != source[row["source_id"]]["tokens"]
+        assert "synthetic" not in details(row)
+
+
+def test_sets_without_pictures_get_texts_only(mner, sets):
+    bare = mner.remove_columns("image")
+    with pytest.warns(UserWarning, match="train has no pictures: texts only"):
+        method = GMDA(consistency=None).fit(bare)
+    assert len(rows(method.map(bare))) > len(bare) / 2
+    gmner = sets["gmner"].map(lambda row: row)
+    empty = type(gmner).from_list([{**row, "image": None} for row in rows(gmner)], features=gmner.features)
+    made = rows(GMDA(consistency=None).fit(empty).map(empty))
+    assert {row["image"] for row in made} == {None}
+    assert any(entity["boxes"] for row in made for entity in row["entities"])
+    with pytest.raises(UsageError, match="text=False makes pictures, and train has none"):
+        GMDA(text=False).fit(bare)
+
+
+def test_relations_keep_head_and_tail(sets):
+    dataset = sets["mre"]
+    codec = Codec(dataset.features)
+    gold = {row["id"]: codec.to_post(row) for row in rows(dataset)}
+    made = rows(GMDA(image=False, least_words=1).fit(dataset).map(dataset))
+    assert made
+    for row in made:
+        post, source = codec.to_post(row), gold[row["source_id"]]
+        assert post.relation.type == source.relation.type
+        for side in ("head", "tail"):
+            words = [p.tokens[slice(*getattr(p.relation, side))] for p in (post, source)]
+            assert words[0] == words[1]
+
+
+def test_tags_and_relations_together_are_one_clear_line(sets):
+    features = mner_features(relations=("None", "/per/loc"))
+    row = {
+        **{name: value for name, value in rows(sets["mner"])[1].items()},
+        "head": {"start": 0, "end": 1},
+        "tail": {"start": 1, "end": 2},
+        "relation": 0,
+    }
+    with pytest.raises(UsageError, match="expected tags or relations, found both"):
+        GMDA().fit(type(sets["mner"]).from_list([row], features=features))
+
+
+# ---------------------------------------------------------------- endpoints
+
+
+def test_an_endpoint_writes_with_the_same_instruction(mner, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
+    texts = {instruction(post): f"well well {linearize(post)} yes\n" for post in draw_posts()}
+
+    def write(body):
+        message = body["choices"][0]["message"]
+        message["content"] = texts[message["content"].removeprefix("echo: ")]
+
+    with EndpointServer() as server:
+        server.fault("change", change=write)
+        method = GMDA(text_model=f"endpoint:{server.url}#writer", consistency=None, image=False).fit(mner)
+        made = rows(method.map(mner))
+        again = rows(method.map(mner))
+    assert made == again  # from the record
+    assert len(made) == len(mner)
+    for row in made:
+        assert row["tokens"][:2] == ["well", "well"]
+    system = server.log[0].body["messages"][0]["content"]
+    assert "B-LOC, I-LOC, B-MISC, I-MISC, B-ORG, I-ORG, B-PER, I-PER" in system
+    shown = system.splitlines()[2:]
+    assert len(shown) == 3
+    assert all(not isinstance(delinearize(text, TYPES), Reject) for text in shown)
+    with_picture = [isinstance(request.body["messages"][-1]["content"], list) for request in server.log]
+    assert sum(with_picture) == sum(bool(post.images) for post in draw_posts())
+    assert server.log[0].body["seed"] >= 0
+    assert [model.id for model in method.models] == ["writer"]
+
+
+def test_an_endpoint_that_fails(mner, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
+    few = mner.select(range(4))
+    with EndpointServer(key="right") as server:
+        method = GMDA(text_model=f"endpoint:{server.url}#writer", consistency=None, image=False).fit(few)
+        with pytest.raises(EndpointError):
+            method.map(few)
+        monkeypatch.setenv("HF_MNER_AUG_API_KEY", "right")
+        server.fault("status", status=400, times=2)
+        server.fault("change", change=lambda body: body["choices"][0]["message"].update(content="one\ntwo"))
+        found = Counter(reject["detail"].split(":")[0] for reject in method.make(few.with_format("arrow")[:]).rejects)
+    assert found == {"bad_request": 2, "2 lines": 2}
+
+
+# ---------------------------------------------------------------- parameters, card
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"text": False, "image": False}, "nothing is made"),
+        ({"text_model": "gpt"}, "text_model must be templates, instructblip:ID, or endpoint:URL#MODEL, found 'gpt'"),
+        ({"text_model": "endpoint:http://x/v1"}, "text_model must be"),
+        ({"text_model": "instructblip"}, "instructblip needs one"),
+        ({"text_model": "templates:x"}, "templates has no model"),
+        ({"tune": "all"}, "tune must be lora or qformer, found 'all'"),
+        ({"agreement": 0.0}, r"agreement must be in \(0, 1\], found 0.0"),
+        ({"strength": 1.5}, r"strength must be in \(0, 1\], found 1.5"),
+        ({"detectors": 0}, "detectors must be at least 1, found 0"),
+        ({"least_words": -1}, "least_words must be at least 0, found -1"),
+        ({"most_words": 3}, "most_words 3 is below least_words 5"),
+    ],
+)
+def test_parameters_are_checked(chosen, message):
+    with pytest.raises(UsageError, match=message):
+        GMDA(**chosen)
+
+
+def test_the_card_names_models_and_what_they_are(sets):
+    paper = GMDA(**GMDA.presets["paper"])
+    assert {(model.role, model.id, model.license) for model in paper.models} == {
+        ("text", "Salesforce/instructblip-flan-t5-xl", "mit"),
+        ("images", "stable-diffusion-v1-5/stable-diffusion-v1-5", "creativeml-openrail-m"),
+        ("filter", "vinai/bertweet-base", "other"),
+    }
+    assert "made up" in paper.cautions[0]
+    assert GMDA().models == ()
+    assert [model.role for model in replace(paper, text=False).models] == ["images"]
+    assert not any("Boxes" in caution for caution in GMDA().cautions)
+    assert "Boxes" in GMDA(image=False, consistency=None).fit(sets["gmner"]).cautions[-1]
+
+
+def test_a_config_tells_its_funnel_and_can_be_checked(splits, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = augment(splits, GMDA(image=False), out=tmp_path / "out", progress=False)
+        done = publish(run, tmp_path / "out")
+    config = load_dataset(str(tmp_path / "out"), "gmda_100pct")
+    made = [row for row in config["train"].remove_columns("image") if row["method"] == "gmda"]
+    note = json.loads((tmp_path / "out" / "gmda_100pct" / "augmentation.json").read_text())
+    card = (tmp_path / "out" / "README.md").read_text()
+    funnel = note["funnel"]
+    assert funnel["kept"] == len(made) > 5
+    assert funnel["posts"] == len(made) + sum(funnel["rejected"].values()) + sum(funnel["dropped"].values())
+    assert funnel["rejected"]["no_context"] > 0
+    assert "no_context" in card
+    assert "made up" in card
+    assert verify(str(tmp_path / "out"), done.config).ok
