@@ -177,12 +177,14 @@ def read_note(folder: Path) -> dict[str, Any]:
     return note
 
 
-def read_features(folder: Path, split: str = "train") -> "Features":
-    """Return the features of a config's rows."""
+def read_features(folder: Path, split: str | None = None) -> "Features":
+    """Return the features of a config's whole rows, or of the rows of a split."""
     import pyarrow.parquet as pq
     from datasets import Features
 
-    return Features.from_arrow_schema(pq.read_schema(min(folder.glob(f"{split}-*.parquet"))))
+    files = folder.glob(f"{split or '*'}-*.parquet")
+    whole = (path for path in files if split or not path.name.startswith(f"{STUBS}-"))
+    return Features.from_arrow_schema(pq.read_schema(min(whole)))
 
 
 def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
@@ -493,7 +495,8 @@ def fingerprint_of(folder: Path, splits: Iterable[str]) -> Fingerprint:
         pyarrow.ArrowInvalid: a file is damaged.
     """
     files = _files(folder, splits)
-    files["train"] = [*files["train"], *files.pop(STUBS, ())]
+    if STUBS in files:
+        files["train"] += files.pop(STUBS)
     return parquet_fingerprint(files)
 
 
