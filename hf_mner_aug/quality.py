@@ -236,8 +236,8 @@ class _Subject:
 
 
 def _subject(config: Config, one_copy: bool) -> _Subject:
-    train = config.splits["train"]
-    rows = [i for i, method in enumerate(train["method"]) if method == config.recipe.method]
+    train = config.splits.get("train")
+    rows = [i for i, method in enumerate(train["method"]) if method == config.recipe.method] if train else []
     if not rows:
         raise UsageError(f"{config.name} holds no made posts in train: there is nothing to measure")
     if one_copy:

@@ -65,6 +65,7 @@ class EncoderSimilarity:
         self._model = transformers.AutoModel.from_pretrained(encoder).eval()
         pooling = Path(encoder) / "1_Pooling" / "config.json"
         self._mean = pooling.is_file() and json.loads(pooling.read_text())["pooling_mode_mean_tokens"]
+        self._known: dict[str, torch.Tensor] = {}  # vectors [dim] of texts that stood in pairs
 
     def __call__(self, text: str, others: Sequence[str]) -> list[float]:
         """Return the cosine of a text and each of some others."""
@@ -79,11 +80,11 @@ class EncoderSimilarity:
         torch = need("torch", extra="models")
         if not texts:
             return []
-        known = sorted({*texts, *others}, key=lambda text: (len(text), text))  # of like lengths: little padding
-        starts = range(0, len(known), BATCH)
-        vectors = torch.cat([self._encode(known[start : start + BATCH]) for start in starts])
-        place = {text: i for i, text in enumerate(known)}
-        ours, theirs = (vectors[[place[text] for text in side]] for side in (texts, others))
+        new = sorted({*texts, *others} - self._known.keys(), key=lambda text: (len(text), text))  # so little is padding
+        for start in range(0, len(new), BATCH):
+            batch = new[start : start + BATCH]
+            self._known.update(zip(batch, self._encode(batch), strict=True))
+        ours, theirs = (torch.stack([self._known[text] for text in side]) for side in (texts, others))
         return [float(c) for c in torch.nn.functional.cosine_similarity(ours, theirs)]
 
     def _encode(self, texts: list[str]) -> "torch.Tensor":
