@@ -5,8 +5,11 @@ store is ``$HF_MNER_AUG_CACHE/artifacts`` (default ``~/.cache/hf_mner_aug/artifa
 """
 
 import hashlib
+import io
 import json
 import os
+import tarfile
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
@@ -54,6 +57,27 @@ def save_file(path: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     path.replace(folder / digest)
     return digest
+
+
+def save_folder(folder: Path) -> str:
+    """Store the files of a folder as one artifact, the same bytes for the same files, and return the digest."""
+    target = cache_folder() / "artifacts"
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".folder-") as temporary:
+        packed = Path(temporary) / "folder.tar"
+        with tarfile.open(packed, "w") as tar:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                info = tarfile.TarInfo(path.relative_to(folder).as_posix())
+                info.size = path.stat().st_size
+                with path.open("rb") as file:
+                    tar.addfile(info, file)
+        return save_file(packed)
+
+
+def load_folder(digest: str, folder: Path) -> None:
+    """Write the files that ``save_folder`` stored into a folder; raises as ``load``."""
+    with tarfile.open(fileobj=io.BytesIO(load(digest))) as tar:
+        tar.extractall(folder, filter="data")
 
 
 def path_of(digest: str) -> Path:

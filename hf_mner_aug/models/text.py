@@ -1,0 +1,576 @@
+"""Labelled texts by InstructBLIP: fine-tuned on a split as the paper does, and sampled row by row.
+
+Wang et al. 2024 (GMDA), section 3.3. With LoRA (Hu et al. 2022) the adapters and the rows of the tags learn; with
+``tune="qformer"`` the Q-Former's own weights and nothing else (table 5). Deviates: LoRA reaches T5's ``k`` and ``wo``
+and the Q-Former's ``query`` too, which the authors' code misses; a post without a picture is shown the mean colour.
+
+Unwritten: empty_text, unfinished_text, unreadable_image
+"""
+
+import functools
+import hashlib
+import io
+import json
+import math
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.backbones.training import with_smaller_batches
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug.hygiene import image_bytes
+from hf_mner_aug.models.image import find_device, find_dtype, resolved_revision
+from hf_mner_aug.models.instructblip import (
+    MULTIPLE,
+    Example,
+    Network,
+    Tune,
+    adapt,
+    learnable,
+    open_base,
+    read_weights,
+    write_weights,
+)
+from hf_mner_aug.models.labelled_text import TextRequest, Unwritten
+from hf_mner_aug.models.sampling import RowSampler
+from hf_mner_aug.need import need
+from hf_mner_aug.schema import EncodedImage, canonical_json
+
+if TYPE_CHECKING:
+    import torch
+
+PAPER_MODEL = "Salesforce/instructblip-flan-t5-xl"
+DTYPES = ("auto", "float32", "bfloat16")
+TUNES = ("lora", "qformer")
+VERSION = 1  # of the training: what was learnt with another one is learnt anew
+RECORD = "text_model.json"
+
+Pair = tuple[TextRequest, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstructBLIPSettings:
+    """How InstructBLIP is fine-tuned; what is not said otherwise is the paper's.
+
+    Args:
+        model: an id on the Hub or a folder; ``revision`` as ``from_pretrained`` takes it.
+        tune: ``lora``, or ``qformer``: the Q-Former's own weights, without an adapter.
+        r: rank of the adapters; ``alpha`` scales them by ``alpha / r``; ``dropout`` is theirs.
+        learning_rate: of Adam, the same at every step.
+        batch_size: posts of one step; where memory ends they are taken in smaller parts with the same gradient.
+        epochs: passes over train, after each of which validation is read.
+        max_instruction: tokens of an instruction, for each of its readers.
+        max_text: tokens of a linearised text.
+        gradient_checkpointing: keep fewer activations and compute them twice.
+        checkpoint_steps: steps between two checkpoints within an epoch; each epoch ends with one.
+        dtype: ``auto`` (bfloat16 on a GPU, else float32) or the name of one; adapters are float32.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+
+    model: str = PAPER_MODEL
+    revision: str | None = None
+    tune: Tune = "lora"
+    r: int = 8
+    alpha: int = 32
+    dropout: float = 0.1
+    learning_rate: float = 5e-5
+    batch_size: int = 2
+    epochs: int = 10
+    max_instruction: int = 256
+    max_text: int = 160
+    gradient_checkpointing: bool = True
+    checkpoint_steps: int = 500
+    seed: int = 0
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("r", "alpha", "batch_size", "epochs", "max_instruction", "max_text", "checkpoint_steps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"instructblip: {name} must be at least 1, found {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"instructblip: dropout must be in [0, 1), found {self.dropout}")
+        if not 0 < self.learning_rate < 1:
+            raise UsageError(f"instructblip: learning_rate must be in (0, 1), found {self.learning_rate}")
+        for name, known in (("dtype", DTYPES), ("tune", TUNES)):
+            if getattr(self, name) not in known:
+                raise UnknownName(name, getattr(self, name), known)
+
+
+# ---------------------------------------------------------------- learning
+
+
+def fit_instructblip(
+    train: Sequence[Pair], validation: Sequence[Pair], *, settings: InstructBLIPSettings, types: Sequence[str]
+) -> dict[str, str]:
+    """Return the digest, under ``text_model``, of the adapter with the least loss on validation.
+
+    Started again after an interruption, it goes on from the last checkpoint and learns the same; what is finished is
+    not learnt twice. Without validation the last epoch counts.
+
+    Args:
+        train: requests, each with its linearised text.
+        validation: the same.
+        settings: see there.
+        types: the tags that become tokens: ``B-PER``, ``I-PER``, ….
+
+    Raises:
+        MissingExtra: torch, transformers or peft is not installed.
+        UsageError: train is empty, there is no such model or GPU, the loss is not finite, or memory does not hold one
+            post.
+        OSError: the disk is full; the last checkpoint is kept.
+    """
+    torch = need("torch", extra="models")
+    need("peft", extra="models")
+    if not train:
+        raise UsageError("instructblip: train has no posts to learn from")
+    base = {"model": _named(settings.model), "revision": resolved_revision(settings.model, settings.revision)}
+    device = find_device(settings.device)
+    dtype = find_dtype(settings.dtype, device)
+    key = _training_key(train, validation, settings, types, base, dtype, device)
+    folder = artifacts.cache_folder() / "text_models"
+    finished, running = folder / f"{key}.json", folder / f"{key}.pt"
+    if (digests := _finished(finished)) is not None:
+        return digests
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        training = _Training(settings, types, dtype, device)
+        training.run(train, validation, running)
+        with tempfile.TemporaryDirectory() as temporary:
+            write_weights(training.network.net, Path(temporary))
+            record = {"base": base, "tags": list(types), **training.record()}
+            (Path(temporary) / RECORD).write_text(canonical_json(record), encoding="utf-8")
+            digests = {"text_model": artifacts.save_folder(Path(temporary))}
+    artifacts.write_atomically(finished, canonical_json(digests).encode())
+    running.unlink(missing_ok=True)
+    return digests
+
+
+class _Training:
+    """A training as it goes: the network, its optimiser, and what is known so far."""
+
+    def __init__(self, settings: InstructBLIPSettings, tags: Sequence[str], dtype: str, device: str) -> None:
+        import torch
+
+        self.settings = settings
+        self.dtype, self.device = dtype, device
+        self.draw = Draw(f"instructblip\0{VERSION}\0{settings.seed}".encode())
+        self.network = open_base(
+            settings.model,
+            settings.revision,
+            tags,
+            dtype=dtype,
+            max_instruction=settings.max_instruction,
+            max_text=settings.max_text,
+        )
+        torch.manual_seed(self.draw.sub("adapters").seed())
+        net = self.network.net
+        if settings.gradient_checkpointing:
+            net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        net = adapt(net, self.network.tags, settings.tune, r=settings.r, alpha=settings.alpha, dropout=settings.dropout)
+        self.network.net = net.to(device)
+        self.learnable = learnable(self.network.net)
+        self.optimiser = torch.optim.Adam(self.learnable.values(), lr=settings.learning_rate)
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, torch.Tensor] = {}
+        self.at_once = settings.batch_size
+        self.counts: Counter[str] = Counter()
+
+    def record(self) -> dict[str, Any]:
+        """Return what is to be told of the training."""
+        names = ("tune", "r", "alpha", "dropout", "max_instruction", "max_text")
+        return {
+            "settings": {name: getattr(self.settings, name) for name in names},
+            "dtype": self.dtype,
+            "history": self.history,
+            "counts": dict(self.counts),
+        }
+
+    def run(self, train: Sequence[Pair], validation: Sequence[Pair], checkpoint: Path) -> None:
+        """Train to the end, from the checkpoint where there is one, and leave the network in its best state."""
+        import torch
+
+        examples = self._read(train, "train")
+        held_out = self._read(validation, "validation")
+        self._resume(checkpoint)
+        size = self.settings.batch_size
+        steps = math.ceil(len(examples) / size)
+        while self.step < steps * self.settings.epochs:
+            epoch, place = divmod(self.step, steps)
+            order = self.draw.sub("order", epoch).shuffled(range(len(examples)))
+            loss = self._learn([examples[i] for i in order[place * size :][:size]])
+            if not math.isfinite(loss):
+                raise UsageError(
+                    f"instructblip: the loss is {loss} at step {self.step}: take a smaller learning_rate, "
+                    "or dtype='float32'"
+                )
+            self.step += 1
+            if place == steps - 1:
+                self._check(epoch, held_out)
+            if place == steps - 1 or self.step % self.settings.checkpoint_steps == 0:
+                self._keep(checkpoint)
+        with torch.no_grad():
+            for name, parameter in self.learnable.items():
+                parameter.copy_(self.best[name])
+
+    def _read(self, pairs: Sequence[Pair], split: str) -> list[Example]:
+        """Return pairs as ids; count what is cut, and what pictures are none."""
+        counts: Counter[str] = Counter()
+        examples = []
+        for request, text in pairs:
+            example, cut = self.network.example(request.instruction, request.image, text)
+            counts.update(cut)
+            try:
+                self.network.pixels(example.image)
+            except DataError:
+                counts["images_unreadable"] += 1
+                example = example._replace(image=None)
+            counts["images_missing"] += example.image is None
+            examples.append(example)
+        for name, limit in (("texts_cut", "max_text"), ("instructions_cut", "max_instruction")):
+            if counts[name]:
+                at_most = getattr(self.settings, limit)
+                warnings.warn(
+                    f"instructblip: {counts[name]} of {len(pairs)} {split} {name[:-4]} are longer than "
+                    f"{limit}={at_most} tokens: what is beyond is not learnt",
+                    stacklevel=5,
+                )
+        self.counts.update({f"{split}_{name}": n for name, n in (counts | {"posts": len(pairs)}).items() if n})
+        return examples
+
+    def _learn(self, examples: Sequence[Example]) -> float:
+        """Take one step on a batch and return its loss: the mean over the tokens of all its texts."""
+        import torch
+
+        n_tokens = sum(len(example.text) for example in examples)
+
+        def gradients(size: int) -> float:
+            if size < self.at_once:
+                self.at_once, self.counts["halved"] = size, self.counts["halved"] + 1
+            self.optimiser.zero_grad()
+            torch.manual_seed(self.draw.sub("dropout", self.step).seed())
+            total = 0.0
+            for loss, n in self._losses(examples, size):
+                (loss * (n / n_tokens)).backward()
+                total += loss.item() * n / n_tokens
+            return total
+
+        self.network.net.train()
+        loss = with_smaller_batches(gradients, self.at_once)
+        self.optimiser.step()
+        return loss
+
+    def _check(self, epoch: int, held_out: Sequence[Example]) -> None:
+        """Read the loss on validation, and keep the state if it is the best; of equals the first."""
+        import torch
+
+        self.network.net.eval()
+        with torch.no_grad():
+            losses = [(loss.item() * n, n) for loss, n in self._losses(held_out, self.at_once)]
+        best = min((check["loss"] for check in self.history if check["loss"] is not None), default=math.inf)
+        loss = sum(part for part, _ in losses) / sum(n for _, n in losses) if losses else None
+        if loss is None or loss < best:
+            self.best = {name: p.detach().to("cpu", copy=True) for name, p in self.learnable.items()}
+        self.history.append({"epoch": epoch + 1, "loss": loss})
+
+    def _losses(self, examples: Sequence[Example], size: int) -> "Iterator[tuple[torch.Tensor, int]]":
+        """Yield the mean loss of so many examples after so many, and how many tokens it is the mean of."""
+        for first in range(0, len(examples), size):
+            chosen = examples[first : first + size]
+            batch = self.network.collate(chosen, [self.network.pixels(e.image) for e in chosen], learn=True)
+            with _autocast(self.device, self.dtype):
+                loss = self.network.net(**batch).loss
+            yield loss.float(), sum(len(example.text) for example in chosen)
+
+    def _keep(self, path: Path) -> None:
+        import torch
+
+        state = {
+            "weights": {name: parameter.detach().cpu() for name, parameter in self.learnable.items()},
+            "best": self.best,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "history": self.history,
+            "at_once": self.at_once,
+            "counts": dict(self.counts),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        artifacts.write_atomically(path, buffer.getvalue())
+
+    def _resume(self, path: Path) -> None:
+        import torch
+
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        with torch.no_grad():
+            for name, parameter in self.learnable.items():
+                parameter.copy_(state["weights"][name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.best = {name: weights.cpu() for name, weights in state["best"].items()}
+        self.step, self.history, self.at_once = state["step"], state["history"], state["at_once"]
+        self.counts = Counter(state["counts"])
+
+
+def _training_key(
+    train: Sequence[Pair],
+    validation: Sequence[Pair],
+    settings: InstructBLIPSettings,
+    tags: Sequence[str],
+    base: dict[str, str],
+    dtype: str,
+    device: str,
+) -> str:
+    """Return a digest of all that the outcome of a training hangs on."""
+    versions = [need(name, extra="models").__version__ for name in ("torch", "transformers", "peft")]
+    chosen = {name: value for name, value in asdict(settings).items() if name not in ("model", "revision", "device")}
+    kind = device.partition(":")[0]
+    about = [VERSION, versions, chosen, list(tags), base["revision"], dtype, kind]
+    digest = hashlib.sha256(canonical_json(about).encode())
+    for split in (train, validation):
+        for request, text in split:
+            picture = hashlib.sha256(_bytes(request.image)).hexdigest()
+            digest.update(canonical_json([request.instruction, picture, text]).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:32]
+
+
+def _bytes(image: EncodedImage | None) -> bytes:
+    """Return a picture's bytes, none of one that cannot be read."""
+    try:
+        return image_bytes(image) or b"" if image is not None else b""
+    except OSError:
+        return b""
+
+
+def _finished(path: Path) -> dict[str, str] | None:
+    """Return the digests of a training that was finished, if what it made is still here."""
+    if not path.exists():
+        return None
+    digests: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    there = all((artifacts.cache_folder() / "artifacts" / digest).exists() for digest in digests.values())
+    return digests if there else None
+
+
+# ---------------------------------------------------------------- writing
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstructBLIP:
+    """A fine-tuned InstructBLIP that writes a linearised text for each request (a ``TextEngine``).
+
+    In float32 on a CPU a row's text is the same in any company. Elsewhere rows of one length are read in batches of
+    ``batch_size``, filled up, so that every row is computed in the same shapes whatever is asked beside it.
+
+    Args:
+        model: as in ``InstructBLIPSettings``; ``revision`` too.
+        weights: the digest that ``fit_instructblip`` returned under ``text_model``.
+        temperature: 0 takes the likeliest token.
+        top_k: tokens to choose from, 0 for all; ``top_p``: the probability that they hold at least.
+        max_text: tokens after which a text that has not ended is given up; 0 for as many as were learnt.
+        batch_size: texts at a time; halved where memory ends.
+    """
+
+    name: ClassVar[str] = "instructblip"
+
+    model: str = PAPER_MODEL
+    revision: str | None = None
+    weights: str
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 0.95
+    max_text: int = 0
+    batch_size: int = 16
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "top_k", "max_text"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"instructblip: {name} must not be negative, found {getattr(self, name)}")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"instructblip: top_p must be in (0, 1], found {self.top_p}")
+        if self.batch_size < 1:
+            raise UsageError(f"instructblip: batch_size must be at least 1, found {self.batch_size}")
+        if self.dtype not in DTYPES:
+            raise UnknownName("dtype", self.dtype, DTYPES)
+
+    def generate(
+        self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
+    ) -> list[str | Unwritten]:
+        """Return a linearised text for each request, or why there is none; raises as ``_load`` and on lack of memory.
+
+        Raises:
+            MissingExtra: torch, transformers or peft is not installed.
+            NotFitted: the weights are not on this machine.
+            UsageError: they were trained on another base, there is no such model or GPU, or memory does not hold one
+                text.
+        """
+        if not requests:
+            return []
+        loaded = self._load(rank)
+        groups: dict[Any, list[_Row]] = {}
+        for i, (request, draw) in enumerate(zip(requests, draws, strict=True)):
+            example, cut = loaded.network.example(request.instruction, request.image)
+            _counts(self.weights).update(cut)
+            key = tuple(-(-len(ids) // MULTIPLE) for ids in (example.prompt, example.question))
+            groups.setdefault(key, []).append(_Row(i, example, draw))
+        written: dict[int, str | Unwritten] = {}
+        for rows in groups.values():
+            for first in range(0, len(rows), self.batch_size):
+                written.update(self._write(loaded, rows[first : first + self.batch_size]))
+        return [written[i] for i in range(len(requests))]
+
+    def models(self) -> dict[str, str]:
+        """Return the base with its revision, and the weights; raises as ``resolved_revision``."""
+        return {self.model: resolved_revision(self.model, self.revision), "text_model": self.weights}
+
+    def training(self) -> dict[str, Any]:
+        """Return what is known of the training: base, tags, settings, the loss after each epoch, and what was cut."""
+        with tempfile.TemporaryDirectory() as folder:
+            return _record(self.weights, Path(folder))
+
+    def counts(self) -> dict[str, int]:
+        """Return what happened with these weights in this process.
+
+        The keys are ``texts`` (asked for), ``instructions_cut``, ``halved`` (batches, for memory), and reasons.
+        """
+        return dict(+_counts(self.weights))
+
+    # ------------------------------------------------------------ inside
+
+    def _load(self, rank: int | None) -> "_Loaded":
+        device = find_device(self.device, rank)
+        return _load(self.model, self.revision, self.weights, find_dtype(self.dtype, device), device)
+
+    def _write(self, loaded: "_Loaded", rows: "list[_Row]") -> dict[int, str | Unwritten]:
+        """Return the texts of rows of one length, made in smaller batches where memory does not hold them at once."""
+        written: dict[int, str | Unwritten] = {}
+        pixels: dict[int, torch.Tensor] = {}
+        for row in rows:
+            try:
+                pixels[row.i] = loaded.network.pixels(row.example.image)
+            except DataError as error:
+                written[row.i] = Unwritten("unreadable_image", str(error))
+        readable = [row for row in rows if row.i in pixels]
+
+        def attempt(size: int) -> list[str | Unwritten]:
+            if size < (loaded.at_once or self.batch_size):
+                loaded.at_once = size
+                _counts(self.weights)["halved"] += 1
+            parts = [readable[first : first + size] for first in range(0, len(readable), size)]
+            return [text for part in parts for text in self._sample(loaded, part, pixels, size)]
+
+        texts = with_smaller_batches(attempt, min(self.batch_size, loaded.at_once or self.batch_size))
+        written.update(zip((row.i for row in readable), texts, strict=True))
+        _counts(self.weights)["texts"] += len(rows)
+        _counts(self.weights).update(text.reason for text in written.values() if isinstance(text, Unwritten))
+        return written
+
+    def _sample(
+        self, loaded: "_Loaded", rows: "list[_Row]", pixels: "dict[int, torch.Tensor]", size: int
+    ) -> list[str | Unwritten]:
+        """Return the texts of at most ``size`` rows, computed with the last one repeated up to that number."""
+        import torch
+
+        network, limit = loaded.network, self.max_text or loaded.network.max_text
+        whole = [*rows, *[rows[-1]] * (size - len(rows))]
+        batch = network.collate([row.example for row in whole], [pixels[row.i] for row in whole], learn=False)
+        sampler = RowSampler(
+            [row.draw for row in whole],
+            network.forbidden(),
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+        )
+        with torch.inference_mode(), _autocast(network.device.type, loaded.dtype):
+            ids = network.net.generate(
+                **batch, logits_processor=[sampler], max_new_tokens=limit, do_sample=False, num_beams=1
+            )
+        if network.config.use_decoder_only_language_model:
+            ids = ids[:, batch["input_ids"].shape[1] :]
+        texts: list[str | Unwritten] = []
+        for found in ids.tolist()[: len(rows)]:
+            text = network.text_of(found)
+            if text is None:
+                texts.append(Unwritten("unfinished_text", f"no end after {limit} tokens"))
+            else:
+                texts.append(text or Unwritten("empty_text", "the model ends before the first word"))
+        return texts
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A request on its way: its place, its ids, its draw."""
+
+    i: int
+    example: Example
+    draw: Draw
+
+
+@dataclass
+class _Loaded:
+    """A network in this process; ``at_once`` is how many texts memory held, where it did not hold a batch."""
+
+    network: Network
+    dtype: str
+    at_once: int | None = None
+
+
+@functools.cache
+def _counts(weights: str) -> Counter[str]:
+    return Counter()
+
+
+@functools.lru_cache(maxsize=2)
+def _load(model: str, revision: str | None, weights: str, dtype: str, device: str) -> _Loaded:
+    torch = need("torch", extra="models")
+    need("peft", extra="models")
+    with tempfile.TemporaryDirectory() as temporary, torch.random.fork_rng(devices=[]):
+        folder = Path(temporary)
+        record = _record(weights, folder)
+        found = resolved_revision(model, revision)
+        if found != record["base"]["revision"]:
+            raise UsageError(
+                f"text_model {weights[:12]} was trained on {record['base']['model']} "
+                f"({record['base']['revision'][:12]}), not on {_named(model)} ({found[:12]}): "
+                "take that model and revision, or fit again"
+            )
+        limits = {name: record["settings"][name] for name in ("max_instruction", "max_text")}
+        network = open_base(model, revision, record["tags"], dtype=dtype, **limits)
+        network.net = read_weights(network.net, folder).eval().to(device)
+        return _Loaded(network, dtype)
+
+
+def _record(weights: str, folder: Path) -> dict[str, Any]:
+    """Unpack weights into a folder and return what is known of them.
+
+    Raises:
+        NotFitted: they are not on this machine.
+        Corrupt: they are damaged.
+        UsageError: they are something else.
+    """
+    artifacts.load_folder(weights, folder)
+    if not (folder / RECORD).exists():
+        raise UsageError(f"artifact {weights[:12]}: expected a text model, found none: pass what fit_instructblip gave")
+    found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return found
+
+
+def _autocast(device: str, dtype: str) -> "torch.autocast":
+    """Return the context in which a network of a dtype computes: its adapters are float32 all the same."""
+    import torch
+
+    return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+
+
+def _named(model: str) -> str:
+    """Return a model's id, or its folder's name: where that lies is nobody else's matter."""
+    return Path(model).name if Path(model).is_dir() else model

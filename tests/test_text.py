@@ -1,0 +1,680 @@
+"""InstructBLIP from a small config: what learns, what is kept and masked, resuming, sampling row by row, bad input."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("peft")
+tiny = pytest.importorskip("tiny_instructblip")
+
+from hf_mner_aug import artifacts, load_sample  # noqa: E402
+from hf_mner_aug.draw import draw  # noqa: E402
+from hf_mner_aug.errors import NotFitted, UnknownName, UsageError  # noqa: E402
+from hf_mner_aug.models import instructblip, text  # noqa: E402
+from hf_mner_aug.models.labelled_text import TextRequest, Unwritten, instruction, linearize  # noqa: E402
+from hf_mner_aug.models.text import InstructBLIP, InstructBLIPSettings, fit_instructblip  # noqa: E402
+from hf_mner_aug.pictures import open_rgb  # noqa: E402
+from hf_mner_aug.schema import Codec, Entity, Post  # noqa: E402
+from hf_mner_aug.transform import iterate_posts  # noqa: E402
+
+TYPES = tiny.TAGS
+
+
+def as_pair(post):
+    image = post.images[0] if post.images else None
+    return TextRequest(instruction=instruction(post), image=image, post=post), linearize(post)
+
+
+def draws_for(requests):
+    return [draw(0, "test", 1, request.post.id, 0) for request in requests]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pairs(mner):
+    return [as_pair(post) for post in iterate_posts(mner, Codec(mner.features), images=True)]
+
+
+@pytest.fixture(scope="module")
+def base(pairs, tmp_path_factory):
+    texts = [text for request, linear in pairs for text in (request.instruction, linear)]
+    return tiny.build(tmp_path_factory.mktemp("models") / "base", texts)
+
+
+@pytest.fixture(scope="module")
+def settings(base):
+    return InstructBLIPSettings(
+        model=str(base), learning_rate=5e-3, batch_size=4, epochs=2, max_text=64, max_instruction=96, device="cpu"
+    )
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A store of its own, so that nothing was learnt before."""
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def engine(pairs, settings):
+    found = fit_instructblip(pairs[:6], pairs[6:9], settings=settings, types=TYPES)
+    return InstructBLIP(model=settings.model, weights=found["text_model"], max_text=12, batch_size=4, device="cpu")
+
+
+def opened(base, **settings):
+    limits = {"dtype": "float32", "max_instruction": 128, "max_text": 64, **settings}
+    return instructblip.open_base(str(base), None, TYPES, **limits)
+
+
+# ---------------------------------------------------------------- tokens
+
+
+def test_a_text_comes_back_from_its_tokens_whatever_it_looks_like(base, pairs):
+    network = opened(base)
+    odd = Post(
+        "odd", ["B-PER", "</s>", "<image>", "I-LOC", "@a", "xB-PERx"], (Entity(0, 2, "PER"), Entity(3, 4, "LOC"))
+    )
+    texts = [linear for _, linear in pairs]
+    for linear in texts:
+        ids = network.text_ids(linear)
+        assert network.text_of([*ids, network.end, 5, 6]) == " ".join(linear.split())  # one word is a blank
+        assert [i for i in ids if i in network.names] == [
+            network.tags[word] for word in linear.split() if word in TYPES
+        ]
+    # What the tokenizer has no sign for (here the backslash and <) is lost, but no word becomes a mark or a tag.
+    ids = network.text_ids(linearize(odd))
+    marks = instructblip.special_ids(network.processor.tokenizer) - {network.processor.tokenizer.unk_token_id}
+    assert [network.names.get(i, i) for i in ids if i in marks] == ["B-PER", "I-PER", "B-LOC"]
+    assert network.text_of([*ids, network.end]).split()[:2] == ["B-PER", r"\B\-PER"]
+    assert network.text_of(ids) is None
+
+
+def test_the_instruction_goes_to_both_readers_whole_or_cut_and_counted(base, pairs):
+    network = opened(base)
+    request, linear = pairs[10]
+    example, counts = network.example(request.instruction, request.image, linear)
+    tokenizer, question = network.processor.tokenizer, network.processor.qformer_tokenizer
+    assert tokenizer.decode(example.prompt, skip_special_tokens=True) == request.instruction
+    squeezed = re.sub(r"\W", "", request.instruction.lower())
+    assert re.sub(r"\W", "", question.decode(example.question, skip_special_tokens=True)) == squeezed
+    assert example.prompt[-1] == tokenizer.eos_token_id
+    assert (example.question[0], example.question[-1]) == (question.cls_token_id, question.sep_token_id)
+    assert not +counts
+    short = opened(base, max_instruction=20, max_text=8)
+    cut, counts = short.example(request.instruction, None, linear)
+    assert dict(counts) == {"instructions_cut": 1, "texts_cut": 1}
+    assert len(cut.prompt) == len(cut.question) == 20
+    assert cut.text == example.text[:8]  # no end: it must not learn to stop there
+
+
+def test_a_tag_is_one_token_whose_weights_are_the_mean_of_its_pieces(base):
+    import transformers
+
+    before = transformers.InstructBlipForConditionalGeneration.from_pretrained(base).language_model
+    network = opened(base)
+    language, tokenizer = network.net.language_model, network.processor.tokenizer
+    assert [tokenizer.decode([i]) for i in network.tags.values()] == TYPES
+    pieces = transformers.AutoTokenizer.from_pretrained(base)("B-PER", add_special_tokens=False)["input_ids"]
+    for layer in ("decoder.embed_tokens", "lm_head"):
+        old, new = before.get_submodule(layer).weight, language.get_submodule(layer).weight
+        assert len(new) == len(tokenizer) == len(old) + len(TYPES)
+        assert torch.equal(new[: len(old)], old)
+        assert torch.equal(new[network.tags["B-PER"]], old[pieces].mean(0))
+    # Flan-T5's output layer is not its embedding, and must not become it.
+    assert not torch.equal(language.lm_head.weight, language.shared.weight)
+    assert language.decoder.embed_tokens.weight is language.shared.weight
+
+
+# ---------------------------------------------------------------- what learns
+
+ATTENTION = [f"{kind}.{name}" for kind in ("SelfAttention", "EncDecAttention") for name in "qkvo"]
+FEED_FORWARD = ["DenseReluDense.wi_0", "DenseReluDense.wi_1", "DenseReluDense.wo"]
+QFORMER = [
+    *(f"{a}.attention.{name}" for a in ("attention", "crossattention") for name in ("query", "key", "value")),
+    *(f"{part}.dense" for part in ("attention.output", "crossattention.output", "intermediate", "output")),
+    *(f"{part}.dense" for part in ("intermediate_query", "output_query")),
+]
+ADAPTED = {
+    *(f"vision_model.encoder.layers.0.{n}" for n in ("self_attn.qkv", "self_attn.projection", "mlp.fc1", "mlp.fc2")),
+    *(f"qformer.encoder.layer.0.{name}" for name in QFORMER),
+    *(f"language_model.encoder.block.0.layer.0.{name}" for name in ATTENTION[:4]),
+    *(f"language_model.encoder.block.0.layer.1.{name}" for name in FEED_FORWARD),
+    *(f"language_model.decoder.block.0.layer.0.{name}" for name in ATTENTION[:4]),
+    *(f"language_model.decoder.block.0.layer.1.{name}" for name in ATTENTION[4:]),
+    *(f"language_model.decoder.block.0.layer.2.{name}" for name in FEED_FORWARD),
+}
+ROWS = {f"language_model.{name}" for name in ("decoder.embed_tokens", "lm_head")}
+
+
+def test_lora_sits_on_every_attention_and_feed_forward_projection_and_nothing_else_learns(base):
+    network = opened(base)
+    net = instructblip.adapt(network.net, network.tags, "lora", r=8, alpha=32, dropout=0.1)
+    names = {name.removeprefix("base_model.model.") for name in instructblip.learnable(net)}
+    expected = {f"{name}.lora_{side}.default.weight" for name in ADAPTED for side in "AB"}
+    assert names == expected | {f"{name}.token_adapter.trainable_tokens_delta.default" for name in ROWS}
+    for name, parameter in instructblip.learnable(net).items():
+        if "lora" in name:
+            assert 8 in parameter.shape
+        else:
+            assert len(parameter) == len(TYPES)
+    adapter = net.peft_config["default"]
+    assert (adapter.r, adapter.lora_alpha, adapter.lora_dropout) == (8, 32, 0.1)
+
+
+def test_the_modules_are_the_same_in_the_papers_own_model():
+    """Names only: the network of the paper's size on the meta device."""
+    import transformers
+
+    with torch.device("meta"):
+        config = transformers.InstructBlipConfig(
+            text_config=transformers.T5Config(num_layers=1, num_decoder_layers=1, feed_forward_proj="gated-gelu"),
+            vision_config={"num_hidden_layers": 1},
+            qformer_config={"num_hidden_layers": 1},
+        )
+        net = transformers.InstructBlipForConditionalGeneration(config)
+    linear = {name for name, module in net.named_modules() if isinstance(module, torch.nn.Linear)}
+    assert {name for name in linear if re.fullmatch(instructblip.LORA_TARGETS, name)} == ADAPTED
+    assert linear - ADAPTED == {"language_projection", "language_model.lm_head"}
+
+
+def test_the_qformer_alone_learns_without_an_adapter(base, pairs, settings, cache):
+    network = opened(base)
+    before = {name: weights.clone() for name, weights in network.net.state_dict().items()}
+    own = {f"qformer.{name}" for name, _ in network.net.qformer.named_parameters()}
+    net = instructblip.adapt(network.net, network.tags, "qformer", r=8, alpha=32, dropout=0.1)
+    assert set(instructblip.learnable(net)) == own
+    found = fit_instructblip(pairs[:4], [], settings=replace(settings, tune="qformer", epochs=1), types=TYPES)
+    written = InstructBLIP(model=str(base), weights=found["text_model"], device="cpu")
+    after = written._load(None).network.net
+    assert not hasattr(after, "peft_config")
+    changed = {name for name, weights in after.state_dict().items() if not torch.equal(weights, before[name])}
+    assert changed
+    assert changed <= own
+    assert "qformer.encoder.layer.0.crossattention.attention.query.weight" in changed
+    assert isinstance(written.generate([pairs[0][0]], draws_for([pairs[0][0]]))[0], str | Unwritten)
+
+
+def test_the_artifact_holds_adapters_and_not_the_base(engine, base, tmp_path):
+    from safetensors import safe_open
+
+    artifacts.load_folder(engine.weights, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*instructblip.ADAPTER_FILES, text.RECORD]
+    with safe_open(tmp_path / "adapter_model.safetensors", "pt") as file:
+        names = list(file.keys())
+    kinds = {name.rpartition("lora_")[2] if "lora_" in name else name.rpartition(".")[2] for name in names}
+    assert kinds == {"A.weight", "B.weight", "trainable_tokens_delta"}
+    assert str(base.parent) not in "".join(path.read_text() for path in tmp_path.glob("*.json"))
+    record = engine.training()
+    assert record["base"]["model"] == "base"
+    assert record["counts"] == {"train_posts": 6, "train_images_missing": 1, "validation_posts": 3}
+    assert [check["epoch"] for check in record["history"]] == [1, 2]
+
+
+def test_the_loss_is_masked_and_a_split_batch_weighs_tokens(base, pairs):
+    network = opened(base)
+    examples = [network.example(r.instruction, r.image, t)[0] for r, t in (pairs[0], pairs[7])]
+    pixels = [network.pixels(example.image) for example in examples]
+    batch = network.collate(examples, pixels, learn=True)
+    assert batch["labels"].shape[1] % instructblip.MULTIPLE == 0
+    for example, labels in zip(examples, batch["labels"].tolist(), strict=True):
+        assert labels == example.text + [-100] * (len(labels) - len(example.text))
+    for example, ids, mask in zip(examples, batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True):
+        whole = [network.config.image_token_index] * 4 + example.prompt
+        assert ids[: len(whole)] == whole
+        assert mask == [1] * len(whole) + [0] * (len(ids) - len(whole))
+    with torch.no_grad():
+        together = network.net.eval()(**batch).loss
+        alone = [
+            network.net(**network.collate([e], [p], learn=True)).loss for e, p in zip(examples, pixels, strict=True)
+        ]
+    lengths = [len(example.text) for example in examples]
+    expected = sum(loss * n for loss, n in zip(alone, lengths, strict=True)) / sum(lengths)
+    assert together.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_state_with_the_least_validation_loss_is_kept(base, pairs, settings, cache):
+    wild = replace(settings, learning_rate=0.05, epochs=3)
+    found = fit_instructblip(pairs[:4], pairs[6:9], settings=wild, types=TYPES)
+    written = InstructBLIP(model=str(base), weights=found["text_model"], device="cpu")
+    network = written._load(None).network
+    examples = [network.example(r.instruction, r.image, t)[0] for r, t in pairs[6:9]]
+    batch = network.collate(examples, [network.pixels(e.image) for e in examples], learn=True)
+    with torch.no_grad():
+        loss = network.net(**batch).loss.item()
+    losses = [check["loss"] for check in written.training()["history"]]
+    assert loss == pytest.approx(min(losses), rel=1e-4)
+    assert losses.index(min(losses)) < 2 or losses[2] < losses[1]  # a rate at which it is not simply the last
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+class Cut(Exception):
+    """Power failure."""
+
+
+def cut_at(monkeypatch, step):
+    """Let a training fail before a step; return the steps that it takes."""
+    learn, taken = text._Training._learn, []
+
+    def learn_or_fail(self, examples):
+        if self.step == step:
+            raise Cut
+        taken.append(self.step)
+        return learn(self, examples)
+
+    monkeypatch.setattr(text._Training, "_learn", learn_or_fail)
+    return taken
+
+
+def test_an_interrupted_fit_goes_on_from_its_checkpoint_and_learns_the_same(
+    pairs, settings, engine, cache, monkeypatch
+):
+    here = replace(settings, checkpoint_steps=1)
+    with monkeypatch.context() as patched:
+        assert cut_at(patched, 3) == []
+        with pytest.raises(Cut):
+            fit_instructblip(pairs[:6], pairs[6:9], settings=here, types=TYPES)
+    kept = list((cache / "text_models").iterdir())
+    assert [path.suffix for path in kept] == [".pt"]
+    with monkeypatch.context() as patched:
+        taken = cut_at(patched, None)
+        again = fit_instructblip(pairs[:6], pairs[6:9], settings=here, types=TYPES)
+        assert taken == [3]
+        assert again == {"text_model": engine.weights}
+        # What is finished is not learnt twice, unless what it made is gone.
+        assert fit_instructblip(pairs[:6], pairs[6:9], settings=here, types=TYPES) == again
+        assert taken == [3]
+        (cache / "artifacts" / engine.weights).unlink()
+        assert fit_instructblip(pairs[:6], pairs[6:9], settings=here, types=TYPES) == again
+        assert taken == [3, 0, 1, 2, 3]
+    assert [path.suffix for path in (cache / "text_models").iterdir()] == [".json"]
+
+
+FIT = """
+import pickle, sys, time, torch
+from hf_mner_aug.models import text
+torch.set_num_threads(1)
+pairs, held_out, settings, types = pickle.load(open(sys.argv[1], "rb"))
+keep = text._Training._keep
+def keep_and_wait(self, path):
+    keep(self, path)
+    time.sleep(600)
+text._Training._keep = keep_and_wait
+text.fit_instructblip(pairs, held_out, settings=settings, types=types)
+"""
+
+
+def test_a_killed_fit_goes_on_and_learns_the_same(pairs, settings, engine, cache, tmp_path, monkeypatch):
+    import pickle
+
+    (tmp_path / "job").write_bytes(pickle.dumps((pairs[:6], pairs[6:9], settings, TYPES)))
+    process = subprocess.Popen([sys.executable, "-c", FIT, str(tmp_path / "job")], env=dict(os.environ))
+    deadline = time.monotonic() + 300
+    while not list(cache.glob("text_models/*.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    taken = cut_at(monkeypatch, None)
+    again = fit_instructblip(pairs[:6], pairs[6:9], settings=settings, types=TYPES)
+    assert taken == [2, 3]  # the first epoch was done
+    assert again == {"text_model": engine.weights}
+
+
+def test_a_full_disk_leaves_nothing_half_written(pairs, settings, cache, monkeypatch):
+    """Wherever the disk is full first: at a checkpoint, at the artifact, at the note that all is done."""
+    fsync, left = os.fsync, 0
+
+    def full(descriptor):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    small = replace(settings, epochs=1)
+    for files, suffixes in ((0, []), (1, [".pt"]), (1, [".json"])):
+        left = files
+        if suffixes == [".json"]:  # checkpoint there, artifact and note fit
+            left = 2
+            fit_instructblip(pairs[:4], [], settings=small, types=TYPES)
+        else:
+            with pytest.raises(OSError, match="No space left"):
+                fit_instructblip(pairs[:4], [], settings=small, types=TYPES)
+        found = [path for path in cache.rglob("*") if path.is_file() and path.parent.name != "artifacts"]
+        assert [path.suffix for path in found] == suffixes
+    stored = [path for path in (cache / "artifacts").rglob("*") if path.is_file()]
+    assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in stored] == [path.name for path in stored]
+
+
+def one_step(pairs, settings, fail=0):
+    """Return loss, gradients, batch sizes and the training after a step whose first calls find no memory."""
+    training = text._Training(settings, TYPES, "float32", "cpu")
+    examples = training._read(pairs, "train")
+    whole, seen = training.network.collate, []
+
+    def collate(chosen, pixels, *, learn):
+        seen.append(len(chosen))
+        if len(seen) <= fail:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(chosen, pixels, learn=learn)
+
+    training.network.collate = collate
+    loss = training._learn(examples)
+    return loss, {name: p.grad for name, p in training.learnable.items()}, seen, training
+
+
+def assert_close(found, expected):
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        assert torch.allclose(gradient, expected[name], rtol=1e-3, atol=1e-6), name
+
+
+def test_where_memory_ends_a_step_is_taken_in_parts_with_the_same_gradient(pairs, settings):
+    calm = replace(settings, dropout=0.0)
+    loss, expected, seen, _ = one_step(pairs[:4], calm)
+    assert seen == [4]
+    with pytest.warns(UserWarning, match="out of memory: going on with batches of 2"):
+        halved, found, seen, training = one_step(pairs[:4], calm, fail=1)
+    assert seen == [4, 2, 2]
+    assert halved == pytest.approx(loss, rel=1e-5)
+    assert training.counts["halved"] == 1
+    assert_close(found, expected)
+    warnings.simplefilter("ignore")  # pytest puts the filters back
+    with pytest.raises(UsageError, match="out of memory with one post"):
+        one_step(pairs[:4], calm, fail=99)
+
+
+def test_activations_computed_twice_give_the_same_gradient(pairs, settings):
+    assert settings.gradient_checkpointing
+    loss, gradients, _, training = one_step(pairs[:4], settings)
+    plain_loss, plain, _, _ = one_step(pairs[:4], replace(settings, gradient_checkpointing=False))
+    assert training.network.net.is_gradient_checkpointing
+    assert plain_loss == pytest.approx(loss, rel=1e-6)
+    assert_close(gradients, plain)
+
+
+def test_bfloat16_learns_with_adapters_in_float32(pairs, settings, cache):
+    half = fit_instructblip(pairs[:4], pairs[:4], settings=replace(settings, dtype="bfloat16"), types=TYPES)
+    written = InstructBLIP(model=settings.model, weights=half["text_model"], dtype="bfloat16", device="cpu", max_text=8)
+    first, second = (check["loss"] for check in written.training()["history"])
+    assert second < first
+    dtypes = {p.dtype for name, p in written._load(None).network.net.named_parameters() if "lora_" in name}
+    assert dtypes == {torch.float32}
+    assert len(written.generate([pairs[0][0]], draws_for([pairs[0][0]]))) == 1
+
+
+# ---------------------------------------------------------------- sampling
+
+
+def test_batch_size_order_and_company_do_not_change_a_text(engine, pairs):
+    requests = [request for request, _ in pairs[:16]]
+    allowing = replace(engine, max_text=10)
+    before = torch.get_rng_state()
+    network = allowing._load(None).network
+    texts = {}
+    for batch_size in (1, 4, 16):
+        texts[batch_size] = written_ids(network, replace(allowing, batch_size=batch_size), requests)
+    assert texts[1] == texts[4] == texts[16]
+    assert len(set(map(tuple, texts[4]))) > 10  # some end at once
+    back = written_ids(network, allowing, requests[11::-4])
+    assert back == [texts[4][i] for i in (11, 7, 3)]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def written_ids(network, engine, requests):
+    """Return the ids that an engine draws, also those of texts that do not end."""
+    seen = {}
+
+    def text_of(ids):
+        return f"text {len(seen)}: {seen.setdefault(len(seen), ids[: [*ids, network.end].index(network.end)])}"
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(network, "text_of", text_of)
+        made = engine.generate(requests, draws_for(requests))
+    return [seen[int(text.split(":")[0].split()[1])] for text in made]
+
+
+def test_what_a_generator_gives_instead_of_a_text_is_told(engine, pairs, monkeypatch):
+    requests = [request for request, _ in pairs[:2]]
+    network = engine._load(None).network
+    rows = len(network.forbidden())
+    only_end = torch.ones(rows, dtype=torch.bool)
+    only_end[network.end] = False
+    monkeypatch.setattr(network, "forbidden", lambda: only_end)
+    made = engine.generate(requests, draws_for(requests))
+    assert [result.reason for result in made] == ["empty_text"] * 2
+    monkeypatch.setattr(network, "forbidden", lambda: ~only_end)
+    made = engine.generate(requests, draws_for(requests))
+    assert made == [Unwritten("unfinished_text", "no end after 12 tokens")] * 2
+    broken = replace(requests[0], image={"bytes": b"no picture", "path": None})
+    made = engine.generate([broken, requests[1]], draws_for(requests))
+    assert [result.reason for result in made] == ["unreadable_image", "unfinished_text"]
+    assert engine.generate([], []) == []
+
+
+def test_marks_and_rows_without_a_token_are_never_drawn(engine):
+    network = engine._load(None).network
+    forbidden, tokenizer = network.forbidden(), network.processor.tokenizer
+    for name in ("<pad>", "<image>"):
+        assert forbidden[tokenizer.convert_tokens_to_ids(name)]
+    for name in ("</s>", *TYPES):
+        assert not forbidden[tokenizer.convert_tokens_to_ids(name)]
+    assert int(forbidden.sum()) == 2
+    assert not network.net.training
+    assert not any(module.training for module in network.net.modules())
+
+
+def test_where_memory_ends_a_batch_is_halved_and_the_texts_are_the_same(engine, pairs, monkeypatch):
+    requests = [request for request, _ in pairs[:4]]
+    requests = [replace(request, instruction=requests[0].instruction) for request in requests]  # of one length
+    expected = engine.generate(requests, draws_for(requests))
+    loaded = engine._load(None)
+    generate, seen = loaded.network.net.generate, []
+
+    def short(**batch):
+        seen.append(len(batch["input_ids"]))
+        if len(seen) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(**batch)
+
+    monkeypatch.setattr(loaded.network.net, "generate", short)
+    monkeypatch.setattr(loaded, "at_once", None)
+    before = engine.counts().get("halved", 0)
+    with pytest.warns(UserWarning, match="out of memory: going on with batches of 2"):
+        assert engine.generate(requests, draws_for(requests)) == expected
+    assert seen == [4, 2, 2]
+    assert engine.counts()["halved"] == before + 1
+
+
+def test_posts_longer_than_the_model_are_cut_and_counted(pairs, settings, engine, cache):
+    words = [f"word{i}" for i in range(40)]
+    long = as_pair(Post("long", [*words, "end"], (Entity(0, 40, "PER"),)))
+    short = replace(settings, epochs=1)
+    with pytest.warns(
+        UserWarning, match=r"1 of 3 train \w+ are longer than max_(text=64|instruction=96) tokens"
+    ) as told:
+        found = fit_instructblip([*pairs[:2], long], [], settings=short, types=TYPES)
+    assert len([warning for warning in told if "instructblip" in str(warning.message)]) == 2
+    record = InstructBLIP(model=settings.model, weights=found["text_model"]).training()
+    assert (record["counts"]["train_texts_cut"], record["counts"]["train_instructions_cut"]) == (1, 1)
+    assert record["history"] == [{"epoch": 1, "loss": None}]
+
+
+def test_a_request_that_is_too_long_is_cut_and_counted(engine):
+    long = as_pair(Post("long", [f"word{i}" for i in range(40)], (Entity(0, 40, "PER"),)))[0]
+    before = engine.counts().get("instructions_cut", 0)
+    assert len(engine.generate([long], draws_for([long]))) == 1
+    assert engine.counts()["instructions_cut"] == before + 1
+
+
+# ---------------------------------------------------------------- wrong models and settings
+
+
+def test_an_adapter_of_another_base_is_refused_with_both_names(engine, base, pairs, tmp_path):
+    import shutil
+
+    moved = tmp_path / "moved"
+    shutil.copytree(base, moved)
+    assert replace(engine, model=str(moved))._load(None)  # the same files elsewhere
+    config = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps({**config, "initializer_factor": 0.5}))
+    other = replace(engine, model=str(moved))
+    requests = [pairs[0][0]]
+    text._load.cache_clear()
+    with pytest.raises(
+        UsageError, match=rf"text_model {engine.weights[:12]} was trained on base \(\w+\), not on moved"
+    ):
+        other.generate(requests, draws_for(requests))
+    with pytest.raises(NotFitted, match="no artifact"):
+        replace(engine, weights="0" * 64).generate(requests, draws_for(requests))
+
+
+def test_what_is_no_instructblip_is_told(tmp_path, settings, pairs, cache, monkeypatch):
+    import transformers
+
+    transformers.T5Config().save_pretrained(tmp_path / "t5")
+    with pytest.raises(UsageError, match="expected an InstructBLIP, found t5"):
+        fit_instructblip(pairs[:2], [], settings=replace(settings, model=str(tmp_path / "t5")), types=TYPES)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no usable folder of an InstructBLIP"):
+        fit_instructblip(pairs[:2], [], settings=replace(settings, model=str(tmp_path / "empty")), types=TYPES)
+    with pytest.raises(UsageError, match="train has no posts"):
+        fit_instructblip([], [], settings=settings, types=TYPES)
+    monkeypatch.setattr(text._Training, "_learn", lambda self, examples: float("nan"))
+    with pytest.raises(UsageError, match=r"the loss is nan at step 0: take a smaller learning_rate"):
+        fit_instructblip(pairs[:2], [], settings=settings, types=TYPES)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"r": 0}, "r must be at least 1, found 0"),
+        ({"epochs": 0}, "epochs"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+    ],
+)
+def test_settings_are_checked(wrong, message):
+    with pytest.raises(UsageError, match=message):
+        InstructBLIPSettings(**wrong)
+    for name, value in (("tune", "all"), ("dtype", "float16")):
+        with pytest.raises(UnknownName):
+            InstructBLIPSettings(**{name: value})
+    for name, value in (("temperature", -1.0), ("top_p", 0.0), ("batch_size", 0)):
+        with pytest.raises(UsageError, match=name):
+            InstructBLIP(weights="", **{name: value})
+
+
+def test_the_settings_are_the_papers():
+    paper = InstructBLIPSettings()
+    assert (paper.model, paper.r, paper.alpha, paper.dropout) == ("Salesforce/instructblip-flan-t5-xl", 8, 32, 0.1)
+    assert (paper.learning_rate, paper.batch_size, paper.epochs) == (5e-5, 2, 10)
+    sampled = InstructBLIP(weights="")
+    assert (sampled.temperature, sampled.top_k, sampled.top_p) == (1.0, 50, 0.95)
+
+
+# ---------------------------------------------------------------- other language models
+
+
+def test_a_decoder_only_language_model_learns_what_follows_the_prompt(pairs, settings, tmp_path, cache):
+    texts = [text for request, linear in pairs for text in (request.instruction, linear)]
+    folder = tiny.build(tmp_path / "opt", texts, decoder_only=True)
+    network = opened(folder)
+    examples = [network.example(r.instruction, r.image, t)[0] for r, t in pairs[:2]]
+    labels = network.collate(examples, [network.pixels(None)] * 2, learn=True)["labels"].tolist()
+    for example, row in zip(examples, labels, strict=True):
+        before = 4 + len(example.prompt)
+        assert row == [-100] * before + example.text + [-100] * (len(row) - before - len(example.text))
+    net = instructblip.adapt(network.net, network.tags, "lora", r=8, alpha=32, dropout=0.1)
+    layer = "base_model.model.language_model.model.decoder.layers.0."
+    found = {name.removeprefix(layer).partition(".lora")[0] for name in instructblip.learnable(net) if layer in name}
+    assert found == {*(f"self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")), "fc1", "fc2"}
+    here = replace(settings, model=str(folder), epochs=3)
+    digest = fit_instructblip(pairs[:4], pairs[:4], settings=here, types=TYPES)["text_model"]
+    written = InstructBLIP(model=str(folder), weights=digest, device="cpu", max_text=8)
+    losses = [check["loss"] for check in written.training()["history"]]
+    assert losses[2] < losses[0]
+    loaded, requests = written._load(None).network, [request for request, _ in pairs[:4]]
+    together = written_ids(loaded, written, requests)
+    assert together == written_ids(loaded, replace(written, batch_size=1), requests)
+    assert all(len(ids) <= 8 for ids in together)
+
+
+# ---------------------------------------------------------------- fidelity
+
+
+def small_picture(image):
+    file = io.BytesIO()
+    open_rgb(image).resize((tiny.SIDE, tiny.SIDE), Image.Resampling.BOX).save(file, "PNG")
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def sample_pairs(n_posts, n_alike, n_others):
+    """Return pairs to learn by heart, and others: some differ by their pictures only, as many by their words only."""
+    splits = load_sample()["train"]
+    found = list(iterate_posts(splits, Codec(splits.features), images=True))
+    found = [replace(p, images=tuple(map(small_picture, p.images[:1]))) for p in found if len(p.tokens) <= 9]
+    found.sort(key=lambda post: len(post.tokens))
+    nameless = [post for post in found if not post.entities and post.images]
+    unseen = [post for post in found if post.entities and not post.images]
+    rest = [post for post in found if post.entities and post.images]
+    chosen = [*nameless[:n_alike], *unseen[:n_alike], *rest[: n_posts - 2 * n_alike]]
+    ids = {post.id for post in chosen}
+    others = [post for post in [*nameless, *unseen, *rest] if post.id not in ids]
+    return [as_pair(post) for post in chosen], [as_pair(post) for post in others[:n_others]]
+
+
+def learnt_by_heart(folder, n_posts, n_alike, n_others, steps, epochs, learning_rate):
+    """Check that LoRA on a base that saw other posts gives back texts exactly, by picture and by instruction."""
+    pairs, others = sample_pairs(n_posts, n_alike, n_others)
+    texts = [text for request, linear in [*pairs, *others] for text in (request.instruction, linear)]
+    tiny.pretrain(tiny.build(folder, texts), others, steps=steps)
+    settings = InstructBLIPSettings(
+        model=str(folder),
+        learning_rate=learning_rate,
+        batch_size=n_posts,
+        epochs=epochs,
+        dropout=0.0,
+        max_text=64,
+        gradient_checkpointing=False,
+        checkpoint_steps=10**6,
+        device="cpu",
+    )
+    found = fit_instructblip(pairs, pairs, settings=settings, types=TYPES)
+    greedy = InstructBLIP(model=str(folder), weights=found["text_model"], temperature=0, device="cpu")
+    requests, expected = [request for request, _ in pairs], [linear for _, linear in pairs]
+    assert greedy.generate(requests, draws_for(requests)) == expected
+    nearly = replace(greedy, temperature=0.01).generate(requests, draws_for(requests))
+    assert nearly == expected
+    assert len({request.instruction for request in requests[:n_alike]}) == 1
+    assert [request.image for request in requests[n_alike : 2 * n_alike]] == [None] * n_alike
+    assert len(set(expected)) == n_posts
+
+
+@pytest.mark.slow
+def test_sixteen_posts_are_learnt_by_heart_with_lora(tmp_path, cache):
+    learnt_by_heart(tmp_path / "base", 16, 4, 64, steps=60, epochs=280, learning_rate=4e-3)
