@@ -21,6 +21,15 @@ from hf_mner_aug import filters
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import MADE_OF, text_key
+from hf_mner_aug.models.image import (
+    COLLAGE,
+    POST_ID,
+    Refused,
+    engine_models,
+    open_engine,
+    pinned_engine,
+    split_revision,
+)
 from hf_mner_aug.models.labelled_text import (
     MALFORMED,
     Composed,
@@ -42,7 +51,7 @@ from hf_mner_aug.transform import Facts, Method, Model, Reject
 if TYPE_CHECKING:
     import PIL.Image
 
-    from hf_mner_aug.models.image import ImageEngine, Refused
+    from hf_mner_aug.models.image import ImageEngine
 
 __all__ = ["GMDA", "carry_boxes", "delinearize", "instruction", "linearize"]
 
@@ -152,7 +161,7 @@ class GMDA(Method):
     temperature: float = 1.0
     top_k: int = 50
     top_p: float = 0.95
-    image_model: str = "collage"
+    image_model: str = COLLAGE
     steps: int = 50
     guidance: float = 10.0
     strength: float = 0.8
@@ -199,8 +208,6 @@ class GMDA(Method):
     @property
     def models(self) -> tuple[Model, ...]:
         """The models that write, draw and check, where they are none of the package's own."""
-        from hf_mner_aug.models.image import engine_models
-
         found = []
         kind, _, name = self.text_model.partition(":")
         if self.text and kind == INSTRUCTBLIP:
@@ -230,7 +237,7 @@ class GMDA(Method):
             found.append("The texts are a model's: what they say of people, places and companies is made up.")
         if self.image:
             maker = (
-                "collages of train pictures over" if self.image_model == "collage" else f"{self.image_model} drew from"
+                "collages of train pictures over" if self.image_model == COLLAGE else f"{self.image_model} drew from"
             )
             found.append(f"The pictures are what {maker} the original: their files say so (IPTC's DigitalSourceType).")
         if self.artifact is not None and self._codec().boxed:
@@ -242,8 +249,6 @@ class GMDA(Method):
 
     def pinned(self) -> Self:
         """Return a copy whose models are named with the commits that their ids mean today."""
-        from hf_mner_aug.models.image import pinned_engine
-
         found = self
         if self.image:
             found = replace(found, image_model=pinned_engine(self.image_model))
@@ -257,7 +262,7 @@ class GMDA(Method):
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts, the text model and the detectors, and the types of tags."""
         writes = self.text and self.text_model.startswith(INSTRUCTBLIP)
-        keep = writes or (self.image and self.image_model == "collage")
+        keep = writes or (self.image and self.image_model == COLLAGE)
         pictures = 0
 
         def noted() -> Iterable[Post]:
@@ -273,11 +278,9 @@ class GMDA(Method):
         posts = open_posts(files["posts"])
         types = sorted({tag_type(e) for post in posts if (asked := with_arguments(post)) for e in asked.entities})
         if self.image and not pictures:
-            if not self.text and self.image_model == "collage":
+            if not self.text and self.image_model == COLLAGE:
                 raise UsageError("gmda: text=False makes pictures, and train has none to make them of")
-            warnings.warn(
-                "gmda: train has no pictures" + ": texts only" * (self.image_model == "collage"), stacklevel=3
-            )
+            warnings.warn("gmda: train has no pictures" + ": texts only" * (self.image_model == COLLAGE), stacklevel=3)
         if self.text:
             if writes:
                 files |= self._fit_text(posts, validation, types)
@@ -287,7 +290,6 @@ class GMDA(Method):
         return {"files": files, "pictures": pictures > 0, "types": types}
 
     def _fit_text(self, train: Iterable[Post], validation: Iterable[Post], types: Sequence[str]) -> dict[str, str]:
-        from hf_mner_aug.models.image import split_revision
         from hf_mner_aug.models.text import InstructBLIPSettings, fit_instructblip
 
         def pairs(posts: Iterable[Post]) -> list[tuple[TextRequest, str]]:
@@ -382,7 +384,7 @@ class GMDA(Method):
 
     @property
     def _makes_pictures(self) -> bool:
-        there = self.learned["pictures"] or self.image_model != "collage"
+        there = self.learned["pictures"] or self.image_model != COLLAGE
         return self.image and there and self._codec().image_column is not None
 
     def _text_engine(self) -> TextEngine:
@@ -403,7 +405,6 @@ class GMDA(Method):
                 posts=files["posts"],
                 temperature=self.temperature,
             )
-        from hf_mner_aug.models.image import split_revision
         from hf_mner_aug.models.text import InstructBLIP
 
         model, revision = split_revision(name)
@@ -417,8 +418,6 @@ class GMDA(Method):
         )
 
     def _image_engine(self) -> "ImageEngine":
-        from hf_mner_aug.models.image import open_engine
-
         return open_engine(
             self.image_model,
             posts=self.learned["files"]["posts"],
@@ -442,11 +441,16 @@ def _address(text_model: str) -> tuple[str, str]:
 
 
 def _open(post: Post) -> "Reject | list[PIL.Image.Image | None]":
-    """Return the pixels of a post's pictures; one None for a post without any."""
+    """Return the pixels of a post's pictures, which name the post; one None for a post without any."""
+    opened: list[PIL.Image.Image | None] = []
     try:
-        return [open_rgb(image) for image in post.images] or [None]
+        for image in post.images:
+            picture = open_rgb(image)
+            picture.info[POST_ID] = post.id
+            opened.append(picture)
     except DataError as error:
         return Reject("unreadable_image", str(error))
+    return opened or [None]
 
 
 def _finished(
@@ -457,8 +461,6 @@ def _finished(
     engine: "ImageEngine",
 ) -> Post | Reject:
     """Return a post with its pictures, and what there is to tell of them."""
-    from hf_mner_aug.models.image import Refused
-
     images: list[EncodedImage] = []
     made_of = set(post.details.get(MADE_OF, ()))
     for n, (original, picture) in enumerate(zip(originals, pictures, strict=True)):

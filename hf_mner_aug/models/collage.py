@@ -21,7 +21,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import image_bytes, image_digest, normalise_text, open_image, text_key
 from hf_mner_aug.lexicon import entity_key
-from hf_mner_aug.models.image import Refused
+from hf_mner_aug.models.image import POST_ID, Refused
 from hf_mner_aug.pictures import Source, open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.stored_posts import StoredPosts, open_posts, save_posts
@@ -73,7 +73,8 @@ class Collage:
     ) -> "list[PIL.Image.Image | Refused]":
         """Return a picture for each sentence; where there is an original, the regions go into its calmest corners.
 
-        The ids of the train posts whose pictures are in it stand in its ``info["made_of"]``.
+        The ids of the train posts whose pictures are in it stand in its ``info["made_of"]``. The post that an original
+        names in its ``info["post_id"]`` takes no part.
 
         It refuses with ``no_region`` where no other train post with a picture has a word of the sentence.
 
@@ -89,7 +90,8 @@ class Collage:
             size = sizes[i] if sizes is not None else original.size if original else (self.size, self.size)
             scale = min(1.0, self.size / max(size))
             smaller = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-            collage = _collage(Reading(sentence, known), draw, smaller, original)
+            post_id = original.info.get(POST_ID) if original is not None else None
+            collage = _collage(Reading(sentence, known, post_id), draw, smaller, original)
             if collage is None:
                 made.append(Refused("no_region", "no other train post with a picture has a word of the sentence"))
             else:
@@ -254,10 +256,12 @@ def _terms(words: Sequence[str]) -> list[str]:
 class Reading:
     """A sentence as the train posts make it out; its own rows are left out of all it gives."""
 
-    def __init__(self, sentence: str, known: Knowledge) -> None:
+    def __init__(self, sentence: str, known: Knowledge, post_id: str | None = None) -> None:
         self.known = known
         self.words = words_of(sentence)
         own = set(known.rows_of_text.get(text_key(sentence), ()))
+        if post_id in known.posts.ids:
+            own.add(known.posts.ids.index(post_id))
         self.own = own.union(*(known.relatives[row] for row in own))
         self.likeness = [0.0] * len(known.posts)
         if known.weights is not None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
 COLLAGE = "collage"
+POST_ID = "post_id"  # under which an original's ``info`` names its post, which then is no source of the new picture
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 OFFLOADS = ("auto", "none", "model", "sequential")
 ACTIVATIONS = 4 * 2**30  # bytes to leave beside the weights
