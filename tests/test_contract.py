@@ -53,11 +53,13 @@ def spawned():
 
 
 def build(name, **chosen):
-    """A method; one that retrieves is given a corpus that holds each post's entities."""
+    """A method; one that retrieves is given a corpus that holds each post's entities, one that mines a weak model."""
     return method_class(name)(**params_of(name), **chosen)
 
 
 def params_of(name):
+    if name == "memory_hard":  # a model that errs on twenty posts
+        return {"folds": 2, "target": "crf:iterations=2"}
     return {"corpus": str(corpus())} if "corpus" in {field.name for field in fields(method_class(name))} else {}
 
 
@@ -227,6 +229,10 @@ def test_copies_only_add(name, mner):
 @pytest.mark.parametrize("kind", SETS)
 def test_rows_of_every_kind_of_set(name, kind, sets):
     dataset = sets[kind]
+    if (name, kind) == ("memory_hard", "mre"):
+        with pytest.raises(UsageError, match=r"no post has an entity.*expected an MNER set"):
+            build(name).fit(dataset)
+        return
     method = build(name, copies=copies(name)).fit(dataset)
     made = method.map(dataset)
     assert made.features == method.features

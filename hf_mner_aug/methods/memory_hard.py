@@ -1,0 +1,552 @@
+"""Memory-guided hard data: what a model gets wrong, the patterns behind it, and new posts that test them.
+
+Liu et al. 2026, "Memory-Guided Hard Data Augmentation for Multimodal Named Entity Recognition" (Findings of ACL), of
+which the abstract is public; how each step works is decided here. ``fit`` mines the train split (K folds, several
+seeds), keeps its failures in a tree of patterns, and writes a first post for each hard one; the counts of what passed
+the filters decide what the further copies are written for. A post that is not hard gives no row.
+Rejects: no_place, no_mention, malformed, lost_entity, word_count, near_duplicate, off_pattern, inconsistent,
+unsafe_image, black_image, no_region
+"""
+
+import functools
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from hf_mner_aug import artifacts, filters
+from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.draw import Draw, draw
+from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.failure_cues import Space
+from hf_mner_aug.hygiene import MADE_OF, text_key
+from hf_mner_aug.lexicon import entity_key
+from hf_mner_aug.memory_tree import Branch, Gardener, Node, Tree
+from hf_mner_aug.mining import Failure, mine
+from hf_mner_aug.models.labelled_text import Unwritten
+from hf_mner_aug.models.pattern_engine import Draft, PatternEngine, as_failure
+from hf_mner_aug.models.rules import Rules
+from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.stored_posts import open_posts, save_posts
+from hf_mner_aug.transform import Facts, Method, Model, Reject
+
+if TYPE_CHECKING:
+    from hf_mner_aug.models.image import ImageEngine
+
+ENGINES = ("rules",)
+PROMPT = "A photo of {sentence}"
+SIDE = 512  # of a picture
+CHUNK = 16  # pictures that are held at a time
+STAGES = ("pattern", "parent")
+
+Counts = Mapping[str, tuple[int, int]]  # by pattern: posts asked for, posts kept
+
+
+# ---------------------------------------------------------------- filters
+
+
+def check_draft(draft: Draft, failure: Failure, types: Iterable[str]) -> Reject | None:
+    """Return why a draft is no post that could test a failure, as far as its spans say.
+
+    ``malformed``: a word is empty, a span is out of the text, over another one or of an unknown type.
+    ``lost_entity``: the focus is not an entity of the failure's type, or touches one where none should be.
+    """
+    known = set(types)
+    position = 0
+    if not draft.tokens or not all(draft.tokens):
+        return Reject("malformed", "a word is empty")
+    for start, end, kind in sorted(draft.entities):
+        if not position <= start < end <= len(draft.tokens) or kind not in known:
+            return Reject("malformed", f"words {start} to {end} as {kind}")
+        position = end
+    start, end = draft.focus
+    if not 0 <= start < end <= len(draft.tokens):
+        return Reject("malformed", f"the focus is words {start} to {end} of {len(draft.tokens)}")
+    touched = [span for span in draft.entities if span[0] < end and start < span[1]]
+    asked = failure.gold and [(start, end, failure.gold[2])]
+    if [(s, e, kind.partition("/")[0]) for s, e, kind in touched] != (asked or []):
+        return Reject(
+            "lost_entity", f"{' '.join(draft.tokens[start:end])} as {failure.gold[2] if failure.gold else 'O'}"
+        )
+    return None
+
+
+def likeness(tokens: Sequence[str], others: Sequence[str]) -> float:
+    """Return the share of two texts' pairs of neighbouring words, casefolded, that both have (Jaccard)."""
+    ours, theirs = ({*itertools.pairwise(folded)} for folded in (_folded(tokens), _folded(others)))
+    return len(ours & theirs) / len(ours | theirs) if ours | theirs else 1.0
+
+
+def _folded(tokens: Sequence[str]) -> list[str]:
+    return [word.casefold() for word in tokens]
+
+
+def success(counts: Counts, key: str) -> float:
+    """Return how often a pattern's posts were kept, by Laplace's rule: one half where none was asked for."""
+    tried, kept = counts.get(key, (0, 0))
+    return (kept + 1) / (tried + 2)
+
+
+# ---------------------------------------------------------------- writing
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one request: the draft that passed, or what was wrong with the last one of how many."""
+
+    failure: Failure
+    key: str
+    pattern: str
+    draft: Draft | None
+    refused: Reject | None
+    attempts: int
+
+
+@dataclass
+class Job:
+    """One request while it is worked on."""
+
+    failure: Failure
+    draw: Draw
+    stage: int = 0
+    attempt: int = 0
+    attempts: int = 0
+    critiques: list[str] = field(default_factory=list)
+    draft: Draft | None = None
+    refused: Reject | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All that writing needs: the tree, the engine, the teachers (digests), and counts of each round so far."""
+
+    tree: Tree
+    engine: PatternEngine
+    types: tuple[str, ...]
+    texts: frozenset[str]
+    teachers: tuple[str, ...]
+    rounds: tuple[Counts, ...] = ()
+
+    @functools.cached_property
+    def places(self) -> dict[str, tuple[Branch, Node | None]]:
+        """Each failure's branch and node."""
+        return {name: (branch, node) for name, branch, node in self.tree.places()}
+
+    @functools.cached_property
+    def by_post(self) -> dict[str, list[Failure]]:
+        """The failures of each hard post."""
+        found = defaultdict(list)
+        for failure in self.tree.failures.values():
+            found[failure.post].append(failure)
+        return dict(found)
+
+    def key(self, failure: Failure) -> str:
+        """Return the name under which a failure's outcomes count: its node's, or its branch's."""
+        branch, node = self.places.get(failure.id, (None, None))
+        return node.key if node else branch.title if branch else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryHard(Method):
+    """Write posts that test what a model gets wrong.
+
+    ``target`` is the backbone that is mined, over ``folds`` and ``seeds``; ``references`` are backbones to say which
+    errors are its own; from the confidence ``guard`` on, all of them against gold make a suspected label error.
+    ``engine`` (``rules``) names patterns, which need ``support`` failures nearer than ``distance``, and writes posts
+    from ``exemplars`` other failures. A draft needs ``least_words``, may share a part ``alike`` of its pairs of words
+    with the posts it is made of, and a share ``agreement`` of ``teachers`` backbones ``teacher`` (none where empty)
+    must find exactly its entities. It is written again ``attempts`` times, then as often for the parent pattern.
+    Copy n is made in round n, at most ``rounds``, by the counts of the rounds before.
+
+    Ablations: ``mining=False`` takes as many random posts, ``tree=False`` works from the failure alone,
+    ``iterate=False`` writes once.
+    """
+
+    name: ClassVar[str] = "memory_hard"
+    rejects: ClassVar[tuple[str, ...]] = (
+        "no_place",
+        "no_mention",
+        "malformed",
+        "lost_entity",
+        "word_count",
+        "near_duplicate",
+        "off_pattern",
+        "inconsistent",
+        "unsafe_image",
+        "black_image",
+        "no_region",
+    )
+    reads_images: ClassVar[bool] = True
+    facts: ClassVar[Facts] = Facts(
+        does="writes posts that test the patterns of what a model gets wrong",
+        paper="Liu et al. 2026, https://aclanthology.org/2026.findings-acl.1075",
+        learns="what a backbone gets wrong out of fold, a tree of its patterns, teachers, how posts fared",
+        images="made for the new text and marked as made; the gold post's with image=False",
+        boxes="none: the pictures are new",
+    )
+
+    copies: int = 2
+    target: str = "crf"
+    references: tuple[str, ...] = ()
+    folds: int = 5
+    seeds: int = 3
+    guard: float = 0.9
+    engine: str = "rules"
+    distance: float = 0.8
+    support: int = 3
+    exemplars: int = 4
+    attempts: int = 3
+    rounds: int = 2
+    teacher: str = "crf"
+    teachers: int = 5
+    agreement: float = 0.6
+    least_words: int = 5
+    alike: float = 0.9
+    mining: bool = True
+    tree: bool = True
+    iterate: bool = True
+    image: bool = True
+    image_model: str = "collage"
+    steps: int = 50
+    guidance: float = 7.5
+    nsfw_model: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.engine not in ENGINES:
+            raise UnknownName("engine of memory_hard", self.engine, ENGINES)
+        for name, least in (
+            ("folds", 2),
+            ("seeds", 1),
+            ("support", 2),
+            ("attempts", 1),
+            ("rounds", 1),
+            ("teachers", 1),
+        ):
+            if getattr(self, name) < least:
+                raise UsageError(f"memory_hard: {name} must be at least {least}, found {getattr(self, name)}")
+        for name in ("exemplars", "least_words", "guidance"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"memory_hard: {name} must be at least 0, found {getattr(self, name)}")
+        for name in ("guard", "agreement", "alike"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"memory_hard: {name} must be in (0, 1], found {getattr(self, name)}")
+        if not 0 < self.distance <= 2:
+            raise UsageError(f"memory_hard: distance must be in (0, 2], found {self.distance}")
+        for spec in (self.target, *self.references, *filter(None, [self.teacher])):
+            parse_backbone(spec)
+
+    # ------------------------------------------------------------ what the card says
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The encoders of the backbones and the image engine's model, where they are none of the package's own."""
+        from hf_mner_aug.models.image import engine_models
+
+        specs = {"target": self.target, "teacher": self.teacher}
+        specs |= {f"reference {n + 1}": spec for n, spec in enumerate(self.references)}
+        found = [Model(role=role, id=name) for role, spec in specs.items() if (name := filters.encoder_of(spec))]
+        return (*found, *(engine_models(self.image_model, self.nsfw_model) if self.image else ()))
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a user of the rows must know."""
+        found = [
+            f"The posts are for what {self.target} gets wrong on this train split: another model may need others.",
+            "The texts are put together from other train posts and mentions (`provenance` names the posts as made_of): "
+            "what they say of people, places and companies is made up.",
+        ]
+        if self.image:
+            maker = "collages of train pictures" if self.image_model == "collage" else f"what {self.image_model} drew"
+            found.append(f"The pictures are {maker} for the new text: their files say so (IPTC's DigitalSourceType).")
+        return tuple(found)
+
+    def pinned(self) -> Self:
+        """Return a copy whose image pipeline is named with the commit that its id means today."""
+        from hf_mner_aug.models.image import pinned_engine
+
+        return replace(self, image_model=pinned_engine(self.image_model)) if self.image else self
+
+    # ------------------------------------------------------------ learning
+
+    def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
+        """Return the digests of the posts, the tree and the teachers, and what mining and the first rounds found.
+
+        Raises:
+            UsageError: the posts have no entity, or are fewer than the folds.
+        """
+        specs = (self.target, *self.references)
+        seen = any(getattr(parse_backbone(spec), "reads_images", False) for spec in specs)
+        keep = seen or (self.image and self.image_model == "collage")
+        posts = [post if keep else replace(post, images=()) for post in train if post.tokens]
+        if not any(post.entities for post in posts):
+            raise UsageError(
+                "memory_hard: no post has an entity, so no model can be wrong about one: expected an MNER set"
+            )
+        files = {"posts": save_posts(posts)}
+        options = {"folds": self.folds, "seeds": self.seeds, "seed": self.seed, "guard": self.guard}
+        mined = mine(posts, target=self.target, references=self.references, **options)  # type: ignore[arg-type]
+        failures: Sequence[Failure] = mined.failures
+        if not self.mining:
+            failures = random_failures(posts, len({failure.post for failure in failures}), self.seed)
+        texts = [replace(post, images=()) for post in posts]
+        engine = open_engine(self.engine, texts)
+        tree = Tree(self.target, {failure.id: failure for failure in failures})
+        if self.tree:
+            gardener = Gardener(engine, Space.of(texts), self.distance, self.support, self.seed)
+            tree = gardener.grow(self.target, failures)
+        if self.teacher:
+            files |= filters.fit_detectors(texts, self.teacher, self.teachers, self.seed)
+        memory = Memory(tree, engine, *_known_of(texts), self._teachers(files))
+        stubborn: list[dict[str, Any]] = []
+        for n in range(self.rounds - 1):
+            outcomes = self._write(memory, [(name, n, self._draw(name, n)) for name in sorted(memory.by_post)])
+            memory = replace(memory, rounds=(*memory.rounds, _counted(outcomes, memory.rounds)))
+            stubborn += [_stubborn(outcome) for outcome in outcomes if outcome.draft is None]
+        tree = replace(tree, counts=memory.rounds[-1] if memory.rounds else {})
+        files["tree"] = artifacts.save_json(
+            {
+                "notes": list(mined.notes),
+                "posts": len(posts),
+                "specific": dict(mined.specific),
+                "stubborn": stubborn,
+                "suspects": [failure.to_dict() for failure in mined.suspects],
+                "tree": tree.to_dict(),
+            }
+        )
+        rounds = [{key: list(count) for key, count in sorted(counts.items())} for counts in memory.rounds]
+        return {"files": files, "pictures": any(post.images for post in posts), "rounds": rounds}
+
+    def _draw(self, post: str, copy: int) -> Draw:
+        return draw(self.seed, self.name, self.version, post, copy)
+
+    def _teachers(self, files: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(files[f"detector-{n}"] for n in range(self.teachers)) if self.teacher else ()
+
+    # ------------------------------------------------------------ making
+
+    def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
+        """Return a new post for each copy of a hard post, None for the others."""
+        memory = _memory(self._fitted(), self.engine, self._teachers(self.learned["files"]))
+        wanted = [i for i, post in enumerate(posts) if post.id in memory.by_post]
+        outcomes = self._write(memory, [(posts[i].id, i % self.copies, draws[i]) for i in wanted])
+        made: list[Post | Reject | None] = [None] * len(posts)
+        for i, outcome in zip(wanted, outcomes, strict=True):
+            made[i] = _as_post(posts[i], outcome)
+        return self._pictured(made, draws)
+
+    def _write(self, memory: Memory, asked: Sequence[tuple[str, int, Draw]]) -> list[Outcome]:
+        """Return what becomes of requests (post, copy, draw): drafts that fail are written again, all at a time."""
+        jobs = [Job(choose_failure(memory, post, min(n, self.rounds - 1), d.sub("failure")), d) for post, n, d in asked]
+        attempts = self.attempts if self.iterate else 1
+        stages = STAGES if self.iterate and self.tree else STAGES[:1]
+        waiting = jobs
+        while waiting:
+            for job in waiting:
+                self._draft(memory, job, STAGES[job.stage])
+            self._ask_teachers(memory, [job for job in waiting if job.draft and not job.refused])
+            failed = [job for job in waiting if job.refused]
+            waiting = []
+            for job in failed:
+                assert job.refused is not None
+                job.critiques.append(f"{job.refused.reason}: {job.refused.detail}")
+                job.attempt += 1
+                if job.attempt == attempts:
+                    job.stage, job.attempt, job.critiques = job.stage + 1, 0, []
+                if job.stage < len(stages):
+                    waiting.append(job)
+        return [_outcome(memory, job) for job in jobs]
+
+    def _draft(self, memory: Memory, job: Job, stage: str) -> None:
+        """Write a job's next draft and look at what its own words say."""
+        branch, node = memory.places.get(job.failure.id, (None, None))
+        leaf = node if stage == "pattern" else None
+        members = leaf.members if leaf else branch.members if branch else ()
+        names = [name for name in members if name != job.failure.id]
+        stream = job.draw.sub(stage, job.attempt)
+        exemplars = [memory.tree.failures[name] for name in stream.sub("exemplars").sample(names, self.exemplars)]
+        patterns = [place.pattern for place in (leaf, branch) if place]
+        answer = memory.engine.write(job.failure, patterns, exemplars, job.critiques, stream)
+        job.attempts += 1
+        if isinstance(answer, Unwritten):
+            job.draft, job.refused = None, Reject(answer.reason, answer.detail)
+            return
+        job.draft = answer
+        job.refused = check_draft(answer, job.failure, memory.types)
+        job.refused = job.refused or filters.check_length(answer.tokens, self.least_words)
+        job.refused = job.refused or self._check_alike(memory, answer, [job.failure, *exemplars])
+        if not job.refused and leaf and leaf.told_apart:
+            new = as_failure(answer, job.failure)
+            if not memory.engine.matches(leaf.pattern, [new])[0]:
+                job.refused = Reject("off_pattern", leaf.pattern.name)
+
+    def _check_alike(self, memory: Memory, draft: Draft, shown: Sequence[Failure]) -> Reject | None:
+        if text_key(draft.tokens) in memory.texts:
+            return Reject("near_duplicate", "the text of a train post")
+        for failure in shown:
+            if (alike := likeness(draft.tokens, failure.tokens)) > self.alike:
+                return Reject("near_duplicate", f"{alike:.2f} of {failure.post}")
+        return None
+
+    def _ask_teachers(self, memory: Memory, jobs: Sequence[Job]) -> None:
+        if not memory.teachers or not jobs:
+            return
+        posts = [Post(str(i), job.draft.tokens) for i, job in enumerate(jobs) if job.draft]
+        answers = filters.detect(self.teacher, memory.teachers, posts)
+        for i, job in enumerate(jobs):
+            assert job.draft is not None
+            found = [teacher[i].plain_spans() for teacher in answers]
+            job.refused = filters.check_labels(job.draft.tokens, _entities(job.draft), found, self.agreement)
+
+    # ------------------------------------------------------------ pictures
+
+    def _pictured(self, made: list[Post | Reject | None], draws: Sequence[Draw]) -> list[Post | Reject | None]:
+        """Return the posts with pictures for their texts, where the set has any, a few at a time."""
+        there = self.learned["pictures"] or self.image_model != "collage"
+        if not (self.image and there and self._codec().image_column is not None):
+            return made
+        from hf_mner_aug.models.image import Refused
+        from hf_mner_aug.pictures import write_picture
+
+        engine = self._image_engine()
+        wanted = [i for i, post in enumerate(made) if isinstance(post, Post)]
+        for first in range(0, len(wanted), CHUNK):
+            chosen = wanted[first : first + CHUNK]
+            sentences = [" ".join(made[i].tokens) for i in chosen]  # type: ignore[union-attr]
+            pictures = engine.generate(sentences, [draws[i].sub("image") for i in chosen])
+            for i, picture in zip(chosen, pictures, strict=True):
+                post = made[i]
+                assert isinstance(post, Post)
+                if isinstance(picture, Refused):
+                    made[i] = Reject(picture.reason, picture.detail)
+                    continue
+                made_of = sorted({*post.details[MADE_OF], *picture.info.get(MADE_OF, ())})
+                details = {**post.details, MADE_OF: made_of, "synthetic": True}
+                made[i] = replace(post, images=(write_picture(picture, engine.source),), details=details)
+        return made
+
+    def _image_engine(self) -> "ImageEngine":
+        from hf_mner_aug.models import image
+
+        return image.open_engine(
+            self.image_model,
+            posts=self.learned["files"]["posts"],
+            side=SIDE,
+            prompt=PROMPT,
+            steps=self.steps,
+            guidance=self.guidance,
+            nsfw_model=self.nsfw_model or None,
+        )
+
+
+# ---------------------------------------------------------------- choices
+
+
+def choose_failure(memory: Memory, post: str, round_: int, draw: Draw) -> Failure:
+    """Return what to write for: in the first round one of the post's failures, later as the counts say.
+
+    A failure of the post keeps its turn with its pattern's rate of success; else the turn goes to a failure of any
+    post, drawn by these rates.
+    """
+    own = memory.by_post[post]
+    if not round_:
+        return draw.choice(own)
+    counts = memory.rounds[round_ - 1]
+    failure = _drawn_by_success(memory, own, counts, draw)
+    if draw.random() < success(counts, memory.key(failure)):
+        return failure
+    return _drawn_by_success(memory, list(memory.tree.failures.values()), counts, draw)
+
+
+def _drawn_by_success(memory: Memory, failures: Sequence[Failure], counts: Counts, draw: Draw) -> Failure:
+    rates = [success(counts, memory.key(failure)) for failure in failures]
+    left = draw.random() * sum(rates)
+    for failure, rate in zip(failures, rates, strict=True):
+        left -= rate
+        if left < 0:
+            return failure
+    return failures[-1]
+
+
+def random_failures(posts: Sequence[Post], n: int, seed: int) -> list[Failure]:
+    """Return an entity of each of n random posts as if it were missed: the ablation without mining."""
+    stream = Draw(f"random\0{seed}".encode())
+    found = []
+    for post in stream.sample([post for post in posts if post.entities], n):
+        entity = stream.choice(post.entities)
+        entities = tuple((e.start, e.end, entity_key(e)) for e in post.entities)
+        gold = (entity.start, entity.end, entity.type)
+        found.append(Failure(post.id, tuple(post.tokens), entities, "missed", gold, None))
+    return found
+
+
+def open_engine(name: str, posts: Iterable[Post]) -> PatternEngine:
+    """Return a pattern engine by its name."""
+    return Rules.of(posts)
+
+
+# ---------------------------------------------------------------- inside
+
+
+def _known_of(posts: Sequence[Post]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the types of posts, with the fine ones, and the keys of their texts."""
+    types = {entity_key(entity) for post in posts for entity in post.entities}
+    return tuple(sorted(types)), frozenset(text_key(post.tokens) for post in posts)
+
+
+@functools.lru_cache(maxsize=4)
+def _memory(artifact: str, engine: str, teachers: tuple[str, ...]) -> Memory:
+    learned = artifacts.load_json(artifact)["learned"]
+    posts = [replace(post, images=()) for post in open_posts(learned["files"]["posts"])]
+    tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
+    rounds = tuple({key: (tried, kept) for key, (tried, kept) in counts.items()} for counts in learned["rounds"])
+    return Memory(tree, open_engine(engine, posts), *_known_of(posts), teachers, rounds)
+
+
+def _counted(outcomes: Iterable[Outcome], before: Sequence[Counts]) -> dict[str, tuple[int, int]]:
+    """Return the counts so far with those of a round."""
+    tried, kept = Counter[str](), Counter[str]()
+    for key, (n_tried, n_kept) in (before[-1] if before else {}).items():
+        tried[key], kept[key] = n_tried, n_kept
+    for outcome in outcomes:
+        tried[outcome.key] += 1
+        kept[outcome.key] += outcome.draft is not None
+    return {key: (tried[key], kept[key]) for key in sorted(tried)}
+
+
+def _outcome(memory: Memory, job: Job) -> Outcome:
+    branch, node = memory.places.get(job.failure.id, (None, None))
+    pattern = node.pattern.name if node and job.stage == 0 else branch.title if branch else ""
+    draft = None if job.refused else job.draft
+    return Outcome(job.failure, memory.key(job.failure), pattern, draft, job.refused, job.attempts)
+
+
+def _stubborn(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.refused is not None
+    return {
+        "attempts": outcome.attempts,
+        "detail": outcome.refused.detail,
+        "failure": outcome.failure.id,
+        "reason": outcome.refused.reason,
+    }
+
+
+def _entities(draft: Draft) -> tuple[Entity, ...]:
+    parted = ((start, end, *kind.partition("/")[::2]) for start, end, kind in sorted(draft.entities))
+    return tuple(Entity(start, end, kind, fine or None) for start, end, kind, fine in parted)
+
+
+def _as_post(source: Post, outcome: Outcome) -> Post | Reject:
+    if outcome.draft is None:
+        assert outcome.refused is not None
+        told = f"{outcome.failure.id}, {outcome.attempts} drafts, the last: {outcome.refused.detail}"
+        return replace(outcome.refused, detail=told)
+    draft = outcome.draft
+    details = {
+        "attempts": outcome.attempts,
+        "failure": outcome.failure.id,
+        MADE_OF: sorted({*draft.made_of, outcome.failure.post}),
+        "pattern": outcome.pattern,
+    }
+    return Post(source.id, list(draft.tokens), _entities(draft), source.images, details=details)
