@@ -1,0 +1,27 @@
+"""The verb that shows what memory_hard learnt of a model: memory."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(memory)
+
+
+def memory(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run of memory_hard, or the repo folder beside it.")],
+    html: Annotated[Path | None, typer.Option(help="Draw the tree into this HTML file.")] = None,
+) -> None:
+    """Print what a model gets wrong as a tree: patterns, examples, what was written for them, suspected labels."""
+    from hf_mner_aug.artifacts import write_atomically
+    from hf_mner_aug.memory_page import open_memory
+
+    found = open_memory(folder)
+    if html is None:
+        print(found.to_text(), end="")
+    else:
+        write_atomically(html, found.to_html().encode("utf-8", "replace"))
+        print(html)

@@ -1,0 +1,181 @@
+"""What a run of memory_hard learnt, as text and as a page."""
+
+import importlib.resources
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug.errors import Corrupt, UsageError
+from hf_mner_aug.memory_tree import Node, Tree
+from hf_mner_aug.mining import Failure
+
+NAME = "memory_hard"
+EXAMPLES = 3
+AROUND = 5  # words to each side of a mention that an example shows
+
+
+@dataclass(frozen=True)
+class Example:
+    """A failure as it is shown: its words with those around, and what is right and wrong about them."""
+
+    post: str
+    before: str
+    words: str
+    after: str
+    told: str
+
+
+@dataclass(frozen=True)
+class MemoryPage:
+    """A fitted memory_hard's tree, with its posts that stayed without a draft and those whose gold is suspected."""
+
+    tree: Tree
+    posts: int
+    specific: Mapping[str, float | None]
+    stubborn: list[Mapping[str, Any]]
+    suspects: list[Failure]
+    notes: list[str]
+
+    def summary(self) -> str:
+        """Return the counts in a sentence."""
+        hard = len({failure.post for failure in self.tree.failures.values()})
+        nodes = sum(len(branch.nodes) for branch in self.tree.branches)
+        inside = sum(len(node.members) for branch in self.tree.branches for node in branch.nodes)
+        return (
+            f"{self.tree.target}: {len(self.tree.failures)} failures in {hard} of {self.posts} posts, "
+            f"{nodes} patterns of {inside} failures, {len(self.stubborn)} stubborn, "
+            f"{len(self.suspects)} suspected label errors"
+        )
+
+    def shares(self) -> list[str]:
+        """Return how many failures are the model's own, in sentences; none without references."""
+        told = {
+            "right_somewhere": "some reference is right there",
+            "wrong_nowhere_else": "every reference is right there",
+        }
+        return [f"{told[name]}: {share:.1%}" for name, share in self.specific.items() if share is not None]
+
+    def asked(self, key: str) -> str:
+        """Return what became of the posts that were asked for a pattern."""
+        tried, kept = self.tree.counts.get(key, (0, 0))
+        return f"{kept} of {tried} posts kept" if tried else "no post asked for"
+
+    def examples(self, names: tuple[str, ...]) -> list[Example]:
+        """Return the first failures of a list of ids."""
+        return [example_of(self.tree.failures[name]) for name in names[:EXAMPLES]]
+
+    def shown_stubborn(self) -> list[tuple[Example, str]]:
+        """Return the failures that no draft was good enough for, with the last reason."""
+        return [
+            (example_of(self.tree.failures[s["failure"]]), f"{s['reason']} after {s['attempts']} drafts: {s['detail']}")
+            for s in self.stubborn
+        ]
+
+    def to_text(self) -> str:
+        """Return the tree as text."""
+        return "\n".join(self._lines()) + "\n"
+
+    def to_html(self) -> str:
+        """Return the tree as one HTML file with nothing to load; all that comes from posts or models is escaped."""
+        import jinja2
+
+        source = importlib.resources.files("hf_mner_aug").joinpath("memory.html.jinja").read_text(encoding="utf-8")
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+        suspects = [example_of(failure) for failure in self.suspects]
+        return environment.from_string(source).render(memory=self, suspects=suspects, describe=describe)
+
+    def _lines(self) -> Iterator[str]:
+        yield self.summary()
+        yield from (f"  {share}" for share in self.shares())
+        yield from (f"  note: {note}" for note in self.notes)
+        for branch in self.tree.branches:
+            yield f"├─ {branch.title}: {len(branch.members)} failures, {self.asked(branch.title)}"
+            for node in branch.nodes:
+                yield f"│  ├─ {node.pattern.name}: {describe(node)}, {self.asked(node.key)}"
+                yield f"│  │    why: {node.pattern.why}"
+                yield f"│  │    how: {node.pattern.how}"
+                yield from (f"│  │    {_spelled(example)}" for example in self.examples(node.members))
+            if branch.rest:
+                yield f"│  └─ of no pattern: {len(branch.rest)}"
+                yield from (f"│       {_spelled(example)}" for example in self.examples(branch.rest))
+        yield f"├─ stubborn: {len(self.stubborn)}"
+        yield from (f"│    {_spelled(example)} | {why}" for example, why in self.shown_stubborn())
+        yield f"└─ suspected label errors: {len(self.suspects)}"
+        yield from (f"     {_spelled(example_of(failure))}" for failure in self.suspects)
+
+
+def describe(node: Node) -> str:
+    """Return a pattern's support and how well it tells its failures from others."""
+    told = "nothing to tell it from" if node.accuracy is None else f"told apart with {node.accuracy:.2f}"
+    return f"{len(node.members)} failures, {told}{'' if node.told_apart or node.accuracy is None else ', too little'}"
+
+
+def example_of(failure: Failure) -> Example:
+    """Return a failure as it is shown."""
+    start, end = failure.words
+    gold, predicted = failure.confusion
+    said = predicted
+    if failure.predicted and failure.predicted[:2] != (start, end):
+        said = f"{' '.join(failure.tokens[slice(*failure.predicted[:2])])} as {predicted}"
+    return Example(
+        failure.post,
+        " ".join(failure.tokens[max(0, start - AROUND) : start]),
+        failure.text,
+        " ".join(failure.tokens[end : end + AROUND]),
+        f"{gold}, predicted {said}, confidence {failure.confidence:.2f}",
+    )
+
+
+def _spelled(example: Example) -> str:
+    return f"{example.post}: {example.before} [{example.words}] {example.after} ({example.told})"
+
+
+# ---------------------------------------------------------------- reading
+
+
+def open_memory(folder: str | Path) -> MemoryPage:
+    """Return what was learnt in a run folder, or in the one run beside a repo folder.
+
+    Raises:
+        UsageError: there is no run of memory_hard, or several: then one is to be named.
+        Corrupt: a file of the run is damaged.
+    """
+    folder = Path(folder)
+    beside = Path(f"{folder}.runs")
+    places = [folder] if (folder / "fit").is_dir() else sorted([*folder.glob("*/"), *beside.glob("*/")])
+    found = {place: learned for place in places if (learned := _learned(place)) is not None}
+    if len(found) != 1:
+        names = ", ".join(map(str, found))
+        raise UsageError(
+            f"{folder}: several runs of {NAME}, name one of {names}"
+            if found
+            else f"{folder}: no run of {NAME} here or in {beside}: expected the folder that augment wrote"
+        )
+    place, learned = found.popitem()
+    note = _read(place / "fit" / learned["files"]["tree"])
+    return MemoryPage(
+        Tree.from_dict(note["tree"]),
+        note["posts"],
+        note["specific"],
+        note["stubborn"],
+        [Failure.from_dict(failure) for failure in note["suspects"]],
+        note["notes"],
+    )
+
+
+def _learned(place: Path) -> Any:
+    """Return what a run's method learnt, None where it is another method's or none."""
+    note = place / "fit" / "artifact.json"
+    if not note.is_file():
+        return None
+    artifact = _read(place / "fit" / _read(note)["artifact"])
+    return artifact["learned"] if artifact["method"] == NAME else None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Corrupt(f"{path} is damaged or not there: delete the run and augment again") from error

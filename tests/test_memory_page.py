@@ -1,0 +1,81 @@
+"""The memory tree as text and as a page, and the runs that it is read from."""
+
+from dataclasses import replace
+
+import pytest
+import typer
+from conftest import as_dataset
+from datasets import DatasetDict
+from typer.testing import CliRunner
+
+from hf_mner_aug import MemoryHard, augment, cli_memory
+from hf_mner_aug.errors import Corrupt, UsageError
+from hf_mner_aug.memory_page import open_memory
+from hf_mner_aug.sample import draw_posts
+from hf_mner_aug.schema import mner_features
+
+QUICK = {"target": "crf:iterations=10", "teacher": "crf:iterations=15", "teachers": 2, "folds": 2, "seeds": 1}
+
+
+@pytest.fixture(scope="module")
+def app():
+    """A command line of the one verb, which then has no name."""
+    line = typer.Typer()
+    cli_memory.register(line)
+    return line
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run beside a repo folder; every post holds a tag of HTML."""
+    out = tmp_path_factory.mktemp("memory") / "out"
+    posts = [replace(drawn.post, images=()) for drawn in draw_posts()["train"][:60]]
+    rows = [replace(post, tokens=[*post.tokens, "<script>alert(1)</script>"]) for post in posts]
+    splits = DatasetDict(train=as_dataset(rows, mner_features()))
+    return out, augment(splits, MemoryHard(**QUICK), out=out, progress=False)
+
+
+def test_the_tree_is_printed(app, run):
+    out, done = run
+    result = CliRunner().invoke(app, [str(out)])
+    assert result.exit_code == 0, result.output
+    tree = open_memory(done.folder).tree
+    assert result.output.startswith(f"crf:iterations=10: {len(tree.failures)} failures in ")
+    for branch in tree.branches:
+        assert f"├─ {branch.title}: {len(branch.members)} failures" in result.output
+        for node in branch.nodes:
+            assert f"│  ├─ {node.pattern.name}: {len(node.members)} failures" in result.output
+    tried, kept = next(iter(tree.counts.values()))
+    assert f"{kept} of {tried} posts kept" in result.output
+    assert "suspected label errors" in result.output
+
+
+def test_the_page_escapes_what_posts_say(app, run, tmp_path):
+    out, _ = run
+    page = tmp_path / "memory.html"
+    result = CliRunner().invoke(app, [str(out), "--html", str(page)])
+    assert result.exit_code == 0, result.output
+    text = page.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "src=" not in text
+    assert "http" not in text.replace("http://t.co", ""), "nothing to load"
+
+
+def test_no_run_several_runs_and_a_damaged_one_are_told(run, tmp_path):
+    out, done = run
+    with pytest.raises(UsageError, match="no run of memory_hard here or in"):
+        open_memory(tmp_path)
+    copy = tmp_path / "runs"
+    for name in ("one", "two"):
+        for path in done.folder.rglob("fit/*"):
+            target = copy / name / "fit" / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    with pytest.raises(UsageError, match=r"several runs of memory_hard, name one of .*one, .*two"):
+        open_memory(copy)
+    assert open_memory(copy / "one").tree == open_memory(out).tree
+    digest = done.method.learned["files"]["tree"]
+    (copy / "two" / "fit" / digest).write_bytes(b"{")
+    with pytest.raises(Corrupt, match="is damaged or not there"):
+        open_memory(copy / "two")
