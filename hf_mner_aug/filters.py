@@ -1,8 +1,6 @@
 """What a made or foreign post is checked with: its length, detectors of entities, names by their capitals."""
 
 import functools
-import io
-import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -90,22 +88,16 @@ def check_labels(
 
 
 def _pack(model: Backbone) -> str:
-    """Store a fitted backbone's folder as one artifact, the same bytes for the same files."""
-    buffer = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=buffer, mode="w") as tar:
+    """Store a fitted backbone as one artifact."""
+    with tempfile.TemporaryDirectory() as folder:
         model.save(folder)
-        for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            info.size = path.stat().st_size
-            with path.open("rb") as file:
-                tar.addfile(info, file)
-    return artifacts.save(buffer.getvalue())
+        return artifacts.save_folder(Path(folder))
 
 
 @functools.lru_cache(maxsize=16)
 def _unpack(name: str, digest: str) -> Backbone:
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(artifacts.load(digest))) as tar:
-        tar.extractall(folder, filter="data")
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts.load_folder(digest, Path(folder))
         return backbone_class(name).load(folder)
 
 
