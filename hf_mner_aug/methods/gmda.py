@@ -13,7 +13,7 @@ unsafe_image, black_image, no_region
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -57,6 +57,7 @@ __all__ = ["GMDA", "carry_boxes", "delinearize", "instruction", "linearize"]
 
 TEMPLATES, INSTRUCTBLIP, ENDPOINT = "templates", "instructblip", "endpoint"
 PROMPT = "A photo of {sentence}"
+CONTEXTS = "contexts"  # a list of ids: the train posts that a text is written into
 SIDE = 512  # of a picture for a post without one
 CHUNK = 16  # posts whose pixels are held at a time
 
@@ -115,7 +116,8 @@ class GMDA(Method):
 
     A text needs ``least_words``, at most ``most_words`` (0: no limit), with ``all_entities`` those that it was asked
     for, and a share ``agreement`` of ``detectors`` backbones ``consistency``, fitted on train, that find exactly its
-    entities; without ``consistency`` no backbone is asked.
+    entities; without ``consistency`` no backbone is asked. ``per_context`` is how many texts are published that
+    ``templates`` wrote into one train post, 0 for all: texts that repeat each other teach little.
     """
 
     name: ClassVar[str] = "gmda"
@@ -172,6 +174,7 @@ class GMDA(Method):
     consistency: str | None = "crf"
     detectors: int = 1
     agreement: float = 1.0
+    per_context: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,7 +192,7 @@ class GMDA(Method):
         for name in ("epochs", "detectors", "steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"gmda: {name} must be at least 1, found {getattr(self, name)}")
-        for name in ("least_words", "most_words", "top_k", "temperature", "guidance"):
+        for name in ("least_words", "most_words", "per_context", "top_k", "temperature", "guidance"):
             if getattr(self, name) < 0:
                 raise UsageError(f"gmda: {name} must be at least 0, found {getattr(self, name)}")
         for name in ("agreement", "top_p", "strength"):
@@ -246,6 +249,19 @@ class GMDA(Method):
                 "shows them there is not checked."
             )
         return tuple(found)
+
+    def reduce(self) -> Callable[[Post], str | None]:
+        """Return what says whether a text is written into a post that enough others were written into."""
+        used: Counter[str] = Counter()
+
+        def check(post: Post) -> str | None:
+            contexts = post.details.get(CONTEXTS, ())
+            if self.per_context and any(used[name] >= self.per_context for name in contexts):
+                return "context_used"
+            used.update(contexts)
+            return None
+
+        return check
 
     def pinned(self) -> Self:
         """Return a copy whose models are named with the commits that their ids mean today."""
@@ -340,7 +356,7 @@ class GMDA(Method):
         if isinstance(found, Reject):
             return found
         tokens, entities = found
-        details = {MADE_OF: list(text.made_of)} if isinstance(text, Composed) else {}
+        details = {key: list(text.made_of) for key in (CONTEXTS, MADE_OF)} if isinstance(text, Composed) else {}
         post = Post(gold.id, tokens, entities, gold.images, details=details)
         refused = check_entities(post, gold) if self.all_entities else None
         refused = refused or filters.check_length(tokens, self.least_words, self.most_words)

@@ -575,6 +575,31 @@ def test_an_endpoint_that_fails(mner, monkeypatch, tmp_path):
     assert found == {"bad_request": 2, "2 lines": 2}
 
 
+# ---------------------------------------------------------------- InstructBLIP
+
+
+def test_instructblip_is_fitted_on_the_split_and_asked(mner, tmp_path):
+    """A model that has learnt next to nothing writes rubbish: every text is accounted for, always in the same way."""
+    pytest.importorskip("peft")
+    tiny = pytest.importorskip("tiny_instructblip")
+    few = mner.select(range(6))
+    texts = [text for post in draw_posts()[:6] for text in (instruction(post), linearize(post))]
+    base = tiny.build(tmp_path / "base", texts)
+    asked = GMDA(text_model=f"instructblip:{base}", epochs=1, consistency=None, image=False, least_words=1)
+    method = asked.fit(few, validation=mner.select(range(6, 8)))
+    assert set(method.learned["files"]) == {"posts", "text_model"}
+    engine = method._text_engine()
+    assert (engine.model, engine.top_k, engine.top_p, engine.temperature) == (str(base), 50, 0.95, 1.0)
+    assert method._text_engine().weights != replace(asked, tune="qformer").fit(few).learned["files"]["text_model"]
+    made = method.make(few.with_format("arrow")[:])
+    assert len(made.columns["id"]) + len(made.rejects) == len(few)
+    assert made.rejects
+    alone = [method.make(few.select([i]).with_format("arrow")[:]) for i in range(len(few))]
+    assert [reject for one in alone for reject in one.rejects] == made.rejects
+    assert method.pinned() == method
+    assert [(model.role, model.id) for model in method.models] == [("text", str(base))]
+
+
 # ---------------------------------------------------------------- parameters, card
 
 
@@ -629,3 +654,16 @@ def test_a_config_tells_its_funnel_and_can_be_checked(splits, tmp_path):
     assert "no_context" in card
     assert "made up" in card
     assert verify(str(tmp_path / "out"), done.config).ok
+
+
+def test_a_context_is_published_so_often():
+    def texts(*contexts):
+        return [Post(str(n), ("a",), details={"contexts": names}) for n, names in enumerate(contexts)]
+
+    asked = texts(["x"], ["x", "y"], ["y"], ["x"], [], ["y"])
+    for per_context, kept in ((1, [0, 2, 4]), (2, [0, 1, 2, 4]), (0, [0, 1, 2, 3, 4, 5])):
+        check = GMDA(per_context=per_context).reduce()
+        assert [int(post.id) for post in asked if check(post) is None] == kept
+    written = Post("z", ("a",), details={"made_of": ["x"]})  # x is in its picture
+    check = GMDA().reduce()
+    assert [check(post) for post in (written, asked[0], asked[3])] == [None, None, "context_used"]
