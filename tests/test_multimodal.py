@@ -675,7 +675,7 @@ def test_settings_are_checked(make, message):
 
 
 def test_the_tiny_encoder_knows_frequent_words_and_spells_others():
-    tokenizer, config = make_tiny([Post("a", ["Go", "go", "#goal", "é!"]), Post("b", ["#", "Gö"])])
+    tokenizer, config = make_tiny([Post(i, ["Go", "go", "#goal", "é!"]) for i in "ac"] + [Post("b", ["#", "Gö"])])
     marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [*"!#aglo", *"éö"]
     assert tokenizer.convert_ids_to_tokens(range(len(tokenizer))) == [

@@ -123,7 +123,8 @@ def test_a_file_that_cannot_serve_is_said(tmp_path):
 def test_trained_vectors_bring_words_of_like_contexts_together():
     texts = ["we love paris in spring", "we love rome in spring", "we love oslo in spring"]
     texts += ["the cat sat on a mat", "the dog sat on a mat", "the cow sat on a mat"]
-    posts = [Post(str(i), text.split()) for i, text in enumerate(texts * 2)]
+    texts += [f"yes {text}" for text in texts]
+    posts = [Post(str(i), text.split()) for i, text in enumerate(texts)]
     vectors = train_word_vectors(posts)
     assert vectors.dimensions < 50  # there are no more words than these
     nearest = {word: {near for near, _ in vectors.neighbours([word], 2)[0]} for word in ("paris", "cat")}
@@ -133,6 +134,8 @@ def test_trained_vectors_bring_words_of_like_contexts_together():
     np.testing.assert_array_equal(again.vectors, vectors.vectors)
     with pytest.raises(UsageError, match="0 words stand at least 2 times in the 1 posts of train"):
         train_word_vectors([Post("x", ["every", "word", "once"])])
+    with pytest.raises(UsageError, match="0 words stand at least 2 times in the 2 posts of train"):
+        train_word_vectors([Post("x", ["every", "word", "once"]), Post("x copy", ["every", "word", "once"])])
 
 
 def test_vectors_survive_saving(tmp_path):

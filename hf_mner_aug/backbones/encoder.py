@@ -99,13 +99,15 @@ class Source:
 def make_tiny(train: Sequence[Post]) -> tuple[Any, Any]:
     """Return a WordPiece tokenizer and the configuration of a small BERT, for trying things out without a download.
 
-    The vocabulary is the words that some posts have at least twice, and the letters to spell others with.
+    The vocabulary is the words that some posts have at least twice, and the letters to spell others with. A text that
+    stands there several times, as an augmented one does, counts once: else no word of it would be spelled.
 
     Raises:
         MissingExtra: transformers is not installed.
     """
     transformers = need("transformers", extra="models")
-    counts = Counter(word for post in train for token in post.tokens for word in re.findall(r"\w+|\S", token.lower()))
+    texts = {tuple(post.tokens) for post in train}
+    counts = Counter(word for text in texts for token in text for word in re.findall(r"\w+|\S", token.lower()))
     letters = sorted({letter for word in counts for letter in word})
     often = sorted(word for word, count in counts.items() if count > 1)
     marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

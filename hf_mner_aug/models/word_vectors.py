@@ -119,7 +119,8 @@ def train_word_vectors(posts: Sequence[Post], dimensions: int = DIMENSIONS) -> W
     """Return vectors of the words that stand at least twice in the posts, in lower case; shorter ones of few posts.
 
     Levy & Goldberg 2014: positive pointwise mutual information of words and contexts, reduced by SVD. Of very many
-    words the most frequent ones have vectors.
+    words the most frequent ones have vectors. A text that stands there several times, as an augmented one does, counts
+    once: else all its words would have vectors.
 
     Raises:
         UsageError: too few words stand at least twice.
@@ -127,7 +128,7 @@ def train_word_vectors(posts: Sequence[Post], dimensions: int = DIMENSIONS) -> W
     import numpy as np
     from scipy.linalg import eigh
 
-    texts = [[word.lower() for word in post.tokens] for post in posts]
+    texts = [*dict.fromkeys(tuple(word.lower() for word in post.tokens) for post in posts)]
     counts = Counter(word for text in texts for word in text)
     frequent = sorted((word for word, n in counts.items() if n >= MIN_COUNT), key=lambda word: (-counts[word], word))
     vocabulary = sorted(frequent[:VOCABULARY])
@@ -135,7 +136,7 @@ def train_word_vectors(posts: Sequence[Post], dimensions: int = DIMENSIONS) -> W
     dimensions = min(dimensions, min(matrix.shape) - 1)
     if dimensions < 1 or matrix.nnz == 0:
         raise UsageError(
-            f"word vectors: {len(vocabulary)} words stand at least {MIN_COUNT} times in the {len(texts)} posts of "
+            f"word vectors: {len(vocabulary)} words stand at least {MIN_COUNT} times in the {len(posts)} posts of "
             "train, too few to train vectors on: pass a file of vectors"
         )
     # Not ARPACK: where singular values are equal, as in small sets, its vectors are others at each call.
