@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def low_resource_curve(
 
 
 def parse_method(spec: str) -> Method:
-    """Return the method of ``lsms`` or ``rmda:corpus=corpus.db,image=false``.
+    """Return the method of ``lsms`` or ``rmda:corpus=corpus.db,image=false,copies=5``.
 
     Raises:
         UnknownName: there is no such method or parameter.
@@ -176,7 +176,11 @@ def parse_method(spec: str) -> Method:
         if not equals:
             raise UsageError(f"parameter {setting!r} of {name}: expected NAME=VALUE")
         params[key] = value
-    return cls(**parse_params(cls, params))
+    copies = params.pop("copies", None)
+    if copies is not None and not copies.isdecimal():
+        raise UsageError(f"{name}: copies={copies!r} is no int")
+    method = cls(**parse_params(cls, params))
+    return method if copies is None else replace(method, copies=int(copies))
 
 
 def combine(reports: dict[Subset, Report], beside: Path) -> Curve:

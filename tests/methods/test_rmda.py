@@ -533,6 +533,9 @@ def test_a_curve_takes_parameters(pool):
     assert parse_method(f"rmda:corpus={pool},image=false,agreement=0.8") == RMDA(
         corpus=str(pool), image=False, agreement=0.8
     )
+    assert parse_method("rmda:copies=3,image=false") == RMDA(copies=3, image=False)
+    with pytest.raises(UsageError, match="rmda: copies='many' is no int"):
+        parse_method("rmda:copies=many")
     with pytest.raises(UsageError, match="parameter 'image' of rmda: expected NAME=VALUE"):
         parse_method("rmda:image")
     with pytest.raises(UsageError, match="unknown parameter of rmda 'imagge': did you mean 'image'"):
