@@ -13,7 +13,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -26,8 +26,9 @@ from hf_mner_aug.errors import RecipeMismatch, UsageError
 from hf_mner_aug.parquet import write_table
 from hf_mner_aug.ranks import check_rank, claim_config, claim_run, fit_once, release_config
 from hf_mner_aug.recipe import SPLITS, Recipe, load_source, named_splits, recipe_for, resolve
+from hf_mner_aug.schema import Codec
 from hf_mner_aug.store import Folder, Store, open_store, sha256
-from hf_mner_aug.transform import Made, Method
+from hf_mner_aug.transform import Made, Method, iterate_posts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,21 +93,26 @@ class Run:
         reasons: Counter[str] = Counter()
         for note in notes:
             reasons.update(note["rejected"])
+        usage = _usage(notes)
         return {
             "posts": sum(note["posts"] for note in notes),
             "made": sum(note["made"] for note in notes),
             "rejected": dict(sorted(reasons.items())),
+            **({"usage": usage} if usage else {}),
         }
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take, from a few posts timed."""
+    """What a run would take, from a few posts timed; ``usage`` is what these took of calls that may cost money."""
 
     posts: int
     rows: int
     seconds: float
     disk_bytes: int
+    calls: int = 0
+    usd: float = 0.0
+    usage: Mapping[str, float] | None = None
 
 
 def augment(
@@ -202,17 +208,26 @@ def estimate(recipe: Recipe, gold: "DatasetDict", *, posts: int = 8) -> Estimate
     fit_seconds = time.monotonic() - begun
     sizes = [len(gold[split]) for split in _splits(method, gold)]
     train = gold["train"]
-    step = max(1, len(train) // posts)
-    sample = train.select(range(0, len(train), step)[:posts]).with_format("arrow")[:]
-    method.make(sample)  # the first call loads what the method needs
-    begun = time.monotonic()
-    made = method.make(sample)
-    table = rows_table(made, method.features)
-    per_post = (time.monotonic() - begun) / sample.num_rows
-    scale = sum(sizes) / sample.num_rows
+    calls = [method.calls(post) for post in iterate_posts(train, Codec(train.features))] if method.paid else []
+    rows = [i for i, n in enumerate(calls) if n] or range(len(train))
+    sample = train.select([rows[i] for i in range(0, len(rows), max(1, len(rows) // posts))[:posts]])
+    table = sample.with_format("arrow")[:]
+    before, begun = method.usage(), time.monotonic()
+    made = method.make(table)
+    usage = _difference(before, method.usage())
+    if not usage:  # the first time it loaded what it needs; where it called somebody, the second time would be answered
+        begun = time.monotonic()  # from the record
+        made = method.make(table)
+    found = rows_table(made, method.features)
+    seconds = time.monotonic() - begun
+    asked = sum(map(method.calls, iterate_posts(sample, Codec(train.features)))) if calls else 0
+    scale = sum(calls) / asked if asked else sum(sizes) / table.num_rows
     # Each row is written twice, to a part and to the published file, which holds the gold posts too.
-    disk = int(2 * table.nbytes * scale + sum(gold[split].data.nbytes for split in gold))
-    return Estimate(sum(sizes), round(table.num_rows * scale), fit_seconds + per_post * sum(sizes), disk)
+    disk = int(2 * found.nbytes * scale + sum(gold[split].data.nbytes for split in gold))
+    usd = usage.get("usd", 0.0) * scale
+    return Estimate(
+        sum(sizes), round(found.num_rows * scale), fit_seconds + seconds * scale, disk, sum(calls), usd, usage
+    )
 
 
 def preview(recipe: Recipe, gold: "DatasetDict", n: int) -> tuple["Dataset", "pa.Table", Made, Method]:
@@ -244,7 +259,9 @@ def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict",
     """Make one part and write it: first its files, then the note that says they are whole."""
     begun = time.monotonic()
     table = gold[part.split].select(range(part.start, part.stop)).with_format("arrow")[:]
+    before = method.usage()
     made = method.make(table)
+    usage = _difference(before, method.usage())
     path = folder / "parts" / f"{part.stem}.parquet"
     rejected = folder / "rejected" / path.name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -263,6 +280,7 @@ def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict",
         "rejected": dict(sorted(Counter(reject["reason"] for reject in made.rejects).items())),
         "seconds": round(time.monotonic() - begun, 4),
         "sha256": [sha256(path), sha256(rejected)],
+        **({"usage": usage} if usage else {}),
     }
     artifacts.write_atomically(path.with_suffix(".json"), json.dumps(note, indent=2, sort_keys=True).encode())
 
@@ -287,6 +305,27 @@ def library_versions() -> dict[str, str]:
 
 
 # ---------------------------------------------------------------- inside
+
+
+def _difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Return what was counted in between."""
+    found = {name: round(value - before.get(name, 0), 6) for name, value in after.items()}
+    return {name: value for name, value in found.items() if value}
+
+
+def _usage(notes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return what the calls of some parts took, with the seconds of these parts, and what 500 rows took of it."""
+    names = {name for note in notes for name in note.get("usage", {})}
+    if not names:
+        return {}
+    usage = {name: round(sum(note.get("usage", {}).get(name, 0) for note in notes), 6) for name in sorted(names)}
+    usage["seconds"] = round(sum(note["seconds"] for note in notes), 3)
+    made = sum(note["made"] for note in notes)
+    if "searches" in usage:
+        usage["accepted_per_search"] = round(made / usage["searches"], 4)
+    if made:
+        usage |= {f"{name}_per_500": round(500 * usage.get(name, 0) / made, 6) for name in ("seconds", "usd")}
+    return usage
 
 
 def _splits(method: Method, gold: "DatasetDict") -> list[str]:

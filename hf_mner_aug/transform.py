@@ -137,6 +137,19 @@ class Method:
         """True where made posts hold words or pictures of posts from outside the train split, by their ``post_id``."""
         return False
 
+    @property
+    def paid(self) -> bool:
+        """True where making rows calls what costs money: the user is asked before."""
+        return self.facts.key != "none"
+
+    def calls(self, post: Post) -> int:
+        """Return how many calls that may cost money a post takes."""
+        return 0
+
+    def usage(self) -> Mapping[str, float]:
+        """Return what calls have taken in this process, by name; ``usd`` is their price."""
+        return {}
+
     def comparable(self, tokens: Sequence[str]) -> Sequence[str]:
         """Return the words by which a text is found in validation and test: changed as the method changes all texts."""
         return tokens

@@ -17,10 +17,11 @@ from web_server import BAD, GOOD, INSIDE, KINDS, WebServer, drawing
 from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
 from hf_mner_aug.models import posts
 from hf_mner_aug.models.endpoint import Endpoint
-from hf_mner_aug.models.posts import Miss, Page, WebSearch, fetch_pages, fetch_pictures, read_page, read_picture
+from hf_mner_aug.models.posts import Page, WebSearch, fetch_pages, fetch_pictures, read_page, read_picture
 from hf_mner_aug.models.search import Hit, Query
 from hf_mner_aug.models.serper import Serper, build_query, page_id
 from hf_mner_aug.models.web import Fetched, Refused, Web, is_public, web_settings
+from hf_mner_aug.transform import Reject
 
 KEY = "serper-key-0123456789"
 PARIS = Query(text="we love Paris", phrases=("Paris",), sites=("twitter.com",))
@@ -167,7 +168,7 @@ def test_a_query_that_the_engine_refuses_costs_only_itself(tmp_path, web):
         server.broken, server.broken_times = (400, b'{"message": "Query not allowed"}', {}), 1
         search = WebSearch(web=Web(**{**vars(web), "concurrency": 1}), url=server.url)
         first, second = search.find([PARIS, Query(phrases=("Rome",))])
-        assert first == [Miss("", "search_failed", "bad_request: HTTP 400: Query not allowed")]
+        assert first == [Reject("search_failed", "bad_request: HTTP 400: Query not allowed")]
         assert [hit.text for hit in second] == ["Rome"]
 
 
@@ -215,7 +216,7 @@ def test_every_kind_of_page_is_read_or_refused_with_its_reason(web, names):
         for n, page in enumerate(found):
             if isinstance(page, Page):
                 kept = [pictures[url] for url in page.image_urls]
-                misses = [picture.reason for picture in kept if isinstance(picture, Miss)]
+                misses = [picture.reason for picture in kept if isinstance(picture, Reject)]
                 reasons[KINDS[n]] = misses[0] if misses else None if kept else "no_image"
                 assert page.text == texts[n]
                 assert len(kept) == (4 if KINDS[n] == "four images" else len(kept[:1]))

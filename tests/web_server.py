@@ -142,6 +142,28 @@ class WebServer:
         return sorted(found or ())[:most]
 
 
+def retold(posts, n):
+    """Return n texts, each a post's mentions in the words of another one with entities of the same types."""
+    by_types = {}
+    for post in posts:
+        if post.entities:
+            by_types.setdefault(tuple(entity.type for entity in post.entities), []).append(post)
+    pairs = []
+    for turn in range(1, n):
+        for same in by_types.values():
+            pairs += [(post, same[(i + turn) % len(same)]) for i, post in enumerate(same) if turn < len(same)]
+        if len(pairs) >= n:
+            break
+    return [" ".join(_put(post, context)) for post, context in pairs[:n]]
+
+
+def _put(post, context):
+    words = list(context.tokens)
+    for old, new in sorted(zip(context.entities, post.entities, strict=True), key=lambda pair: -pair[0].start):
+        words[old.start : old.end] = post.tokens[new.start : new.end]
+    return words
+
+
 def drawing(n):
     """Return a JPEG of its own for a number."""
     colours = np.random.default_rng(n).integers(0, 256, (6, 8, 3), dtype=np.uint8)

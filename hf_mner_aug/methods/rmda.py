@@ -6,13 +6,14 @@ others went. How labels land on foreign text is not in the paper: wherever a men
 detectors are several, tell types, and must agree on the mentions as well; further filters look at the mention (case,
 length, how often train labels it), at words with a capital that no mention holds, and at the text's length; a text that
 train has must have train's labels; at most ``per_entity`` posts for one mention; URLs and ``RT @user :`` are no part of
-the query.
+the query. Of a post on the web the pictures are fetched when its text has passed.
 Rejects: no_entity, no_hit, no_image, no_mention, contradicts_train, word_count, short_mention, other_case,
-ambiguous_mention, capital, other_entity, doubtful_mention, dissimilar
+ambiguous_mention, capital, other_entity, doubtful_mention, dissimilar, search_failed, robots, private, gone,
+login_wall, no_text, bad_image, not_html, wrong_charset, redirect_loop, forbidden_address, too_slow, too_large,
+unreachable
 """
 
 import functools
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,17 +27,28 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hygiene import normalise_text, strip_urls, text_key
 from hf_mner_aug.models import sentence
-from hf_mner_aug.models.search import HEADS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
+from hf_mner_aug.models.search import (
+    HEADS,
+    WEB_REASONS,
+    Hit,
+    LocalCorpus,
+    Query,
+    Require,
+    Searcher,
+    open_corpus,
+)
+from hf_mner_aug.models.serper import SERPER as SERPER_URL
+from hf_mner_aug.models.serper import build_query as build_query
 from hf_mner_aug.models.train_search import open_train
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.tokenising import Style, restyle, split_words, word_style
 from hf_mner_aug.transform import Facts, Method, Model, Reject
 
-QUERY_WORDS = 32  # search engines drop what follows
 IMAGES = 4  # of a post
 TRAIN = "train"
 PINNED = "sha256:"
+SERPER = "serper"
 Words = tuple[str, ...]
 
 
@@ -45,28 +57,6 @@ class Mention(NamedTuple):
 
     words: Words
     entity: Entity
-
-
-# ---------------------------------------------------------------- the query
-
-
-def build_query(text: str, entities: Sequence[str], sites: Sequence[str] = ("twitter.com",)) -> str:
-    """Return what a search engine is asked: text, each entity in quotes, ``site:`` (section 3.2).
-
-    For a relation, ``entities`` are head and tail. Of more than 32 words the entities and sites come first, and the
-    text is cut to the words that are left.
-    """
-    quoted = [f'"{phrase}"' for entity in dict.fromkeys(entities) if (phrase := _unquoted(entity))]
-    constraints = [*quoted, " OR ".join(f"site:{site}" for site in sites)]
-    query = " ".join(filter(None, [_unquoted(text), *constraints]))
-    if len(query.split()) <= QUERY_WORDS:
-        return query
-    first = " ".join(filter(None, constraints)).split()
-    return " ".join(first + _unquoted(text).split()[: max(0, QUERY_WORDS - len(first))])
-
-
-def _unquoted(text: str) -> str:
-    return " ".join(re.sub('["“”„]', " ", text).split())
 
 
 # ---------------------------------------------------------------- labels on foreign text
@@ -230,9 +220,12 @@ def _key(tokens: Sequence[str], entity: Entity) -> Words:
 class RMDA(Method):
     """Take over posts that hold a post's entities, found in a corpus.
 
-    ``corpus`` is a file of ``hf-mner-aug index``, or ``train``: the other posts of the train split. Of the ``results``
-    that a search gives, ``copies`` are made posts at most. ``image=False`` keeps the gold post's pictures,
-    ``text=False`` its words, ``filter=False`` leaves out all filters.
+    ``corpus`` is a file of ``hf-mner-aug index``; ``train``: the other posts of the train split; or ``serper``: the
+    web, searched by Serper, or by the engine of its shape at ``serper:URL``, with its key in ``SERPER_API_KEY`` (how
+    fast and at what cost is no part of the recipe: ``models.web``). ``sites`` are the hosts that posts may be of; on
+    the web it is ``twitter.com`` if none is named. Of the ``results`` that a search gives, ``copies`` are made posts at
+    most. ``image=False`` keeps the gold post's pictures, ``text=False`` its words, ``filter=False`` leaves out all
+    filters.
 
     ``agreement`` is the share of the ``detectors`` that must see no other entity, ``support`` the share that must see
     every mention with its type. ``consistency`` is the share of a mention's occurrences in train that must carry its
@@ -257,6 +250,7 @@ class RMDA(Method):
         "other_entity",
         "doubtful_mention",
         "dissimilar",
+        *WEB_REASONS,
     )
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {
@@ -280,8 +274,9 @@ class RMDA(Method):
         does="takes over posts that people wrote and that hold the same entities",
         paper="Huang et al. 2025, Retrieval-Based Multimodal Data Augmentation",
         learns="detectors of entities, and how train labels and writes its mentions",
-        images="those of the posts found, byte for byte; the gold post's with image=False",
+        images="those of the posts found, byte for byte (of the web, encoded again); the gold post's with image=False",
         boxes="kept with image=False where a mention is found, else left out",
+        key="SERPER_API_KEY with corpus=serper",
     )
 
     copies: int = 10
@@ -338,6 +333,28 @@ class RMDA(Method):
         return masking.mask(tokens, self.mask)[0] if self.mask else tokens
 
     @property
+    def on_web(self) -> bool:
+        """True where posts are searched on the web."""
+        return self.corpus.partition(":")[0] == SERPER
+
+    @property
+    def paid(self) -> bool:
+        """True on the web: searches cost money."""
+        return self.on_web
+
+    def calls(self, post: Post) -> int:
+        """Return 1 for a post that is searched for on the web."""
+        return int(self.on_web and self._query(post) is not None)
+
+    def usage(self) -> Mapping[str, float]:
+        """Return what was asked of the web in this process: searches, pages, requests, retries, USD."""
+        if not self.on_web:
+            return {}
+        from hf_mner_aug.models.posts import usage
+
+        return usage()
+
+    @property
     def keeps_text(self) -> bool:
         """True where only pictures are taken over."""
         return not self.text
@@ -356,6 +373,7 @@ class RMDA(Method):
     def cautions(self) -> tuple[str, ...]:
         """What a user of the rows must know."""
         where = "other posts of the train split" if self.corpus == TRAIN else "posts of a local corpus"
+        where = "posts on the web, found by a search engine," if self.on_web else where
         return (
             f"The made posts are {where}, written by people; `provenance` names each one's id, source, url, date and "
             "licence where they are known. Their authors have rights in them, and may have deleted them since.",
@@ -387,6 +405,9 @@ class RMDA(Method):
 
     def pinned(self) -> Self:
         """Return a copy that names its corpus by its content, wherever the file lies."""
+        if self.on_web:
+            engine = _web_search(self.corpus, "").url
+            return replace(self, corpus=SERPER if engine == SERPER_URL else f"{SERPER}:{engine}")
         if self.corpus == TRAIN or self.corpus.startswith(PINNED):
             return self
         corpus = open_corpus(self.corpus)
@@ -397,7 +418,7 @@ class RMDA(Method):
         """Return a fitted copy, whose corpus is named by its content; raises as ``Method.fit``.
 
         Raises:
-            UsageError: there is no such corpus, or it has no picture and ``image`` is set.
+            UsageError: there is no such corpus, or it has no picture and ``image`` is set; no search engine's address.
         """
         return super(RMDA, self.pinned()).fit(train, validation=validation)
 
@@ -405,9 +426,8 @@ class RMDA(Method):
         """Return the digests of the train posts and of the detectors, and the style of words."""
         posts = [post if self.corpus == TRAIN else replace(post, images=()) for post in train if post.tokens]
         files = {"posts": save_posts(posts)}
-        searcher = _searcher(self.corpus, files["posts"])
-        if self.image:
-            self._check_images(posts, searcher)
+        if self.image and not self.on_web:
+            self._check_images(posts, _searcher(self.corpus, files["posts"]))
         if self.filter and any(post.relation is None for post in posts):
             texts = [replace(post, images=()) for post in posts]
             files |= filters.fit_detectors(texts, self.detector, self.detectors, self.seed)
@@ -431,7 +451,10 @@ class RMDA(Method):
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return, for a post's copies, the posts found and kept, then why the others were not."""
         groups = [list(group) for _, group in groupby(posts, key=id)]
-        found = self._judged([(group[0], self._found(group[0])) for group in groups])
+        gold = [group[0] for group in groups]
+        found = self._judged(list(zip(gold, self._found(gold), strict=True)))
+        if self.on_web and self.image:
+            found = self._illustrated(found)
         made: list[Post | Reject | None] = []
         for group, results in zip(groups, found, strict=True):
             ordered: list[Post | Reject | None] = [result for result in results if isinstance(result, Post)]
@@ -439,28 +462,69 @@ class RMDA(Method):
             made += (ordered + [Reject("no_hit")] * len(group))[: len(group)]
         return made
 
-    def _search(self, searcher: Searcher, post: Post) -> list[Hit]:
-        """Return the posts that hold a post's entities, without the post itself and others of its text."""
+    def _query(self, post: Post) -> Query | None:
+        """Return what a post's entities are looked for with, or None where there is none to look for."""
         phrases = tuple(dict.fromkeys(" ".join(m.words) for m in _mentions(post) if bare_words(m.words)))
         if not phrases:
-            return []
-        query = Query(
-            text=normalise_text(post.tokens, casefold=False), phrases=phrases, require=self.require, sites=self.sites
-        )
-        own = text_key(post.tokens)
-        hits = searcher.search(query, self.results + 5)
-        return [hit for hit in hits if hit.id != post.id and text_key(hit.text) != own][: self.results]
+            return None
+        sites = self.sites or (("twitter.com",) if self.on_web else ())
+        text = normalise_text(post.tokens, casefold=False)
+        return Query(text=text, phrases=phrases, require=self.require, sites=sites)
 
-    def _found(self, post: Post) -> list[tuple[Post, Post] | Reject]:
-        """Return, for each post found, what is made of it, with the post as it was found; or why not."""
-        if not any(bare_words(mention.words) for mention in _mentions(post)):
-            return [Reject("no_entity")] * self.copies
-        hits = self._search(_searcher(self.corpus, self.learned["files"]["posts"]), post)
-        return [self._take_over(post, hit) for hit in hits]
+    def _search(self, searcher: Searcher, post: Post) -> list[Hit]:
+        """Return the posts that hold a post's entities, without the post itself and others of its text."""
+        query = self._query(post)
+        hits = searcher.search(query, self.results + 5) if query else []
+        return [hit for hit in hits if not _same(hit, post)][: self.results]
+
+    def _search_web(self, posts: Sequence[Post]) -> list[list[Hit | Reject]]:
+        """Return, for each post, the posts on the web that hold its entities, and why the other pages gave none."""
+        from hf_mner_aug.models.posts import WebSearch
+
+        search: WebSearch = _web_search(self.corpus, str(self.artifact)[:12])
+        queries = [self._query(post) for post in posts]
+        answers = iter(search.find([query for query in queries if query], self.results))
+        found = [next(answers) if query else [] for query in queries]
+        return [
+            [hit for hit in hits if isinstance(hit, Reject) or not _same(hit, post)]
+            for hits, post in zip(found, posts, strict=True)
+        ]
+
+    def _found(self, posts: Sequence[Post]) -> list[list[tuple[Post, Post] | Reject]]:
+        """Return, for each post found for each post, what is made of it, with it as it was found; or why not."""
+        searched: Iterable[Sequence[Hit | Reject]]
+        if self.on_web:
+            searched = self._search_web(posts)
+        else:
+            searcher = _searcher(self.corpus, self.learned["files"]["posts"])
+            searched = (self._search(searcher, post) for post in posts)
+        return [
+            [hit if isinstance(hit, Reject) else self._take_over(post, hit) for hit in hits]
+            if any(bare_words(mention.words) for mention in _mentions(post))
+            else [Reject("no_entity")] * self.copies
+            for post, hits in zip(posts, searched, strict=True)
+        ]
+
+    def _illustrated(self, found: list[list[Post | Reject]]) -> list[list[Post | Reject]]:
+        """Return posts with the pictures that ``image_urls`` in their details name."""
+        from hf_mner_aug.models.posts import fetch_pictures, usable
+        from hf_mner_aug.models.web import web_settings
+
+        posts = [result for results in found for result in results if isinstance(result, Post)]
+        urls = list(dict.fromkeys(url for post in posts for url in post.details["image_urls"]))
+        pictures = dict(zip(urls, fetch_pictures(urls, web_settings()), strict=True))
+
+        def illustrate(post: Post) -> Post | Reject:
+            details = dict(post.details)
+            images = usable(details.pop("image_urls"), pictures)
+            return images if isinstance(images, Reject) else replace(post, images=images, details=details)
+
+        return [[illustrate(r) if isinstance(r, Post) else r for r in results] for results in found]
 
     def _take_over(self, post: Post, hit: Hit) -> tuple[Post, Post] | Reject:
         """Return a post made of a hit and the hit with its labels, or why it cannot be."""
-        if self.image and not hit.images and self._codec().image_column:
+        column = self._codec().image_column
+        if self.image and not hit.images and not (self.on_web and hit.image_urls) and column:
             return Reject("no_image", hit.id)
         style: Style = self.learned["style"]
         tokens = found_words(hit, style)
@@ -482,6 +546,8 @@ class RMDA(Method):
         ambiguous = sorted({" ".join(w) for e in entities if len(known.labelled.get(w := _key(tokens, e), ())) > 1})
         if ambiguous:
             details["ambiguous"] = ambiguous
+        if self.on_web and self.image:
+            details["image_urls"] = hit.image_urls[: IMAGES if column == "images" else 1] if column else ()
         found = Post(post.id, tokens, entities, tuple(hit.images[:IMAGES]), relation, details)
         refused = self._check_text(post, found, known) if self.filter else None
         if refused:
@@ -572,6 +638,20 @@ def _mentions(post: Post) -> list[Mention]:
 def _note_of(fingerprint: str) -> Path:
     """Return the file that says where on this machine a corpus lies."""
     return artifacts.cache_folder() / "corpora" / fingerprint
+
+
+def _same(hit: Hit, post: Post) -> bool:
+    return hit.id == post.id or text_key(hit.text) == text_key(post.tokens)
+
+
+def _web_search(corpus: str, run: str) -> Any:
+    """Return the search of the web that ``serper`` or ``serper:URL`` means, on this machine's terms."""
+    from hf_mner_aug.models.posts import WebSearch
+    from hf_mner_aug.models.web import web_settings
+
+    search = WebSearch(web=web_settings(), url=corpus.partition(":")[2] or SERPER_URL, run=f"rmda-{run}")
+    assert search.serper  # refuses what is no address
+    return search
 
 
 @functools.lru_cache(maxsize=8)

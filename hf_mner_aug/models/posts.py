@@ -14,7 +14,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -29,27 +29,11 @@ from hf_mner_aug.models.web import Fetched, Refused, Session, Web, open_session
 from hf_mner_aug.need import need
 from hf_mner_aug.pictures import JPEG_QUALITY, open_rgb
 from hf_mner_aug.schema import EncodedImage
+from hf_mner_aug.transform import Reject
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
 
-REASONS = (
-    "search_failed",  # the engine refused this query
-    "robots",  # robots.txt keeps programs out
-    "private",  # HTTP 401 or 403
-    "gone",  # any other HTTP status that is no page
-    "login_wall",  # a login, or a page that only its scripts would fill
-    "no_text",
-    "no_image",  # none, or none but an avatar or a default card
-    "bad_image",  # it cannot be decoded, is too small, or has too many pixels
-    "not_html",
-    "wrong_charset",
-    "redirect_loop",
-    "forbidden_address",  # neither http nor https, or not public
-    "too_slow",
-    "too_large",
-    "unreachable",  # also when asked again
-)
 ANSWERED_LATER = ("login_wall", "too_slow", "unreachable")  # another run asks again
 IMAGES = 4  # of a post
 IN_A_ROW = 20  # pages without an answer of use, after which the run stops
@@ -72,15 +56,6 @@ _CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _ENCODING = re.compile(r"utf-?8|utf-?16.*|(iso|windows|latin|cp|koi8|gb|big5|euc|shift|us-?ascii|ascii|mac)[\w-]*")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Miss:
-    """An address that gave no post or picture: ``reason`` is one of ``REASONS``."""
-
-    url: str
-    reason: str
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -245,7 +220,7 @@ def read_picture(body: bytes) -> tuple[bytes, str]:
 # ---------------------------------------------------------------- many at a time, each once
 
 
-def fetch_pages(urls: Sequence[str], web: Web) -> list[Page | Miss]:
+def fetch_pages(urls: Sequence[str], web: Web) -> list[Page | Reject]:
     """Return the post on each page, in the order of the addresses, or why there is none.
 
     Raises:
@@ -270,7 +245,7 @@ def fetch_pages(urls: Sequence[str], web: Web) -> list[Page | Miss]:
     return _all(urls, web, "pages", make, read)
 
 
-def fetch_pictures(urls: Sequence[str], web: Web) -> list[EncodedImage | Miss]:
+def fetch_pictures(urls: Sequence[str], web: Web) -> list[EncodedImage | Reject]:
     """Return the picture at each address, as the path of its file, or why there is none; raises as ``fetch_pages``."""
     one_at_a_time = asyncio.Lock()  # a picture takes up to 100 MB while it is decoded
 
@@ -301,7 +276,7 @@ def _all(
     shelf: str,
     make: Callable[[Session, str, Path], Awaitable[dict[str, Any]]],
     read: Callable[[dict[str, Any], Path], T],
-) -> list[T | Miss]:
+) -> list[T | Reject]:
     """Return what is recorded of each address, after what is not yet recorded was fetched."""
     paths = {url: _record_path(web, shelf, url) for url in urls}
     records = {url: _read_record(path, url) for url, path in paths.items()}
@@ -315,11 +290,11 @@ def _all(
         later = [url for url, record in records.items() if record and record.get("reason") in ANSWERED_LATER]
         wanted = set(missing) | set(later)
         records |= _run(_fetch([url for url in records if url in wanted], web, paths, make))
-    found: dict[str, T | Miss] = {}
+    found: dict[str, T | Reject] = {}
     for url, record in records.items():
         assert record is not None
         if "reason" in record:
-            found[url] = Miss(url, record["reason"], record["detail"])
+            found[url] = Reject(record["reason"], f"{url}: {record['detail']}")
         else:
             try:
                 found[url] = read(record, paths[url])
@@ -454,7 +429,7 @@ class WebSearch:
         """Return the posts found, best first; raises as ``find``."""
         return [hit for hit in self.find([query], limit)[0] if isinstance(hit, Hit)]
 
-    def find(self, queries: Sequence[Query], limit: int = 10) -> list[list[Hit | Miss]]:
+    def find(self, queries: Sequence[Query], limit: int = 10) -> list[list[Hit | Reject]]:
         """Return, for each query, the post on each page found, best first, or why there is none.
 
         Pictures are not fetched yet: ``image_urls`` says where they are.
@@ -474,13 +449,36 @@ class WebSearch:
         return [
             [_hit(pages[result.url], rank) for rank, result in enumerate(answer.results)]
             if isinstance(answer, Found)
-            else [Miss("", "search_failed", f"{answer.reason}: {answer.detail}")]
+            else [Reject("search_failed", f"{answer.reason}: {answer.detail}")]
             for answer in answers
         ]
 
 
-def _hit(page: Page | Miss, rank: int) -> Hit | Miss:
-    if isinstance(page, Miss):
+def fetch_posts(urls: Sequence[str], web: Web) -> list[Hit | Reject]:
+    """Return the post at each address with its pictures, or why it is not whole; raises as ``fetch_pages``."""
+    hits = [_hit(page, 0) for page in fetch_pages(urls, web)]
+    wanted = dict.fromkeys(url for hit in hits if isinstance(hit, Hit) for url in hit.image_urls)
+    pictures = dict(zip(wanted, fetch_pictures(list(wanted), web), strict=True))
+
+    def whole(hit: Hit) -> Hit | Reject:
+        images = usable(hit.image_urls, pictures)
+        return images if isinstance(images, Reject) else replace(hit, images=images)
+
+    return [whole(hit) if isinstance(hit, Hit) else hit for hit in hits]
+
+
+def usable(urls: Sequence[str], pictures: Mapping[str, EncodedImage | Reject]) -> tuple[EncodedImage, ...] | Reject:
+    """Return a post's pictures as far as they were fetched, or why none of them was."""
+    images: list[EncodedImage] = []
+    refused: list[Reject] = []
+    for url in urls:
+        picture = pictures[url]
+        refused.append(picture) if isinstance(picture, Reject) else images.append(picture)
+    return refused[0] if refused and not images else tuple(images)
+
+
+def _hit(page: Page | Reject, rank: int) -> Hit | Reject:
+    if isinstance(page, Reject):
         return page
     return Hit(
         id=page_id(page.url),

@@ -32,6 +32,23 @@ from hf_mner_aug.schema import EncodedImage
 
 Require = Literal["all", "any"]
 HEADS = ("#", "@")
+# Why a page or picture on the web gives no post.
+WEB_REASONS = (
+    "search_failed",  # the engine refused this query
+    "robots",  # robots.txt keeps programs out
+    "private",  # HTTP 401 or 403
+    "gone",  # any other HTTP status that is no page
+    "login_wall",  # a login, or a page that only its scripts would fill
+    "no_text",
+    "bad_image",  # it cannot be decoded, is too small, or has too many pixels
+    "not_html",
+    "wrong_charset",
+    "redirect_loop",
+    "forbidden_address",  # neither http nor https, or not public
+    "too_slow",
+    "too_large",
+    "unreachable",  # also when asked again
+)
 TERMS = 64  # of a longer text, the rarest words count
 K1, B = 1.2, 0.75
 APPLICATION_ID = 0x6D6E6572  # "mner": tells a corpus from other SQLite files

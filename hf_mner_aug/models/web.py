@@ -126,7 +126,7 @@ def web_settings(text: str | None = None) -> Web:
 
 
 class Refused(Exception):
-    """A page or picture that is not taken: ``reason`` is one of ``posts.REASONS``."""
+    """A page or picture that is not taken: ``reason`` is one of ``search.WEB_REASONS``, or ``unreadable``."""
 
     def __init__(self, reason: str, detail: str = "", seconds: float = 0.0) -> None:
         super().__init__(f"{reason}: {detail}")
