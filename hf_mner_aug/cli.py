@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_mner_aug import cli_corpus, cli_hydrate, cli_quality, cli_study
+from hf_mner_aug import cli_corpus, cli_hydrate, cli_memory, cli_quality, cli_study
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
@@ -112,6 +112,11 @@ def augment(
     retrieved: Annotated[
         str, typer.Option(help="Publish posts of others whole, or ids-only: without words and pictures.")
     ] = "whole",
+    web: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=VALUE,…", help="How to go to the web: delay, concurrency, price, usd, …."),
+    ] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Take what was recorded of the web; ask nobody.")] = False,
     push_to_hub: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the folder to this repo.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Push as a pull request.")] = False,
 ) -> None:
@@ -122,6 +127,7 @@ def augment(
     from hf_mner_aug.repo_folder import check_free, run_and_publish
     from hf_mner_aug.stubs import check_retrieved
 
+    _go_to_web(web, replay)
     check_rank(rank, world_size)
     if rank is not None and push_to_hub:
         raise UsageError("a rank publishes nothing: push with the run without --rank that gathers the parts")
@@ -144,16 +150,16 @@ def augment(
     if preview:
         _show_preview(plan, gold, preview)
         return
-    check_retrieved(plan.build(), retrieved)
+    built = plan.build()
+    check_retrieved(built, retrieved)
     check_free(out, plan, overwrite=overwrite)
-    facts = type(plan.build()).facts
-    heavy = facts.models != "none" or facts.key != "none" or len(gold["train"]) * plan.copies > ESTIMATE_ABOVE_ROWS
+    heavy = built.facts.models != "none" or built.paid or len(gold["train"]) * plan.copies > ESTIMATE_ABOVE_ROWS
     if dry_run or (heavy and not yes):
         expected = estimate(plan, gold)
         print(_spell_estimate(expected))
         if dry_run:
             return
-        if facts.key != "none" or expected.seconds > ASK_ABOVE_SECONDS:
+        if built.paid or expected.seconds > ASK_ABOVE_SECONDS:
             typer.confirm("Go on?", abort=True)
     if rank is not None:
         share = run(plan, gold, out=out, num_proc=num_proc, rank=rank, world_size=world_size, storage=storage)
@@ -215,9 +221,15 @@ def verify(
     source: Annotated[str | None, typer.Option(help="Where the source is now, if it was a local folder.")] = None,
 ) -> None:
     """Recompute a config's content fingerprint; exits with 2 where it is not the one on its card."""
+    from hf_mner_aug.errors import EndpointError
     from hf_mner_aug.hub import verify as check
 
-    found = check(folder, config, rerun=rerun, source=source)
+    _go_to_web(None, replay=rerun)
+    try:
+        found = check(folder, config, rerun=rerun, source=source)
+    except EndpointError as error:
+        print(f"not re-runnable here: {error}")
+        found = check(folder, config, source=source)
     print(f"expected {found.expected}\nfound    {found.found}")
     if found.rerun is not None:
         print(f"rerun    {found.rerun}")
@@ -284,7 +296,7 @@ def doctor() -> None:
     print(", ".join(f"{name} {version}" for name, version in library_versions().items()))
     extras = {
         "models": ("torch", "diffusers", "open_clip", "peft", "transformers"),
-        "web": ("httpx", "selectolax"),
+        "web": ("lxml", "protego"),
         "ray": ("ray",),
     }
     for extra, modules in extras.items():
@@ -314,6 +326,7 @@ def demo(out: Out = Path("demo-out")) -> None:
 
 
 cli_corpus.register(app)
+cli_memory.register(app)
 cli_hydrate.register(app)
 cli_quality.register(app)
 cli_study.register(app)
@@ -406,12 +419,31 @@ def _complete(recipe: "Recipe") -> "Recipe":
     return recipe_for(recipe.build(), **kept)
 
 
+def _go_to_web(settings: str | None, replay: bool) -> None:
+    """Put settings of the web where worker processes find them, too."""
+    if not settings and not replay:
+        return
+    from hf_mner_aug.models.web import SETTINGS, web_settings
+
+    chosen = filter(None, [os.environ.get(SETTINGS, ""), settings, "replay=true" if replay else ""])
+    os.environ[SETTINGS] = ",".join(chosen)
+    web_settings()
+
+
 def _spell_estimate(expected: "Estimate") -> str:
     hours = expected.seconds / 3600
     duration = f"{hours:.1f} hours" if hours >= 1 else f"{expected.seconds:.0f} seconds"
+    probe = ""
+    if expected.usage:
+        rows = max(1, expected.rows)
+        spent = ", ".join(f"{name} {n:g}" for name, n in expected.usage.items())
+        probe = (
+            f"\n500 rows: {500 * expected.seconds / rows:.0f} seconds, USD {500 * expected.usd / rows:.2g}\n"
+            f"looking at some posts for this took {spent}; the run takes that from the record"
+        )
     return (
         f"{expected.posts} posts give about {expected.rows} rows in {duration} in one process, "
-        f"with {expected.disk_bytes / 1e6:.0f} MB on disk; calls: 0, USD: 0"
+        f"with {expected.disk_bytes / 1e6:.0f} MB on disk; calls: {expected.calls}, USD: {expected.usd:.2g}{probe}"
     )
 
 
