@@ -80,3 +80,23 @@ def test_the_name_appears_only_when_the_file_is_whole(tmp_path, monkeypatch):
     artifacts.write_atomically(path, b"data")
     assert seen == [(True, b"data")]
     assert path.read_bytes() == b"data"
+
+
+def test_a_folder_is_one_artifact_the_same_bytes_for_the_same_files(cache, tmp_path):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder, names in zip(folders, (["b", "a/c"], ["a/c", "b"]), strict=True):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"file {name}")
+    digest = artifacts.save_folder(folders[0])
+    assert artifacts.save_folder(folders[1]) == digest
+    assert [path.name for path in cache.iterdir()] == [digest]
+    artifacts.load_folder(digest, tmp_path / "back")
+    found = {
+        path.relative_to(tmp_path / "back").as_posix(): path.read_text() for path in (tmp_path / "back").rglob("[bc]")
+    }
+    assert found == {"a/c": "file a/c", "b": "file b"}
+    (cache / digest).write_bytes(b"damaged")
+    with pytest.raises(Corrupt, match="damaged"):
+        artifacts.load_folder(digest, tmp_path / "never")
+    assert not (tmp_path / "never").exists()
