@@ -253,6 +253,7 @@ def open_base(
     except (OSError, ValueError) as error:
         raise UsageError(f"model {model!r}: no usable {kind} of an InstructBLIP ({_first_line(error)})") from error
     net.requires_grad_(False)
+    net.config.tie_word_embeddings = False  # PEFT would pass over rows of layers that it takes for tied
     ids = add_tags(net.language_model, processor.tokenizer, tags)
     # The defaults of a checkpoint (beams, penalties) are none of the paper's.
     marks = {name: getattr(processor.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}

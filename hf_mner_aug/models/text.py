@@ -4,6 +4,10 @@ Wang et al. 2024 (GMDA), section 3.3. With LoRA (Hu et al. 2022) the adapters an
 ``tune="qformer"`` the Q-Former's own weights and nothing else (table 5). Deviates: LoRA reaches T5's ``k`` and ``wo``
 and the Q-Former's ``query`` too, which the authors' code misses; a post without a picture is shown the mean colour.
 
+The paper's model has 4.02 billion parameters: 7.5 GiB in bfloat16. The 27.5 million that learn with LoRA take 0.4 GiB,
+float32 with gradients and Adam's moments (the Q-Former: 2.8 GiB). What a card of 24 GB has left is for activations,
+of which checkpointing keeps one set a layer. ``python benchmarks/gmda_gpu.py --estimate`` counts this.
+
 Unwritten: empty_text, unfinished_text, unreadable_image
 """
 
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hf_mner_aug import artifacts
+from hf_mner_aug.backbones.encoder import quiet
 from hf_mner_aug.backbones.training import with_smaller_batches
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import DataError, UnknownName, UsageError
@@ -140,7 +145,8 @@ def fit_instructblip(
         return digests
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         training = _Training(settings, types, dtype, device)
-        training.run(train, validation, running)
+        with quiet():
+            training.run(train, validation, running)
         with tempfile.TemporaryDirectory() as temporary:
             write_weights(training.network.net, Path(temporary))
             record = {"base": base, "tags": list(types), **training.record()}
@@ -405,7 +411,7 @@ class InstructBLIP:
     def generate(
         self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
     ) -> list[str | Unwritten]:
-        """Return a linearised text for each request, or why there is none; raises as ``_load`` and on lack of memory.
+        """Return a linearised text for each request, or why there is none.
 
         Raises:
             MissingExtra: torch, transformers or peft is not installed.
