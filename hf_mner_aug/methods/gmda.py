@@ -324,17 +324,22 @@ class GMDA(Method):
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return a new post for each, a few at a time: pixels of many would fill the memory."""
         made: list[Post | Reject | None] = []
+        seen: Counter[str] = Counter()
+        copies = []
+        for post in posts:
+            copies.append(seen[post.id])
+            seen[post.id] += 1
         for first in range(0, len(posts), CHUNK):
             chosen = slice(first, first + CHUNK)
-            written = self._written(posts[chosen], draws[chosen]) if self.text else posts[chosen]
+            written = self._written(posts[chosen], draws[chosen], copies[chosen]) if self.text else posts[chosen]
             made += self._pictured(posts[chosen], written, draws[chosen])
         return made
 
-    def _written(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Post | Reject]:
+    def _written(self, posts: Sequence[Post], draws: Sequence[Draw], copies: Sequence[int]) -> list[Post | Reject]:
         """Return posts with new words that passed the filters."""
         made: list[Post | Reject] = [Reject("nested_mentions") for _ in posts]
         asked = {i: labelled for i, post in enumerate(posts) if (labelled := with_arguments(post))}
-        requests = [_request(post) for post in asked.values()]
+        requests = [_request(post, copies[i]) for i, post in asked.items()]
         texts = self._text_engine().generate(requests, [draws[i].sub("text") for i in asked])
         for (i, gold), text in zip(asked.items(), texts, strict=True):
             made[i] = self._read(gold, text)
@@ -409,7 +414,7 @@ class GMDA(Method):
         if kind == TEMPLATES:
             from hf_mner_aug.models.templates import Templates
 
-            return Templates(posts=files["posts"])
+            return Templates(posts=files["posts"], seed=self.seed)
         if kind == ENDPOINT:
             from hf_mner_aug.models.text_endpoint import TextEndpoint
 
@@ -446,8 +451,9 @@ class GMDA(Method):
         )
 
 
-def _request(post: Post) -> TextRequest:
-    return TextRequest(instruction=instruction(post), image=post.images[0] if post.images else None, post=post)
+def _request(post: Post, copy: int = 0) -> TextRequest:
+    image = post.images[0] if post.images else None
+    return TextRequest(instruction=instruction(post), image=image, post=post, copy=copy)
 
 
 def _address(text_model: str) -> tuple[str, str]:

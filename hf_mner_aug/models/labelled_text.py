@@ -31,12 +31,14 @@ _SIGNS = {escape: sign for sign, escape in _ESCAPES.items()}
 class TextRequest:
     """A text to be written: what a model is told, the post's first picture, and the gold post it is asked for.
 
-    A model reads ``instruction`` and ``image`` only; ``post`` is for engines that know no language.
+    A model reads ``instruction`` and ``image`` only; ``post`` is for engines that know no language, and so is ``copy``:
+    how many texts for the post come before this one.
     """
 
     instruction: str
     image: EncodedImage | None
     post: Post
+    copy: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,14 @@
 
 A post whose entities have the types that are asked for is a context. Where there is none, two are joined, or entities
 of one type stand side by side (as train writes them: ``A , B and C``), or each type gets a context. Among the contexts
-that fit about equally well (handles, hashtags, articles, capitals, length) one is drawn. The source post and others of
-its text are none. A post without an entity gets two others without one.
+that fit about equally well (handles, hashtags, articles, capitals, length) it is the next one on a ring, in an order
+that seed and copy decide and on which the source post has its place: so each context serves about as often as the
+others. The source post and others of its text are none. A post without an entity gets two others without one.
 """
 
+import bisect
 import functools
+import hashlib
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,7 +24,7 @@ from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.stored_posts import open_posts
 from hf_mner_aug.tokenising import HEADS
 
-POOL = 32  # contexts that are compared
+POOL = 16  # contexts that are compared
 TRIES = 8  # of them, and of the ways to part the entities
 SLACK = 0.75  # a context may fit so much worse than the best one
 TAIL = 12  # words at the end among which URLs and hashtags are looked for
@@ -91,11 +94,13 @@ class Templates:
 
     Args:
         posts: the digest of the train posts (``stored_posts``), which the method names among its files.
+        seed: of the order of contexts.
     """
 
     name: ClassVar[str] = "templates"
 
     posts: str
+    seed: int = 0
 
     def generate(
         self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
@@ -108,18 +113,21 @@ class Templates:
             NotFitted: the train posts are not on this machine.
         """
         known = _knowledge(self.posts)
-        return [_written(known, request.post, draw) for request, draw in zip(requests, draws, strict=True)]
+        return [
+            _written(known, request.post, Order(self.posts, self.seed, request.copy), draw)
+            for request, draw in zip(requests, draws, strict=True)
+        ]
 
     def models(self) -> dict[str, str]:
         """Return the models that write: none."""
         return {}
 
 
-def _written(known: "Knowledge", post: Post, draw: Draw) -> str | Unwritten:
+def _written(known: "Knowledge", post: Post, order: "Order", draw: Draw) -> str | Unwritten:
     mentions = mentions_of(post)
     own = text_key(post.tokens)
     for level in known.levels if post.relation is None else known.levels[:1]:
-        search = Search(known, level, post.id, own)
+        search = Search(known, level, post.id, own, order)
         for n, parts in enumerate(_plans(mentions, level, draw.sub("plan"))):
             made = search.fill(parts, draw.sub(level, n))
             if made:
@@ -222,6 +230,28 @@ def _knowledge(digest: str) -> Knowledge:
     )
 
 
+class Order(NamedTuple):
+    """What the order of the contexts of some posts (their digest) hangs on."""
+
+    posts: str
+    seed: int
+    copy: int
+
+    def place(self, post_id: str) -> bytes:
+        """Return where a post stands."""
+        return hashlib.blake2b(f"{self.seed}\0{self.copy}\0{post_id}".encode("utf-8", "surrogatepass")).digest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _ring(order: Order, level: str, keys: Keys) -> tuple[list[bytes], list[Context]]:
+    """Return the contexts of some types in their order, and their places."""
+    found = [
+        (order.place(context.post.id), context) for context in _knowledge(order.posts).contexts[level].get(keys, ())
+    ]
+    found.sort(key=lambda pair: pair[0])
+    return [place for place, _ in found], [context for _, context in found]
+
+
 def _frequent(words: Sequence[str]) -> list[str]:
     """Return the words that make up a tenth or more, as often as they occur."""
     counts = Counter(words)
@@ -277,6 +307,7 @@ class Search:
     level: str
     id: str
     own: str
+    order: Order
 
     def fill(self, parts: Sequence[Groups], draw: Draw) -> Composed | None:
         """Return the text of the parts, each in a context, or None where one has no context."""
@@ -296,10 +327,12 @@ class Search:
         return None
 
     def _ranked(self, groups: Groups, draw: Draw) -> list[Placed]:
-        """Return contexts with the groups placed in them: those that fit best, in a drawn order, then the others."""
+        """Return the next contexts with the groups placed in them: those that fit well, then the others."""
         keys = tuple(sorted(_key(group[0], self.level) for group in groups))
-        there = [c for c in self.known.contexts[self.level].get(keys, ()) if self._free(c, groups)]
-        placed = [self._placed(c, groups, draw.sub(c.post.id)) for c in draw.sample(there, POOL)]
+        places, ring = _ring(self.order, self.level, keys)
+        first = bisect.bisect(places, self.order.place(self.id))
+        free = (context for context in ring[first:] + ring[:first] if self._free(context, groups))
+        placed = [self._placed(context, groups, draw.sub(context.post.id)) for context in itertools.islice(free, POOL)]
         best = min((p.misfit for p in placed), default=0.0) + SLACK
         return sorted(placed, key=lambda p: max(best, p.misfit))
 
