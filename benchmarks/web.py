@@ -105,9 +105,9 @@ def run(chosen: argparse.Namespace, work: Path) -> None:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        begun = time.monotonic()
+        begun, cpu = time.monotonic(), time.process_time()
         made = augment(gold, method, out=work / "out", progress=False, part_size=chosen.part_size)
-        seconds = time.monotonic() - begun
+        seconds, cpu = time.monotonic() - begun, time.process_time() - cpu
         done.set()
         watcher.join()
         published = publish(made, work / "out")
@@ -129,12 +129,12 @@ def run(chosen: argparse.Namespace, work: Path) -> None:
     rejected = Counter(note["counts"]["rejected"])
     print(f"{len(gold['train'])} posts, {len(texts)} pages, web {chosen.web}, latency {chosen.latency} s")
     print(f"accepted {note['counts']['made']} of {usage['searches']:.0f} searches: {usage['accepted_per_search']} each")
-    print(f"{rows} accepted after {passed:.1f} s of parts; whole run with fit {seconds:.1f} s")
+    print(f"{rows} accepted after {passed:.1f} s of parts; whole run with fit {seconds:.1f} s, {cpu:.1f} s of CPU")
     print(f"per 500 accepted: {usage['seconds_per_500']:.1f} s, USD {usage['usd_per_500']:.4f}")
     print(f"usage {usage}")
     print(f"rejected {dict(rejected)}")
     print(f"published {published.funnel['kept']}, dropped {published.funnel['dropped']}")
-    print(f"server {log}")
+    print(f"server {log}; load of this machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
     print("memory (MB) while the nth part was made: " + ", ".join(f"{n}: {mb:.0f}" for n, mb in sorted(memory.items())))
     per_500 = 500 / max(1, expected.rows)
     print(
