@@ -124,7 +124,8 @@ def example_of(failure: Failure) -> Example:
         " ".join(failure.tokens[max(0, start - AROUND) : start]),
         failure.text,
         " ".join(failure.tokens[end : end + AROUND]),
-        f"{gold}, predicted {said}, confidence {failure.confidence:.2f}",
+        f"{gold}, predicted {said}, confidence {failure.confidence:.2f}"
+        + ("" if failure.similarity is None else f", text and picture {failure.similarity:.2f}"),
     )
 
 
