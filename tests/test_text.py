@@ -640,11 +640,11 @@ def sample_pairs(n_posts, n_alike, n_others):
     found = [replace(p, images=tuple(map(small_picture, p.images[:1]))) for p in found if len(p.tokens) <= 9]
     found.sort(key=lambda post: len(post.tokens))
     nameless = [post for post in found if not post.entities and post.images]
-    unseen = [post for post in found if post.entities and not post.images]
-    rest = [post for post in found if post.entities and post.images]
-    chosen = [*nameless[:n_alike], *unseen[:n_alike], *rest[: n_posts - 2 * n_alike]]
+    named = [post for post in found if post.entities and post.images]
+    unseen = [replace(post, images=()) for post in named[:n_alike]]
+    chosen = [*nameless[:n_alike], *unseen, *named[n_alike : n_posts - n_alike]]
     ids = {post.id for post in chosen}
-    others = [post for post in [*nameless, *unseen, *rest] if post.id not in ids]
+    others = [post for post in [*nameless, *named] if post.id not in ids]
     return [as_pair(post) for post in chosen], [as_pair(post) for post in others[:n_others]]
 
 
