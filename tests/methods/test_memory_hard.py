@@ -142,7 +142,7 @@ def memory_of(counts=(), engine=None):
     tree = Tree("crf", {f.id: f for f in (one, other)}, branches)
     keys = [node.key for node in nodes]
     rounds = ({keys[i]: count for i, count in enumerate(counts)},) if counts else ()
-    return Memory(tree, engine, TYPES, frozenset(), (), rounds), one, other
+    return Memory(tree, engine, TYPES, frozenset(), (), False, rounds), one, other
 
 
 def test_budget_moves_to_patterns_that_yield():
@@ -154,6 +154,15 @@ def test_budget_moves_to_patterns_that_yield():
     assert moved[other.id] / 400 == pytest.approx(0.99 * 0.99, abs=0.03)
     stays = Counter(choose_failure(memory, other.post, 1, draw).id for draw in draws)
     assert stays[other.id] > 390
+
+
+def test_what_gold_may_lack_is_written_for_on_demand():
+    seen = replace(failure("met [PER Cher] in Oslo"), kind="spurious", gold=None, predicted=(3, 4, "LOC"))
+    memory, one, other = memory_of()
+    memory = replace(memory, tree=replace(memory.tree, failures={**memory.tree.failures, seen.id: seen}))
+    assert memory.repairable == [one, other]
+    assert replace(memory, spurious=True).repairable == [one, other, seen]
+    assert seen.post not in memory.by_post
 
 
 @dataclass
@@ -259,7 +268,7 @@ def learned_of(method):
 
 def test_posts_that_are_not_hard_give_no_row(fitted, sample):
     failures = [Failure.from_dict(f) for f in learned_of(fitted)["tree"]["failures"]]
-    hard = {f.post for f in failures}
+    hard = {f.post for f in failures if f.gold}
     made = fitted.make(sample.with_format("arrow")[:])
     told = made.columns["source_id"] + [reject["source_id"] for reject in made.rejects]
     assert set(told) == hard
@@ -295,7 +304,7 @@ def test_counts_of_the_first_round_stand_in_the_tree(fitted):
     tree = Tree.from_dict(learned_of(fitted)["tree"])
     tried = sum(tried for tried, _ in tree.counts.values())
     kept = sum(kept for _, kept in tree.counts.values())
-    assert tried == len({f.post for f in tree.failures.values()})
+    assert tried == len({f.post for f in tree.failures.values() if f.gold})
     assert tried - kept == len(learned_of(fitted)["stubborn"])
     assert [dict(round_) for round_ in fitted.learned["rounds"]] == [
         {key: list(count) for key, count in tree.counts.items()}
@@ -305,7 +314,7 @@ def test_counts_of_the_first_round_stand_in_the_tree(fitted):
 def test_ablations(sample, fitted):
     random = MemoryHard(mining=False, **QUICK).fit(sample)
     posts = {f["post"] for f in learned_of(random)["tree"]["failures"]}
-    mined = {f["post"] for f in learned_of(fitted)["tree"]["failures"]}
+    mined = {f["post"] for f in learned_of(fitted)["tree"]["failures"] if f["gold"]}
     assert len(posts) == len(mined)
     assert posts != mined
     flat = MemoryHard(tree=False, **QUICK).fit(sample)
@@ -350,6 +359,21 @@ def test_a_model_without_errors_leaves_nothing_to_do(sample, monkeypatch, tmp_pa
         method = MemoryHard(**QUICK).fit(sample)
     assert len(method.map(sample)) == 0
     assert method.make(sample.with_format("arrow")[:]).rejects == []
+
+
+@pytest.mark.filterwarnings("ignore:mining")
+def test_failures_say_how_text_and_picture_match(mner):
+    codec = Codec(mner.features)
+    posts = [codec.to_post(row) for row in mner.with_format("arrow")[:].to_pylist()]
+    alike = memory_hard.similarities(posts)
+    assert set(alike) == {post.id for post in posts if post.images}
+    assert all(-1 <= cosine <= 1 for cosine in alike.values())
+    assert len(set(alike.values())) > 10
+    assert memory_hard.similarities(posts[:1]) == {}
+    fitted = MemoryHard(**{**QUICK, "target": "crf:iterations=2"}).fit(mner)
+    told = {f["post"]: f["similarity"] for f in learned_of(fitted)["tree"]["failures"]}
+    assert told
+    assert told == {name: alike.get(name) for name in told}
 
 
 def test_bad_parameters():
