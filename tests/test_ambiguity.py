@@ -2,9 +2,10 @@
 
 A tower that starts from nothing does not learn to see beside a text encoder: that has train's words by heart before,
 and nothing is left to explain. So the tiny tower learns first, from train's pictures alone, which stands in for the
-ImageNet weights that the papers start from; with each backbone it then goes on learning (``freeze_vision=false``).
-Settings were chosen on validation with one seed, which is none of these. ``maf`` and ``iie4mner`` are not among them:
-so small and trained so briefly, they do not learn to use the picture (validation, seed 7).
+ImageNet weights that the papers start from. It then goes on learning with the backbone (``freeze_vision=false``), but
+for ``maf``: that does not learn to use a tower that moves. Settings were chosen on validation with one seed, which is
+none of these. ``iie4mner`` is not among them: so small and trained so briefly, it does not learn to use the picture
+beside its text (validation, seed 7).
 """
 
 import warnings
@@ -25,12 +26,14 @@ pytestmark = pytest.mark.slow
 
 SEEDS = (1, 2, 3)
 TWO_TYPES = {name.lower() for names in sample_words.AMBIGUOUS.values() for name in names}
-TINY = ["encoder=tiny", "image_size=64", "batch_size=32", "checks=3", "device=cpu", "freeze_vision=false"]
-SEEING = [*TINY, "tower=tiny", "epochs=30", "learning_rate=1e-3", "head_learning_rate=3e-3"]
-READING = {
-    "bert_resnet_crf": ["epochs=3", "dropout=0.3", "learning_rate=1e-3", "head_learning_rate=3e-3"],
-    "umt": ["epochs=3", "dropout=0.3", "learning_rate=1e-3", "head_learning_rate=1e-3"],
-    "hvpnet": ["epochs=3", "dropout=0.3", "learning_rate=1e-3", "head_learning_rate=5e-3"],
+TINY = ["encoder=tiny", "image_size=64", "batch_size=32", "checks=3", "device=cpu"]
+SEEING = [*TINY, "tower=tiny", "freeze_vision=false", "epochs=30", "learning_rate=1e-3", "head_learning_rate=3e-3"]
+READING = [*TINY, "epochs=3", "dropout=0.3", "learning_rate=1e-3"]
+OWN = {
+    "bert_resnet_crf": ["head_learning_rate=3e-3", "freeze_vision=false"],
+    "umt": ["head_learning_rate=1e-3", "freeze_vision=false"],
+    "maf": ["head_learning_rate=1e-3"],
+    "hvpnet": ["head_learning_rate=5e-3", "freeze_vision=false"],
 }
 
 
@@ -84,14 +87,14 @@ def tower(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=READING)
+@pytest.fixture(scope="module", params=OWN)
 def gain(request, tower):
     """What pictures add to each F1, a mean over the seeds."""
     name, drawn = request.param, draw_posts()
     train, validation, test = ([one_picture(d) for d in drawn[split]] for split in ("train", "validation", "test"))
     # Nine posts in ten have a picture: each is read without it too, or the text would be learnt beside pictures only.
     twice = [*train, *(replace(post, images=()) for post in train)]
-    settings = [*TINY, *READING[name], f"tower={tower}"]
+    settings = [*READING, *OWN[name], f"tower={tower}"]
 
     def scores(seed, images):
         fitted = fit(name, [*settings, f"use_images={str(images).lower()}"], seed, twice, validation)
@@ -123,6 +126,6 @@ def test_pictures_settle_what_words_leave_open(gain):
 
 
 def test_nothing_is_lost_where_there_is_no_picture(gain):
-    # Of the test posts 28 have none, too few to tell: all of them go without. Half a point is far less than what seeds
-    # differ by: bert_resnet_crf has 0.404 ±0.004, and by text alone 0.405 ±0.013.
-    assert gain["all, pictures taken away"] >= -0.005
+    # Of the test posts 28 have none, too few to tell: all of them go without. A point is less than seeds differ by:
+    # bert_resnet_crf has 0.404 ±0.004, by text alone 0.405 ±0.013; maf 0.391 ±0.029 and 0.395 ±0.007.
+    assert gain["all, pictures taken away"] >= -0.01
