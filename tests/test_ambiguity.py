@@ -3,9 +3,8 @@
 A tower that starts from nothing does not learn to see beside a text encoder: that has train's words by heart before,
 and nothing is left to explain. So the tiny tower learns first, from train's pictures alone, which stands in for the
 ImageNet weights that the papers start from. It then goes on learning with the backbone (``freeze_vision=false``), but
-for ``maf``: that does not learn to use a tower that moves. Settings were chosen on validation with one seed, which is
-none of these. ``iie4mner`` is not among them: so small and trained so briefly, it does not learn to use the picture
-beside its text (validation, seed 7).
+for ``maf`` and ``iie4mner``: these do not learn to use a tower that moves. Settings were chosen on validation with one
+seed, which is none of these. Not among them is ``iie4mner``, the slowest.
 """
 
 import warnings
