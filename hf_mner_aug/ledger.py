@@ -201,7 +201,11 @@ def run(
 
 
 def estimate(recipe: Recipe, gold: "DatasetDict", *, posts: int = 8) -> Estimate:
-    """Return what a run would take, by making rows of a few posts spread over the split."""
+    """Return what a run would take, by making rows of a few posts spread over the split.
+
+    A method that calls somebody is asked twice, for so many posts and for four times as many: it waits for several
+    answers at once, so the first tells what a part takes however many its posts are, the second what a post adds.
+    """
     method = recipe.build()
     begun = time.monotonic()
     method = method if method.artifact else method.fit(gold)
@@ -210,24 +214,37 @@ def estimate(recipe: Recipe, gold: "DatasetDict", *, posts: int = 8) -> Estimate
     train = gold["train"]
     calls = [method.calls(post) for post in iterate_posts(train, Codec(train.features))] if method.paid else []
     rows = [i for i, n in enumerate(calls) if n] or range(len(train))
-    sample = train.select([rows[i] for i in range(0, len(rows), max(1, len(rows) // posts))[:posts]])
-    table = sample.with_format("arrow")[:]
-    before, begun = method.usage(), time.monotonic()
-    made = method.make(table)
-    usage = _difference(before, method.usage())
-    if not usage:  # the first time it loaded what it needs; where it called somebody, the second time would be answered
-        begun = time.monotonic()  # from the record
-        made = method.make(table)
-    found = rows_table(made, method.features)
-    seconds = time.monotonic() - begun
-    asked = sum(map(method.calls, iterate_posts(sample, Codec(train.features)))) if calls else 0
-    scale = sum(calls) / asked if asked else sum(sizes) / table.num_rows
+    n_posts = 5 * posts if method.paid else posts
+    chosen = [rows[i] for i in range(0, len(rows), max(1, len(rows) // n_posts))[:n_posts]]
+    before = method.usage()
+    if method.paid:
+        groups = [group for group in (chosen[::5], [i for n, i in enumerate(chosen) if n % 5]) if group]
+        tries = [_try(method, train, group) for group in groups]
+        weights = [sum(calls[i] for i in group) for group in groups]
+        scale, usage = sum(calls) / max(1, sum(weights)), _difference(before, method.usage())
+        (first, *_), *more = tries
+        each = (more[0][0] - first) / max(1, weights[1] - weights[0]) if more else 0.0
+        if not 0 < each * weights[0] < first:  # too few to tell apart
+            each = sum(seconds for seconds, _ in tries) / max(1, sum(weights))
+        seconds = each * sum(calls) + (first - each * weights[0]) * len(plan(recipe, method, gold))
+    else:
+        _try(method, train, chosen)  # the first time it loads what it needs
+        tries = [_try(method, train, chosen)]
+        scale, usage = sum(sizes) / len(chosen), {}
+        seconds = tries[0][0] * scale
+    made = sum(table.num_rows for _, table in tries)
     # Each row is written twice, to a part and to the published file, which holds the gold posts too.
-    disk = int(2 * found.nbytes * scale + sum(gold[split].data.nbytes for split in gold))
+    disk = int(2 * sum(table.nbytes for _, table in tries) * scale + sum(gold[split].data.nbytes for split in gold))
     usd = usage.get("usd", 0.0) * scale
-    return Estimate(
-        sum(sizes), round(found.num_rows * scale), fit_seconds + seconds * scale, disk, sum(calls), usd, usage
-    )
+    return Estimate(sum(sizes), round(made * scale), fit_seconds + seconds, disk, sum(calls), usd, usage)
+
+
+def _try(method: Method, dataset: "Dataset", rows: Sequence[int]) -> tuple[float, "pa.Table"]:
+    """Return the seconds that making some rows took, and what was made."""
+    begun = time.monotonic()
+    made = method.make(dataset.select(rows).with_format("arrow")[:])
+    found = rows_table(made, method.features)
+    return time.monotonic() - begun, found
 
 
 def preview(recipe: Recipe, gold: "DatasetDict", n: int) -> tuple["Dataset", "pa.Table", Made, Method]:

@@ -139,11 +139,11 @@ def test_the_engines_address_is_checked_and_the_default_one_has_no_name():
 
 def test_a_dry_run_counts_what_the_run_will_ask(server, gold):
     recipe, subset = resolve(recipe_for(method(server)), DatasetDict(train=gold))
-    expected = estimate(recipe, subset, posts=2)
-    assert (expected.calls, len(server.searches)) == (6, 2)
+    expected = estimate(recipe, subset, posts=1)
+    assert (expected.calls, len(server.searches)) == (6, 5)
     assert expected.usd == pytest.approx(0.006)
     assert expected.rows == 6 * sum(kind not in BAD for kind in KINDS)
-    assert expected.usage["searches"] == 2
+    assert expected.usage["searches"] == 5
 
 
 def test_the_command_line_replays_and_verifies(server, gold, tmp_path):
