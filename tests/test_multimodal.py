@@ -515,6 +515,23 @@ def test_what_learns_and_what_keeps_its_statistics(towers):
     assert changed == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
+def test_a_tower_learns_at_its_own_rate(towers):
+    def rates(**chosen):
+        vision = Vision(tower=towers[0], freeze_vision=False, image_size=64, **chosen)
+        net = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 2)})
+        net.tower = load_tower(vision)
+        groups = Training(learning_rate=1e-3, head_learning_rate=1e-2)._groups(net)
+        rate_of = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+        return {name.split(".")[0]: rate_of[id(parameter)] for name, parameter in net.named_parameters()}
+
+    assert rates() == {"encoder": 1e-3, "head": 1e-2, "tower": 1e-3}
+    assert rates(vision_learning_rate=1e-5) == {"encoder": 1e-3, "head": 1e-2, "tower": 1e-5}
+    with pytest.raises(UsageError, match="vision_learning_rate is for a tower that learns"):
+        Vision(tower=towers[0], vision_learning_rate=1e-5)
+    with pytest.raises(UsageError, match="vision_learning_rate must be in"):
+        Vision(tower=towers[0], freeze_vision=False, vision_learning_rate=2.0)
+
+
 def test_pictures_vary_while_a_tower_learns(towers):
     file = io.BytesIO()
     Image.effect_noise((90, 64), 90).convert("RGB").save(file, "PNG")

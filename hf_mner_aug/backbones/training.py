@@ -165,7 +165,7 @@ class Training:
     def _groups(self, net: "torch.nn.Module") -> list[dict[str, Any]]:
         """Return the parameters that learn, in groups: pretrained parts and the rest have rates of their own.
 
-        Biases and norms do not decay.
+        So has a tower that names one. Biases and norms do not decay.
         """
         tower = getattr(net, "tower", None)
         pretrained = ("encoder.", "tower.") if tower is not None and tower.pretrained else ("encoder.",)
@@ -175,6 +175,8 @@ class Training:
             if not parameter.requires_grad:
                 continue
             rate = self.learning_rate if name.startswith(slow) else self.head_learning_rate
+            if name.startswith("tower.") and tower is not None and tower.learning_rate is not None:
+                rate = tower.learning_rate
             groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
         return [
             {"params": parameters, "lr": rate, **({} if decays else {"weight_decay": 0.0})}

@@ -50,10 +50,12 @@ class Tower(nn.Module):
         std: Sequence[float],
         frozen: bool,
         pretrained: bool,
+        learning_rate: float | None = None,
     ) -> None:
         super().__init__()
         self.body, self.view = body, view
         self.size, self.frozen, self.pretrained = size, frozen, pretrained
+        self.learning_rate = learning_rate
         padding = {"padding": size // 8, "padding_mode": "edge"}
         self.vary = transforms.Compose([transforms.RandomHorizontalFlip(), transforms.RandomCrop(size, **padding)])
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))

@@ -32,19 +32,25 @@ class Vision:
 
     ``tower`` is ``torchvision:NAME`` (a ResNet; weights IMAGENET1K_V1), ``timm:NAME``, the folder or id of a
     transformers backbone such as ``microsoft/resnet-50``, or ``tiny``: a ResNet of 126,000 parameters and no weights,
-    to be trained. Pictures are resized to 8/7 of ``image_size`` on the shorter side and cut out of the centre.
+    to be trained. Pictures are resized to 8/7 of ``image_size`` on the shorter side and cut out of the centre. A tower
+    that is trained learns at ``vision_learning_rate``; None is the rate of its kind: pretrained or new.
     """
 
     tower: str = "torchvision:resnet152"
     pretrained: bool = True
     freeze_vision: bool = True
     image_size: int = 224
+    vision_learning_rate: float | None = None
 
     def __post_init__(self) -> None:
         if self.image_size < 64:
             raise UsageError(f"image_size must be at least 64, found {self.image_size}")
         if self.freeze_vision and not self.has_weights:
             raise UsageError(f"the tower {self.tower} starts without weights: pass freeze_vision=False to train it")
+        if self.vision_learning_rate is not None and not 0 < self.vision_learning_rate < 1:
+            raise UsageError(f"vision_learning_rate must be in (0, 1), found {self.vision_learning_rate}")
+        if self.vision_learning_rate is not None and self.freeze_vision:
+            raise UsageError("vision_learning_rate is for a tower that learns: pass freeze_vision=False")
 
     @property
     def has_weights(self) -> bool:
@@ -87,6 +93,7 @@ def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None)
         std=std,
         frozen=vision.freeze_vision,
         pretrained=vision.has_weights,
+        learning_rate=vision.vision_learning_rate,
     )
 
 
