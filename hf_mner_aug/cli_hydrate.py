@@ -19,11 +19,12 @@ def hydrate(
     posts: Annotated[
         Path | None, typer.Option(help="An export of the posts: a .jsonl or .txt file, or a folder of them.")
     ] = None,
+    web: Annotated[bool, typer.Option("--web", help="Fetch each post from its url, as it is today.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config made by another recipe.")] = False,
 ) -> None:
     """Put the words and pictures of retrieved posts back into a config that holds their ids only."""
     from hf_mner_aug.hydrate import hydrate as put_back
 
-    done = put_back(repo, config, out, corpus=corpus, posts=posts, overwrite=overwrite)
+    done = put_back(repo, config, out, corpus=corpus, posts=posts, web=web, overwrite=overwrite)
     print(done)
     print(f'load_dataset("{out}", "{done.config}")')

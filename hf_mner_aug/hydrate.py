@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,7 @@ def hydrate(
     *,
     corpus: str | Path | None = None,
     posts: str | Path | None = None,
+    web: bool = False,
     look_up: LookUp | None = None,
     overwrite: bool = False,
 ) -> Hydrated:
@@ -107,6 +109,7 @@ def hydrate(
         out: the repo folder to write.
         corpus: a file of ``corpus.index``.
         posts: an export of posts: what ``corpus.index`` takes, such as JSON lines.
+        web: fetch each post from its url, as it is today (``models.web`` says how politely).
         look_up: any other place.
         overwrite: replace a config of the same name that another recipe made.
 
@@ -114,6 +117,7 @@ def hydrate(
         UsageError: there is no such config, it is whole, no post is found, or ``out`` is ``repo``.
         Corrupt: the config is not what its augmentation.json says.
         DataError: the export is not as its format says.
+        EndpointError: the web cannot be used any more.
     """
     out = Path(out)
     folder = Path(repo) if Path(repo).is_dir() else download_config(str(repo), config)
@@ -124,17 +128,35 @@ def hydrate(
         raise UsageError(f"{config} holds no retrieved post: there is nothing to put back")
     if out.resolve() == folder.resolve():
         raise UsageError(f"{out} is published without the posts: name another folder with --out")
-    if (corpus, posts, look_up).count(None) != 2:
-        raise UsageError("name one place to find the posts: --corpus FILE, or --posts FILE")
+    if sum(map(bool, (corpus, posts, web, look_up))) != 1:
+        raise UsageError("name one place to find the posts: --corpus FILE, --posts FILE, or --web")
     check_free(out, Recipe.from_dict(note["recipe"]), overwrite=overwrite)
     checked = verify_folder(folder, config)
     if not checked.ok:
         raise Corrupt(f"{folder / config} is not what its augmentation.json says: {checked.difference}")
     with tempfile.TemporaryDirectory() as temporary:
-        if posts is not None:
+        if posts:
             corpus = index(str(posts), Path(temporary) / "posts.db").path
-        look_up = look_up or in_corpus(open_corpus(corpus or ""))
-        return _hydrate(folder / config, note, look_up, out, str(corpus if posts is None else posts))
+        if corpus:
+            look_up = in_corpus(open_corpus(corpus))
+        elif not look_up:
+            look_up = on_web(partial(_fetch, record=temporary, pictures=note["recipe"]["params"]["image"]))
+        return _hydrate(folder / config, note, look_up, out, str(posts or corpus or "the web"))
+
+
+def _fetch(urls: Sequence[str], *, record: str, pictures: bool) -> list[Hit | Reject]:
+    """Return the posts at some addresses; unless the settings say otherwise, they are asked for anew."""
+    from hf_mner_aug.models.posts import fetch_pages, fetch_posts
+    from hf_mner_aug.models.web import web_settings
+
+    web = web_settings()
+    web = web if web.record else replace(web, record=record)
+    if pictures:
+        return fetch_posts(urls, web)
+    return [
+        page if isinstance(page, Reject) else Hit(id=page.url, text=page.text, source="", score=0.0)
+        for page in fetch_pages(urls, web)
+    ]
 
 
 def _hydrate(place: Path, note: dict[str, Any], look_up: LookUp, out: Path, where: str) -> Hydrated:
@@ -149,7 +171,7 @@ def _hydrate(place: Path, note: dict[str, Any], look_up: LookUp, out: Path, wher
         counts, missing = restorer.counts, dict(sorted(restorer.missing.items()))
         if not counts.made["train"]:
             reasons = ", ".join(f"{reason} {count}" for reason, count in missing.items())
-            raise UsageError(f"{where} has none of the posts of {config} ({reasons}): is it another corpus?")
+            raise UsageError(f"{where} has none of the posts of {config} ({reasons})")
         splits["train"] = {"gold": counts.gold["train"], "made": counts.made["train"], "num_bytes": num_bytes}
         for file in place.glob("*.parquet"):
             if file.name.partition("-")[0] not in ("train", STUBS):

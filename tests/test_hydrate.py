@@ -15,6 +15,7 @@ import yaml
 from conftest import as_dataset, parse, picture
 from datasets import DatasetDict, get_dataset_config_names, load_dataset
 from hub_server import HubServer
+from web_server import WebServer
 
 from hf_mner_aug import LSMS, RMDA, augment, cli, publish
 from hf_mner_aug.corpus import index
@@ -279,6 +280,34 @@ def test_from_the_web(published, tmp_path):
     assert done.restored == 1
 
 
+@pytest.mark.parametrize("image", [True, False])
+def test_posts_of_the_web_are_fetched_as_they_are_today(gold, tmp_path, monkeypatch, image):
+    texts = [
+        "to Barcelona with Lionel Messi and @carla99",
+        "all of us heard Adele sing",
+        "gloomy rain in London once more",
+    ]
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "cache"))  # answers on record are another test's
+    monkeypatch.setenv("SERPER_API_KEY", "serper-key-0123456789")
+    monkeypatch.setenv("HF_MNER_AUG_WEB", "delay=0,allow=127.0.0.1,timeout=5")
+    with WebServer(texts, kinds=("good", "four images", "gzip")) as server:
+        made_by(gold, tmp_path, corpus=f"serper:{server.url}", image=image, mask="handles")
+        done = hydrate(tmp_path / "stubs", CONFIG, tmp_path / "back", web=True)
+        assert (done.restored, dict(done.missing)) == (3, {})
+        assert files(tmp_path / "back") == files(tmp_path / "whole")
+        server.texts[1] += " again"
+        server.kinds = ("good", "four images", "gone")
+        pictures = sum(n for path, n in server.paths().items() if path.startswith("/i/"))
+        done = hydrate(tmp_path / "stubs", CONFIG, tmp_path / "later", web=True)
+        assert (done.restored, dict(done.missing)) == (1, {"edited": 1, "gone": 1})
+        if not image:
+            assert sum(n for path, n in server.paths().items() if path.startswith("/i/")) == pictures == 0
+    train = load_dataset(str(tmp_path / "later"), CONFIG)["train"]
+    assert train["tokens"][4] == ["to", "Barcelona", "with", "Lionel", "Messi", "and", "@user"]
+    details = json.loads(train["provenance"][4])["details"]
+    assert details["url"].startswith(server.url)
+
+
 def test_withdrawn_posts_leave_the_stubs_and_do_not_come_back(published, pool, tmp_path):
     shutil.copytree(published / "stubs", tmp_path / "stubs")
     n = read_note(published / "stubs" / CONFIG)["splits"]["retrieved"]["made"]
@@ -469,7 +498,7 @@ def test_from_a_run_to_a_hydrated_folder(call, gold, pool, tmp_path):
         (["stubs", CONFIG, "--posts", "none.jsonl"], "there is no file none.jsonl"),
         (["stubs", CONFIG, "--posts", "half.jsonl"], "half.jsonl line 2 is no JSON"),
         (["stubs", CONFIG, "--posts", "others.jsonl"], f"others.jsonl has none of the posts of {CONFIG} (gone 4)"),
-        (["stubs", CONFIG], "name one place to find the posts: --corpus FILE, or --posts FILE"),
+        (["stubs", CONFIG], "name one place to find the posts: --corpus FILE, --posts FILE, or --web"),
         (["stubs", CONFIG, "--corpus", "a.db", "--posts", "b.jsonl"], "name one place to find the posts"),
         (["stubs", "rmda_50pct", "--corpus", "a.db"], f"configs made here are {CONFIG}"),
         (["whole", CONFIG, "--corpus", "a.db"], f"{CONFIG} holds its posts whole: there is nothing to put back"),
