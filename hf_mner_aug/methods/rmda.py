@@ -25,7 +25,7 @@ from hf_mner_aug import artifacts, filters, masking
 from hf_mner_aug.backbones.splits import BOUNDARY
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
-from hf_mner_aug.hygiene import normalise_text, strip_urls, text_key
+from hf_mner_aug.hygiene import image_digest, normalise_text, strip_urls, text_key
 from hf_mner_aug.models import sentence
 from hf_mner_aug.models.search import (
     HEADS,
@@ -381,8 +381,9 @@ class RMDA(Method):
         )
 
     def reduce(self) -> Callable[[Post], str | None]:
-        """Return what says whether a text, or a mention, was there often enough before."""
+        """Return what says whether a text, a picture, or a mention, was there often enough before."""
         seen: Counter[Any] = Counter()
+        whole = self.text and self.image  # a post as it was found, so a picture seen before is the same post again
 
         def check(post: Post) -> str | None:
             text = text_key(post.tokens)
@@ -394,9 +395,12 @@ class RMDA(Method):
                 row = (text, *keys)
             if self.text and seen[row]:
                 return "repeated_text"
+            pictures = {image_digest(image) for image in post.images if whole and post.relation is None}
+            if any(seen[picture] for picture in pictures):
+                return "repeated_image"
             if self.per_entity and any(seen[key] >= self.per_entity for key in keys):
                 return "too_many"
-            seen.update([*keys, row])
+            seen.update([*keys, row, *pictures])
             return None
 
         return check

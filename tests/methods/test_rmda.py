@@ -540,3 +540,18 @@ def test_a_curve_takes_parameters(pool):
         parse_method("rmda:image")
     with pytest.raises(UsageError, match="unknown parameter of rmda 'imagge': did you mean 'image'"):
         parse_method("rmda:imagge=false")
+
+
+def test_a_picture_is_taken_over_once():
+    def found(*pictures):
+        images = [tuple({"bytes": picture, "path": None} for picture in post) for post in pictures]
+        return [Post(str(n), (f"text{n}",), images=images[n]) for n in range(len(images))]
+
+    posts = found([b"a"], [b"b", b"a"], [b"b"], [], [])
+    for method, reasons in (
+        (RMDA(), [None, "repeated_image", None, None, None]),
+        (RMDA(text=False), [None] * 5),
+        (RMDA(image=False), [None] * 5),
+    ):
+        check = method.reduce()
+        assert [check(post) for post in posts] == reasons
