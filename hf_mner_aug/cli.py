@@ -224,7 +224,6 @@ def verify(
     from hf_mner_aug.errors import EndpointError
     from hf_mner_aug.hub import verify as check
 
-    _go_to_web(None, replay=rerun)
     try:
         found = check(folder, config, rerun=rerun, source=source)
     except EndpointError as error:

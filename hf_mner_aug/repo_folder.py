@@ -205,7 +205,8 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
     Args:
         folder: the repo folder.
         config: the config's name.
-        rerun: make it again in a temporary folder, from ``source`` or the Hub id it was made from.
+        rerun: make it again in a temporary folder, from ``source`` or the Hub id it was made from; what came from the
+            web comes from the record, and nobody is asked.
         source: the folder or Hub id of the source; its content is checked.
 
     Raises:
@@ -227,9 +228,11 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
     difference = "" if found.total == expected.total else _spell_difference(place, expected, found)
     again = None
     if rerun:
+        from hf_mner_aug.models.web import replaying
+
         recipe = Recipe.from_dict(note["recipe"])
         recipe, gold = source_posts(recipe, source)
-        with tempfile.TemporaryDirectory() as temporary:
+        with tempfile.TemporaryDirectory() as temporary, replaying():
             run_and_publish(recipe, gold, Path(temporary) / "again", retrieved=note.get("retrieved") or "whole")
             made = fingerprint_of(Path(temporary) / "again" / config, note["splits"])
             again = made.total

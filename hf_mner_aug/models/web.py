@@ -14,7 +14,7 @@ import time
 import typing
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +100,20 @@ class Web:
     def user_agent(self) -> str:
         """Who asks: this program, never a browser."""
         return f"hf-mner-aug/{__version__} (research on data augmentation{'; ' * bool(self.contact)}{self.contact})"
+
+
+@contextlib.contextmanager
+def replaying() -> Iterator[None]:
+    """Answer from the record only, in this process and those it starts."""
+    before = os.environ.get(SETTINGS)
+    os.environ[SETTINGS] = ",".join(filter(None, [before, "replay=true"]))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SETTINGS]
+        else:
+            os.environ[SETTINGS] = before
 
 
 def web_settings(text: str | None = None) -> Web:

@@ -13,6 +13,7 @@ from web_server import BAD, WebServer
 from hf_mner_aug import RMDA, augment, publish
 from hf_mner_aug.cli import app
 from hf_mner_aug.errors import EndpointError, UsageError
+from hf_mner_aug.hub import verify as verify_config
 from hf_mner_aug.ledger import estimate
 from hf_mner_aug.models import posts as web_posts
 from hf_mner_aug.recipe import recipe_for, resolve
@@ -180,5 +181,8 @@ def test_the_command_line_replays_and_verifies(server, gold, tmp_path):
     other = CliRunner().invoke(app, verify)
     assert "not re-runnable here" in other.output
     assert "the same" in other.output
+    with pytest.raises(EndpointError):  # nor does the library ask anybody
+        verify_config(str(tmp_path / "one"), "rmda_100pct", rerun=True, source=str(tmp_path / "source"))
     assert len(server.log) == paid
+    assert os.environ["HF_MNER_AUG_WEB"] == f"record={tmp_path / 'nothing'}"
     os.environ.update(environment)
