@@ -1,6 +1,6 @@
 """How fast RMDA takes posts from the web of the tests, what they cost, and how well a dry run tells both before.
 
-    python benchmarks/web.py --set twitter2015 --posts 400
+    python benchmarks/web.py --set twitter2015
 
 The gold posts are the first of a converted set, else the drawn sample's. The server runs in a process of its own and
 answers each request after 50 ms; a third of its pages are bad.
@@ -52,11 +52,11 @@ def rss() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", default="")
-    parser.add_argument("--posts", type=int, default=400)
+    parser.add_argument("--posts", type=int, default=900)
     parser.add_argument("--pages", type=int, default=2000)
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--web", default="delay=0,concurrency=16,timeout=3,allow=127.0.0.1")
-    parser.add_argument("--part-size", type=int, default=50)
+    parser.add_argument("--part-size", type=int, default=250)
     chosen = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="hf_mner_aug_web_"))
     os.environ |= {"HF_MNER_AUG_CACHE": str(work / "cache"), "HF_MNER_AUG_WEB": chosen.web, "SERPER_API_KEY": KEY}
