@@ -2,9 +2,8 @@
 
 A tower that starts from nothing does not learn to see beside a text encoder: that has train's words by heart before,
 and nothing is left to explain. So the tiny tower learns first, from train's pictures alone, which stands in for the
-ImageNet weights that the papers start from. It then goes on learning with the backbone (``freeze_vision=false``), but
-for ``maf`` and ``iie4mner``: these do not learn to use a tower that moves. Settings were chosen on validation with one
-seed, which is none of these. Not among them is ``iie4mner``, the slowest.
+ImageNet weights that the papers start from. It then goes on learning with the backbone; ``maf`` and ``iie4mner`` do not
+learn to use a tower that moves fast. Settings were chosen on validation with one seed, which is none of these.
 """
 
 import warnings
@@ -27,12 +26,14 @@ SEEDS = (1, 2, 3)
 TWO_TYPES = {name.lower() for names in sample_words.AMBIGUOUS.values() for name in names}
 TINY = ["encoder=tiny", "image_size=64", "batch_size=32", "checks=3", "device=cpu"]
 SEEING = [*TINY, "tower=tiny", "freeze_vision=false", "epochs=30", "learning_rate=1e-3", "head_learning_rate=3e-3"]
-READING = [*TINY, "epochs=3", "dropout=0.3", "learning_rate=1e-3"]
+READING = [*TINY, "freeze_vision=false", "dropout=0.3", "learning_rate=1e-3"]
+IIE4MNER = ["dimensions=32", "fusion_dropout=0.1", "most_objects=1"]
 OWN = {
-    "bert_resnet_crf": ["head_learning_rate=3e-3", "freeze_vision=false"],
-    "umt": ["head_learning_rate=1e-3", "freeze_vision=false"],
-    "maf": ["head_learning_rate=1e-3"],
-    "hvpnet": ["head_learning_rate=5e-3", "freeze_vision=false"],
+    "bert_resnet_crf": ["epochs=3", "head_learning_rate=3e-3"],
+    "umt": ["epochs=3", "head_learning_rate=1e-3"],
+    "maf": ["epochs=3", "head_learning_rate=1e-3", "vision_learning_rate=2e-5"],
+    "hvpnet": ["epochs=3", "head_learning_rate=5e-3"],
+    "iie4mner": ["epochs=4", "head_learning_rate=1e-3", "vision_learning_rate=1e-4", *IIE4MNER],
 }
 
 
@@ -88,7 +89,7 @@ def tower(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=OWN)
 def gain(request, tower):
-    """What pictures add to each F1, a mean over the seeds."""
+    """What pictures add to each F1, for each seed."""
     name, drawn = request.param, draw_posts()
     train, validation, test = ([one_picture(d) for d in drawn[split]] for split in ("train", "validation", "test"))
     # Nine posts in ten have a picture: each is read without it too, or the text would be learnt beside pictures only.
@@ -114,17 +115,17 @@ def gain(request, tower):
     gains = {}
     for what in pairs[0][0]:
         seeing, text = ([pair[arm][what] for pair in pairs] for arm in (0, 1))
-        gains[what] = mean(seeing) - mean(text)
+        gains[what] = [a - b for a, b in zip(seeing, text, strict=True)]
         arms = " ".join(f"{mean(arm):.3f} ±{stdev(arm):.3f} {[round(x, 3) for x in arm]}" for arm in (seeing, text))
-        print(f"{name}, {what}: with pictures, text alone {arms}, gain {gains[what]:+.3f}", flush=True)
+        print(f"{name}, {what}: with pictures, text alone {arms}, gain {mean(gains[what]):+.3f}", flush=True)
     return gains
 
 
 def test_pictures_settle_what_words_leave_open(gain):
-    assert gain["settled by the picture"] >= 0.10
+    assert mean(gain["settled by the picture"]) >= 0.10
 
 
 def test_nothing_is_lost_where_there_is_no_picture(gain):
-    # Of the test posts 28 have none, too few to tell: all of them go without. A point is less than seeds differ by:
-    # bert_resnet_crf has 0.404 ±0.004, by text alone 0.405 ±0.013; maf 0.391 ±0.029 and 0.395 ±0.007.
-    assert gain["all, pictures taken away"] >= -0.01
+    # Of the test posts 28 have none, too few to tell: all of them go without. A loss is one beyond the noise of seeds.
+    found = gain["all, pictures taken away"]
+    assert mean(found) >= -2 * stdev(found) / len(found) ** 0.5
