@@ -215,8 +215,8 @@ def test_pictures_and_masks_come_back_too(gold, pool, tmp_path, chosen):
 def test_other_sets_come_back_too(sets, tmp_path, name):
     rows = sets[name].select(range(min(12, sets[name].num_rows)))
     texts = ["oh so very glad to see Stephen Curry in Oakland once more", "RT @x: and Adele at Google again tonight"]
-    posts = [{"id": str(i), "text": text, "images": ["1.png", "2.png"]} for i, text in enumerate(texts)]
-    for i in (1, 2):
+    posts = [{"id": str(i), "text": text, "images": [f"{i}.png", f"{i + 2}.png"]} for i, text in enumerate(texts)]
+    for i in range(4):
         (tmp_path / f"{i}.png").write_bytes(picture(i, "PNG")["bytes"])
     (tmp_path / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
     index(str(tmp_path / "posts.jsonl"), tmp_path / "corpus.db")
