@@ -95,7 +95,7 @@ def draw_set(name):
         return as_dataset(posts, mner_features())
     if name == "multi_image":
         many = [
-            Post(p.id, p.tokens, p.entities, tuple(picture(i, "JPEG") for i in range(n % 4)))
+            Post(p.id, p.tokens, p.entities, tuple(picture(4 * n + i, "JPEG") for i in range(n % 4)))
             for n, p in enumerate(posts)
         ]
         return as_dataset(many, mner_features(images="many"))
