@@ -20,6 +20,7 @@ from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.pattern_engine import Draft, Pattern, as_failure
 from hf_mner_aug.models.rules import Rules
+from hf_mner_aug.recipe import parse_params
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import Codec, Post, mner_features
 from hf_mner_aug.transform import Reject
@@ -389,3 +390,9 @@ def test_bad_parameters():
         MemoryHard(teacher="cfr")
     with pytest.raises(UnknownName, match="engine of memory_hard"):
         MemoryHard(engine="rulez")
+
+
+def test_references_keep_their_settings():
+    encoder = "token_classifier:encoder=there,steps=30,learning_rate=1e-4"
+    typed = parse_params(MemoryHard, {"references": f"{encoder},crf"})
+    assert typed["references"] == (encoder, "crf")
