@@ -517,7 +517,7 @@ def test_what_learns_and_what_keeps_its_statistics(towers):
 
 def test_a_tower_learns_at_its_own_rate(towers):
     def rates(**chosen):
-        vision = Vision(tower=towers[0], freeze_vision=False, image_size=64, **chosen)
+        vision = Vision(**{"tower": towers[0], "freeze_vision": False, "image_size": 64, **chosen})
         net = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 2)})
         net.tower = load_tower(vision)
         groups = Training(learning_rate=1e-3, head_learning_rate=1e-2)._groups(net)
@@ -526,10 +526,24 @@ def test_a_tower_learns_at_its_own_rate(towers):
 
     assert rates() == {"encoder": 1e-3, "head": 1e-2, "tower": 1e-3}
     assert rates(vision_learning_rate=1e-5) == {"encoder": 1e-3, "head": 1e-2, "tower": 1e-5}
+    assert rates(tower="tiny") == {"encoder": 1e-3, "head": 1e-2, "tower": 1e-2}  # new, as the head is
+    assert rates(tower="tiny", vision_learning_rate=1e-5) == {"encoder": 1e-3, "head": 1e-2, "tower": 1e-5}
     with pytest.raises(UsageError, match="vision_learning_rate is for a tower that learns"):
         Vision(tower=towers[0], vision_learning_rate=1e-5)
     with pytest.raises(UsageError, match="vision_learning_rate must be in"):
         Vision(tower=towers[0], freeze_vision=False, vision_learning_rate=2.0)
+
+
+def test_the_rate_of_a_tower_is_saved_and_loaded(tmp_path):
+    vision = replace(TINY, vision_learning_rate=1e-5)
+    fitted = small("bert_resnet_crf", vision=vision, training=replace(QUICK, steps=1)).fit(POSTS)
+    fitted.save(tmp_path)
+    loaded = BertResNetCRF.load(tmp_path)
+    assert loaded.vision == vision
+    assert loaded.fitted.net.tower.learning_rate == 1e-5
+    slow = {id(parameter) for parameter in loaded.fitted.net.tower.parameters()}
+    rates = {g["lr"] for g in QUICK._groups(loaded.fitted.net) if slow & {id(parameter) for parameter in g["params"]}}
+    assert rates == {1e-5}
 
 
 def test_pictures_vary_while_a_tower_learns(towers):

@@ -104,7 +104,7 @@ def prefix_of(encoder: Any, tower: Tower | None) -> VisualPrefix | None:
 class TaggingNet(nn.Module):
     """An encoder with prefixes, and a CRF over words."""
 
-    slow = ("encoder.", "tower.", "prefix.", "linear.")
+    slow = ("encoder", "tower", "prefix", "linear")
 
     def __init__(self, encoder: Any, tower: Tower | None, tags: Sequence[str], *, dropout: float) -> None:
         super().__init__()

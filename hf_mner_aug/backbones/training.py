@@ -162,22 +162,26 @@ class Training:
             trainer.train()
         return best or _on_cpu(net), tuple(history)
 
-    def _groups(self, net: "torch.nn.Module") -> list[dict[str, Any]]:
-        """Return the parameters that learn, in groups: pretrained parts and the rest have rates of their own.
+    def _rates(self, net: "torch.nn.Module") -> dict[str, float]:
+        """Return the learning rates of a network's parts by name; what is not there learns at ``head_learning_rate``.
 
-        So has a tower that names one. Biases and norms do not decay.
+        These are its pretrained parts (or those it names itself, as ``slow``), and a tower with a rate of its own.
         """
         tower = getattr(net, "tower", None)
-        pretrained = ("encoder.", "tower.") if tower is not None and tower.pretrained else ("encoder.",)
-        slow = getattr(net, "slow", pretrained)
+        slow = getattr(net, "slow", ("encoder", "tower") if tower is not None and tower.pretrained else ("encoder",))
+        rates = dict.fromkeys(slow, self.learning_rate)
+        if tower is not None and tower.learning_rate is not None:
+            rates["tower"] = tower.learning_rate
+        return rates
+
+    def _groups(self, net: "torch.nn.Module") -> list[dict[str, Any]]:
+        """Return the parameters that learn, in groups of one rate; biases and norms do not decay."""
+        rates = self._rates(net)
         groups: dict[tuple[float, bool], list[Any]] = {}
         for name, parameter in net.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            rate = self.learning_rate if name.startswith(slow) else self.head_learning_rate
-            if name.startswith("tower.") and tower is not None and tower.learning_rate is not None:
-                rate = tower.learning_rate
-            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
+            if parameter.requires_grad:
+                rate = rates.get(name.partition(".")[0], self.head_learning_rate)
+                groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
         return [
             {"params": parameters, "lr": rate, **({} if decays else {"weight_decay": 0.0})}
             for (rate, decays), parameters in groups.items()
