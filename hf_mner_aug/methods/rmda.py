@@ -14,32 +14,33 @@ unreachable
 """
 
 import functools
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from hf_mner_aug import artifacts, filters, masking
-from hf_mner_aug.backbones.splits import BOUNDARY
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hygiene import image_digest, normalise_text, strip_urls, text_key
 from hf_mner_aug.models import sentence
-from hf_mner_aug.models.search import (
-    HEADS,
-    WEB_REASONS,
-    Hit,
-    LocalCorpus,
-    Query,
-    Require,
-    Searcher,
-    open_corpus,
-)
+from hf_mner_aug.models.search import WEB_REASONS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
 from hf_mner_aug.models.serper import SERPER as SERPER_URL
 from hf_mner_aug.models.serper import build_query as build_query
 from hf_mner_aug.models.train_search import open_train
+from hf_mner_aug.projection import (
+    Known,
+    bare_words,
+    keep,
+    labels_of,
+    mention_key,
+    mentions_of,
+    project_labels,
+    project_relation,
+    support,
+)
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.tokenising import Style, restyle, split_words, word_style
@@ -49,171 +50,6 @@ IMAGES = 4  # of a post
 TRAIN = "train"
 PINNED = "sha256:"
 SERPER = "serper"
-Words = tuple[str, ...]
-
-
-class Mention(NamedTuple):
-    """A labelled string: its words, its entity with type, fine type and boxes."""
-
-    words: Words
-    entity: Entity
-
-
-# ---------------------------------------------------------------- labels on foreign text
-
-
-def bare_words(words: Sequence[str]) -> Words:
-    """Return words without ``#`` and ``@`` at their heads; the ones that are nothing else are left out in front."""
-    stripped = [word.lstrip("#@") or word for word in words]
-    first = next((i for i, word in enumerate(stripped) if word not in HEADS), len(stripped))
-    return tuple(stripped[first:])
-
-
-def project_labels(tokens: Sequence[str], mentions: Iterable[Mention]) -> tuple[Entity, ...]:
-    """Return the entities that mentions have in another text (tokens: [n_words]), in order.
-
-    Words are compared casefolded and without ``#`` and ``@`` before them; longer mentions first, every occurrence, none
-    over another. The first of two mentions of the same words decides the type.
-    """
-    held = [_folded(word) for word in tokens]
-    wanted: dict[Words, Entity] = {}
-    for mention in mentions:
-        wanted.setdefault(tuple(map(str.casefold, bare_words(mention.words))), mention.entity)
-    taken: set[int] = set()
-    found = []
-    for words in sorted(filter(None, wanted), key=len, reverse=True):
-        for start in _occurrences(held, words):
-            span = range(start, start + len(words))
-            if taken.isdisjoint(span):
-                taken.update(span)
-                found.append(replace(wanted[words], start=start, end=span.stop))
-    return tuple(sorted(found, key=lambda entity: entity.start))
-
-
-def project_relation(
-    tokens: Sequence[str], head: Sequence[str], tail: Sequence[str]
-) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Return the first places, one beside the other, of head and tail in another text, or None unless both are there.
-
-    Words are compared as in ``project_labels``; the longer of the two is placed first.
-    """
-    held = [_folded(word) for word in tokens]
-    sides = [tuple(map(str.casefold, bare_words(words))) for words in (head, tail)]
-    placed: dict[int, tuple[int, int]] = {}
-    for side in sorted((0, 1), key=lambda i: -len(sides[i])):
-        words = sides[side]
-        for start in _occurrences(held, words) if words else ():
-            span = (start, start + len(words))
-            if all(span[1] <= other[0] or other[1] <= span[0] for other in placed.values()):
-                placed[side] = span
-                break
-    return (placed[0], placed[1]) if len(placed) == 2 else None
-
-
-def _folded(word: str) -> str:
-    return (word.lstrip("#@") or word).casefold()
-
-
-def _occurrences(held: Sequence[str], words: Words) -> Iterator[int]:
-    """Yield where words stand side by side."""
-    for start in range(len(held) - len(words) + 1):
-        if held[start] == words[0] and tuple(held[start : start + len(words)]) == words:
-            yield start
-
-
-# ---------------------------------------------------------------- filters
-
-
-def keep(tokens: Sequence[str], detected: Iterable[tuple[int, int]], entities: Collection[str]) -> Reject | None:
-    """Return a Reject where a detector found an entity that is none of the query's, else None (section 3.4).
-
-    Args:
-        tokens: [n_words] of the post that was found.
-        detected: the spans that the detector found there.
-        entities: the query's, each one string; case, ``#`` and ``@`` do not count.
-    """
-    asked = {tuple(map(_folded, bare_words(entity.split()))) for entity in entities}
-    for start, end in detected:
-        if tuple(map(_folded, bare_words(tokens[start:end]))) not in asked:
-            return Reject("other_entity", " ".join(tokens[start:end]))
-    return None
-
-
-def support(entity: Entity, detected: Sequence[Collection[tuple[int, int, str]]]) -> float:
-    """Return the share of detectors that found an entity, with its type where they tell types."""
-    named = {(entity.start, entity.end, kind) for kind in (entity.type, BOUNDARY)}
-    return sum(not named.isdisjoint(spans) for spans in detected) / len(detected)
-
-
-# ---------------------------------------------------------------- what is known of train
-
-
-@dataclass(frozen=True)
-class Known:
-    """What train says: its texts' labels, how often it writes and labels a mention, its words in lower case."""
-
-    labels: Mapping[str, Counter[Any]]
-    written: Mapping[Words, int]
-    labelled: Mapping[Words, Counter[str]]
-    ordinary: Collection[str]
-    texts: Sequence[str]
-
-    @classmethod
-    def of(cls, posts: Sequence[Post]) -> "Known":
-        """Return what posts say."""
-        labels: dict[str, Counter[Any]] = defaultdict(Counter)
-        labelled: dict[Words, Counter[str]] = defaultdict(Counter)
-        texts: list[Sequence[str]] = []
-        for post in posts:
-            texts.append(list(map(_folded, post.tokens)))
-            labels[text_key(post.tokens)].update(_labels(post))
-            for entity in post.entities:
-                labelled[_key(post.tokens, entity)][entity.type] += 1
-        starting: dict[str, list[Words]] = defaultdict(list)
-        for words in filter(None, labelled):
-            starting[words[0]].append(words)
-        written: Counter[Words] = Counter()
-        for text in texts:
-            for i, word in enumerate(text):
-                written.update(words for words in starting.get(word, ()) if tuple(text[i : i + len(words)]) == words)
-        joined = [" ".join(post.tokens) for post in posts]
-        return cls(labels, written, labelled, filters.ordinary_forms(posts), joined)
-
-    @functools.cached_property
-    def similarity(self) -> sentence.Similarity:
-        """The cosine of TF-IDF vectors that weigh words as train has them."""
-        return sentence.TfidfSimilarity(self.texts)
-
-    def contradicts(self, post: Post) -> bool:
-        """Say whether train has the text of a post, with other labels."""
-        known = self.labels.get(text_key(post.tokens))
-        if known is None:
-            return False
-        found = _labels(post)
-        if post.relation is None:
-            return Counter(found) != known
-        pairs = {label[:2]: label[2] for label in known}
-        return any(pairs.get(label[:2], label[2]) != label[2] for label in found)
-
-    def consistency(self, words: Words, kind: str) -> float:
-        """Return the share of a mention's occurrences in train that carry a type; 1 where train does not have it."""
-        n = self.written.get(words, 0)
-        return self.labelled[words][kind] / n if n and words in self.labelled else 1.0
-
-
-def _labels(post: Post) -> list[Any]:
-    """Return what a post labels, by its words: the same for other tokenisers."""
-    if post.relation is None:
-        return [(text_key(post.tokens[e.start : e.end]), e.type) for e in post.entities]
-    head, tail = (text_key(post.tokens[slice(*span)]) for span in (post.relation.head, post.relation.tail))
-    return [(head, tail, post.relation.type)]
-
-
-def _key(tokens: Sequence[str], entity: Entity) -> Words:
-    return tuple(map(str.casefold, bare_words(tokens[entity.start : entity.end])))
-
-
-# ---------------------------------------------------------------- the method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -388,10 +224,10 @@ class RMDA(Method):
         def check(post: Post) -> str | None:
             text = text_key(post.tokens)
             if post.relation is None:
-                keys: set[Any] = {(_key(post.tokens, e), e.type) for e in post.entities}
+                keys: set[Any] = {(mention_key(post.tokens, e), e.type) for e in post.entities}
                 row: Any = text
             else:
-                keys = set(_labels(post))
+                keys = set(labels_of(post))
                 row = (text, *keys)
             if self.text and seen[row]:
                 return "repeated_text"
@@ -468,7 +304,7 @@ class RMDA(Method):
 
     def _query(self, post: Post) -> Query | None:
         """Return what a post's entities are looked for with, or None where there is none to look for."""
-        phrases = tuple(dict.fromkeys(" ".join(m.words) for m in _mentions(post) if bare_words(m.words)))
+        phrases = tuple(dict.fromkeys(" ".join(m.words) for m in mentions_of(post) if bare_words(m.words)))
         if not phrases:
             return None
         sites = self.sites or (("twitter.com",) if self.on_web else ())
@@ -504,7 +340,7 @@ class RMDA(Method):
             searched = (self._search(searcher, post) for post in posts)
         return [
             [hit if isinstance(hit, Reject) else self._take_over(post, hit) for hit in hits]
-            if any(bare_words(mention.words) for mention in _mentions(post))
+            if any(bare_words(mention.words) for mention in mentions_of(post))
             else [Reject("no_entity")] * self.copies
             for post, hits in zip(posts, searched, strict=True)
         ]
@@ -540,14 +376,15 @@ class RMDA(Method):
             if spans is None:
                 return Reject("no_mention", hit.id)
             relation = Relation(*spans, post.relation.type)
-        mentions = [m if not self.image else m._replace(entity=replace(m.entity, boxes=())) for m in _mentions(post)]
+        mentions = [m if not self.image else m._replace(entity=replace(m.entity, boxes=())) for m in mentions_of(post)]
         if post.relation is None:
             entities = project_labels(tokens, mentions)
             if not entities:
                 return Reject("no_mention", hit.id)
         known = _known(self.learned["files"]["posts"])
         details: dict[str, Any] = dict(hit.origin())
-        ambiguous = sorted({" ".join(w) for e in entities if len(known.labelled.get(w := _key(tokens, e), ())) > 1})
+        spelt = {mention_key(tokens, entity) for entity in entities}
+        ambiguous = sorted(" ".join(words) for words in spelt if len(known.labelled.get(words, ())) > 1)
         if ambiguous:
             details["ambiguous"] = ambiguous
         if self.on_web and self.image:
@@ -578,7 +415,7 @@ class RMDA(Method):
             alike = sentence.open_encoder(self.encoder) if self.encoder else known.similarity
             cosine = alike(texts[0], texts[1:])[0]
             return Reject("dissimilar", f"{cosine:.2f}") if cosine < self.similarity else None
-        written = {bare_words(mention.words) for mention in _mentions(post)}
+        written = {bare_words(mention.words) for mention in mentions_of(post)}
         for entity in found.entities:
             words = bare_words(tokens[entity.start : entity.end])
             spelt = " ".join(words)
@@ -586,7 +423,7 @@ class RMDA(Method):
                 return Reject("short_mention", spelt)
             if self.cased and words not in written:
                 return Reject("other_case", spelt)
-            if known.consistency(_key(tokens, entity), entity.type) < self.consistency:
+            if known.consistency(mention_key(tokens, entity), entity.type) < self.consistency:
                 return Reject("ambiguous_mention", f"{spelt} as {entity.type}")
         if self.capitals:
             inside = {i for entity in found.entities for i in range(entity.start, entity.end)}
@@ -627,16 +464,6 @@ class RMDA(Method):
 def found_words(hit: Hit, style: Style) -> list[str]:
     """Return the words [n_words] of a post that was found, as a set cuts them."""
     return restyle(hit.tokens, style) if hit.tokens else split_words(hit.text, style)
-
-
-def _mentions(post: Post) -> list[Mention]:
-    """Return what a post's query must find: its entities, or head and tail."""
-    if post.relation is None:
-        return [Mention(tuple(post.tokens[e.start : e.end]), e) for e in post.entities]
-    return [
-        Mention(tuple(post.tokens[slice(*span)]), Entity(*span, ""))
-        for span in (post.relation.head, post.relation.tail)
-    ]
 
 
 def _note_of(fingerprint: str) -> Path:

@@ -13,16 +13,7 @@ from hf_mner_aug.corpus import index
 from hf_mner_aug.curve import parse_method
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.filters import capitalised_words, detect, fit_detectors, ordinary_forms
-from hf_mner_aug.methods.rmda import (
-    Known,
-    Mention,
-    bare_words,
-    build_query,
-    keep,
-    project_labels,
-    project_relation,
-    support,
-)
+from hf_mner_aug.methods.rmda import build_query
 from hf_mner_aug.models.search import Query
 from hf_mner_aug.models.train_search import TrainPosts
 from hf_mner_aug.recipe import Recipe, recipe_for
@@ -30,7 +21,6 @@ from hf_mner_aug.repo_folder import verify_folder
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.study import kept
 from hf_mner_aug.tokenising import restyle, split_words, word_style
-from hf_mner_aug.transform import Reject
 
 # ---------------------------------------------------------------- the query
 
@@ -66,69 +56,7 @@ def test_quotes_of_the_post_do_not_close_the_querys():
     assert build_query('say "yes" now', ['6" pizza', '"'], sites=()) == 'say yes now "6 pizza"'
 
 
-# ---------------------------------------------------------------- labels on foreign text
-
-
-def mention(text, kind="PER", **more):
-    words = tuple(text.split())
-    return Mention(words, Entity(0, len(words), kind, **more))
-
-
-def labelled(text, mentions):
-    return [(e.start, e.end, e.type) for e in project_labels(text.split(), mentions)]
-
-
-def test_projection_is_casefolded_longest_first_every_occurrence():
-    mentions = [mention("Paris", "LOC"), mention("Paris Hilton")]
-    assert labelled("PARIS HILTON loves paris and Paris", mentions) == [(0, 2, "PER"), (3, 4, "LOC"), (5, 6, "LOC")]
-    assert labelled("Paris Paris Hilton", mentions) == [(0, 1, "LOC"), (1, 3, "PER")]
-    assert labelled("Parisian Hilton", mentions) == []
-    assert labelled("a b a b a", [mention("a b a")]) == [(0, 3, "PER")]
-
-
-def test_projection_takes_heads_as_part_of_the_word():
-    assert labelled("#Paris @PARIS # Paris", [mention("Paris", "LOC")]) == [(0, 1, "LOC"), (1, 2, "LOC"), (3, 4, "LOC")]
-    assert labelled("Paris", [mention("# Paris", "LOC")]) == [(0, 1, "LOC")]
-    assert labelled("Paris", [mention("#Paris", "LOC")]) == [(0, 1, "LOC")]
-    assert labelled("# @ #", [mention("# @", "LOC"), mention("#", "LOC")]) == []
-    assert bare_words(("#", "@New", "York")) == ("New", "York")
-
-
-def test_projection_keeps_fine_types_and_boxes_and_the_first_of_two_types():
-    box = (1.0, 2.0, 3.0, 4.0)
-    mentions = [mention("Jordan", "PER", fine="athlete", boxes=(box,)), mention("JORDAN", "LOC")]
-    assert project_labels(["so", "Jordan"], mentions) == (Entity(1, 2, "PER", "athlete", (box,)),)
-
-
-def test_relation_needs_head_and_tail_beside_each_other():
-    assert project_relation(["Matt", "married", "Breana"], ["matt"], ["BREANA"]) == ((0, 1), (2, 3))
-    assert project_relation(["Breana", "married", "#Matt"], ["Matt"], ["Breana"]) == ((2, 3), (0, 1))
-    assert project_relation(
-        ["New", "York", "is", "in", "New", "York", "State"], ["New", "York"], ["New", "York", "State"]
-    ) == (
-        (0, 2),
-        (4, 7),
-    )
-    assert project_relation(["New", "York", "State"], ["New", "York"], ["New", "York", "State"]) is None
-    assert project_relation(["Matt"], ["Matt"], ["Matt"]) is None
-    assert project_relation(["Matt", "x", "Matt"], ["Matt"], ["Matt"]) == ((0, 1), (2, 3))
-    assert project_relation(["Matt"], ["Matt"], ["#"]) is None
-
-
 # ---------------------------------------------------------------- the filters
-
-
-def test_keep_takes_only_posts_whose_entities_were_asked_for():
-    tokens = ["Adele", "met", "#Sting", "in", "New", "York"]
-    assert keep(tokens, [(0, 1), (2, 3)], ["adele", "Sting"]) is None
-    assert keep(tokens, [], []) is None
-    assert keep(tokens, [(0, 1), (4, 6)], ["Adele", "New York City"]) == Reject("other_entity", "New York")
-
-
-def test_support_counts_words_and_type():
-    detected = [{(0, 1, "PER")}, {(0, 1, "LOC")}, {(0, 2, "PER")}, {(0, 1, "PER"), (3, 4, "ORG")}]
-    assert support(Entity(0, 1, "PER"), detected) == 0.5
-    assert support(Entity(0, 1, "PER"), [{(0, 1, "ENTITY")}, {(0, 1, "LOC")}]) == 0.5
 
 
 def test_capitalised_words_are_those_not_known_in_lower_case():
@@ -149,18 +77,6 @@ def test_detectors_are_the_whole_and_bags_and_come_back():
     assert digests["detector-0"] == fit_detectors(posts, "crf", 1, seed=0)["detector-0"]
     answers = detect("crf", list(digests.values()), [Post("x", ["we", "met", "Eve", "today"])])
     assert [member[0].plain_spans() for member in answers[:1]] == [[(2, 3, "PER")]]
-
-
-def test_known_says_how_often_train_labels_a_mention_and_when_labels_contradict():
-    texts = ["[PER Jordan] wins", "jordan wins", "[LOC Jordan] is hot", "we love [LOC New York]", "#Jordan"]
-    known = Known.of([Post(str(i), *parse(text)) for i, text in enumerate(texts)])
-    assert known.consistency(("jordan",), "PER") == 0.25
-    assert known.consistency(("jordan",), "ORG") == 0.0
-    assert known.consistency(("new", "york"), "LOC") == 1.0
-    assert known.consistency(("oslo",), "LOC") == 1.0
-    assert known.contradicts(Post("x", *parse("we love new york !")))
-    assert not known.contradicts(Post("x", *parse("We love [LOC New York] !")))
-    assert not known.contradicts(Post("x", *parse("we love Oslo")))
 
 
 # ---------------------------------------------------------------- words as the set has them

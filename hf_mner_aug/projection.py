@@ -1,0 +1,193 @@
+"""Labels on foreign text: where a post's mentions stand in another one, and what speaks for and against it.
+
+Where RMDA (``methods.rmda``) finds a post by the entities of a gold post, the gold labels are put on it here
+(``project_labels``, ``project_relation``), and asked of detectors (``keep``, ``support``) and of train (``Known``).
+"""
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from hf_mner_aug import filters
+from hf_mner_aug.backbones.splits import BOUNDARY
+from hf_mner_aug.hygiene import text_key
+from hf_mner_aug.models import sentence
+from hf_mner_aug.models.search import HEADS
+from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.transform import Reject
+
+Words = tuple[str, ...]
+
+
+class Mention(NamedTuple):
+    """A labelled string: its words, its entity with type, fine type and boxes."""
+
+    words: Words
+    entity: Entity
+
+
+def mentions_of(post: Post) -> list[Mention]:
+    """Return what a post's query must find: its entities, or head and tail."""
+    if post.relation is None:
+        return [Mention(tuple(post.tokens[e.start : e.end]), e) for e in post.entities]
+    return [
+        Mention(tuple(post.tokens[slice(*span)]), Entity(*span, ""))
+        for span in (post.relation.head, post.relation.tail)
+    ]
+
+
+# ---------------------------------------------------------------- labels on foreign text
+
+
+def bare_words(words: Sequence[str]) -> Words:
+    """Return words without ``#`` and ``@`` at their heads; the ones that are nothing else are left out in front."""
+    stripped = [word.lstrip("#@") or word for word in words]
+    first = next((i for i, word in enumerate(stripped) if word not in HEADS), len(stripped))
+    return tuple(stripped[first:])
+
+
+def project_labels(tokens: Sequence[str], mentions: Iterable[Mention]) -> tuple[Entity, ...]:
+    """Return the entities that mentions have in another text (tokens: [n_words]), in order.
+
+    Words are compared casefolded and without ``#`` and ``@`` before them; longer mentions first, every occurrence, none
+    over another. The first of two mentions of the same words decides the type.
+    """
+    held = [_folded(word) for word in tokens]
+    wanted: dict[Words, Entity] = {}
+    for mention in mentions:
+        wanted.setdefault(tuple(map(str.casefold, bare_words(mention.words))), mention.entity)
+    taken: set[int] = set()
+    found = []
+    for words in sorted(filter(None, wanted), key=len, reverse=True):
+        for start in _occurrences(held, words):
+            span = range(start, start + len(words))
+            if taken.isdisjoint(span):
+                taken.update(span)
+                found.append(replace(wanted[words], start=start, end=span.stop))
+    return tuple(sorted(found, key=lambda entity: entity.start))
+
+
+def project_relation(
+    tokens: Sequence[str], head: Sequence[str], tail: Sequence[str]
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return the first places, one beside the other, of head and tail in another text, or None unless both are there.
+
+    Words are compared as in ``project_labels``; the longer of the two is placed first.
+    """
+    held = [_folded(word) for word in tokens]
+    sides = [tuple(map(str.casefold, bare_words(words))) for words in (head, tail)]
+    placed: dict[int, tuple[int, int]] = {}
+    for side in sorted((0, 1), key=lambda i: -len(sides[i])):
+        words = sides[side]
+        for start in _occurrences(held, words) if words else ():
+            span = (start, start + len(words))
+            if all(span[1] <= other[0] or other[1] <= span[0] for other in placed.values()):
+                placed[side] = span
+                break
+    return (placed[0], placed[1]) if len(placed) == 2 else None
+
+
+def _folded(word: str) -> str:
+    return (word.lstrip("#@") or word).casefold()
+
+
+def _occurrences(held: Sequence[str], words: Words) -> Iterator[int]:
+    """Yield where words stand side by side."""
+    for start in range(len(held) - len(words) + 1):
+        if held[start] == words[0] and tuple(held[start : start + len(words)]) == words:
+            yield start
+
+
+# ---------------------------------------------------------------- filters
+
+
+def keep(tokens: Sequence[str], detected: Iterable[tuple[int, int]], entities: Collection[str]) -> Reject | None:
+    """Return a Reject where a detector found an entity that is none of the query's, else None (section 3.4).
+
+    Args:
+        tokens: [n_words] of the post that was found.
+        detected: the spans that the detector found there.
+        entities: the query's, each one string; case, ``#`` and ``@`` do not count.
+    """
+    asked = {tuple(map(_folded, bare_words(entity.split()))) for entity in entities}
+    for start, end in detected:
+        if tuple(map(_folded, bare_words(tokens[start:end]))) not in asked:
+            return Reject("other_entity", " ".join(tokens[start:end]))
+    return None
+
+
+def support(entity: Entity, detected: Sequence[Collection[tuple[int, int, str]]]) -> float:
+    """Return the share of detectors that found an entity, with its type where they tell types."""
+    named = {(entity.start, entity.end, kind) for kind in (entity.type, BOUNDARY)}
+    return sum(not named.isdisjoint(spans) for spans in detected) / len(detected)
+
+
+# ---------------------------------------------------------------- what is known of train
+
+
+@dataclass(frozen=True)
+class Known:
+    """What train says: its texts' labels, how often it writes and labels a mention, its words in lower case."""
+
+    labels: Mapping[str, Counter[Any]]
+    written: Mapping[Words, int]
+    labelled: Mapping[Words, Counter[str]]
+    ordinary: Collection[str]
+    texts: Sequence[str]
+
+    @classmethod
+    def of(cls, posts: Sequence[Post]) -> "Known":
+        """Return what posts say."""
+        labels: dict[str, Counter[Any]] = defaultdict(Counter)
+        labelled: dict[Words, Counter[str]] = defaultdict(Counter)
+        texts: list[Sequence[str]] = []
+        for post in posts:
+            texts.append(list(map(_folded, post.tokens)))
+            labels[text_key(post.tokens)].update(labels_of(post))
+            for entity in post.entities:
+                labelled[mention_key(post.tokens, entity)][entity.type] += 1
+        starting: dict[str, list[Words]] = defaultdict(list)
+        for words in filter(None, labelled):
+            starting[words[0]].append(words)
+        written: Counter[Words] = Counter()
+        for text in texts:
+            for i, word in enumerate(text):
+                written.update(words for words in starting.get(word, ()) if tuple(text[i : i + len(words)]) == words)
+        joined = [" ".join(post.tokens) for post in posts]
+        return cls(labels, written, labelled, filters.ordinary_forms(posts), joined)
+
+    @functools.cached_property
+    def similarity(self) -> sentence.Similarity:
+        """The cosine of TF-IDF vectors that weigh words as train has them."""
+        return sentence.TfidfSimilarity(self.texts)
+
+    def contradicts(self, post: Post) -> bool:
+        """Say whether train has the text of a post, with other labels."""
+        known = self.labels.get(text_key(post.tokens))
+        if known is None:
+            return False
+        found = labels_of(post)
+        if post.relation is None:
+            return Counter(found) != known
+        pairs = {label[:2]: label[2] for label in known}
+        return any(pairs.get(label[:2], label[2]) != label[2] for label in found)
+
+    def consistency(self, words: Words, kind: str) -> float:
+        """Return the share of a mention's occurrences in train that carry a type; 1 where train does not have it."""
+        n = self.written.get(words, 0)
+        return self.labelled[words][kind] / n if n and words in self.labelled else 1.0
+
+
+def labels_of(post: Post) -> list[Any]:
+    """Return what a post labels, by its words: the same for other tokenisers."""
+    if post.relation is None:
+        return [(text_key(post.tokens[e.start : e.end]), e.type) for e in post.entities]
+    head, tail = (text_key(post.tokens[slice(*span)]) for span in (post.relation.head, post.relation.tail))
+    return [(head, tail, post.relation.type)]
+
+
+def mention_key(tokens: Sequence[str], entity: Entity) -> Words:
+    """Return an entity's words by which mentions are compared: casefolded, without ``#`` and ``@`` at their heads."""
+    return tuple(map(str.casefold, bare_words(tokens[entity.start : entity.end])))
