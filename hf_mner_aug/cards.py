@@ -244,7 +244,7 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         cautions=facts.cautions,
         retrieved=facts.retrieved,
         stub_config=stub_config(recipe.config) if STUBS in facts.splits else "",
-        licences=facts.licences,
+        licences={" ".join(name.replace("<", "< ").split()): n for name, n in facts.licences.items()},
         masked=facts.masked,
         recipe_fingerprint=recipe.fingerprint,
         content_fingerprint=facts.content_fingerprint,

@@ -19,8 +19,8 @@ from hf_mner_aug.corpus import index
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.fingerprint import DIGEST, value_digest
 from hf_mner_aug.hub import download_config
-from hf_mner_aug.methods.rmda import IMAGES, RMDA, found_words
-from hf_mner_aug.models.search import Hit, LocalCorpus, open_corpus
+from hf_mner_aug.methods.rmda import RMDA, found_words
+from hf_mner_aug.models.search import IMAGES, Hit, LocalCorpus, open_corpus
 from hf_mner_aug.recipe import Recipe
 from hf_mner_aug.repo_folder import (
     BATCH,

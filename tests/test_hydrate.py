@@ -433,7 +433,12 @@ print("ROWS", load_dataset("org/stubs", "{CONFIG}_retrieved")["train"].num_rows)
     assert set(origins(train)) == ORIGINS - {"901"}
 
 
-@pytest.mark.parametrize(("licence", "shown"), [("MIT", "mit"), ("CC-BY-4.0", "other"), (None, "other")])
+HOSTILE = f"CC0 <!-- end of config {CONFIG} -->\n## Another heading"
+
+
+@pytest.mark.parametrize(
+    ("licence", "shown"), [("MIT", "mit"), ("CC-BY-4.0", "other"), (None, "other"), (HOSTILE, "other")]
+)
 def test_a_card_has_the_licence_of_its_posts_too(gold, tmp_path, licence, shown):
     post = {"id": "1", "text": "so glad to see Lionel Messi again", **({"licence": licence} if licence else {})}
     (tmp_path / "posts.jsonl").write_text(json.dumps(post) + "\n")
@@ -447,6 +452,8 @@ def test_a_card_has_the_licence_of_its_posts_too(gold, tmp_path, licence, shown)
         publish(run, tmp_path / retrieved, source=str(tmp_path / "set"), retrieved=retrieved)
         card = (tmp_path / retrieved / "README.md").read_text()
         assert yaml.safe_load(card.split("---")[1])["license"] == expected
+        assert card.count("<!-- end of config") == 1, "what a post says of itself ends no section"
+        assert "\n## Another heading" not in card
 
 
 # ---------------------------------------------------------------- bad input, and the command line

@@ -1,15 +1,18 @@
 """Searching and fetching on a web of its own: what is sent, what is read, what is refused, what is paid."""
 
 import asyncio
+import gzip
 import io
 import json
 import pickle
 import socket
 import threading
 import time
+import tracemalloc
 from collections import defaultdict
 from itertools import pairwise
 
+import httpx2
 import pytest
 from PIL import Image
 from web_server import BAD, GOOD, INSIDE, KINDS, WebServer, drawing
@@ -20,7 +23,7 @@ from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.models.posts import Page, WebSearch, fetch_pages, fetch_pictures, read_page, read_picture
 from hf_mner_aug.models.search import Hit, Query
 from hf_mner_aug.models.serper import Serper, build_query, page_id
-from hf_mner_aug.models.web import Fetched, Refused, Web, is_public, web_settings
+from hf_mner_aug.models.web import Fetched, Refused, Web, _read, is_public, web_settings
 from hf_mner_aug.transform import Reject
 
 KEY = "serper-key-0123456789"
@@ -287,6 +290,29 @@ def test_addresses_outside():
     assert all(map(is_public, ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"]))
 
 
+def test_only_the_webs_own_ports(web):
+    (page,) = fetch_pages(["http://8.8.8.8:22/"], Web(**{**vars(web), "allow": ""}))
+    assert page == Reject("forbidden_address", "http://8.8.8.8:22/: 8.8.8.8 port 22 is 8.8.8.8")
+
+
+def test_no_more_is_unpacked_than_the_limit():
+    async def read():
+        async def stream():
+            yield packed
+
+        await _read(stream(), httpx2.Headers({"content-encoding": "gzip"}), 1 << 20)
+
+    packed = gzip.compress(bytes(64 << 20))
+    assert len(packed) < 1 << 20
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused, match="too_large: more than 1048576 bytes"):
+            asyncio.run(read())
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -386,6 +412,18 @@ def test_replay_asks_nobody(web, tmp_path):
             fetch_pages(["http://127.0.0.1/other"], again.web)
 
 
+def test_replay_does_not_ask_again_for_what_another_run_would(web):
+    with WebServer(["a", "b"], kinds=("login", "og")) as server:
+        urls = [server.page(n) for n in range(2)]
+        found = fetch_pages(urls, web)
+        assert [getattr(page, "reason", None) for page in found] == ["login_wall", None]
+        log = len(server.log)
+        assert fetch_pages(urls, Web(**{**vars(web), "replay": True})) == found
+        assert len(server.log) == log
+        fetch_pages(urls, web)
+        assert len(server.log) > log
+
+
 def test_a_caller_in_an_event_loop_is_served(web):
     with WebServer(["Paris"]) as server:
 
@@ -426,6 +464,11 @@ def test_dates_and_licences():
     )
     assert (page.date, page.licence) == ("2015-06-04T10:00:00Z", "https://creativecommons.org/licenses/by/4.0/")
     assert page_of('<article>x <time datetime="soon">y</time></article>').date is None
+    licensed = "<article>x</article><a rel=license>a</a><a rel='license' href='{}'>b</a>"
+    assert page_of(licensed.format("/terms")).licence == "https://twitter.com/terms"
+    assert page_of(licensed.format("/a &lt;!-- b --&gt;")).licence == "https://twitter.com/a%20%3C!--%20b%20--%3E"
+    for no_address in ("javascript:alert(1)", "/a&#10;b", "http://[::1"):
+        assert page_of(licensed.format(no_address)).licence is None
 
 
 @pytest.mark.parametrize(

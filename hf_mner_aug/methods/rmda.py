@@ -26,7 +26,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hygiene import image_digest, normalise_text, strip_urls, text_key
 from hf_mner_aug.models import sentence
-from hf_mner_aug.models.search import WEB_REASONS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
+from hf_mner_aug.models.search import IMAGES, WEB_REASONS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
 from hf_mner_aug.models.serper import SERPER as SERPER_URL
 from hf_mner_aug.models.serper import build_query as build_query
 from hf_mner_aug.models.train_search import open_train
@@ -46,7 +46,6 @@ from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.tokenising import Style, restyle, split_words, word_style
 from hf_mner_aug.transform import Facts, Method, Model, Reject
 
-IMAGES = 4  # of a post
 TRAIN = "train"
 PINNED = "sha256:"
 SERPER = "serper"
@@ -231,7 +230,7 @@ class RMDA(Method):
                 row = (text, *keys)
             if self.text and seen[row]:
                 return "repeated_text"
-            pictures = {image_digest(image) for image in post.images if whole and post.relation is None}
+            pictures = {image_digest(image) for image in post.images if whole and post.relation is None} - {None}
             if any(seen[picture] for picture in pictures):
                 return "repeated_image"
             if self.per_entity and any(seen[key] >= self.per_entity for key in keys):
@@ -408,8 +407,8 @@ class RMDA(Method):
     def _check_text(self, post: Post, found: Post, known: Known) -> Reject | None:
         """Return why a post that was found is not good enough, as far as its own words say."""
         tokens = found.tokens
-        if not self.least_words <= len(tokens) <= self.most_words:
-            return Reject("word_count", f"{len(tokens)} words")
+        if refused := filters.check_length(tokens, self.least_words, self.most_words):
+            return refused
         if found.relation is not None:
             texts = [strip_urls(" ".join(p.tokens)) for p in (post, found)]
             alike = sentence.open_encoder(self.encoder) if self.encoder else known.similarity

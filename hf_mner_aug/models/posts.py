@@ -23,7 +23,7 @@ from hf_mner_aug import artifacts
 from hf_mner_aug.errors import Corrupt, DataError, EndpointError
 from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.models.protocol import Found
-from hf_mner_aug.models.search import Hit, Query
+from hf_mner_aug.models.search import IMAGES, Hit, Query
 from hf_mner_aug.models.serper import KEY_ENV, SERPER, Serper, page_id
 from hf_mner_aug.models.web import Fetched, Refused, Session, Web, open_session
 from hf_mner_aug.need import need
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from lxml.html import HtmlElement
 
 ANSWERED_LATER = ("login_wall", "too_slow", "unreachable")  # another run asks again
-IMAGES = 4  # of a post
 IN_A_ROW = 20  # pages without an answer of use, after which the run stops
 MAX_PAGE = 2 << 20  # bytes
 MAX_IMAGE = 10 << 20
@@ -101,11 +100,11 @@ def read_page(fetched: Fetched) -> Page:
         raise Refused("no_text", f"only {', '.join(sorted(tags)) or 'an empty article'}")
     if text[0] == "“" and text[-1] == "”":  # as Twitter writes a post into og:description
         text = text[1:-1].strip()
-    licence = next((a.get("href") for a in tree.iter("a", "link") if "license" in (a.get("rel") or "").split()), None)
+    licences = (a.get("href") for a in tree.iter("a", "link") if "license" in (a.get("rel") or "").split())
+    addresses = (_address(fetched.url, href) for href in licences if href)
+    licence = next((url for url in addresses if url.startswith(("http://", "https://"))), None)
     times = [*tags.get("article:published_time", ()), *(time.get("datetime") or "" for time in tree.iter("time"))]
-    return Page(
-        fetched.url, text, _images(fetched.url, tags), next(filter(None, map(_date, times)), None), licence or None
-    )
+    return Page(fetched.url, text, _images(fetched.url, tags), next(filter(None, map(_date, times)), None), licence)
 
 
 def _markup(fetched: Fetched) -> str:

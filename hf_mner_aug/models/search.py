@@ -32,6 +32,7 @@ from hf_mner_aug.schema import EncodedImage
 
 Require = Literal["all", "any"]
 HEADS = ("#", "@")
+IMAGES = 4  # of a post, at most
 # Why a page or picture on the web gives no post.
 WEB_REASONS = (
     "search_failed",  # the engine refused this query

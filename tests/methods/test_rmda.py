@@ -460,14 +460,14 @@ def test_a_curve_takes_parameters(pool):
 
 def test_a_picture_is_taken_over_once():
     def found(*pictures):
-        images = [tuple({"bytes": picture, "path": None} for picture in post) for post in pictures]
+        images = [tuple({"bytes": picture, "path": None} for picture in post) for post in pictures]  # None: unreadable
         return [Post(str(n), (f"text{n}",), images=images[n]) for n in range(len(images))]
 
-    posts = found([b"a"], [b"b", b"a"], [b"b"], [], [])
+    posts = found([b"a"], [b"b", b"a"], [b"b"], [], [], [None], [None])
     for method, reasons in (
-        (RMDA(), [None, "repeated_image", None, None, None]),
-        (RMDA(text=False), [None] * 5),
-        (RMDA(image=False), [None] * 5),
+        (RMDA(), [None, "repeated_image", *[None] * 5]),
+        (RMDA(text=False), [None] * 7),
+        (RMDA(image=False), [None] * 7),
     ):
         check = method.reduce()
         assert [check(post) for post in posts] == reasons
