@@ -2,8 +2,11 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
+from hub_server import HubServer
 
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.models.sentence import (
@@ -40,20 +43,89 @@ def encoder(tmp_path):
     return tmp_path
 
 
-def test_encoder_cosine_is_the_models(encoder):
+FLAGS = [f"pooling_mode_{name}" for name in ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens")]
+FIRST, MEAN, HIGHEST = (lambda s: s[0]), (lambda s: s.mean(0)), (lambda s: s.amax(0))
+
+
+def said(flag, **more):
+    """Return a config of sentence-transformers' pooling."""
+    return {"word_embedding_dimension": 16, **{name: name == f"pooling_mode_{flag}" for name in FLAGS}, **more}
+
+
+@pytest.mark.parametrize(
+    ("config", "pool"),
+    [
+        (None, FIRST),
+        (said("cls_token"), FIRST),
+        (said("mean_tokens", include_prompt=True), MEAN),
+        (said("mean_sqrt_len_tokens"), MEAN),
+        (said("max_tokens"), HIGHEST),
+        ({"embedding_dimension": 16, "pooling_mode": "mean", "include_prompt": True}, MEAN),
+    ],
+)
+def test_encoder_cosine_is_the_models(encoder, config, pool):
     import torch
     import transformers
 
+    if config:
+        (encoder / "1_Pooling").mkdir()
+        (encoder / "1_Pooling" / "config.json").write_text(json.dumps(config))
     tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
     model = transformers.AutoModel.from_pretrained(encoder).eval()
     texts = ["a b c", "a", "c c b a"]
     with torch.inference_mode():
-        states = [model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0] for text in texts]
-    for pooled, vectors in ((False, [s[0] for s in states]), (True, [s.mean(0) for s in states])):
-        (encoder / "1_Pooling").mkdir(exist_ok=True)
-        (encoder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": pooled}))
-        expected = [float(torch.cosine_similarity(vectors[0], other, dim=0)) for other in vectors[1:]]
-        assert EncoderSimilarity(str(encoder))(texts[0], texts[1:]) == pytest.approx(expected, abs=1e-5)
+        vectors = [pool(model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]) for text in texts]
+    expected = [float(torch.cosine_similarity(vectors[0], other, dim=0)) for other in vectors[1:]]
+    assert EncoderSimilarity(str(encoder))(texts[0], texts[1:]) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        (said("lasttoken", pooling_mode_lasttoken=True), "lasttoken"),
+        (said("cls_token", pooling_mode_mean_tokens=True), r"cls\+mean"),
+        ({}, "none"),
+    ],
+)
+def test_a_vector_that_is_made_otherwise_is_told(encoder, config, found):
+    (encoder / "1_Pooling").mkdir()
+    (encoder / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=rf"encoder .*: expected pooling by cls, mean or max, found {found}$"):
+        open_encoder(str(encoder))
+
+
+FROM_HUB = """
+import json
+from hf_mner_aug.models.sentence import _pooling
+
+found = {}
+for name in ("org/mean", "org/first"):
+    try:
+        found[name] = _pooling(name)
+    except OSError as error:
+        found[name] = type(error).__name__
+print(json.dumps(found))
+"""
+
+
+def test_how_an_encoder_of_the_hub_is_pooled_is_read_there(tmp_path):
+    """Also with the Hub out of reach, from the cache; where the cache does not know, nothing is guessed."""
+    with HubServer(tmp_path / "hub") as hub:
+        for name in ("org/mean", "org/first"):
+            hub.repo(name, "models").create(private=False)
+        hub.commit("org/mean", {"1_Pooling/config.json": json.dumps(said("mean_tokens"))}, kind="models")
+        hub.commit("org/first", {"config.json": "{}"}, kind="models")
+
+        def ask(**environment):
+            call = subprocess.run(
+                [sys.executable, "-c", FROM_HUB], env=environment, stdout=subprocess.PIPE, text=True, check=True
+            )
+            return list(json.loads(call.stdout).values())
+
+        used, unused = hub.env("hf_write"), hub.env("hf_write")
+        assert ask(**used) == ["mean", "cls"]
+        assert ask(**used, HF_HUB_OFFLINE="1") == ["mean", "cls"]
+        assert ask(**unused, HF_HUB_OFFLINE="1") == ["LocalEntryNotFoundError"] * 2
 
 
 def test_pairs_are_the_cosines_one_by_one(encoder):

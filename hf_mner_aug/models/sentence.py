@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BATCH = 64  # sentences that an encoder takes at a time
 WINDOW_TOKENS = 1024  # that a language model takes at a time, be they of one text or of several
 LONGEST = 1024  # tokens of a window, where a language model names no limit
+POOLING = "1_Pooling/config.json"  # of sentence-transformers
 
 
 class Similarity(Protocol):
@@ -55,16 +56,15 @@ class TfidfSimilarity:
 class EncoderSimilarity:
     """Cosine of a pretrained encoder's sentence vectors (SimCSE; Gao et al. 2021).
 
-    The vector is the mean over subwords where the folder has sentence-transformers' ``1_Pooling`` that says so, else
-    that of the first subword.
+    The vector is what sentence-transformers' ``1_Pooling`` says: the mean over subwords, their maximum, or the vector
+    of the first one, as also where there is no ``1_Pooling``.
     """
 
     def __init__(self, encoder: str) -> None:
         transformers = need("transformers", extra="models")
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
         self._model = transformers.AutoModel.from_pretrained(encoder).eval()
-        pooling = Path(encoder) / "1_Pooling" / "config.json"
-        self._mean = pooling.is_file() and json.loads(pooling.read_text())["pooling_mode_mean_tokens"]
+        self._pooling = _pooling(encoder)
         self._known: dict[str, torch.Tensor] = {}  # vectors [dim] of texts that stood in pairs
 
     def __call__(self, text: str, others: Sequence[str]) -> list[float]:
@@ -94,7 +94,42 @@ class EncoderSimilarity:
         with torch.inference_mode():
             states = self._model(**batch).last_hidden_state
         mask = batch["attention_mask"].unsqueeze(-1)
-        return (states * mask).sum(1) / mask.sum(1) if self._mean else states[:, 0]
+        if self._pooling == "mean":
+            return (states * mask).sum(1) / mask.sum(1)
+        return states.masked_fill(mask == 0, -math.inf).amax(1) if self._pooling == "max" else states[:, 0]
+
+
+def _pooling(encoder: str) -> str:
+    """Return how the states of an encoder, a folder or an id on the Hub, become a vector: ``cls``, ``mean``, ``max``.
+
+    Raises:
+        UsageError: in a way that is none of these.
+        OSError: the Hub is out of reach.
+    """
+    path = Path(encoder) / POOLING
+    if not Path(encoder).is_dir():
+        from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        try:
+            path = Path(hf_hub_download(encoder, POOLING))
+        except LocalEntryNotFoundError:  # the Hub is out of reach; it may have said before that there is none
+            if try_to_load_from_cache(encoder, POOLING) is not _CACHED_NO_EXIST:
+                raise
+        except EntryNotFoundError:
+            pass
+    if not path.is_file():
+        return "cls"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    # Older versions say true or false of each: pooling_mode_cls_token, pooling_mode_mean_tokens, ….
+    prefix = "pooling_mode_"
+    modes = [name for name, on in config.items() if name.startswith(prefix) and on is True]
+    said: str = config.get("pooling_mode") or "+".join(m.removeprefix(prefix).partition("_token")[0] for m in modes)
+    if said == "mean_sqrt_len":
+        return "mean"  # of the same direction
+    if said not in ("cls", "mean", "max"):
+        raise UsageError(f"encoder {encoder}: expected pooling by cls, mean or max, found {said or 'none'}")
+    return said
 
 
 @functools.lru_cache(maxsize=2)
