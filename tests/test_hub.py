@@ -12,6 +12,7 @@ from datasets import load_dataset
 from hub_server import HubServer
 
 from hf_mner_aug import EDA, LSMS, augment, publish
+from hf_mner_aug.cards import with_section
 
 REPO = "org/aug"
 PRELUDE = """
@@ -146,12 +147,14 @@ finish([plain.num_rows, plain["train"]["id"][:], [row["id"] for row in streamed[
 def test_what_others_put_there_is_kept(hub, folder, tmp_path):
     run(hub, CREATE, folder)
     stale = "lsms_100pct/train-00001-of-00002.parquet"
-    hub.commit(REPO, {"README.md": CARD, "older/train-00000-of-00001.parquet": "theirs", stale: "stale"})
+    theirs = with_section(CARD, "quality of lsms_100pct", "measured long ago")
+    hub.commit(REPO, {"README.md": theirs, "older/train-00000-of-00001.parquet": "theirs", stale: "stale"})
     mine = tmp_path / "mine"
     shutil.copytree(folder, mine)
-    (mine / "README.md").write_text(
-        (mine / "README.md").read_text() + "\n<!-- study of x -->\nΔ +0.1\n<!-- end of study of x -->\n"
-    )
+    text = (mine / "README.md").read_text() + "\n<!-- study of x -->\nΔ +0.1\n<!-- end of study of x -->\n"
+    for config, said in (("lsms_100pct", "| words | 7 |"), ("eda_100pct", "| words | 8 |"), ("gone", "| words | 9 |")):
+        text = with_section(text, f"quality of {config}", said, after=f"config {config}")
+    (mine / "README.md").write_text(text)
     plan = run(hub, f"finish(attempt(folder, '{REPO}'))", mine)
     assert f"delete            5 bytes  {stale}" in plan
     assert stale not in hub.files(REPO)
@@ -159,6 +162,11 @@ def test_what_others_put_there_is_kept(hub, folder, tmp_path):
     card = hub.read(REPO, "README.md").decode()
     assert "# By hand\n\nA word of mine.\n" in card
     assert "<!-- study of x -->\nΔ +0.1\n<!-- end of study of x -->" in card, "a study's table goes along"
+    measured = "<!-- quality of lsms_100pct -->\n| words | 7 |\n<!-- end of quality of lsms_100pct -->"
+    assert measured in card, "so does what was measured of a config"
+    assert "<!-- end of config eda_100pct -->\n\n<!-- quality of eda_100pct -->\n| words | 8 |\n" in card
+    assert "measured long ago" not in card
+    assert "quality of gone" not in card, "there is no such config"
     data = yaml_of(card)
     assert data["pretty_name"] == "Mine"
     configs = {entry["config_name"]: entry.get("default") for entry in data["configs"]}

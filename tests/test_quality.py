@@ -220,6 +220,47 @@ def test_perplexity_and_an_encoder_are_columns_where_they_are_named(repo, tmp_pa
     assert str(tmp_path) not in json.dumps(found.data), "no folder of this machine"
 
 
+def test_the_verb_tells_the_perplexity_that_the_model_has(repo, tmp_path):
+    """Beside the loss that transformers itself gives: the mean over the words after the beginning of each post."""
+    import math
+
+    import torch
+    from datasets import load_dataset
+
+    model, tokenizer = language_model(positions=64)
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "tiny")
+    call = [
+        "quality",
+        str(repo),
+        "eda_100pct",
+        "--backbone",
+        FAST,
+        "--language-model",
+        str(tmp_path / "tiny"),
+        "--json",
+    ]
+    app = typer.Typer()
+    cli_quality.register(app)
+    app.command("other")(lambda: None)  # typer runs the only verb without its name
+    done = CliRunner().invoke(app, call, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    told = {column["name"]: column["perplexity"] for column in json.loads(done.stdout)["columns"]}
+    rows = load_dataset(str(repo), "eda_100pct")["train"].remove_columns("image")
+    for name, method in (("eda_100pct", "eda"), ("gold train", "gold")):
+        total, n_words = 0.0, 0
+        for row in rows:
+            if row["method"] != method:
+                continue
+            ids = [2, *tokenizer(" ".join(row["tokens"]), add_special_tokens=False)["input_ids"]]  # 2 begins a text
+            with torch.no_grad():
+                total += float(model(torch.tensor([ids]), labels=torch.tensor([ids])).loss) * (len(ids) - 1)
+            n_words += len(ids) - 1
+        assert told[name] == pytest.approx(math.exp(total / n_words), rel=1e-4)
+    assert told["eda_100pct"] != pytest.approx(told["gold train"], rel=1e-6)
+    assert told["two gold posts"] is None
+
+
 def test_drawn_pictures_match_their_texts(tmp_path):
     sample = load_sample()
     splits = DatasetDict({split: sample[split].select(range(min(300, len(sample[split])))) for split in sample})
