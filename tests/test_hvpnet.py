@@ -16,6 +16,7 @@ from hf_mner_aug.schema import Codec, Post, Relation, mner_features
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
+from hf_mner_aug.backbones.fusion_nets import Batch  # noqa: E402
 from hf_mner_aug.backbones.hvpnet_net import (  # noqa: E402
     CELLS,
     PARTS,
@@ -169,11 +170,15 @@ def test_what_a_post_is_tagged_as_does_not_hang_on_its_batch():
     )
     pixels = torch.randint(0, 255, (3, 2, 3, 64, 64), dtype=torch.uint8)
     shown = torch.tensor([[1, 1], [1, 0], [0, 0]]).bool()
-    with torch.no_grad():
-        together = net(ids, mask, first, words, pixels, shown)["emissions"]
-        alone = net(ids[1:2, :5], mask[1:2, :5], first[1:2, :2], words[1:2, :2], pixels[1:2, :1], shown[1:2, :1])
-        text = net(ids, mask, first, words)["emissions"]
-    torch.testing.assert_close(together[1, :2], alone["emissions"][0], rtol=1e-4, atol=1e-5)
+
+    def emissions(*inputs):
+        with torch.no_grad():
+            return net(**Batch(*inputs)._asdict())["emissions"]
+
+    together = emissions(ids, mask, first, words, pixels, shown)
+    alone = emissions(ids[1:2, :5], mask[1:2, :5], first[1:2, :2], words[1:2, :2], pixels[1:2, :1], shown[1:2, :1])
+    text = emissions(ids, mask, first, words)
+    torch.testing.assert_close(together[1, :2], alone[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together[2], text[2], rtol=1e-4, atol=1e-5)  # a post without a picture
     assert (together[0] - text[0]).abs().max() > 1e-4
 

@@ -1,24 +1,49 @@
 """The networks that read text and pictures.
 
-They import torch at the top, as ``nets`` does, so this module is imported inside functions only. All take
-
-- input_ids, attention_mask: subwords [batch, length], and 1 where there is one;
-- first, mask: where each word's first subword stands [batch, n_words], and true for words;
-- pictures, shown: as ``tower.see`` takes them;
-- labels: tag ids [batch, n_words];
-
+They import torch at the top, as ``nets`` does, so this module is imported inside functions only. All take a ``Batch``
 and return the emissions [batch, n_words, n_tags], or the loss where there are labels. Where a post has no picture, what
 attention reads of it is zero, so that the text goes its way alone.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from hf_mner_aug.backbones.nets import LinearChain, at, tagged
 from hf_mner_aug.models.tower import Tower, channels_of, see
+
+
+class Batch(NamedTuple):
+    """The inputs of a network, by name.
+
+    Args:
+        input_ids: subwords [batch, length].
+        attention_mask: 1 for subwords [batch, length].
+        first: where each word's first subword stands [batch, n_words].
+        mask: true for words [batch, n_words].
+        pictures: as ``tower.see`` takes them, with ``shown``.
+        shown: true for pictures [batch, n_pictures].
+        labels: tag ids [batch, n_words].
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    first: Tensor
+    mask: Tensor
+    pictures: Tensor | None = None
+    shown: Tensor | None = None
+    labels: Tensor | None = None
+
+    def read(self, encoder: Any) -> Tensor:
+        """Return the last states of an encoder [batch, length, size]."""
+        states: Tensor = encoder(input_ids=self.input_ids, attention_mask=self.attention_mask).last_hidden_state
+        return states
+
+    def see(self, tower: Tower | None, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the regions of the pictures, and which are there; see ``tower.see``."""
+        return see(tower, self.pictures, self.shown, like=like)
 
 
 class Reading(nn.Module):
@@ -67,23 +92,14 @@ class GatedNet(nn.Module):
         self.linear = nn.Linear(size, len(tags))
         self.chain = LinearChain(tags)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        first: Tensor,
-        mask: Tensor,
-        pictures: Tensor | None = None,
-        shown: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Return the emissions, or the loss."""
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        words = self.dropout(at(states, first))
-        regions, there = see(self.tower, pictures, shown, like=words)
+        batch = Batch(**inputs)
+        words = self.dropout(at(batch.read(self.encoder), batch.first))
+        regions, there = batch.see(self.tower, like=words)
         read = self.reading(words, self.project(regions), there)
         gate = torch.sigmoid(self.gate(torch.cat((words, read), dim=2)))
-        return tagged(self, self.linear(words + gate * read).float(), labels, mask)
+        return tagged(self, self.linear(words + gate * read).float(), batch.labels, batch.mask)
 
 
 class UnifiedNet(nn.Module):
@@ -118,23 +134,15 @@ class UnifiedNet(nn.Module):
         self.register_buffer("span_tag", span_tags(tags), persistent=False)
         self.register_buffer("transfer", transfer_matrix(tags), persistent=False)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        first: Tensor,
-        mask: Tensor,
-        pictures: Tensor | None = None,
-        shown: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Return the emissions, or the loss."""
-        subwords = attention_mask.bool()
-        states = self.dropout(self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
-        spans = self.span_linear(at(self.span_layer(states, states, subwords), first)).float()
+        batch = Batch(**inputs)
+        subwords = batch.attention_mask.bool()
+        states = self.dropout(batch.read(self.encoder))
+        spans = self.span_linear(at(self.span_layer(states, states, subwords), batch.first)).float()
         text = self.main_layer(states, states, subwords)
-        regions, there = see(self.tower, pictures, shown, like=text)
-        words = at(text, first)
+        regions, there = batch.see(self.tower, like=text)
+        words = at(text, batch.first)
         # Each word reads regions, and what the regions read of the text.
         seen = self.text_to_image(words, self.project(regions), there)
         aware_regions = self.image_to_text(self.project_queries(regions), text, subwords)
@@ -143,9 +151,9 @@ class UnifiedNet(nn.Module):
         visual = gate * seen * there.any(dim=1)[:, None, None]
         emissions = self.linear(torch.cat((aware_words, visual), dim=2)).float()
         emissions = self.alpha * emissions + (1 - self.alpha) * spans @ self.get_buffer("transfer")
-        if labels is None:
+        if batch.labels is None:
             return {"emissions": emissions}
-        return {"loss": span_helped_loss(self, emissions, spans, labels, mask, weight=self.beta)}
+        return {"loss": span_helped_loss(self, emissions, spans, batch.labels, batch.mask, weight=self.beta)}
 
 
 class MatchingNet(nn.Module):
@@ -180,31 +188,24 @@ class MatchingNet(nn.Module):
             for width in (size, channels_of(tower))
         )
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        first: Tensor,
-        mask: Tensor,
-        pictures: Tensor | None = None,
-        shown: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Return the emissions, or the loss."""
-        states = self.dropout(self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
-        own_regions, own = see(self.tower, pictures, shown, like=states)
+        batch = Batch(**inputs)
+        pictures, labels = batch.pictures, batch.labels
+        states = self.dropout(batch.read(self.encoder))
+        own_regions, own = batch.see(self.tower, like=states)
         pairs = own.any(dim=1)
         places = torch.arange(len(pairs), device=pairs.device) if labels is None else self.swap(pairs)
         regions, there = own_regions[places], own[places]
         seen = self.text_to_image(states, self.project(regions), there)
-        logits = self.match(mean_of(torch.cat((states, seen), dim=2), attention_mask.bool()))
-        seen = at(seen, first) * logits.softmax(dim=1)[:, 1, None, None] * pairs[:, None, None]
-        words = at(states, first)
+        logits = self.match(mean_of(torch.cat((states, seen), dim=2), batch.attention_mask.bool()))
+        seen = at(seen, batch.first) * logits.softmax(dim=1)[:, 1, None, None] * pairs[:, None, None]
+        words = at(states, batch.first)
         gate = torch.sigmoid(self.gate_text(words) + self.gate_image(seen))
         emissions = self.linear(torch.cat((words, gate * seen), dim=2)).float()
         if labels is None:
             return {"emissions": emissions, "match": logits.softmax(dim=1)[:, 1]}
-        loss = -self.alpha * self.chain.log_likelihood(emissions, labels, mask).mean()
+        loss = -self.alpha * self.chain.log_likelihood(emissions, labels, batch.mask).mean()
         if pictures is not None and pairs.sum() > 1:
             # Who was given an equal picture has one that matches.
             matches = (pictures[places] == pictures).flatten(1).all(dim=1) & (there == own).all(dim=1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from hf_mner_aug.backbones.fusion_nets import Batch
 from hf_mner_aug.backbones.nets import FORBIDDEN, LinearChain, at, classified, tagged
 from hf_mner_aug.models.tower import Tower, see
 
@@ -102,7 +103,7 @@ def prefix_of(encoder: Any, tower: Tower | None) -> VisualPrefix | None:
 
 
 class TaggingNet(nn.Module):
-    """An encoder with prefixes, and a CRF over words."""
+    """An encoder with prefixes, and a CRF over words; it takes a ``Batch``."""
 
     slow = ("encoder", "tower", "prefix", "linear")
 
@@ -113,19 +114,11 @@ class TaggingNet(nn.Module):
         self.linear = nn.Linear(encoder.config.hidden_size, len(tags))
         self.chain = LinearChain(tags)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        first: Tensor,
-        mask: Tensor,
-        pictures: Tensor | None = None,
-        shown: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the emissions [batch, n_words, n_tags], or the loss; the arguments are those of ``fusion_nets``."""
-        states = read(self, input_ids, attention_mask, pictures, shown)
-        return tagged(self, self.linear(self.dropout(at(states, first))).float(), labels, mask)
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Return the emissions, or the loss."""
+        batch = Batch(**inputs)
+        states = read(self, batch.input_ids, batch.attention_mask, batch.pictures, batch.shown)
+        return tagged(self, self.linear(self.dropout(at(states, batch.first))).float(), batch.labels, batch.mask)
 
 
 class RelationNet(nn.Module):

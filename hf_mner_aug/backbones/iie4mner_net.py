@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.fusion_nets import SPAN_TAGS, ReadingLayer, span_helped_loss, span_tags
+from hf_mner_aug.backbones.fusion_nets import SPAN_TAGS, Batch, ReadingLayer, span_helped_loss, span_tags
 from hf_mner_aug.backbones.nets import LinearChain, at
 from hf_mner_aug.models.tower import Tower, see
 
@@ -96,58 +96,41 @@ class IIE4MNERNet(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        first: Tensor,
-        mask: Tensor,
         augmentation: Tensor,
-        pictures: Tensor | None = None,
-        shown: Tensor | None = None,
         crops: Tensor | None = None,
         cut: Tensor | None = None,
         named: Tensor | None = None,
-        labels: Tensor | None = None,
+        **inputs: Tensor,
     ) -> dict[str, Tensor]:
         """Return the emissions [batch, n_words, n_tags], or the loss where there are labels.
 
         Args:
-            input_ids: subwords [batch, length].
-            attention_mask: 1 for subwords [batch, length].
-            first: where each word's first subword stands [batch, n_words].
-            mask: true for words [batch, n_words].
             augmentation: what the nearest words of each word say of it [batch, at least n_words, dimensions].
-            pictures: as ``tower.see`` takes them, with ``shown``.
-            shown: true for pictures [batch, n_pictures].
-            crops: of objects without labels, as ``pictures``.
+            crops: of objects without labels, as ``Batch.pictures``.
             cut: true for crops [batch, n_objects].
             named: ids of the objects' labels, -1 for padding [batch, n_objects].
-            labels: tag ids [batch, n_words].
+            inputs: a ``Batch``.
         """
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        batch = Batch(**inputs)
+        states, first = batch.read(self.encoder), batch.first
         # Words that were cut off have no place.
-        told = self.augment(augmentation[:, : first.shape[1]].to(states.dtype)) * mask.unsqueeze(2)
+        told = self.augment(augmentation[:, : first.shape[1]].to(states.dtype)) * batch.mask.unsqueeze(2)
         text = self.dropout(states.scatter_add(1, first.unsqueeze(2).expand_as(told), told.to(states.dtype)))
-        is_text = attention_mask.bool()
+        is_text = batch.attention_mask.bool()
         words = self.words(text, text, is_text)
         seen = torch.zeros_like(words)
-        if self.tower is not None and pictures is not None:
-            seen = self.look(words, is_text, pictures, shown, self.see_objects(words, crops, cut, named))
+        if self.tower is not None and batch.pictures is not None:
+            seen = self.look(batch, words, self.see_objects(words, crops, cut, named))
         emissions = self.linear(self.join(torch.cat([at(words, first), at(seen, first)], dim=2))).float()
-        if labels is None:
+        if batch.labels is None:
             return {"emissions": emissions}
         spans = self.span_linear(at(self.span_words(text, text, is_text), first)).float()
-        return {"loss": span_helped_loss(self, emissions, spans, labels, mask, weight=SPAN_WEIGHT)}
+        return {"loss": span_helped_loss(self, emissions, spans, batch.labels, batch.mask, weight=SPAN_WEIGHT)}
 
-    def look(
-        self,
-        words: Tensor,
-        is_text: Tensor,
-        pictures: Tensor,
-        shown: Tensor | None,
-        objects: tuple[Tensor, Tensor],
-    ) -> Tensor:
+    def look(self, batch: Batch, words: Tensor, objects: tuple[Tensor, Tensor]) -> Tensor:
         """Return what words see of the grid and of objects [batch, length, size]; zero in posts without a picture."""
-        regions, there = see(self.tower, pictures, shown, like=words)
+        regions, there = batch.see(self.tower, like=words)
+        is_text = batch.attention_mask.bool()
         found, are = objects
         of_grid = self.grid(words, is_text, self.project(regions), self.project_too(regions), there)
         of_objects = self.objects(words, is_text, found, found, are)

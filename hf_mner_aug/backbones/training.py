@@ -158,6 +158,8 @@ class Training:
                 optimizers=(torch.optim.AdamW(self._groups(net), weight_decay=self.weight_decay), None),
                 callbacks=[KeepBest()],
             )
+            # A forward of **inputs is taken for one that divides its loss by num_items_in_batch itself.
+            trainer.model_accepts_loss_kwargs = False
             trainer.remove_callback(PrinterCallback)
             trainer.train()
         return best or _on_cpu(net), tuple(history)
