@@ -3,7 +3,10 @@
 import re
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
+
+from hf_mner_aug.errors import UnknownName, UsageError
 
 
 def convert_value(value: Any, kind: Any) -> Any:
@@ -26,6 +29,27 @@ def convert_value(value: Any, kind: Any) -> Any:
     if kind in (int, float, str) and not isinstance(value, bool):
         return kind(value)
     return value
+
+
+def parse_settings(text: str, kinds: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return settings written as ``delay=0.5,sites=a,b`` with the types that some fields have.
+
+    Raises:
+        UnknownName: there is no such field.
+        UsageError: one is not NAME=VALUE, or does not convert.
+    """
+    chosen = {}
+    for setting in filter(None, re.split(r",(?=\s*\w+=)", text.strip(" ,"))):
+        name, equals, value = setting.strip().partition("=")
+        if not equals:
+            raise UsageError(f"{where}: expected NAME=VALUE, found {setting!r}")
+        if name not in kinds:
+            raise UnknownName(f"setting of {where}", name, kinds)
+        try:
+            chosen[name] = convert_value(value, kinds[name])
+        except ValueError as error:
+            raise UsageError(f"{where}: {name}={value!r} is no {spell_type(kinds[name])}") from error
+    return chosen
 
 
 def spell_type(kind: Any) -> str:

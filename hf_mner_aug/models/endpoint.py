@@ -21,11 +21,11 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 from urllib.parse import urlsplit
 
 from hf_mner_aug import artifacts
@@ -51,6 +51,7 @@ from hf_mner_aug.models.protocol import (
 )
 from hf_mner_aug.models.responses import Record, read_record, record_path, write_record
 from hf_mner_aug.schema import EncodedImage
+from hf_mner_aug.values import parse_settings
 
 if TYPE_CHECKING:
     import httpx2
@@ -63,6 +64,23 @@ MAX_BODY = 64 << 20  # bytes of an answer
 LIMITS = {"retry_twice": 2, "retry_connect": 4}
 MAX_DELAY = 30.0  # seconds between two tries, unless the server asks for more
 CONNECT_SECONDS = 10.0
+
+SETTINGS = "HF_MNER_AUG_ENDPOINT"
+# What is no part of a request but of the machine that sends it; with the fields of Budget.
+OF_MACHINE = (
+    "key_env",
+    "timeout_s",
+    "retries",
+    "backoff_s",
+    "max_wait_s",
+    "max_concurrency",
+    "price_in",
+    "price_out",
+    "responses",
+    "replay",
+    "strict_model",
+    "omit",
+)
 
 T = TypeVar("T")
 _JITTER = random.SystemRandom()  # leaves the global generator alone
@@ -247,20 +265,32 @@ class Endpoint:
         return self.many([ImageRequest(prompt=prompt, seed=seed, size=size, image=image)])[0]
 
     @overload
-    def many(self, requests: Iterable[ChatRequest]) -> list[Reply | Unanswered]: ...
+    def many(
+        self, requests: Iterable[ChatRequest], *, stop_unless: Collection[str] | None = None
+    ) -> list[Reply | Unanswered]: ...
 
     @overload
-    def many(self, requests: Iterable[ImageRequest]) -> list[Picture | Unanswered]: ...
+    def many(
+        self, requests: Iterable[ImageRequest], *, stop_unless: Collection[str] | None = None
+    ) -> list[Picture | Unanswered]: ...
 
     @overload
-    def many(self, requests: Iterable[SearchRequest]) -> list[Found | Unanswered]: ...
+    def many(
+        self, requests: Iterable[SearchRequest], *, stop_unless: Collection[str] | None = None
+    ) -> list[Found | Unanswered]: ...
 
-    def many(self, requests: Iterable[Any]) -> list[Any]:
+    def many(self, requests: Iterable[Any], *, stop_unless: Collection[str] | None = None) -> list[Any]:
         """Return what each request got, in their order; several are under way at a time.
+
+        Args:
+            requests: of one kind.
+            stop_unless: the ``REASONS`` for which a request may stay without an answer; any other ends them all. None:
+                each may.
 
         Raises:
             EndpointError: no request can be answered: the key, the credit, the model or the address is wrong, or one is
-                not in the record that is replayed. Those under way are finished and recorded.
+                not in the record that is replayed; or one was not, for a reason that is not in ``stop_unless``. Those
+                under way are finished and recorded.
             Corrupt: a recorded answer is damaged.
             UsageError: there is a budget in USD and no price, or there are pictures and no message of the user.
             OSError: the disk is full.
@@ -269,7 +299,7 @@ class Endpoint:
         line = _Line()
         pool = ThreadPoolExecutor(max(1, min(self.max_concurrency, len(requests))))
         try:
-            futures = [pool.submit(self._ask, request, line) for request in requests]
+            futures = [pool.submit(self._ask, request, line, stop_unless) for request in requests]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
@@ -298,7 +328,16 @@ class Endpoint:
                 _STATES[key] = _State(threading.Semaphore(self.max_concurrency), account)
             return _STATES[key]
 
-    def _ask(self, request: Request, line: _Line) -> Reply | Picture | Found | Unanswered:
+    def _ask(
+        self, request: Request, line: _Line, stop_unless: Collection[str] | None
+    ) -> Reply | Picture | Found | Unanswered:
+        answer = self._answer(request, line)
+        if isinstance(answer, Unanswered) and stop_unless is not None and answer.reason not in stop_unless:
+            told = f"{self._host}: {answer.reason}: {answer.detail}"
+            raise EndpointError(f"{told}; answers so far are kept, run again to go on", answer.reason)
+        return answer
+
+    def _answer(self, request: Request, line: _Line) -> Reply | Picture | Found | Unanswered:
         try:
             call = to_call(request, self.model, self.omit)
         except DataError as error:
@@ -473,6 +512,23 @@ class Endpoint:
                 if len(body) > MAX_BODY:
                     break
             return response.status_code, response.headers, bytes(body)
+
+
+def open_endpoint(base_url: str, model: str, run: str = "") -> Endpoint:
+    """Return an endpoint with this machine's settings: they change no answer, so they stand in no recipe.
+
+    ``HF_MNER_AUG_ENDPOINT="max_concurrency=8,usd=5,price_in=0.1,price_out=0.4"`` sets fields of ``Endpoint``
+    (``OF_MACHINE``) and of ``Budget``, which is counted over the run.
+
+    Raises:
+        UnknownName: there is no such setting.
+        UsageError: one is not NAME=VALUE, does not convert or is out of range.
+    """
+    of_endpoint, of_budget = get_type_hints(Endpoint), get_type_hints(Budget)
+    kinds = {name: of_endpoint[name] for name in OF_MACHINE} | of_budget
+    chosen = parse_settings(os.environ.get(SETTINGS, ""), kinds, SETTINGS)
+    budget = Budget(**{name: chosen.pop(name) for name in of_budget if name in chosen})
+    return Endpoint(base_url=base_url, model=model, budget=budget, run=run, **chosen)
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:

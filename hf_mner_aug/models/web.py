@@ -15,7 +15,7 @@ import typing
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,12 @@ import httpcore2
 import httpx2
 
 from hf_mner_aug import __version__, artifacts
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.errors import UsageError
 from hf_mner_aug.models.budget import Budget
 from hf_mner_aug.models.protocol import one_line, retry_after
 from hf_mner_aug.models.serper import PRICE
 from hf_mner_aug.need import need
-from hf_mner_aug.values import convert_value, spell_type
+from hf_mner_aug.values import parse_settings
 
 if TYPE_CHECKING:
     from protego import Protego
@@ -123,20 +123,8 @@ def web_settings(text: str | None = None) -> Web:
         UnknownName: there is no such setting.
         UsageError: one is not NAME=VALUE, does not convert or is out of range.
     """
-    kinds = typing.get_type_hints(Web)
-    known = [f.name for f in fields(Web)]
-    chosen: dict[str, Any] = {}
-    for setting in filter(None, (os.environ.get(SETTINGS, "") if text is None else text).split(",")):
-        name, equals, value = setting.strip().partition("=")
-        if not equals:
-            raise UsageError(f"{SETTINGS}: expected NAME=VALUE, found {setting!r}")
-        if name not in known:
-            raise UnknownName("setting of the web", name, known)
-        try:
-            chosen[name] = convert_value(value, kinds[name])
-        except ValueError as error:
-            raise UsageError(f"{SETTINGS}: {name}={value!r} is no {spell_type(kinds[name])}") from error
-    return Web(**chosen)
+    chosen = os.environ.get(SETTINGS, "") if text is None else text
+    return Web(**parse_settings(chosen, typing.get_type_hints(Web), SETTINGS))
 
 
 class Refused(Exception):
