@@ -2,6 +2,7 @@
 
 import importlib.resources
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class MemoryPage:
     stubborn: list[Mapping[str, Any]]
     suspects: list[Failure]
     notes: list[str]
+    funnel: list[Mapping[str, Any]]
 
     def summary(self) -> str:
         """Return the counts in a sentence."""
@@ -57,6 +59,31 @@ class MemoryPage:
         }
         return [f"{told[name]}: {share:.1%}" for name, share in self.specific.items() if share is not None]
 
+    def named(self) -> list[str]:
+        """Return in which rounds the patterns were found and what was wrong in the others, in sentences."""
+        nodes = [node for branch in self.tree.branches for node in branch.nodes]
+        if not nodes:
+            return []
+        good = Counter(node.rounds for node in nodes if node.accuracy is None or node.told_apart)
+        told = [f"{n} in round {round_}" for round_, n in sorted(good.items())]
+        told += [f"{n} in none that told it apart"] if (n := len(nodes) - good.total()) else []
+        wrong = Counter(_reason(critique) for node in nodes for critique in node.critiques)
+        sentences = [f"patterns: {', '.join(told)}"]
+        return sentences + ([f"answers that were not enough: {_counted(wrong)}"] if wrong else [])
+
+    def drafts(self) -> list[str]:
+        """Return what became of the drafts of each attempt, and how many posts the later attempts recovered."""
+        if not self.funnel:
+            return []
+        told = []
+        for step in self.funnel:
+            caught = f", {_counted(step['caught'])}" if step["caught"] else ""
+            name = f"{step['stage']}, attempt {step['attempt']}"
+            told.append(f"{name}: {step['kept']} of {step['drafts']} drafts kept{caught}")
+        later = {f"{step['stage']}, attempt {step['attempt']}": step["kept"] for step in self.funnel[1:]}
+        recovered = f" ({'; '.join(f'{name}: {n}' for name, n in later.items())})" if later else ""
+        return [*told, f"recovered after the first attempt: {sum(later.values())} posts{recovered}"]
+
     def asked(self, key: str) -> str:
         """Return what became of the posts that were asked for a pattern."""
         tried, kept = self.tree.counts.get(key, (0, 0))
@@ -74,8 +101,8 @@ class MemoryPage:
         ]
 
     def to_text(self) -> str:
-        """Return the tree as text."""
-        return "\n".join(self._lines()) + "\n"
+        """Return the tree as text for a terminal: what would control it is spelt out."""
+        return "".join(f"{_printable(line)}\n" for line in self._lines())
 
     def to_html(self) -> str:
         """Return the tree as one HTML file with nothing to load; all that comes from posts or models is escaped."""
@@ -89,6 +116,7 @@ class MemoryPage:
     def _lines(self) -> Iterator[str]:
         yield self.summary()
         yield from (f"  {share}" for share in self.shares())
+        yield from (f"  {told}" for told in self.named())
         yield from (f"  note: {note}" for note in self.notes)
         for branch in self.tree.branches:
             yield f"├─ {branch.title}: {len(branch.members)} failures, {self.asked(branch.title)}"
@@ -100,6 +128,9 @@ class MemoryPage:
             if branch.rest:
                 yield f"│  └─ of no pattern: {len(branch.rest)}"
                 yield from (f"│       {_spelled(example)}" for example in self.examples(branch.rest))
+        if self.funnel:
+            yield "├─ drafts of the first rounds"
+            yield from (f"│    {told}" for told in self.drafts())
         yield f"├─ stubborn: {len(self.stubborn)}"
         yield from (f"│    {_spelled(example)} | {why}" for example, why in self.shown_stubborn())
         yield f"└─ suspected label errors: {len(self.suspects)}"
@@ -109,7 +140,12 @@ class MemoryPage:
 def describe(node: Node) -> str:
     """Return a pattern's support and how well it tells its failures from others."""
     told = "nothing to tell it from" if node.accuracy is None else f"told apart with {node.accuracy:.2f}"
-    return f"{len(node.members)} failures, {told}{'' if node.told_apart or node.accuracy is None else ', too little'}"
+    told += "" if node.told_apart or node.accuracy is None else ", too little"
+    if node.critiques:
+        asked = len(node.critiques) + (node.accuracy is None or node.told_apart)
+        wrong = _counted(Counter(map(_reason, node.critiques)))
+        told += f", from round {node.rounds} of {asked} (not enough: {wrong})"
+    return f"{len(node.members)} failures, {told}"
 
 
 def example_of(failure: Failure) -> Example:
@@ -127,6 +163,19 @@ def example_of(failure: Failure) -> Example:
         f"{gold}, predicted {said}, confidence {failure.confidence:.2f}"
         + ("" if failure.similarity is None else f", text and picture {failure.similarity:.2f}"),
     )
+
+
+def _reason(critique: str) -> str:
+    return critique.partition(":")[0]
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _printable(text: str) -> str:
+    """Return a text without what a terminal would obey; the joiner of emoji stays."""
+    return "".join(c if c.isprintable() or c == "\u200d" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _spelled(example: Example) -> str:
@@ -163,6 +212,7 @@ def open_memory(folder: str | Path) -> MemoryPage:
         note["stubborn"],
         [Failure.from_dict(failure) for failure in note["suspects"]],
         note["notes"],
+        note.get("funnel", []),
     )
 
 

@@ -30,13 +30,18 @@ STRONGEST = 12  # cues of a centre that are kept
 
 @dataclass(frozen=True)
 class Node:
-    """A pattern and the failures (ids) that are of it; ``accuracy`` is that of the check, None without outsiders."""
+    """A pattern and the failures (ids) that are of it.
+
+    ``accuracy`` is that of the check, None without outsiders; ``rounds`` counts up to the one that gave the pattern;
+    ``critiques`` say what was wrong in each round that was not enough.
+    """
 
     pattern: Pattern
     members: tuple[str, ...]
     embedding: Mapping[str, float]
     accuracy: float | None
     rounds: int
+    critiques: tuple[str, ...] = ()
 
     @property
     def told_apart(self) -> bool:
@@ -176,10 +181,11 @@ class Gardener:
         try:
             kept = json.loads(path.read_bytes())
         except (FileNotFoundError, ValueError):
-            pattern, accuracy, rounds = induce_checked(self.engine, members, others, draw)
-            kept = {"pattern": pattern.to_dict(), "accuracy": accuracy, "rounds": rounds}
+            kept = asdict(induce_checked(self.engine, members, others, draw))
             artifacts.write_atomically(path, canonical_json(kept).encode())
-        return Node(Pattern(**kept["pattern"]), names, centre(vectors), kept["accuracy"], kept["rounds"])
+        induced = Induced(**{**kept, "pattern": Pattern(**kept["pattern"])})
+        told = induced.accuracy, induced.rounds, tuple(induced.critiques)
+        return Node(induced.pattern, names, centre(vectors), *told)
 
 
 def cluster(vectors: Sequence[Mapping[str, float]], distance: float) -> list[list[int]]:
@@ -213,36 +219,46 @@ def centre(vectors: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {cue: round(weight, 4) for cue, weight in strongest}
 
 
+@dataclass(frozen=True)
+class Induced:
+    """A pattern with its accuracy on failures that were not shown, the round it is of, and each round's critique."""
+
+    pattern: Pattern
+    accuracy: float | None
+    rounds: int
+    critiques: Sequence[str] = ()
+
+
 def induce_checked(
     engine: PatternEngine, members: Sequence[Failure], outsiders: Sequence[Failure], draw: Draw
-) -> tuple[Pattern, float | None, int]:
-    """Return a pattern of members, its accuracy on those held out, and how many rounds it took.
+) -> Induced:
+    """Return a pattern of members, checked on those held out.
 
     The best of the rounds stays where none is accurate enough; without outsiders there is nothing to tell.
     """
     shown, held = _halves(members, draw.sub("members"))
     seen, unseen = _halves(outsiders, draw.sub("outsiders"))
     critiques: list[str] = []
-    best: tuple[Pattern, float | None, int] | None = None
+    best: Induced | None = None
     for attempt in range(1, ROUNDS + 1):
         answer = engine.induce(shown, seen, critiques, draw.sub("induce", attempt))
         if isinstance(answer, Unwritten):
             critiques.append(f"{answer.reason}: {answer.detail}")
             continue
         accuracy = check(engine, answer, held, unseen) if outsiders else None
-        if best is None or (accuracy or 0) > (best[1] or 0):
-            best = (answer, accuracy, attempt)
+        if best is None or (accuracy or 0) > (best.accuracy or 0):
+            best = Induced(answer, accuracy, attempt)
         if accuracy is None or accuracy >= ACCURACY:
             break
         critiques.append(f"accuracy: {accuracy:.2f} on failures that were not shown, {ACCURACY} is needed")
     if best is None:
-        return Pattern("unnamed", "", f"no pattern was given: {critiques[-1]}", ""), 0.0, ROUNDS
-    return best
+        best = Induced(Pattern("unnamed", "", f"no pattern was given: {critiques[-1]}", ""), 0.0, ROUNDS)
+    return replace(best, critiques=tuple(critiques))
 
 
 def check(engine: PatternEngine, pattern: Pattern, members: Sequence[Failure], outsiders: Sequence[Failure]) -> float:
     """Return the balanced accuracy with which a pattern tells members from outsiders."""
-    answers = engine.matches(pattern, [*members, *outsiders])
+    (answers,) = engine.matches([(pattern, [*members, *outsiders])])
     inside, outside = answers[: len(members)], answers[len(members) :]
     return round((sum(inside) / len(inside) + 1 - sum(outside) / len(outside)) / 2, 4)
 
@@ -259,4 +275,5 @@ def _place(failure: Failure) -> tuple[str, str, str]:
 
 
 def _node(data: Mapping[str, Any]) -> Node:
-    return Node(**{**data, "pattern": Pattern(**data["pattern"]), "members": tuple(data["members"])})
+    tuples = {name: tuple(data.get(name, ())) for name in ("members", "critiques")}
+    return Node(**{**data, **tuples, "pattern": Pattern(**data["pattern"])})

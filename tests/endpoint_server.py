@@ -92,6 +92,10 @@ class EndpointServer:
                     return fault
         return Fault("")
 
+    def say(self, body: dict[str, Any]) -> str:
+        """Return what the model answers to a chat; a test may have it say something else."""
+        return json.dumps({"echo": said(body)}) if "response_format" in body else f"echo: {said(body)}"
+
     def texts(self) -> list[str]:
         """Return what users said in the chats so far, in the order they came."""
         return [said(request.body) for request in self.log]
@@ -197,9 +201,7 @@ class Handler(BaseHTTPRequestHandler):
         return 404, {"detail": "Not Found"}
 
     def chat(self, body: dict[str, Any]) -> dict[str, Any]:
-        text = f"echo: {said(body)}"
-        if "response_format" in body:
-            text = json.dumps({"echo": said(body)})
+        text = self.server.endpoint.say(body)  # type: ignore[attr-defined]
         tokens = {"prompt_tokens": len(said(body).split()), "completion_tokens": len(text.split())}
         message = {"role": "assistant", "content": text}
         return {

@@ -211,8 +211,8 @@ class Scripted:
         answer = self.answers[len(self.told) - 1]
         return answer if isinstance(answer, Unwritten) else Pattern(answer, "", "", "")
 
-    def matches(self, pattern, failures):
-        return [pattern.name in f.tokens for f in failures]
+    def matches(self, questions):
+        return [[pattern.name in f.tokens for f in failures] for pattern, failures in questions]
 
 
 MEMBERS = [failure(f"off to rome {i}", 2, 3) for i in range(6)]
@@ -221,21 +221,22 @@ OUTSIDERS = [failure(f"we love rome {i}", 2, 3) for i in range(6)]
 
 def test_a_pattern_is_asked_for_until_it_tells_members_from_outsiders():
     engine = Scripted([Unwritten("no_answer", "cut"), "rome", "to"])
-    pattern, accuracy, rounds = induce_checked(engine, MEMBERS, OUTSIDERS, Draw(b"x"))
-    assert (pattern.name, accuracy, rounds) == ("to", 1.0, 3)
+    found = induce_checked(engine, MEMBERS, OUTSIDERS, Draw(b"x"))
+    assert (found.pattern.name, found.accuracy, found.rounds) == ("to", 1.0, 3)
     assert engine.told[1] == ["no_answer: cut"]
     assert engine.told[2] == ["no_answer: cut", "accuracy: 0.50 on failures that were not shown, 0.8 is needed"]
+    assert found.critiques == tuple(engine.told[2])
 
 
 def test_the_best_pattern_stays_after_five_rounds():
     engine = Scripted(["nothing", "love", "rome", "nothing", "nothing", "to"])
-    pattern, accuracy, rounds = induce_checked(engine, MEMBERS, OUTSIDERS, Draw(b"x"))
-    assert (pattern.name, accuracy, rounds) == ("nothing", 0.5, 1)
+    found = induce_checked(engine, MEMBERS, OUTSIDERS, Draw(b"x"))
+    assert (found.pattern.name, found.accuracy, found.rounds) == ("nothing", 0.5, 1)
     assert len(engine.told) == 5
     engine = Scripted([Unwritten("no_answer", "cut")] * 5)
-    pattern, accuracy, rounds = induce_checked(engine, MEMBERS, OUTSIDERS, Draw(b"x"))
-    assert (pattern.name, accuracy, rounds) == ("unnamed", 0.0, 5)
-    assert pattern.why == "no pattern was given: no_answer: cut"
+    found = induce_checked(engine, MEMBERS, OUTSIDERS, Draw(b"x"))
+    assert (found.pattern.name, found.accuracy, found.rounds) == ("unnamed", 0.0, 5)
+    assert found.pattern.why == "no pattern was given: no_answer: cut"
 
 
 def test_what_is_shown_is_not_what_is_checked():
@@ -246,16 +247,17 @@ def test_what_is_shown_is_not_what_is_checked():
             seen.append({f.post for f in [*members, *outsiders]})
             return super().induce(members, outsiders, critiques, draw)
 
-        def matches(self, pattern, failures):
-            assert not seen[-1] & {f.post for f in failures}
-            return super().matches(pattern, failures)
+        def matches(self, questions):
+            assert not seen[-1] & {f.post for _, failures in questions for f in failures}
+            return super().matches(questions)
 
     induce_checked(Watching(["to"]), MEMBERS, OUTSIDERS, Draw(b"x"))
     assert len(seen[0]) == 8
 
 
 def test_without_outsiders_there_is_nothing_to_tell():
-    assert induce_checked(Scripted(["any"]), MEMBERS, [], Draw(b"x"))[1:] == (None, 1)
+    found = induce_checked(Scripted(["any"]), MEMBERS, [], Draw(b"x"))
+    assert (found.pattern.name, found.accuracy, found.rounds, found.critiques) == ("any", None, 1, ())
 
 
 def test_growing_goes_on_node_by_node(monkeypatch, tmp_path):

@@ -4,16 +4,17 @@ Liu et al. 2026, "Memory-Guided Hard Data Augmentation for Multimodal Named Enti
 which the abstract is public; how each step works is decided here. ``fit`` mines the train split (K folds, several
 seeds), keeps its failures in a tree of patterns, and writes a first post for each hard one; the counts of what passed
 the filters decide what the further copies are written for. A post that is not hard gives no row.
-Rejects: no_place, no_mention, malformed, lost_entity, word_count, near_duplicate, off_pattern, inconsistent,
-unsafe_image, black_image, no_region
+Rejects: no_place, no_mention, no_answer, not_json, off_schema, not_in_text, malformed, lost_entity, word_count,
+near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region
 """
 
 import functools
+import hashlib
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from hf_mner_aug import artifacts, filters
 from hf_mner_aug.backbones.settings import parse_backbone
@@ -25,20 +26,24 @@ from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.memory_tree import Branch, Gardener, Node, Tree
 from hf_mner_aug.mining import Failure, mine
 from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.pattern_engine import Draft, PatternEngine, as_failure
+from hf_mner_aug.models.llm import ENDPOINT, PatternEndpoint, parse_engine
+from hf_mner_aug.models.pattern_engine import Draft, PatternEngine, Question, WriteRequest, as_failure
 from hf_mner_aug.models.rules import Rules
-from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.schema import Entity, Post, canonical_json
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.transform import Facts, Method, Model, Reject
 
 if TYPE_CHECKING:
     from hf_mner_aug.models.image import ImageEngine
 
-ENGINES = ("rules",)
+RULES = "rules"
+ENGINES = (RULES, ENDPOINT)
 PROMPT = "A photo of {sentence}"
 SIDE = 512  # of a picture
 CHUNK = 16  # pictures that are held at a time
 STAGES = ("pattern", "parent")
+KEPT = "kept"
+IMAGE_PROMPT = "image_prompt"  # in the details of a post
 
 Counts = Mapping[str, tuple[int, int]]  # by pattern: posts asked for, posts kept
 
@@ -91,16 +96,29 @@ def success(counts: Counts, key: str) -> float:
 # ---------------------------------------------------------------- writing
 
 
+class Step(NamedTuple):
+    """One draft: the stage and number of the attempt, and the filter that caught it, or ``kept``."""
+
+    stage: str
+    attempt: int
+    result: str
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one request: the draft that passed, or what was wrong with the last one of how many."""
+    """What became of one request: the draft that passed, or what was wrong with the last one of its ``trail``."""
 
     failure: Failure
     key: str
     pattern: str
     draft: Draft | None
     refused: Reject | None
-    attempts: int
+    trail: tuple[Step, ...]
+
+    @property
+    def attempts(self) -> int:
+        """How many drafts were written."""
+        return len(self.trail)
 
 
 @dataclass
@@ -111,7 +129,7 @@ class Job:
     draw: Draw
     stage: int = 0
     attempt: int = 0
-    attempts: int = 0
+    trail: list[Step] = field(default_factory=list)
     critiques: list[str] = field(default_factory=list)
     draft: Draft | None = None
     refused: Reject | None = None
@@ -147,6 +165,11 @@ class Memory:
             found[failure.post].append(failure)
         return dict(found)
 
+    def leaf(self, job: Job) -> Node | None:
+        """Return the node whose pattern a job's draft is to have; its parent's stage asks for none."""
+        _, node = self.places.get(job.failure.id, (None, None))
+        return node if job.stage == 0 else None
+
     def key(self, failure: Failure) -> str:
         """Return the name under which a failure's outcomes count: its node's, or its branch's."""
         branch, node = self.places.get(failure.id, (None, None))
@@ -159,13 +182,16 @@ class MemoryHard(Method):
 
     ``target`` is the backbone that is mined, over ``folds`` and ``seeds``; ``references`` are backbones to say which
     errors are its own; from the confidence ``guard`` on, all of them against gold make a suspected label error.
-    ``engine`` (``rules``) names patterns, which need ``support`` failures nearer than ``distance``, and writes posts
-    from ``exemplars`` other failures. A draft needs ``least_words``, may share a part ``alike`` of its pairs of words
-    with the posts it is made of, and a share ``agreement`` of ``teachers`` backbones ``teacher`` (none where empty)
-    must find exactly its entities. It is written again ``attempts`` times, then as often for the parent pattern.
-    Copy n is made in round n, at most ``rounds``, by the counts of the rounds before. Entities seen where there is none
-    are kept in the tree, but posts are written for them only with ``spurious``: gold often lacks what was seen (in 15
-    of 42 on 10% of Twitter-2015, by reading), and new posts would teach that.
+    ``engine`` names patterns, which need ``support`` failures nearer than ``distance``, and writes posts from
+    ``exemplars`` other failures: ``rules``, or the model behind ``endpoint:URL#MODEL,temperature=0.7,max_tokens=1024``
+    (``HF_MNER_AUG_ENDPOINT`` holds what is this machine's: budget, prices, requests at a time).
+
+    A draft needs ``least_words``, may share a part ``alike`` of its pairs of words with the posts it is made of, and a
+    share ``agreement`` of ``teachers`` backbones ``teacher`` (none where empty) must find exactly its entities. It is
+    written again ``attempts`` times, then as often for the parent pattern. Copy n is made in round n, at most
+    ``rounds``, by the counts of the rounds before. Entities seen where there is none are kept in the tree, but posts
+    are written for them only with ``spurious``: gold often lacks what was seen (in 15 of 42 on 10% of Twitter-2015, by
+    reading), and new posts would teach that.
 
     Ablations: ``mining=False`` takes as many random posts, ``tree=False`` works from the failure alone,
     ``iterate=False`` writes once.
@@ -175,6 +201,10 @@ class MemoryHard(Method):
     rejects: ClassVar[tuple[str, ...]] = (
         "no_place",
         "no_mention",
+        "no_answer",
+        "not_json",
+        "off_schema",
+        "not_in_text",
         "malformed",
         "lost_entity",
         "word_count",
@@ -223,8 +253,10 @@ class MemoryHard(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.engine not in ENGINES:
+        if self.engine.partition(":")[0] not in ENGINES or self.engine.startswith(f"{RULES}:"):
             raise UnknownName("engine of memory_hard", self.engine, ENGINES)
+        if self.paid:
+            parse_engine(self.engine)
         for name, least in (
             ("folds", 2),
             ("seeds", 1),
@@ -250,26 +282,51 @@ class MemoryHard(Method):
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """The encoders of the backbones and the image engine's model, where they are none of the package's own."""
+        """The language model, the encoders and the image engine's model, where they are none of the package's own."""
         from hf_mner_aug.models.image import engine_models
 
         specs = {"target": self.target, "teacher": self.teacher}
         specs |= {f"reference {n + 1}": spec for n, spec in enumerate(self.references)}
         found = [Model(role=role, id=name) for role, spec in specs.items() if (name := filters.encoder_of(spec))]
+        if self.paid:
+            found.append(Model(role="text", id=parse_engine(self.engine)[1]))
         return (*found, *(engine_models(self.image_model, self.nsfw_model) if self.image else ()))
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """What a user of the rows must know."""
-        found = [
-            f"The posts are for what {self.target} gets wrong on this train split: another model may need others.",
-            "The texts are put together from other train posts and mentions (`provenance` names the posts as made_of): "
-            "what they say of people, places and companies is made up.",
-        ]
+        found = [f"The posts are for what {self.target} gets wrong on this train split: another model may need others."]
+        if self.paid:
+            found.append(
+                f"The texts and their labels are a language model's, {parse_engine(self.engine)[1]}: what they say of "
+                "people, places and companies is made up. `provenance` names the train posts that it saw as made_of."
+            )
+        else:
+            found.append(
+                "The texts are put together from other train posts and mentions (`provenance` names the posts as "
+                "made_of): what they say of people, places and companies is made up."
+            )
         if self.image:
             maker = "collages of train pictures" if self.image_model == "collage" else f"what {self.image_model} drew"
             found.append(f"The pictures are {maker} for the new text: their files say so (IPTC's DigitalSourceType).")
         return tuple(found)
+
+    @property
+    def paid(self) -> bool:
+        """True where a model behind an endpoint writes."""
+        return self.engine.partition(":")[0] == ENDPOINT
+
+    def calls(self, post: Post) -> int:
+        """Return how many drafts are asked for a post, at least; drafts are written again and matched by more calls."""
+        return self.copies if self.paid and post.id in self._memory().by_post else 0
+
+    def usage(self) -> Mapping[str, float]:
+        """Return what the calls of making rows took in this process."""
+        engine = self._memory().engine if self.paid and self.artifact else None
+        if not isinstance(engine, PatternEndpoint):
+            return {}
+        taken = asdict(engine.endpoint.usage)
+        return {name: round(n, 6) for name, n in taken.items() if n and name != "seconds"}
 
     def pinned(self) -> Self:
         """Return a copy whose image pipeline is named with the commit that its id means today."""
@@ -302,7 +359,7 @@ class MemoryHard(Method):
             hard = {failure.post for failure in failures if failure.gold or self.spurious}
             failures = random_failures(posts, len(hard), self.seed)
         texts = [replace(post, images=()) for post in posts]
-        engine = open_engine(self.engine, texts)
+        engine = open_engine(self.engine, texts, self._run(files))
         tree = Tree(self.target, {failure.id: failure for failure in failures})
         if self.tree:
             gardener = Gardener(engine, Space.of(texts), self.distance, self.support, self.seed)
@@ -311,13 +368,16 @@ class MemoryHard(Method):
             files |= filters.fit_detectors(texts, self.teacher, self.teachers, self.seed)
         memory = Memory(tree, engine, *_known_of(texts), self._teachers(files), self.spurious)
         stubborn: list[dict[str, Any]] = []
+        written: list[Outcome] = []
         for n in range(self.rounds - 1):
             outcomes = self._write(memory, [(name, n, self._draw(name, n)) for name in sorted(memory.by_post)])
             memory = replace(memory, rounds=(*memory.rounds, _counted(outcomes, memory.rounds)))
+            written += outcomes
             stubborn += [_stubborn(outcome) for outcome in outcomes if outcome.draft is None]
         tree = replace(tree, counts=memory.rounds[-1] if memory.rounds else {})
         files["tree"] = artifacts.save_json(
             {
+                "funnel": funnel(written),
                 "notes": list(mined.notes),
                 "posts": len(posts),
                 "specific": dict(mined.specific),
@@ -335,11 +395,20 @@ class MemoryHard(Method):
     def _teachers(self, files: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(files[f"detector-{n}"] for n in range(self.teachers)) if self.teacher else ()
 
+    def _memory(self) -> Memory:
+        files = self.learned["files"]
+        return _memory(self._fitted(), self.engine, self._run(files), self._teachers(files), self.spurious)
+
+    def _run(self, files: Mapping[str, str]) -> str:
+        """Return the name that a budget is counted under: one for the posts and all parameters."""
+        asked = canonical_json([files["posts"], self.params, self.seed, self.copies])
+        return f"{self.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+
     # ------------------------------------------------------------ making
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return a new post for each copy of a hard post, None for the others."""
-        memory = _memory(self._fitted(), self.engine, self._teachers(self.learned["files"]), self.spurious)
+        memory = self._memory()
         wanted = [i for i, post in enumerate(posts) if post.id in memory.by_post]
         outcomes = self._write(memory, [(posts[i].id, i % self.copies, draws[i]) for i in wanted])
         made: list[Post | Reject | None] = [None] * len(posts)
@@ -354,9 +423,10 @@ class MemoryHard(Method):
         stages = STAGES if self.iterate and self.tree else STAGES[:1]
         waiting = jobs
         while waiting:
-            for job in waiting:
-                self._draft(memory, job, STAGES[job.stage])
+            self._draft(memory, waiting)
             self._ask_teachers(memory, [job for job in waiting if job.draft and not job.refused])
+            for job in waiting:
+                job.trail.append(Step(STAGES[job.stage], job.attempt + 1, job.refused.reason if job.refused else KEPT))
             failed = [job for job in waiting if job.refused]
             waiting = []
             for job in failed:
@@ -369,28 +439,36 @@ class MemoryHard(Method):
                     waiting.append(job)
         return [_outcome(memory, job) for job in jobs]
 
-    def _draft(self, memory: Memory, job: Job, stage: str) -> None:
-        """Write a job's next draft and look at what its own words say."""
-        branch, node = memory.places.get(job.failure.id, (None, None))
-        leaf = node if stage == "pattern" else None
+    def _draft(self, memory: Memory, jobs: Sequence[Job]) -> None:
+        """Write the next draft of each job and look at what its own words say."""
+        requests = [self._request(memory, job) for job in jobs]
+        doubtful: list[tuple[Job, Question]] = []
+        for job, request, answer in zip(jobs, requests, memory.engine.write(requests), strict=True):
+            if isinstance(answer, Unwritten):
+                job.draft, job.refused = None, Reject(answer.reason, answer.detail)
+                continue
+            job.draft = answer
+            job.refused = check_draft(answer, job.failure, memory.types)
+            job.refused = job.refused or filters.check_length(answer.tokens, self.least_words)
+            job.refused = job.refused or self._check_alike(memory, answer, [job.failure, *request.exemplars])
+            leaf = memory.leaf(job)
+            if not job.refused and leaf and leaf.told_apart:
+                doubtful.append((job, (leaf.pattern, [as_failure(answer, job.failure)])))
+        verdicts = memory.engine.matches([question for _, question in doubtful])
+        for (job, (pattern, _)), (matches,) in zip(doubtful, verdicts, strict=True):
+            if not matches:
+                job.refused = Reject("off_pattern", pattern.name)
+
+    def _request(self, memory: Memory, job: Job) -> WriteRequest:
+        """Return what is asked for a job's next draft."""
+        branch, _ = memory.places.get(job.failure.id, (None, None))
+        leaf = memory.leaf(job)
         members = leaf.members if leaf else branch.members if branch else ()
         names = [name for name in members if name != job.failure.id]
-        stream = job.draw.sub(stage, job.attempt)
+        stream = job.draw.sub(STAGES[job.stage], job.attempt)
         exemplars = [memory.tree.failures[name] for name in stream.sub("exemplars").sample(names, self.exemplars)]
         patterns = [place.pattern for place in (leaf, branch) if place]
-        answer = memory.engine.write(job.failure, patterns, exemplars, job.critiques, stream)
-        job.attempts += 1
-        if isinstance(answer, Unwritten):
-            job.draft, job.refused = None, Reject(answer.reason, answer.detail)
-            return
-        job.draft = answer
-        job.refused = check_draft(answer, job.failure, memory.types)
-        job.refused = job.refused or filters.check_length(answer.tokens, self.least_words)
-        job.refused = job.refused or self._check_alike(memory, answer, [job.failure, *exemplars])
-        if not job.refused and leaf and leaf.told_apart:
-            new = as_failure(answer, job.failure)
-            if not memory.engine.matches(leaf.pattern, [new])[0]:
-                job.refused = Reject("off_pattern", leaf.pattern.name)
+        return WriteRequest(job.failure, patterns, exemplars, tuple(job.critiques), stream)
 
     def _check_alike(self, memory: Memory, draft: Draft, shown: Sequence[Failure]) -> Reject | None:
         if text_key(draft.tokens) in memory.texts:
@@ -424,7 +502,7 @@ class MemoryHard(Method):
         wanted = [i for i, post in enumerate(made) if isinstance(post, Post)]
         for first in range(0, len(wanted), CHUNK):
             chosen = wanted[first : first + CHUNK]
-            sentences = [" ".join(made[i].tokens) for i in chosen]  # type: ignore[union-attr]
+            sentences = [self._prompt(made[i]) for i in chosen]  # type: ignore[arg-type]
             pictures = engine.generate(sentences, [draws[i].sub("image") for i in chosen])
             for i, picture in zip(chosen, pictures, strict=True):
                 post = made[i]
@@ -436,6 +514,12 @@ class MemoryHard(Method):
                 details = {**post.details, MADE_OF: made_of, "synthetic": True}
                 made[i] = replace(post, images=(write_picture(picture, engine.source),), details=details)
         return made
+
+    def _prompt(self, post: Post) -> str:
+        """Return what a picture is made for: a model draws what the writer asks for, a collage looks for mentions."""
+        text = " ".join(post.tokens)
+        prompt: str = post.details.get(IMAGE_PROMPT, text) if self.image_model != "collage" else text
+        return prompt
 
     def _image_engine(self) -> "ImageEngine":
         from hf_mner_aug.models import image
@@ -508,9 +592,12 @@ def random_failures(posts: Sequence[Post], n: int, seed: int) -> list[Failure]:
     return found
 
 
-def open_engine(name: str, posts: Iterable[Post]) -> PatternEngine:
-    """Return a pattern engine by its name."""
-    return Rules.of(posts)
+def open_engine(spec: str, posts: Sequence[Post], run: str = "") -> PatternEngine:
+    """Return the pattern engine of ``rules`` or ``endpoint:URL#MODEL``; its budget is counted over a run."""
+    if spec == RULES:
+        return Rules.of(posts)
+    base_url, model, settings = parse_engine(spec)
+    return PatternEndpoint(base_url=base_url, model=model, settings=settings, types=_known_of(posts)[0], run=run)
 
 
 # ---------------------------------------------------------------- inside
@@ -523,12 +610,12 @@ def _known_of(posts: Sequence[Post]) -> tuple[tuple[str, ...], frozenset[str]]:
 
 
 @functools.lru_cache(maxsize=4)
-def _memory(artifact: str, engine: str, teachers: tuple[str, ...], spurious: bool) -> Memory:
+def _memory(artifact: str, engine: str, run: str, teachers: tuple[str, ...], spurious: bool) -> Memory:
     learned = artifacts.load_json(artifact)["learned"]
     posts = [replace(post, images=()) for post in open_posts(learned["files"]["posts"])]
     tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
     rounds = tuple({key: (tried, kept) for key, (tried, kept) in counts.items()} for counts in learned["rounds"])
-    return Memory(tree, open_engine(engine, posts), *_known_of(posts), teachers, spurious, rounds)
+    return Memory(tree, open_engine(engine, posts, run), *_known_of(posts), teachers, spurious, rounds)
 
 
 def _counted(outcomes: Iterable[Outcome], before: Sequence[Counts]) -> dict[str, tuple[int, int]]:
@@ -546,7 +633,25 @@ def _outcome(memory: Memory, job: Job) -> Outcome:
     branch, node = memory.places.get(job.failure.id, (None, None))
     pattern = node.pattern.name if node and job.stage == 0 else branch.title if branch else ""
     draft = None if job.refused else job.draft
-    return Outcome(job.failure, memory.key(job.failure), pattern, draft, job.refused, job.attempts)
+    return Outcome(job.failure, memory.key(job.failure), pattern, draft, job.refused, tuple(job.trail))
+
+
+def funnel(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+    """Return, for each attempt of each stage, how many drafts there were, were kept, and each filter caught."""
+    results: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
+    for outcome in outcomes:
+        for step in outcome.trail:
+            results[step.stage, step.attempt][step.result] += 1
+    return [
+        {
+            "attempt": attempt,
+            "caught": {reason: n for reason, n in sorted(found.items()) if reason != KEPT},
+            "drafts": found.total(),
+            "kept": found[KEPT],
+            "stage": stage,
+        }
+        for (stage, attempt), found in sorted(results.items(), key=lambda item: (STAGES.index(item[0][0]), item[0][1]))
+    ]
 
 
 def _stubborn(outcome: Outcome) -> dict[str, Any]:
@@ -570,10 +675,12 @@ def _as_post(source: Post, outcome: Outcome) -> Post | Reject:
         told = f"{outcome.failure.id}, {outcome.attempts} drafts, the last: {outcome.refused.detail}"
         return replace(outcome.refused, detail=told)
     draft = outcome.draft
-    details = {
+    details: dict[str, Any] = {
         "attempts": outcome.attempts,
         "failure": outcome.failure.id,
         MADE_OF: sorted({*draft.made_of, outcome.failure.post}),
         "pattern": outcome.pattern,
     }
+    if draft.image_prompt and draft.image_prompt != " ".join(draft.tokens):
+        details[IMAGE_PROMPT] = draft.image_prompt
     return Post(source.id, list(draft.tokens), _entities(draft), source.images, details=details)

@@ -45,8 +45,30 @@ class Draft:
     made_of: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """A post to be written that tests a failure's pattern.
+
+    Args:
+        failure: the one to repair.
+        patterns: its patterns from the leaf to the root; none to work from the failure alone.
+        exemplars: other failures of the pattern.
+        critiques: ``reason: detail`` of each filter that the drafts before failed, the latest last.
+        draw: the request's randomness.
+    """
+
+    failure: Failure
+    patterns: Sequence[Pattern]
+    exemplars: Sequence[Failure]
+    critiques: Sequence[str]
+    draw: Draw
+
+
+Question = tuple[Pattern, Sequence[Failure]]
+
+
 class PatternEngine(Protocol):
-    """Names patterns and writes posts; the same arguments give the same answer."""
+    """Names patterns and writes posts; what is asked, and nothing that is asked beside it, decides an answer."""
 
     name: ClassVar[str]
 
@@ -68,27 +90,12 @@ class PatternEngine(Protocol):
         """
         ...
 
-    def matches(self, pattern: Pattern, failures: Sequence[Failure]) -> list[bool]:
-        """Say of each failure whether it is of the pattern [n_failures]."""
+    def matches(self, questions: Sequence[Question]) -> list[list[bool]]:
+        """Say of each failure of each question whether it is of the question's pattern [n_questions][n_failures]."""
         ...
 
-    def write(
-        self,
-        failure: Failure,
-        patterns: Sequence[Pattern],
-        exemplars: Sequence[Failure],
-        critiques: Sequence[str],
-        draw: Draw,
-    ) -> Draft | Unwritten:
-        """Return a new post that tests a failure's pattern.
-
-        Args:
-            failure: the one to repair.
-            patterns: its patterns from the leaf to the root; none to work from the failure alone.
-            exemplars: other failures of the pattern.
-            critiques: ``reason: detail`` of each filter that the drafts before failed, the latest last.
-            draw: the call's randomness.
-        """
+    def write(self, requests: Sequence[WriteRequest]) -> list[Draft | Unwritten]:
+        """Return a new post for each request, or why there is none."""
         ...
 
 

@@ -17,7 +17,7 @@ from hf_mner_aug.lexicon import mention_counts, repeat_by_count
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.pattern_engine import Draft, Pattern, what_goes_wrong
+from hf_mner_aug.models.pattern_engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
 from hf_mner_aug.schema import Post
 
 SWAPPED = 0.5  # share of the other entities that change
@@ -68,25 +68,23 @@ class Rules:
             least=least,
         )
 
-    def matches(self, pattern: Pattern, failures: Sequence[Failure]) -> list[bool]:
+    def matches(self, questions: Sequence[Question]) -> list[list[bool]]:
         """Say of each failure whether the weights of its cues reach the pattern's least sum."""
-        return [score(pattern.cues, failure) >= pattern.least for failure in failures]
+        return [[score(pattern.cues, f) >= pattern.least for f in failures] for pattern, failures in questions]
 
-    def write(
-        self,
-        failure: Failure,
-        patterns: Sequence[Pattern],
-        exemplars: Sequence[Failure],
-        critiques: Sequence[str],
-        draw: Draw,
-    ) -> Draft | Unwritten:
-        """Return a post made of the words around the failure and the exemplars, with another mention.
+    def write(self, requests: Sequence[WriteRequest]) -> list[Draft | Unwritten]:
+        """Return posts made of the words around a failure and its exemplars, with another mention.
 
         Without patterns the failure's own post gets a mention of the same type, however it is written. Where a draft
         was not what the pattern asks for, the failure's own words stay around the mention.
         """
-        alone = not patterns or any(critique.startswith(("off_pattern", "inconsistent")) for critique in critiques[-1:])
-        hosts = [failure] if alone else [failure, *(e for e in exemplars if has_clear_focus(e))]
+        return [self._write(request) for request in requests]
+
+    def _write(self, request: WriteRequest) -> Draft | Unwritten:
+        failure, patterns, draw = request.failure, request.patterns, request.draw
+        last = request.critiques[-1:]
+        alone = not patterns or any(critique.startswith(("off_pattern", "inconsistent")) for critique in last)
+        hosts = [failure] if alone else [failure, *(e for e in request.exemplars if has_clear_focus(e))]
         if not has_clear_focus(failure):
             return Unwritten("no_place", f"{failure.text}: inside another entity")
         left = draw.sub("left").choice(hosts)

@@ -18,7 +18,7 @@ from hf_mner_aug.methods import memory_hard
 from hf_mner_aug.methods.memory_hard import Memory, check_draft, choose_failure, likeness, success
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.pattern_engine import Draft, Pattern, as_failure
+from hf_mner_aug.models.pattern_engine import Draft, Pattern, WriteRequest, as_failure
 from hf_mner_aug.models.rules import Rules
 from hf_mner_aug.recipe import parse_params
 from hf_mner_aug.sample import draw_posts
@@ -79,13 +79,19 @@ def test_success_by_laplace():
 # ---------------------------------------------------------------- the engine of rules
 
 
+def write_one(engine, *asked):
+    """The engine's answer to one request."""
+    (answer,) = engine.write([WriteRequest(*asked)])
+    return answer
+
+
 def test_a_post_of_rules_takes_the_words_around_mentions_and_another_mention():
     texts = ["off to [LOC rome] with [PER Cher] today", "way to [LOC oslo] with mom", "we love [LOC Turin]"]
     posts = [Post(str(i), *parse(text)) for i, text in enumerate([*texts, "in [LOC bergen] now", "met [PER Adele]"])]
     one, other = failure(texts[0]), failure(texts[1])
     seen = set()
     for i in range(60):
-        draft = Rules.of(posts).write(one, [Pattern("p", "", "", "")], [other], [], Draw(bytes([i])))
+        draft = write_one(Rules.of(posts), one, [Pattern("p", "", "", "")], [other], [], Draw(bytes([i])))
         assert isinstance(draft, Draft)
         start, end = draft.focus
         assert check_draft(draft, one, TYPES) is None
@@ -97,22 +103,22 @@ def test_a_post_of_rules_takes_the_words_around_mentions_and_another_mention():
         assert named == [word for word in ("Cher", "Adele") if word in after]
         seen.add(draft.tokens)
     assert len(seen) > 8
-    alone = Rules.of(posts).write(one, [], [other], [], Draw(b"0"))
+    alone = write_one(Rules.of(posts), one, [], [other], [], Draw(b"0"))
     assert alone.tokens[:2] == ("off", "to"), "without a pattern: the failure's own post"
-    alone = [Rules.of(posts).write(one, [], [], [], Draw(bytes([i]))).tokens[2] for i in range(40)]
+    alone = [write_one(Rules.of(posts), one, [], [], [], Draw(bytes([i]))).tokens[2] for i in range(40)]
     assert set(alone) == {"oslo", "bergen", "Turin"}
-    assert Rules.of(posts).write(one, [Pattern("p", "", "", "")], [other], ["off_pattern: p"], Draw(b"1")).made_of == (
-        one.post,
-    )
+    assert write_one(
+        Rules.of(posts), one, [Pattern("p", "", "", "")], [other], ["off_pattern: p"], Draw(b"1")
+    ).made_of == (one.post,)
 
 
 def test_rules_say_what_they_cannot_write():
     one = failure("off to [LOC rome]")
-    assert Rules.of([]).write(one, [], [], [], Draw(b"0")) == Unwritten(
+    assert write_one(Rules.of([]), one, [], [], [], Draw(b"0")) == Unwritten(
         "no_mention", "train has no other mention like rome"
     )
     inside = replace(one, kind="spurious", gold=None, predicted=(2, 3, "PER"))
-    assert Rules.of([]).write(inside, [], [], [], Draw(b"0")).reason == "no_place"
+    assert write_one(Rules.of([]), inside, [], [], [], Draw(b"0")).reason == "no_place"
 
 
 def test_a_border_keeps_the_word_that_it_hangs_on():
@@ -120,7 +126,7 @@ def test_a_border_keeps_the_word_that_it_hangs_on():
     other = failure("by [LOC Garfield] Park today", kind="boundary", predicted=(1, 3, "LOC"))
     engine = Rules.of([Post(f.post, f.tokens, parse(f.post)[1]) for f in (one, other)])
     for i in range(20):
-        draft = engine.write(one, [Pattern("p", "", "", "")], [other], [], Draw(bytes([i])))
+        draft = write_one(engine, one, [Pattern("p", "", "", "")], [other], [], Draw(bytes([i])))
         assert draft.tokens in {("at", "Garfield", "Zoo", "now"), ("by", "Scovill", "Park", "today")}
         assert as_failure(draft, one).predicted == (1, 3, "LOC")
 
@@ -128,7 +134,7 @@ def test_a_border_keeps_the_word_that_it_hangs_on():
 def test_articles_fit():
     one = failure("such an [ORG Apple] day")
     posts = [Post("a", *parse("[ORG Google] and [ORG Amazon]"))]
-    drafts = {Rules.of(posts).write(one, [], [], [], Draw(bytes([i]))).tokens[2] for i in range(20)}
+    drafts = {write_one(Rules.of(posts), one, [], [], [], Draw(bytes([i]))).tokens[2] for i in range(20)}
     assert drafts == {"Amazon"}
 
 
@@ -175,11 +181,14 @@ class Scripted:
     answers: list
     told: list = field(default_factory=list)
 
-    def matches(self, pattern, failures):
-        return [pattern.name in f.tokens for f in failures]
+    def matches(self, questions):
+        return [[pattern.name in f.tokens for f in failures] for pattern, failures in questions]
 
-    def write(self, one, patterns, exemplars, critiques, draw):
-        self.told.append((list(critiques), [p.name for p in patterns], [e.post for e in exemplars], draw.key))
+    def write(self, requests):
+        return [self._write(request) for request in requests]
+
+    def _write(self, r):
+        self.told.append((list(r.critiques), [p.name for p in r.patterns], [e.post for e in r.exemplars], r.draw.key))
         return self.answers[(len(self.told) - 1) % len(self.answers)]
 
 

@@ -1,0 +1,443 @@
+"""Patterns and posts by a language model behind an OpenAI-compatible endpoint: one chat for each question.
+
+The prompts are files (``prompts/memory_hard``), a new one for each change. What posts, patterns and filters say stands
+in a block of JSON of its own, which no post can close. Answers are data: read strictly, bounded, never executed. One
+that is of no use comes back as an ``Unwritten``, which the loop sends again as a critique: ``not_json``; ``no_answer``,
+refused, cut or empty; ``off_schema``, not the JSON that was asked for; ``not_in_text``, a mention that is not in the
+words. What no other answer would mend (the key, the budget, a server that is down) ends the run.
+"""
+
+import functools
+import hashlib
+import importlib.resources
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, get_type_hints
+
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.metrics.spans import PlainSpan
+from hf_mner_aug.mining import Failure
+from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered, open_endpoint
+from hf_mner_aug.models.labelled_text import Unwritten, type_name
+from hf_mner_aug.models.pattern_engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
+from hf_mner_aug.models.protocol import one_line
+from hf_mner_aug.models.rules import key_at
+from hf_mner_aug.schema import Entity, canonical_json
+from hf_mner_aug.values import parse_settings
+
+ENDPOINT = "endpoint"
+INDUCE, MATCH, WRITE = "induce-1.md", "match-1.md", "write-1.md"
+UNUSABLE = ("bad_request", "refused", "truncated", "empty", "not_json", "too_large")  # another answer may do better
+BATCH = 10  # posts in one question whether they match
+MOST_WORDS, MOST_ENTITIES = 100, 40
+WORD, NAME, SENTENCE = 140, 120, 600  # characters, at most
+NO_ENTITY = "no entity"
+JOINER = "\u200d"  # of emoji: not printable, and no control
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """Return the schema of an object with all of these keys and no others."""
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+TEXT = {"type": "string"}
+PATTERN = _object(name=TEXT, trigger=TEXT, why=TEXT, how=TEXT)
+VERDICTS = _object(verdicts={"type": "array", "items": _object(id={"type": "integer"}, match={"type": "boolean"})})
+
+
+def draft_schema(types: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of a draft whose entities are of these types."""
+    entity = _object(text=TEXT, type={"type": "string", "enum": [*types]})
+    return _object(
+        tokens={"type": "array", "items": TEXT},
+        entities={"type": "array", "items": entity},
+        focus=TEXT,
+        image_prompt=TEXT,
+    )
+
+
+# ---------------------------------------------------------------- answers
+
+
+class Unusable(ValueError):
+    """An answer that is not what was asked for: ``reason`` and the particulars, as a critique tells them."""
+
+    def __init__(self, detail: str, reason: str = "off_schema") -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def read_pattern(value: Any) -> Pattern:
+    """Return the pattern of an answer.
+
+    Raises:
+        Unusable: it is not as ``PATTERN`` says, or a text is empty, too long or holds a control character.
+    """
+    found = _keys(value, PATTERN, "the answer")
+    trigger, why, how = (_text(found[name], name, SENTENCE) for name in ("trigger", "why", "how"))
+    return Pattern(_text(found["name"], "name", NAME), trigger, why, how)
+
+
+def read_verdicts(value: Any, n: int) -> list[bool]:
+    """Return the verdict for each of the ids 1 to n.
+
+    Raises:
+        Unusable: it is not as ``VERDICTS`` says, or an id is missing, unknown or there twice.
+    """
+    verdicts = {}
+    for item in _list(_keys(value, VERDICTS, "the answer")["verdicts"], "verdicts", 2 * n):
+        found = _keys(item, VERDICTS["properties"]["verdicts"]["items"], "a verdict")
+        if type(found["id"]) is not int or type(found["match"]) is not bool:
+            raise Unusable(f"a verdict: expected a number and true or false, found {_spelt(item)}")
+        if found["id"] in verdicts:
+            raise Unusable(f"id {found['id']} is there twice")
+        verdicts[found["id"]] = found["match"]
+    if set(verdicts) != set(range(1, n + 1)):
+        raise Unusable(f"expected a verdict for each id from 1 to {n}, found {_spelt(sorted(verdicts))}")
+    return [verdicts[i] for i in range(1, n + 1)]
+
+
+def read_draft(value: Any, failure: Failure, types: Mapping[str, str], made_of: Sequence[str] = ()) -> Draft:
+    """Return the post of an answer; whether it is good enough is for its filters to say.
+
+    Args:
+        value: the parsed answer.
+        failure: what it was asked for.
+        types: the types of entities by what the model calls them; a name that is none of them stays as it is.
+        made_of: the posts that the model saw.
+
+    Raises:
+        Unusable: it is not as ``draft_schema`` says, words hold a space or a control character, or a mention is not in
+            the words as often as it is listed.
+    """
+    found = _keys(value, draft_schema(()), "the answer")
+    tokens = tuple(_word(word) for word in _list(found["tokens"], "tokens", MOST_WORDS))
+    listed = []
+    for item in _list(found["entities"], "entities", MOST_ENTITIES):
+        entity = _keys(item, draft_schema(())["properties"]["entities"]["items"], "an entity")
+        kind = _text(entity["type"], "the type of an entity", NAME)
+        listed.append((_text(entity["text"], "the text of an entity", SENTENCE), types.get(kind.casefold(), kind)))
+    entities = locate(tokens, listed)
+    focus = tuple(_text(found["focus"], "focus", SENTENCE).split())
+    inside = [(start, end) for start, end, _ in entities if tokens[start:end] == focus]
+    places = (inside if failure.gold else []) or _places(tokens, focus)
+    if not places:
+        raise Unusable(f"the focus is not in the tokens: {one_line(' '.join(focus))}", "not_in_text")
+    prompt = _text(found["image_prompt"], "image_prompt", SENTENCE)
+    return Draft(tokens, entities, places[0], prompt, tuple(dict.fromkeys(made_of)))
+
+
+def locate(tokens: Sequence[str], mentions: Sequence[tuple[str, str]]) -> tuple[PlainSpan, ...]:
+    """Return where mentions (text, type) stand in a text, in order; longer ones first, none over another.
+
+    Of mentions with the same words the first listed is the first in the text.
+
+    Raises:
+        Unusable: some words stand in the text less often than they are listed, or more often: then it is not said
+            which of them is the entity.
+    """
+    by_words: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for text, kind in mentions:
+        by_words[tuple(text.split())].append(kind)
+    taken: set[int] = set()
+    found: list[PlainSpan] = []
+    for words in sorted(by_words, key=lambda words: (-len(words), words)):
+        places = [place for place in _places(tokens, words) if taken.isdisjoint(range(*place))]
+        kinds = by_words[words]
+        if len(places) != len(kinds):
+            told = (
+                f"{one_line(' '.join(words))} is in the tokens {len(places)} times, in the entities {len(kinds)} times"
+            )
+            raise Unusable(told, "not_in_text")
+        for place, kind in zip(places, kinds, strict=True):
+            taken.update(range(*place))
+            found.append((*place, kind))
+    return tuple(sorted(found))
+
+
+def _places(tokens: Sequence[str], words: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the spans of words in a text, none over another."""
+    places: list[tuple[int, int]] = []
+    for start in range(len(tokens) - len(words) + 1):
+        free = not places or places[-1][1] <= start
+        if free and tuple(tokens[start : start + len(words)]) == tuple(words):
+            places.append((start, start + len(words)))
+    return places
+
+
+def _keys(value: Any, schema: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or set(value) != set(schema["required"]):
+        found = sorted(value) if isinstance(value, dict) else value
+        raise Unusable(f"{where}: expected an object with {', '.join(schema['required'])}, found {_spelt(found)}")
+    return value
+
+
+def _list(value: Any, name: str, most: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > most:
+        found = f"{len(value)}" if isinstance(value, list) else _spelt(value)
+        raise Unusable(f"{name}: expected a list of at most {most}, found {found}")
+    return value
+
+
+def _text(value: Any, name: str, most: int) -> str:
+    """Return a text in one line."""
+    if not isinstance(value, str) or not value.strip() or len(value) > most:
+        found = f"{len(value)} characters" if isinstance(value, str) else _spelt(value)
+        raise Unusable(f"{name}: expected a text of 1 to {most} characters, found {found}")
+    text = " ".join(value.split())
+    if not _is_plain(text):
+        raise Unusable(f"{name}: holds a control character: {_spelt(text)}")
+    return text
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= WORD or value.split() != [value] or not _is_plain(value):
+        raise Unusable(f"tokens: expected words of 1 to {WORD} characters without spaces, found {_spelt(value)}")
+    return value
+
+
+def _is_plain(text: str) -> bool:
+    return text.replace(JOINER, "").isprintable()
+
+
+def _spelt(value: Any) -> str:
+    return one_line(json.dumps(value), 80)
+
+
+# ---------------------------------------------------------------- the engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a model is asked: ``temperature`` (0 for matches), ``max_tokens`` of an answer, failures that are shown."""
+
+    temperature: float = 0.7
+    max_tokens: int = 1024
+    shown: int = 12
+
+    def __post_init__(self) -> None:
+        for name, least in (("temperature", 0), ("max_tokens", 1), ("shown", 1)):
+            if not getattr(self, name) >= least:
+                raise UsageError(f"{name} must be at least {least}, found {getattr(self, name)}")
+
+
+def parse_engine(spec: str) -> tuple[str, str, Settings]:
+    """Return the address, the model and the settings of ``endpoint:URL#MODEL,temperature=0.5,max_tokens=800``.
+
+    Raises:
+        UnknownName: there is no such setting.
+        UsageError: the address or the model is missing, the address holds a key, or a value is out of range.
+    """
+    url, _, rest = spec.partition(":")[2].partition("#")
+    model, _, chosen = rest.partition(",")
+    if not url or not model:
+        # The value is not repeated: it may hold a key.
+        raise UsageError(
+            "the engine endpoint needs an address and a model: endpoint:URL#MODEL, as "
+            "endpoint:http://127.0.0.1:8000/v1#Qwen/Qwen3-8B"
+        )
+    settings = Settings(**parse_settings(chosen, get_type_hints(Settings), ENDPOINT))
+    Endpoint(base_url=url, model=model)
+    return url, model, settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternEndpoint:
+    """Asks a chat model for patterns and posts (a ``PatternEngine``).
+
+    Args:
+        base_url: as ``Endpoint`` takes it.
+        model: the name that the server knows.
+        types: the types of entities, with the fine ones.
+        settings: how it is asked.
+        run: what a budget is counted over.
+    """
+
+    name: ClassVar[str] = ENDPOINT
+
+    base_url: str
+    model: str
+    types: tuple[str, ...]
+    settings: Settings = Settings()
+    run: str = ""
+
+    @property
+    def identity(self) -> str:
+        """The model, how it is asked, and a digest of the prompts and schemas."""
+        told = [*map(read_prompt, (INDUCE, MATCH, WRITE)), PATTERN, VERDICTS, draft_schema(()), BATCH]
+        asked = {f.name: getattr(self.settings, f.name) for f in fields(Settings)}
+        digest = hashlib.sha256(canonical_json(told).encode()).hexdigest()
+        return canonical_json([self.name, self.model, asked, self.types, digest])
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint as this machine goes to it."""
+        return open_endpoint(self.base_url, self.model, self.run)
+
+    def induce(
+        self, members: Sequence[Failure], outsiders: Sequence[Failure], critiques: Sequence[str], draw: Draw
+    ) -> Pattern | Unwritten:
+        """Return the pattern that some of the members have in common and some of the outsiders have not.
+
+        Raises:
+            EndpointError: no request can be answered; those that were are kept.
+        """
+        data = {
+            "error": self._error(members[0]),
+            "members": [self._told(failure) for failure in members[: self.settings.shown]],
+            "others": [self._told(failure) for failure in outsiders[: self.settings.shown]],
+            "critiques": list(critiques),
+        }
+        (answer,) = self._ask([self._chat(INDUCE, PATTERN, data, draw.seed())])
+        if isinstance(answer, Unwritten):
+            return answer
+        try:
+            return read_pattern(answer)
+        except Unusable as error:
+            return Unwritten(error.reason, str(error))
+
+    def matches(self, questions: Sequence[Question]) -> list[list[bool]]:
+        """Say of each failure of each question whether it is of the question's pattern.
+
+        Failures of one question are asked about ten at a time. An answer that is not a verdict for each of them is
+        asked for again, once, with what was wrong; then none of the ten is of the pattern. Raises as ``induce``.
+        """
+        asked = [
+            (n, pattern, failures[first : first + BATCH])
+            for n, (pattern, failures) in enumerate(questions)
+            for first in range(0, len(failures), BATCH)
+        ]
+        verdicts: dict[int, list[bool]] = {}
+        critiques: dict[int, str] = {}
+        for attempt in range(2):
+            waiting = [i for i in range(len(asked)) if i not in verdicts]
+            chats = [self._match(*asked[i][1:], [critiques[i]] if attempt else [], attempt) for i in waiting]
+            for i, answer in zip(waiting, self._ask(chats), strict=True):
+                try:
+                    if isinstance(answer, Unwritten):
+                        raise Unusable(answer.detail, answer.reason)
+                    verdicts[i] = read_verdicts(answer, len(asked[i][2]))
+                except Unusable as error:
+                    critiques[i] = f"{error.reason}: {error}"
+        found: list[list[bool]] = [[] for _ in questions]
+        for i, (n, _, part) in enumerate(asked):
+            found[n] += verdicts.get(i, [False] * len(part))
+        return found
+
+    def write(self, requests: Sequence[WriteRequest]) -> list[Draft | Unwritten]:
+        """Return a new post for each request, or why there is none; raises as ``induce``."""
+        known = {self._name(key).casefold(): key for key in self.types} | {key.casefold(): key for key in self.types}
+        found: list[Draft | Unwritten] = []
+        for request, answer in zip(requests, self._ask([self._writing(r) for r in requests]), strict=True):
+            if isinstance(answer, Unwritten):
+                found.append(answer)
+                continue
+            seen = [request.failure.post, *(exemplar.post for exemplar in request.exemplars)]
+            try:
+                found.append(read_draft(answer, request.failure, known, seen))
+            except Unusable as error:
+                found.append(Unwritten(error.reason, str(error)))
+        return found
+
+    # ------------------------------------------------------------ what is asked
+
+    def _match(self, pattern: Pattern, failures: Sequence[Failure], critiques: Sequence[str], n: int) -> ChatRequest:
+        posts = [
+            {"id": i, "post": " ".join(f.tokens), "mention": f.text, "type": self._right(f)}
+            for i, f in enumerate(failures, 1)
+        ]
+        data = {"pattern": {"name": pattern.name, "trigger": pattern.trigger}, "posts": posts, "critiques": critiques}
+        return self._chat(MATCH, VERDICTS, data, n, temperature=0.0)
+
+    def _writing(self, request: WriteRequest) -> ChatRequest:
+        failure = request.failure
+        asked = f"a mention of the type {self._right(failure)}"
+        asked = asked if failure.gold else "words like the mention that are no entity"
+        names = [self._name(key) for key in self.types]
+        data = {
+            "types": names,
+            "error": self._error(failure),
+            "failure": self._told(failure, entities=True),
+            "patterns": [{"name": p.name, "trigger": p.trigger, "why": p.why, "how": p.how} for p in request.patterns],
+            "exemplars": [self._told(exemplar, entities=True) for exemplar in request.exemplars],
+            "asked": asked,
+            "critiques": list(request.critiques),
+        }
+        return self._chat(WRITE, draft_schema(names), data, request.draw.seed())
+
+    def _chat(
+        self, prompt: str, schema: Mapping[str, Any], data: Any, seed: int, temperature: float | None = None
+    ) -> ChatRequest:
+        """Return a request; the schema stands in the prompt, too, for servers that know no ``response_format``."""
+        system = f"{read_prompt(prompt)}\nThe JSON schema of the answer:\n{json.dumps(schema)}"
+        return ChatRequest(
+            messages=[{"role": "system", "content": system}, {"role": "user", "content": as_block(data)}],
+            seed=seed,
+            temperature=self.settings.temperature if temperature is None else temperature,
+            max_tokens=self.settings.max_tokens,
+            json_schema=schema,
+        )
+
+    def _told(self, failure: Failure, *, entities: bool = False) -> dict[str, Any]:
+        """Return a failure as the model reads it."""
+        spans = [{"text": " ".join(failure.tokens[s:e]), "type": self._name(kind)} for s, e, kind in failure.entities]
+        predicted = failure.predicted
+        said = NO_ENTITY
+        if predicted:
+            said = f"{' '.join(failure.tokens[slice(*predicted[:2])])} as {self._name(predicted[2])}"
+        return {
+            "post": " ".join(failure.tokens),
+            **({"entities": spans} if entities else {}),
+            "mention": failure.text,
+            "right": self._right(failure),
+            "predicted": said,
+        }
+
+    def _error(self, failure: Failure) -> str:
+        gold, predicted = failure.confusion
+        return what_goes_wrong(failure.kind, self._name(gold), self._name(predicted))
+
+    def _right(self, failure: Failure) -> str:
+        return self._name(key_at(failure)) if failure.gold else NO_ENTITY
+
+    def _name(self, key: str) -> str:
+        return self._names.get(key) or _spelt_type(key)
+
+    @functools.cached_property
+    def _names(self) -> dict[str, str]:
+        """What each type is called; two that would be called the same keep their own names."""
+        counts = Counter(map(_spelt_type, self.types))
+        return {key: name if counts[name := _spelt_type(key)] == 1 else key for key in self.types}
+
+    # ------------------------------------------------------------ asking
+
+    def _ask(self, requests: Sequence[ChatRequest]) -> list[Any | Unwritten]:
+        """Return the JSON of each answer, or why there is none."""
+        answers = self.endpoint.many(requests, stop_unless=UNUSABLE)
+        return [answer.data if isinstance(answer, Reply) else _unwritten(answer) for answer in answers]
+
+
+def as_block(data: Any) -> str:
+    """Return data as JSON between marks that nothing in it can be taken for."""
+    spelt = json.dumps(data, ensure_ascii=False, indent=1).replace("<", "\\u003c")
+    return f"<data>\n{spelt}\n</data>"
+
+
+def read_prompt(name: str) -> str:
+    """Return the text of a prompt."""
+    folder = importlib.resources.files("hf_mner_aug") / "prompts" / "memory_hard"
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def _spelt_type(key: str) -> str:
+    kind, _, fine = key.partition("/")
+    return type_name(Entity(0, 1, kind, fine or None))
+
+
+def _unwritten(answer: Unanswered) -> Unwritten:
+    if answer.reason == "not_json":
+        return Unwritten("not_json", answer.detail)
+    return Unwritten("no_answer", f"{answer.reason}: {answer.detail}")

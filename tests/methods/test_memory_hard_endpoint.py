@@ -1,0 +1,305 @@
+"""memory_hard with a language model: drafts that are bad at first, budgets, kills, what a card and a page say."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from conftest import as_dataset, parse
+from pattern_server import FAULTS, INJECTED, PatternServer, block
+
+from hf_mner_aug import MemoryHard, artifacts, augment
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
+from hf_mner_aug.memory_page import open_memory
+from hf_mner_aug.memory_tree import Branch, Node, Tree
+from hf_mner_aug.methods.memory_hard import Memory, funnel, open_engine
+from hf_mner_aug.mining import Failure
+from hf_mner_aug.models.pattern_engine import Pattern
+from hf_mner_aug.sample import draw_posts
+from hf_mner_aug.schema import Post, mner_features
+
+TYPES = ("LOC", "ORG", "PER")
+KEY = "sk-this-key-must-stand-nowhere-44"
+QUICK = {"target": "crf:iterations=10", "teacher": "", "folds": 2, "seeds": 1}
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_MNER_AUG_API_KEY", KEY)
+    monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "backoff_s=0.01,max_wait_s=1,retries=2,timeout_s=20")
+
+
+@pytest.fixture
+def server():
+    with PatternServer() as running:
+        yield running
+
+
+def engine_of(server):
+    return f"endpoint:{server.url}#org/model"
+
+
+def failure(text):
+    tokens, entities = parse(text)
+    spans = tuple((e.start, e.end, e.type) for e in entities)
+    return Failure(text, tuple(tokens), spans, "missed", spans[0], None)
+
+
+# ---------------------------------------------------------------- iteration
+
+GOOD_AT_ONCE = "nothing"
+TEXTS = [f"off to [LOC Rome] , {word} , today" for word in (*FAULTS, GOOD_AT_ONCE)]
+TEXTS[list(FAULTS).index("PWNED")] = f"off to [LOC Rome] , {INJECTED} , today"
+
+
+def test_what_a_model_does_wrong_is_caught_and_recovered(server):
+    """Each kind of bad answer, by the filter that catches it, attempt by attempt."""
+    failures = {f.id: f for f in map(failure, TEXTS)}
+    engine = open_engine(engine_of(server), [Post(text, *parse(text)) for text in TEXTS])
+    engine = replace(engine, types=TYPES)
+    node = Node(Pattern("today", "a post that holds today", "rare", "say today"), tuple(failures), {}, 0.9, 1)
+    tree = Tree("crf", failures, (Branch("missed", "LOC", "O", (node,), ()),))
+    memory = Memory(tree, engine, TYPES, frozenset(), ())
+    method = MemoryHard(engine=engine_of(server), teacher="")
+    asked = [(text, 0, Draw(str(i).encode())) for i, text in enumerate(TEXTS)]
+    outcomes = method._write(memory, asked)
+    assert funnel(outcomes) == [
+        {
+            "stage": "pattern",
+            "attempt": 1,
+            "drafts": 12,
+            "kept": 1,
+            "caught": {
+                "lost_entity": 2,  # lost, hopeless
+                "malformed": 1,  # planet
+                "near_duplicate": 1,  # copied
+                "not_in_text": 1,  # absent
+                "not_json": 2,  # prose, PWNED
+                "off_pattern": 1,  # astray
+                "off_schema": 2,  # schema, spaces
+                "word_count": 1,  # short
+            },
+        },
+        {
+            "stage": "pattern",
+            "attempt": 2,
+            "drafts": 11,
+            "kept": 6,  # prose, spaces, planet, absent, short, copied
+            "caught": {"lost_entity": 3, "off_pattern": 1, "off_schema": 1},  # lost, PWNED, hopeless; astray; schema
+        },
+        {
+            "stage": "pattern",
+            "attempt": 3,
+            "drafts": 5,
+            "kept": 4,  # schema, lost, PWNED, astray
+            "caught": {"lost_entity": 1},
+        },
+        {"stage": "parent", "attempt": 1, "drafts": 1, "kept": 0, "caught": {"lost_entity": 1}},
+        {"stage": "parent", "attempt": 2, "drafts": 1, "kept": 0, "caught": {"lost_entity": 1}},
+        {"stage": "parent", "attempt": 3, "drafts": 1, "kept": 0, "caught": {"lost_entity": 1}},
+    ]
+    by_word = dict(zip((*FAULTS, GOOD_AT_ONCE), outcomes, strict=True))
+    assert [step.result for step in by_word["PWNED"].trail] == ["not_json", "lost_entity", "kept"]
+    assert by_word["hopeless"].draft is None
+    for word, outcome in by_word.items():
+        if word != "hopeless":
+            assert "PWNED" not in outcome.draft.tokens
+            assert outcome.draft.tokens[:5] == ("we", "took", "the", "train", "to")
+    # What was wrong goes back in words.
+    asked = [block(request.body) for request in server.log]
+    told = {data["critiques"][-1].partition(":")[0] for data in asked if data.get("asked") and data["critiques"]}
+    assert told == set(funnel(outcomes)[0]["caught"])
+
+
+def test_drafts_do_not_hang_on_the_batch(server):
+    """Alone or with others: the same drafts, from the record."""
+    failures = {f.id: f for f in map(failure, TEXTS)}
+    engine = replace(open_engine(engine_of(server), [Post("a", *parse(TEXTS[0]))]), types=TYPES)
+    node = Node(Pattern("today", "a post that holds today", "rare", "say today"), tuple(failures), {}, 0.9, 1)
+    memory = Memory(Tree("crf", failures, (Branch("missed", "LOC", "O", (node,), ()),)), engine, TYPES, frozenset(), ())
+    method = MemoryHard(engine=engine_of(server), teacher="")
+    asked = [(text, 0, Draw(str(i).encode())) for i, text in enumerate(TEXTS)]
+    together = method._write(memory, asked)
+    sent = len(server.log)
+    assert [method._write(memory, [one])[0] for one in asked] == together
+    assert len(server.log) == sent
+
+
+# ---------------------------------------------------------------- the whole method
+
+
+def sample(n=30):
+    posts = [Post(d.post.id, d.post.tokens, d.post.entities) for d in draw_posts()["train"][:n]]
+    return as_dataset(posts, mner_features())
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return sample()
+
+
+def sent_once(server):
+    """Say whether no request was sent twice; bodies hold the seed, too."""
+    return max(Counter(request.raw for request in server.log).values()) == 1
+
+
+def test_fit_and_rows_with_a_budget_in_the_middle(server, dataset, monkeypatch, tmp_path):
+    """Calls run out within induction, then within the first round; the run goes on each time and pays nothing twice."""
+    method = MemoryHard(engine=engine_of(server), **QUICK)
+    out = tmp_path / "out"
+    for calls in (2, 30):
+        monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", f"calls={calls}")
+        told = f"{calls} of {calls} calls spent; answers so far are kept, run again to go on"
+        with pytest.raises(EndpointError, match=told) as caught:
+            augment(dataset, method, out=out, progress=False)
+        assert caught.value.reason == "over_budget"
+        assert len(server.log) == calls
+    monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "calls=10000")
+    run = augment(dataset, method, out=out, progress=False)
+    assert sent_once(server)
+    assert len(run.dataset) > 10
+    texts = [" ".join(tokens) for tokens in run.dataset["tokens"]]
+    assert all(text.startswith("we took the train to ") for text in texts)
+    told = json.loads(run.dataset[0]["provenance"])
+    assert told["params"]["engine"] == engine_of(server)
+    assert told["details"]["image_prompt"].startswith("a train to ")
+    usage = run.counts["usage"]
+    assert usage["calls"] > 0
+    assert usage["cached"] > 0, "the first copies were written by fit"
+    # Nothing that is kept holds the key, and the budget is no part of what was made.
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if KEY.encode() in path.read_bytes()]
+    assert all(request.headers["authorization"] == f"Bearer {KEY}" for request in server.log)
+    assert "calls=" not in run.recipe.fingerprint + json.dumps(run.recipe.to_dict())
+    # The same from the record alone, without a server.
+    before = len(server.log)
+    monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "replay=true")
+    again = augment(dataset, method, out=tmp_path / "again", progress=False)
+    assert again.dataset.to_list() == run.dataset.to_list()
+    assert again.method.artifact == run.method.artifact
+    assert len(server.log) == before
+
+
+def test_what_drafts_went_through_is_kept_and_printed(server, dataset, monkeypatch):
+    server.patterns = ("It is today.", "nowhere", "today")
+    method = MemoryHard(engine=engine_of(server), **QUICK).fit(dataset)
+    note = artifacts.load_json(method.learned["files"]["tree"])
+    first = note["funnel"][0]
+    assert (first["stage"], first["attempt"]) == ("pattern", 1)
+    assert first["drafts"] == first["kept"] + sum(first["caught"].values())
+    hard = {f["post"] for f in note["tree"]["failures"] if f["gold"]}
+    assert first["drafts"] == len(hard)
+    assert sum(step["kept"] for step in note["funnel"]) == len(hard) - len(note["stubborn"])
+    nodes = [node for branch in note["tree"]["branches"] for node in branch["nodes"]]
+    assert all(node["critiques"][0].startswith("not_json") for node in nodes)
+
+
+FIT = """
+import json, sys
+from datasets import Dataset
+from hf_mner_aug import MemoryHard
+from hf_mner_aug.schema import mner_features
+rows, chosen = json.load(open(sys.argv[1]))
+print(MemoryHard(**chosen).fit(Dataset.from_list(rows, features=mner_features())).artifact)
+"""
+
+
+def test_fit_killed_within_induction_goes_on_where_it_was(server, dataset, tmp_path):
+    """The request under way when it dies is asked again; no other is, and what is learnt is the same."""
+    held, let_go = threading.Event(), threading.Event()
+    say = server.say
+
+    def hold(body):
+        """Answer two requests for a pattern; hold the third until the process is dead."""
+        inducing = [request for request in server.log if "members" in block(request.body)]
+        if "members" in block(body) and len(inducing) == 3 and not let_go.is_set():
+            held.set()
+            let_go.wait(240)
+        return say(body)
+
+    server.say = hold
+    server.patterns = ("nowhere", "today")
+    posts = tmp_path / "posts.json"
+    posts.write_text(json.dumps([dataset.to_list(), {"engine": engine_of(server), **QUICK}]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_MNER_AUG_ENDPOINT": "max_concurrency=1"}
+
+    def start(cache):
+        place = {"HF_MNER_AUG_CACHE": str(tmp_path / cache)}
+        command = [sys.executable, "-c", FIT, str(posts)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment | place)
+
+    killed = start("killed")
+    assert held.wait(240)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    under_way = server.log[-1].raw
+    before = Counter(request.raw for request in server.log)
+    assert set(before.values()) == {1}
+    assert len(before) >= 4, "patterns and matches were answered"
+    let_go.set()
+    again = start("killed")
+    learned = again.communicate(timeout=240)[0].strip()
+    counts = Counter(request.raw for request in server.log)
+    assert counts.pop(under_way) == 2
+    assert set(counts.values()) == {1}
+    assert MemoryHard(engine=engine_of(server), **QUICK).fit(dataset).artifact == learned
+    assert set(Counter(request.raw for request in server.log).values()) == {2, 3}, "here all were asked anew"
+
+
+# ---------------------------------------------------------------- what is told of it
+
+
+def test_the_card_names_the_model_and_no_key(server):
+    method = MemoryHard(engine=f"{engine_of(server)},temperature=0.2", image=False, teacher="")
+    assert [(model.role, model.id) for model in method.models] == [("text", "org/model")]
+    assert "a language model's, org/model" in " ".join(method.cautions)
+    assert not any("put together from other train posts" in caution for caution in method.cautions)
+    assert method.paid
+    assert pickle.loads(pickle.dumps(method)) == method
+    rules = MemoryHard(image=False)
+    assert (rules.paid, rules.models, rules.usage()) == (False, (), {})
+    assert "put together from other train posts" in rules.cautions[1]
+
+
+def test_an_engine_without_address_or_model():
+    for engine in ("endpoint", "endpoint:", "endpoint:http://127.0.0.1:1/v1", "endpoint:#m"):
+        with pytest.raises(UsageError, match="endpoint needs an address and a model: endpoint:URL#MODEL"):
+            MemoryHard(engine=engine)
+    with pytest.raises(UnknownName, match="engine of memory_hard"):
+        MemoryHard(engine="chat:http://127.0.0.1/v1#m")
+    with pytest.raises(UnknownName, match="engine of memory_hard"):
+        MemoryHard(engine="rules:strict")
+
+
+EVIL = "<script>alert(1)</script>"
+
+
+def test_a_page_escapes_what_a_model_says(server, dataset, tmp_path):
+    """A pattern's name and words of a draft that are HTML, and a control character that never gets in."""
+    pattern = {"name": f"<img src=x onerror=alert(2)> {EVIL}", "trigger": EVIL, "why": EVIL, "how": EVIL}
+    server.patterns = (json.dumps({**pattern, "name": "\x1b[2Jclear"}), json.dumps(pattern))
+    evil = {"tokens": ["we", "go", "to", EVIL, "today"], "entities": [], "focus": EVIL, "image_prompt": EVIL}
+    server.draft = lambda data: json.dumps(evil)
+    out = tmp_path / "out"
+    augment(dataset, MemoryHard(engine=engine_of(server), iterate=False, **QUICK), out=out, progress=False)
+    memory = open_memory(out)
+    names = {node.pattern.name for branch in memory.tree.branches for node in branch.nodes}
+    assert names == {pattern["name"]}
+    assert all(s["reason"] == "lost_entity" for s in memory.stubborn)
+    page, text = memory.to_html(), memory.to_text()
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; as " in page, "a draft's words"
+    assert "&lt;img src=x onerror=alert(2)&gt;" in page, "a pattern's name"
+    assert "off_schema" in text
+    assert "\x1b" not in text + page
