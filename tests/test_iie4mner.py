@@ -4,7 +4,7 @@ import pytest
 from datasets import Dataset
 from picture_posts import eight_posts, picture
 
-from hf_mner_aug.backbones import backbone_class, splits
+from hf_mner_aug.backbones import backbone_class, checkpoint, splits
 from hf_mner_aug.backbones.iie4mner import IIE4MNER, Senses
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
@@ -249,6 +249,21 @@ def test_overfits_eight_posts_that_only_the_picture_settles(tmp_path):
     (tmp_path / "saved" / "word_vectors.safetensors").unlink()
     with pytest.raises(Corrupt, match=r"word_vectors\.safetensors is damaged or missing"):
         IIE4MNER.load(tmp_path / "saved")
+
+
+def test_a_save_that_is_cut_off_leaves_nothing_to_load(tmp_path, monkeypatch):
+    fitted = small(training=replace(QUICK, steps=1)).fit(POSTS)
+    fitted.save(tmp_path)
+    assert IIE4MNER.load(tmp_path) == replace(fitted, fitted=None)
+
+    def cut_off(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "write_net", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.save(tmp_path)
+    with pytest.raises(UsageError, match="holds no saved backbone"):
+        IIE4MNER.load(tmp_path)
 
 
 def test_without_pictures_two_equal_texts_are_told_apart_by_nothing(tmp_path):

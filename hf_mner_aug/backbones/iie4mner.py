@@ -96,7 +96,10 @@ class IIE4MNER:
         Raises:
             NotFitted: the backbone was not fitted.
         """
-        save_word_vectors(fitting.fitted_of(self).net.word_vectors, Path(folder))
+        vectors = fitting.fitted_of(self).net.word_vectors
+        # A save that is cut off leaves no old description beside new vectors.
+        (Path(folder) / checkpoint.RECORD).unlink(missing_ok=True)
+        save_word_vectors(vectors, Path(folder))
         fitting.save(self, folder)
 
     def assemble(
