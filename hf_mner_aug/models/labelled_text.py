@@ -78,9 +78,6 @@ class TextEngine(Protocol):
             rank: the number of this process among several, for the choice of a GPU.
         """
 
-    def models(self) -> dict[str, str]:
-        """Return the models that write, each with its revision, for the recipe."""
-
 
 # ---------------------------------------------------------------- writing
 

@@ -118,10 +118,6 @@ class Templates:
             for request, draw in zip(requests, draws, strict=True)
         ]
 
-    def models(self) -> dict[str, str]:
-        """Return the models that write: none."""
-        return {}
-
 
 def _written(known: "Knowledge", post: Post, order: "Order", draw: Draw) -> str | Unwritten:
     mentions = mentions_of(post)

@@ -54,10 +54,6 @@ class TextEndpoint:
         endpoint = Endpoint(base_url=self.base_url, model=self.model, key_env=self.key_env)
         return [self._read(answer) for answer in endpoint.many(asked)]
 
-    def models(self) -> dict[str, str]:
-        """Return the model's name; what weights stand behind it, nobody tells."""
-        return {self.model: "unknown"}
-
     def _request(self, request: TextRequest, draw: Draw) -> ChatRequest:
         return ChatRequest(
             messages=[
