@@ -88,17 +88,20 @@ class Run:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """Posts in, rows made, and rejects by reason."""
+        """Posts in, rows made, rejects by reason, what calls took, and how often something did not fit."""
         notes = [_note(self.folder, part) for part in self.parts]
         reasons: Counter[str] = Counter()
+        limits: Counter[str] = Counter()
         for note in notes:
             reasons.update(note["rejected"])
+            limits.update(note.get("limits", {}))
         usage = _usage(notes)
         return {
             "posts": sum(note["posts"] for note in notes),
             "made": sum(note["made"] for note in notes),
             "rejected": dict(sorted(reasons.items())),
             **({"usage": usage} if usage else {}),
+            **({"limits": dict(sorted(limits.items()))} if limits else {}),
         }
 
 
@@ -276,9 +279,9 @@ def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict",
     """Make one part and write it: first its files, then the note that says they are whole."""
     begun = time.monotonic()
     table = gold[part.split].select(range(part.start, part.stop)).with_format("arrow")[:]
-    before = method.usage()
+    before, limits_before = method.usage(), method.limits_met()
     made = method.make(table)
-    usage = _difference(before, method.usage())
+    usage, limits = _difference(before, method.usage()), _difference(limits_before, method.limits_met())
     path = folder / "parts" / f"{part.stem}.parquet"
     rejected = folder / "rejected" / path.name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -298,6 +301,7 @@ def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict",
         "seconds": round(time.monotonic() - begun, 4),
         "sha256": [sha256(path), sha256(rejected)],
         **({"usage": usage} if usage else {}),
+        **({"limits": limits} if limits else {}),
     }
     artifacts.write_atomically(path.with_suffix(".json"), json.dumps(note, indent=2, sort_keys=True).encode())
 

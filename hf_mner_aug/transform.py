@@ -150,6 +150,10 @@ class Method:
         """Return what calls have taken in this process, by name; ``usd`` is their price."""
         return {}
 
+    def limits_met(self) -> Mapping[str, int]:
+        """Return how often something did not fit while rows were made in this process, by name: ``prompts_cut``."""
+        return {}
+
     def comparable(self, tokens: Sequence[str]) -> Sequence[str]:
         """Return the words by which a text is found in validation and test: changed as the method changes all texts."""
         return tokens

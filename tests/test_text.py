@@ -370,6 +370,21 @@ def test_a_full_disk_leaves_nothing_half_written(pairs, settings, cache, monkeyp
     assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in stored] == [path.name for path in stored]
 
 
+@pytest.mark.parametrize("tune", ["lora", "qformer"])
+def test_weights_that_the_disk_does_not_hold_are_one_clear_error(base, tmp_path, tune):
+    import resource
+
+    network = opened(base)
+    net = instructblip.adapt(network.net, network.tags, tune, r=8, alpha=32, dropout=0.1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=f"{tmp_path.name}: .*File too large"):
+            instructblip.write_weights(net, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def one_step(pairs, settings, fail=0):
     """Return loss, gradients, batch sizes and the training after a step whose first calls find no memory."""
     training = text._Training(settings, TYPES, "float32", "cpu")
@@ -425,6 +440,73 @@ def test_bfloat16_learns_with_adapters_in_float32(pairs, settings, cache):
     dtypes = {p.dtype for name, p in written._load(None).network.net.named_parameters() if "lora_" in name}
     assert dtypes == {torch.float32}
     assert len(written.generate([pairs[0][0]], draws_for([pairs[0][0]]))) == 1
+
+
+def test_where_memory_ends_validation_is_read_in_parts_with_the_same_loss(pairs, settings, monkeypatch):
+    training = text._Training(replace(settings, dropout=0.0), TYPES, "float32", "cpu")
+    held_out = training._read(pairs[6:10], "validation")
+    training._check(0, held_out)
+    whole, seen = training.network.collate, []
+
+    def collate(chosen, pixels, *, learn):
+        seen.append(len(chosen))
+        if len(seen) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(chosen, pixels, learn=learn)
+
+    monkeypatch.setattr(training.network, "collate", collate)
+    with pytest.warns(UserWarning, match="out of memory: going on with batches of 2"):
+        training._check(1, held_out)
+    assert seen == [4, 2, 2]
+    first, second = (check["loss"] for check in training.history)
+    assert second == pytest.approx(first, rel=1e-5)
+
+
+# ---------------------------------------------------------------- what is read
+
+
+def test_the_picture_and_both_readings_of_the_instruction_tell_what_is_written(base, pairs):
+    """Each alone, and not by its length: the same words in another order are another instruction."""
+    network = opened(base)
+    (request, linear), (other, _) = [pair for pair in pairs if pair[0].image][:2]
+    example = network.example(request.instruction, request.image, linear)[0]
+
+    def read(**changed):
+        chosen = example._replace(**changed)
+        batch = network.collate([chosen], [network.pixels(chosen.image)], learn=True)
+        with torch.no_grad():
+            return network.net.eval()(**batch).logits[0]
+
+    before = read()
+    assert torch.equal(before, read())
+    changes = {"image": other.image, "question": example.question[::-1], "prompt": example.prompt[::-1]}
+    for name, value in changes.items():
+        assert float((read(**{name: value}) - before).abs().max()) > 1e-3, name
+
+
+def test_another_picture_or_instruction_gives_another_text(engine, pairs):
+    """The same draws: what differs is what is asked."""
+    allowing, network = replace(engine, max_text=10), engine._load(None).network
+    requests = [request for request, _ in pairs if request.image][:8]
+    before = written_ids(network, allowing, requests)
+    for name in ("image", "instruction"):
+        others = [getattr(request, name) for request in [*requests[1:], requests[0]]]
+        changed = [replace(request, **{name: value}) for request, value in zip(requests, others, strict=True)]
+        assert written_ids(network, allowing, changed) != before, name
+
+
+def test_every_adapter_that_the_text_hangs_on_learns(pairs, settings):
+    """In the last layer of the Q-Former what is made of the question's words goes nowhere."""
+    _, gradients, _, _ = one_step(pairs[:4], settings)
+    still = {
+        name.removeprefix("base_model.model.").partition(".lora_")[0]
+        for name, gradient in gradients.items()
+        if "lora_B" in name and (gradient is None or not gradient.abs().max() > 0)
+    }
+    assert still == {f"qformer.encoder.layer.0.{part}.dense" for part in ("intermediate", "output")}
+    assert all(
+        gradients[f"base_model.model.{name}.token_adapter.trainable_tokens_delta.default"].any() for name in ROWS
+    )
 
 
 # ---------------------------------------------------------------- sampling
@@ -507,7 +589,7 @@ def test_where_memory_ends_a_batch_is_halved_and_the_texts_are_the_same(engine, 
     with pytest.warns(UserWarning, match="out of memory: going on with batches of 2"):
         assert engine.generate(requests, draws_for(requests)) == expected
     assert seen == [4, 2, 2]
-    assert engine.counts()["halved"] == before + 1
+    assert engine.counts()["halved"] == engine.limits_met()["text_batches_halved"] == before + 1
 
 
 def test_posts_longer_than_the_model_are_cut_and_counted(pairs, settings, engine, cache):
@@ -528,7 +610,7 @@ def test_a_request_that_is_too_long_is_cut_and_counted(engine):
     long = as_pair(Post("long", [f"word{i}" for i in range(40)], (Entity(0, 40, "PER"),)))[0]
     before = engine.counts().get("instructions_cut", 0)
     assert len(engine.generate([long], draws_for([long]))) == 1
-    assert engine.counts()["instructions_cut"] == before + 1
+    assert engine.counts()["instructions_cut"] == engine.limits_met()["instructions_cut"] == before + 1
 
 
 # ---------------------------------------------------------------- wrong models and settings

@@ -204,6 +204,14 @@ class AMIA(Method):
             *(["Prompts say `a person` for handles and for persons that train names."] * self.no_person_prompts),
         )
 
+    def limits_met(self) -> Mapping[str, int]:
+        """Return how often a prompt was cut, or a batch halved for memory, in this process."""
+        if self.images == "collage":
+            return {}
+        engine: Any = self._engine()
+        found: Mapping[str, int] = engine.limits_met()
+        return found
+
     def pinned(self) -> Self:
         """Return a copy whose pipeline is named with the commit that its id means today."""
         from hf_mner_aug.models.image import pinned_engine

@@ -13,7 +13,7 @@ unsafe_image, black_image, no_region
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -238,11 +238,15 @@ class GMDA(Method):
             )
         elif self.text:
             found.append("The texts are a model's: what they say of people, places and companies is made up.")
-        if self.image:
+        if self.artifact is not None and self._learns_to_write:
+            found += _cut(self._text_engine().training())  # type: ignore[attr-defined]
+        if self.image if self.artifact is None else self._makes_pictures:
             maker = (
-                "collages of train pictures over" if self.image_model == COLLAGE else f"{self.image_model} drew from"
+                "collages of train pictures over"
+                if self.image_model == COLLAGE
+                else f"what {self.image_model} drew from"
             )
-            found.append(f"The pictures are what {maker} the original: their files say so (IPTC's DigitalSourceType).")
+            found.append(f"The pictures are {maker} the original: their files say so (IPTC's DigitalSourceType).")
         if self.artifact is not None and self._codec().boxed:
             found.append(
                 "Boxes are those of the original picture, on entities with the same words; whether the new picture "
@@ -263,6 +267,13 @@ class GMDA(Method):
 
         return check
 
+    def limits_met(self) -> Mapping[str, int]:
+        """Return how often an instruction or a prompt was cut, or a batch halved for memory, in this process."""
+        engines: list[Any] = [self._text_engine()] if self._learns_to_write else []
+        if self.image_model != COLLAGE and self._makes_pictures:
+            engines.append(self._image_engine())
+        return {name: count for engine in engines for name, count in engine.limits_met().items()}
+
     def pinned(self) -> Self:
         """Return a copy whose models are named with the commits that their ids mean today."""
         found = self
@@ -277,8 +288,7 @@ class GMDA(Method):
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts, the text model and the detectors, and the types of tags."""
-        writes = self.text and self.text_model.startswith(INSTRUCTBLIP)
-        keep = writes or (self.image and self.image_model == COLLAGE)
+        keep = self._learns_to_write or (self.image and self.image_model == COLLAGE)
         pictures = 0
 
         def noted() -> Iterable[Post]:
@@ -298,7 +308,7 @@ class GMDA(Method):
                 raise UsageError("gmda: text=False makes pictures, and train has none to make them of")
             warnings.warn("gmda: train has no pictures" + ": texts only" * (self.image_model == COLLAGE), stacklevel=3)
         if self.text:
-            if writes:
+            if self._learns_to_write:
                 files |= self._fit_text(posts, validation, types)
             plain = [replace(post, images=()) for post in posts if post.relation is None]
             if self.consistency and plain:
@@ -404,6 +414,10 @@ class GMDA(Method):
     # ------------------------------------------------------------ engines
 
     @property
+    def _learns_to_write(self) -> bool:
+        return self.text and self.text_model.startswith(INSTRUCTBLIP)
+
+    @property
     def _makes_pictures(self) -> bool:
         there = self.learned["pictures"] or self.image_model != COLLAGE
         return self.image and there and self._codec().image_column is not None
@@ -460,6 +474,24 @@ def _address(text_model: str) -> tuple[str, str]:
     """Return the address and the model of ``endpoint:URL#MODEL``."""
     url, _, model = text_model.partition(":")[2].partition("#")
     return url, model
+
+
+def _cut(training: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each split of which the text model did not read all, or that did not fit into memory."""
+    counts, limits, found = training["counts"], training["settings"], []
+    for split in ("train", "validation"):
+        cut = [
+            f"{counts[f'{split}_{kind}_cut']} {kind} cut at {limits[limit]} tokens"
+            for kind, limit in (("texts", "max_text"), ("instructions", "max_instruction"))
+            if f"{split}_{kind}_cut" in counts
+        ]
+        if f"{split}_images_unreadable" in counts:
+            cut.append(f"{counts[f'{split}_images_unreadable']} pictures that could not be read")
+        if cut:
+            found.append(f"The text model was given {counts[f'{split}_posts']} posts of {split}: {', '.join(cut)}.")
+    if "halved" in counts:
+        found.append(f"Memory ended while it learnt: batches were halved, times: {counts['halved']}.")
+    return found
 
 
 def _open(post: Post) -> "Reject | list[PIL.Image.Image | None]":

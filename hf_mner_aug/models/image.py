@@ -247,6 +247,11 @@ class Diffusers:
         """
         return dict(_counts(self.model))
 
+    def limits_met(self) -> dict[str, int]:
+        """Return how often a prompt was cut, or a batch halved for memory, in this process."""
+        counts = _counts(self.model)
+        return {"prompts_cut": counts["truncated"], "picture_batches_halved": counts["halved"]}
+
     def models(self) -> dict[str, str]:
         """Return the models, each with its revision; raises as ``resolved_revision``."""
         found = {self.model: resolved_revision(self.model, self.revision)}

@@ -309,7 +309,20 @@ def learnable(net: Any) -> "dict[str, torch.nn.Parameter]":
 
 
 def write_weights(net: Any, folder: Path) -> None:
-    """Write the adapter as PEFT does, or the Q-Former; never the base."""
+    """Write the adapter as PEFT does, or the Q-Former; never the base.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        _write_weights(net, folder)
+    except SafetensorError as error:
+        raise OSError(f"{folder}: {error}") from error
+
+
+def _write_weights(net: Any, folder: Path) -> None:
     if hasattr(net, "peft_config"):
         net.save_pretrained(folder, save_embedding_layers=False)
         for path in folder.iterdir():

@@ -277,8 +277,12 @@ class _Training:
         import torch
 
         self.network.net.eval()
-        with torch.no_grad():
-            losses = [(loss.item() * n, n) for loss, n in self._losses(held_out, self.at_once)]
+
+        def read(size: int) -> list[tuple[float, int]]:
+            with torch.no_grad():
+                return [(loss.item() * n, n) for loss, n in self._losses(held_out, size)]
+
+        losses = with_smaller_batches(read, self.at_once)
         best = min((check["loss"] for check in self.history if check["loss"] is not None), default=math.inf)
         loss = sum(part for part, _ in losses) / sum(n for _, n in losses) if losses else None
         if loss is None or loss < best:
@@ -434,10 +438,6 @@ class InstructBLIP:
                 written.update(self._write(loaded, rows[first : first + self.batch_size]))
         return [written[i] for i in range(len(requests))]
 
-    def models(self) -> dict[str, str]:
-        """Return the base with its revision, and the weights; raises as ``resolved_revision``."""
-        return {self.model: resolved_revision(self.model, self.revision), "text_model": self.weights}
-
     def training(self) -> dict[str, Any]:
         """Return what is known of the training: base, tags, settings, the loss after each epoch, and what was cut."""
         with tempfile.TemporaryDirectory() as folder:
@@ -449,6 +449,11 @@ class InstructBLIP:
         The keys are ``texts`` (asked for), ``instructions_cut``, ``halved`` (batches, for memory), and reasons.
         """
         return dict(+_counts(self.weights))
+
+    def limits_met(self) -> dict[str, int]:
+        """Return how often an instruction was cut, or a batch halved for memory, in this process."""
+        counts = _counts(self.weights)
+        return {"instructions_cut": counts["instructions_cut"], "text_batches_halved": counts["halved"]}
 
     # ------------------------------------------------------------ inside
 

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_mner_aug import GMDA, augment, filters, publish, verify
+from hf_mner_aug.draw import draw
 from hf_mner_aug.errors import EndpointError, UsageError
 from hf_mner_aug.methods.gmda import carry_boxes, check_entities, delinearize, instruction, linearize
 from hf_mner_aug.models.image import Refused
@@ -653,6 +655,78 @@ def test_a_config_tells_its_funnel_and_can_be_checked(splits, tmp_path):
     assert "no_context" in card
     assert "made up" in card
     assert verify(str(tmp_path / "out"), done.config).ok
+
+
+class Short(Writer):
+    """A writer that was fitted, reads half of what it learns from, and has little memory."""
+
+    met: ClassVar = Counter()
+
+    def training(self):
+        counts = {
+            "train_posts": 14,
+            "train_texts_cut": 3,
+            "train_instructions_cut": 2,
+            "validation_posts": 2,
+            "halved": 1,
+        }
+        return {
+            "counts": counts | {"train_images_unreadable": 1},
+            "settings": {"max_text": 160, "max_instruction": 256},
+        }
+
+    def generate(self, requests, draws, *, rank=None):
+        self.met.update(instructions_cut=2, text_batches_halved=1)
+        return super().generate(requests, draws)
+
+    def limits_met(self):
+        return dict(self.met)
+
+
+def test_what_did_not_fit_stands_on_the_card(splits, tmp_path, monkeypatch):
+    Short.met.clear()
+    Short.met["instructions_cut"] = 40  # of another run in this process
+    writer = Short(lambda request: f"{linearize(request.post)} as we all said today")
+    monkeypatch.setattr(GMDA, "_text_engine", lambda self: writer)
+    monkeypatch.setattr(GMDA, "_fit_text", lambda self, *arguments: {})
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    method = GMDA(text_model=f"instructblip:{tmp_path / 'model'}", consistency=None, image=False)
+    run = augment(splits, method, out=tmp_path / "out", progress=False, part_size=7)
+    assert len(run.parts) == 2
+    publish(run, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert (
+        "The text model was given 14 posts of train: 3 texts cut at 160 tokens, 2 instructions cut at 256 tokens, "
+        "1 pictures that could not be read." in card
+    )
+    assert "posts of validation" not in card
+    assert "batches were halved, times: 1" in card
+    assert "While posts were made, something did not fit: instructions cut 4, text batches halved 2." in card
+    note = json.loads((tmp_path / "out" / "gmda_100pct" / "augmentation.json").read_text())
+    assert note["funnel"]["limits"] == {"instructions_cut": 4, "text_batches_halved": 2}
+
+
+def test_prompts_that_were_cut_are_counted(mner, folders):
+    method = GMDA(text=False, image_model=str(folders / "sd"), steps=2).fit(mner)
+    engine = method._image_engine()
+    before = method.limits_met()
+    assert before.keys() == {"prompts_cut", "picture_batches_halved"}
+    small = replace(engine, size=64, device="cpu")
+    post = next(row for row in rows(mner) if row["image"])
+    small.generate(["so " * 200], [draw(0, "gmda", 1, post["id"], 0)])
+    assert method.limits_met()["prompts_cut"] == before["prompts_cut"] + 1
+    assert GMDA(consistency=None).fit(mner).limits_met() == {}
+
+
+def test_the_card_says_of_pictures_only_where_some_were_made(mner):
+    """What is said stands as a sentence."""
+    assert GMDA().cautions[-1].startswith("The pictures are collages of train pictures over the original: ")
+    drawn = GMDA(image_model="org/sd").cautions[-1]
+    assert drawn.startswith("The pictures are what org/sd drew from the original: ")
+    assert any("pictures" in caution for caution in GMDA(consistency=None).fit(mner).cautions)
+    bare = GMDA(consistency=None).fit(mner.remove_columns("image"))
+    assert not any("The pictures" in caution for caution in bare.cautions)
 
 
 def test_a_context_is_published_so_often():
