@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.errors import DataError
 from hf_mner_aug.methods import method_class
-from hf_mner_aug.recipe import Recipe
+from hf_mner_aug.recipe import Recipe, local_name, split_source
 from hf_mner_aug.schema import Post
 from hf_mner_aug.stubs import STUBS, stub_config, stub_features
 from hf_mner_aug.transform import Model
@@ -105,9 +105,9 @@ def read_source(name: str) -> SourceFacts:
 
     if not name or name.startswith("local:"):
         return SourceFacts(name.removeprefix("local:") or "a dataset in memory")
-    local = Path(name).is_dir()
-    path: str | Path = Path(name) / "README.md" if local else name.partition(":")[0].partition("@")[0]
-    title = Path(name).resolve().name if local else name
+    local = bool(local_name(name))
+    place, title = split_source(name)[0], local_name(name) or name
+    path: str | Path = Path(place) / "README.md" if local else place
     if local and not Path(path).is_file():
         return SourceFacts(title)
     try:

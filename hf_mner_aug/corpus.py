@@ -21,7 +21,7 @@ from hf_mner_aug.cards import read_source
 from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_bytes
 from hf_mner_aug.models.search import APPLICATION_ID, TOKENIZER, VERSION, check_format, words
-from hf_mner_aug.recipe import load_source
+from hf_mner_aug.recipe import load_source, local_name
 from hf_mner_aug.schema import AUGMENTED, EncodedImage, canonical_json
 
 if TYPE_CHECKING:
@@ -282,12 +282,11 @@ def _read_source(source: str, splits: Sequence[str], name: str | None) -> list[t
     elif path.suffix.lower() in READERS:
         raise UsageError(f"there is no file {path}")
     found = load_source(str(path) if path.is_dir() else source)
-    folder, colon, config = source.partition(":")
-    title = name or (f"{Path(folder).resolve().name}{colon}{config}" if Path(folder).is_dir() else source)
+    title = name or local_name(source) or source
     for split in splits:
         if split not in found:
             raise UnknownName("split", split, found)
-    licence = read_source(folder if Path(folder).is_dir() else source).license
+    licence = read_source(source).license
     declared = None if licence == "other" else licence
     return [(f"{title}/{split}", _dataset_entries(found[split], declared)) for split in splits]
 

@@ -180,7 +180,7 @@ def load_source(name: str) -> "DatasetDict":
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import HfHubHTTPError
 
-    path, config, revision = _split_source(name)
+    path, config, revision = split_source(name)
     if Path(path).is_dir() and not any(Path(path).rglob("*.parquet")):
         raise UsageError(f"{path} holds no Parquet file: make a dataset of raw files with hf-mner-aug convert")
     if path.startswith((".", "/", "~")) and not Path(path).is_dir():
@@ -226,7 +226,7 @@ def source_posts(recipe: Recipe, source: Any = None) -> tuple[Recipe, "DatasetDi
     return resolve(recipe, load_source(str(source)) if isinstance(source, str | Path) else named_splits(source))
 
 
-def _split_source(name: str) -> tuple[str, str | None, str | None]:
+def split_source(name: str) -> tuple[str, str | None, str | None]:
     """Return the path or repo, the config and the revision of a source."""
     if Path(name).is_dir():
         return name, None, None
@@ -235,6 +235,12 @@ def _split_source(name: str) -> tuple[str, str | None, str | None]:
         head, config = name, ""
     path, _, revision = head.partition("@")
     return path, config or None, revision or None
+
+
+def local_name(source: str) -> str:
+    """Return what a source is called that is a folder, or a config in one, without where it lies; else nothing."""
+    path, config, _ = split_source(source)
+    return ":".join(filter(None, [Path(path).resolve().name, config])) if source and Path(path).is_dir() else ""
 
 
 # ---------------------------------------------------------------- the subset

@@ -15,7 +15,7 @@ from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.hygiene import Guard, origins
 from hf_mner_aug.ledger import Run, library_versions, part_tables, run
 from hf_mner_aug.parquet import write_shards
-from hf_mner_aug.recipe import SPLITS, Recipe, source_posts
+from hf_mner_aug.recipe import SPLITS, Recipe, local_name, source_posts
 from hf_mner_aug.schema import AUGMENTED, Codec, Post
 from hf_mner_aug.stubs import STUBS, Retrieved, check_retrieved, stub_features, to_stubs
 from hf_mner_aug.transform import iterate_posts
@@ -101,7 +101,7 @@ def publish(
         funnel = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": sum(counts.made.values())}
         content = fingerprint_of(stage, sizes)
         facts = ConfigFacts(
-            recipe=replace(recipe, source=_public_name(recipe.source)),
+            recipe=replace(recipe, source=f"local:{name}" if (name := local_name(recipe.source)) else recipe.source),
             source=read_source(source or recipe.source),
             splits={split: SplitFacts(counts.gold[split], counts.made[split], sizes[split]) for split in sizes},
             funnel=funnel,
@@ -546,8 +546,3 @@ def _swap(stage: Path, folder: Path) -> None:
         folder.rename(old)
     stage.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _public_name(source: str) -> str:
-    """Return a source's name without the folders of this machine."""
-    return f"local:{Path(source).resolve().name}" if source and Path(source).is_dir() else source

@@ -7,7 +7,7 @@ from huggingface_hub import DatasetCard
 
 from hf_mner_aug import EDA, LSMS, MixGen, augment, publish, verify
 from hf_mner_aug.errors import Corrupt, DataError, RecipeMismatch, UsageError
-from hf_mner_aug.repo_folder import NOTE, withdraw_posts
+from hf_mner_aug.repo_folder import NOTE, read_note, withdraw_posts
 from hf_mner_aug.schema import Codec
 
 
@@ -235,6 +235,18 @@ def test_an_augmented_config_can_be_augmented(splits, tmp_path):
     train = load_dataset(str(tmp_path / "two"), second.config)["train"]
     assert set(train["method"]) == {"gold", "eda", "lsms"}
     assert set(train["source_id"]) == set(splits["train"]["id"])
+
+
+def test_a_config_in_a_folder_is_a_source_and_its_place_is_not_published(splits, tmp_path):
+    _, first = make(splits, tmp_path / "one", EDA(copies=1))
+    name = f"{tmp_path / 'one'}:{first.config}"
+    card = tmp_path / "one" / "README.md"
+    card.write_text(card.read_text().replace("license: other", "license: mit"))
+    done = publish(augment(name, LSMS(copies=1), out=tmp_path / "two", progress=False), tmp_path / "two")
+    note = read_note(tmp_path / "two" / done.config)
+    assert note["recipe"]["source"] == f"local:one:{first.config}"
+    assert note["source"]["license"] == "mit"
+    assert str(tmp_path) not in json.dumps(note) + (tmp_path / "two" / "README.md").read_text()
 
 
 def saved(splits, folder):
