@@ -116,7 +116,13 @@ def augment(
         str | None,
         typer.Option(metavar="NAME=VALUE,…", help="How to go to the web: delay, concurrency, price, usd, …."),
     ] = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Take what was recorded of the web; ask nobody.")] = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=VALUE,…", help="How to go to an endpoint: max_concurrency, usd, price_in, calls, …."
+        ),
+    ] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Take what was recorded; ask nobody.")] = False,
     push_to_hub: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the folder to this repo.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Push as a pull request.")] = False,
 ) -> None:
@@ -127,7 +133,7 @@ def augment(
     from hf_mner_aug.repo_folder import check_free, run_and_publish
     from hf_mner_aug.stubs import check_retrieved
 
-    _go_to_web(web, replay)
+    _go_out(web, endpoint, replay)
     check_rank(rank, world_size)
     if rank is not None and push_to_hub:
         raise UsageError("a rank publishes nothing: push with the run without --rank that gathers the parts")
@@ -418,15 +424,19 @@ def _complete(recipe: "Recipe") -> "Recipe":
     return recipe_for(recipe.build(), **kept)
 
 
-def _go_to_web(settings: str | None, replay: bool) -> None:
-    """Put settings of the web where worker processes find them, too."""
-    if not settings and not replay:
+def _go_out(web: str | None, endpoint: str | None, replay: bool) -> None:
+    """Put settings of the web and of endpoints where worker processes find them, too."""
+    if not (web or endpoint or replay):
         return
-    from hf_mner_aug.models.web import SETTINGS, web_settings
+    from hf_mner_aug.models import endpoint as endpoints
+    from hf_mner_aug.models import web as webs
 
-    chosen = filter(None, [os.environ.get(SETTINGS, ""), settings, "replay=true" if replay else ""])
-    os.environ[SETTINGS] = ",".join(chosen)
-    web_settings()
+    for name, settings in ((webs.SETTINGS, web), (endpoints.SETTINGS, endpoint)):
+        if settings or replay:
+            chosen = filter(None, [os.environ.get(name, ""), settings, "replay=true" if replay else ""])
+            os.environ[name] = ",".join(chosen)
+    webs.web_settings()
+    endpoints.endpoint_settings()
 
 
 def _spell_estimate(expected: "Estimate") -> str:

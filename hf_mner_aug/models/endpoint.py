@@ -514,11 +514,11 @@ class Endpoint:
             return response.status_code, response.headers, bytes(body)
 
 
-def open_endpoint(base_url: str, model: str, run: str = "") -> Endpoint:
-    """Return an endpoint with this machine's settings: they change no answer, so they stand in no recipe.
+def endpoint_settings() -> dict[str, Any]:
+    """Return the fields of ``Endpoint`` that this machine sets: they change no answer, so they stand in no recipe.
 
     ``HF_MNER_AUG_ENDPOINT="max_concurrency=8,usd=5,price_in=0.1,price_out=0.4"`` sets fields of ``Endpoint``
-    (``OF_MACHINE``) and of ``Budget``, which is counted over the run.
+    (``OF_MACHINE``) and of ``Budget``.
 
     Raises:
         UnknownName: there is no such setting.
@@ -528,7 +528,12 @@ def open_endpoint(base_url: str, model: str, run: str = "") -> Endpoint:
     kinds = {name: of_endpoint[name] for name in OF_MACHINE} | of_budget
     chosen = parse_settings(os.environ.get(SETTINGS, ""), kinds, SETTINGS)
     budget = Budget(**{name: chosen.pop(name) for name in of_budget if name in chosen})
-    return Endpoint(base_url=base_url, model=model, budget=budget, run=run, **chosen)
+    return {"budget": budget, **chosen}
+
+
+def open_endpoint(base_url: str, model: str, run: str = "") -> Endpoint:
+    """Return an endpoint with this machine's settings, its budget counted over a run; raises as these."""
+    return Endpoint(base_url=base_url, model=model, run=run, **endpoint_settings())
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:

@@ -25,6 +25,7 @@ import httpx2
 from hf_mner_aug import __version__, artifacts
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.models.budget import Budget
+from hf_mner_aug.models.endpoint import SETTINGS as ENDPOINT_SETTINGS
 from hf_mner_aug.models.protocol import one_line, retry_after
 from hf_mner_aug.models.serper import PRICE
 from hf_mner_aug.need import need
@@ -104,16 +105,17 @@ class Web:
 
 @contextlib.contextmanager
 def replaying() -> Iterator[None]:
-    """Answer from the record only, in this process and those it starts."""
-    before = os.environ.get(SETTINGS)
-    os.environ[SETTINGS] = ",".join(filter(None, [before, "replay=true"]))
+    """Answer from the records only, of the web and of endpoints, in this process and those it starts."""
+    before = {name: os.environ.get(name) for name in (SETTINGS, ENDPOINT_SETTINGS)}
+    os.environ |= {name: ",".join(filter(None, [value, "replay=true"])) for name, value in before.items()}
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[SETTINGS]
-        else:
-            os.environ[SETTINGS] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def web_settings(text: str | None = None) -> Web:

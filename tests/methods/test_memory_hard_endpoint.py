@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from conftest import as_dataset, parse
 from pattern_server import FAULTS, INJECTED, PatternServer, block
 
-from hf_mner_aug import MemoryHard, artifacts, augment
+from hf_mner_aug import MemoryHard, artifacts, augment, cli, verify
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
 from hf_mner_aug.memory_page import open_memory
@@ -201,6 +202,42 @@ def test_what_drafts_went_through_is_kept_and_printed(server, dataset, monkeypat
     assert sum(step["kept"] for step in note["funnel"]) == len(hard) - len(note["stubborn"])
     nodes = [node for branch in note["tree"]["branches"] for node in branch["nodes"]]
     assert all(node["critiques"][0].startswith("not_json") for node in nodes)
+
+
+def test_the_command_line(server, monkeypatch, tmp_path, capsys):
+    """Too small a budget is one line and exit code 2; the same line with a larger one goes on; --replay asks nobody."""
+    (tmp_path / "set").mkdir()
+    sample(20).to_parquet(tmp_path / "set" / "train.parquet")
+    monkeypatch.setenv("HF_MNER_AUG_WEB", "")
+
+    def run(out, *more):
+        chosen = [f"{name}={value}" for name, value in {"engine": engine_of(server), **QUICK}.items()]
+        arguments = ["augment", str(tmp_path / "set"), "--method", "memory_hard", "--out", str(tmp_path / out), "--yes"]
+        arguments += [part for setting in chosen for part in ("--set", setting)]
+        monkeypatch.setattr(sys, "argv", ["hf-mner-aug", *arguments, *more])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return end.value.code, said.err.strip().splitlines()[-1:], re.findall("content fingerprint (.*)", said.out)
+
+    code, told, _ = run("out", "--endpoint", "calls=2,max_concurrency=1")
+    assert code == 2
+    assert told[0].endswith("over_budget: 2 of 2 calls spent; answers so far are kept, run again to go on")
+    assert len(server.log) == 2
+    monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "")
+    code, _, (made,) = run("out", "--endpoint", "calls=5000")
+    assert code == 0
+    assert sent_once(server)
+    before = len(server.log)
+    monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "")
+    assert run("again", "--replay")[::2] == (0, [made])
+    assert len(server.log) == before
+    monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "")
+    assert verify(tmp_path / "out", "memory_hard_100pct", rerun=True, source=tmp_path / "set").ok
+    assert len(server.log) == before, "verify asks nobody"
+    code, told, _ = run("out", "--endpoint", "call=2")
+    assert code == 2
+    assert "unknown setting of HF_MNER_AUG_ENDPOINT 'call': did you mean 'calls'?" in told[0]
 
 
 FIT = """
