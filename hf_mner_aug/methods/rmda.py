@@ -67,7 +67,8 @@ class RMDA(Method):
     type, ``letters`` how many it must have; with ``capitals`` no other word may have a capital that is not known in
     lower case, and with ``cased`` a mention must be written as in the gold post. For relations ``similarity`` is the
     least cosine of the texts, by TF-IDF or by ``encoder``. ``per_entity`` is how many posts are published for a
-    mention, 0 for all. ``mask`` names what is masked outside entities: handles, emails, phones (``masking``).
+    mention, 0 for all; of posts with the same picture it is the first (not for relations). ``mask`` names what is
+    masked outside entities: handles, emails, phones (``masking``).
     """
 
     name: ClassVar[str] = "rmda"
