@@ -36,6 +36,10 @@ def evaluate(
         typer.Option(help="A column, or matched (matching_score > 0.5): one more table by its values."),
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Search batch size and learning rate on gold first.")] = False,
+    ablations: Annotated[
+        list[str] | None,
+        typer.Option(help="Those of the configs that the others are compared with; gold is not repeated for them."),
+    ] = None,
     write_card: Annotated[bool, typer.Option("--write-card", help="Put the table onto the folder's card.")] = False,
     out: Annotated[Path | None, typer.Option(help="The folder beside which the study lies (default: REPO).")] = None,
     source: Source = None,
@@ -53,6 +57,7 @@ def evaluate(
         split=split,
         split_by=split_by or [],
         grid=grid,
+        ablations=ablations or [],
         out=out,
         source=source,
         progress=not quiet,

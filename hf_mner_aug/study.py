@@ -133,6 +133,7 @@ class Study:
     split: str
     grid: bool
     fingerprint: str
+    ablations: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -145,6 +146,7 @@ class Study:
         seeds: Sequence[int] = (0,),
         split: str = "test",
         grid: bool = False,
+        ablations: Sequence[str] = (),
         out: str | Path | None = None,
         source: Any = None,
     ) -> "Study":
@@ -172,6 +174,11 @@ class Study:
         for name in virtual:
             if name not in {f"gold_{config.suffix}" for config in configs}:
                 raise UsageError(f"{name} stands for the gold posts of other configs: name one that ends in {name[4:]}")
+        ablations = tuple(dict.fromkeys(ablations))
+        if unknown := [name for name in ablations if name not in chosen]:
+            raise UsageError(f"{unknown[0]} is to be an ablation of this study, but none of its configs")
+        if ablations and len(ablations) == len(chosen):
+            raise UsageError("all configs are ablations: name one that they are ablations of, too")
         inputs = {
             "backbone": model.name,
             "configs": {config.name: config.fingerprint for config in configs},
@@ -183,11 +190,12 @@ class Study:
         }
         sources = {config.name: config.recipe.source_fingerprint for config in configs if config.replaces}
         inputs |= {"sources": sources} if sources else {}
+        inputs |= {"ablations": list(ablations)} if ablations else {}
         digest = hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
         beside = Path(out) if out is not None else Path(repo) if Path(repo).is_dir() else Path(Path(repo).name)
         folder = Path(f"{beside}.studies") / f"{model.name}-{digest[:8]}"
         artifacts.write_atomically(folder / "study.json", json.dumps(inputs, indent=2, sort_keys=True).encode())
-        return cls(folder, beside, configs, model, tuple(seeds), split, grid, digest)
+        return cls(folder, beside, configs, model, tuple(seeds), split, grid, digest, ablations)
 
     @cached_property
     def golds(self) -> dict[str, Config]:
@@ -200,6 +208,17 @@ class Study:
     def gold_of(self, config: Config) -> str:
         """Return the name of a config's gold set: one for all configs that have the same gold posts."""
         return next(f"gold_{suffix}" for suffix, gold in self.golds.items() if gold.gold_key == config.gold_key)
+
+    def compared_with(self, config: Config) -> list[str]:
+        """Return the names that a config is compared with: its gold set, that repeated, and its ablations."""
+        if config.name in self.ablations:
+            return [self.gold_of(config)]
+        ablations = [other for other in self.configs if other.name in self.ablations]
+        return [
+            self.gold_of(config),
+            *([] if config.replaces else [f"oversampled_to_{config.name}"]),
+            *(other.name for other in ablations if other.gold_key == config.gold_key),
+        ]
 
     @cached_property
     def posts(self) -> "Dataset":
@@ -221,7 +240,7 @@ class Study:
         for config in self.configs:
             for seed in self.seeds:
                 yield Cell(AUGMENTED, config.name, config.name, seed)
-                if not config.replaces:
+                if not config.replaces and config.name not in self.ablations:
                     yield Cell(OVERSAMPLED, f"oversampled_to_{config.name}", config.name, seed)
 
     def run(self, *, progress: bool = True) -> None:

@@ -37,6 +37,7 @@ def evaluate(
     split: str = "test",
     split_by: Sequence[str] = (),
     grid: bool = False,
+    ablations: Sequence[str] = (),
     out: str | Path | None = None,
     source: Any = None,
     progress: bool = True,
@@ -57,6 +58,8 @@ def evaluate(
         split_by: columns of that split, for a table of each value's posts; ``matched`` is whether the matching score
             that a config gives the original picture is above 0.5, and tells the posts of all rows apart.
         grid: choose batch size and learning rate on gold, by validation F1.
+        ablations: those of the configs that the others of the same gold posts are compared with, too; gold is not
+            repeated up to their sizes.
         out: the folder beside which the study lies (default: ``repo``, or the Hub repo's name here).
         source: the set that a method replaced the posts of, where that was no Hub dataset: a folder or splits.
         progress: show a bar.
@@ -68,7 +71,7 @@ def evaluate(
         Corrupt: a config is not what its augmentation.json says.
     """
     chosen: dict[str, Any] = {"backbone": backbone, "settings": settings, "seeds": seeds, "split": split, "grid": grid}
-    study = Study.open(repo, configs, **chosen, out=out, source=source)
+    study = Study.open(repo, configs, **chosen, ablations=ablations, out=out, source=source)
     for name in split_by:
         study.values(name)
     study.run(progress=progress)
@@ -103,12 +106,7 @@ class Report:
             name: _counts([r["predictions"] for r in rs], study.references, types) for name, rs in records.items()
         }
         samples = resample(len(study.references), RESAMPLES)
-        compared = [
-            (config.name, against)
-            for config in study.configs
-            for against in (study.gold_of(config), f"oversampled_to_{config.name}")
-            if against in records
-        ]
+        compared = [(config.name, against) for config in study.configs for against in study.compared_with(config)]
         controls = [(f"shuffled_{suffix}", f"gold_{suffix}") for suffix in sorted(study.golds)]
         data = {
             "backbone": study.backbone.name,

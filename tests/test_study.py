@@ -111,6 +111,40 @@ def test_every_config_is_compared_with_gold_and_with_as_much_gold(report):
         assert found["delta"] == pytest.approx(name - against)
 
 
+def test_a_config_is_compared_with_its_ablations_and_gold_is_not_repeated_for_these(repo, report):
+    found = run(repo, "lsms_100pct", "eda_100pct", ablations=["eda_100pct"])
+    assert found.folder != report.folder
+    rows = {row["name"]: row for row in found.data["rows"]}
+    assert [*rows] == [
+        "gold_100pct",
+        "shuffled_100pct",
+        "lsms_100pct",
+        "oversampled_to_lsms_100pct",
+        "eda_100pct",
+    ]
+    compared = {(c["name"], c["against"]): c for c in found.data["comparisons"]}
+    assert [*compared] == [
+        ("lsms_100pct", "gold_100pct"),
+        ("lsms_100pct", "oversampled_to_lsms_100pct"),
+        ("lsms_100pct", "eda_100pct"),
+        ("eda_100pct", "gold_100pct"),
+    ]
+    delta = rows["lsms_100pct"]["f1"]["mean"] - rows["eda_100pct"]["f1"]["mean"]
+    assert compared["lsms_100pct", "eda_100pct"]["delta"] == pytest.approx(delta)
+
+
+@pytest.mark.parametrize(
+    ("ablations", "message"),
+    [
+        (["gmda_100pct"], "gmda_100pct is to be an ablation"),
+        (["lsms_100pct", "eda_100pct"], "all configs are ablations"),
+    ],
+)
+def test_ablations_are_some_of_the_configs(repo, ablations, message):
+    with pytest.raises(UsageError, match=message):
+        run(repo, "lsms_100pct", "eda_100pct", ablations=ablations)
+
+
 def test_oversampled_gold_has_the_size_of_each_seeds_posts(report):
     def sizes(name):
         return [
