@@ -72,6 +72,9 @@ def test_a_draft_is_read():
         "a street in rain",
         ("a", "b"),
     )
+    inside = {"tokens": ["New", "York", "is", "not", "York"], "focus": "York"}
+    inside["entities"] = [{"text": "New York", "type": "person"}, {"text": "York", "type": "location"}]
+    assert read_draft(answer(**inside), ONE, KNOWN).focus == (4, 5), "the entity, not the words within another"
     assert read_draft(answer(focus="with"), SPURIOUS, KNOWN).focus == (3, 4)
     assert read_draft(answer(focus="with"), ONE, KNOWN).focus == (3, 4), "a filter says that the entity is lost"
     planet = answer(entities=[{"text": "Cher", "type": "planet"}])

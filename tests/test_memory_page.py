@@ -1,5 +1,6 @@
 """The memory tree as text and as a page, and the runs that it is read from."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -27,10 +28,10 @@ def app():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run beside a repo folder; every post holds a tag of HTML."""
+    """A run beside a repo folder; every post holds a tag of HTML, and what would colour a terminal."""
     out = tmp_path_factory.mktemp("memory") / "out"
     posts = [replace(drawn.post, images=()) for drawn in draw_posts()["train"][:60]]
-    rows = [replace(post, tokens=[*post.tokens, "<script>alert(1)</script>"]) for post in posts]
+    rows = [replace(post, tokens=[*post.tokens, "<script>alert(1)</script>", "\x1b[31mred\u202e"]) for post in posts]
     splits = DatasetDict(train=as_dataset(rows, mner_features()))
     return out, augment(splits, MemoryHard(**QUICK), out=out, progress=False)
 
@@ -48,6 +49,20 @@ def test_the_tree_is_printed(app, run):
     tried, kept = next(iter(tree.counts.values()))
     assert f"{kept} of {tried} posts kept" in result.output
     assert "suspected label errors" in result.output
+    memory = open_memory(done.folder)
+    (pattern,) = [step for step in memory.funnel if (step["stage"], step["attempt"]) == ("pattern", 1)]
+    assert pattern["drafts"] == len({f.post for f in tree.failures.values() if f.gold})
+    assert f"pattern, attempt 1: {pattern['kept']} of {pattern['drafts']} drafts kept" in result.output
+    later = sum(step["kept"] for step in memory.funnel) - pattern["kept"]
+    assert f"recovered after the first attempt: {later} posts" in result.output
+    assert re.search(r"patterns: \d+ in round 1", result.output)
+
+
+def test_a_terminal_does_not_obey_posts(app, run):
+    out, _ = run
+    result = CliRunner().invoke(app, [str(out)])
+    assert "\\x1b[31mred\\u202e" in result.output
+    assert all(line.isprintable() for line in result.output.splitlines())
 
 
 def test_the_page_escapes_what_posts_say(app, run, tmp_path):

@@ -1,12 +1,13 @@
 """Mining: folds that hold together, errors over seeds, the guard against noise, and going on after a kill."""
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,51 @@ def test_mining_goes_on_fold_by_fold_after_a_kill(tmp_path):
     assert int(told.split()[1]) > 5
     assert len(list((tmp_path / "cache" / "mining").glob("*.json"))) == 8
     assert {path: path.stat().st_mtime_ns for path in files} == finished, "what was finished was not made again"
+
+
+@dataclass(frozen=True)
+class Telling:
+    """A backbone that says as a type all that it was given: its name, its seed, what it learnt from."""
+
+    spec: str
+    seed: int = 0
+    learnt: str = ""
+
+    def fit(self, train, validation=None):
+        told = [(post.tokens, post.entities, len(post.images)) for post in train]
+        return replace(self, learnt=hashlib.sha256(repr(told).encode()).hexdigest())
+
+    def predict(self, posts):
+        return [said(p.id, (0, 1, f"{self.spec} {self.seed} {self.learnt} {p.tokens} {len(p.images)}")) for p in posts]
+
+
+def test_what_is_kept_of_a_fold_is_for_all_that_it_hangs_on(tmp_path, monkeypatch):
+    """Another model, seed, text, gold, picture, id or fold is never answered from the file of this one."""
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
+    monkeypatch.setattr(mining, "parse_backbone", Telling)
+    posts = posts_of("we love [LOC Rome]", "they love [LOC Oslo]", "I met [PER Cher]", "rain")
+    asked = (posts, "a", [0, 1, 0, 1], 0)
+    variants = [
+        (posts, "b", [0, 1, 0, 1], 0),
+        (posts, "a", [0, 1, 0, 1], 1),
+        (posts, "a", [0, 1, 1, 0], 0),
+        ([*posts[:3], replace(posts[3], tokens=["snow"])], *asked[1:]),
+        ([replace(posts[0], entities=()), *posts[1:]], *asked[1:]),
+        ([*posts[:3], replace(posts[3], images=(picture(0, "PNG"),))], *asked[1:]),
+        ([*posts[:3], replace(posts[3], id="other")], *asked[1:]),
+    ]
+    first = predict_folds(*asked)
+    kept = len(list(tmp_path.rglob("*.json")))
+    assert kept == 2
+    for variant in variants:
+        found = predict_folds(*variant)
+        assert found != first
+        assert [prediction.id for prediction in found] == [post.id for post in variant[0]]
+        monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "empty" / str(variants.index(variant))))
+        assert predict_folds(*variant) == found, "as without any file"
+        monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
+    monkeypatch.setattr(Telling, "fit", None)
+    assert predict_folds(*asked) == first, "nothing is fitted again"
 
 
 def test_a_damaged_fold_is_made_again(tmp_path, monkeypatch):

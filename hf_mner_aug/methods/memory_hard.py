@@ -11,6 +11,7 @@ near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region
 import functools
 import hashlib
 import itertools
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,10 +24,10 @@ from hf_mner_aug.errors import UnknownName, UsageError
 from hf_mner_aug.failure_cues import Space
 from hf_mner_aug.hygiene import MADE_OF, text_key
 from hf_mner_aug.lexicon import entity_key
-from hf_mner_aug.memory_tree import Branch, Gardener, Node, Tree
+from hf_mner_aug.memory_tree import OUTSIDERS, ROUNDS, Branch, Gardener, Node, Tree
 from hf_mner_aug.mining import Failure, mine
 from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.llm import ENDPOINT, PatternEndpoint, parse_engine
+from hf_mner_aug.models.llm import BATCH, ENDPOINT, PatternEndpoint, parse_engine
 from hf_mner_aug.models.pattern_engine import Draft, PatternEngine, Question, WriteRequest, as_failure
 from hf_mner_aug.models.rules import Rules
 from hf_mner_aug.schema import Entity, Post, canonical_json
@@ -319,6 +320,21 @@ class MemoryHard(Method):
     def calls(self, post: Post) -> int:
         """Return how many drafts are asked for a post, at least; drafts are written again and matched by more calls."""
         return self.copies if self.paid and post.id in self._memory().by_post else 0
+
+    def calls_to_fit(self, train: Iterable[Post]) -> tuple[int, int]:
+        """Return how many calls patterns and the first rounds take; mining, which is free, is kept for ``fit``."""
+        if not self.paid:
+            return 0, 0
+        learned = replace(self, engine=RULES, teacher="", rounds=1).learn(train, ())
+        tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
+        drafts = (self.rounds - 1) * len({f.post for f in tree.failures.values() if f.gold or self.spurious})
+        naming = [
+            ROUNDS * (1 + 2 * math.ceil(min(len(branch.members), len(node.members) + OUTSIDERS) / BATCH))
+            for branch in tree.branches
+            for node in branch.nodes
+        ]
+        tries = self.attempts * len(STAGES) if self.iterate else 1
+        return len(naming) + drafts, sum(naming) + 3 * tries * drafts
 
     def usage(self) -> Mapping[str, float]:
         """Return what the calls of making rows took in this process."""
