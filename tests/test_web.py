@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from collections import defaultdict
 from itertools import pairwise
+from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -19,6 +20,7 @@ from web_server import BAD, GOOD, INSIDE, KINDS, WebServer, drawing
 
 from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
 from hf_mner_aug.models import posts
+from hf_mner_aug.models import web as web_module
 from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.models.posts import Page, WebSearch, fetch_pages, fetch_pictures, read_page, read_picture
 from hf_mner_aug.models.search import Hit, Query
@@ -359,15 +361,33 @@ def test_each_host_has_its_delay_and_all_together_a_limit(web, names):
         assert server.peak == 2
 
 
-def test_robots_are_obeyed_with_their_delay(web):
-    with WebServer(["a"] * 4, robots="Disallow: /p/*/1\nDisallow: /*?x\nCrawl-delay: 0.3") as server:
-        pages = fetch_pages([server.page(n) for n in range(3)], web)
-        assert [getattr(page, "reason", None) for page in pages] == [None, "robots", None]
-        times = [request.time for request in server.log if request.path != "/robots.txt"]
-        assert times[1] - times[0] > 0.27
-    with WebServer(["a"], robots="") as server:
-        server.log.clear()
-        assert isinstance(fetch_pages([server.page(0)], web)[0], Page)
+def test_robots_are_obeyed_with_their_delay(web, names, tmp_path, monkeypatch):
+    """The clock stands still, so that each wait is the time from the first request to a host to this one."""
+    reserve, pause, granted, slept = web_module._reserve, asyncio.sleep, defaultdict(list), []
+
+    def noted(host, delay):
+        granted[host].append(reserve(host, delay))
+        return granted[host][-1]
+
+    async def sleep(seconds):
+        slept.append(seconds)
+        await pause(0)
+
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(web_module, "time", SimpleNamespace(time=lambda: 1000.0))
+    monkeypatch.setattr(web_module, "_reserve", noted)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    names |= {"strict.test": "127.0.0.1", "other.test": "127.0.0.1"}
+    rules = "Disallow: /p/*/1\nDisallow: /*?x\nCrawl-delay: 7"
+    with WebServer(["a"] * 4, robots=rules) as strict, WebServer(["a"] * 4, robots="") as other:
+        urls = [f"http://strict.test:{strict.port}/p/status/{n}" for n in range(3)]
+        urls += [f"http://other.test:{other.port}/p/status/{n}" for n in range(3)]
+        # One request at a time: the rules of the first host are known before the second one's pages are asked for.
+        pages = fetch_pages(urls, Web(**{**vars(web), "delay": 1.0, "concurrency": 1, "timeout": 60}))
+        assert [getattr(page, "reason", None) for page in pages] == [None, "robots", None, None, None, None]
+        assert strict.paths() == {"/robots.txt": 1, "/p/status/0": 1, "/p/status/2": 1}
+    assert granted == {"strict.test": [0.0, 7.0, 14.0], "other.test": [0.0, 1.0, 2.0, 3.0]}
+    assert sorted(slept) == sorted([*granted["strict.test"], *granted["other.test"]])
 
 
 def test_twenty_logins_in_a_row_stop_the_run(web):
@@ -380,6 +400,19 @@ def test_twenty_logins_in_a_row_stop_the_run(web):
         assert len(server.log) < 300
     with WebServer(["post"] * 60, kinds=("login",) * 19 + ("og",)) as server:
         assert len(fetch_pages([server.page(n) for n in range(60)], web)) == 60
+
+
+def test_what_may_be_answered_later_is_asked_again_by_the_next_call_and_nothing_else(web):
+    kinds = ("login", "og", "gone", "private")
+    with WebServer(kinds, kinds=kinds) as server:
+        urls = [server.page(n) for n in range(4)]
+        first = fetch_pages([*urls, *urls], web)
+        assert set(server.paths().values()) == {1}
+        assert fetch_pages(urls, web) == first[4:] == first[:4]
+        asked = server.paths()
+        assert [asked[f"/p/status/{n}"] for n in range(4)] == [2, 1, 1, 1]
+        server.kinds = ("og",)
+        assert isinstance(fetch_pages(urls, web)[0], Page)
 
 
 def test_hosts_that_are_away(web, monkeypatch):

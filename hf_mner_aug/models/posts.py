@@ -34,7 +34,7 @@ from hf_mner_aug.transform import Reject
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
 
-ANSWERED_LATER = ("login_wall", "too_slow", "unreachable")  # another run asks again
+ANSWERED_LATER = ("login_wall", "too_slow", "unreachable")  # asked again by the next call, be it a run's next part
 IN_A_ROW = 20  # pages without an answer of use, after which the run stops
 MAX_PAGE = 2 << 20  # bytes
 MAX_IMAGE = 10 << 20
@@ -453,14 +453,14 @@ class WebSearch:
         ]
 
 
-def fetch_posts(urls: Sequence[str], web: Web) -> list[Hit | Reject]:
-    """Return the post at each address with its pictures, or why it is not whole; raises as ``fetch_pages``."""
+def fetch_posts(urls: Sequence[str], web: Web, most: int = IMAGES) -> list[Hit | Reject]:
+    """Return the post at each address with its first pictures, or why it is not whole; raises as ``fetch_pages``."""
     hits = [_hit(page, 0) for page in fetch_pages(urls, web)]
-    wanted = dict.fromkeys(url for hit in hits if isinstance(hit, Hit) for url in hit.image_urls)
+    wanted = dict.fromkeys(url for hit in hits if isinstance(hit, Hit) for url in hit.image_urls[:most])
     pictures = dict(zip(wanted, fetch_pictures(list(wanted), web), strict=True))
 
     def whole(hit: Hit) -> Hit | Reject:
-        images = usable(hit.image_urls, pictures)
+        images = usable(hit.image_urls[:most], pictures)
         return images if isinstance(images, Reject) else replace(hit, images=images)
 
     return [whole(hit) if isinstance(hit, Hit) else hit for hit in hits]
