@@ -64,13 +64,14 @@ class ConfigFacts:
     retrieved: str = ""  # how posts from outside train are held: "whole", "ids-only", or "" where there are none
     licences: Mapping[str, int] = field(default_factory=dict)  # rows by the licence of the retrieved post
     masked: Mapping[str, int] = field(default_factory=dict)  # what was masked in retrieved posts, by kind
+    inherited: Mapping[str, int] = field(default_factory=dict)  # the source's retrieved posts, by licence
 
     @property
     def license(self) -> str:
         """The strictest licence of the source, the models and the retrieved posts held; if several, ``other``."""
         found = {self.source.license, *(model.license for model in self.models if model.license not in PERMISSIVE)}
-        if self.retrieved == "whole":
-            found |= {"other" if name == UNKNOWN else name.lower() for name in self.licences}
+        held = {*self.inherited, *(self.licences if self.retrieved == "whole" else ())}
+        found |= {"other" if name == UNKNOWN else name.lower() for name in held}
         return found.pop() if len(found) == 1 else "other"
 
     @classmethod
@@ -85,6 +86,7 @@ class ConfigFacts:
             retrieved=note.get("retrieved", ""),
             licences=note.get("licences", {}),
             masked=note.get("masked", {}),
+            inherited=note.get("inherited", {}),
             **{name: note[name] for name in ("funnel", "entities", "examples", "content_fingerprint")},
         )
 
@@ -244,11 +246,17 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         cautions=facts.cautions,
         retrieved=facts.retrieved,
         stub_config=stub_config(recipe.config) if STUBS in facts.splits else "",
-        licences={" ".join(name.replace("<", "< ").split()): n for name, n in facts.licences.items()},
+        licences=_as_words(facts.licences),
+        inherited=_as_words(facts.inherited),
         masked=facts.masked,
         recipe_fingerprint=recipe.fingerprint,
         content_fingerprint=facts.content_fingerprint,
     )
+
+
+def _as_words(licences: Mapping[str, int]) -> dict[str, int]:
+    """Return licences, by number, as text that ends no line and no section: their names are strangers' words."""
+    return {" ".join(name.replace("<", "< ").split()): n for name, n in licences.items()}
 
 
 def with_section(body: str, name: str, section: str, *, after: str | None = None) -> str:

@@ -277,6 +277,11 @@ def _check_rights(notes: Mapping[str, dict[str, Any]]) -> None:
     """Raise unless every config may be shown openly."""
     for config, note in notes.items():
         facts = ConfigFacts.from_note(note)
+        if facts.inherited:
+            raise UsageError(
+                f"{config} holds posts made of other people's retrieved posts, whatever its licence: push to a private "
+                "repo, or say --i-have-the-rights to show it openly"
+            )
         if facts.retrieved == "whole":
             raise UsageError(
                 f"{config} holds posts that other people wrote, whatever its licence: push to a private repo, publish "

@@ -24,6 +24,7 @@ from hf_mner_aug.models.search import IMAGES, Hit, LocalCorpus, open_corpus
 from hf_mner_aug.recipe import Recipe
 from hf_mner_aug.repo_folder import (
     BATCH,
+    NOTE,
     Counts,
     check_free,
     fingerprint_of,
@@ -124,6 +125,12 @@ def hydrate(
     note = read_note(folder / config)
     if note.get("retrieved") != "ids-only":
         raise UsageError(f"{config} holds its posts whole: there is nothing to put back")
+    method = Recipe.from_dict(note["recipe"]).build()
+    if not isinstance(method, RMDA):
+        raise Corrupt(
+            f"{folder / config / NOTE} says that {method.name} retrieved posts, expected {RMDA.name}: "
+            "take the file that was published with the config"
+        )
     if STUBS not in note["splits"]:
         raise UsageError(f"{config} holds no retrieved post: there is nothing to put back")
     if out.resolve() == folder.resolve():
@@ -140,29 +147,31 @@ def hydrate(
         if corpus:
             look_up = in_corpus(open_corpus(corpus))
         elif not look_up:
-            look_up = on_web(partial(_fetch, record=temporary, pictures=note["recipe"]["params"]["image"]))
-        return _hydrate(folder / config, note, look_up, out, str(posts or corpus or "the web"))
+            column = Codec(read_features(folder / config)).image_column if method.image else None
+            most = IMAGES if column == "images" else int(column is not None)
+            look_up = on_web(partial(_fetch, record=temporary, pictures=most))
+        return _hydrate(folder / config, note, method, look_up, out, str(posts or corpus or "the web"))
 
 
-def _fetch(urls: Sequence[str], *, record: str, pictures: bool) -> list[Hit | Reject]:
-    """Return the posts at some addresses; unless the settings say otherwise, they are asked for anew."""
+def _fetch(urls: Sequence[str], *, record: str, pictures: int) -> list[Hit | Reject]:
+    """Return the posts at some addresses, each with so many pictures at most, asked for anew unless set otherwise."""
     from hf_mner_aug.models.posts import fetch_pages, fetch_posts
     from hf_mner_aug.models.web import web_settings
 
     web = web_settings()
     web = web if web.record else replace(web, record=record)
     if pictures:
-        return fetch_posts(urls, web)
+        return fetch_posts(urls, web, pictures)
     return [
         page if isinstance(page, Reject) else Hit(id=page.url, text=page.text, source="", score=0.0)
         for page in fetch_pages(urls, web)
     ]
 
 
-def _hydrate(place: Path, note: dict[str, Any], look_up: LookUp, out: Path, where: str) -> Hydrated:
+def _hydrate(place: Path, note: dict[str, Any], method: RMDA, look_up: LookUp, out: Path, where: str) -> Hydrated:
     """Stage the whole config and put it into its folder."""
     config, features = place.name, read_features(place)
-    restorer = _Restorer(place, note, look_up)
+    restorer = _Restorer(place, method, look_up)
     stage = out.absolute().with_name(f".{out.name}.{config}.hydrating")
     shutil.rmtree(stage, ignore_errors=True)
     try:
@@ -200,11 +209,9 @@ def _hydrate(place: Path, note: dict[str, Any], look_up: LookUp, out: Path, wher
 class _Restorer:
     """Makes the rows of train whole, and counts them."""
 
-    def __init__(self, place: Path, note: Mapping[str, Any], look_up: LookUp) -> None:
+    def __init__(self, place: Path, method: RMDA, look_up: LookUp) -> None:
         from datasets import Dataset
 
-        method = Recipe.from_dict(note["recipe"]).build()
-        assert isinstance(method, RMDA)
         self._method = method
         self._look_up = look_up
         self._place = place

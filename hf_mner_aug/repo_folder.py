@@ -1,5 +1,6 @@
 """From a run to a repo folder that ``load_dataset`` reads, and back: publish and verify."""
 
+import functools
 import json
 import shutil
 from collections import Counter
@@ -14,9 +15,10 @@ from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.hygiene import Guard, origins
 from hf_mner_aug.ledger import Run, library_versions, part_tables, run
+from hf_mner_aug.methods import method_class
 from hf_mner_aug.parquet import write_shards
-from hf_mner_aug.recipe import SPLITS, Recipe, local_name, source_posts
-from hf_mner_aug.schema import AUGMENTED, Codec, Post
+from hf_mner_aug.recipe import SPLITS, Recipe, local_name, parse_params, source_posts
+from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, split_tag, tag_names
 from hf_mner_aug.stubs import STUBS, Retrieved, check_retrieved, stub_features, to_stubs
 from hf_mner_aug.transform import iterate_posts
 
@@ -112,6 +114,7 @@ def publish(
             cautions=run.method.cautions,
             retrieved=retrieved if run.method.retrieves else "",
             licences=dict(sorted(counts.licences.items())) if run.method.retrieves else {},
+            inherited=dict(sorted(counts.inherited.items())),
             masked=dict(sorted(counts.masked.items())),
         )
         note = {
@@ -190,7 +193,8 @@ def read_features(folder: Path, split: str | None = None) -> "Features":
 def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
     """Take posts, and what was made of them, out of every config of a folder; return the rows gone by config.
 
-    Fingerprints, counts and the card follow. The recipe is kept, but a rerun would bring the posts back.
+    Fingerprints, counts and the card follow; made posts that go count as dropped, ``withdrawn``. The recipe is kept,
+    but a rerun would bring the posts back.
     """
     gone = {}
     unwanted = set(ids)
@@ -275,6 +279,7 @@ class Counts:
         self.entities: Counter[str] = Counter()
         self.examples: list[str] = []
         self.licences: Counter[str] = Counter()
+        self.inherited: Counter[str] = Counter()
         self.masked: Counter[str] = Counter()
 
     def add_gold(self, table: "pa.Table", split: str) -> None:
@@ -285,7 +290,8 @@ class Counts:
                 self.entities.update(entity.type for entity in post.entities)
 
     def add_source(self, table: "pa.Table", split: str) -> None:
-        """Count the entities of the gold train posts, published or replaced."""
+        """Count the source's retrieved posts, and the entities of its train posts, published or replaced."""
+        self.inherited += _retrieved_posts(table)
         if split == "train":
             for post in _posts(table, self.codec):
                 self.gold_entities.update(entity.type for entity in post.entities)
@@ -317,6 +323,37 @@ def _count_origin(details: Mapping[str, Any], licences: Counter[str], masked: Co
         masked[kind] += times * count
 
 
+def _retrieved_posts(table: "pa.Table") -> Counter[str]:
+    """Return the licences of the posts from outside the train split that rows hold, or were made of, by number."""
+    licences: Counter[str] = Counter()
+    for history in _histories(table):
+        for method, note in history:
+            if "post_id" in note.get("details", {}) and _retrieves(method, canonical_json(note["params"])):
+                licences[note["details"].get("licence") or UNKNOWN] += 1
+                break
+    return licences
+
+
+def _histories(table: "pa.Table") -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Yield the method and provenance of each row, then those of the row that it replaced, and so on."""
+    for method, text in zip(table["method"].to_pylist(), table["provenance"].to_pylist(), strict=True):
+        found = [(method, json.loads(text or "{}"))]
+        while "of" in found[-1][1]:
+            before = found[-1][1]["of"]
+            found.append((before["method"], before["provenance"]))
+        yield found
+
+
+@functools.lru_cache(maxsize=16)
+def _retrieves(method: str, params: str) -> bool:
+    """Say whether a method with these parameters (JSON) brings posts from outside; if it is not known here, it may."""
+    try:
+        cls = method_class(method)
+        return cls(**parse_params(cls, json.loads(params))).retrieves
+    except UsageError:
+        return True
+
+
 def _published_rows(
     run: Run, split: str, features: "Features", counts: Counts, *, made: bool = True
 ) -> Iterator["pa.Table"]:
@@ -331,9 +368,10 @@ def _published_rows(
             yield from _replaced(table, _as_gold(gold, features), split, counts)
         return
     for table in run.gold[split].with_format("arrow").iter(BATCH):
-        yield _as_gold(table, features)
-        counts.add_gold(table, split)
-        counts.add_source(table, split)
+        gold = _as_gold(table, features)
+        yield gold
+        counts.add_gold(gold, split)
+        counts.add_source(gold, split)
     if made:
         yield from _made_rows(run, split, counts)
 
@@ -427,33 +465,58 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
 
     note = read_note(folder)
     licences, masked = Counter(note.get("licences", {})), Counter(note.get("masked", {}))
+    inherited, entities = Counter(note.get("inherited", {})), note["entities"]
+    features, method = read_features(folder), note["recipe"]["method"]
+    replaces = method_class(method).mode == "replace"
     stage = folder.with_name(f".{folder.name}.withdrawing")
     shutil.rmtree(stage, ignore_errors=True)
-    gone = 0
+    gone = made_gone = 0
+    lost: set[str] = set()  # ids of rows that go; what was made of them stands behind them
     values = pa.array(sorted(unwanted))
     try:
         for split, files in _files(folder, note["splits"]).items():
             counts = note["splits"][split]
 
-            def kept(files: list[Path] = files, counts: dict[str, int] = counts) -> Iterator["pa.Table"]:
-                nonlocal gone
+            def kept(
+                split: str = split, files: list[Path] = files, counts: dict[str, int] = counts
+            ) -> Iterator["pa.Table"]:
+                nonlocal gone, made_gone
+                place, first_made = 0, counts["gold"]
                 for file in files:
                     with pq.ParquetFile(file) as parquet:
                         for batch in parquet.iter_batches(batch_size=BATCH):
                             table = pa.Table.from_batches([batch])
                             bad = pc.or_(pc.is_in(table["id"], values), pc.is_in(table["source_id"], values))
                             bad = pc.or_(bad, pa.array(_is_of(table, unwanted), pa.bool_()))
-                            gone += pc.sum(bad).as_py()
-                            for details in _details(table.filter(bad)):
+                            bad = pc.or_(bad, pa.array(_is_made_of(table, lost, bad), pa.bool_()))
+                            if replaces:
+                                is_made = pc.equal(table["method"], method)
+                            else:
+                                is_made = pa.array([place + i >= first_made for i in range(table.num_rows)])
+                            place += table.num_rows
+                            gold, made = table.filter(pc.and_not(bad, is_made)), table.filter(pc.and_(bad, is_made))
+                            gone += gold.num_rows + made.num_rows
+                            made_gone += made.num_rows
+                            counts["gold"] -= gold.num_rows
+                            counts["made"] -= made.num_rows
+                            for details in _details(made):
                                 _count_origin(details, licences, masked, -1)
-                            made = pc.sum(pc.and_(bad, pc.not_equal(table["method"], "gold"))).as_py()
-                            counts["made"] -= made
-                            counts["gold"] -= pc.sum(bad).as_py() - made
+                            inherited.subtract(_retrieved_posts(gold))
+                            if replaces:
+                                inherited.subtract(_retrieved_posts(made))
+                            if split in ("train", STUBS):
+                                _uncount_entities(entities, gold, features, gold=True)
+                                _uncount_entities(entities, made, features, gold=replaces)
                             yield table.filter(pc.invert(bad))
 
             counts["num_bytes"] = write_split(kept(), stage, split, read_features(folder, split))
         if gone:
-            note["licences"], note["masked"] = dict(+licences), dict(+masked)
+            note["licences"], note["masked"], note["inherited"] = dict(+licences), dict(+masked), dict(+inherited)
+            note["entities"] = {kind: both for kind, both in entities.items() if both[1]}
+            funnel = note["funnel"]
+            funnel["kept"] -= made_gone
+            if made_gone:
+                funnel["dropped"]["withdrawn"] = funnel["dropped"].get("withdrawn", 0) + made_gone
             if STUBS in note["splits"] and not note["splits"][STUBS]["made"]:
                 _remove(stage, note["splits"], STUBS)
             content = fingerprint_of(stage, note["splits"])
@@ -461,8 +524,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
             note["digests"] = {"columns": content.columns, "rows": content.rows}
             note["withdrawn"] = note.get("withdrawn", 0) + gone
             note["examples"] = []
-            _write_note(stage, note)
-            _swap(stage, folder)
+            place_config(stage, folder.parent, note, features)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return gone
@@ -470,7 +532,35 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
 
 def _is_of(table: "pa.Table", unwanted: set[str]) -> list[bool]:
     """Say of each row whether a post of these ids is in it: a partner, a picture's source, what was retrieved."""
-    return [not unwanted.isdisjoint(origins(details)) for details in _details(table)]
+    return [
+        any(not unwanted.isdisjoint(origins(note.get("details", {}))) for _, note in history)
+        for history in _histories(table)
+    ]
+
+
+def _is_made_of(table: "pa.Table", lost: set[str], bad: "pa.ChunkedArray") -> list[bool]:
+    """Say of each row whether it goes, or its id is of what was made of one that went; note the ids of those."""
+    found = []
+    for name, goes in zip(table["id"].to_pylist(), bad.to_pylist(), strict=True):
+        found.append(goes or name.rpartition("+")[0] in lost)
+        if found[-1]:
+            lost.add(name)
+    return found
+
+
+def _uncount_entities(entities: dict[str, list[int]], table: "pa.Table", features: "Features", *, gold: bool) -> None:
+    """Take the entities of rows out of those counted: of gold and made posts, and with ``gold`` of gold posts, too.
+
+    What replaces a gold post has its entities.
+    """
+    if "ner_tags" not in table.column_names:
+        return
+    names = tag_names(features, "ner_tags")
+    for tag in (names[tag] for tags in table["ner_tags"].to_pylist() for tag in tags):
+        prefix, kind = split_tag(tag)
+        if prefix == "B":
+            entities[kind][0] -= gold
+            entities[kind][1] -= 1
 
 
 def _details(table: "pa.Table") -> Iterator[dict[str, Any]]:

@@ -146,6 +146,10 @@ class Method:
         """Return how many calls that may cost money a post takes."""
         return 0
 
+    def calls_to_fit(self, train: Iterable[Post]) -> tuple[int, int]:
+        """Return how many calls that may cost money ``fit`` takes, at least and at most; making none."""
+        return 0, 0
+
     def usage(self) -> Mapping[str, float]:
         """Return what calls have taken in this process, by name; ``usd`` is their price."""
         return {}
@@ -282,7 +286,7 @@ class Method:
         added = [*AUGMENTED, *self.columns]
         names = [*columns, *(name for name in added if name not in columns)]
         copied = [name for name in columns if name not in codec.columns and name not in added]
-        origins = columns.get("source_id")
+        origins, befores = columns.get("source_id"), columns.get("provenance")
         provenance = canonical_json({"params": self.params, "seed": self.seed, "version": self.version})[:-1]
         made: dict[str, list[Any]] = {name: [] for name in names}
         rejects: list[dict[str, Any]] = []
@@ -301,6 +305,9 @@ class Method:
             row["source_id"] = (origins[source] if origins else None) or before.id
             row["method"] = self.name
             details = f',"details":{canonical_json(result.details)}' if result.details else ""
+            replaced = befores[source] if befores and self.mode == "replace" else None
+            if replaced not in (None, "{}"):  # else the row would not tell whose post it is made of
+                details += f',"of":{{"method":{canonical_json(columns["method"][source])},"provenance":{replaced}}}'
             row["provenance"] = f'{provenance},"copy":{copy}{details}}}'
             for name in self.columns:
                 row[name] = result.details[name]

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from datasets import DatasetDict, get_dataset_config_names, load_dataset
 from hub_server import HubServer
 from web_server import WebServer
 
-from hf_mner_aug import LSMS, RMDA, augment, cli, publish
+from hf_mner_aug import AMIA, EDA, LSMS, RMDA, MixGen, augment, cli, publish
+from hf_mner_aug.cards import ConfigFacts, read_sections
 from hf_mner_aug.corpus import index
 from hf_mner_aug.errors import Corrupt, UnknownName, UsageError
 from hf_mner_aug.fingerprint import content_fingerprint
@@ -26,7 +28,7 @@ from hf_mner_aug.hydrate import hydrate, on_web
 from hf_mner_aug.models.search import Hit
 from hf_mner_aug.recipe import load_source, recipe_for
 from hf_mner_aug.repo_folder import read_note, verify_folder, withdraw_posts
-from hf_mner_aug.schema import Post, mner_features
+from hf_mner_aug.schema import FOUR_TYPES, Post, mner_features, tag_names
 from hf_mner_aug.study import kept, read_config
 from hf_mner_aug.transform import Reject
 
@@ -95,6 +97,11 @@ def files(folder):
 
 def origins(rows):
     return [json.loads(note)["details"]["post_id"] for note in rows["provenance"] if note != "{}"]
+
+
+def read_rows(folder, split, columns):
+    paths = sorted(folder.glob(f"{split}-*.parquet"))
+    return [row for path in paths for row in pq.read_table(path, columns=columns).to_pylist()]
 
 
 # ---------------------------------------------------------------- stubs
@@ -291,17 +298,20 @@ def test_posts_of_the_web_are_fetched_as_they_are_today(gold, tmp_path, monkeypa
     monkeypatch.setenv("SERPER_API_KEY", "serper-key-0123456789")
     monkeypatch.setenv("HF_MNER_AUG_WEB", "delay=0,allow=127.0.0.1,timeout=5")
     with WebServer(texts, kinds=("good", "four images", "gzip")) as server:
+
+        def pictures():
+            return sum(n for path, n in server.paths().items() if path.startswith("/i/"))
+
         made_by(gold, tmp_path, corpus=f"serper:{server.url}", image=image, mask="handles")
         done = hydrate(tmp_path / "stubs", CONFIG, tmp_path / "back", web=True)
         assert (done.restored, dict(done.missing)) == (3, {})
         assert files(tmp_path / "back") == files(tmp_path / "whole")
+        assert pictures() == 2 * 3 * image, "one for each post, by the run and by hydrate"
         server.texts[1] += " again"
         server.kinds = ("good", "four images", "gone")
-        pictures = sum(n for path, n in server.paths().items() if path.startswith("/i/"))
         done = hydrate(tmp_path / "stubs", CONFIG, tmp_path / "later", web=True)
         assert (done.restored, dict(done.missing)) == (1, {"edited": 1, "gone": 1})
-        if not image:
-            assert sum(n for path, n in server.paths().items() if path.startswith("/i/")) == pictures == 0
+        assert pictures() == (2 * 3 + 2) * image
     train = load_dataset(str(tmp_path / "later"), CONFIG)["train"]
     assert train["tokens"][4] == ["to", "Barcelona", "with", "Lionel", "Messi", "and", "@user"]
     details = json.loads(train["provenance"][4])["details"]
@@ -326,6 +336,41 @@ def test_withdrawn_posts_leave_the_stubs_and_do_not_come_back(published, pool, t
     assert verify_folder(tmp_path / "stubs", CONFIG).ok
     with pytest.raises(UsageError, match="holds no retrieved post: there is nothing to put back"):
         hydrate(tmp_path / "stubs", CONFIG, tmp_path / "again", corpus=pool)
+
+
+def test_counts_and_card_follow_a_withdrawal(chain, tmp_path):
+    """What is told afterwards is what can be counted in the rows; what was made of a retrieved post goes with it."""
+    out = tmp_path / "aug"
+    shutil.copytree(chain, out)
+    gone = withdraw_posts(out, ["901", "g2"])
+    sections = read_sections((out / "README.md").read_text(), "config")
+    kinds = ["O", *(f"{prefix}-{kind}" for kind in FOUR_TYPES for prefix in "BI")]
+    assert tag_names(mner_features(), "ner_tags") == kinds
+    for config, n in gone.items():
+        before, note = read_note(chain / config), read_note(out / config)
+        columns = ["id", "source_id", "method", "provenance", "ner_tags"]
+        rows = [row for split in ("train", "retrieved") for row in read_rows(out / config, split, columns)]
+        assert (
+            len(read_rows(chain / config, "train", ["id"]) + read_rows(chain / config, "retrieved", ["id"]))
+            == len(rows) + n
+        )
+        lost = {row["id"] for row in read_rows(chain / config, "train", columns) if '"901"' in row["provenance"]}
+        assert not [row for row in rows if '"901"' in row["provenance"] or row["source_id"] == "g2"]
+        assert not [row for row in rows if row["id"].startswith(tuple(lost) or "none")]
+        counts = [sum(rows[part] for rows in note["splits"].values()) for part in ("gold", "made")]
+        assert sum(counts) == len(rows) + 1, "and a test post"
+        gold = rows if config == "amia" else rows[: note["splits"]["train"]["gold"]]
+        for which, counted in enumerate((gold, rows)):
+            found = Counter(kinds[tag][2:] for row in counted for tag in row["ner_tags"] if kinds[tag][0] == "B")
+            assert {kind: both[which] for kind, both in note["entities"].items()} == found
+        funnels = [before["funnel"], note["funnel"]]
+        assert len({f["kept"] + sum(f["dropped"].values()) + sum(f["rejected"].values()) for f in funnels}) == 1
+        assert note["funnel"]["kept"] == counts[1]
+        assert f"| **kept** | **{counts[1]}** |" in sections[f"config {config}"]
+        assert note["content_fingerprint"] in sections[f"config {config}"]
+        assert verify_folder(out, config).ok
+        assert sum(note["inherited"].values()) == sum(before["inherited"].values()) - bool(before["inherited"]) * 2
+    assert gone["eda"] > gone["ids"]
 
 
 # ---------------------------------------------------------------- masking
@@ -380,6 +425,79 @@ def test_posts_of_others_are_shown_openly_by_id_only(published):
     notes["stubs"]["source"]["license"] = "other"
     with pytest.raises(UsageError, match="the licence is 'other'"):
         _check_rights({CONFIG: notes["stubs"]})
+
+
+@pytest.fixture(scope="module")
+def chain(gold, tmp_path_factory):
+    """Return a folder of configs, all of open licences, each made of the posts of the one before it."""
+    out = tmp_path_factory.mktemp("chain")
+    pool = [{**post, "licence": "MIT"} for post in POOL]
+    index(str(write_pool(out / "pool", pool)), out / "corpus.db")
+    for split, rows in gold.items():
+        rows.to_parquet(out / "set" / f"{split}.parquet")
+    (out / "set" / "README.md").write_text("---\nlicense: mit\n---\n")
+
+    def make(source, method, config, **options):
+        run = augment(str(source), method, out=out / "aug", progress=False, config=config)
+        return publish(run, out / "aug", source=str(out / "set"), **options)
+
+    rmda = {"filter": False, "require": "any"}
+    make(out / "set", RMDA(corpus=str(out / "corpus.db"), copies=2, **rmda), "whole")
+    make(out / "set", RMDA(corpus=str(out / "corpus.db"), copies=2, **rmda), "ids", retrieved="ids-only")
+    make(f"{out / 'aug'}:whole", EDA(), "eda")
+    make(f"{out / 'aug'}:whole", AMIA(), "amia")
+    make(f"{out / 'aug'}:amia", EDA(), "eda_of_amia")
+    make(
+        f"{out / 'aug'}:whole",
+        RMDA(corpus=str(out / "corpus.db"), copies=9, results=50, **rmda),
+        "ids_of_whole",
+        retrieved="ids-only",
+    )
+    make(f"{out / 'aug'}:ids", EDA(), "eda_of_ids")
+    make(out / "set", RMDA(copies=1, image=False, **rmda), "train")
+    make(f"{out / 'aug'}:train", EDA(), "eda_of_train")
+    return out / "aug"
+
+
+@pytest.mark.parametrize("config", ["eda", "amia", "eda_of_amia", "ids_of_whole"])
+def test_posts_made_of_retrieved_ones_are_not_shown_openly(chain, config):
+    note = read_note(chain / config)
+    assert note["inherited"] == {"MIT": read_note(chain / "whole")["splits"]["train"]["made"]}
+    section = read_sections((chain / "README.md").read_text(), "config")[f"config {config}"]
+    told = " ".join(section.split())
+    assert "holds posts made of other people's retrieved posts" in told
+    assert "an open one does not by itself give the right to show them" in told
+    with pytest.raises(
+        UsageError, match=rf"^{config} holds posts made of other people's retrieved posts, .*-the-rights"
+    ):
+        _check_rights({config: note})
+    note["inherited"] = {"CC-BY-NC-4.0": 4}
+    assert ConfigFacts.from_note(note).license == "other"
+
+
+@pytest.mark.parametrize("config", ["ids", "eda_of_ids", "train", "eda_of_train"])
+def test_what_holds_no_post_from_outside_is_shown_openly(chain, config):
+    note = read_note(chain / config)
+    assert note["inherited"] == {}
+    assert (
+        "made of other people's" not in read_sections((chain / "README.md").read_text(), "config")[f"config {config}"]
+    )
+    _check_rights({config: note})
+
+
+def test_rows_of_a_method_that_is_not_known_here_count_as_retrieved(gold, tmp_path):
+    note = {"params": {"corpus": "somewhere"}, "details": {"post_id": "901"}}
+    made = {
+        "source_id": gold["train"]["id"][:],
+        "method": ["gold", "gold", "rmda", "fetcher"],
+        "provenance": ["{}", "{}", json.dumps(note), json.dumps(note)],
+    }
+    train = gold["train"]
+    for name, values in made.items():
+        train = train.add_column(name, values)
+    run = augment(DatasetDict(train=train), EDA(), out=tmp_path / "out", progress=False)
+    publish(run, tmp_path / "out")
+    assert read_note(tmp_path / "out" / "eda_100pct")["inherited"] == {"unknown": 2}
 
 
 def test_on_the_hub_by_id_only_for_all_and_whole_for_oneself(published, pool, tmp_path):
@@ -523,6 +641,21 @@ def test_a_users_mistake_is_one_line_and_exit_2(call, published, tmp_path, argum
     assert error.count("\n") == 1
     assert not Path("out").exists()
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
+
+
+def test_a_config_that_another_method_is_said_to_have_retrieved(call, published, tmp_path):
+    shutil.copytree(published / "stubs", tmp_path / "stubs")
+    path = tmp_path / "stubs" / CONFIG / "augmentation.json"
+    note = json.loads(path.read_text())
+    note["recipe"] |= {"method": "mixgen", "version": MixGen.version, "params": {}}
+    path.write_text(json.dumps(note))
+    code, _, error = call("hydrate", "stubs", CONFIG, "--web", "--out", "out")
+    assert (code, error) == (
+        2,
+        f"error: stubs/{CONFIG}/augmentation.json says that mixgen retrieved posts, expected rmda: take the file that "
+        "was published with the config\n",
+    )
+    assert not Path("out").exists()
 
 
 def test_into_its_own_folder_or_another_recipes(published, gold, pool, tmp_path):
