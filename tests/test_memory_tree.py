@@ -28,12 +28,17 @@ ELSEWHERE = split_words("school work church lunch class bed sleep practice court
 BANDS = split_words("Kooks Strokes Wanted Vamps Script Fray Killers Shins National Doors Police Cure")
 TEAMS = split_words("Lakers Bulls Giants Mets Jets Bears Colts Rams Eagles")
 ENDS = ("lol", "today", "again", "tonight", "!", "haha", "fr", "omg", "this week", "so much")
+COMPANIES = split_words("Ford Shell Nokia Chase Barclays Delta Adidas Tesco")
+KINDS = split_words("Bank Radio Club Store")
 DAYS = ("Monday", "Tuesday", "Friday", "Sunday")
 PATTERNS = ("album", "votes", "lower", "the")
 
 
 def planted():
-    """Four patterns of twelve posts; each has three times as many lures that teach a model the wrong thing."""
+    """Four patterns of twelve posts; each has three times as many lures that teach a model the wrong thing.
+
+    Gold takes the word behind a company in once and leaves it out once: borders that no model can learn.
+    """
     draw = Draw(b"planted")
     texts = []
     for i in range(12):
@@ -52,6 +57,9 @@ def planted():
                 ("lure", f"on my way to {draw.choice(ELSEWHERE)} with mom {end}"),
                 ("lure", f"tickets for The [ORG {draw.choice(TEAMS)}] are gone {end}"),
             ]
+    for i, name in enumerate(COMPANIES):
+        for mention in (f"[ORG {name} {KINDS[i // 2]}]", f"[ORG {name}] {KINDS[i // 2]}"):
+            texts.append(("border", f"he works for {mention} now {draw.choice(ENDS)}"))
     return [Post(f"{label}-{i}", *parse(text)) for i, (label, text) in enumerate(texts)]
 
 
@@ -94,7 +102,7 @@ def test_planted_patterns_are_nodes_of_their_own(mined, gardener):
         assert purity >= 0.9, label
         assert coverage >= 0.8, label
         flat = best([branch.members for branch in tree.branches], label, total)
-        assert min(purity, coverage) >= min(flat)
+        assert min(flat) < 0.9, f"{label}: the flat split is to fall short"
         gains[label] = min(purity, coverage) - min(flat)
         nodes[label] = next(
             (branch, node)
@@ -102,8 +110,8 @@ def test_planted_patterns_are_nodes_of_their_own(mined, gardener):
             for node in branch.nodes
             if sum(is_of(name, label) for name in node.members) > len(node.members) / 2
         )
-    # Error and confusion alone put the first three together with each other, or with unrelated failures.
-    assert all(gains[label] > 0.2 for label in PATTERNS[:3])
+    # Error and confusion alone put them together with each other, or with unrelated failures.
+    assert all(gain > 0.2 for gain in gains.values()), gains
     assert nodes["album"][0] == nodes["votes"][0], "the same error and confusion"
     assert nodes["album"][0].title == "LOC is taken for PER"
     assert nodes["lower"][0].title == "LOC is missed"
