@@ -1,6 +1,6 @@
 """The memory tree: planted patterns found through real mining, growth branch by branch, patterns that are checked."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
@@ -9,7 +9,7 @@ from conftest import parse
 from hf_mner_aug import memory_tree
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.failure_cues import Space, cues_of, mention_shape, spell_cue
-from hf_mner_aug.memory_tree import Gardener, Tree, cluster, induce_checked
+from hf_mner_aug.memory_tree import Gardener, Tree, check, cluster, induce_checked
 from hf_mner_aug.mining import Failure, mine
 from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.pattern_engine import Pattern
@@ -116,6 +116,7 @@ def test_planted_patterns_are_nodes_of_their_own(mined, gardener):
     assert nodes["album"][0].title == "LOC is taken for PER"
     assert nodes["lower"][0].title == "LOC is missed"
     assert nodes["the"][0].title == "the borders of ORG are wrong"
+    assert all(len(node.members) >= gardener.support for branch in tree.branches for node in branch.nodes)
     for _, node in nodes.values():
         assert node.accuracy is None or node.accuracy >= memory_tree.ACCURACY
     assert "whose 'the' is left out" in nodes["the"][1].pattern.trigger
@@ -141,6 +142,22 @@ def test_later_failures_change_the_branches_they_fall_into(mined, gardener):
     # Other nodes of the touched branch keep their members, so their counts stay theirs.
     keys = {node.key for branch in before.branches for node in branch.nodes}
     assert keys <= {node.key for branch in after.branches for node in branch.nodes}
+
+
+def test_a_failure_that_is_seen_otherwise_leaves_its_branch(gardener):
+    """Mined once more, a failure may be of another error: then both branches are touched, and no third one."""
+    first, other = failure("off to rome", 2, 3), failure("way to oslo", 2, 3)
+    third = failure("met cher", 1, 2, label="PER")
+    changed = replace(first, kind="type", predicted=(2, 3, "PER"))
+    before = gardener.grow("crf", [first, other, third])
+    after = gardener.insert(before, [changed])
+    assert after == gardener.grow("crf", [changed, other, third])
+    assert {branch.title: branch.members for branch in after.branches} == {
+        "LOC is missed": (other.id,),
+        "LOC is taken for PER": (first.id,),
+        "PER is missed": (third.id,),
+    }
+    assert [branch for branch in after.branches if branch in before.branches] == [before.branches[1]]
 
 
 def test_a_tree_is_what_its_json_says(mined, gardener):
@@ -261,6 +278,29 @@ def test_what_is_shown_is_not_what_is_checked():
 
     induce_checked(Watching(["to"]), MEMBERS, OUTSIDERS, Draw(b"x"))
     assert len(seen[0]) == 8
+
+
+def test_accuracy_is_balanced():
+    """One of two members, none of eight outsiders: (1/2 + 8/8) / 2, though nine of ten answers are right."""
+    inside = [failure("off to rome", 2, 3), failure("love rome so", 1, 2)]
+    outside = [failure(f"met rome {i}", 1, 2) for i in range(8)]
+    assert check(Scripted([]), Pattern("to", "", "", ""), inside, outside) == 0.75
+
+
+def test_what_is_shown_hangs_on_the_seed_alone(monkeypatch, tmp_path):
+    shown = []
+
+    class Watching(Scripted):
+        def induce(self, members, outsiders, critiques, draw):
+            shown.append([f.post for f in [*members, *outsiders]])
+            return super().induce(members, outsiders, critiques, draw)
+
+    space = Space.of(Post(f.post, f.tokens) for f in [*MEMBERS, *OUTSIDERS])
+    for place, seed in (("a", 0), ("b", 0), ("c", 1)):
+        monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / place))
+        Gardener(Watching(["to", "love"]), space, 0.3, seed=seed).grow("crf", [*MEMBERS, *OUTSIDERS])
+    first, again, other = shown[:2], shown[2:4], shown[4:]
+    assert first == again != other
 
 
 def test_without_outsiders_there_is_nothing_to_tell():

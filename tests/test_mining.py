@@ -158,14 +158,15 @@ def test_a_backbone_that_errs_everywhere_and_whose_errors_are_its_own(scripted):
 
 @pytest.mark.filterwarnings("ignore:mining")
 def test_label_errors_are_set_apart(scripted):
-    """All are sure against gold: suspected, but a missed entity only where train knows its words without a label."""
-    texts = ("we met [LOC Adele]", "we hit [LOC the] road", "the sun and the rain", "off to [LOC Oslo]", "[PER Cher]")
-    found = mine(posts_of(*texts), target="persons", folds=3)
-    assert [f.id for f in found.suspects] == ["p0:2-3", "p1:2-3", "p3:2-3"]
-    found = mine(posts_of(*texts), target="silent", folds=3)
-    assert [f.text for f in found.suspects] == ["the"]
-    assert [f.text for f in found.failures] == ["Adele", "Oslo", "Cher"]
-    found = mine(posts_of(*texts), target="silent", references=("right",), folds=3)
+    """All are sure against gold: suspected, but a missed entity only where train has all its words twice unlabelled."""
+    texts = ("we met [LOC Adele]", "we hit [LOC The] road", "the sun and the rain", "off to [LOC Oslo]", "[PER Cher]")
+    posts = posts_of(*texts, "in [LOC the sun]")
+    found = mine(posts, target="persons", folds=3)
+    assert [f.id for f in found.suspects] == ["p0:2-3", "p1:2-3", "p3:2-3", "p5:1-3"]
+    found = mine(posts, target="silent", folds=3)
+    assert [f.text for f in found.suspects] == ["The"]
+    assert [f.text for f in found.failures] == ["Adele", "Oslo", "Cher", "the sun"]
+    found = mine(posts, target="silent", references=("right",), folds=3)
     assert found.suspects == ()
 
 
