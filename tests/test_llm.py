@@ -13,8 +13,9 @@ from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
 from hf_mner_aug.memory_tree import induce_checked
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models import llm
+from hf_mner_aug.models.endpoint import parse_engine
 from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.llm import PatternEndpoint, Settings, Unusable, locate, parse_engine, read_draft, read_verdicts
+from hf_mner_aug.models.llm import PatternEndpoint, Settings, Unusable, locate, read_draft, read_verdicts
 from hf_mner_aug.models.pattern_engine import Draft, Pattern, WriteRequest
 
 TYPES = ("LOC", "ORG", "PER")
@@ -395,12 +396,14 @@ def test_an_endpoint_that_nobody_is_at():
 
 
 def test_an_engine_is_an_address_a_model_and_settings():
-    assert parse_engine("endpoint:http://127.0.0.1:8000/v1#Qwen/Qwen3-8B") == (
+    assert parse_engine("endpoint:http://127.0.0.1:8000/v1#Qwen/Qwen3-8B", Settings) == (
         "http://127.0.0.1:8000/v1",
         "Qwen/Qwen3-8B",
         Settings(),
     )
-    url, model, settings = parse_engine("endpoint:https://router.huggingface.co/v1#a/b:fast,temperature=0,shown=5")
+    url, model, settings = parse_engine(
+        "endpoint:https://router.huggingface.co/v1#a/b:fast,temperature=0,shown=5", Settings
+    )
     assert (url, model) == ("https://router.huggingface.co/v1", "a/b:fast")
     assert settings == Settings(temperature=0.0, shown=5)
     for spec, told in (
@@ -415,10 +418,10 @@ def test_an_engine_is_an_address_a_model_and_settings():
         ("endpoint:http://x/v1#m,max_tokens=0", "max_tokens must be at least 1, found 0"),
     ):
         with pytest.raises(UsageError, match=told) as caught:
-            parse_engine(spec)
+            parse_engine(spec, Settings)
         assert "sk-secret" not in str(caught.value)
     with pytest.raises(UnknownName, match="did you mean 'temperature'"):
-        parse_engine("endpoint:http://x/v1#m,temprature=1")
+        parse_engine("endpoint:http://x/v1#m,temprature=1", Settings)
 
 
 def test_the_machines_settings(monkeypatch):

@@ -21,6 +21,7 @@ from hf_mner_aug import filters
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import MADE_OF, text_key
+from hf_mner_aug.models.endpoint import ENDPOINT, parse_engine, run_name
 from hf_mner_aug.models.image import (
     COLLAGE,
     POST_ID,
@@ -43,6 +44,7 @@ from hf_mner_aug.models.labelled_text import (
     tag_type,
     with_arguments,
 )
+from hf_mner_aug.models.text_endpoint import Settings, TextEndpoint
 from hf_mner_aug.pictures import MIXED, open_rgb, write_picture
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.stored_posts import open_posts, save_posts
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GMDA", "carry_boxes", "delinearize", "instruction", "linearize"]
 
-TEMPLATES, INSTRUCTBLIP, ENDPOINT = "templates", "instructblip", "endpoint"
+TEMPLATES, INSTRUCTBLIP = "templates", "instructblip"
 PROMPT = "A photo of {sentence}"
 CONTEXTS = "contexts"  # a list of ids: the train posts that a text is written into
 SIDE = 512  # of a picture for a post without one
@@ -110,9 +112,10 @@ class GMDA(Method):
 
     ``text_model`` is ``templates``; ``instructblip:`` and an id (with ``@revision``) or folder, fine-tuned on train
     with ``tune`` (``lora`` or ``qformer``) for ``epochs`` and sampled with ``temperature``, ``top_k``, ``top_p``; or
-    ``endpoint:URL#MODEL``. ``image_model`` is ``collage``, or an id or folder of a diffusers pipeline, which ``steps``,
-    ``guidance``, ``strength`` and ``nsfw_model`` are for. ``text=False`` keeps the gold post's words, ``image=False``
-    its pictures.
+    ``endpoint:URL#MODEL,max_tokens=512,shown=3``, a model that is shown texts of other posts and sampled with
+    ``temperature`` (``HF_MNER_AUG_ENDPOINT`` holds what is this machine's: budget, prices, requests at a time).
+    ``image_model`` is ``collage``, or an id or folder of a diffusers pipeline, which ``steps``, ``guidance``,
+    ``strength`` and ``nsfw_model`` are for. ``text=False`` keeps the gold post's words, ``image=False`` its pictures.
 
     A text needs ``least_words``, at most ``most_words`` (0: no limit), with ``all_entities`` those that it was asked
     for, and a share ``agreement`` of ``detectors`` backbones ``consistency``, fitted on train, that find exactly its
@@ -181,10 +184,12 @@ class GMDA(Method):
         if not self.text and not self.image:
             raise UsageError("gmda: with text=False and image=False nothing is made: leave one of them out")
         kind, _, model = self.text_model.partition(":")
-        if kind not in (TEMPLATES, INSTRUCTBLIP, ENDPOINT) or (kind == ENDPOINT and not all(_address(self.text_model))):
+        if kind not in (TEMPLATES, INSTRUCTBLIP, ENDPOINT):
             raise UsageError(
                 f"gmda: text_model must be templates, instructblip:ID, or endpoint:URL#MODEL, found {self.text_model!r}"
             )
+        if kind == ENDPOINT:
+            parse_engine(self.text_model, Settings)
         if (kind == TEMPLATES and model) or (kind == INSTRUCTBLIP and not model):
             raise UsageError(f"gmda: text_model {self.text_model!r}: templates has no model, instructblip needs one")
         if self.tune not in ("lora", "qformer"):
@@ -218,8 +223,8 @@ class GMDA(Method):
 
             licence = "mit" if name.partition("@")[0] == PAPER_MODEL else "other"
             found.append(Model(role="text", id=name, license=licence))
-        elif self.text and kind == ENDPOINT:
-            found.append(Model(role="text", id=_address(self.text_model)[1]))
+        elif self.paid:
+            found.append(Model(role="text", id=parse_engine(self.text_model, Settings)[1]))
         if self.image:
             found += engine_models(self.image_model, self.nsfw_model)
         encoder = filters.encoder_of(self.consistency) if self.text and self.consistency else ""
@@ -237,7 +242,8 @@ class GMDA(Method):
                 "as made_of): what they say of these entities is made up."
             )
         elif self.text:
-            found.append("The texts are a model's: what they say of people, places and companies is made up.")
+            told = " `provenance` names the train posts that it was shown as made_of." if self.paid else ""
+            found.append(f"The texts are a model's: what they say of people, places and companies is made up.{told}")
         if self.artifact is not None and self._learns_to_write:
             found += _cut(self._text_engine().training())  # type: ignore[attr-defined]
         if self.image if self.artifact is None else self._makes_pictures:
@@ -253,6 +259,20 @@ class GMDA(Method):
                 "shows them there is not checked."
             )
         return tuple(found)
+
+    @property
+    def paid(self) -> bool:
+        """True where a model behind an endpoint writes."""
+        return self.text and self.text_model.partition(":")[0] == ENDPOINT
+
+    def calls(self, post: Post) -> int:
+        """Return how many texts are asked for a post: one for each copy, none where its mentions are nested."""
+        return self.copies if self.paid and with_arguments(post) else 0
+
+    def usage(self) -> Mapping[str, float]:
+        """Return what the calls of making rows took in this process."""
+        engine = self._text_engine() if self.paid and self.artifact else None
+        return engine.endpoint.usage.told() if isinstance(engine, TextEndpoint) else {}
 
     def reduce(self) -> Callable[[Post], str | None]:
         """Return what says whether a text is written into a post that enough others were written into."""
@@ -371,7 +391,8 @@ class GMDA(Method):
         if isinstance(found, Reject):
             return found
         tokens, entities = found
-        details = {key: list(text.made_of) for key in (CONTEXTS, MADE_OF)} if isinstance(text, Composed) else {}
+        names = (CONTEXTS, MADE_OF) if self.text_model == TEMPLATES else (MADE_OF,)
+        details = {name: list(text.made_of) for name in names} if isinstance(text, Composed) else {}
         post = Post(gold.id, tokens, entities, gold.images, details=details)
         refused = check_entities(post, gold) if self.all_entities else None
         refused = refused or filters.check_length(tokens, self.least_words, self.most_words)
@@ -430,15 +451,15 @@ class GMDA(Method):
 
             return Templates(posts=files["posts"], seed=self.seed)
         if kind == ENDPOINT:
-            from hf_mner_aug.models.text_endpoint import TextEndpoint
-
-            base_url, model = _address(self.text_model)
+            base_url, model, settings = parse_engine(self.text_model, Settings)
             return TextEndpoint(
                 base_url=base_url,
                 model=model,
                 types=tuple(self.learned["types"]),
                 posts=files["posts"],
+                settings=settings,
                 temperature=self.temperature,
+                run=run_name(self.name, files["posts"], self.params, self.seed, self.copies),
             )
         from hf_mner_aug.models.text import InstructBLIP
 
@@ -468,12 +489,6 @@ class GMDA(Method):
 def _request(post: Post, copy: int = 0) -> TextRequest:
     image = post.images[0] if post.images else None
     return TextRequest(instruction=instruction(post), image=image, post=post, copy=copy)
-
-
-def _address(text_model: str) -> tuple[str, str]:
-    """Return the address and the model of ``endpoint:URL#MODEL``."""
-    url, _, model = text_model.partition(":")[2].partition("#")
-    return url, model
 
 
 def _cut(training: Mapping[str, Any]) -> list[str]:

@@ -9,12 +9,11 @@ near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region
 """
 
 import functools
-import hashlib
 import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from hf_mner_aug import artifacts, filters
@@ -26,11 +25,12 @@ from hf_mner_aug.hygiene import MADE_OF, text_key
 from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.memory_tree import OUTSIDERS, ROUNDS, Branch, Gardener, Node, Tree
 from hf_mner_aug.mining import Failure, mine
+from hf_mner_aug.models.endpoint import ENDPOINT, parse_engine, run_name
 from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.llm import BATCH, ENDPOINT, PatternEndpoint, parse_engine
+from hf_mner_aug.models.llm import BATCH, PatternEndpoint, Settings
 from hf_mner_aug.models.pattern_engine import Draft, PatternEngine, Question, WriteRequest, as_failure
 from hf_mner_aug.models.rules import Rules
-from hf_mner_aug.schema import Entity, Post, canonical_json
+from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.transform import Facts, Method, Model, Reject
 
@@ -257,7 +257,7 @@ class MemoryHard(Method):
         if self.engine.partition(":")[0] not in ENGINES or self.engine.startswith(f"{RULES}:"):
             raise UnknownName("engine of memory_hard", self.engine, ENGINES)
         if self.paid:
-            parse_engine(self.engine)
+            parse_engine(self.engine, Settings)
         for name, least in (
             ("folds", 2),
             ("seeds", 1),
@@ -290,7 +290,7 @@ class MemoryHard(Method):
         specs |= {f"reference {n + 1}": spec for n, spec in enumerate(self.references)}
         found = [Model(role=role, id=name) for role, spec in specs.items() if (name := filters.encoder_of(spec))]
         if self.paid:
-            found.append(Model(role="text", id=parse_engine(self.engine)[1]))
+            found.append(Model(role="text", id=parse_engine(self.engine, Settings)[1]))
         return (*found, *(engine_models(self.image_model, self.nsfw_model) if self.image else ()))
 
     @property
@@ -299,8 +299,9 @@ class MemoryHard(Method):
         found = [f"The posts are for what {self.target} gets wrong on this train split: another model may need others."]
         if self.paid:
             found.append(
-                f"The texts and their labels are a language model's, {parse_engine(self.engine)[1]}: what they say of "
-                "people, places and companies is made up. `provenance` names the train posts that it saw as made_of."
+                f"The texts and their labels are a language model's, {parse_engine(self.engine, Settings)[1]}: what "
+                "they say of people, places and companies is made up. `provenance` names the train posts that it saw "
+                "as made_of."
             )
         else:
             found.append(
@@ -339,10 +340,7 @@ class MemoryHard(Method):
     def usage(self) -> Mapping[str, float]:
         """Return what the calls of making rows took in this process."""
         engine = self._memory().engine if self.paid and self.artifact else None
-        if not isinstance(engine, PatternEndpoint):
-            return {}
-        taken = asdict(engine.endpoint.usage)
-        return {name: round(n, 6) for name, n in taken.items() if n and name != "seconds"}
+        return engine.endpoint.usage.told() if isinstance(engine, PatternEndpoint) else {}
 
     def pinned(self) -> Self:
         """Return a copy whose image pipeline is named with the commit that its id means today."""
@@ -417,8 +415,7 @@ class MemoryHard(Method):
 
     def _run(self, files: Mapping[str, str]) -> str:
         """Return the name that a budget is counted under: one for the posts and all parameters."""
-        asked = canonical_json([files["posts"], self.params, self.seed, self.copies])
-        return f"{self.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+        return run_name(self.name, files["posts"], self.params, self.seed, self.copies)
 
     # ------------------------------------------------------------ making
 
@@ -612,7 +609,7 @@ def open_engine(spec: str, posts: Sequence[Post], run: str = "") -> PatternEngin
     """Return the pattern engine of ``rules`` or ``endpoint:URL#MODEL``; its budget is counted over a run."""
     if spec == RULES:
         return Rules.of(posts)
-    base_url, model, settings = parse_engine(spec)
+    base_url, model, settings = parse_engine(spec, Settings)
     return PatternEndpoint(base_url=base_url, model=model, settings=settings, types=_known_of(posts)[0], run=run)
 
 

@@ -35,6 +35,10 @@ class Usage:
         """Tokens read and written."""
         return self.tokens_in + self.tokens_out
 
+    def told(self) -> dict[str, float]:
+        """Return what is not 0 by name, as a card tells it: without ``seconds``, which hang on the machine."""
+        return {name: round(n, 6) for name, n in asdict(self).items() if n and name != "seconds"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:

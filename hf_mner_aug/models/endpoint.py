@@ -14,6 +14,7 @@ server that drips keeps it for ever, it has no route for pictures, and it spells
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import random
@@ -50,7 +51,7 @@ from hf_mner_aug.models.protocol import (
     to_call,
 )
 from hf_mner_aug.models.responses import Record, read_record, record_path, write_record
-from hf_mner_aug.schema import EncodedImage
+from hf_mner_aug.schema import EncodedImage, canonical_json
 from hf_mner_aug.values import parse_settings
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ LIMITS = {"retry_twice": 2, "retry_connect": 4}
 MAX_DELAY = 30.0  # seconds between two tries, unless the server asks for more
 CONNECT_SECONDS = 10.0
 
+ENDPOINT = "endpoint"  # an engine of a method: endpoint:URL#MODEL
+# Of REASONS, those for which another request may do better; what ends a run (a budget, a server that is down) is none.
+UNUSABLE = ("bad_request", "refused", "truncated", "empty", "not_json", "not_an_image", "too_large")
 SETTINGS = "HF_MNER_AUG_ENDPOINT"
 # What is no part of a request but of the machine that sends it; with the fields of Budget.
 OF_MACHINE = (
@@ -529,6 +533,35 @@ def endpoint_settings() -> dict[str, Any]:
     chosen = parse_settings(os.environ.get(SETTINGS, ""), kinds, SETTINGS)
     budget = Budget(**{name: chosen.pop(name) for name in of_budget if name in chosen})
     return {"budget": budget, **chosen}
+
+
+def parse_engine(spec: str, settings: type[T]) -> tuple[str, str, T]:
+    """Return the address, the model and the settings of ``endpoint:URL#MODEL,max_tokens=800``.
+
+    Args:
+        spec: as a method's parameter spells it.
+        settings: a dataclass; its fields are the settings that there are.
+
+    Raises:
+        UnknownName: there is no such setting.
+        UsageError: the address or the model is missing, the address holds a key, or a value is out of range.
+    """
+    url, _, rest = spec.partition(":")[2].partition("#")
+    model, _, chosen = rest.partition(",")
+    if not url or not model:
+        # The value is not repeated: it may hold a key.
+        raise UsageError(
+            "the engine endpoint needs an address and a model: endpoint:URL#MODEL, as "
+            "endpoint:http://127.0.0.1:8000/v1#Qwen/Qwen3-8B"
+        )
+    found = settings(**parse_settings(chosen, get_type_hints(settings), ENDPOINT))
+    Endpoint(base_url=url, model=model)
+    return url, model, found
+
+
+def run_name(method: str, *asked: Any) -> str:
+    """Return the name that a budget is counted under: a method's, and a digest of all that its rows hang on."""
+    return f"{method}-{hashlib.sha256(canonical_json([*asked]).encode()).hexdigest()[:12]}"
 
 
 def open_endpoint(base_url: str, model: str, run: str = "") -> Endpoint:

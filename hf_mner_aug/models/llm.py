@@ -14,23 +14,28 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.mining import Failure
-from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered, open_endpoint
+from hf_mner_aug.models.endpoint import (
+    ENDPOINT,
+    UNUSABLE,
+    ChatRequest,
+    Endpoint,
+    Reply,
+    Unanswered,
+    open_endpoint,
+)
 from hf_mner_aug.models.labelled_text import Unwritten, type_name
 from hf_mner_aug.models.pattern_engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
 from hf_mner_aug.models.protocol import one_line
 from hf_mner_aug.models.rules import key_at
 from hf_mner_aug.schema import Entity, canonical_json
-from hf_mner_aug.values import parse_settings
 
-ENDPOINT = "endpoint"
 INDUCE, MATCH, WRITE = "induce-1.md", "match-1.md", "write-1.md"
-UNUSABLE = ("bad_request", "refused", "truncated", "empty", "not_json", "too_large")  # another answer may do better
 BATCH = 10  # posts in one question whether they match
 MOST_WORDS, MOST_ENTITIES = 100, 40
 WORD, NAME, SENTENCE = 140, 120, 600  # characters, at most
@@ -222,26 +227,6 @@ class Settings:
         for name, least in (("temperature", 0), ("max_tokens", 1), ("shown", 1)):
             if not getattr(self, name) >= least:
                 raise UsageError(f"{name} must be at least {least}, found {getattr(self, name)}")
-
-
-def parse_engine(spec: str) -> tuple[str, str, Settings]:
-    """Return the address, the model and the settings of ``endpoint:URL#MODEL,temperature=0.5,max_tokens=800``.
-
-    Raises:
-        UnknownName: there is no such setting.
-        UsageError: the address or the model is missing, the address holds a key, or a value is out of range.
-    """
-    url, _, rest = spec.partition(":")[2].partition("#")
-    model, _, chosen = rest.partition(",")
-    if not url or not model:
-        # The value is not repeated: it may hold a key.
-        raise UsageError(
-            "the engine endpoint needs an address and a model: endpoint:URL#MODEL, as "
-            "endpoint:http://127.0.0.1:8000/v1#Qwen/Qwen3-8B"
-        )
-    settings = Settings(**parse_settings(chosen, get_type_hints(Settings), ENDPOINT))
-    Endpoint(base_url=url, model=model)
-    return url, model, settings
 
 
 @dataclass(frozen=True, kw_only=True)

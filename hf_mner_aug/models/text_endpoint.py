@@ -1,6 +1,8 @@
 """Labelled texts by a vision model behind an OpenAI-compatible endpoint: GMDA's instruction, one line as the answer.
 
-The model is not fine-tuned, so it is shown labelled texts of other train posts, drawn for each request.
+The model is not fine-tuned, so it is shown labelled texts of other train posts, drawn for each request. An answer that
+is of no use costs one text; what no other answer would mend (the key, the budget, a server that is down) ends the run.
+Unwritten: no_answer, unreadable_image
 """
 
 from collections.abc import Sequence
@@ -8,12 +10,35 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hygiene import text_key
-from hf_mner_aug.models.endpoint import KEY_ENV, ChatRequest, Endpoint, Reply, Unanswered
-from hf_mner_aug.models.labelled_text import TextRequest, Unwritten, linearize, with_arguments
+from hf_mner_aug.models.endpoint import (
+    ENDPOINT,
+    UNUSABLE,
+    ChatRequest,
+    Endpoint,
+    Reply,
+    Unanswered,
+    open_endpoint,
+)
+from hf_mner_aug.models.labelled_text import Composed, TextRequest, Unwritten, linearize, with_arguments
+from hf_mner_aug.schema import Post
 from hf_mner_aug.stored_posts import open_posts
 
 TRIES = 10  # posts looked at for each one that is shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a model is asked: ``max_tokens`` of an answer, and how many labelled texts of other posts it is shown."""
+
+    max_tokens: int = 512
+    shown: int = 3
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_tokens", 1), ("shown", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}, found {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,52 +46,59 @@ class TextEndpoint:
     """Asks a chat model for labelled texts (a ``TextEngine``).
 
     Args:
-        base_url: as ``Endpoint`` takes it; the key is in the variable ``key_env``.
+        base_url: as ``Endpoint`` takes it.
         model: the name that the server knows.
         types: the types of tags, as ``tag_type`` writes them.
         posts: the digest of the train posts (``stored_posts``).
-        shown: how many of their labelled texts a request shows.
+        settings: how it is asked.
         temperature: of the sampling.
-        max_tokens: of an answer.
+        run: what a budget is counted over.
     """
 
-    name: ClassVar[str] = "endpoint"
+    name: ClassVar[str] = ENDPOINT
 
     base_url: str
     model: str
     types: tuple[str, ...]
     posts: str
-    shown: int = 3
+    settings: Settings = Settings()
     temperature: float = 1.0
-    max_tokens: int = 512
-    key_env: str = KEY_ENV
+    run: str = ""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint as this machine goes to it."""
+        return open_endpoint(self.base_url, self.model, self.run)
 
     def generate(
         self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
     ) -> list[str | Unwritten]:
-        """Return the answer to each request, or ``no_answer`` and why; one of several lines is ``no_answer``, too.
+        """Return the answer to each request, which names the posts shown, or why there is none.
+
+        An answer of several lines is ``no_answer``, too.
 
         Raises:
-            EndpointError: no request can be answered: the key, the credit, the model or the address is wrong.
+            EndpointError: no request can be answered; those that were are kept.
             NotFitted: the train posts are not on this machine.
         """
-        asked = [self._request(request, draw) for request, draw in zip(requests, draws, strict=True)]
-        endpoint = Endpoint(base_url=self.base_url, model=self.model, key_env=self.key_env)
-        return [self._read(answer) for answer in endpoint.many(asked)]
+        shown = [self._shown(request, draw.sub("shown")) for request, draw in zip(requests, draws, strict=True)]
+        asked = [self._request(*each) for each in zip(requests, shown, draws, strict=True)]
+        answers = self.endpoint.many(asked, stop_unless=UNUSABLE)
+        return [_read(answer, posts) for answer, posts in zip(answers, shown, strict=True)]
 
-    def _request(self, request: TextRequest, draw: Draw) -> ChatRequest:
+    def _request(self, request: TextRequest, shown: Sequence[Post], draw: Draw) -> ChatRequest:
         return ChatRequest(
             messages=[
-                {"role": "system", "content": self._format(request, draw.sub("shown"))},
+                {"role": "system", "content": self._format(shown)},
                 {"role": "user", "content": request.instruction},
             ],
             seed=draw.seed() % 2**31,
             temperature=self.temperature,
-            max_tokens=self.max_tokens,
+            max_tokens=self.settings.max_tokens,
             images=[request.image] if request.image is not None else [],
         )
 
-    def _format(self, request: TextRequest, draw: Draw) -> str:
+    def _format(self, shown: Sequence[Post]) -> str:
         """Return what an answer must look like, with texts of other posts."""
         tags = ", ".join(f"B-{kind}, I-{kind}" for kind in self.types)
         rules = (
@@ -74,21 +106,25 @@ class TextEndpoint:
             "their own. Before the first word of each entity write B- and its type, before each further word of it I- "
             f"and its type, as words of their own. The tags are: {tags}. Tag every entity of these types, nothing else."
         )
-        return "\n".join([rules, "For example:", *self._shown(request, draw)])
+        return "\n".join([rules, "For example:", *map(linearize, shown)])
 
-    def _shown(self, request: TextRequest, draw: Draw) -> list[str]:
+    def _shown(self, request: TextRequest, draw: Draw) -> list[Post]:
+        """Return other train posts with entities, those of a relation as entities."""
         posts, own = open_posts(self.posts), text_key(request.post.tokens)
-        found: list[str] = []
-        for row in draw.sample(range(len(posts)), self.shown * TRIES):
+        found: list[Post] = []
+        for row in draw.sample(range(len(posts)), self.settings.shown * TRIES):
             post = with_arguments(posts[row])
-            if len(found) < self.shown and post and post.entities and text_key(post.tokens) != own:
-                found.append(linearize(post))
+            if len(found) < self.settings.shown and post and post.entities and text_key(post.tokens) != own:
+                found.append(post)
         return found
 
-    def _read(self, answer: Reply | Unanswered) -> str | Unwritten:
-        if not isinstance(answer, Reply):
-            return Unwritten("no_answer", f"{answer.reason}: {answer.detail}")
-        lines = answer.text.strip().splitlines()
-        if len(lines) != 1:
-            return Unwritten("no_answer", f"{len(lines)} lines")
-        return lines[0]
+
+def _read(answer: Reply | Unanswered, shown: Sequence[Post]) -> str | Unwritten:
+    if not isinstance(answer, Reply):
+        if answer.reason == "not_an_image":
+            return Unwritten("unreadable_image", answer.detail)
+        return Unwritten("no_answer", f"{answer.reason}: {answer.detail}")
+    lines = answer.text.strip().splitlines()
+    if len(lines) != 1:
+        return Unwritten("no_answer", f"{len(lines)} lines")
+    return Composed(lines[0], {post.id for post in shown})

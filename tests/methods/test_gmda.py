@@ -1,7 +1,10 @@
 """GMDA: texts that read back as they were written, filters by number, pictures and boxes that belong to their text."""
 
+import io
 import json
 import os
+import re
+import sys
 import warnings
 from collections import Counter
 from dataclasses import replace
@@ -12,15 +15,15 @@ import numpy as np
 import pytest
 from conftest import as_dataset, draw_posts, parse
 from datasets import load_dataset
-from endpoint_server import EndpointServer
+from endpoint_server import EndpointServer, said
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hf_mner_aug import GMDA, augment, filters, publish, verify
-from hf_mner_aug.draw import draw
-from hf_mner_aug.errors import EndpointError, UsageError
-from hf_mner_aug.methods.gmda import carry_boxes, check_entities, delinearize, instruction, linearize
+from hf_mner_aug import GMDA, augment, cli, filters, publish, verify
+from hf_mner_aug.draw import Draw, draw
+from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
+from hf_mner_aug.methods.gmda import _request, carry_boxes, check_entities, delinearize, instruction, linearize
 from hf_mner_aug.models.image import Refused
 from hf_mner_aug.models.labelled_text import Unwritten, find_relation, tag_type, with_arguments
 from hf_mner_aug.pictures import open_rgb, picture_source
@@ -561,6 +564,15 @@ def test_an_endpoint_writes_with_the_same_instruction(mner, monkeypatch, tmp_pat
     assert sum(with_picture) == sum(bool(post.images) for post in draw_posts())
     assert server.log[0].body["seed"] >= 0
     assert [model.id for model in method.models] == ["writer"]
+    # Each row names the posts that the model was shown for it, and no other row is dropped for them.
+    gold = {post.id: post for post in draw_posts()}
+    asked = [(said(r.body), set(r.body["messages"][0]["content"].splitlines()[2:])) for r in server.log]
+    for row in made:
+        (name,) = details(row)
+        seen = {linearize(gold[post]) for post in details(row)[name]}
+        assert name == "made_of"
+        assert (instruction(gold[row["source_id"]]), seen) in asked
+        assert row["source_id"] not in details(row)[name]
 
 
 def test_an_endpoint_that_fails(mner, monkeypatch, tmp_path):
@@ -575,6 +587,95 @@ def test_an_endpoint_that_fails(mner, monkeypatch, tmp_path):
         server.fault("change", change=lambda body: body["choices"][0]["message"].update(content="one\ntwo"))
         found = Counter(reject["detail"].split(":")[0] for reject in method.make(few.with_format("arrow")[:]).rejects)
     assert found == {"bad_request": 2, "2 lines": 2}
+
+
+def test_a_picture_that_cannot_be_sent_costs_one_text_and_a_server_that_is_down_ends_the_run(
+    mner, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "retries=0")
+    few = rows(mner.select(range(3)))
+    few[1]["image"] = {"bytes": b"<html></html>", "path": None}
+    few = type(mner).from_list(few, features=mner.features)
+    with EndpointServer() as server:
+        server.say = lambda body: "well well B-PER Ann yes yes"
+        method = GMDA(
+            text_model=f"endpoint:{server.url}#writer", consistency=None, image=False, all_entities=False
+        ).fit(few)
+        made = method.make(few.with_format("arrow")[:])
+        assert [(reject["source_id"], reject["reason"]) for reject in made.rejects] == [
+            (few["id"][1], "unreadable_image")
+        ]
+        assert len(server.log) == 2
+        other = replace(method, seed=1, artifact=None).fit(few.select([0]))
+        server.fault("status", status=500)
+        with pytest.raises(EndpointError, match=r"server_error: .*; answers so far are kept, run again to go on"):
+            other.make(few.select([0]).with_format("arrow")[:])
+
+
+def test_the_command_line_asks_before_it_pays(mner, monkeypatch, tmp_path, capsys):
+    """What a run takes is said first and told after; a budget stops it, a larger one goes on; --replay asks nobody."""
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_MNER_AUG_WEB", "")
+    (tmp_path / "set").mkdir()
+    mner.to_parquet(tmp_path / "set" / "train.parquet")
+    texts = {instruction(post): f"well well {linearize(post)} yes" for post in draw_posts()}
+    printed = []
+
+    def run(out, *more):
+        monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "price_in=1000,price_out=0")
+        chosen = (f"text_model=endpoint:{server.url}#org/writer", "image=false", "consistency=none")
+        arguments = ["augment", str(tmp_path / "set"), "--method", "gmda", "--out", str(tmp_path / out), *more]
+        arguments += [part for setting in chosen for part in ("--set", setting)]
+        monkeypatch.setattr(sys, "argv", ["hf-mner-aug", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        told = capsys.readouterr()
+        printed.append(told.out)
+        return end.value.code, told.err.strip().splitlines()[-1:], re.findall("content fingerprint (.*)", told.out)
+
+    with EndpointServer() as server:
+        server.say = lambda body: texts[said(body)]
+        code, told, _ = run("out", "--yes", "--endpoint", "calls=2,max_concurrency=1")
+        assert code == 2
+        assert told[0].endswith("over_budget: 2 of 2 calls spent; answers so far are kept, run again to go on")
+        assert len(server.log) == 2
+        monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+        assert run("out")[0] == 1
+        assert f"calls: {len(mner)}, USD: " in printed[-1]
+        assert "looking at some posts for this took calls " in printed[-1]
+        assert not (tmp_path / "out").exists()
+        code, told, made = run("out", "--yes")
+        assert (code, len(made)) == (0, 1), told
+        assert len(server.log) == len({request.raw for request in server.log}) == len(mner)
+        note = json.loads((tmp_path / "out" / "gmda_100pct" / "augmentation.json").read_text())
+        usage = note["funnel"]["usage"]
+        assert usage["cached"] == len(mner), "looking at posts had asked for all of so small a set"
+        assert run("again", "--yes", "--replay")[::2] == (0, made)
+        assert verify(tmp_path / "out", "gmda_100pct", rerun=True, source=tmp_path / "set").ok
+        assert len(server.log) == len(mner)
+
+
+def test_what_a_run_paid_is_told_and_a_budget_is_its_own(mner, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "price_in=1000,price_out=1000,calls=40")
+    texts = {instruction(post): linearize(post) for post in draw_posts()}
+    with EndpointServer() as server:
+        server.say = lambda body: f"well well {texts[said(body)]} {'yes ' * (body['seed'] % 5)}"
+        method = GMDA(text_model=f"endpoint:{server.url}#writer", consistency=None, image=False, copies=2).fit(mner)
+        assert method.usage() == {}
+        assert [method.calls(post) for post in draw_posts()] == [2] * len(mner)
+        nested = Post("p", ["a", "b"], relation=Relation((0, 2), (0, 1), "x"))
+        assert method.calls(nested) == 0
+        counts = augment(mner, method, out=tmp_path / "out", progress=False).counts
+        assert counts["usage"]["calls"] == len(server.log) == 40
+        tokens = counts["usage"]["tokens_in"] + counts["usage"]["tokens_out"]
+        assert counts["usage"]["usd"] == pytest.approx(tokens / 1000)
+        # Another seed is another run: it has a budget of its own, and the answers on record are no answers to it.
+        augment(mner, replace(method, seed=1, artifact=None), out=tmp_path / "other", progress=False)
+        assert len(server.log) == 80
+    assert (GMDA().paid, GMDA().usage(), GMDA().calls(CURRY)) == (False, {}, 0)
+    assert not GMDA(text=False, text_model="endpoint:http://x/v1#m").paid
 
 
 # ---------------------------------------------------------------- InstructBLIP
@@ -609,7 +710,10 @@ def test_instructblip_is_fitted_on_the_split_and_asked(mner, tmp_path):
     [
         ({"text": False, "image": False}, "nothing is made"),
         ({"text_model": "gpt"}, "text_model must be templates, instructblip:ID, or endpoint:URL#MODEL, found 'gpt'"),
-        ({"text_model": "endpoint:http://x/v1"}, "text_model must be"),
+        ({"text_model": "endpoint:http://x/v1"}, "needs an address and a model: endpoint:URL#MODEL"),
+        ({"text_model": "endpoint:https://me:sk-1@x/v1#m"}, "base_url must be http"),
+        ({"text_model": "endpoint:http://x/v1#m,shown=-1"}, "shown must be at least 0, found -1"),
+        ({"text_model": "endpoint:http://x/v1#m,max_tokens=0"}, "max_tokens must be at least 1, found 0"),
         ({"text_model": "instructblip"}, "instructblip needs one"),
         ({"text_model": "templates:x"}, "templates has no model"),
         ({"tune": "all"}, "tune must be lora or qformer, found 'all'"),
@@ -623,6 +727,18 @@ def test_instructblip_is_fitted_on_the_split_and_asked(mner, tmp_path):
 def test_parameters_are_checked(chosen, message):
     with pytest.raises(UsageError, match=message):
         GMDA(**chosen)
+
+
+def test_settings_of_an_endpoint_reach_its_requests(mner):
+    engine = GMDA(
+        text_model="endpoint:http://x/v1#m,max_tokens=9,shown=1", consistency=None, temperature=0.5, image=False
+    )
+    engine = engine.fit(mner)._text_engine()
+    asked = engine._request(_request(CURRY), engine._shown(_request(CURRY), Draw(b"x")), Draw(b"x"))
+    assert (asked.max_tokens, asked.temperature) == (9, 0.5)
+    assert len(asked.messages[0]["content"].splitlines()) == 3
+    with pytest.raises(UnknownName, match="unknown setting of endpoint 'show': did you mean 'shown'"):
+        GMDA(text_model="endpoint:http://x/v1#m,show=1")
 
 
 def test_the_card_names_models_and_what_they_are(sets):
