@@ -18,6 +18,7 @@ from hf_mner_aug.schema import Orphans
 if TYPE_CHECKING:
     from hf_mner_aug.ledger import Estimate
     from hf_mner_aug.recipe import Recipe
+    from hf_mner_aug.transform import Method
 
 app = typer.Typer(
     help="Data augmentation for multimodal named entity recognition, native to Hugging Face Datasets.",
@@ -153,10 +154,14 @@ def augment(
         recipe, {name: value for name, value in chosen.items() if value is not None}, set_ or [], preset
     )
     plan, gold = resolve(plan, load_source(source))
+    built = plan.build()
+    if (dry_run or not yes) and _pays_to_fit(built, gold):
+        if dry_run:
+            return
+        typer.confirm("Go on?", abort=True)
     if preview:
         _show_preview(plan, gold, preview)
         return
-    built = plan.build()
     check_retrieved(built, retrieved)
     check_free(out, plan, overwrite=overwrite)
     heavy = built.facts.models != "none" or built.paid or len(gold["train"]) * plan.copies > ESTIMATE_ABOVE_ROWS
@@ -422,6 +427,20 @@ def _complete(recipe: "Recipe") -> "Recipe":
     for name in ("method", "version", "params", "seed", "copies", "artifact", "models", "preset"):
         kept.pop(name)
     return recipe_for(recipe.build(), **kept)
+
+
+def _pays_to_fit(method: "Method", gold: Any) -> bool:
+    """Say whether to learn takes calls that may cost money, and print how many."""
+    from hf_mner_aug.schema import Codec
+    from hf_mner_aug.transform import iterate_posts
+
+    if not method.paid or method.artifact is not None:
+        return False
+    train = gold["train"]
+    least, most = method.calls_to_fit(iterate_posts(train, Codec(train.features), images=method.reads_images))
+    if most:
+        print(f"to learn from {len(train)} posts: {least} to {most} calls, less those that are on record")
+    return most > 0
 
 
 def _go_out(web: str | None, endpoint: str | None, replay: bool) -> None:
