@@ -12,14 +12,17 @@ def register(app: typer.Typer) -> None:
 
 
 def memory(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run of memory_hard, or the repo folder beside it.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A repo folder, or a run of memory_hard.")],
+    config: Annotated[
+        str, typer.Argument(help="Which of the folder's configs, if it has several of memory_hard.")
+    ] = "",
     html: Annotated[Path | None, typer.Option(help="Draw the tree into this HTML file.")] = None,
 ) -> None:
     """Print what a model gets wrong as a tree: patterns, examples, what was written for them, suspected labels."""
     from hf_mner_aug.artifacts import write_atomically
     from hf_mner_aug.memory_page import open_memory
 
-    found = open_memory(folder)
+    found = open_memory(folder, config)
     if html is None:
         print(found.to_text(), end="")
     else:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.errors import Corrupt, UsageError
+from hf_mner_aug.cards import ConfigFacts
+from hf_mner_aug.errors import Corrupt, UnknownName, UsageError
+from hf_mner_aug.ledger import run_folder
 from hf_mner_aug.memory_tree import Node, Tree
 from hf_mner_aug.mining import Failure
+from hf_mner_aug.repo_folder import NOTE, read_note
 
 NAME = "memory_hard"
 EXAMPLES = 3
@@ -185,25 +188,17 @@ def _spelled(example: Example) -> str:
 # ---------------------------------------------------------------- reading
 
 
-def open_memory(folder: str | Path) -> MemoryPage:
-    """Return what was learnt in a run folder, or in the one run beside a repo folder.
+def open_memory(folder: str | Path, config: str = "") -> MemoryPage:
+    """Return what was learnt for a config of a repo folder, or in a run folder.
+
+    A repo folder's only config of memory_hard needs no name. Where none is published yet, the one run beside it counts.
 
     Raises:
-        UsageError: there is no run of memory_hard, or several: then one is to be named.
-        Corrupt: a file of the run is damaged.
+        UnknownName: the folder has no such config of memory_hard.
+        UsageError: there are several such configs or runs and none is named, or there is no run.
+        Corrupt: a file of the run or of a config is damaged.
     """
-    folder = Path(folder)
-    beside = Path(f"{folder}.runs")
-    places = [folder] if (folder / "fit").is_dir() else sorted([*folder.glob("*/"), *beside.glob("*/")])
-    found = {place: learned for place in places if (learned := _learned(place)) is not None}
-    if len(found) != 1:
-        names = ", ".join(map(str, found))
-        raise UsageError(
-            f"{folder}: several runs of {NAME}, name one of {names}"
-            if found
-            else f"{folder}: no run of {NAME} here or in {beside}: expected the folder that augment wrote"
-        )
-    place, learned = found.popitem()
+    place, learned = _chosen(Path(folder), config)
     note = _read(place / "fit" / learned["files"]["tree"])
     return MemoryPage(
         Tree.from_dict(note["tree"]),
@@ -214,6 +209,28 @@ def open_memory(folder: str | Path) -> MemoryPage:
         note["notes"],
         note.get("funnel", []),
     )
+
+
+def _chosen(folder: Path, config: str) -> tuple[Path, Any]:
+    """Return the run to show and what its method learnt."""
+    facts = [ConfigFacts.from_note(read_note(path.parent)) for path in sorted(folder.glob(f"*/{NOTE}"))]
+    runs = {fact.recipe.config: run_folder(fact.recipe, folder) for fact in facts if fact.recipe.method == NAME}
+    if config and config not in runs:
+        raise UnknownName(f"config of {NAME} in {folder}", config, runs)
+    if len(runs) > 1 and not config:
+        raise UsageError(f"{folder} has several configs of {NAME}, name one of {', '.join(runs)}")
+    beside = Path(f"{folder}.runs")
+    if runs:
+        places = [runs[config] if config else next(iter(runs.values()))]
+    else:
+        places = [folder] if (folder / "fit").is_dir() else sorted([*folder.glob("*/"), *beside.glob("*/")])
+    found = {place: learned for place in places if (learned := _learned(place)) is not None}
+    if len(found) > 1:
+        raise UsageError(f"{folder}: several runs of {NAME}, name one of {', '.join(map(str, found))}")
+    if not found:
+        where = f"at {places[0]}" if runs else f"here or in {beside}"
+        raise UsageError(f"{folder}: no run of {NAME} {where}: expected the folder that augment wrote")
+    return found.popitem()
 
 
 def _learned(place: Path) -> Any:

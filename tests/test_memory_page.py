@@ -1,6 +1,7 @@
 """The memory tree as text and as a page, and the runs that it is read from."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,9 @@ from conftest import as_dataset
 from datasets import DatasetDict
 from typer.testing import CliRunner
 
-from hf_mner_aug import MemoryHard, augment, cli_memory
-from hf_mner_aug.errors import Corrupt, UsageError
+from hf_mner_aug import MemoryHard, augment, cli_memory, publish
+from hf_mner_aug.errors import Corrupt, UnknownName, UsageError
+from hf_mner_aug.ledger import run_folder
 from hf_mner_aug.memory_page import open_memory
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import mner_features
@@ -75,6 +77,36 @@ def test_the_page_escapes_what_posts_say(app, run, tmp_path):
     assert "&lt;script&gt;" in text
     assert "src=" not in text
     assert "http" not in text.replace("http://t.co", ""), "nothing to load"
+    noted = replace(open_memory(out), notes=["all posts with <i>X</i> are in one fold"])
+    assert "with &lt;i&gt;X&lt;/i&gt; are" in noted.to_html()
+
+
+def test_a_repo_folder_shows_the_run_of_a_config(app, run, tmp_path):
+    """Its own run, whatever other seeds lie beside it; of several configs one is to be named."""
+    _, done = run
+    repo = tmp_path / "repo"
+    runs = []
+    for config in ("one", "two"):
+        recipe = replace(done.recipe, config=config)
+        publish(replace(done, recipe=recipe), repo)
+        runs.append(run_folder(recipe, repo))
+        shutil.copytree(done.folder / "fit", runs[-1] / "fit")
+        other = run_folder(replace(recipe, seed=1), repo) / "fit" / "artifact.json"
+        other.parent.mkdir(parents=True)
+        other.write_bytes(b"{")
+        told = open_memory(repo, config).to_text()
+        assert told == open_memory(done.folder).to_text()
+        if config == "one":
+            assert open_memory(repo).to_text() == told, "the only one needs no name"
+    with pytest.raises(UsageError, match="has several configs of memory_hard, name one of one, two"):
+        open_memory(repo)
+    with pytest.raises(UnknownName, match=r"unknown config of memory_hard in .*'three': valid are one, two"):
+        open_memory(repo, "three")
+    result = CliRunner().invoke(app, [str(repo), "two"])
+    assert (result.exit_code, result.output) == (0, told)
+    shutil.rmtree(runs[1])
+    with pytest.raises(UsageError, match=r"no run of memory_hard at .*two-"):
+        open_memory(repo, "two")
 
 
 def test_no_run_several_runs_and_a_damaged_one_are_told(run, tmp_path):
