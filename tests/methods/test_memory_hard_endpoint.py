@@ -1,5 +1,6 @@
 """memory_hard with a language model: drafts that are bad at first, budgets, kills, what a card and a page say."""
 
+import io
 import json
 import os
 import pickle
@@ -24,7 +25,7 @@ from hf_mner_aug.methods.memory_hard import Memory, funnel, open_engine
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.pattern_engine import Pattern
 from hf_mner_aug.sample import draw_posts
-from hf_mner_aug.schema import Post, mner_features
+from hf_mner_aug.schema import Codec, Post, mner_features
 
 TYPES = ("LOC", "ORG", "PER")
 KEY = "sk-this-key-must-stand-nowhere-44"
@@ -209,28 +210,43 @@ def test_the_command_line(server, monkeypatch, tmp_path, capsys):
     (tmp_path / "set").mkdir()
     sample(20).to_parquet(tmp_path / "set" / "train.parquet")
     monkeypatch.setenv("HF_MNER_AUG_WEB", "")
+    printed = []
 
-    def run(out, *more):
+    def run(out, *more, yes=("--yes",)):
         chosen = [f"{name}={value}" for name, value in {"engine": engine_of(server), **QUICK}.items()]
-        arguments = ["augment", str(tmp_path / "set"), "--method", "memory_hard", "--out", str(tmp_path / out), "--yes"]
+        arguments = ["augment", str(tmp_path / "set"), "--method", "memory_hard", "--out", str(tmp_path / out), *yes]
         arguments += [part for setting in chosen for part in ("--set", setting)]
         monkeypatch.setattr(sys, "argv", ["hf-mner-aug", *arguments, *more])
         with pytest.raises(SystemExit) as end:
             cli.main()
         said = capsys.readouterr()
+        printed.append(said.out)
         return end.value.code, said.err.strip().splitlines()[-1:], re.findall("content fingerprint (.*)", said.out)
 
+    # Before anything is paid the user hears how much it may be; and fit stays within that.
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    assert run("out", yes=())[0] != 0
+    assert run("out", "--dry-run")[0] == 0
+    assert server.log == []
+    method = MemoryHard(engine=engine_of(server), **QUICK)
+    train = sample(20)
+    codec = Codec(train.features)
+    least, most = method.calls_to_fit([codec.to_post(row) for row in train])
+    assert server.log == []
+    assert f"to learn from 20 posts: {least} to {most} calls, less those that are on record" in printed[-1]
     code, told, _ = run("out", "--endpoint", "calls=2,max_concurrency=1")
     assert code == 2
     assert told[0].endswith("over_budget: 2 of 2 calls spent; answers so far are kept, run again to go on")
     assert len(server.log) == 2
     monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "")
-    code, _, (made,) = run("out", "--endpoint", "calls=5000")
-    assert code == 0
+    code, told, made = run("out", "--endpoint", "calls=5000")
+    assert (code, len(made)) == (0, 1), told
     assert sent_once(server)
     before = len(server.log)
+    learnt = Counter("members" in block(r.body) for r in server.log)[True]
+    assert 0 < learnt <= least <= before
     monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "")
-    assert run("again", "--replay")[::2] == (0, [made])
+    assert run("again", "--replay")[::2] == (0, made)
     assert len(server.log) == before
     monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "")
     assert verify(tmp_path / "out", "memory_hard_100pct", rerun=True, source=tmp_path / "set").ok
