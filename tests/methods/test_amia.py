@@ -353,6 +353,13 @@ def test_a_diffusers_pipeline_goes_the_same_way(sample, folders):
     made = rows(method.map(some["test"]))
     assert [picture_source(row["image"]) for row in made] == ["compositeWithTrainedAlgorithmicMedia"]
     assert method.models[0].role == "images"
+    # A prompt longer than the pipeline reads is cut and counted; collages read none.
+    before = method.limits_met()
+    assert before.keys() == {"prompts_cut", "picture_batches_halved"}
+    row = {**rows(some["test"])[0], "tokens": ["so"] * 200, "ner_tags": [0] * 200}
+    assert len(method.map(Dataset.from_list([row], features=some["test"].features))) == 1
+    assert method.limits_met() == {**before, "prompts_cut": before["prompts_cut"] + 1}
+    assert AMIA().limits_met() == {}
 
 
 def test_the_figure_shows_losses_and_score(fitted):
