@@ -159,7 +159,7 @@ def test_a_backbone_that_errs_everywhere_and_whose_errors_are_its_own(scripted):
 @pytest.mark.filterwarnings("ignore:mining")
 def test_label_errors_are_set_apart(scripted):
     """All are sure against gold: suspected, but a missed entity only where train has all its words twice unlabelled."""
-    texts = ("we met [LOC Adele]", "we hit [LOC The] road", "the sun and the rain", "off to [LOC Oslo]", "[PER Cher]")
+    texts = ("we met [LOC Adele]", "we hit [LOC The] road", "The sun and the rain", "off to [LOC Oslo]", "[PER Cher]")
     posts = posts_of(*texts, "in [LOC the sun]")
     found = mine(posts, target="persons", folds=3)
     assert [f.id for f in found.suspects] == ["p0:2-3", "p1:2-3", "p3:2-3", "p5:1-3"]

@@ -25,11 +25,13 @@ from hf_mner_aug.methods.memory_hard import Memory, funnel, open_engine
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.pattern_engine import Pattern
 from hf_mner_aug.sample import draw_posts
-from hf_mner_aug.schema import Codec, Post, mner_features
+from hf_mner_aug.schema import Post, mner_features
 
 TYPES = ("LOC", "ORG", "PER")
 KEY = "sk-this-key-must-stand-nowhere-44"
-QUICK = {"target": "crf:iterations=10", "teacher": "", "folds": 2, "seeds": 1}
+QUICK = {"target": "crf:iterations=10", "teacher": "", "folds": 2, "seeds": 1, "support": 2}
+BUDGET = 20  # calls that run out in the first round
+SAMPLE = 14  # posts of the sample set
 
 
 @pytest.fixture(autouse=True)
@@ -138,14 +140,20 @@ def test_drafts_do_not_hang_on_the_batch(server):
 # ---------------------------------------------------------------- the whole method
 
 
-def sample(n=30):
-    posts = [Post(d.post.id, d.post.tokens, d.post.entities) for d in draw_posts()["train"][:n]]
-    return as_dataset(posts, mner_features())
+@pytest.fixture(scope="module")
+def posts():
+    return [Post(d.post.id, d.post.tokens, d.post.entities) for d in draw_posts()["train"][:SAMPLE]]
 
 
 @pytest.fixture(scope="module")
-def dataset():
-    return sample()
+def dataset(posts):
+    return as_dataset(posts, mner_features())
+
+
+def asked_for(request):
+    """What a request is for: a pattern, a verdict on posts or a draft."""
+    data = block(request.body)
+    return "pattern" if "members" in data else "verdict" if "posts" in data else "draft"
 
 
 def sent_once(server):
@@ -157,13 +165,14 @@ def test_fit_and_rows_with_a_budget_in_the_middle(server, dataset, monkeypatch, 
     """Calls run out within induction, then within the first round; the run goes on each time and pays nothing twice."""
     method = MemoryHard(engine=engine_of(server), **QUICK)
     out = tmp_path / "out"
-    for calls in (2, 30):
+    for calls, ended in ((3, "pattern"), (BUDGET, "draft")):
         monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", f"calls={calls}")
         told = f"{calls} of {calls} calls spent; answers so far are kept, run again to go on"
         with pytest.raises(EndpointError, match=told) as caught:
             augment(dataset, method, out=out, progress=False)
         assert caught.value.reason == "over_budget"
         assert len(server.log) == calls
+        assert asked_for(server.log[-1]) == ended
     monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "calls=10000")
     run = augment(dataset, method, out=out, progress=False)
     assert sent_once(server)
@@ -191,9 +200,13 @@ def test_fit_and_rows_with_a_budget_in_the_middle(server, dataset, monkeypatch, 
     assert len(server.log) == before
 
 
-def test_what_drafts_went_through_is_kept_and_printed(server, dataset, monkeypatch):
+def test_what_drafts_went_through_is_kept_and_printed(server, dataset, posts):
     server.patterns = ("It is today.", "nowhere", "today")
-    method = MemoryHard(engine=engine_of(server), **QUICK).fit(dataset)
+    method = MemoryHard(engine=engine_of(server), **QUICK)
+    least, most = method.calls_to_fit(posts)
+    assert server.log == []
+    method = method.fit(dataset)
+    assert 0 < least <= len(server.log) <= most
     note = artifacts.load_json(method.learned["files"]["tree"])
     first = note["funnel"][0]
     assert (first["stage"], first["attempt"]) == ("pattern", 1)
@@ -205,10 +218,10 @@ def test_what_drafts_went_through_is_kept_and_printed(server, dataset, monkeypat
     assert all(node["critiques"][0].startswith("not_json") for node in nodes)
 
 
-def test_the_command_line(server, monkeypatch, tmp_path, capsys):
+def test_the_command_line(server, dataset, posts, monkeypatch, tmp_path, capsys):
     """Too small a budget is one line and exit code 2; the same line with a larger one goes on; --replay asks nobody."""
     (tmp_path / "set").mkdir()
-    sample(20).to_parquet(tmp_path / "set" / "train.parquet")
+    dataset.to_parquet(tmp_path / "set" / "train.parquet")
     monkeypatch.setenv("HF_MNER_AUG_WEB", "")
     printed = []
 
@@ -223,17 +236,13 @@ def test_the_command_line(server, monkeypatch, tmp_path, capsys):
         printed.append(said.out)
         return end.value.code, said.err.strip().splitlines()[-1:], re.findall("content fingerprint (.*)", said.out)
 
-    # Before anything is paid the user hears how much it may be; and fit stays within that.
+    # Before anything is paid the user hears how much it may be.
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
     assert run("out", yes=())[0] != 0
     assert run("out", "--dry-run")[0] == 0
     assert server.log == []
-    method = MemoryHard(engine=engine_of(server), **QUICK)
-    train = sample(20)
-    codec = Codec(train.features)
-    least, most = method.calls_to_fit([codec.to_post(row) for row in train])
-    assert server.log == []
-    assert f"to learn from 20 posts: {least} to {most} calls, less those that are on record" in printed[-1]
+    least, most = MemoryHard(engine=engine_of(server), **QUICK).calls_to_fit(posts)
+    assert f"to learn from {SAMPLE} posts: {least} to {most} calls, less those that are on record" in printed[-1]
     code, told, _ = run("out", "--endpoint", "calls=2,max_concurrency=1")
     assert code == 2
     assert told[0].endswith("over_budget: 2 of 2 calls spent; answers so far are kept, run again to go on")
@@ -243,8 +252,7 @@ def test_the_command_line(server, monkeypatch, tmp_path, capsys):
     assert (code, len(made)) == (0, 1), told
     assert sent_once(server)
     before = len(server.log)
-    learnt = Counter("members" in block(r.body) for r in server.log)[True]
-    assert 0 < learnt <= least <= before
+    assert least <= before
     monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "")
     assert run("again", "--replay")[::2] == (0, made)
     assert len(server.log) == before
@@ -273,8 +281,7 @@ def test_fit_killed_within_induction_goes_on_where_it_was(server, dataset, tmp_p
 
     def hold(body):
         """Answer two requests for a pattern; hold the third until the process is dead."""
-        inducing = [request for request in server.log if "members" in block(request.body)]
-        if "members" in block(body) and len(inducing) == 3 and not let_go.is_set():
+        if Counter(map(asked_for, server.log))["pattern"] == 3 and "members" in block(body) and not let_go.is_set():
             held.set()
             let_go.wait(240)
         return say(body)
