@@ -252,7 +252,18 @@ def test_the_loss_is_masked_and_a_split_batch_weighs_tokens(base, pairs):
     assert together.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_the_state_with_the_least_validation_loss_is_kept(base, pairs, settings, cache):
+def test_the_state_with_the_least_validation_loss_is_kept(base, pairs, settings, cache, tmp_path, monkeypatch):
+    check = text._Training._check
+
+    def spoilt(self, epoch, held_out):
+        """Make the last epoch surely the worst."""
+        if epoch == 2:
+            with torch.no_grad():
+                for parameter in self.learnable.values():
+                    parameter.add_(1.0)
+        check(self, epoch, held_out)
+
+    monkeypatch.setattr(text._Training, "_check", spoilt)
     wild = replace(settings, learning_rate=0.05, epochs=3)
     found = fit_instructblip(pairs[:4], pairs[6:9], settings=wild, types=TYPES)
     written = InstructBLIP(model=str(base), weights=found["text_model"], device="cpu")
@@ -263,7 +274,14 @@ def test_the_state_with_the_least_validation_loss_is_kept(base, pairs, settings,
         loss = network.net(**batch).loss.item()
     losses = [check["loss"] for check in written.training()["history"]]
     assert loss == pytest.approx(min(losses), rel=1e-4)
-    assert losses.index(min(losses)) < 2 or losses[2] < losses[1]  # a rate at which it is not simply the last
+    assert losses.index(min(losses)) < 2
+    # It is also the one kept where the last epoch is learnt by another process.
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "other"))
+    with monkeypatch.context() as patched:
+        cut_at(patched, 2)
+        with pytest.raises(Cut):
+            fit_instructblip(pairs[:4], pairs[6:9], settings=wild, types=TYPES)
+    assert fit_instructblip(pairs[:4], pairs[6:9], settings=wild, types=TYPES) == found
 
 
 # ---------------------------------------------------------------- interruptions
@@ -385,15 +403,15 @@ def test_weights_that_the_disk_does_not_hold_are_one_clear_error(base, tmp_path,
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def one_step(pairs, settings, fail=0):
-    """Return loss, gradients, batch sizes and the training after a step whose first calls find no memory."""
+def one_step(pairs, settings, fail=()):
+    """Return loss, gradients, batch sizes and the training after a step of which these calls find no memory."""
     training = text._Training(settings, TYPES, "float32", "cpu")
     examples = training._read(pairs, "train")
     whole, seen = training.network.collate, []
 
     def collate(chosen, pixels, *, learn):
         seen.append(len(chosen))
-        if len(seen) <= fail:
+        if len(seen) in fail:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(chosen, pixels, learn=learn)
 
@@ -412,15 +430,15 @@ def test_where_memory_ends_a_step_is_taken_in_parts_with_the_same_gradient(pairs
     calm = replace(settings, dropout=0.0)
     loss, expected, seen, _ = one_step(pairs[:4], calm)
     assert seen == [4]
-    with pytest.warns(UserWarning, match="out of memory: going on with batches of 2"):
-        halved, found, seen, training = one_step(pairs[:4], calm, fail=1)
-    assert seen == [4, 2, 2]
+    with pytest.warns(UserWarning, match="out of memory: going on with batches of"):
+        halved, found, seen, training = one_step(pairs[:4], calm, fail=[1, 3])
+    assert seen == [4, 2, 2, 1, 1, 1, 1]  # what two posts had added to the gradient is taken back
     assert halved == pytest.approx(loss, rel=1e-5)
-    assert training.counts["halved"] == 1
+    assert training.counts["halved"] == 2
     assert_close(found, expected)
     warnings.simplefilter("ignore")  # pytest puts the filters back
     with pytest.raises(UsageError, match="out of memory with one post"):
-        one_step(pairs[:4], calm, fail=99)
+        one_step(pairs[:4], calm, fail=range(99))
 
 
 def test_activations_computed_twice_give_the_same_gradient(pairs, settings):
