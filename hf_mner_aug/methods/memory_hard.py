@@ -9,21 +9,34 @@ near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region
 """
 
 import functools
-import itertools
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hf_mner_aug import artifacts, filters
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.errors import UnknownName, UsageError
 from hf_mner_aug.failure_cues import Space
+from hf_mner_aug.hard_requests import (
+    KEPT,
+    STAGES,
+    Job,
+    Memory,
+    Outcome,
+    Step,
+    as_stubborn,
+    check_draft,
+    choose_failure,
+    counted,
+    funnel,
+    likeness,
+    outcome_of,
+)
 from hf_mner_aug.hygiene import MADE_OF, text_key
 from hf_mner_aug.lexicon import entity_key
-from hf_mner_aug.memory_tree import OUTSIDERS, ROUNDS, Branch, Gardener, Node, Tree
+from hf_mner_aug.memory_tree import OUTSIDERS, ROUNDS, Gardener, Tree
 from hf_mner_aug.mining import Failure, mine
 from hf_mner_aug.models.endpoint import ENDPOINT, parse_engine, run_name
 from hf_mner_aug.models.labelled_text import Unwritten
@@ -42,139 +55,7 @@ ENGINES = (RULES, ENDPOINT)
 PROMPT = "A photo of {sentence}"
 SIDE = 512  # of a picture
 CHUNK = 16  # pictures that are held at a time
-STAGES = ("pattern", "parent")
-KEPT = "kept"
 IMAGE_PROMPT = "image_prompt"  # in the details of a post
-
-Counts = Mapping[str, tuple[int, int]]  # by pattern: posts asked for, posts kept
-
-
-# ---------------------------------------------------------------- filters
-
-
-def check_draft(draft: Draft, failure: Failure, types: Iterable[str]) -> Reject | None:
-    """Return why a draft is no post that could test a failure, as far as its spans say.
-
-    ``malformed``: a word is empty, a span is out of the text, over another one or of an unknown type.
-    ``lost_entity``: the focus is not an entity of the failure's type, or touches one where none should be.
-    """
-    known = set(types)
-    position = 0
-    if not draft.tokens or not all(draft.tokens):
-        return Reject("malformed", "a word is empty")
-    for start, end, kind in sorted(draft.entities):
-        if not position <= start < end <= len(draft.tokens) or kind not in known:
-            return Reject("malformed", f"words {start} to {end} as {kind}")
-        position = end
-    start, end = draft.focus
-    if not 0 <= start < end <= len(draft.tokens):
-        return Reject("malformed", f"the focus is words {start} to {end} of {len(draft.tokens)}")
-    touched = [span for span in draft.entities if span[0] < end and start < span[1]]
-    asked = failure.gold and [(start, end, failure.gold[2])]
-    if [(s, e, kind.partition("/")[0]) for s, e, kind in touched] != (asked or []):
-        return Reject(
-            "lost_entity", f"{' '.join(draft.tokens[start:end])} as {failure.gold[2] if failure.gold else 'O'}"
-        )
-    return None
-
-
-def likeness(tokens: Sequence[str], others: Sequence[str]) -> float:
-    """Return the share of two texts' pairs of neighbouring words, casefolded, that both have (Jaccard)."""
-    ours, theirs = ({*itertools.pairwise(folded)} for folded in (_folded(tokens), _folded(others)))
-    return len(ours & theirs) / len(ours | theirs) if ours | theirs else 1.0
-
-
-def _folded(tokens: Sequence[str]) -> list[str]:
-    return [word.casefold() for word in tokens]
-
-
-def success(counts: Counts, key: str) -> float:
-    """Return how often a pattern's posts were kept, by Laplace's rule: one half where none was asked for."""
-    tried, kept = counts.get(key, (0, 0))
-    return (kept + 1) / (tried + 2)
-
-
-# ---------------------------------------------------------------- writing
-
-
-class Step(NamedTuple):
-    """One draft: the stage and number of the attempt, and the filter that caught it, or ``kept``."""
-
-    stage: str
-    attempt: int
-    result: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one request: the draft that passed, or what was wrong with the last one of its ``trail``."""
-
-    failure: Failure
-    key: str
-    pattern: str
-    draft: Draft | None
-    refused: Reject | None
-    trail: tuple[Step, ...]
-
-    @property
-    def attempts(self) -> int:
-        """How many drafts were written."""
-        return len(self.trail)
-
-
-@dataclass
-class Job:
-    """One request while it is worked on."""
-
-    failure: Failure
-    draw: Draw
-    stage: int = 0
-    attempt: int = 0
-    trail: list[Step] = field(default_factory=list)
-    critiques: list[str] = field(default_factory=list)
-    draft: Draft | None = None
-    refused: Reject | None = None
-
-
-@dataclass(frozen=True)
-class Memory:
-    """All that writing needs: the tree, the engine, the teachers (digests), and counts of each round so far."""
-
-    tree: Tree
-    engine: PatternEngine
-    types: tuple[str, ...]
-    texts: frozenset[str]
-    teachers: tuple[str, ...]
-    spurious: bool = False
-    rounds: tuple[Counts, ...] = ()
-
-    @functools.cached_property
-    def places(self) -> dict[str, tuple[Branch, Node | None]]:
-        """Each failure's branch and node."""
-        return {name: (branch, node) for name, branch, node in self.tree.places()}
-
-    @functools.cached_property
-    def repairable(self) -> list[Failure]:
-        """The failures that posts are written for."""
-        return [failure for failure in self.tree.failures.values() if failure.gold or self.spurious]
-
-    @functools.cached_property
-    def by_post(self) -> dict[str, list[Failure]]:
-        """These failures of each post."""
-        found = defaultdict(list)
-        for failure in self.repairable:
-            found[failure.post].append(failure)
-        return dict(found)
-
-    def leaf(self, job: Job) -> Node | None:
-        """Return the node whose pattern a job's draft is to have; its parent's stage asks for none."""
-        _, node = self.places.get(job.failure.id, (None, None))
-        return node if job.stage == 0 else None
-
-    def key(self, failure: Failure) -> str:
-        """Return the name under which a failure's outcomes count: its node's, or its branch's."""
-        branch, node = self.places.get(failure.id, (None, None))
-        return node.key if node else branch.title if branch else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -385,9 +266,9 @@ class MemoryHard(Method):
         written: list[Outcome] = []
         for n in range(self.rounds - 1):
             outcomes = self._write(memory, [(name, n, self._draw(name, n)) for name in sorted(memory.by_post)])
-            memory = replace(memory, rounds=(*memory.rounds, _counted(outcomes, memory.rounds)))
+            memory = replace(memory, rounds=(*memory.rounds, counted(outcomes, memory.rounds)))
             written += outcomes
-            stubborn += [_stubborn(outcome) for outcome in outcomes if outcome.draft is None]
+            stubborn += [as_stubborn(outcome) for outcome in outcomes if outcome.draft is None]
         tree = replace(tree, counts=memory.rounds[-1] if memory.rounds else {})
         files["tree"] = artifacts.save_json(
             {
@@ -450,7 +331,7 @@ class MemoryHard(Method):
                     job.stage, job.attempt, job.critiques = job.stage + 1, 0, []
                 if job.stage < len(stages):
                     waiting.append(job)
-        return [_outcome(memory, job) for job in jobs]
+        return [outcome_of(memory, job) for job in jobs]
 
     def _draft(self, memory: Memory, jobs: Sequence[Job]) -> None:
         """Write the next draft of each job and look at what its own words say."""
@@ -548,33 +429,7 @@ class MemoryHard(Method):
         )
 
 
-# ---------------------------------------------------------------- choices
-
-
-def choose_failure(memory: Memory, post: str, round_: int, draw: Draw) -> Failure:
-    """Return what to write for: in the first round one of the post's failures, later as the counts say.
-
-    A failure of the post keeps its turn with its pattern's rate of success; else the turn goes to a failure of any
-    post, drawn by these rates.
-    """
-    own = memory.by_post[post]
-    if not round_:
-        return draw.choice(own)
-    counts = memory.rounds[round_ - 1]
-    failure = _drawn_by_success(memory, own, counts, draw)
-    if draw.random() < success(counts, memory.key(failure)):
-        return failure
-    return _drawn_by_success(memory, memory.repairable, counts, draw)
-
-
-def _drawn_by_success(memory: Memory, failures: Sequence[Failure], counts: Counts, draw: Draw) -> Failure:
-    rates = [success(counts, memory.key(failure)) for failure in failures]
-    left = draw.random() * sum(rates)
-    for failure, rate in zip(failures, rates, strict=True):
-        left -= rate
-        if left < 0:
-            return failure
-    return failures[-1]
+# ---------------------------------------------------------------- what it learns from
 
 
 def similarities(posts: Sequence[Post]) -> dict[str, float]:
@@ -629,52 +484,6 @@ def _memory(artifact: str, engine: str, run: str, teachers: tuple[str, ...], spu
     tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
     rounds = tuple({key: (tried, kept) for key, (tried, kept) in counts.items()} for counts in learned["rounds"])
     return Memory(tree, open_engine(engine, posts, run), *_known_of(posts), teachers, spurious, rounds)
-
-
-def _counted(outcomes: Iterable[Outcome], before: Sequence[Counts]) -> dict[str, tuple[int, int]]:
-    """Return the counts so far with those of a round."""
-    tried, kept = Counter[str](), Counter[str]()
-    for key, (n_tried, n_kept) in (before[-1] if before else {}).items():
-        tried[key], kept[key] = n_tried, n_kept
-    for outcome in outcomes:
-        tried[outcome.key] += 1
-        kept[outcome.key] += outcome.draft is not None
-    return {key: (tried[key], kept[key]) for key in sorted(tried)}
-
-
-def _outcome(memory: Memory, job: Job) -> Outcome:
-    branch, node = memory.places.get(job.failure.id, (None, None))
-    pattern = node.pattern.name if node and job.stage == 0 else branch.title if branch else ""
-    draft = None if job.refused else job.draft
-    return Outcome(job.failure, memory.key(job.failure), pattern, draft, job.refused, tuple(job.trail))
-
-
-def funnel(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
-    """Return, for each attempt of each stage, how many drafts there were, were kept, and each filter caught."""
-    results: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
-    for outcome in outcomes:
-        for step in outcome.trail:
-            results[step.stage, step.attempt][step.result] += 1
-    return [
-        {
-            "attempt": attempt,
-            "caught": {reason: n for reason, n in sorted(found.items()) if reason != KEPT},
-            "drafts": found.total(),
-            "kept": found[KEPT],
-            "stage": stage,
-        }
-        for (stage, attempt), found in sorted(results.items(), key=lambda item: (STAGES.index(item[0][0]), item[0][1]))
-    ]
-
-
-def _stubborn(outcome: Outcome) -> dict[str, Any]:
-    assert outcome.refused is not None
-    return {
-        "attempts": outcome.attempts,
-        "detail": outcome.refused.detail,
-        "failure": outcome.failure.id,
-        "reason": outcome.refused.reason,
-    }
 
 
 def _entities(draft: Draft) -> tuple[Entity, ...]:

@@ -13,9 +13,9 @@ from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UnknownName, UsageError
 from hf_mner_aug.failure_cues import mention_shape
+from hf_mner_aug.hard_requests import Memory, check_draft, choose_failure, likeness, success
 from hf_mner_aug.memory_tree import Branch, Node, Tree
 from hf_mner_aug.methods import memory_hard
-from hf_mner_aug.methods.memory_hard import Memory, check_draft, choose_failure, likeness, success
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.pattern_engine import Draft, Pattern, WriteRequest, as_failure

@@ -19,9 +19,10 @@ from pattern_server import FAULTS, INJECTED, PatternServer, block
 from hf_mner_aug import MemoryHard, artifacts, augment, cli, verify
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
+from hf_mner_aug.hard_requests import Memory, funnel
 from hf_mner_aug.memory_page import open_memory
 from hf_mner_aug.memory_tree import Branch, Node, Tree
-from hf_mner_aug.methods.memory_hard import Memory, funnel, open_engine
+from hf_mner_aug.methods.memory_hard import open_engine
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.pattern_engine import Pattern
 from hf_mner_aug.sample import draw_posts
