@@ -504,7 +504,7 @@ def test_the_picture_and_both_readings_of_the_instruction_tell_what_is_written(b
 
 def test_another_picture_or_instruction_gives_another_text(engine, pairs):
     """The same draws: what differs is what is asked."""
-    allowing, network = replace(engine, max_text=10), engine._load(None).network
+    allowing, network = replace(engine, max_text=48), engine._load(None).network
     requests = [request for request, _ in pairs if request.image][:8]
     before = written_ids(network, allowing, requests)
     for name in ("image", "instruction"):
