@@ -447,7 +447,7 @@ def _go_out(web: str | None, endpoint: str | None, replay: bool) -> None:
     """Put settings of the web and of endpoints where worker processes find them, too."""
     if not (web or endpoint or replay):
         return
-    from hf_mner_aug.models import endpoint as endpoints
+    from hf_mner_aug.models import endpoint_engine as endpoints
     from hf_mner_aug.models import web as webs
 
     for name, settings in ((webs.SETTINGS, web), (endpoints.SETTINGS, endpoint)):

@@ -13,7 +13,7 @@ from hf_mner_aug.errors import DataError, UnknownName, UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.transform import Method
-from hf_mner_aug.values import convert_value, spell_type
+from hf_mner_aug.values import convert_values
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -147,15 +147,7 @@ def parse_params(cls: type[Method], params: Mapping[str, Any]) -> dict[str, Any]
     base = {f.name for f in fields(Method)}
     kinds = typing.get_type_hints(cls)
     known = {f.name: kinds[f.name] for f in fields(cls) if f.name not in base}
-    parsed = {}
-    for name, value in params.items():
-        if name not in known:
-            raise UnknownName(f"parameter of {cls.name}", name, known)
-        try:
-            parsed[name] = convert_value(value, known[name])
-        except ValueError as error:
-            raise UsageError(f"{cls.name}: {name}={value!r} is no {spell_type(known[name])}") from error
-    return parsed
+    return convert_values(params, known, cls.name, "parameter")
 
 
 def _plain(value: Any) -> Any:

@@ -38,18 +38,31 @@ def parse_settings(text: str, kinds: Mapping[str, Any], where: str) -> dict[str,
         UnknownName: there is no such field.
         UsageError: one is not NAME=VALUE, or does not convert.
     """
-    chosen = {}
+    typed = {}
     for setting in filter(None, re.split(r",(?=\s*\w+=)", text.strip(" ,"))):
         name, equals, value = setting.strip().partition("=")
         if not equals:
             raise UsageError(f"{where}: expected NAME=VALUE, found {setting!r}")
+        typed[name] = value
+    return convert_values(typed, kinds, where, "setting")
+
+
+def convert_values(values: Mapping[str, Any], kinds: Mapping[str, Any], where: str, what: str) -> dict[str, Any]:
+    """Return values as the types of the fields that they are for; ``what`` they are, and ``where``, messages say.
+
+    Raises:
+        UnknownName: there is no such field.
+        UsageError: a value does not convert.
+    """
+    converted = {}
+    for name, value in values.items():
         if name not in kinds:
-            raise UnknownName(f"setting of {where}", name, kinds)
+            raise UnknownName(f"{what} of {where}", name, kinds)
         try:
-            chosen[name] = convert_value(value, kinds[name])
+            converted[name] = convert_value(value, kinds[name])
         except ValueError as error:
             raise UsageError(f"{where}: {name}={value!r} is no {spell_type(kinds[name])}") from error
-    return chosen
+    return converted
 
 
 def spell_type(kind: Any) -> str:

@@ -21,7 +21,7 @@ from hf_mner_aug import filters
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import MADE_OF, text_key
-from hf_mner_aug.models.endpoint import ENDPOINT, parse_engine, run_name
+from hf_mner_aug.models.endpoint_engine import ENDPOINT, parse_engine, run_name
 from hf_mner_aug.models.image import (
     COLLAGE,
     POST_ID,

@@ -38,7 +38,7 @@ from hf_mner_aug.hygiene import MADE_OF, text_key
 from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.memory_tree import OUTSIDERS, ROUNDS, Gardener, Tree
 from hf_mner_aug.mining import Failure, mine
-from hf_mner_aug.models.endpoint import ENDPOINT, parse_engine, run_name
+from hf_mner_aug.models.endpoint_engine import ENDPOINT, parse_engine, run_name
 from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.llm import BATCH, PatternEndpoint, Settings
 from hf_mner_aug.models.pattern_engine import Draft, PatternEngine, Question, WriteRequest, as_failure

@@ -20,15 +20,8 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.mining import Failure
-from hf_mner_aug.models.endpoint import (
-    ENDPOINT,
-    UNUSABLE,
-    ChatRequest,
-    Endpoint,
-    Reply,
-    Unanswered,
-    open_endpoint,
-)
+from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
+from hf_mner_aug.models.endpoint_engine import ENDPOINT, UNUSABLE, open_endpoint
 from hf_mner_aug.models.labelled_text import Unwritten, type_name
 from hf_mner_aug.models.pattern_engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
 from hf_mner_aug.models.protocol import one_line

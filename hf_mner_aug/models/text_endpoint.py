@@ -12,15 +12,8 @@ from typing import ClassVar
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hygiene import text_key
-from hf_mner_aug.models.endpoint import (
-    ENDPOINT,
-    UNUSABLE,
-    ChatRequest,
-    Endpoint,
-    Reply,
-    Unanswered,
-    open_endpoint,
-)
+from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
+from hf_mner_aug.models.endpoint_engine import ENDPOINT, UNUSABLE, open_endpoint
 from hf_mner_aug.models.labelled_text import Composed, TextRequest, Unwritten, linearize, with_arguments
 from hf_mner_aug.schema import Post
 from hf_mner_aug.stored_posts import open_posts

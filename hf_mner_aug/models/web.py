@@ -25,7 +25,7 @@ import httpx2
 from hf_mner_aug import __version__, artifacts
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.models.budget import Budget
-from hf_mner_aug.models.endpoint import SETTINGS as ENDPOINT_SETTINGS
+from hf_mner_aug.models.endpoint_engine import SETTINGS as ENDPOINT_SETTINGS
 from hf_mner_aug.models.protocol import one_line, retry_after
 from hf_mner_aug.models.serper import PRICE
 from hf_mner_aug.need import need

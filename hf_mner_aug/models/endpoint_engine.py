@@ -1,0 +1,84 @@
+"""Engines of methods behind an endpoint: ``endpoint:URL#MODEL``, and how this machine goes there."""
+
+import hashlib
+import os
+from typing import Any, TypeVar, get_type_hints
+
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.models.budget import Budget
+from hf_mner_aug.models.endpoint import Endpoint
+from hf_mner_aug.schema import canonical_json
+from hf_mner_aug.values import parse_settings
+
+ENDPOINT = "endpoint"  # an engine of a method: endpoint:URL#MODEL
+# Of REASONS, those for which another request may do better; what ends a run (a budget, a server that is down) is none.
+UNUSABLE = ("bad_request", "refused", "truncated", "empty", "not_json", "not_an_image", "too_large")
+SETTINGS = "HF_MNER_AUG_ENDPOINT"
+# What is no part of a request but of the machine that sends it; with the fields of Budget.
+OF_MACHINE = (
+    "key_env",
+    "timeout_s",
+    "retries",
+    "backoff_s",
+    "max_wait_s",
+    "max_concurrency",
+    "price_in",
+    "price_out",
+    "responses",
+    "replay",
+    "strict_model",
+    "omit",
+)
+
+T = TypeVar("T")
+
+
+def endpoint_settings() -> dict[str, Any]:
+    """Return the fields of ``Endpoint`` that this machine sets: they change no answer, so they stand in no recipe.
+
+    ``HF_MNER_AUG_ENDPOINT="max_concurrency=8,usd=5,price_in=0.1,price_out=0.4"`` sets fields of ``Endpoint``
+    (``OF_MACHINE``) and of ``Budget``.
+
+    Raises:
+        UnknownName: there is no such setting.
+        UsageError: one is not NAME=VALUE, does not convert or is out of range.
+    """
+    of_endpoint, of_budget = get_type_hints(Endpoint), get_type_hints(Budget)
+    kinds = {name: of_endpoint[name] for name in OF_MACHINE} | of_budget
+    chosen = parse_settings(os.environ.get(SETTINGS, ""), kinds, SETTINGS)
+    budget = Budget(**{name: chosen.pop(name) for name in of_budget if name in chosen})
+    return {"budget": budget, **chosen}
+
+
+def parse_engine(spec: str, settings: type[T]) -> tuple[str, str, T]:
+    """Return the address, the model and the settings of ``endpoint:URL#MODEL,max_tokens=800``.
+
+    Args:
+        spec: as a method's parameter spells it.
+        settings: a dataclass; its fields are the settings that there are.
+
+    Raises:
+        UnknownName: there is no such setting.
+        UsageError: the address or the model is missing, the address holds a key, or a value is out of range.
+    """
+    url, _, rest = spec.partition(":")[2].partition("#")
+    model, _, chosen = rest.partition(",")
+    if not url or not model:
+        # The value is not repeated: it may hold a key.
+        raise UsageError(
+            "the engine endpoint needs an address and a model: endpoint:URL#MODEL, as "
+            "endpoint:http://127.0.0.1:8000/v1#Qwen/Qwen3-8B"
+        )
+    found = settings(**parse_settings(chosen, get_type_hints(settings), ENDPOINT))
+    Endpoint(base_url=url, model=model)
+    return url, model, found
+
+
+def run_name(method: str, *asked: Any) -> str:
+    """Return the name that a budget is counted under: a method's, and a digest of all that its rows hang on."""
+    return f"{method}-{hashlib.sha256(canonical_json([*asked]).encode()).hexdigest()[:12]}"
+
+
+def open_endpoint(base_url: str, model: str, run: str = "") -> Endpoint:
+    """Return an endpoint with this machine's settings, its budget counted over a run; raises as these."""
+    return Endpoint(base_url=base_url, model=model, run=run, **endpoint_settings())
