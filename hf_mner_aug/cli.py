@@ -27,7 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ASK_ABOVE_SECONDS = 3600
-LISTS = ("--backbones", "--configs", "--methods", "--seeds", "--splits")  # options that take several values
+# Options that take several values.
+LISTS = ("--ablations", "--backbones", "--configs", "--methods", "--seeds", "--split-by", "--splits")
 ESTIMATE_ABOVE_ROWS = 100_000
 
 Source = Annotated[str, typer.Argument(help="A dataset folder or a Hub id, optionally with @revision and :config.")]

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 from datasets import load_dataset
 
 from hf_mner_aug import cli, ledger
@@ -261,4 +262,15 @@ def test_a_warning_is_one_line_without_its_place_in_the_code(tmp_path):
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if "warning" in line.lower()] == [
         "warning: conll train: 2 of 2 posts have no image file and 0 one that cannot be decoded: their image is null"
+    ]
+
+
+def test_options_of_several_names_take_them_one_after_the_other():
+    verbs = typer.main.get_command(cli.app).commands.values()
+    several = {
+        option for verb in verbs for one in verb.params if getattr(one, "multiple", False) for option in one.opts
+    }
+    assert several - set(cli.LISTS) == {"--set", "--check-against"}, "these are written again for each value"
+    assert cli._spread(["evaluate", "x", "--ablations", "a", "b", "--quiet"]) == [
+        *("evaluate", "x", "--ablations", "a", "--ablations", "b", "--quiet")
     ]
