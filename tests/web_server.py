@@ -84,9 +84,11 @@ class WebServer:
         self.closing, self.lock = threading.Event(), threading.Lock()
         self.open = self.peak = 0
         self._found: dict[str, frozenset[int]] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False)
         self._server.daemon_threads = True
-        self._server.request_queue_size = 128
+        self._server.request_queue_size = 128  # with 5 a client that is not let in tries again after a second
+        self._server.server_bind()
+        self._server.server_activate()
         self._server.web = self
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
