@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check attack clean
 
 demo: .venv/core.stamp  ## augment the drawn sample set, offline, and load it back
 	$(BIN)/hf-mner-aug demo --out demo-out
@@ -15,6 +15,9 @@ check: .venv/dev.stamp  ## format, lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+attack: .venv/dev.stamp  ## the long campaigns: kills, writers, mutations, Hub faults, full disk
+	$(BIN)/pytest -m attack tests/attack
 
 clean:
 	rm -rf .venv demo-out demo-out.runs
