@@ -263,9 +263,12 @@ def with_section(body: str, name: str, section: str, *, after: str | None = None
     """Return a card's body with the section of that name replaced, or added behind another one or else at the end."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     whole = f"{begin}\n{section.strip()}\n{end}"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    if pattern.search(body):
-        return pattern.sub(lambda _: whole, body)
+    parts, done = [], 0
+    while (start := body.find(begin, done)) >= 0 and (stop := body.find(end, start + len(begin))) >= 0:
+        parts += [body[done:start], whole]
+        done = stop + len(end)
+    if parts:
+        return "".join([*parts, body[done:]])
     before, found, rest = body.partition(f"<!-- end of {after} -->")
     if after is not None and found:
         return f"{before}{found}\n\n{whole}{rest}"
@@ -273,9 +276,27 @@ def with_section(body: str, name: str, section: str, *, after: str | None = None
 
 
 def read_sections(body: str, kind: str) -> dict[str, str]:
-    """Return the sections of a card's body whose names begin with a word, by name."""
-    pattern = re.compile(rf"<!-- ({re.escape(kind)} [^\n]*?) -->\n(.*?)\n<!-- end of \1 -->", re.DOTALL)
-    return {found[1]: found[2] for found in pattern.finditer(body)}
+    """Return the sections of a card's body whose names begin with a word, by name; a mark begins its line."""
+    lines = body.split("\n")
+    ends: dict[str, list[int]] = {}  # the lines that end a section, by its name, the last line first
+    for number in reversed(range(len(lines))):
+        if lines[number].startswith("<!-- end of "):
+            name = lines[number].removeprefix("<!-- end of ").partition(" -->")[0]
+            ends.setdefault(name, []).append(number)
+    found = {}
+    number = 0
+    while number < len(lines):
+        line, number = lines[number], number + 1
+        if not (line.startswith(f"<!-- {kind} ") and line.endswith(" -->")):
+            continue
+        name = line.removeprefix("<!-- ").removesuffix(" -->")
+        ahead = ends.get(name, [])
+        while ahead and ahead[-1] <= number:
+            ahead.pop()
+        if ahead:
+            found[name] = "\n".join(lines[number : ahead[-1]])
+            number = ahead[-1] + 1
+    return found
 
 
 def _template(name: str) -> Any:
