@@ -22,6 +22,7 @@ from hf_mner_aug.backbones.hvpnet_net import (  # noqa: E402
     PARTS,
     TaggingNet,
     VisualPrefix,
+    cache_keyword,
     encode_with_prefix,
 )
 
@@ -316,6 +317,53 @@ def test_validation_of_relations_leaves_none_out():
 def test_half_precision_works():
     fitted = small(training=replace(QUICK, steps=2, precision="bf16")).fit(POSTS)
     assert len(fitted.predict(POSTS)) == 8
+
+
+class FakeEncoder(torch.nn.Module):
+    """Records the keywords of its call; subclasses name the parameter of the cache."""
+
+    config = type("Config", (), {"num_attention_heads": 2})
+
+    def seen(self, input_ids, cache):
+        self.cache = cache
+        return type("Output", (), {"last_hidden_state": torch.zeros(*input_ids.shape, 32)})
+
+
+class BeforeTheRename(FakeEncoder):
+    def forward(self, input_ids, attention_mask=None, past_key_values=None):
+        return self.seen(input_ids, past_key_values)
+
+
+class AfterTheRename(FakeEncoder):
+    def forward(self, input_ids, attention_mask=None, cache=None):
+        return self.seen(input_ids, cache)
+
+
+class BetweenTheTwo(FakeEncoder):
+    def forward(self, input_ids, attention_mask=None, past_key_values=None, cache=None):
+        assert past_key_values is None  # deprecated where both are taken
+        return self.seen(input_ids, cache)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keyword"),
+    [(BeforeTheRename, "past_key_values"), (AfterTheRename, "cache"), (BetweenTheTwo, "cache")],
+)
+def test_the_prefix_goes_under_the_name_that_the_encoder_has_for_it(kind, keyword):
+    encoder = kind()
+    assert cache_keyword(encoder) == keyword
+    key, value = torch.randn(3, 4, 32), torch.randn(3, 4, 32)
+    encode_with_prefix(encoder, *batch(), [(key, value)], torch.ones(3, 4).bool())
+    torch.testing.assert_close(encoder.cache.layers[0].keys, key.unflatten(2, (2, 16)).transpose(1, 2))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])
+def test_the_keyword_is_one_that_this_transformers_does_not_deprecate(kind, recwarn):
+    ids, mask = batch()
+    prefixes = [(torch.randn(3, 4, 32), torch.randn(3, 4, 32)) for _ in range(2)]
+    encode_with_prefix(bert(kind), ids, mask, prefixes, torch.ones(3, 4).bool())
+    renamed = (DeprecationWarning, FutureWarning, PendingDeprecationWarning)
+    assert [str(warning.message) for warning in recwarn if issubclass(warning.category, renamed)] == []
 
 
 def test_an_encoder_that_takes_no_prefix_is_said(tmp_path):

@@ -10,7 +10,6 @@ masked, where the code has those of a black picture; words keep their positions;
 the code sets up for it and does not use, and the linear layer as the encoder.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -92,9 +91,9 @@ class HVPNet:
         Raises:
             UsageError: the encoder takes no prefixes.
         """
-        from hf_mner_aug.backbones.hvpnet_net import RelationNet, TaggingNet
+        from hf_mner_aug.backbones.hvpnet_net import RelationNet, TaggingNet, cache_keyword
 
-        if "past_key_values" not in inspect.signature(encoder.forward).parameters:
+        if cache_keyword(encoder) is None:
             raise UsageError(
                 f"{self.encoder} ({encoder.config.model_type}) takes no keys and values before its own: "
                 "expected an encoder such as BERT, RoBERTa or ELECTRA"

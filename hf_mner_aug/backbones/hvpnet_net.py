@@ -1,5 +1,6 @@
 """The networks of ``hvpnet``. They import torch at the top, so this module is imported inside functions only."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from hf_mner_aug.models.tower import Tower, see
 CELLS = 4  # of a picture, each pooled from all maps of the pyramid: its prompts
 PARTS = 4  # to which a cell is projected, and among which each layer's gate chooses
 BOTTLENECK = 800
+CACHE_KEYWORDS = ("cache", "past_key_values")  # since transformers 5.24, and before; 5.40 drops the old one
 
 
 class VisualPrefix(nn.Module):
@@ -56,6 +58,12 @@ class Prefix(DynamicCache):
         return 0
 
 
+def cache_keyword(encoder: Any) -> str | None:
+    """Return the keyword under which an encoder's forward takes a cache of keys and values; None if it takes none."""
+    parameters = inspect.signature(encoder.forward).parameters
+    return next((name for name in CACHE_KEYWORDS if name in parameters), None)
+
+
 def encode_with_prefix(
     encoder: Any,
     input_ids: Tensor,
@@ -66,7 +74,7 @@ def encode_with_prefix(
     """Return the last states [batch, length, hidden] of an encoder whose layers attend to prefixes and text alike.
 
     Args:
-        encoder: one that takes ``past_key_values``, such as BERT and RoBERTa.
+        encoder: one that takes a cache (``cache_keyword`` finds how), such as BERT and RoBERTa.
         input_ids: subwords [batch, length].
         attention_mask: 1 for subwords [batch, length].
         prefixes: keys and values for each layer, both [batch, n_prompts, hidden].
@@ -77,7 +85,9 @@ def encode_with_prefix(
     # A mask of four dimensions is taken as it is, by whatever computes the attention.
     mask = torch.cat([there, attention_mask.bool()], dim=1)[:, None, None]
     scores = torch.where(mask, 0.0, FORBIDDEN).expand(-1, 1, input_ids.shape[1], -1)
-    found = encoder(input_ids=input_ids, attention_mask=scores, past_key_values=Prefix(by_head))
+    keyword = cache_keyword(encoder)
+    assert keyword is not None, "HVPNet.network refuses encoders that take no cache"
+    found = encoder(input_ids=input_ids, attention_mask=scores, **{keyword: Prefix(by_head)})
     states: Tensor = found.last_hidden_state
     return states
 
