@@ -1,8 +1,9 @@
-# Each target builds .venv on first use, from a bare Python 3.11 with pip.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# demo, test, check and attack install from locks/ on first use, with a bare Python 3.11 (or later) and its pip.
+PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3))
 BIN := .venv/bin
+PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: demo test check attack clean
+.PHONY: demo test check attack test-newest test-oldest lock clean
 
 demo: .venv/core.stamp  ## augment the drawn sample set, offline, and load it back
 	$(BIN)/hf-mner-aug demo --out demo-out
@@ -19,15 +20,55 @@ check: .venv/dev.stamp  ## format, lint, types, tests
 attack: .venv/dev.stamp  ## the long campaigns: kills, writers, mutations, Hub faults, full disk
 	$(BIN)/pytest -m attack tests/attack
 
-clean:
-	rm -rf .venv demo-out demo-out.runs
+test-newest:  ## the default tests on the newest of everything that pyproject.toml allows
+	$(call new_environment,.venv-newest)
+	.venv-newest/bin/$(PIP_INSTALL) --upgrade -e '.[dev,models,web]'
+	.venv-newest/bin/pip list --format freeze
+	.venv-newest/bin/pytest -n 2
 
-.venv/core.stamp: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+test-oldest:  ## the default tests on the minima of pyproject.toml (Linux on x86-64 alone)
+	$(call install,.venv-oldest,locks/oldest-build.txt,locks/oldest.txt)
+	.venv-oldest/bin/pip list --format freeze
+	.venv-oldest/bin/pytest -n 2
+
+clean:
+	rm -rf .venv .venv-lock .venv-newest .venv-oldest demo-out demo-out.runs
+
+.venv/core.stamp: pyproject.toml locks/build.txt locks/core.txt
+	$(call install,.venv,locks/build.txt,locks/core.txt)
 	touch $@
 
-.venv/dev.stamp: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,models]'
+.venv/dev.stamp: pyproject.toml locks/build.txt locks/dev.txt
+	$(call install,.venv,locks/build.txt,locks/dev.txt)
 	touch $@ .venv/core.stamp
+
+# $(call new_environment,FOLDER): an empty one, so that nothing of an older lock lingers.
+define new_environment
+	@test -n "$(PYTHON)" || { echo "make: neither python3.11 nor python3 is on the PATH; name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"make: needs Python 3.11 or later, $(PYTHON) is {v[0]}.{v[1]}; name one: make PYTHON=/path/to/python3.11")'
+	"$(PYTHON)" -m venv --clear $(1)
+endef
+
+# $(call install,FOLDER,BUILD_LOCK,LOCK): every file is checked against its hash; nothing is fetched that is not locked,
+# not even to build a package that has no wheel, or this one.
+define install
+	$(call new_environment,$(1))
+	$(1)/bin/$(PIP_INSTALL) --require-hashes -r $(2)
+	$(1)/bin/$(PIP_INSTALL) --require-hashes --no-build-isolation -r $(3)
+	$(1)/bin/$(PIP_INSTALL) --no-index --no-deps --no-build-isolation -e .
+	$(1)/bin/pip check
+endef
+
+# Pins that still fit stay; UPGRADE=1 takes the newest of everything.
+COMPILE := .venv-lock/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 \
+  --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+ALL := --extra dev --extra models --extra web --group build
+
+lock:  ## resolve the ranges of pyproject.toml into locks/ again
+	$(call new_environment,.venv-lock)
+	.venv-lock/bin/$(PIP_INSTALL) 'uv>=0.9'
+	$(COMPILE) --universal pyproject.toml $(ALL) -o locks/dev.txt
+	$(COMPILE) --universal pyproject.toml -c locks/dev.txt -o locks/core.txt
+	$(COMPILE) --universal --group build -c locks/dev.txt -o locks/build.txt
+	$(COMPILE) --resolution lowest-direct --python-platform x86_64-manylinux_2_28 pyproject.toml $(ALL) -o locks/oldest.txt
+	$(COMPILE) --python-platform x86_64-manylinux_2_28 --group build -c locks/oldest.txt -o locks/oldest-build.txt

@@ -39,7 +39,7 @@ def test_every_command_shown_exists(name):
     from hf_mner_aug.cli import app
 
     known = get_command(app).commands
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for block in [*blocks(name, "bash"), *re.findall(r"`((?:hf-mner-aug|make) [^`]+)`", (ROOT / name).read_text())]:
         for line in block.strip().splitlines():
             words = line.split()
