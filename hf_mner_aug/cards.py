@@ -4,14 +4,16 @@ A section stands between two HTML comments, so that publishing a config replaces
 word of the card.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.errors import DataError
 from hf_mner_aug.methods import method_class
+from hf_mner_aug.printable import code_span, fenced, for_markdown, for_terminal, without_comments
 from hf_mner_aug.recipe import Recipe, local_name, split_source
 from hf_mner_aug.schema import Post
 from hf_mner_aug.stubs import STUBS, stub_config, stub_features
@@ -157,9 +159,9 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", repo:
 
     config, source = facts.recipe.config, facts.source
     if existing is None:
-        title = repo.rstrip("/").rpartition("/")[2]
+        title = for_terminal(repo.rstrip("/").rpartition("/")[2])
         body = _template("repo.md").render(title=title, source=source.name)
-        card = DatasetCard(f"---\npretty_name: {title}\n---\n{body}")
+        card = DatasetCard(f"---\n{yaml.safe_dump({'pretty_name': title}, allow_unicode=True)}---\n{body}")
     else:
         try:
             card = DatasetCard(existing, ignore_metadata_errors=True)
@@ -226,7 +228,6 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         subset = f"{100 * recipe.fraction:g}% of train and validation, subset seed {recipe.subset_seed}"
     else:
         subset = "all"
-    ticks = max((len(run) for example in facts.examples for run in re.findall("`+", example)), default=0)
     return _template("config.md").render(
         config=recipe.config,
         repo=repo,
@@ -237,8 +238,7 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         splits={split: asdict(rows) for split, rows in facts.splits.items()},
         funnel=facts.funnel,
         entities=facts.entities,
-        examples=[example.replace("<!--", "<! --") for example in facts.examples],
-        fence="`" * max(3, ticks + 1),
+        examples=facts.examples,
         source=source.name,
         local=source.local,
         license=facts.license,
@@ -246,23 +246,21 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         cautions=facts.cautions,
         retrieved=facts.retrieved,
         stub_config=stub_config(recipe.config) if STUBS in facts.splits else "",
-        licences=_as_words(facts.licences),
-        inherited=_as_words(facts.inherited),
+        licences=facts.licences,
+        inherited=facts.inherited,
         masked=facts.masked,
         recipe_fingerprint=recipe.fingerprint,
         content_fingerprint=facts.content_fingerprint,
     )
 
 
-def _as_words(licences: Mapping[str, int]) -> dict[str, int]:
-    """Return licences, by number, as text that ends no line and no section: their names are strangers' words."""
-    return {" ".join(name.replace("<", "< ").split()): n for name, n in licences.items()}
-
-
 def with_section(body: str, name: str, section: str, *, after: str | None = None) -> str:
-    """Return a card's body with the section of that name replaced, or added behind another one or else at the end."""
+    """Return a card's body with the section of that name replaced, or added behind another one or else at the end.
+
+    Nothing in the section is a comment, so nothing in it ends it, begins another or hides what follows.
+    """
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    whole = f"{begin}\n{section.strip()}\n{end}"
+    whole = f"{begin}\n{without_comments(section.strip())}\n{end}"
     parts, done = [], 0
     while (start := body.find(begin, done)) >= 0 and (stop := body.find(end, start + len(begin))) >= 0:
         parts += [body[done:start], whole]
@@ -305,8 +303,27 @@ def _template(name: str) -> Any:
 
     here = Path(__file__).parent
     loader = jinja2.FileSystemLoader([str(here / "card_templates"), str(here.parent / "cards")])
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment = jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, finalize=_in_card, keep_trailing_newline=True
+    )
+    for made in (code_span, fenced):
+        environment.filters[made.__name__] = _as_markdown(made)
+    environment.filters["python"] = _as_markdown(lambda value: without_comments(json.dumps(value, ensure_ascii=False)))
+    environment.filters["shell"] = _as_markdown(lambda value: without_comments(shlex.quote(for_terminal(value))))
+    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, default=str)
     return environment.get_template(name)
+
+
+def _in_card(value: Any) -> Any:
+    """Return a value as a template of a card shows it: as Markdown, unless a filter has made it Markdown already."""
+    return value if hasattr(value, "__html__") else for_markdown(value)
+
+
+def _as_markdown(made: Callable[[Any], str]) -> Callable[[Any], Any]:
+    """Return a function that gives Markdown as a filter whose result stays as it is."""
+    import markupsafe
+
+    return lambda value: markupsafe.Markup(made(value))
 
 
 def _union(existing: Any, more: Iterable[str]) -> list[str]:

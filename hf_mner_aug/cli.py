@@ -12,6 +12,7 @@ import typer
 
 from hf_mner_aug import cli_corpus, cli_hydrate, cli_memory, cli_quality, cli_study
 from hf_mner_aug.errors import UsageError
+from hf_mner_aug.printable import console, for_terminal, say, say_json
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
 
@@ -58,8 +59,8 @@ def convert(
     from hf_mner_aug import convert as converting
 
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
-    print(converting.convert(name, raw, out, check_against=check_against or (), **options))
-    print(f'load_dataset("{out}")')
+    say(converting.convert(name, raw, out, check_against=check_against or (), **options))
+    say(f'load_dataset("{out}")')
 
 
 @app.command()
@@ -76,9 +77,9 @@ def validate(
     found = check(load_source(source), images=images)
     viewer = viewer_problems(source) if Path(source).is_dir() else []
     if as_json:
-        print(json.dumps([*found.to_dicts(), *map(asdict, viewer)], indent=2, ensure_ascii=False))
+        say_json([*found.to_dicts(), *map(asdict, viewer)])
     else:
-        print("\n".join([found.table(), *(f"viewer: {problem}" for problem in viewer)]))
+        say("\n".join([found.table(), *(f"viewer: {problem}" for problem in viewer)]))
     if not found.ok:
         raise typer.Exit(2)
 
@@ -168,26 +169,26 @@ def augment(
     heavy = built.facts.models != "none" or built.paid or len(gold["train"]) * plan.copies > ESTIMATE_ABOVE_ROWS
     if dry_run or (heavy and not yes):
         expected = estimate(plan, gold)
-        print(_spell_estimate(expected))
+        say(_spell_estimate(expected))
         if dry_run:
             return
         if built.paid or expected.seconds > ASK_ABOVE_SECONDS:
             typer.confirm("Go on?", abort=True)
     if rank is not None:
         share = run(plan, gold, out=out, num_proc=num_proc, rank=rank, world_size=world_size, storage=storage)
-        print(f"rank {rank} of {world_size}: finished its {len(share.parts)} parts")
-        print("when all ranks are, publish with the same command without --rank and --world-size")
+        say(f"rank {rank} of {world_size}: finished its {len(share.parts)} parts")
+        say("when all ranks are, publish with the same command without --rank and --world-size")
         return
     options: dict[str, Any] = {"num_proc": num_proc, "overwrite": overwrite, "storage": storage, "progress": True}
     options["retrieved"] = retrieved
     done = run_and_publish(plan, gold, out, source=source, **options)
     _show_funnel(done.funnel, plan.copies)
-    print(f"content fingerprint {done.content_fingerprint}")
-    print(f'load_dataset("{out}", "{done.config}")')
+    say(f"content fingerprint {done.content_fingerprint}")
+    say(f'load_dataset("{out}", "{done.config}")')
     if push_to_hub:
         from hf_mner_aug.hub import push as send
 
-        print(send(out, push_to_hub, create_pr=create_pr))
+        say(send(out, push_to_hub, create_pr=create_pr))
 
 
 @app.command()
@@ -206,7 +207,7 @@ def push(
     from hf_mner_aug.hub import push as send
 
     options: dict[str, Any] = {"private": not public, "create_pr": create_pr, "revision": revision}
-    print(send(folder, repo, rights=rights, dry_run=dry_run, **options))
+    say(send(folder, repo, rights=rights, dry_run=dry_run, **options))
 
 
 @app.command()
@@ -220,9 +221,9 @@ def withdraw(
     from hf_mner_aug.recipe import read_ids
 
     for config, rows in take_out(repo, read_ids(ids), squash=squash).items():
-        print(f"{config}: {rows} rows withdrawn")
+        say(f"{config}: {rows} rows withdrawn")
     if not squash:
-        print("the repo's history still holds them: --squash makes one commit of it")
+        say("the repo's history still holds them: --squash makes one commit of it")
 
 
 @app.command()
@@ -239,12 +240,12 @@ def verify(
     try:
         found = check(folder, config, rerun=rerun, source=source)
     except EndpointError as error:
-        print(f"not re-runnable here: {error}")
+        say(f"not re-runnable here: {error}")
         found = check(folder, config, source=source)
-    print(f"expected {found.expected}\nfound    {found.found}")
+    say(f"expected {found.expected}\nfound    {found.found}")
     if found.rerun is not None:
-        print(f"rerun    {found.rerun}")
-    print("the same" if found.ok else f"DIFFERENT: {found.difference}")
+        say(f"rerun    {found.rerun}")
+    say("the same" if found.ok else f"DIFFERENT: {found.difference}")
     if not found.ok:
         raise typer.Exit(2)
 
@@ -262,7 +263,7 @@ def show(
     """Write a config as one HTML page: posts before and after, boxes, scores, and what was rejected."""
     from hf_mner_aug.report import show as write
 
-    print(write(folder, config, out=out, split=split, posts=posts, rejects=rejects, source=source))
+    say(write(folder, config, out=out, split=split, posts=posts, rejects=rejects, source=source))
 
 
 @app.command()
@@ -276,7 +277,7 @@ def methods() -> None:
         cls = method_class(name)
         facts = cls.facts
         shown = [f"{f.name}={f.default!r}" for f in fields(cls) if f.name != "artifact"]
-        print(f"{name}: {facts.does}")
+        say(f"{name}: {facts.does}")
         for label, value in {
             "paper": facts.paper,
             "learns": facts.learns,
@@ -288,7 +289,7 @@ def methods() -> None:
             "parameters": ", ".join(shown),
             "rejects": ", ".join(cls.rejects),
         }.items():
-            print(f"  {label:<11}{value}")
+            say(f"  {label:<11}{value}")
 
 
 @app.command()
@@ -303,8 +304,8 @@ def doctor() -> None:
     from hf_mner_aug.artifacts import cache_folder
     from hf_mner_aug.ledger import library_versions
 
-    print(f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")
-    print(", ".join(f"{name} {version}" for name, version in library_versions().items()))
+    say(f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")
+    say(", ".join(f"{name} {version}" for name, version in library_versions().items()))
     extras = {
         "models": ("torch", "diffusers", "open_clip", "peft", "transformers"),
         "web": ("lxml", "protego"),
@@ -313,19 +314,19 @@ def doctor() -> None:
     for extra, modules in extras.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         hint = f"lacks {', '.join(missing)}: pip install 'hf-mner-aug[{extra}]'" if missing else "installed"
-        print(f"extra {extra}: {hint}")
+        say(f"extra {extra}: {hint}")
     if importlib.util.find_spec("torch"):
         import torch
 
         count = torch.cuda.device_count()
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
-        print(f"GPU: {names or 'none'}")
+        say(f"GPU: {names or 'none'}")
     else:
-        print("GPU: not looked for, torch is not installed")
+        say("GPU: not looked for, torch is not installed")
     cache = cache_folder()
     place = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    print(f"disk: {shutil.disk_usage(place).free / 1e9:.1f} GB free at {cache}")
-    print(f"Hub token: {'found' if get_token() else 'none: hf auth login'}")
+    say(f"disk: {shutil.disk_usage(place).free / 1e9:.1f} GB free at {cache}")
+    say(f"Hub token: {'found' if get_token() else 'none: hf auth login'}")
 
 
 @app.command()
@@ -363,7 +364,7 @@ def main() -> None:
 
 def _one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
     """Return a warning as a user reads it: without the place in the code."""
-    return f"warning: {message}\n"
+    return f"warning: {for_terminal(message)}\n"
 
 
 def _spread(arguments: list[str]) -> list[str]:
@@ -382,7 +383,7 @@ def _spread(arguments: list[str]) -> list[str]:
 def _fail(error: BaseException, message: str, code: int, debug: bool) -> None:
     if debug:
         raise error
-    print(f"error: {message}", file=sys.stderr)
+    say("error:", for_terminal(message), file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -440,7 +441,7 @@ def _pays_to_fit(method: "Method", gold: Any) -> bool:
     train = gold["train"]
     least, most = method.calls_to_fit(iterate_posts(train, Codec(train.features), images=method.reads_images))
     if most:
-        print(f"to learn from {len(train)} posts: {least} to {most} calls, less those that are on record")
+        say(f"to learn from {len(train)} posts: {least} to {most} calls, less those that are on record")
     return most > 0
 
 
@@ -477,24 +478,27 @@ def _spell_estimate(expected: "Estimate") -> str:
 
 
 def _show_preview(recipe: "Recipe", gold: Any, n: int) -> None:
+    from rich.text import Text
+
     from hf_mner_aug.ledger import preview
     from hf_mner_aug.schema import Codec
 
     posts, table, made, method = preview(recipe, gold, n)
-    console = _console()
+    screen = console()
     before, after = Codec(posts.features), Codec(method.features)
     rows = table.to_pylist()
     for row in posts.with_format("arrow")[:].to_pylist():
-        console.rule(row["id"], align="left")
-        console.print(_coloured(before.to_post(row)), soft_wrap=True)
+        screen.rule(Text(for_terminal(row["id"])), align="left")
+        screen.print(_coloured(before.to_post(row)), soft_wrap=True)
         for new in rows:
             if new["source_id"] == row["id"]:
                 details = json.loads(new["provenance"]).get("details", {})
-                note = ", ".join(str(value) for value in details.values())
-                console.print(f"  [dim]{note}:[/dim]", _coloured(after.to_post(new)), soft_wrap=True)
+                note = for_terminal(", ".join(str(value) for value in details.values()))
+                screen.print(Text(f"  {note}:", "dim"), _coloured(after.to_post(new)), soft_wrap=True)
         for reject in made.rejects:
             if reject["source_id"] == row["id"]:
-                console.print(f"  [red]rejected: {reject['reason']}[/red] ({reject['detail']})")
+                told = Text(f"  rejected: {for_terminal(reject['reason'])}", "red")
+                screen.print(told + Text(f" ({for_terminal(reject['detail'])})", ""), soft_wrap=True)
 
 
 _COLOURS = ("green", "cyan", "magenta", "yellow", "blue", "red")
@@ -507,12 +511,15 @@ def _coloured(post: Any) -> Any:
     kinds = sorted({entity.type for entity in post.entities})
     text, position = Text(), 0
     for entity in sorted(post.entities, key=lambda e: e.start):
-        text.append("".join(f"{word} " for word in post.tokens[position : entity.start]))
-        words = " ".join(post.tokens[entity.start : entity.end])
-        text.append(f"[{words}]({entity.type})", style=f"bold {_COLOURS[kinds.index(entity.type) % len(_COLOURS)]}")
+        text.append("".join(f"{for_terminal(word)} " for word in post.tokens[position : entity.start]))
+        words = for_terminal(" ".join(post.tokens[entity.start : entity.end]))
+        text.append(
+            f"[{words}]({for_terminal(entity.type)})",
+            style=f"bold {_COLOURS[kinds.index(entity.type) % len(_COLOURS)]}",
+        )
         text.append(" ")
         position = entity.end
-    return text.append(" ".join(post.tokens[position:]))
+    return text.append(for_terminal(" ".join(post.tokens[position:])))
 
 
 def _show_funnel(funnel: dict[str, Any], copies: int) -> None:
@@ -522,12 +529,6 @@ def _show_funnel(funnel: dict[str, Any], copies: int) -> None:
     table.add_row(f"asked for ({funnel['posts']} posts × {copies})", str(funnel["posts"] * copies))
     for kind in ("rejected", "dropped"):
         for reason, count in funnel[kind].items():
-            table.add_row(f"{kind}: {reason}", str(count))
+            table.add_row(for_terminal(f"{kind}: {reason}"), str(count))
     table.add_row("kept", str(funnel["kept"]))
-    _console().print(table)
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console()
+    console().print(table)

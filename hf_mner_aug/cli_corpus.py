@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from hf_mner_aug.printable import say
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
@@ -24,4 +26,4 @@ def index(
     """Put posts into a local corpus, to search for entities."""
     from hf_mner_aug.corpus import index as add
 
-    print(add(source, out, splits=splits, name=name, licence=licence, site=site))
+    say(add(source, out, splits=splits, name=name, licence=licence, site=site))

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from hf_mner_aug.printable import say
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
@@ -26,5 +28,5 @@ def hydrate(
     from hf_mner_aug.hydrate import hydrate as put_back
 
     done = put_back(repo, config, out, corpus=corpus, posts=posts, web=web, overwrite=overwrite)
-    print(done)
-    print(f'load_dataset("{out}", "{done.config}")')
+    say(done)
+    say(f'load_dataset("{out}", "{done.config}")')

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from hf_mner_aug.printable import say
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
@@ -24,7 +26,7 @@ def memory(
 
     found = open_memory(folder, config)
     if html is None:
-        print(found.to_text(), end="")
+        say(found.to_text().removesuffix("\n"))
     else:
         write_atomically(html, found.to_html().encode("utf-8", "replace"))
-        print(html)
+        say(html)

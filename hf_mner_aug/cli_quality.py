@@ -1,10 +1,11 @@
 """The verb that measures what is in a config: quality."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from hf_mner_aug.printable import console, for_terminal, say, say_json
 
 
 def register(app: typer.Typer) -> None:
@@ -34,8 +35,6 @@ def quality(
     write_card: Annotated[bool, typer.Option("--write-card", help="Put the table onto the folder's card.")] = False,
 ) -> None:
     """Say what is in configs: likeness to the source, diversity, perplexity, labels, pictures, repetitions, leaks."""
-    from rich.console import Console
-
     from hf_mner_aug.quality import measure
 
     report = measure(
@@ -50,12 +49,12 @@ def quality(
     )
     if write_card:
         report.write_card(Path(repo))
-    console = Console()
+    screen = console()
     if as_json:
-        print(json.dumps(report.data, indent=2, ensure_ascii=False))
-    elif console.is_terminal:
-        console.print(report.to_table())
+        say_json(report.data)
+    elif screen.is_terminal:
+        screen.print(report.to_table())
         for note in report.notes:
-            console.print(f"- {note}", markup=False, highlight=False)
+            screen.print(f"- {for_terminal(note)}")
     else:
-        print(report.to_markdown())
+        say(report.to_markdown())

@@ -1,12 +1,12 @@
 """The verbs that measure: evaluate, errors, curve."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hf_mner_aug.backbones import BACKBONES
+from hf_mner_aug.printable import say, say_json
 
 Repo = Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")]
 Seeds = Annotated[list[int], typer.Option(help="Seeds of augmentation and model.")]
@@ -62,10 +62,10 @@ def evaluate(
         source=source,
         progress=not quiet,
     )
-    print(report.to_markdown())
+    say(report.to_markdown())
     if write_card:
         report.write_card(repo)
-    print(report.folder)
+    say(report.folder)
 
 
 def errors(
@@ -83,7 +83,10 @@ def errors(
 
     for config in configs:
         report = analyse(repo, config, backbones, split=split, seed=seed, source=source)
-        print(json.dumps(report.data, indent=2, ensure_ascii=False) if as_json else report.to_markdown())
+        if as_json:
+            say_json(report.data)
+        else:
+            say(report.to_markdown())
         if out:
             report.write(out / config)
 
@@ -113,5 +116,5 @@ def curve(
         split=split,
         progress=not quiet,
     )
-    print(found.to_markdown())
-    print(found.folder)
+    say(found.to_markdown())
+    say(found.folder)

@@ -13,6 +13,7 @@ from hf_mner_aug import __version__, parquet
 from hf_mner_aug.cards import size_category
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hygiene import find_leaks
+from hf_mner_aug.printable import code_span, fenced
 from hf_mner_aug.raw_report import EXAMPLES, Report, SplitReport
 from hf_mner_aug.readers import SPLIT_FILES, Reading, read
 from hf_mner_aug.recipe import load_source
@@ -224,7 +225,7 @@ def _card_text(reading: Reading) -> str:
             if raw.relations
             else []
         ),
-        *(f"Label `{old}` of the raw files is `{new}` here." for old, new in raw.renames.items()),
+        *(f"Label {code_span(old)} of the raw files is {code_span(new)} here." for old, new in raw.renames.items()),
         f"Words: {raw.tokeniser} ({spelt[str(raw.tokeniser)]}); joined by {raw.joiner!r} they make the text.",
         *([f"Orphans (an `I-` that follows no tag of its type): policy `{report.orphans}`."] if raw.types else []),
         *(
@@ -241,14 +242,14 @@ def _card_text(reading: Reading) -> str:
     head = f"# {raw.title}\n\nMultimodal {task}, converted from the raw files by `hf-mner-aug convert {raw.name}`.\n\n"
     card = head + _counts_table(reading, boxed=boxed) + "\n" + "".join(f"- {fact}\n" for fact in facts)
     if troubles := report.troubles():
-        card += "\nFound in the raw files and dealt with:\n\n```text\n" + "\n".join(troubles) + "\n```\n"
+        card += f"\nFound in the raw files and dealt with:\n\n{fenced(troubles)}\n"
     if report.leaks:
-        card += "\nTrain posts looked for in other sets:\n\n```text\n" + "\n".join(report.leaks) + "\n```\n"
+        card += f"\nTrain posts looked for in other sets:\n\n{fenced(report.leaks)}\n"
     return card
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(map(code_span, names))
 
 
 def _image_fact(reading: Reading) -> str:

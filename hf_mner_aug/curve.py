@@ -11,6 +11,7 @@ from typing import Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import MissingExtra, UsageError
 from hf_mner_aug.methods import method_class
+from hf_mner_aug.printable import for_markdown
 from hf_mner_aug.recipe import load_source, parse_params, read_ids, recipe_for, resolve
 from hf_mner_aug.repo_folder import run_and_publish
 from hf_mner_aug.significance import holm
@@ -42,17 +43,18 @@ class Curve:
         """Return the curve as Markdown."""
         points = self.data["points"]
         series = list(points[0]["f1"])
+        backbone = for_markdown(self.data["backbone"])
         warnings = [point["verdict"] for point in points if not point["trusted"]]
         header = ["train", *(f"{point['name']} ({point['posts']} posts)" for point in points)]
         return (
             "\n\n".join(
                 [
                     *(warnings or ["The negative control falls below gold in every study, as it must."]),
-                    f"Span F1 on {self.data['split']} of **{self.data['backbone']}**, mean ± sd over seeds:",
+                    f"Span F1 on {self.data['split']} of **{backbone}**, mean ± sd over seeds:",
                     table(header, [[name, *(spelled(point["f1"][name]) for point in points)] for name in series]),
                     "What augmentation changed (Holm-corrected over this table):",
                     difference_table(self.data["comparisons"]),
-                    "\n".join(f"- {point['name']}: {point['study']}" for point in points),
+                    "\n".join(f"- {for_markdown(point['name'])}: {for_markdown(point['study'])}" for point in points),
                 ]
             )
             + "\n"

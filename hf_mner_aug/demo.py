@@ -5,6 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_mner_aug.printable import say
+
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
@@ -23,7 +25,7 @@ def run_demo(out: Path) -> None:
     from hf_mner_aug.schema import Codec
 
     sample = load_sample()
-    print("sample set:", ", ".join(f"{split} {len(rows)} posts" for split, rows in sample.items()))
+    say("sample set:", ", ".join(f"{split} {len(rows)} posts" for split, rows in sample.items()))
     for name in METHODS:
         cls = method_class(name)
         if cls.facts.extra != "core":
@@ -32,9 +34,7 @@ def run_demo(out: Path) -> None:
         run = augment(sample, method, out=out, fraction=FRACTION, progress=False)
         done = publish(run, out, overwrite=True)
         config = load_dataset(str(out), done.config)
-        print(
-            f'\nload_dataset("{out}", "{done.config}"): {config.num_rows}, {done.funnel["dropped"] or "none"} dropped'
-        )
+        say(f'\nload_dataset("{out}", "{done.config}"): {config.num_rows}, {done.funnel["dropped"] or "none"} dropped')
         codec = Codec(config["train"].features)
         rows = config["train"].with_format("arrow")[:].to_pylist()
         gold = {row["id"]: row for row in sample["train"].with_format("arrow")[:].to_pylist()}
@@ -43,10 +43,10 @@ def run_demo(out: Path) -> None:
             details = json.loads(row["provenance"]).get("details", {})
             score = f"θ {details['matching_score']:.2f}" if "matching_score" in details else ""
             operation = details.get("operation", score)
-            print(f"  before  {mark_entities(codec.to_post(gold[row['source_id']]))}")
-            print(f"  {operation:<8}{mark_entities(codec.to_post(row))}")
+            say(f"  before  {mark_entities(codec.to_post(gold[row['source_id']]))}")
+            say(f"  {operation:<8}{mark_entities(codec.to_post(row))}")
         found = verify_folder(out, done.config)
-        print(f"  content fingerprint {found.found[:16]}… {'verified' if found.ok else 'DIFFERS'}")
+        say(f"  content fingerprint {found.found[:16]}… {'verified' if found.ok else 'DIFFERS'}")
 
 
 def _params(cls: Any, sample: "DatasetDict") -> dict[str, Any]:
@@ -63,5 +63,5 @@ def _params(cls: Any, sample: "DatasetDict") -> dict[str, Any]:
     corpus.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         others.to_parquet(Path(folder) / "train.parquet")
-        print(f"\n{index(folder, corpus, name='sample')}")
+        say(f"\n{index(folder, corpus, name='sample')}")
     return {"corpus": str(corpus), "detectors": 2}

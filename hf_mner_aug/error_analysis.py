@@ -18,6 +18,7 @@ from hf_mner_aug.metrics.span_errors import (
     overlap,
 )
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
+from hf_mner_aug.printable import for_markdown
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.study import read_config, read_gold, spans_of
 from hf_mner_aug.study_report import table
@@ -36,7 +37,7 @@ class ErrorReport:
         backbones = self.data["backbones"]
         names = list(backbones)
         parts = [
-            f"Errors on {self.data['split']} of {self.data['config']}: {self.data['posts']} posts, "
+            f"Errors on {self.data['split']} of {for_markdown(self.data['config'])}: {self.data['posts']} posts, "
             f"{self.data['entities']} entities.",
             table(
                 ["backbone", "F1", "errors", *KINDS],

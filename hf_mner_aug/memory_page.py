@@ -13,6 +13,7 @@ from hf_mner_aug.errors import Corrupt, UnknownName, UsageError
 from hf_mner_aug.ledger import run_folder
 from hf_mner_aug.memory_tree import Node, Tree
 from hf_mner_aug.mining import Failure
+from hf_mner_aug.printable import for_html, for_terminal
 from hf_mner_aug.repo_folder import NOTE, read_note
 
 NAME = "memory_hard"
@@ -105,14 +106,16 @@ class MemoryPage:
 
     def to_text(self) -> str:
         """Return the tree as text for a terminal: what would control it is spelt out."""
-        return "".join(f"{_printable(line)}\n" for line in self._lines())
+        return "".join(f"{for_terminal(line)}\n" for line in self._lines())
 
     def to_html(self) -> str:
         """Return the tree as one HTML file with nothing to load; all that comes from posts or models is escaped."""
         import jinja2
 
         source = importlib.resources.files("hf_mner_aug").joinpath("memory.html.jinja").read_text(encoding="utf-8")
-        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+        environment = jinja2.Environment(
+            autoescape=True, finalize=for_html, undefined=jinja2.StrictUndefined, trim_blocks=True
+        )
         suspects = [example_of(failure) for failure in self.suspects]
         return environment.from_string(source).render(memory=self, suspects=suspects, describe=describe)
 
@@ -174,11 +177,6 @@ def _reason(critique: str) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _printable(text: str) -> str:
-    """Return a text without what a terminal would obey; the joiner of emoji stays."""
-    return "".join(c if c.isprintable() or c == "\u200d" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _spelled(example: Example) -> str:

@@ -22,6 +22,7 @@ from hf_mner_aug.hygiene import Guard, normalise_text, text_key
 from hf_mner_aug.models.cca import TooFewPairs
 from hf_mner_aug.models.matching import PairEncoder, fit_folds
 from hf_mner_aug.models.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
+from hf_mner_aug.printable import for_markdown
 from hf_mner_aug.quality_report import SIZES, Column, QualityReport, meanings
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post
 from hf_mner_aug.study import Config, open_config
@@ -285,7 +286,7 @@ class _Gold:
         try:
             return fit_folds(_posts(self.rows["train"], images=True))
         except TooFewPairs as error:
-            self.notes.append(f"Texts and pictures were not scored: {error}.")
+            self.notes.append(f"Texts and pictures were not scored: {for_markdown(error)}.")
             return [], {}
 
     def columns(self, sampled: int) -> Iterator[Column]:

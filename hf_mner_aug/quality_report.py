@@ -8,6 +8,7 @@ from typing import Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.cards import load_card, with_section
 from hf_mner_aug.errors import UsageError
+from hf_mner_aug.printable import for_markdown, for_terminal
 from hf_mner_aug.study_report import table
 
 SIZES = (1, 2, 3)  # of the n-grams that are counted
@@ -106,9 +107,9 @@ class QualityReport:
         """Return the table for a terminal, drawn by rich."""
         from rich.table import Table
 
-        drawn = Table("", *(column.name for column in self.columns))
+        drawn = Table("", *(for_terminal(column.name) for column in self.columns))
         for row in self.rows(self.columns):
-            drawn.add_row(*row)
+            drawn.add_row(*map(for_terminal, row))
         return drawn
 
     def write_card(self, repo: str | Path) -> None:
@@ -123,9 +124,8 @@ class QualityReport:
             raise UsageError(f"there is no card {path}: tables go onto the card of a local repo folder")
         card = load_card(path)
         for config, fingerprint in self.fingerprints.items():
-            section = (
-                f"### What is in {config}\n\n{self.to_markdown(config)}- Measured on content `{fingerprint[:16]}`."
-            )
+            head = f"### What is in {for_markdown(config)}"
+            section = f"{head}\n\n{self.to_markdown(config)}- Measured on content `{fingerprint[:16]}`."
             card.text = with_section(card.text, f"quality of {config}", section, after=f"config {config}")
         artifacts.write_atomically(path, str(card).encode())
 
@@ -153,8 +153,9 @@ def meanings(columns: Sequence[Column], labels: Mapping[str, str], one_copy: boo
         )
     if any(column.consistency is not None for column in columns):
         yield (
-            f"Labels as predicted: the share of posts whose labels {labels['backbone']} predicts exactly. It was "
-            "fitted on the gold posts of train, so it has seen these, and has not seen those of validation."
+            f"Labels as predicted: the share of posts whose labels {for_markdown(labels['backbone'])} predicts "
+            "exactly. It was fitted on the gold posts of train, so it has seen these, and has not seen those of "
+            "validation."
         )
     yield (
         "Duplicates have the words and labels of a gold or earlier made post, repeated texts its normalised text. "

@@ -310,4 +310,4 @@ def as_read(path: Path) -> str:
     """Return the first lines of a file, as text for an error."""
     with path.open("rb") as file:
         lines = [line.decode("utf-8", "backslashreplace")[:100] for line in islice(file, 5)]
-    return f"\nfirst lines of {path} as read:" + "".join(f"\n  {line!r}" for line in lines)
+    return f"; first lines of {path} as read: {' '.join(map(repr, lines)) or 'none'}"

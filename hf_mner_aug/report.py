@@ -9,7 +9,6 @@ import difflib
 import io
 import json
 import math
-import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_digest, open_image
 from hf_mner_aug.ledger import run_folder
 from hf_mner_aug.parquet import shards
+from hf_mner_aug.printable import for_html
 from hf_mner_aug.ranks import fit_once
 from hf_mner_aug.recipe import Recipe, load_source
 from hf_mner_aug.repo_folder import BATCH, read_features, read_note
@@ -44,9 +44,6 @@ QUALITY = 70
 HUES = (215, 175, 35, 280, 325, 60, 250, 195, 15, 300)  # of types, in degrees; green and red are for words that changed
 STAGED = 16  # posts whose pictures are made again at a time
 LONGEST = 240  # characters of a note
-
-# Control characters and those that turn the direction of text: shown by name, so that they do nothing.
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 class Words(NamedTuple):
@@ -286,7 +283,7 @@ class Sheet:
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(Path(__file__).parent),
             autoescape=True,
-            finalize=_visible,
+            finalize=for_html,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -544,13 +541,6 @@ def _percent(box: Box, picture: Thumbnail) -> tuple[str, str, str, str]:
     numbers = x1 / picture.width, y1 / picture.height, (x2 - x1) / picture.width, (y2 - y1) / picture.height
     left, top, width, height = (f"{100 * number:.2f}" for number in numbers)
     return left, top, width, height
-
-
-def _visible(value: Any) -> Any:
-    """Return text with its control characters by name, as ``U+202E``: they could turn what stands beside them."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
-        return value
-    return _CONTROLS.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", value)
 
 
 def _spelled(value: Any) -> str:

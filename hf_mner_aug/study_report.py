@@ -13,6 +13,7 @@ from hf_mner_aug.cards import load_card, with_section
 from hf_mner_aug.errors import MissingExtra, UsageError
 from hf_mner_aug.metrics.spans import PlainSpan, post_counts
 from hf_mner_aug.need import need
+from hf_mner_aug.printable import for_markdown
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.significance import holm, paired_bootstrap, rates, resample
 from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SEEDLESS, SHUFFLED, Study
@@ -150,10 +151,11 @@ class Report:
             for row in data["rows"]
         ]
         types = list(data["rows"][0]["per_type"])
+        settings = ", ".join(f"{name}={value}" for name, value in data["settings"].items())
         per_type = [[row["name"], *(spelled(row["per_type"][kind]["f1"]) for kind in types)] for row in data["rows"]]
         parts = [
             data["verdict"],
-            f"**{data['backbone']}** ({', '.join(f'{name}={value}' for name, value in data['settings'].items())}), "
+            f"**{for_markdown(data['backbone'])}** ({for_markdown(settings)}), "
             f"seeds {', '.join(map(str, data['seeds']))}, read on {data['split']}: {data['posts']} posts, "
             f"{data['entities']} entities. Mean ± standard deviation over the cells.",
             table(["train", "cells", "posts", *columns], scores),
@@ -168,7 +170,7 @@ class Report:
         ]
         for column, values in data["split_by"].items():
             parts += [
-                f"F1 by {column}:",
+                f"F1 by {for_markdown(column)}:",
                 table(
                     ["train", *(f"{value} ({found['posts']} posts)" for value, found in values.items())],
                     [[row["name"], *(spelled(v["f1"][row["name"]]) for v in values.values())] for row in data["rows"]],
@@ -237,7 +239,7 @@ class Report:
         names = [row["name"] for row in self.data["rows"] if row["kind"] == AUGMENTED]
         title = f"study of {', '.join(names)} with {self.data['backbone']}"
         card = load_card(path)
-        card.text = with_section(card.text, title, f"## S{title[1:]}\n\n{self.to_markdown()}")
+        card.text = with_section(card.text, title, f"## S{for_markdown(title[1:])}\n\n{self.to_markdown()}")
         artifacts.write_atomically(path, str(card).encode())
 
 
@@ -269,8 +271,9 @@ def compare(
 
 def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    lines = [[*map(for_markdown, line)] for line in (header, *rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def difference_table(comparisons: Sequence[Mapping[str, Any]]) -> str:

@@ -45,11 +45,11 @@ from hf_mner_aug.models.protocol import (
     SearchRequest,
     Unanswered,
     judge,
-    one_line,
     read_answer,
     to_call,
 )
 from hf_mner_aug.models.responses import Record, read_record, record_path, write_record
+from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import EncodedImage
 
 if TYPE_CHECKING:
@@ -446,13 +446,13 @@ class Endpoint:
         try:
             status, headers, body = line.call(lambda client: self._post(client, call, key))
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            return Failure("unreachable", redact(one_line(str(error)) or type(error).__name__), "retry_connect")
+            return Failure("unreachable", redact(excerpt(str(error)) or type(error).__name__), "retry_connect")
         except (TimeoutError, httpx2.TimeoutException):
             return Failure("timeout", f"{self._host} gave no whole answer in {self.timeout_s:g} s")
         except OfflineModeIsEnabled as error:
             raise EndpointError("HF_HUB_OFFLINE is set: unset it, or answer with replay=True", "offline") from error
         except httpx2.RequestError as error:
-            return Failure("server_error", f"the connection was cut: {redact(one_line(str(error)))}", "retry_twice")
+            return Failure("server_error", f"the connection was cut: {redact(excerpt(str(error)))}", "retry_twice")
         if len(body) > MAX_BODY:
             return Failure("too_large", f"{self._host} sent more than {MAX_BODY >> 20} MiB")
         outcome = read_answer(call.kind, status, headers, redact(body.decode("latin-1")).encode("latin-1"))

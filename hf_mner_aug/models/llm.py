@@ -24,8 +24,8 @@ from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
 from hf_mner_aug.models.endpoint_engine import ENDPOINT, UNUSABLE, open_endpoint
 from hf_mner_aug.models.labelled_text import Unwritten, type_name
 from hf_mner_aug.models.pattern_engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
-from hf_mner_aug.models.protocol import one_line
 from hf_mner_aug.models.rules import key_at
+from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import Entity, canonical_json
 
 INDUCE, MATCH, WRITE = "induce-1.md", "match-1.md", "write-1.md"
@@ -123,7 +123,7 @@ def read_draft(value: Any, failure: Failure, types: Mapping[str, str], made_of: 
     inside = [(start, end) for start, end, _ in entities if tokens[start:end] == focus]
     places = (inside if failure.gold else []) or _places(tokens, focus)
     if not places:
-        raise Unusable(f"the focus is not in the tokens: {one_line(' '.join(focus))}", "not_in_text")
+        raise Unusable(f"the focus is not in the tokens: {excerpt(' '.join(focus))}", "not_in_text")
     prompt = _text(found["image_prompt"], "image_prompt", SENTENCE)
     return Draft(tokens, entities, places[0], prompt, tuple(dict.fromkeys(made_of)))
 
@@ -147,7 +147,7 @@ def locate(tokens: Sequence[str], mentions: Sequence[tuple[str, str]]) -> tuple[
         kinds = by_words[words]
         if len(places) != len(kinds):
             told = (
-                f"{one_line(' '.join(words))} is in the tokens {len(places)} times, in the entities {len(kinds)} times"
+                f"{excerpt(' '.join(words))} is in the tokens {len(places)} times, in the entities {len(kinds)} times"
             )
             raise Unusable(told, "not_in_text")
         for place, kind in zip(places, kinds, strict=True):
@@ -202,7 +202,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _spelt(value: Any) -> str:
-    return one_line(json.dumps(value), 80)
+    return excerpt(json.dumps(value), 80)
 
 
 # ---------------------------------------------------------------- the engine

@@ -18,6 +18,7 @@ from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import FORMATS, image_bytes, open_image
 from hf_mner_aug.models.budget import Usage
 from hf_mner_aug.models.responses import Record, request_digest
+from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import EncodedImage, canonical_json
 
 REASONS = (
@@ -145,7 +146,7 @@ def encoded(image: EncodedImage) -> tuple[bytes, str]:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             kind = str(picture.format)
     except UnidentifiedImageError as error:
-        raise DataError(f"expected an image as {', '.join(FORMATS)}, found {one_line(repr(data[:60]))}") from error
+        raise DataError(f"expected an image as {', '.join(FORMATS)}, found {excerpt(repr(data[:60]))}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"the image cannot be decoded: {error}") from error
     open_image({"bytes": data, "path": None})
@@ -211,19 +212,19 @@ def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes)
             or found.get("detail")
             or body.decode("utf-8", "replace")
         )
-        failure = _failure(status, noted, headers, f"HTTP {status}: {one_line(str(said)) or 'no more is said'}")
+        failure = _failure(status, noted, headers, f"HTTP {status}: {excerpt(str(said)) or 'no more is said'}")
         return failure._replace(reason="wrong_address") if (kind, status) == ("search", 404) else failure
     wrong = "not_an_image" if kind == "image" else "not_json"
     then: Literal["give_up", "retry_twice"] = "retry_twice" if kind == "search" else "give_up"
     if parsed is None:
         if body.lstrip()[:1] in (b"", b"{", b"["):
             return Failure("server_error", f"the answer ends after {len(body)} bytes", "retry_twice")
-        return Failure(wrong, f"expected JSON, found {one_line(repr(body[:120]))}", then)
+        return Failure(wrong, f"expected JSON, found {excerpt(repr(body[:120]))}", then)
     read, expected = _READERS[kind]
     try:
         return read(parsed)
     except (AttributeError, LookupError, TypeError, ValueError) as trouble:
-        found_there = one_line(repr(body[:120]))
+        found_there = excerpt(repr(body[:120]))
         return Failure(wrong, f"expected {expected}, found {found_there} ({type(trouble).__name__})", then)
 
 
@@ -241,7 +242,7 @@ def _failure(status: int, noted: Mapping[str, Any], headers: Mapping[str, str], 
     if status == 404 or codes & _UNKNOWN_MODEL:
         return Failure("unknown_model", detail, "stop")
     if status < 400 or status == 405:
-        return Failure("wrong_address", f"{detail} {one_line(headers.get('location', ''))}".strip(), "stop")
+        return Failure("wrong_address", f"{detail} {excerpt(headers.get('location', ''))}".strip(), "stop")
     if status == 429:
         return Failure("rate_limited", detail, "retry", retry_after(headers))
     if status >= 500 or status in (408, 409, 425):
@@ -293,7 +294,7 @@ _READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Answer | Failure], str]]
 
 def _name(parsed: Mapping[str, Any]) -> str | None:
     name = parsed.get("model")
-    return one_line(name) if isinstance(name, str) else None
+    return excerpt(name) if isinstance(name, str) else None
 
 
 def _tokens(parsed: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -403,9 +404,9 @@ def judge(
             return Unanswered("not_an_image", str(error), record.digest)
         return Picture({"bytes": data, "path": None}, mime, named, record.digest, cached, record.usage)
     text = (answer["text"] or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    said = one_line(text)
+    said = excerpt(text)
     if answer["refusal"] or answer["finish_reason"] == "content_filter":
-        return Unanswered("refused", one_line(answer["refusal"] or "") or f"content_filter: {said}", record.digest)
+        return Unanswered("refused", excerpt(answer["refusal"] or "") or f"content_filter: {said}", record.digest)
     if answer["finish_reason"] == "length":
         return Unanswered("truncated", f"after {record.usage.tokens_out} tokens: {said}", record.digest)
     if not text.strip():
@@ -449,8 +450,3 @@ def parse_json(text: str) -> Any:
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     return value
-
-
-def one_line(text: str, length: int = 200) -> str:
-    """Return the start of a stranger's text as one printable line."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * length]).split())[:length]

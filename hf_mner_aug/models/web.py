@@ -26,9 +26,10 @@ from hf_mner_aug import __version__, artifacts
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.models.budget import Budget
 from hf_mner_aug.models.endpoint_engine import SETTINGS as ENDPOINT_SETTINGS
-from hf_mner_aug.models.protocol import one_line, retry_after
+from hf_mner_aug.models.protocol import retry_after
 from hf_mner_aug.models.serper import PRICE
 from hf_mner_aug.need import need
+from hf_mner_aug.printable import excerpt
 from hf_mner_aug.values import parse_settings
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Refused(Exception):
 
     def __init__(self, reason: str, detail: str = "", seconds: float = 0.0) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail, self.seconds = reason, one_line(detail), seconds
+        self.reason, self.detail, self.seconds = reason, excerpt(detail), seconds
 
 
 @dataclass(frozen=True)
