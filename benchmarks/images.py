@@ -27,9 +27,8 @@ def read_tweets() -> list[Post]:
     for line in (folder / "real36.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         entities = tuple(Entity(*span) for span in bio_to_spans(row["labels"]))
-        posts.append(
-            Post(row["img_id"], row["tokens"], entities, ({"bytes": None, "path": str(folder / row["image"])},))
-        )
+        image = {"bytes": (folder / row["image"]).read_bytes(), "path": row["image"]}
+        posts.append(Post(row["img_id"], row["tokens"], entities, (image,)))
     return posts
 
 

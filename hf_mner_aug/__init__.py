@@ -19,6 +19,7 @@ _HOMES = {
     "RMDA": "methods.rmda",
     "Recipe": "recipe",
     "augment": "ledger",
+    "embed_pictures": "picture_columns",
     "load_sample": "sample",
     "publish": "repo_folder",
     "push": "hub",

@@ -33,6 +33,9 @@ LISTS = ("--ablations", "--backbones", "--configs", "--methods", "--seeds", "--s
 ESTIMATE_ABOVE_ROWS = 100_000
 
 Source = Annotated[str, typer.Argument(help="A dataset folder or a Hub id, optionally with @revision and :config.")]
+Images = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where pictures may lie that the data names, beside its own folder.")
+]
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
 
 
@@ -66,15 +69,17 @@ def convert(
 @app.command()
 def validate(
     source: Source,
-    images: Annotated[bool, typer.Option(help="Decode every image.")] = True,
+    images: Images = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Decode no image.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
 ) -> None:
     """Report every problem of a dataset with its row; exits with 2 where there are errors."""
-    from hf_mner_aug.recipe import load_source
+    from hf_mner_aug.recipe import open_source
     from hf_mner_aug.validation import validate as check
     from hf_mner_aug.viewer import viewer_problems
 
-    found = check(load_source(source), images=images)
+    splits, allowed = open_source(source, images=images)
+    found = check(splits, images=not no_images, allowed=allowed)
     viewer = viewer_problems(source) if Path(source).is_dir() else []
     if as_json:
         say_json([*found.to_dicts(), *map(asdict, viewer)])
@@ -89,6 +94,7 @@ def augment(
     source: Source,
     out: Out,
     method: Annotated[str | None, typer.Option(help="The method; `hf-mner-aug methods` lists them.")] = None,
+    images: Images = None,
     recipe: Annotated[Path | None, typer.Option(help="A YAML recipe or a config's augmentation.json.")] = None,
     fraction: Annotated[float | None, typer.Option(help="The share of train and validation to take.")] = None,
     subset_seed: Annotated[int | None, typer.Option(help="Which posts the fraction takes.")] = None,
@@ -155,7 +161,7 @@ def augment(
     plan = _read_recipe(
         recipe, {name: value for name, value in chosen.items() if value is not None}, set_ or [], preset
     )
-    plan, gold = resolve(plan, load_source(source))
+    plan, gold = resolve(plan, load_source(source, images=images))
     built = plan.build()
     if (dry_run or not yes) and _pays_to_fit(built, gold):
         if dry_run:
@@ -232,16 +238,19 @@ def verify(
     config: Annotated[str, typer.Argument(help="The config.")],
     rerun: Annotated[bool, typer.Option("--rerun", help="Make the config again and compare.")] = False,
     source: Annotated[str | None, typer.Option(help="Where the source is now, if it was a local folder.")] = None,
+    images: Images = None,
 ) -> None:
     """Recompute a config's content fingerprint; exits with 2 where it is not the one on its card."""
     from hf_mner_aug.errors import EndpointError
     from hf_mner_aug.hub import verify as check
+    from hf_mner_aug.recipe import with_pictures
 
+    place = with_pictures(source, images)
     try:
-        found = check(folder, config, rerun=rerun, source=source)
+        found = check(folder, config, rerun=rerun, source=place)
     except EndpointError as error:
         say(f"not re-runnable here: {error}")
-        found = check(folder, config, source=source)
+        found = check(folder, config)
     say(f"expected {found.expected}\nfound    {found.found}")
     if found.rerun is not None:
         say(f"rerun    {found.rerun}")
@@ -258,12 +267,15 @@ def show(
     posts: Annotated[int, typer.Option("--posts", "-n", help="Made posts to show, evenly spread.")] = 100,
     rejects: Annotated[int, typer.Option(help="Rejected posts to show of each reason.")] = 20,
     source: Annotated[str | None, typer.Option(help="The source set, where the config lacks its posts.")] = None,
+    images: Images = None,
     out: Annotated[Path | None, typer.Option(help="The page to write (default: CONFIG.html here).")] = None,
 ) -> None:
     """Write a config as one HTML page: posts before and after, boxes, scores, and what was rejected."""
+    from hf_mner_aug.recipe import with_pictures
     from hf_mner_aug.report import show as write
 
-    say(write(folder, config, out=out, split=split, posts=posts, rejects=rejects, source=source))
+    place = with_pictures(source, images)
+    say(write(folder, config, out=out, split=split, posts=posts, rejects=rejects, source=place))
 
 
 @app.command()

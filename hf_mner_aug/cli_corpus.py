@@ -22,8 +22,12 @@ def index(
     name: Annotated[str | None, typer.Option(help="What found posts name as their source.")] = None,
     licence: Annotated[str | None, typer.Option(help="The licence of posts that do not say theirs.")] = None,
     site: Annotated[str | None, typer.Option(help="The host of posts without a URL, as twitter.com.")] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where pictures may lie that the source names, beside its own folder."),
+    ] = None,
 ) -> None:
     """Put posts into a local corpus, to search for entities."""
     from hf_mner_aug.corpus import index as add
 
-    say(add(source, out, splits=splits, name=name, licence=licence, site=site))
+    say(add(source, out, splits=splits, name=name, licence=licence, site=site, images=images))

@@ -31,11 +31,16 @@ def quality(
     source: Annotated[
         str | None, typer.Option(help="The source set of a config whose posts replace it, if it was a local folder.")
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where pictures may lie that the source names, beside its own folder."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     write_card: Annotated[bool, typer.Option("--write-card", help="Put the table onto the folder's card.")] = False,
 ) -> None:
     """Say what is in configs: likeness to the source, diversity, perplexity, labels, pictures, repetitions, leaks."""
     from hf_mner_aug.quality import measure
+    from hf_mner_aug.recipe import with_pictures
 
     report = measure(
         repo,
@@ -45,7 +50,7 @@ def quality(
         clip=clip,
         backbone=backbone,
         one_copy=one_copy,
-        source=source,
+        source=with_pictures(source, images),
     )
     if write_card:
         report.write_card(Path(repo))

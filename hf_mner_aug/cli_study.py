@@ -13,6 +13,10 @@ Seeds = Annotated[list[int], typer.Option(help="Seeds of augmentation and model.
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A backbone's setting.")]
 BackboneName = Annotated[str, typer.Option(help=f"The backbone: {', '.join(BACKBONES)}.")]
 Source = Annotated[str | None, typer.Option(help="The source, where a method replaced its posts and it is a folder.")]
+Images = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where pictures may lie that the source names, beside its own folder."),
+]
 ReadOn = Annotated[str, typer.Option("--split", help="The split to read: test or validation.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no bar.")]
 
@@ -43,9 +47,11 @@ def evaluate(
     write_card: Annotated[bool, typer.Option("--write-card", help="Put the table onto the folder's card.")] = False,
     out: Annotated[Path | None, typer.Option(help="The folder beside which the study lies (default: REPO).")] = None,
     source: Source = None,
+    images: Images = None,
     quiet: Quiet = False,
 ) -> None:
     """Train on gold, gold repeated and augmented posts, over seeds, and say what augmentation changed."""
+    from hf_mner_aug.recipe import with_pictures
     from hf_mner_aug.study_report import evaluate as study
 
     report = study(
@@ -59,7 +65,7 @@ def evaluate(
         grid=grid,
         ablations=ablations or [],
         out=out,
-        source=source,
+        source=with_pictures(source, images),
         progress=not quiet,
     )
     say(report.to_markdown())
@@ -76,13 +82,16 @@ def errors(
     seed: Annotated[int, typer.Option(help="The models' seed.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write each error with its post into this folder.")] = None,
     source: Source = None,
+    images: Images = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what backbones get wrong, what they take for what, and which errors they share."""
     from hf_mner_aug.error_analysis import analyse
+    from hf_mner_aug.recipe import with_pictures
 
+    place = with_pictures(source, images)
     for config in configs:
-        report = analyse(repo, config, backbones, split=split, seed=seed, source=source)
+        report = analyse(repo, config, backbones, split=split, seed=seed, source=place)
         if as_json:
             say_json(report.data)
         else:
@@ -100,6 +109,7 @@ def curve(
     seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default
     set_: Settings = None,
     split: ReadOn = "test",
+    images: Images = None,
     quiet: Quiet = False,
 ) -> None:
     """Augment published subsets (10, 20, 40%), study each, and put them into one table and figure."""
@@ -115,6 +125,7 @@ def curve(
         seeds=seeds,
         split=split,
         progress=not quiet,
+        images=images,
     )
     say(found.to_markdown())
     say(found.folder)

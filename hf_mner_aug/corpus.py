@@ -10,10 +10,10 @@ import hashlib
 import json
 import sqlite3
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ from hf_mner_aug.cards import read_source
 from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_bytes
 from hf_mner_aug.models.search import APPLICATION_ID, TOKENIZER, VERSION, check_format, words
+from hf_mner_aug.picture_columns import is_named_only
+from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, find_file, is_inside, read_picture_file
 from hf_mner_aug.recipe import load_source, local_name
 from hf_mner_aug.schema import AUGMENTED, EncodedImage, canonical_json
 
@@ -61,7 +63,7 @@ class Entry:
 
 @dataclass(kw_only=True)
 class Indexed:
-    """What indexing found: posts read, added, there before, without a word; pictures that could not be read."""
+    """What indexing found: posts read, added, there before, without a word; pictures not read, in all by reason."""
 
     path: Path
     read: int = 0
@@ -69,6 +71,7 @@ class Indexed:
     there: int = 0
     empty: int = 0
     missing: list[str] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
     posts: int = 0
     repeated_ids: int = 0
     fingerprint: str = ""
@@ -78,7 +81,8 @@ class Indexed:
         if self.empty:
             lines.append(f"{self.empty} posts without words left out")
         if self.missing:
-            lines.append(f"{len(self.missing)} pictures could not be read and are left out, as {self.missing[0]}")
+            reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(self.reasons.items()))
+            lines.append(f"{len(self.missing)} pictures are not read and left out ({reasons}), as {self.missing[0]}")
         if self.repeated_ids:
             lines.append(f"{self.repeated_ids} posts have the id of another one with other content: both are kept")
         lines.append(f"content fingerprint {self.fingerprint}")
@@ -93,6 +97,7 @@ def index(
     name: str | None = None,
     licence: str | None = None,
     site: str | None = None,
+    images: str | Path | None = None,
 ) -> Indexed:
     """Add the posts of a source to a corpus, which is made if it is not there.
 
@@ -106,6 +111,8 @@ def index(
         name: what hits give as their source (default: the file's, folder's or dataset's name, with the split).
         licence: that of posts that do not say theirs.
         site: the host of posts without a URL.
+        images: a folder in which the source's picture files may be read, beside its own. A file that lies below the
+            corpus's folder is read there again when its post is found; others are put into the corpus.
 
     Raises:
         UsageError: there is no such source or split, it has no posts, or ``out`` is something else than a corpus.
@@ -115,13 +122,13 @@ def index(
     """
     out = Path(out).absolute()
     site = site and _host(f"//{site}")
-    parts = _read_source(source, splits, name)
+    parts, allowed = _read_source(source, splits, name, images)
     out.parent.mkdir(parents=True, exist_ok=True)
     report = Indexed(path=out)
     try:
         connection = _open(out)
         try:
-            writer = _Writer(connection, report, licence, site)
+            writer = _Writer(connection, report, licence, site, allowed)
             for part, entries in parts:
                 writer.add(part, entries)
             writer.finish([part for part, _ in parts])
@@ -155,12 +162,20 @@ def _open(path: Path) -> sqlite3.Connection:
 class _Writer:
     """Adds posts to a corpus and counts what became of them."""
 
-    def __init__(self, connection: sqlite3.Connection, report: Indexed, licence: str | None, site: str | None) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        report: Indexed,
+        licence: str | None,
+        site: str | None,
+        allowed: Allowed,
+    ) -> None:
         self.connection = connection
         self.report = report
         self.licence = licence
         self.site = site
-        self._folder = report.path.parent
+        self._allowed = allowed
+        self._folder = report.path.parent.resolve()
 
     def add(self, source: str, entries: Iterable[Entry]) -> None:
         """Add a source's posts in batches, each wholly or not at all."""
@@ -221,16 +236,20 @@ class _Writer:
         return hashlib.sha256(chained.encode()).hexdigest()
 
     def _add_picture(self, image: EncodedImage, post: str) -> dict[str, Any] | None:
-        """Store a picture's bytes, or where its file lies from the corpus's folder, and return what the post keeps."""
-        try:
-            data = image_bytes(image)
-        except OSError as error:
-            self.report.missing.append(f"{image['path']} of post {post} ({error.strerror})")
-            return None
+        """Store a picture's bytes, or where its file lies below the corpus's folder, and return what the post keeps."""
+        data, inside = image_bytes(image), None
+        if is_named_only(image):
+            try:
+                data = read_picture_file(image["path"], self._allowed)
+            except FileRefused as error:
+                self.report.missing.append(f"{error} (post {post})")
+                self.report.reasons[error.reason] += 1
+                return None
+            inside = self._below(image["path"])
         if data is None:
             return None
         digest = hashlib.sha256(data).hexdigest()
-        stored = (data, None) if image["bytes"] is not None else (None, relpath(image["path"], self._folder))
+        stored = (data, None) if inside is None else (None, inside)
         # Once inside, bytes stay; a file that was moved is found at its new place.
         self.connection.execute(
             "INSERT INTO pictures VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
@@ -238,6 +257,11 @@ class _Writer:
             (digest, *stored),
         )
         return {"digest": digest, "name": Path(image["path"]).name if image["path"] else None}
+
+    def _below(self, path: str) -> str | None:
+        """Return where a file that may be read lies below the corpus's folder, or None where it lies elsewhere."""
+        file = find_file(path, self._allowed)
+        return file.relative_to(self._folder).as_posix() if file.is_relative_to(self._folder) else None
 
     def finish(self, sources: Sequence[str]) -> None:
         """Count what searches need and note that the sources are whole, unless nothing has changed."""
@@ -270,25 +294,31 @@ def _host(url: str | None) -> str | None:
 # ---------------------------------------------------------------- reading
 
 
-def _read_source(source: str, splits: Sequence[str], name: str | None) -> list[tuple[str, Iterable[Entry]]]:
-    """Return the posts of a source by the name that hits give."""
+def _read_source(
+    source: str, splits: Sequence[str], name: str | None, images: str | Path | None
+) -> tuple[list[tuple[str, Iterable[Entry]]], Allowed]:
+    """Return the posts of a source by the name that hits give, and where the files that they name may be read."""
     path = Path(source).expanduser()
     if path.is_file():
-        return [(name or path.stem, _reader_of(path)(path))]
+        return [(name or path.stem, _reader_of(path)(path))], Allowed.of(path.parent, images)
     if path.is_dir() and not any(path.rglob("*.parquet")):
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS)
+        for file in files:
+            if not (file.is_file() and is_inside(file, path.resolve())):
+                raise UsageError(f"{file} is no regular file in {path}: index it by itself if you trust it")
         if files:
-            return [(name or path.resolve().name, chain.from_iterable(_reader_of(file)(file) for file in files))]
+            entries = chain.from_iterable(_reader_of(file)(file) for file in files)
+            return [(name or path.resolve().name, entries)], Allowed.of(path, images)
     elif path.suffix.lower() in READERS:
         raise UsageError(f"there is no file {path}")
-    found = load_source(str(path) if path.is_dir() else source)
+    found = load_source(str(path) if path.is_dir() else source, images=images)
     title = name or local_name(source) or source
     for split in splits:
         if split not in found:
             raise UnknownName("split", split, found)
     licence = read_source(source).license
     declared = None if licence == "other" else licence
-    return [(f"{title}/{split}", _dataset_entries(found[split], declared)) for split in splits]
+    return [(f"{title}/{split}", _dataset_entries(found[split], declared)) for split in splits], NOWHERE
 
 
 def _reader_of(path: Path) -> Callable[[Path], Iterator[Entry]]:
@@ -338,7 +368,7 @@ def _json_entries(path: Path) -> Iterator[Entry]:
             id=_digest_id(text) if name in (None, "") else _whole(str(name)),
             text=text,
             tokens=tokens,
-            images=[{"bytes": None, "path": str(path.parent / file)} for file in pictures if file not in urls],
+            images=[{"bytes": None, "path": file} for file in pictures if file not in urls],
             image_urls=urls,
             url=_string(row.get("url"), f"{where}: url"),
             date=_date(row.get("date"), where),

@@ -113,6 +113,7 @@ def low_resource_curve(
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     split: str = "test",
     progress: bool = True,
+    images: str | Path | None = None,
 ) -> Curve:
     """Make each method's config of each subset, study them, and put the studies into one table and figure.
 
@@ -126,11 +127,12 @@ def low_resource_curve(
         seeds: of augmentation and model.
         split: what is read at the end.
         progress: show a bar.
+        images: where pictures may lie that the source names, beside its own folder.
 
     Raises:
         UsageError: a name or value is wrong, there are no ids, or an id is not in the source.
     """
-    splits = load_source(source)
+    splits = load_source(source, images=images)
     subsets = read_subsets(ids)
     built = [parse_method(spec) for spec in methods]
     if len({method.name for method in built}) < len(built):
@@ -153,7 +155,7 @@ def low_resource_curve(
             settings=settings,
             seeds=seeds,
             split=split,
-            source=source,
+            source=splits,
             progress=progress,
         )
     curve = combine(reports, Path(f"{out}.studies"))

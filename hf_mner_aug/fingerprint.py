@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.errors import DataError
 from hf_mner_aug.hygiene import image_bytes
+from hf_mner_aug.picture_columns import holds_files, is_named_only
+from hf_mner_aug.picture_files import shown
 from hf_mner_aug.schema import canonical_json
 
 if TYPE_CHECKING:
@@ -126,8 +128,8 @@ def row_digests(table: "pa.Table", features: "Features", *, first_row: int = 0) 
     Where a column is not there, ``<column>_sha256`` may stand for it, with the digests in hexadecimal.
 
     Raises:
-        DataError: the table lacks a column, does not fit the features, holds NaN or infinity, or an image file that it
-            names cannot be read.
+        DataError: the table lacks a column, does not fit the features, holds NaN or infinity, or names an image file
+            without its bytes.
     """
     import pyarrow as pa
     from datasets import Features
@@ -186,7 +188,7 @@ def _row_digests_of(rows: str) -> list[bytes]:
 
 def _batches(dataset: "Dataset") -> Iterator["pa.Table"]:
     """Yield a dataset's rows as they are stored, few at a time where there are pictures."""
-    files = any(map(_holds_files, dataset.features.values()))
+    files = any(map(holds_files, dataset.features.values()))
     return dataset.with_format("arrow").iter(batch_size=64 if files else 1000)
 
 
@@ -200,14 +202,14 @@ def _known_digests(table: "pa.Table", name: str) -> list[bytes]:
 
 def _digests(table: "pa.Table", name: str, feature: Any, first_row: int) -> list[bytes]:
     """Return the digest of each value [n_rows] of a column that has been cast to its feature."""
-    files = _holds_files(feature)
+    files = holds_files(feature)
     digests: list[bytes] = []
     for value in table.column(name).to_pylist():
         try:
             digests.append(_digest(_without_files(value, feature) if files else value))
-        except OSError as error:
+        except _Unread as error:
             where = _row_id(table, len(digests), first_row)
-            raise DataError(f"post {where}: column {name} names a file that cannot be read: {error}") from error
+            raise DataError(f"post {where}: column {name} {error}") from error
         except ValueError as error:
             where = _row_id(table, len(digests), first_row)
             raise DataError(f"post {where}: column {name} holds NaN or infinity: replace it with null") from error
@@ -223,11 +225,8 @@ def _digest(value: Any) -> bytes:
     return hashlib.sha256(_ENCODER.encode(value).encode()).digest()
 
 
-def _holds_files(feature: Any) -> bool:
-    """Return whether a feature holds images or other files, at any depth."""
-    if isinstance(feature, dict):
-        return any(map(_holds_files, feature.values()))
-    return hasattr(feature, "embed_storage") or _holds_files(getattr(feature, "feature", {}))
+class _Unread(DataError):
+    """A value names a file and has no bytes."""
 
 
 def _without_files(value: Any, feature: Any) -> Any:
@@ -235,6 +234,8 @@ def _without_files(value: Any, feature: Any) -> Any:
     if value is None:
         return None
     if hasattr(feature, "embed_storage"):
+        if is_named_only(value):
+            raise _Unread(f"names the file {shown(value['path'])}, which is not read: call embed_pictures first")
         data = image_bytes(value)
         return None if data is None else hashlib.sha256(data).hexdigest()
     if isinstance(feature, dict):

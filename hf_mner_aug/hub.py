@@ -155,7 +155,7 @@ def verify(
     config: str,
     *,
     rerun: bool = False,
-    source: str | None = None,
+    source: Any = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Verification:

@@ -96,22 +96,13 @@ def text_key(text: str | Sequence[str], joiner: str = " ") -> str:
 
 
 def image_bytes(image: EncodedImage) -> bytes | None:
-    """Return the bytes of an encoded image, read from its path where it holds none; None where it has no path either.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    if image["bytes"] is not None:
-        return image["bytes"]
-    return None if image["path"] is None else Path(image["path"]).read_bytes()
+    """Return the bytes of an encoded image, or None where it holds none; a path is a name only, and never read."""
+    return image["bytes"]
 
 
 def image_digest(image: EncodedImage) -> str | None:
-    """Return the SHA-256 of an encoded image's bytes, or None where there are none to read."""
-    try:
-        data = image_bytes(image)
-    except OSError:
-        return None
+    """Return the SHA-256 of an encoded image's bytes, or None where it holds none."""
+    data = image_bytes(image)
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 
@@ -126,7 +117,7 @@ def open_image(image: EncodedImage, *, at_least: int | None = None) -> "PIL.Imag
     try:
         data = image_bytes(image)
         if data is None:
-            raise DataError("the image has neither bytes nor a path")
+            raise DataError("the image has no bytes" + " and the file that it names is not read" * bool(image["path"]))
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and picture.width * picture.height > limit:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import RecipeMismatch, UsageError
 from hf_mner_aug.parquet import write_table
+from hf_mner_aug.picture_columns import embed
+from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.ranks import check_rank, claim_config, claim_run, fit_once, release_config
-from hf_mner_aug.recipe import SPLITS, Recipe, load_source, named_splits, recipe_for, resolve
+from hf_mner_aug.recipe import SPLITS, Recipe, named_splits, open_source, recipe_for, resolve
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.store import Folder, Store, open_store, sha256
 from hf_mner_aug.transform import Made, Method, iterate_posts
@@ -128,6 +130,8 @@ def augment(
     rank: int | None = None,
     world_size: int | None = None,
     storage: str | None = None,
+    images: str | Path | None = None,
+    trust_image_paths: bool = False,
     **chosen: Any,
 ) -> Run:
     """Make the rows that ``Dataset.map`` of a method makes, with checks and rejects kept, resumably.
@@ -141,6 +145,9 @@ def augment(
         rank: make this rank's parts only, those whose index modulo ``world_size`` it is.
         world_size: the number of ranks.
         storage: where processes share the run, if not beside ``out``: a path, or any fsspec URL.
+        images: the folder of the files that pictures are named by, where the source holds names instead of bytes; its
+            own folder may be read in any case.
+        trust_image_paths: read such files wherever they lie.
         chosen: fields of ``Recipe``: fraction, subset_seed, ids_train, ids_validation, config, part_size.
 
     Raises:
@@ -151,7 +158,11 @@ def augment(
     """
     check_rank(rank, world_size)
     name = str(source) if isinstance(source, str | Path) else ""
-    splits = load_source(name) if name else named_splits(source)
+    if name:
+        splits, allowed = open_source(name, images=images)
+    else:
+        splits, allowed = named_splits(source), Allowed.of(images)
+    splits = embed(splits, replace(allowed, anywhere=trust_image_paths), stacklevel=2)
     recipe, gold = resolve(recipe_for(method, source=name, **chosen), splits)
     options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage}
     return run(recipe, gold, out=out, num_proc=num_proc, progress=progress, **options)

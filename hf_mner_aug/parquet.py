@@ -5,8 +5,9 @@
 - ``write_table(path, table, features)`` writes one file, such as a part of the ledger;
 - ``write_shards(batches, folder, stem, features)`` streams a split into ``stem-00000-of-0000N.parquet``.
 
-Both cast to the features (so that the schema carries the ``huggingface`` metadata), embed pictures under their base
-names, cut row groups by the rows' own sizes, and give a file its name only once it is whole and on disk.
+Both cast to the features (so that the schema carries the ``huggingface`` metadata), leave pictures only the base names
+of their files, cut row groups by the rows' own sizes, and give a file its name only once it is whole and on disk. They
+read no other file: a picture that is named and has no bytes is written as missing, with a warning.
 """
 
 import contextlib
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_mner_aug.errors import DataError
+from hf_mner_aug.picture_columns import PictureReader, seal
+from hf_mner_aug.picture_files import NOWHERE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 MAX_SHARD_BYTES = 450_000_000
 ROW_GROUP_BYTES = 64_000_000
 ROW_GROUP_ROWS = 20_000
-STEP = 100  # rows cast and embedded at a time: bounds the memory that path images take
+STEP = 100  # rows cast at a time
 
 
 def write_table(
@@ -38,7 +41,7 @@ def write_table(
     An existing file is replaced in one step; a failure leaves it as it was and no other file behind.
 
     Raises:
-        DataError: the columns are not those of the features, a value does not fit, a picture file cannot be read.
+        DataError: the columns are not those of the features, or a value does not fit.
     """
     path = Path(path)
     temporary = _temporary(path)
@@ -69,7 +72,7 @@ def write_shards(
     rename that. A failure before the last row leaves them as they were and no other file behind.
 
     Raises:
-        DataError: the columns are not those of the features, a value does not fit, a picture file cannot be read.
+        DataError: the columns are not those of the features, or a value does not fit.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,10 +170,11 @@ def _row_groups(
 
 
 def _prepared(batches: "Iterable[pa.Table]", features: "Features") -> "Iterator[pa.Table]":
-    """Yield the batches in steps of a few rows, cast to the features and with their pictures embedded."""
-    from datasets.table import embed_table_storage, table_cast
+    """Yield the batches in steps of a few rows, cast to the features and without the names of files elsewhere."""
+    from datasets.table import table_cast
 
     done = 0
+    reader = PictureReader(NOWHERE)
     for batch in batches:
         if set(batch.column_names) != set(features):
             raise DataError(f"expected the columns {', '.join(features)}, found {', '.join(batch.column_names)}")
@@ -178,12 +182,11 @@ def _prepared(batches: "Iterable[pa.Table]", features: "Features") -> "Iterator[
             step = batch.slice(start, STEP).select(list(features)).combine_chunks()
             where = f"rows {done} to {done + step.num_rows - 1}"
             try:
-                yield embed_table_storage(table_cast(step, features.arrow_schema)).combine_chunks()
-            except FileNotFoundError as error:
-                raise DataError(f"{where}: no picture file {error.filename or error}") from error
+                yield seal(table_cast(step, features.arrow_schema), features, reader).combine_chunks()
             except (TypeError, ValueError, NotImplementedError) as error:
                 raise DataError(f"{where} do not fit the features: {error}") from error
             done += step.num_rows
+    reader.warn()
 
 
 def _row_bytes(array: "pa.Array") -> "np.ndarray":

@@ -13,11 +13,13 @@ from unicodedata import normalize
 from xml.parsers import expat
 
 from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.picture_files import Allowed, read_file
 from hf_mner_aug.schema import Box
 
 Size = tuple[int, int]
 Span = tuple[int, int]
 Note = Callable[[str, str], None]
+MAX_BYTES = 10_000_000  # of an XML file
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -59,7 +61,7 @@ def parse_voc(path: Path) -> Drawing:
     A document type, and so every entity that could grow or fetch another file, is refused.
 
     Raises:
-        DataError: the file is no such XML; the message gives the line.
+        DataError: the file is no such XML (the message gives the line), or leads out of its folder.
     """
     values: dict[str, str] = {}
     objects: list[dict[str, Any]] = []
@@ -96,7 +98,7 @@ def parse_voc(path: Path) -> Drawing:
     parser.CharacterDataHandler = text.append
     parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(read_file(path, Allowed.of(path.parent), MAX_BYTES), True)
     except expat.ExpatError as error:
         reason = expat.errors.messages[error.code]
         raise DataError(f"{path.name} line {error.lineno}: {reason}") from error

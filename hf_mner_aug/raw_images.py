@@ -1,8 +1,10 @@
 """Image files of raw sets: which post has which, and whether they can be decoded."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -10,17 +12,32 @@ from unicodedata import normalize
 
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import open_image
+from hf_mner_aug.picture_files import Allowed, FileRefused, read_file, shown
 from hf_mner_aug.raw_report import Report
 
 PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
+REFUSED = ("outside", "not_a_file", "too_large")  # reasons that make a file one that is not read
 _TWITTER_2017 = "twitter2017-"
 
 
 class Picture(NamedTuple):
-    """An image file that can be decoded, and its width and height as it is shown."""
+    """An image file that can be decoded, its width and height as it is shown, and the folder it was found in."""
 
     path: Path
     size: tuple[int, int]
+    digest: bytes
+    allowed: Allowed
+
+    def read(self) -> bytes:
+        """Return the file's bytes.
+
+        Raises:
+            DataError: they are not those that were decoded, or the file is no longer one that may be read.
+        """
+        data = read_file(self.path, self.allowed)
+        if _digest(data) != self.digest:
+            raise DataError(f"{self.path} changed while the set was read: run again when it is whole")
+        return data
 
 
 class Wanted(NamedTuple):
@@ -42,13 +59,13 @@ def attach(
         UsageError: the folder is not there or holds no image.
         DataError: a post names an image that is there twice.
     """
-    files = _Files(folder)
+    files, allowed = _Files(folder), Allowed.of(folder)
     names = dict.fromkeys(name for posts in wanted.values() for post in posts for name in post.names)
     found = files.by_prefix(names) if suffixed else {name: file for name in names if (file := files.named(name))}
-    looked_at = dict(_look_at(dict.fromkeys(path for paths in found.values() for path in paths)))
+    looked_at = dict(_look_at(dict.fromkeys(path for paths in found.values() for path in paths), allowed))
     pictures: dict[str, list[Picture]] = {}
     for name, paths in found.items():
-        pictures[name] = [Picture(path, size) for path in paths if isinstance(size := looked_at[path], tuple)]
+        pictures[name] = [looked for path in paths if isinstance(looked := looked_at[path], Picture)]
     for split, posts in wanted.items():
         counts = report.splits[split]
         for post in posts:
@@ -56,8 +73,8 @@ def attach(
                 if name not in found:
                     counts.note("missing", post.id if name == post.id else f"{post.id} ({name})")
                 for path in found.get(name, ()):
-                    if isinstance(fault := looked_at[path], str):
-                        counts.note("unreadable", f"{path.name} {fault}")
+                    if isinstance(fault := looked_at[path], Fault):
+                        counts.note(fault.trouble, f"{path.name} {fault.detail}")
                 counts.images += len(pictures.get(name, ()))
     return pictures
 
@@ -107,19 +124,32 @@ class _Files:
         return {name: sorted(paths, key=lambda path: (len(path.name), path.name)) for name, paths in found.items()}
 
 
-def _look_at(paths: Iterable[Path]) -> Iterator[tuple[Path, tuple[int, int] | str]]:
-    """Yield each file's size in pixels, or why it cannot be decoded."""
+class Fault(NamedTuple):
+    """Why a picture is left out: the counter of a report, and what is wrong."""
+
+    trouble: str
+    detail: str
+
+
+def _look_at(paths: Iterable[Path], allowed: Allowed) -> Iterator[tuple[Path, Picture | Fault]]:
+    """Yield each file's picture, or why it is left out."""
     left = iter(paths)
     with ThreadPoolExecutor() as pool:
         while chunk := list(islice(left, 64)):
-            yield from zip(chunk, pool.map(picture_size, chunk), strict=True)
+            yield from zip(chunk, pool.map(partial(look_at, allowed=allowed), chunk), strict=True)
 
 
-def picture_size(path: Path) -> tuple[int, int] | str:
-    """Return an image file's width and height as it is shown, or why it cannot be decoded; Pillow's limit holds."""
+def look_at(path: Path, allowed: Allowed) -> Picture | Fault:
+    """Return an image file's picture, or why it is left out; Pillow's limit holds."""
     try:
-        return open_image({"bytes": path.read_bytes(), "path": None}).size
-    except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
+        data = read_file(path, allowed)
+        return Picture(path, open_image({"bytes": data, "path": None}).size, _digest(data), allowed)
+    except FileRefused as error:
+        detail = str(error).removeprefix(f"{shown(path)} ")
+        return Fault("refused" if error.reason in REFUSED else "unreadable", detail)
     except DataError as error:
-        return str(error).removeprefix("the image ")
+        return Fault("unreadable", str(error).removeprefix("the image "))
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()

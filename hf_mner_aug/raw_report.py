@@ -26,6 +26,7 @@ class SplitReport:
     images: int = 0
     missing: int = 0
     unreadable: int = 0
+    refused: int = 0
     bad_drawings: int = 0
     unmatched_boxes: int = 0
     bad_boxes: int = 0
@@ -72,6 +73,7 @@ class Report:
             "empty_posts": "posts without words left out",
             "missing": "posts without an image file: their image is null",
             "unreadable": "posts with an image file that cannot be decoded: their image is null",
+            "refused": "posts with an image file that is not read: their image is null",
             "bad_drawings": "XML files that cannot be read: their posts have no boxes",
             "unmatched_boxes": "boxes left out: their name is no entity of the post",
             "bad_boxes": "boxes left out: not four numbers, without area or wholly outside the picture",
@@ -84,6 +86,7 @@ class Report:
         if self.many_images:
             said["missing"] = "images without a file: left out of their posts"
             said["unreadable"] = "images that cannot be decoded: left out of their posts"
+            said["refused"] = "image files that are not read: left out of their posts"
         lines = []
         for split, counts in self.splits.items():
             for trouble, text in said.items():

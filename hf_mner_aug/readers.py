@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unicodedata import normalize
 
 from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug.picture_files import is_inside
 from hf_mner_aug.raw_boxes import Box, find_drawings, parse_voc, place_boxes
 from hf_mner_aug.raw_formats import (
     MNRE_RELATIONS,
@@ -124,7 +125,7 @@ class Reading:
                 row["tail"] = {"start": tail[0], "end": tail[1]}
                 row["relation"] = self.features["relation"].str2int(post.relation.type)
             images = [
-                {"bytes": picture.path.read_bytes(), "path": picture.path.name}
+                {"bytes": picture.read(), "path": picture.path.name}
                 for name in post.pictures
                 for picture in self.pictures.get(name, ())
             ]
@@ -363,7 +364,7 @@ def read(
         relations=raw.relations,
     )
     for split, counts in report.splits.items():
-        if counts.missing or counts.unreadable:
+        if counts.missing or counts.unreadable or counts.refused:
             warnings.warn(_without_images(raw, split, counts), stacklevel=2)
     return Reading(raw, files, features, report, new_ids, pictures, boxes)
 
@@ -371,13 +372,18 @@ def read(
 def _without_images(raw: RawSet, split: str, counts: SplitReport) -> str:
     if raw.images == "many":
         return (
-            f"{raw.name} {split}: {counts.missing} images have no file and {counts.unreadable} cannot be decoded: "
-            f"they are left out of their posts ({counts.images} are there)"
+            f"{raw.name} {split}: {counts.missing} images have no file and {counts.unreadable} cannot be decoded"
+            f"{_refused(counts)}: they are left out of their posts ({counts.images} are there)"
         )
     return (
         f"{raw.name} {split}: {counts.missing} of {counts.posts} posts have no image file and "
-        f"{counts.unreadable} one that cannot be decoded: their image is null"
+        f"{counts.unreadable} one that cannot be decoded{_refused(counts)}: their image is null"
     )
+
+
+def _refused(counts: SplitReport) -> str:
+    examples = "; ".join(counts.examples.get("refused", []))
+    return f", {counts.refused} are not read ({examples})" if counts.refused else ""
 
 
 @dataclass
@@ -509,6 +515,8 @@ def _find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
                     raise DataError(f"expected one file for {split}, found {both}: keep one of them")
                 if found:
                     files[split] = found[0]
+                    if not is_inside(found[0], folder.resolve()):
+                        raise DataError(f"{found[0]} is a link that leads out of {folder}: name the file itself")
             if files:
                 return files
     others = sorted(path for path in raw_dir.iterdir() if not path.name.startswith("."))

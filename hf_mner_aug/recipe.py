@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.errors import DataError, UnknownName, UsageError
 from hf_mner_aug.methods import method_class
+from hf_mner_aug.picture_columns import embed
+from hf_mner_aug.picture_files import Allowed, own_folders
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.transform import Method
 from hf_mner_aug.values import convert_values
@@ -160,13 +162,35 @@ def _plain(value: Any) -> Any:
 # ---------------------------------------------------------------- the source
 
 
-def load_source(name: str) -> "DatasetDict":
+def load_source(name: str, *, images: str | Path | None = None) -> "DatasetDict":
     """Return the splits of a folder or a Hub dataset (``org/name``), optionally with ``@revision`` and ``:config``.
 
-    ``val``, ``valid`` and ``dev`` are named validation.
+    ``val``, ``valid`` and ``dev`` are named validation. Pictures that it only names are read in its own folder, or in
+    the folder ``images``; others are missing, and a warning counts them.
 
     Raises:
-        UsageError: there is no such dataset or config, it has no train split, or its columns are not an MNER set's.
+        UsageError: there is no such dataset, config or folder, it has no train split, or its columns are not an MNER
+            set's.
+    """
+    return embed(*open_source(name, images=images), stacklevel=2)
+
+
+def with_pictures(source: str | None, images: str | Path | None) -> Any:
+    """Return a source as functions take it: its name, or its splits where a folder of pictures is named for it.
+
+    Raises:
+        UsageError: there is no source to read pictures for; else as ``load_source``.
+    """
+    if images is not None and source is None:
+        raise UsageError(f"--images {images} is for the pictures of a source: name it with --source")
+    return source if images is None or source is None else load_source(source, images=images)
+
+
+def open_source(name: str, *, images: str | Path | None = None) -> tuple["DatasetDict", Allowed]:
+    """Return the splits of ``load_source`` as they are, and where the pictures that they name may be read.
+
+    Raises:
+        UsageError: as ``load_source``.
     """
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
@@ -185,7 +209,7 @@ def load_source(name: str) -> "DatasetDict":
         raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
     except ValueError as error:
         raise UsageError(f"{name}: {str(error).splitlines()[0]}; name a config as {path}:CONFIG") from error
-    return named_splits(splits)
+    return named_splits(splits), Allowed.of(*own_folders(path), images)
 
 
 def named_splits(splits: Any) -> "DatasetDict":

@@ -203,7 +203,7 @@ def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
     return gone
 
 
-def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, source: str | None = None) -> Verification:
+def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, source: Any = None) -> Verification:
     """Recompute a config's content fingerprint, and with ``rerun`` make the config again and compare.
 
     Args:
@@ -211,7 +211,7 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
         config: the config's name.
         rerun: make it again in a temporary folder, from ``source`` or the Hub id it was made from; what came from the
             web comes from the record, and nobody is asked.
-        source: the folder or Hub id of the source; its content is checked.
+        source: the folder or Hub id of the source, or its splits; its content is checked.
 
     Raises:
         UsageError: there is no such config, or a rerun needs ``source``.

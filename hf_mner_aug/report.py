@@ -24,7 +24,7 @@ from hf_mner_aug.ledger import run_folder
 from hf_mner_aug.parquet import shards
 from hf_mner_aug.printable import for_html
 from hf_mner_aug.ranks import fit_once
-from hf_mner_aug.recipe import Recipe, load_source
+from hf_mner_aug.recipe import Recipe, load_source, named_splits
 from hf_mner_aug.repo_folder import BATCH, read_features, read_note
 from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post
 from hf_mner_aug.store import open_store
@@ -331,7 +331,7 @@ def read_sheet(
     split: str = "train",
     posts: int = 100,
     rejects: int = 20,
-    source: str | None = None,
+    source: Any = None,
 ) -> Sheet:
     """Return what the page of a config shows; rows are read a batch at a time, and only thumbnails are kept.
 
@@ -341,7 +341,7 @@ def read_sheet(
         split: the split whose made posts are shown.
         posts: how many of them, evenly spread.
         rejects: how many rejected posts of each reason, evenly spread.
-        source: the folder or Hub id of the source; without it, gold posts are taken from the config.
+        source: the folder or Hub id of the source, or its splits; without it, gold posts are taken from the config.
 
     Raises:
         UsageError: there is no such config or split, it holds no made post, a number is too small.
@@ -375,7 +375,7 @@ def read_sheet(
             gold_ids = {row["id"] for row in index if row["id"] not in sources}
             gold = _Gold(codec, lambda columns: _tables(files, columns), gold_ids)
         else:
-            gold = _from_source(load_source(source), split)
+            gold = _from_source(load_source(source) if isinstance(source, str) else named_splits(source), split)
         album = Album()
         method = _fitted(run, facts.recipe)
         before = gold.sides({sources[name] for name in chosen}, album)

@@ -2,13 +2,17 @@
 
 import functools
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.errors import NotFitted, UsageError
+from hf_mner_aug.picture_columns import PictureReader, embed, is_named_only, with_bytes
+from hf_mner_aug.picture_files import NOWHERE, Allowed
 from hf_mner_aug.schema import (
     AUGMENTED,
     IMAGE_COLUMNS,
@@ -183,15 +187,24 @@ class Method:
 
     # ------------------------------------------------------------ for users
 
-    def fit(self, train: Any, *, validation: Any = None) -> Self:
+    def fit(
+        self,
+        train: Any,
+        *,
+        validation: Any = None,
+        images: str | Path | None = None,
+        trust_image_paths: bool = False,
+    ) -> Self:
         """Return a fitted copy.
 
         Args:
             train: a dataset, streamed or not, or a dict of splits of which ``train`` (and ``validation``) are taken.
             validation: a dataset with the same columns.
+            images: the folder of the files that pictures are named by, where the dataset holds names instead of bytes.
+            trust_image_paths: read such files wherever they lie.
 
         Raises:
-            UsageError: the columns are not those of an MNER or MRE set, or there is no train split.
+            UsageError: the columns are not those of an MNER or MRE set, or there is no train split or image folder.
             DataError: a row is not what its columns promise.
         """
         if isinstance(train, Mapping):
@@ -203,6 +216,10 @@ class Method:
         if features is None:
             raise UsageError("fit needs a dataset that knows its features: pass features= when you make or map it")
         codec = Codec(features)
+        if self.reads_images and codec.image_column:
+            allowed = Allowed.of(images, trust_image_paths=trust_image_paths)
+            train = embed(train, allowed, stacklevel=2)
+            validation = validation if validation is None else embed(validation, allowed, stacklevel=2)
         learned = self.learn(
             iterate_posts(train, codec, images=self.reads_images),
             iterate_posts(validation, codec, images=self.reads_images) if validation is not None else iter(()),
@@ -233,15 +250,24 @@ class Method:
         """
         return self.make(batch).columns
 
-    def map(self, dataset: Any, **kwargs: Any) -> Any:
+    def map(
+        self, dataset: Any, *, images: str | Path | None = None, trust_image_paths: bool = False, **kwargs: Any
+    ) -> Any:
         """Return ``dataset.map`` of this method with the arguments it needs set; ``kwargs`` are map's own.
 
+        Pictures that the dataset only names are read in the folder ``images``, or with ``trust_image_paths`` anywhere;
+        else they are missing, and a warning counts them.
+
         Raises:
-            UsageError: the labels are not those of the set that the method was fitted on.
+            UsageError: the labels are not those of the set that the method was fitted on, or there is no such folder.
         """
+        dataset = embed(dataset, Allowed.of(images, trust_image_paths=trust_image_paths), stacklevel=2)
+        return self._map(dataset, kwargs)
+
+    def _map(self, dataset: Any, kwargs: Mapping[str, Any]) -> Any:
         if isinstance(dataset, Mapping):
             splits: Any = type(dataset)
-            return splits({split: self.map(part, **kwargs) for split, part in dataset.items()})
+            return splits({split: self._map(part, kwargs) for split, part in dataset.items()})
         features = features_for(self, dataset.features or {})
         if getattr(dataset, "num_rows", None) == 0:  # map gives such a dataset back as it is
             return type(dataset).from_dict({name: [] for name in features}, features=features)
@@ -269,6 +295,7 @@ class Method:
                 )
         if codec.image_column:
             _check_encoded(columns[codec.image_column])
+            columns[codec.image_column] = self._pictures(columns[codec.image_column], codec)
         rows = _rows(columns, codec.columns)
         posts = [codec.to_post(row) for row in rows]
         expanded = [post for post in posts for _ in range(self.copies)]
@@ -317,6 +344,15 @@ class Method:
                 made[name].append(row[name])
         return Made(made, rejects)
 
+    def _pictures(self, values: list[Any], codec: Codec) -> list[Any]:
+        """Return a batch's pictures; those that are only named are missing, which is said once in each process."""
+        column = str(codec.image_column)
+        found, refused = _without_named(values, codec.features[column])
+        if refused.refused and self.artifact not in _told:
+            _told.add(self.artifact)
+            warnings.warn(f"{self.name}: in this batch {refused}; later batches are not counted", stacklevel=5)
+        return found
+
     def _fitted(self) -> str:
         if self.artifact is None:
             name = type(self).__name__
@@ -357,8 +393,28 @@ def iterate_rows(dataset: Any, columns: list[str]) -> Iterator[dict[str, Any]]:
         dataset = dataset.with_format("arrow")
     elif images:  # streamed
         dataset = dataset.decode(False)
+    features = {name: dataset.features[name] for name in columns if name in IMAGE_COLUMNS} if images else {}
+    reader = PictureReader(NOWHERE)
     for batch in dataset.select_columns(columns).iter(64 if images else 1000):
-        yield from _rows(_columns(batch), columns)
+        values = _columns(batch)
+        for name, feature in features.items():
+            values[name], _ = _without_named(values[name], feature, reader)
+        yield from _rows(values, columns)
+    reader.warn()
+
+
+def _without_named(
+    values: list[Any], feature: Any, reader: PictureReader | None = None
+) -> tuple[list[Any], PictureReader]:
+    """Return the values of a column of pictures where those that are only named are missing, and what counted them."""
+    reader = reader or PictureReader(NOWHERE)
+    for value in values:
+        if any(map(is_named_only, value if isinstance(value, list) else [value])):
+            return [with_bytes(value, feature, reader) for value in values], reader
+    return values, reader
+
+
+_told: set[str | None] = set()  # artifacts of methods that said in this process that pictures are not read
 
 
 @functools.lru_cache(maxsize=16)

@@ -8,12 +8,15 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import open_image, text_key
+from hf_mner_aug.picture_columns import ADVICE, is_named_only
+from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
 from hf_mner_aug.schema import EncodedImage, Span, bio_to_spans, mner_features, tag_names
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ ERRORS = {
     "box_reversed": "a box must have x1 < x2 and y1 < y2",
     "box_outside_image": "boxes are in pixels of the image: scale them where it was resized",
     "unreadable_image": "replace the image, or set it to null",
+    "refused_image": f"the data names a file that is not read: {ADVICE}, or embed it",
 }
 WARNINGS = {
     "missing_image": "the row has no image",
@@ -109,8 +113,9 @@ class _Fault(NamedTuple):
     detail: str
 
 
-# An image's width and height, or why it cannot be decoded, or None where it is absent or was not looked at.
-_Size = tuple[int, int] | str | None
+# An image's width and height, or what is wrong with it, or None where it is absent or was not looked at.
+_Size = tuple[int, int] | _Fault | None
+_GONE = ("not_there", "not_a_picture", "unreadable")  # reasons that are the file's own
 
 
 class _Row(NamedTuple):
@@ -121,11 +126,24 @@ class _Row(NamedTuple):
     sizes: Sequence[_Size]
 
 
-def validate(dataset: "Dataset | Mapping[str, Dataset]", *, images: bool = True) -> Validation:
-    """Return every problem of a dataset or of a dict of splits; without ``images``, none is decoded.
+def validate(
+    dataset: "Dataset | Mapping[str, Dataset]",
+    *,
+    images: bool = True,
+    allowed: Allowed = NOWHERE,
+    trust_image_paths: bool = False,
+) -> Validation:
+    """Return every problem of a dataset or of a dict of splits.
 
     The kinds of problems are the keys of ``ERRORS`` and ``WARNINGS``.
+
+    Args:
+        dataset: a dataset or a dict of splits.
+        images: decode pictures.
+        allowed: where files that pictures are named by may be read.
+        trust_image_paths: read them wherever they lie.
     """
+    allowed = replace(allowed, anywhere=allowed.anywhere or trust_image_paths)
     splits = dataset if isinstance(dataset, Mapping) else {str(dataset.split or "all"): dataset}
     problems: list[Problem] = []
     ids: dict[str, str] = {}
@@ -139,7 +157,7 @@ def validate(dataset: "Dataset | Mapping[str, Dataset]", *, images: bool = True)
         checks = _Columns(rows.features)
         for fault in checks.faults:
             note(split, None, None, fault)
-        for i, row in enumerate(_read(rows, checks, images=images)):
+        for i, row in enumerate(_read(rows, checks, allowed if images else None)):
             name, where = row.columns.get("id"), f"{split} row {i}"
             if "id" in checks.usable:
                 if not name:
@@ -203,8 +221,8 @@ def _kind(feature: Any) -> str:
     return feature.dtype.removeprefix("large_").rstrip("0123456789")
 
 
-def _read(dataset: "Dataset", columns: _Columns, *, images: bool) -> Iterator[_Row]:
-    """Yield the rows; without ``images``, none is decoded."""
+def _read(dataset: "Dataset", columns: _Columns, allowed: Allowed | None) -> Iterator[_Row]:
+    """Yield the rows; without ``allowed``, no picture is decoded."""
     if not columns.usable:
         return
     pictures = any(name in columns.usable for name in ("image", "images"))
@@ -213,18 +231,23 @@ def _read(dataset: "Dataset", columns: _Columns, *, images: bool) -> Iterator[_R
         for table in tables:
             rows = table.to_pylist()
             encoded = [[row["image"]] if "image" in row else row.get("images") or [] for row in rows]
-            sizes = pool.map(_size, chain.from_iterable(encoded)) if images else repeat(None)
+            pictures_here = chain.from_iterable(encoded)
+            sizes = repeat(None) if allowed is None else pool.map(partial(_size, allowed=allowed), pictures_here)
             for row, own in zip(rows, encoded, strict=True):
                 yield _Row(row, own, list(islice(sizes, len(own))))
 
 
-def _size(image: EncodedImage | None) -> _Size:
+def _size(image: EncodedImage | None, allowed: Allowed) -> _Size:
     if image is None or _is_missing(image):
         return None
     try:
+        if is_named_only(image):
+            image = {"bytes": read_picture_file(image["path"], allowed), "path": None}
         return open_image(image).size
+    except FileRefused as error:
+        return _Fault("unreadable_image" if error.reason in _GONE else "refused_image", f"the image {error}")
     except DataError as error:
-        return str(error)
+        return _Fault("unreadable_image", str(error))
 
 
 def _is_missing(image: EncodedImage | None) -> bool:
@@ -297,8 +320,8 @@ def _image_faults(row: _Row, columns: _Columns) -> Iterator[_Fault]:
         what = "the image" if len(row.images) == 1 else f"image {i} of {len(row.images)}"
         if _is_missing(image):
             yield _Fault("missing_image", f"{what} is null")
-        elif isinstance(size, str):
-            yield _Fault("unreadable_image", size.replace("the image", what, 1))
+        elif isinstance(size, _Fault):
+            yield size._replace(detail=size.detail.replace("the image", what, 1))
 
 
 def _entity_faults(
@@ -335,11 +358,12 @@ def _box_faults(box: Sequence[float | None] | None, what: str, size: _Size) -> I
         yield _Fault("box_not_four_numbers", f"{what} has the box {box}")
         return
     x1, y1, x2, y2 = numbers
-    width, height = size if isinstance(size, tuple) else (math.inf, math.inf)
+    known = size if size is not None and not isinstance(size, _Fault) else None
+    width, height = known or (math.inf, math.inf)
     if x1 >= x2 or y1 >= y2:
         yield _Fault("box_reversed", f"{what} has the box {box}")
     if min(numbers) < -_EDGE or max(x1, x2) > width + _EDGE or max(y1, y2) > height + _EDGE:
-        where = f"an image of {width}x{height} pixels" if isinstance(size, tuple) else "any image"
+        where = f"an image of {width}x{height} pixels" if known else "any image"
         yield _Fault("box_outside_image", f"{what} has the box {box}, outside {where}")
 
 

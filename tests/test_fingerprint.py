@@ -26,6 +26,7 @@ from PIL import Image as PillowImage
 
 from hf_mner_aug.errors import DataError
 from hf_mner_aug.fingerprint import ContentDigest, content_fingerprint, first_difference, row_digests
+from hf_mner_aug.picture_columns import embed_pictures
 from hf_mner_aug.schema import augmented_features, mner_features
 
 FEATURES = mner_features(boxes=True)
@@ -117,7 +118,8 @@ def test_image_files_and_names_make_no_difference(tmp_path):
     on_disk[0]["image"] = {"bytes": None, "path": str(tmp_path / "red.png")}
     on_disk[2]["image"] = str(tmp_path / "blue.png")
     named[0]["image"] = {"bytes": RED, "path": "other.png"}
-    assert content_fingerprint(make(on_disk)) == content_fingerprint(make(named)) == content_fingerprint(make())
+    embedded_rows = embed_pictures(make(on_disk), images=tmp_path)
+    assert content_fingerprint(embedded_rows) == content_fingerprint(make(named)) == content_fingerprint(make())
 
 
 def test_several_images(tmp_path):
@@ -126,7 +128,8 @@ def test_several_images(tmp_path):
     one = {"id": "a", "tokens": ["x"], "ner_tags": [0], "images": [embedded(RED), embedded(BLUE)]}
     two = {**one, "images": [embedded(RED), {"bytes": None, "path": str(tmp_path / "blue.png")}]}
     three = {**one, "images": [embedded(BLUE), embedded(RED)]}
-    a, b, c = (content_fingerprint(make([row], features)) for row in (one, two, three))
+    data = [embed_pictures(make([row], features), images=tmp_path) for row in (one, two, three)]
+    a, b, c = map(content_fingerprint, data)
     assert a == b != c
 
 
@@ -222,7 +225,7 @@ def test_nan_is_forbidden(value):
 def test_errors_name_row_and_column(tmp_path):
     data = rows()
     data[2]["image"] = {"bytes": None, "path": str(tmp_path / "gone.png")}
-    with pytest.raises(DataError, match=r"post c: column image names a file that cannot be read.*gone\.png"):
+    with pytest.raises(DataError, match=r"post c: column image names the file .*gone\.png', which is not read"):
         content_fingerprint(make(data))
     with pytest.raises(DataError, match="expected the column ner_tags, found id, tokens"):
         row_digests(make().data.table.select(["id", "tokens"]), FEATURES)

@@ -589,7 +589,7 @@ def test_real_tweets_get_pictures_that_are_not_their_own():
             row["img_id"],
             row["tokens"],
             tuple(Entity(*span) for span in bio_to_spans(row["labels"])),
-            ({"bytes": None, "path": str(folder / row["image"])},),
+            ({"bytes": (folder / row["image"]).read_bytes(), "path": row["image"]},),
         )
         for row in rows
     ]

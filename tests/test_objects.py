@@ -85,8 +85,9 @@ def test_tweets_pictures_are_cut():
     paths = sorted((DATA / "images").iterdir())
     assert len(paths) == 36
     for path in paths:
-        picture = open_rgb({"bytes": None, "path": str(path)})
-        parts = [cut(picture, region.box).size for region in FixedCrops().find({"bytes": None, "path": str(path)})]
+        image = {"bytes": path.read_bytes(), "path": path.name}
+        picture = open_rgb(image)
+        parts = [cut(picture, region.box).size for region in FixedCrops().find(image)]
         longer, shorter = max(picture.size), min(picture.size)
         assert all(abs(a - b / 2) <= 1 for a, b in zip(parts[0], picture.size, strict=True))
         for size in parts[1:]:

@@ -15,8 +15,9 @@ from PIL import Image as Pillow
 from hf_mner_aug import convert as converting
 from hf_mner_aug.convert import convert
 from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.raw_formats import parse_imgid
-from hf_mner_aug.raw_images import picture_size
+from hf_mner_aug.raw_images import look_at
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import bio_to_spans
 
@@ -321,12 +322,13 @@ def test_images_by_id_whatever_they_are(tmp_path):
 
 def test_pictures_over_the_pixel_limit_are_not_decoded(tmp_path, monkeypatch):
     (tmp_path / "big.png").write_bytes(encoded("RGB", "PNG", (40, 30)))
-    assert picture_size(tmp_path / "big.png") == (40, 30)
+    allowed = Allowed.of(tmp_path)
+    assert look_at(tmp_path / "big.png", allowed).size == (40, 30)
     monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 1199)
     with pytest.warns(Pillow.DecompressionBombWarning):
-        assert picture_size(tmp_path / "big.png") == "has 40x30 pixels, over Pillow's limit of 1199"
+        assert look_at(tmp_path / "big.png", allowed).detail == "has 40x30 pixels, over Pillow's limit of 1199"
     monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 100)
-    assert picture_size(tmp_path / "big.png").startswith("is over Pillow's limit of pixels")
+    assert look_at(tmp_path / "big.png", allowed).detail.startswith("is over Pillow's limit of pixels")
 
 
 def test_the_wrong_image_folder_is_told(tmp_path):

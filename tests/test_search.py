@@ -528,8 +528,8 @@ def test_json_lines_name_pictures_by_path_or_url(tmp_path):
         {"text": "Oslo &amp; Rome &lt;3", "image": "http://x.org/4.jpg"},
     ]
     report = index(write_lines(tmp_path / "posts.jsonl", rows), tmp_path / "c.db")
-    assert "1 pictures could not be read" in str(report)
-    assert "gone.jpg of post 2 (No such file or directory)" in str(report)
+    assert "1 pictures are not read and left out (not_there 1)" in str(report)
+    assert "'shots/gone.jpg' is not there (post 2)" in str(report)
     hits = {hit.text: hit for hit in open_corpus(tmp_path / "c.db").search(Query(phrases=("Oslo",)))}
     assert hits["in Oslo"].tokens == ("in", "Oslo")
     assert hits["in Oslo"].images == ({"bytes": one["bytes"], "path": "one.jpg"},)
@@ -541,22 +541,23 @@ def test_json_lines_name_pictures_by_path_or_url(tmp_path):
 
 def test_a_picture_file_must_stay_what_it_was(tmp_path):
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "one.jpg").write_bytes(b"picture")
+    one = picture(1, "JPEG")["bytes"]
+    (tmp_path / "a" / "one.jpg").write_bytes(one)
     source = write_lines(tmp_path / "a" / "posts.jsonl", [{"id": 1, "text": "Oslo", "image": "one.jpg"}])
     index(source, tmp_path / "a" / "c.db")
     (tmp_path / "a").rename(tmp_path / "b")  # corpus and pictures may move together
     corpus = open_corpus(tmp_path / "b" / "c.db")
-    assert corpus.search(Query(text="Oslo"))[0].images[0]["bytes"] == b"picture"
-    (tmp_path / "b" / "one.jpg").write_bytes(b"another")
+    assert corpus.search(Query(text="Oslo"))[0].images[0]["bytes"] == one
+    (tmp_path / "b" / "one.jpg").write_bytes(picture(2, "JPEG")["bytes"])
     with pytest.raises(DataError, match=r"post 1: .*one\.jpg is another picture"):
         corpus.search(Query(text="Oslo"))
     (tmp_path / "b" / "one.jpg").rename(tmp_path / "one.jpg")
-    with pytest.raises(DataError, match=r"post 1: .*one\.jpg: No such file"):
+    with pytest.raises(DataError, match=r"post 1: 'one\.jpg' is not there"):
         corpus.search(Query(text="Oslo"))
-    (tmp_path / "one.jpg").write_bytes(b"picture")
+    (tmp_path / "one.jpg").write_bytes(one)
     report = index(write_lines(tmp_path / "posts.jsonl", [{"id": 1, "text": "Oslo", "image": "one.jpg"}]), corpus.path)
     assert (report.added, report.fingerprint) == (0, corpus.fingerprint)
-    assert corpus.search(Query(text="Oslo"))[0].images[0]["bytes"] == b"picture", "indexed again, it is found"
+    assert corpus.search(Query(text="Oslo"))[0].images[0]["bytes"] == one, "indexed again, it is found"
 
 
 # ---------------------------------------------------------------- incremental, interrupted

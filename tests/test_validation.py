@@ -12,6 +12,7 @@ from PIL import Image
 
 from hf_mner_aug import validation
 from hf_mner_aug.errors import DataError
+from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.schema import FOUR_TYPES, Codec, mner_features
 from hf_mner_aug.validation import ERRORS, WARNINGS, Problem, validate
 
@@ -101,7 +102,11 @@ CASES = [
         {"image": {"bytes": encode()["bytes"][:-60], "path": None}},
         "the image cannot be decoded: image file is truncated",
     ),
-    ("unreadable_image", {"image": {"bytes": None, "path": "gone.png"}}, "No such file or directory: 'gone.png'"),
+    (
+        "refused_image",
+        {"image": {"bytes": None, "path": "gone.png"}},
+        "the image 'gone.png' is not read: no folder of pictures was named",
+    ),
 ]
 
 
@@ -392,11 +397,12 @@ def test_real_pictures_can_be_decoded_whatever_they_are_called():
                 "id": r["img_id"],
                 "tokens": r["tokens"],
                 "ner_tags": [OUT] * len(r["tokens"]),
-                "image": {"bytes": None, "path": str(folder / r["image"])},
+                "image": {"bytes": None, "path": r["image"]},
             }
             for r in rows
         ),
         features=features,
     )
     assert len(dataset) == 36
-    assert found(dataset) == []
+    assert validate(dataset, allowed=Allowed.of(folder)).problems == ()
+    assert {kind for kind, _ in found(dataset)} == {"refused_image"}

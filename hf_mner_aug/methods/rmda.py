@@ -254,13 +254,13 @@ class RMDA(Method):
         artifacts.write_atomically(_note_of(corpus.fingerprint), str(corpus.path).encode())
         return replace(self, corpus=PINNED + corpus.fingerprint)
 
-    def fit(self, train: Any, *, validation: Any = None) -> Self:
+    def fit(self, train: Any, **options: Any) -> Self:
         """Return a fitted copy, whose corpus is named by its content; raises as ``Method.fit``.
 
         Raises:
             UsageError: there is no such corpus, or it has no picture and ``image`` is set; no search engine's address.
         """
-        return super(RMDA, self.pinned()).fit(train, validation=validation)
+        return super(RMDA, self.pinned()).fit(train, **options)
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts and of the detectors, and the style of words."""

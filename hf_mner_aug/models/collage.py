@@ -327,10 +327,7 @@ def open_reduced(image: EncodedImage, boxes: tuple[Box, ...], side: int) -> Open
     """
     from PIL import Image
 
-    try:
-        data = image_bytes(image) or b""
-    except OSError as error:
-        raise DataError(f"the image cannot be read: {error}") from error
+    data = image_bytes(image) or b""
     if not data.startswith(b"\xff\xd8"):
         return Opened(open_rgb(image), boxes)
     if boxes:

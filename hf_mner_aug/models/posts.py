@@ -27,6 +27,7 @@ from hf_mner_aug.models.search import IMAGES, Hit, Query
 from hf_mner_aug.models.serper import KEY_ENV, SERPER, Serper, page_id
 from hf_mner_aug.models.web import Fetched, Refused, Session, Web, open_session
 from hf_mner_aug.need import need
+from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file
 from hf_mner_aug.pictures import JPEG_QUALITY, open_rgb
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.transform import Reject
@@ -245,7 +246,7 @@ def fetch_pages(urls: Sequence[str], web: Web) -> list[Page | Reject]:
 
 
 def fetch_pictures(urls: Sequence[str], web: Web) -> list[EncodedImage | Reject]:
-    """Return the picture at each address, as the path of its file, or why there is none; raises as ``fetch_pages``."""
+    """Return the picture at each address, or why there is none; raises as ``fetch_pages``."""
     one_at_a_time = asyncio.Lock()  # a picture takes up to 100 MB while it is decoded
 
     async def make(session: Session, url: str, path: Path) -> dict[str, Any]:
@@ -262,9 +263,10 @@ def fetch_pictures(urls: Sequence[str], web: Web) -> list[EncodedImage | Reject]
 
     def read(record: dict[str, Any], path: Path) -> EncodedImage:
         file = path.with_name(record["file"])
-        if not file.is_file():
-            raise Corrupt(f"{file} is gone: delete {path} and run again")
-        return {"bytes": None, "path": str(file)}
+        try:
+            return {"bytes": read_picture_file(file, Allowed.of(path.parent)), "path": file.name}
+        except FileRefused as error:
+            raise Corrupt(f"{error}: delete {path} and run again") from error
 
     return _all(urls, web, "pictures", make, read)
 

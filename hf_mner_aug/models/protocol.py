@@ -138,10 +138,9 @@ def encoded(image: EncodedImage) -> tuple[bytes, str]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    try:
-        data = image_bytes(image) or b""
-    except OSError as error:
-        raise DataError(f"the image cannot be read: {error}") from error
+    data = image_bytes(image)
+    if data is None:
+        raise DataError("the image has no bytes" + " and the file that it names is not read" * bool(image["path"]))
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             kind = str(picture.format)

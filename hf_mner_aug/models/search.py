@@ -21,6 +21,7 @@ import sqlite3
 import string
 import threading
 import unicodedata
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file
 from hf_mner_aug.schema import EncodedImage
 
 Require = Literal["all", "any"]
@@ -290,6 +292,7 @@ class _Reader:
         if not path.is_file():
             raise UsageError(f"there is no corpus {path}: {again}")
         self.path = path
+        self._refused: set[str] = set()
         try:
             self._connection = sqlite3.connect(
                 f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=60
@@ -391,24 +394,37 @@ class _Reader:
             source=source,
             score=score,
             tokens=tuple(json.loads(tokens)) if tokens else None,
-            images=tuple(self._image(p["digest"], p["name"], name) for p in pictures if "digest" in p),
+            images=tuple(i for p in pictures if "digest" in p and (i := self._image(p["digest"], p["name"], name))),
             image_urls=tuple(p["url"] for p in pictures if "url" in p),
             url=url,
             date=date,
             licence=licence,
         )
 
-    def _image(self, digest: str, name: str | None, post: str) -> EncodedImage:
+    def _image(self, digest: str, name: str | None, post: str) -> EncodedImage | None:
+        """Return a picture, or None where its file may not be read: the corpus may be a stranger's."""
         data, path = self._one("SELECT data, path FROM pictures WHERE digest = ?", digest)
         if data is None:
-            file = self.path.parent / path
             try:
-                data = file.read_bytes()
-            except OSError as error:
-                raise DataError(f"post {post}: {file}: {error.strerror}: put it back, or index again") from error
+                data = read_picture_file(path, Allowed.of(self.path.parent))
+            except FileRefused as error:
+                if error.reason != "not_there":
+                    self._refuse(error)
+                    return None
+                raise DataError(f"post {post}: {error} in {self.path.parent}: put it back, or index again") from error
             if hashlib.sha256(data).hexdigest() != digest:
-                raise DataError(f"post {post}: {file} is another picture than when it was indexed: put that one back")
+                raise DataError(f"post {post}: {path} is another picture than when it was indexed: put that one back")
         return {"bytes": data, "path": name}
+
+    def _refuse(self, error: FileRefused) -> None:
+        """Say once for each reason that pictures are missing."""
+        if error.reason not in self._refused:
+            self._refused.add(error.reason)
+            warnings.warn(
+                f"{self.path}: the picture {error}: it and others refused as {error.reason} are missing; "
+                "to put pictures inside, delete the corpus and index its source again",
+                stacklevel=2,
+            )
 
     def _one(self, sql: str, *values: Any) -> Any:
         return self._connection.execute(sql, values).fetchone()

@@ -353,11 +353,8 @@ def _training_key(
 
 
 def _bytes(image: EncodedImage | None) -> bytes:
-    """Return a picture's bytes, none of one that cannot be read."""
-    try:
-        return image_bytes(image) or b"" if image is not None else b""
-    except OSError:
-        return b""
+    """Return a picture's bytes, none of one that is missing."""
+    return image_bytes(image) or b"" if image is not None else b""
 
 
 def _finished(path: Path) -> dict[str, str] | None:

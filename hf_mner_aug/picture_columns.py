@@ -1,0 +1,264 @@
+"""Columns of pictures that data names by path: where data comes in, they become bytes, or are missing and counted.
+
+``embed_pictures`` does so for a whole dataset, ``seal`` for a table that is about to be written.
+"""
+
+import atexit
+import os
+import re
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file, shown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, Features
+
+BATCH = 64  # rows whose pictures are held at a time
+ADVICE = "name their folder with --images DIR (in Python images=DIR, or trust_image_paths=True for any path)"
+
+Read = Callable[[str, Any], "bytes | None"]  # of a path and the feature of its column; None where it is refused
+
+
+class PictureReader:
+    """Reads the files that values name, and counts by reason what is refused, with an example of each."""
+
+    def __init__(self, allowed: Allowed) -> None:
+        self.allowed = allowed
+        self.refused: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def __call__(self, path: str, feature: Any) -> bytes | None:
+        """Return a file's bytes, or None where it is refused."""
+        try:
+            if not is_picture(feature):
+                raise FileRefused("other_kind", f"{shown(path)} is named in a column of {type(feature).__name__}")
+            return read_picture_file(path, self.allowed)
+        except FileRefused as error:
+            self.refuse(error)
+            return None
+
+    def refuse(self, error: FileRefused) -> None:
+        """Count a refusal."""
+        self.refused[error.reason] += 1
+        self.examples.setdefault(error.reason, str(error))
+
+    def __str__(self) -> str:
+        """Return the counts by reason in one line, with an example of each."""
+        total = sum(self.refused.values())
+        reasons = "; ".join(f"{n} {reason} ({self.examples[reason]})" for reason, n in sorted(self.refused.items()))
+        return f"{total} pictures that the data names by path are missing: {reasons}: {ADVICE}"
+
+    def warn(self, stacklevel: int = 2) -> None:
+        """Say in one line what was refused, if anything was."""
+        if self.refused:
+            warnings.warn(str(self), stacklevel=stacklevel + 1)
+
+
+def is_picture(feature: Any) -> bool:
+    """Say whether a feature is that of pictures."""
+    return type(feature).__name__ == "Image"
+
+
+def holds_files(feature: Any) -> bool:
+    """Return whether a feature holds images or other files, at any depth."""
+    if isinstance(feature, dict):
+        return any(map(holds_files, feature.values()))
+    return hasattr(feature, "embed_storage") or holds_files(getattr(feature, "feature", {}))
+
+
+def is_named_only(value: Any) -> bool:
+    """Say whether an encoded file has a path and no bytes."""
+    return isinstance(value, Mapping) and value.get("bytes") is None and value.get("path") is not None
+
+
+def with_bytes(value: Any, feature: Any, read: Read) -> Any:
+    """Return a value of a column in which each file that is only named has its bytes, or is missing.
+
+    A missing one is None, and is left out of a list (unless the list has a fixed length).
+    """
+    if value is None or not holds_files(feature):
+        return value
+    if hasattr(feature, "embed_storage"):
+        if not is_named_only(value):
+            return value
+        data = read(value["path"], feature)
+        return None if data is None else {"bytes": data, "path": base_name(value["path"])}
+    if isinstance(feature, dict):
+        return {name: with_bytes(value[name], child, read) for name, child in feature.items()}
+    items = [(item, with_bytes(item, feature.feature, read)) for item in value]
+    fixed = getattr(feature, "length", -1) >= 0
+    return [found for item, found in items if fixed or found is not None or item is None]
+
+
+def base_name(path: str) -> str:
+    """Return the name of a file without its folders, whichever system spelt them."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+def seal(table: "pa.Table", features: "Features", read: Read) -> "pa.Table":
+    """Return a table, which is as its features say, that names no file of this machine.
+
+    Each value that only names a file has its bytes or is missing; names are without folders.
+    """
+    return _changed(table, features, read, _needs_sealing)
+
+
+def named_only(table: "pa.Table", features: Mapping[str, Any]) -> bool:
+    """Say whether a column holds a file that is named and has no bytes; the table is as its features say."""
+    return any(
+        _any_file(chunk, features[name], _is_unread)
+        for name in features
+        if holds_files(features[name])
+        for chunk in table.column(name).chunks
+    )
+
+
+def _changed(table: "pa.Table", features: "Features", read: Read, test: Callable[[Any, Any], bool]) -> "pa.Table":
+    import pyarrow as pa
+
+    for name, feature in features.items():
+        column = table.column(name)
+        if not holds_files(feature) or not any(_any_file(chunk, feature, test) for chunk in column.chunks):
+            continue
+        values = [_named_by_base(with_bytes(value, feature, read), feature) for value in column.to_pylist()]
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(at), pa.array(values, column.type))
+    return table
+
+
+def _named_by_base(value: Any, feature: Any) -> Any:
+    if value is None or not holds_files(feature):
+        return value
+    if hasattr(feature, "embed_storage"):
+        return {**value, "path": value["path"] and base_name(value["path"])}
+    if isinstance(feature, dict):
+        return {name: _named_by_base(value[name], child) for name, child in feature.items()}
+    return [_named_by_base(item, feature.feature) for item in value]
+
+
+def _any_file(array: "pa.Array", feature: Any, test: Callable[[Any, Any], bool]) -> bool:
+    """Say whether a test of bytes and paths (arrays) is true of a file at any depth; bytes themselves are not read."""
+    import pyarrow as pa
+
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if not holds_files(feature) or pa.types.is_null(array.type):
+        return False
+    if hasattr(feature, "embed_storage"):
+        children = {array.type.field(i).name: child for i, child in enumerate(array.flatten())}
+        return test(children["bytes"], children["path"])
+    if isinstance(feature, dict):
+        children = {array.type.field(i).name: child for i, child in enumerate(array.flatten())}
+        return any(_any_file(children[name], child, test) for name, child in feature.items())
+    return _any_file(array.flatten(), feature.feature, test)
+
+
+def _is_unread(data: "pa.Array", paths: "pa.Array") -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.and_(pc.is_null(data), pc.is_valid(paths))).as_py())
+
+
+def _needs_sealing(data: "pa.Array", paths: "pa.Array") -> bool:
+    import pyarrow.compute as pc
+
+    return _is_unread(data, paths) or bool(pc.any(pc.match_substring_regex(paths, r"[/\\]")).as_py())
+
+
+# ---------------------------------------------------------------- whole datasets
+
+
+def embed_pictures(dataset: Any, *, images: str | Path | None = None, trust_image_paths: bool = False) -> Any:
+    """Return a dataset, or dict of splits, whose pictures are bytes, read from the files that it names.
+
+    Where nothing is named it is the same one. Else its rows lie in a file of the cache folder until this process ends.
+    What is refused is missing (None), and one warning counts it by reason.
+
+    Args:
+        dataset: a dataset, streamed or not, or a dict of them.
+        images: the folder in which the files lie, at any depth; relative paths are taken from it.
+        trust_image_paths: read any path, wherever it leads: for a dataset that you made yourself.
+
+    Raises:
+        UsageError: there is no such folder.
+        OSError: the disk is full.
+    """
+    return embed(dataset, Allowed.of(images, trust_image_paths=trust_image_paths), stacklevel=2)
+
+
+def embed(dataset: Any, allowed: Allowed, *, stacklevel: int = 1) -> Any:
+    """Return what ``embed_pictures`` does."""
+    reader = PictureReader(allowed)
+    if isinstance(dataset, Mapping):
+        found = type(dataset)({split: _embedded(rows, reader) for split, rows in dataset.items()})  # type: ignore[call-arg]
+    else:
+        found = _embedded(dataset, reader)
+    reader.warn(stacklevel + 1)
+    return found
+
+
+def _embedded(dataset: Any, reader: PictureReader) -> Any:
+    features = {name: feature for name, feature in (dataset.features or {}).items() if holds_files(feature)}
+    if not features:
+        return dataset
+    if not hasattr(dataset, "cleanup_cache_files"):
+        return _streamed(dataset, features, reader.allowed)
+    return _written(dataset, reader) if named_only(dataset.data.table, features) else dataset
+
+
+def _streamed(dataset: Any, features: Mapping[str, Any], allowed: Allowed) -> Any:
+    """Return a streamed dataset that reads files as its rows go by; what it refuses, each batch counts and tells."""
+
+    def read(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        reader = PictureReader(allowed)
+        found = {name: [with_bytes(value, features[name], reader) for value in batch[name]] for name in features}
+        reader.warn()
+        return batch | found
+
+    return dataset.decode(False).map(read, batched=True, batch_size=BATCH, features=dataset.features)
+
+
+def _written(dataset: "Dataset", reader: PictureReader) -> "Dataset":
+    """Return a dataset with the same rows in a file, their pictures inside."""
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.table import table_cast
+
+    schema = dataset.features.arrow_schema
+    path = _folder() / f"{uuid.uuid4().hex}.arrow"
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for table in dataset.with_format("arrow").iter(BATCH):
+            writer.write_table(seal(table_cast(table, schema), dataset.features, reader))
+    found = Dataset.from_file(str(path), info=dataset.info.copy(), split=dataset.split)
+    look = dataset.format
+    if look["type"] is not None or look["columns"] != dataset.column_names:
+        found.set_format(look["type"], look["columns"], look["output_all_columns"], **look["format_kwargs"])
+    return found
+
+
+_folders: dict[tuple[int, Path], Path] = {}
+
+
+def _folder() -> Path:
+    """Return a folder in the cache folder, of this process and removed when it ends."""
+    cache = artifacts.cache_folder()
+    key = (os.getpid(), cache)
+    if key not in _folders:
+        cache.mkdir(parents=True, exist_ok=True)
+        _folders[key] = Path(tempfile.mkdtemp(prefix=".pictures-", dir=cache))
+        atexit.register(_remove, *key)
+    return _folders[key]
+
+
+def _remove(pid: int, cache: Path) -> None:
+    if pid == os.getpid():  # a forked child has its parent's list
+        shutil.rmtree(_folders[pid, cache], ignore_errors=True)

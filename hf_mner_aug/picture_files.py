@@ -1,0 +1,197 @@
+"""Picture files that data names: which may be read, and how.
+
+A path in data is not an order to read. Whoever wrote the data chose it, so a file is read only in a folder that the
+user named, after links and ``..`` are resolved; only a regular file of a bounded size; never an address; and only if it
+decodes as a picture, so that no other file of the user gets into what is stored or published. Nothing else in this
+package opens a file that a picture's ``path`` names: pictures become bytes where data comes in (``picture_columns``),
+and a picture without bytes is a missing one.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.hygiene import FORMATS, open_image
+
+MAX_BYTES = 100_000_000  # of a picture file
+SHOWN = 120  # characters of a path in a message
+REASONS = (
+    "not_allowed",  # no folder was named
+    "address",  # it is a URL
+    "outside",  # it lies in none of the folders
+    "not_there",
+    "not_a_file",  # a folder, device, pipe or socket
+    "too_large",
+    "not_a_picture",  # it does not decode
+    "unreadable",  # the system says no
+    "other_kind",  # the column holds something else than pictures: sounds, films, documents
+)
+
+
+class FileRefused(DataError):
+    """A file that data names is not read; ``reason`` is one of ``REASONS``."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> Any:  # a worker process raises it, too
+        return type(self), (self.reason, str(self))
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The folders in which picture files may be read, links resolved; ``anywhere``: the user trusts every path.
+
+    A relative path is taken from these folders, the first that has it; with ``anywhere`` also from the current one.
+    """
+
+    folders: tuple[Path, ...] = ()
+    anywhere: bool = False
+
+    @classmethod
+    def of(cls, *folders: str | Path | None, trust_image_paths: bool = False) -> Self:
+        """Return what folders, where they are not None, allow.
+
+        Raises:
+            UsageError: one is not there.
+        """
+        named = [Path(folder).expanduser() for folder in folders if folder is not None]
+        for folder in named:
+            if not folder.is_dir():
+                raise UsageError(f"{folder}: no such folder of pictures")
+        return cls(tuple(dict.fromkeys(folder.resolve() for folder in named)), trust_image_paths)
+
+
+NOWHERE = Allowed()
+
+
+def own_folders(source: str) -> tuple[Path, ...]:
+    """Return the folders that belong to a dataset: itself, or the place of a Hub dataset in the cache of downloads.
+
+    A snapshot in that cache holds links to the folder ``blobs`` beside the snapshots.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    if Path(source).is_dir():
+        folder = Path(source).resolve()
+        blobs = folder.parent.parent / "blobs"
+        is_snapshot = folder.parent.name == "snapshots" and blobs.is_dir() and not blobs.is_symlink()
+        return (folder, blobs) if is_snapshot else (folder,)
+    cached = Path(HF_HUB_CACHE, repo_folder_name(repo_id=source, repo_type="dataset"))
+    return (cached.resolve(),) if cached.is_dir() else ()
+
+
+# ---------------------------------------------------------------- one file
+
+
+def read_picture_file(path: str | Path, allowed: Allowed) -> bytes:
+    """Return the bytes of a picture file that lies where pictures may be read and decodes.
+
+    Raises:
+        FileRefused: it is not read, or is no picture; the message never says what is in it.
+    """
+    spelt = shown(path)
+    data = read_file(path, allowed)
+    try:
+        open_image({"bytes": data, "path": None})
+    except DataError as error:
+        if "pixels" in str(error):
+            raise FileRefused("not_a_picture", f"{spelt}: {error}") from None
+        formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise FileRefused("not_a_picture", f"{spelt} does not decode as a picture ({formats})") from None
+    return data
+
+
+def read_file(path: str | Path, allowed: Allowed, limit: int = MAX_BYTES) -> bytes:
+    """Return the bytes of a regular file in one of the folders, whatever it holds.
+
+    The file that is read is the one that was looked at: each part of the resolved path is opened without following a
+    link, so that nobody can put another one in its place in between.
+
+    Raises:
+        FileRefused: it is not read.
+    """
+    spelt = shown(path)
+    try:
+        return _read_inside(*_find(str(path), allowed), limit)
+    except FileRefused as error:
+        raise FileRefused(error.reason, f"{spelt} {error}") from None
+    except FileNotFoundError:
+        raise FileRefused("not_there", f"{spelt} is not there") from None
+    except OSError as error:
+        raise FileRefused("unreadable", f"{spelt} cannot be read: {error.strerror or type(error).__name__}") from None
+    except ValueError:  # a zero byte or half a surrogate pair
+        raise FileRefused("not_there", f"{spelt} is no file name") from None
+
+
+def find_file(path: str | Path, allowed: Allowed) -> Path:
+    """Return where the file lies that ``read_file`` reads, links resolved; raises as it does."""
+    folder, parts = _find(str(path), allowed)
+    return folder.joinpath(*parts)
+
+
+def is_inside(path: str | Path, folder: Path) -> bool:
+    """Say whether a path, links resolved, lies in a resolved folder."""
+    return Path(os.path.realpath(path)).is_relative_to(folder)
+
+
+def shown(path: str | Path) -> str:
+    """Return a path as a message shows it: on one line, and not endless."""
+    text = repr(str(path))
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…'"
+
+
+def _find(path: str, allowed: Allowed) -> tuple[Path, tuple[str, ...]]:
+    """Return the folder and the parts below it of the file that a path names, links resolved."""
+    if "://" in path:
+        raise FileRefused("address", "is an address, not a file")
+    bases = [*allowed.folders, *([Path.cwd()] if allowed.anywhere else [])]
+    if not bases:
+        raise FileRefused("not_allowed", "is not read: no folder of pictures was named")
+    roots = [Path(os.sep)] if allowed.anywhere else allowed.folders
+    inside = []
+    for candidate in dict.fromkeys(os.path.realpath(base / path) for base in bases):
+        root = next((root for root in roots if Path(candidate).is_relative_to(root)), None)
+        if root is not None:
+            inside.append((root, Path(candidate).relative_to(root).parts))
+    if not inside:
+        raise FileRefused("outside", f"lies outside {' and '.join(map(str, roots))}")
+    return next((place for place in inside if place[0].joinpath(*place[1]).exists()), inside[0])
+
+
+def _read_inside(folder: Path, parts: tuple[str, ...], limit: int) -> bytes:
+    if not parts:
+        raise FileRefused("not_a_file", "is a folder")
+    look = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+    place = os.open(folder, look)
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, look | os.O_NOFOLLOW, dir_fd=place)
+            os.close(place)
+            place = below
+        _check_regular(os.stat(parts[-1], dir_fd=place, follow_symlinks=False), limit)  # to open a device may do harm
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        file = os.open(parts[-1], flags, dir_fd=place)
+    finally:
+        os.close(place)
+    with os.fdopen(file, "rb") as opened:
+        found = os.fstat(file)
+        _check_regular(found, limit)
+        data = opened.read(found.st_size + 1)
+    if len(data) > limit:
+        raise FileRefused("too_large", f"has more than {limit:,} bytes")
+    return data
+
+
+def _check_regular(found: os.stat_result, limit: int) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise FileRefused("not_a_file", "is no regular file")
+    if found.st_size > limit:
+        raise FileRefused("too_large", f"has {found.st_size:,} bytes, at most {limit:,} are read")
+    if not found.st_size:  # as all files of /proc say
+        raise FileRefused("not_a_picture", "is empty")
