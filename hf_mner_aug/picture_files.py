@@ -154,14 +154,20 @@ def _find(path: str, allowed: Allowed) -> tuple[Path, tuple[str, ...]]:
     if not bases:
         raise FileRefused("not_allowed", "is not read: no folder of pictures was named")
     roots = [Path(os.sep)] if allowed.anywhere else allowed.folders
-    inside = []
-    for candidate in dict.fromkeys(os.path.realpath(base / path) for base in bases):
-        root = next((root for root in roots if Path(candidate).is_relative_to(root)), None)
+    inside, there = [], False
+    for base in bases:
+        found = Path(os.path.realpath(base / path))
+        root = next((root for root in roots if found.is_relative_to(root)), None)
+        exists = os.path.lexists(base / path)
+        there |= exists
         if root is not None:
-            inside.append((root, Path(candidate).relative_to(root).parts))
-    if not inside:
+            place = root, found.relative_to(root).parts
+            if exists:
+                return place
+            inside.append(place)
+    if there or not inside:  # said alike of files outside that are there and that are not
         raise FileRefused("outside", f"lies outside {' and '.join(map(str, roots))}")
-    return next((place for place in inside if place[0].joinpath(*place[1]).exists()), inside[0])
+    return inside[0]
 
 
 def _read_inside(folder: Path, parts: tuple[str, ...], limit: int) -> bytes:

@@ -1,0 +1,753 @@
+"""A path in data is not an order to read: sets, exports and corpora of a stranger against every verb that reads them.
+
+The user's secret is a file outside the set, in pictures' clothes in every way that a path can name it. No verb may put
+its bytes, or a line of it, into anything that it writes or prints.
+"""
+
+import errno
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import threading
+import warnings
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import picture
+from datasets import Audio, Dataset, DatasetDict, Features, Image, List, load_dataset
+from PIL import Image as Pillow
+
+from hf_mner_aug import EDA, MixGen, augment, cli, embed_pictures, picture_files, publish, validate
+from hf_mner_aug.convert import convert
+from hf_mner_aug.corpus import index
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.fingerprint import content_fingerprint
+from hf_mner_aug.models.search import Query, open_corpus
+from hf_mner_aug.parquet import write_table
+from hf_mner_aug.picture_columns import PictureReader
+from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, own_folders, read_picture_file
+from hf_mner_aug.recipe import load_source
+from hf_mner_aug.repo_folder import withdraw_posts
+from hf_mner_aug.schema import mner_features
+
+SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n"
+MARK = b"b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
+OWN = 4  # rows whose pictures lie in the set's own folder, or are in it
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A user's home: a key, a private photo, and the folder of a stranger's set with every way to name them."""
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "id_rsa").write_bytes(SECRET)
+    (tmp_path / "private.jpg").write_bytes(picture(90, "JPEG")["bytes"])
+    own = tmp_path / "set"
+    own.mkdir()
+    (own / "pics").mkdir()
+    for i in range(OWN):
+        (own / "pics" / f"{i}.jpg").write_bytes(picture(i, "JPEG")["bytes"])
+    (own / "link.jpg").symlink_to(tmp_path / ".ssh" / "id_rsa")
+    (own / "photo.jpg").symlink_to(tmp_path / "private.jpg")
+    (own / "up").symlink_to(tmp_path)
+    (own / "loop.jpg").symlink_to(own / "loop.jpg")
+    (own / "key.jpg").write_bytes(SECRET)
+    os.mkfifo(own / "pipe.jpg")
+    (own / "empty.jpg").write_bytes(b"")
+    (own / "folder.jpg").mkdir()
+    with (own / "sparse.jpg").open("wb") as file:
+        file.truncate(10 << 30)
+    (own / "inside.jpg").symlink_to(own / "pics" / "0.jpg")
+    return tmp_path
+
+
+def attacks(home):
+    """Return, by path, why it is refused in the set's folder; None where a picture is read."""
+    own = home / "set"
+    return {
+        "pics/0.jpg": None,
+        str(own / "pics" / "1.jpg"): None,
+        "pics/../pics/2.jpg": None,
+        "inside.jpg": None,
+        str(home / ".ssh" / "id_rsa"): "outside",
+        "/etc/passwd": "outside",
+        "../.ssh/id_rsa": "outside",
+        "pics/../../private.jpg": "outside",
+        str(home / "private.jpg"): "outside",
+        "link.jpg": "outside",
+        "photo.jpg": "outside",
+        "up/private.jpg": "outside",
+        "/dev/zero": "outside",
+        "/dev/stdin": "outside",
+        "/proc/self/environ": "outside",
+        "/proc/self/fd/0": "outside",
+        "~/.ssh/id_rsa": "not_there",
+        "loop.jpg": "not_a_file",
+        "key.jpg": "not_a_picture",
+        "pipe.jpg": "not_a_file",
+        "folder.jpg": "not_a_file",
+        "": "not_a_file",
+        ".": "not_a_file",
+        "empty.jpg": "not_a_picture",
+        "sparse.jpg": "too_large",
+        "gone.jpg": "not_there",
+        "pics/0.jpg\0.png": "not_there",
+        "x" * 5000: "unreadable",
+        "file:///etc/passwd": "address",
+        "http://127.0.0.1:9/x.jpg": "address",
+        "hf://datasets/org/x/a.jpg": "address",
+        f"zip://id_rsa::{home}/.ssh/id_rsa": "address",
+        f"local://{home}/private.jpg": "address",
+    }
+
+
+def is_secret(data):
+    return MARK in data or picture(90, "JPEG")["bytes"] in data
+
+
+def assert_clean(*folders):
+    """See that no file below the folders holds the secret, and that no Parquet names a folder or lacks bytes."""
+    for path in [path for folder in folders for path in Path(folder).rglob("*")]:
+        if not path.is_file() or path.is_symlink():
+            continue
+        assert not is_secret(path.read_bytes()), path
+        if path.suffix == ".parquet":
+            for value in pictures_of(pq.read_table(path)):
+                assert value["bytes"] is not None
+                assert "/" not in (value["path"] or "")
+
+
+def pictures_of(table):
+    for name in ("image", "images"):
+        for value in table[name].to_pylist() if name in table.column_names else []:
+            yield from filter(None, value if isinstance(value, list) else [value])
+
+
+def rows_of(paths, name="image"):
+    wrap = {"image": lambda path: path, "images": lambda path: [path]}[name]
+    named = {"bytes": None}
+    return [
+        {"id": f"r{i}", "tokens": ["so", "very", f"happy{i}", "Paris"], "ner_tags": [0, 0, 0, 3]}
+        | {name: wrap({**named, "path": path})}
+        for i, path in enumerate(paths)
+    ]
+
+
+FEATURES = mner_features()
+
+
+def dataset_of(paths):
+    return Dataset.from_list(rows_of(paths), features=FEATURES)
+
+
+def hostile_set(home):
+    """Write the stranger's Parquet into the set's folder and return it; texts differ."""
+    rows = rows_of(attacks(home))
+    data = Dataset.from_list(rows, features=FEATURES)
+    pq.write_table(data.data.table, home / "set" / "train.parquet")
+    return home / "set"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Call the command line in another folder, with a time limit: exit code and all that was printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hf-mner-aug", *map(str, arguments)])
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("default")
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+        out = capsys.readouterr()
+        error = out.err + "".join(f"{each.message}\n" for each in told)
+        assert not is_secret((out.out + error).encode())
+        return end.value.code, out.out, error
+
+    return run
+
+
+# ---------------------------------------------------------------- one file
+
+
+def test_every_path_is_read_or_refused_for_its_reason(home):
+    allowed = Allowed.of(home / "set")
+    for path, reason in attacks(home).items():
+        if reason is None:
+            assert read_picture_file(path, allowed).startswith(b"\xff\xd8")
+            with pytest.raises(FileRefused) as refused:
+                read_picture_file(path, NOWHERE)
+            assert refused.value.reason == "not_allowed"
+            continue
+        with pytest.raises(FileRefused) as refused:
+            read_picture_file(path, allowed)
+        assert refused.value.reason == reason, path
+        assert "\n" not in str(refused.value)
+        assert len(str(refused.value)) < 400
+        assert MARK.decode() not in str(refused.value)
+
+
+def test_trust_opens_the_folder_but_no_device_key_or_address(home, monkeypatch):
+    monkeypatch.chdir(home)
+    anywhere = Allowed.of(trust_image_paths=True)
+    assert read_picture_file(home / "private.jpg", anywhere) == read_picture_file("private.jpg", anywhere)
+    for path, reason in {
+        str(home / ".ssh" / "id_rsa"): "not_a_picture",
+        "/etc/passwd": "not_a_picture",
+        "/dev/zero": "not_a_file",
+        "/proc/self/environ": "not_a_picture",
+        "set/pipe.jpg": "not_a_file",
+        "set/sparse.jpg": "too_large",
+        "http://127.0.0.1:9/x.jpg": "address",
+    }.items():
+        with pytest.raises(FileRefused) as refused:
+            read_picture_file(path, anywhere)
+        assert refused.value.reason == reason, path
+
+
+def test_a_device_is_never_opened(home, monkeypatch):
+    opened = []
+    real = os.open
+
+    def spy(path, *arguments, **options):
+        opened.append(os.fspath(path) if not isinstance(path, int) else path)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", spy)
+    for path in ("/dev/zero", str(home / "set" / "pipe.jpg")):
+        with pytest.raises(FileRefused, match="is no regular file"):
+            read_picture_file(path, Allowed.of(trust_image_paths=True))
+    assert "zero" not in opened
+    assert "pipe.jpg" not in opened
+
+
+def test_a_link_put_in_between_is_not_followed(home, monkeypatch):
+    """Whoever changes the folder after it was looked at gains nothing."""
+    own, real = home / "set", os.path.realpath
+
+    def swap(path, **options):
+        found = real(path, **options)
+        if str(path).endswith("pics/3.jpg") and not (own / "pics").is_symlink():
+            shutil.move(own / "pics", own / "old")
+            (own / "pics").symlink_to(home / "other")
+        return found
+
+    (home / "other").mkdir()
+    shutil.copy(home / "private.jpg", home / "other" / "3.jpg")
+    allowed = Allowed.of(own)
+    monkeypatch.setattr(os.path, "realpath", swap)
+    with pytest.raises(FileRefused) as refused:
+        read_picture_file("pics/3.jpg", allowed)
+    assert refused.value.reason == "unreadable"
+    (own / "4.jpg").write_bytes(picture(4, "JPEG")["bytes"])
+
+    def swap_file(path, **options):
+        found = real(path, **options)
+        if str(path).endswith("4.jpg"):
+            (own / "4.jpg").unlink()
+            (own / "4.jpg").symlink_to(home / "private.jpg")
+        return found
+
+    monkeypatch.setattr(os.path, "realpath", swap_file)
+    with pytest.raises(FileRefused) as refused:
+        read_picture_file("4.jpg", allowed)
+    assert refused.value.reason == "not_a_file"
+
+
+def test_a_file_that_grows_is_not_read_for_ever(home, monkeypatch):
+    monkeypatch.setattr(picture_files, "MAX_BYTES", 100)
+    (home / "set" / "long.jpg").write_bytes(picture(1, "JPEG")["bytes"])
+    with pytest.raises(FileRefused, match=r"has [0-9,]+ bytes, at most 100 are read"):
+        picture_files.read_file("long.jpg", Allowed.of(home / "set"), 100)
+
+
+def test_a_picture_with_too_many_pixels_is_none(home, monkeypatch):
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 50)
+    with pytest.raises(FileRefused, match="pixels") as refused:
+        read_picture_file("pics/0.jpg", Allowed.of(home / "set"))
+    assert refused.value.reason == "not_a_picture"
+
+
+def test_the_system_says_no(home, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    allowed = Allowed.of(home / "set")
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(FileRefused, match="cannot be read: Permission denied") as refused:
+        read_picture_file("pics/0.jpg", allowed)
+    assert refused.value.reason == "unreadable"
+
+
+def test_the_named_folder_may_be_a_link_itself(home):
+    (home / "mount").symlink_to(home / "set")
+    allowed = Allowed.of(home / "mount")
+    assert read_picture_file(home / "mount" / "pics" / "0.jpg", allowed)
+    assert read_picture_file(home / "set" / "pics" / "0.jpg", allowed)
+    with pytest.raises(UsageError, match="no such folder of pictures"):
+        Allowed.of(home / "nowhere")
+
+
+def test_a_snapshot_of_the_hub_reads_its_blobs_and_nobody_elses(home):
+    cache = home / "datasets--org--posts"
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "snapshots" / "abc").mkdir(parents=True)
+    (cache / "blobs" / "1f").write_bytes(picture(1, "JPEG")["bytes"])
+    (cache / "snapshots" / "abc" / "1.jpg").symlink_to(Path("..", "..", "blobs", "1f"))
+    (cache / "snapshots" / "abc" / "2.jpg").symlink_to(home / "private.jpg")
+    allowed = Allowed(own_folders(str(cache / "snapshots" / "abc")))
+    assert read_picture_file("1.jpg", allowed)
+    with pytest.raises(FileRefused, match="lies outside"):
+        read_picture_file("2.jpg", allowed)
+    (cache / "blobs" / "1f").unlink()
+    (cache / "blobs").rmdir()
+    (cache / "blobs").symlink_to(home)
+    assert own_folders(str(cache / "snapshots" / "abc")) == ((cache / "snapshots" / "abc").resolve(),)
+
+
+# ---------------------------------------------------------------- whole sets
+
+
+def test_a_strangers_set_is_read_in_its_own_folder_only(home):
+    source = hostile_set(home)
+    with pytest.warns(UserWarning, match="the data names by path are missing") as told:
+        found = load_source(str(source))["train"]
+    expected = list(attacks(home).values())
+    images = images_of(found)
+    assert [image is not None for image in images] == [reason is None for reason in expected]
+    (line,) = [str(w.message) for w in told if "by path" in str(w.message)]
+    for reason in filter(None, expected):
+        assert f"{expected.count(reason)} {reason} (" in line
+    assert "\n" not in line
+    assert "--images DIR" in line
+    assert {image["path"] for image in images if image} == {"0.jpg", "1.jpg", "2.jpg", "inside.jpg"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_augment_publishes_no_file_of_the_user(home, call, workers):
+    source = hostile_set(home)
+    code, _, error = call(
+        "augment", source, "--method", "eda", "--copies", 5, "--out", "aug", "--part-size", 10, "--num-proc", workers
+    )
+    assert code == 0, error
+    assert error.count("the data names by path are missing") == 1
+    assert_clean(home / "aug", home / "aug.runs", os.environ["HF_MNER_AUG_CACHE"])
+    table = pq.read_table(next((home / "aug").glob("*/train-*.parquet")))
+    assert {picture["path"] for picture in pictures_of(table)} == {"0.jpg", "1.jpg", "2.jpg", "inside.jpg"}
+    assert "eda" in table["method"].to_pylist()
+    first = (home / "aug" / "eda_100pct" / "augmentation.json").read_bytes()
+    code, _, error = call("augment", source, "--recipe", "aug/eda_100pct/augmentation.json", "--out", "again")
+    assert code == 0, error
+    assert json.loads(first)["content_fingerprint"] in (home / "again/eda_100pct/augmentation.json").read_text()
+    assert call("verify", "aug", "eda_100pct", "--rerun", "--source", source)[0] == 0
+    assert call("show", "aug", "eda_100pct", "--source", source, "--out", "page.html")[0] == 0
+    assert_clean(home / "again")
+    assert not is_secret((home / "page.html").read_bytes())
+
+
+def test_images_names_a_folder_for_every_verb(home, call):
+    outside = home / "elsewhere"
+    outside.mkdir()
+    for i in range(6):
+        (outside / f"{i}.jpg").write_bytes(picture(i, "JPEG")["bytes"])
+    (home / "bare").mkdir()
+    rows = rows_of([f"{i}.jpg" for i in range(5)] + [str(outside / "5.jpg")])
+    pq.write_table(Dataset.from_list(rows, features=FEATURES).data.table, home / "bare" / "train.parquet")
+    bare, images = home / "bare", ("--images", outside)
+    assert call("validate", bare)[0] == 2
+    code, out, _ = call("validate", bare, *images)
+    assert (code, out.startswith("0 errors")) == (0, True)
+    assert call("augment", bare, "--method", "eda", "--copies", 5, "--out", "aug", *images)[0] == 0
+    table = pq.read_table(next((home / "aug").glob("*/train-*.parquet")))
+    assert (table["image"].null_count, "eda" in table["method"].to_pylist()) == (0, True)
+    assert call("verify", "aug", "eda_100pct", "--rerun", "--source", bare)[0] == 2, "without them it is another set"
+    assert call("verify", "aug", "eda_100pct", "--rerun", "--source", bare, *images)[0] == 0
+    assert call("show", "aug", "eda_100pct", "--source", bare, *images)[0] == 0
+    code, out, _ = call("index", bare, "--out", "c.db", *images)
+    assert code == 0
+    hits = open_corpus(home / "c.db").search(Query(text="happy0 happy1 happy2 happy3 happy4 happy5"))
+    assert sum(len(hit.images) for hit in hits) == 6
+    code, _, error = call(
+        "augment", bare, "--method", "eda", "--copies", 5, "--out", "aug", "--images", home / "nowhere"
+    )
+    assert (code, "no such folder of pictures" in error) == (2, True)
+
+
+def test_validate_names_each_row_and_its_reason(home, call):
+    source = hostile_set(home)
+    code, out, _ = call("validate", source, "--json")
+    assert code == 2
+    found = {p["row"]: p for p in json.loads(out) if p["kind"] in ("refused_image", "unreadable_image")}
+    reasons = list(attacks(home).values())
+    assert {row: p["severity"] for row, p in found.items()} == {
+        i: "error" for i, reason in enumerate(reasons) if reason is not None
+    }
+    own = ("not_there", "not_a_picture", "unreadable")
+    for row, problem in found.items():
+        assert problem["kind"] == ("unreadable_image" if reasons[row] in own else "refused_image"), problem
+    assert call("validate", source, "--no-images")[1].startswith("0 errors")
+
+
+def test_no_writer_of_parquet_reads_a_file_or_an_address(home):
+    with Listener() as server:
+        paths = [*attacks(home), f"{server.url}/x.jpg", f"zip://a.jpg::{server.url}/x.zip", "hf://datasets/a/b/c.jpg"]
+        features = Features({**FEATURES, "images": List(Image()), "deep": [{"pic": Image()}], "sound": Audio()})
+        value = [{"bytes": None, "path": path} for path in paths]
+        rows = [
+            {**row, "images": value, "deep": [{"pic": each}], "sound": each}
+            for row, each in zip(rows_of(paths), value, strict=True)
+        ]
+        table = pa.Table.from_pylist(rows, schema=features.arrow_schema)
+        with pytest.warns(UserWarning, match="other_kind"):
+            path = write_table(home / "out.parquet", table, features)
+    assert server.asked == []
+    back = pq.read_table(path)
+    assert not is_secret(path.read_bytes())
+    assert back["image"].null_count == len(paths)
+    assert back["images"].to_pylist() == [[]] * len(paths)
+    assert [deep[0]["pic"] for deep in back["deep"].to_pylist()] == [None] * len(paths)
+    assert back["sound"].null_count == len(paths)
+
+
+def test_names_in_what_is_written_are_base_names(home):
+    paths = ["/home/ann/x.jpg", "C:\\Users\\Ann\\x.jpg", f"zip://x.jpg::{home}/a.zip", "x.jpg", None]
+    data = picture(1, "JPEG")["bytes"]
+    rows = [row | {"image": {"bytes": data, "path": path}} for row, path in zip(rows_of(paths), paths, strict=True)]
+    path = write_table(home / "x.parquet", pa.Table.from_pylist(rows, FEATURES.arrow_schema), FEATURES)
+    assert [image["path"] for image in pictures_of(pq.read_table(path))] == ["x.jpg", "x.jpg", "a.zip", "x.jpg", None]
+
+
+def test_withdraw_reads_no_file_of_the_user(home):
+    source = DatasetDict(train=dataset_of([f"{home}/set/pics/{i}.jpg" for i in range(3)]))
+    run = augment(source, EDA(copies=1), out=home / "aug", trust_image_paths=True, progress=False)
+    publish(run, home / "aug")
+    file = next((home / "aug").glob("*/train-*.parquet"))
+    features = Features.from_arrow_schema(pq.read_schema(file))
+    rows = pq.read_table(file).to_pylist()
+    for row, path in zip(rows, attacks(home), strict=False):
+        row["image"] = {"bytes": None, "path": path}
+    rows[1]["image"] = {"bytes": None, "path": f"{home}/private.jpg"}
+    pq.write_table(pa.Table.from_pylist(rows, schema=features.arrow_schema), file)
+    with pytest.warns(UserWarning, match="named? by path|names by path"):
+        gone = withdraw_posts(home / "aug", ["r0"])
+    assert sum(gone.values()) >= 1
+    assert_clean(home / "aug")
+
+
+def test_a_config_that_names_files_is_no_config_of_ours(home, call):
+    run = augment(
+        dataset_of(["0.jpg", "1.jpg"]), EDA(copies=5), out=home / "aug", images=home / "set/pics", progress=False
+    )
+    publish(run, home / "aug")
+    file = next((home / "aug").glob("*/train-*.parquet"))
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[0]["image"] = {"bytes": None, "path": f"{home}/private.jpg"}
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
+    code, _, error = call("verify", "aug", "eda_100pct")
+    assert (code, "names the file" in error, "which is not read" in error) == (2, True, True)
+    assert call("show", "aug", "eda_100pct", "--out", "page.html")[0] == 0
+    assert not is_secret((home / "page.html").read_bytes())
+    assert call("quality", "aug", "eda_100pct")[0] == 2
+
+
+# ---------------------------------------------------------------- sets in memory
+
+
+def test_in_memory_nothing_is_read_until_the_user_says_so(home, monkeypatch):
+    monkeypatch.chdir(home / "set" / "pics")
+    ds = Dataset.from_dict({**rows_columns(6), "image": [f"{i % OWN}.jpg" for i in range(6)]}).cast_column(
+        "image", Image()
+    )
+    ds = ds.cast_column("ner_tags", FEATURES["ner_tags"])
+    eda = EDA(copies=1).fit(ds)
+    with pytest.warns(UserWarning, match=r"6 pictures .* are missing: 6 not_allowed .*trust_image_paths=True"):
+        assert images_of(eda.map(ds)) == [None] * 6
+    expected = [picture(i % OWN, "JPEG") for i in range(6)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert images_of(eda.map(ds, trust_image_paths=True)) == expected
+        assert images_of(eda.map(ds, images=".", num_proc=2)) == expected
+        embedded = embed_pictures(ds, trust_image_paths=True)
+        bare = embedded.map(eda, batched=True, features=eda.features)
+        assert images_of(bare) == expected
+        assert images_of(augment(ds, eda, trust_image_paths=True, progress=False, config="a").dataset) == expected
+        assert embed_pictures(embedded) is embedded, "a set that holds its pictures is the same one"
+    with pytest.warns(UserWarning, match="in this batch 6 pictures .* 6 not_allowed"):
+        assert images_of(ds.map(EDA(copies=1, seed=7).fit(ds), batched=True, features=eda.features)) == [None] * 6
+    assert {p.kind for p in validate(ds).problems} == {"refused_image"}
+    assert validate(ds, trust_image_paths=True).ok
+    with pytest.raises(DataError, match=r"post r0: column image names the file '0\.jpg', which is not read"):
+        content_fingerprint(ds)
+
+
+def rows_columns(n):
+    return {name: [row[name] for row in rows_of(["x"] * n)] for name in ("id", "tokens", "ner_tags")}
+
+
+def images_of(dataset):
+    return dataset.with_format("arrow")[:]["image"].to_pylist()
+
+
+def test_a_method_that_reads_pictures_learns_from_those_it_may_read(home):
+    ds = dataset_of(attacks(home))
+    with pytest.warns(UserWarning, match="are missing") as told:
+        fitted = MixGen().fit(ds, images=home / "set")
+    assert sum("by path" in str(w.message) for w in told) == 1
+    with pytest.warns(UserWarning, match="are missing"):
+        made = fitted.map(ds, images=home / "set")
+    pictures = [image["bytes"] for image in images_of(made) if image]
+    assert len(pictures) >= OWN
+    assert not any(map(is_secret, pictures))
+    with pytest.warns(UserWarning, match="are missing"):
+        assert not any(images_of(MixGen().fit(ds).map(ds)))
+
+
+def test_streams_and_several_images(home):
+    many = mner_features(images="many")
+    paths = list(attacks(home))
+    rows = [row | {"images": [{"bytes": None, "path": path} for path in paths]} for row in rows_of(["x"] * 3)]
+    for row in rows:
+        del row["image"]
+    ds = Dataset.from_list(rows, features=many)
+    eda = EDA(copies=1).fit(ds)
+    for source in (ds, ds.to_iterable_dataset()):
+        with pytest.warns(UserWarning, match="are missing"):
+            made = list(rows_in(eda.map(source, images=home / "set")))
+        assert [len(row["images"]) for row in made] == [OWN] * 3
+        with pytest.warns(UserWarning, match="are missing"):
+            made = list(rows_in(EDA(copies=1, seed=3 + hasattr(source, "data")).fit(source).map(source)))
+        assert [row["images"] for row in made] == [[]] * 3
+
+
+def rows_in(dataset):
+    if hasattr(dataset, "data"):
+        return dataset.with_format("arrow")[:].to_pylist()
+    return list(dataset.decode(False))
+
+
+def test_a_set_keeps_its_rows_and_looks(home):
+    ds = dataset_of(["pics/0.jpg", "pics/1.jpg", "../private.jpg"]).select([2, 1, 0])
+    ds = ds.with_format("numpy", columns=["id"])
+    with pytest.warns(UserWarning, match="1 outside"):
+        found = embed_pictures(ds, images=home / "set")
+    assert found.format == ds.format
+    assert found.features == ds.features
+    assert found.with_format(None)["id"][:] == ["r2", "r1", "r0"]
+    with pytest.warns(UserWarning, match="1 outside"):
+        both = embed_pictures(DatasetDict(train=ds, test=ds.select([1])), images=home / "set")
+    assert {split: len(rows) for split, rows in both.items()} == {"train": 3, "test": 1}
+
+
+def test_pictures_are_read_a_batch_at_a_time(home, monkeypatch):
+    held, most = [0], [0]
+    real = PictureReader.__call__
+
+    def counted(self, path, feature):
+        held[0] += 1
+        most[0] = max(most[0], held[0])
+        return real(self, path, feature)
+
+    class Writer:
+        def __init__(self, writer):
+            self.writer = writer
+
+        def write_table(self, table):
+            held[0] = 0
+            self.writer.write_table(table)
+
+        def __enter__(self):
+            self.writer.__enter__()
+            return self
+
+        def __exit__(self, *failure):
+            self.writer.__exit__(*failure)
+
+    stream = pa.ipc.new_stream
+    monkeypatch.setattr(PictureReader, "__call__", counted)
+    monkeypatch.setattr(pa.ipc, "new_stream", lambda *arguments: Writer(stream(*arguments)))
+    embed_pictures(dataset_of(["pics/0.jpg"] * 300), images=home / "set")
+    assert most == [64]
+
+
+def test_imagefolder_of_the_user(home):
+    folder = home / "album" / "train"
+    folder.mkdir(parents=True)
+    lines = []
+    for i in range(3):
+        (folder / f"{i}.jpg").write_bytes(picture(i, "JPEG")["bytes"])
+        lines.append(
+            {
+                "file_name": f"{i}.jpg",
+                "id": str(i),
+                "tokens": ["so", "very", "happy", f"Oslo{i}"],
+                "ner_tags": [0, 0, 0, 3],
+            }
+        )
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    ds = load_dataset("imagefolder", data_dir=str(home / "album"), split="train", cache_dir=str(home / "hf"))
+    ds = ds.cast_column("ner_tags", FEATURES["ner_tags"])
+    eda = EDA(copies=1).fit(ds)
+    with pytest.warns(UserWarning, match="3 not_allowed"):
+        eda.map(ds)
+    made = eda.map(ds, images=home / "album")
+    assert [image["bytes"] for image in images_of(made)] == [picture(i, "JPEG")["bytes"] for i in range(3)]
+
+
+# ---------------------------------------------------------------- exports, corpora, raw files
+
+
+def test_an_export_gives_pictures_of_its_own_folder(home, call):
+    lines = [
+        {"id": str(i), "text": f"happy in Paris {i}", "image": path}
+        for i, path in enumerate(attacks(home))
+        if path and not path.startswith("http")
+    ]
+    (home / "set" / "posts.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    shutil.rmtree(home / "corpora", ignore_errors=True)
+    code, out, error = call("index", home / "set" / "posts.jsonl", "--out", "corpora/c.db")
+    assert code == 0, error
+    assert f"{len(lines) - OWN} pictures are not read and left out" in out
+    assert "outside 12" in out
+    assert not is_secret((home / "corpora" / "c.db").read_bytes())
+    assert_clean(home / "corpora")
+    shutil.move(home / "set", home / "moved")  # a corpus elsewhere holds the pictures themselves
+    hits = open_corpus(home / "corpora" / "c.db").search(Query(text="Paris"), 100)
+    assert sum(len(hit.images) for hit in hits) == OWN
+
+
+def test_a_corpus_beside_its_export_keeps_names(home):
+    (home / "set" / "posts.jsonl").write_text(json.dumps({"id": "1", "text": "Paris", "image": "pics/0.jpg"}))
+    index(str(home / "set" / "posts.jsonl"), home / "set" / "c.db")
+    with sqlite3.connect(home / "set" / "c.db") as connection:
+        assert connection.execute("SELECT data, path FROM pictures").fetchall() == [(None, "pics/0.jpg")]
+    assert open_corpus(home / "set" / "c.db").search(Query(text="Paris"))[0].images == (picture(0, "JPEG"),)
+
+
+def test_a_strangers_corpus_reads_nothing_outside_its_folder(home):
+    (home / "set" / "posts.jsonl").write_text(json.dumps({"id": "1", "text": "Paris", "image": "pics/0.jpg"}))
+    index(str(home / "set" / "posts.jsonl"), home / "set" / "c.db")
+    import hashlib
+
+    for path, reason in attacks(home).items():
+        if reason in (None, "not_there"):
+            continue
+        target = home / "private.jpg" if "private" in path or "photo" in path else home / ".ssh" / "id_rsa"
+        digest = hashlib.sha256(target.read_bytes()).hexdigest()  # the stranger may know it
+        with sqlite3.connect(home / "set" / "c.db") as connection:
+            connection.execute("UPDATE pictures SET digest = ?, path = ?", (digest, path))
+            connection.execute("UPDATE posts SET images = ?", (json.dumps([{"digest": digest, "name": "x.jpg"}]),))
+        with pytest.warns(UserWarning, match="are missing"):
+            (hit,) = open_corpus(home / "set" / "c.db").search(Query(text="Paris"))
+        assert hit.images == ()
+
+
+def test_text_files_that_are_links_are_not_indexed(home):
+    (home / "export").mkdir()
+    (home / "export" / "a.txt").write_text("happy in Paris\n")
+    (home / "export" / "b.txt").symlink_to(home / ".ssh" / "id_rsa")
+    with pytest.raises(UsageError, match=r"b\.txt is no regular file in .*export: index it by itself"):
+        index(str(home / "export"), home / "c.db")
+    (home / "export" / "b.txt").unlink()
+    os.mkfifo(home / "export" / "b.txt")
+    with pytest.raises(UsageError, match=r"b\.txt is no regular file"):
+        index(str(home / "export"), home / "c.db")
+    assert not (home / "c.db").exists()
+
+
+def test_raw_sets_read_pictures_of_the_named_folder_only(home):
+    raw, images = home / "raw", home / "images"
+    raw.mkdir()
+    images.mkdir()
+    names = ["good", "link", "photo", "pipe", "sparse", "key", "inside"]
+    (raw / "train.txt").write_text("\n".join(f"IMGID:{name}\nin\tO\nParis\tB-LOC\n" for name in names))
+    (images / "good.jpg").write_bytes(picture(1, "JPEG")["bytes"])
+    (images / "link.jpg").symlink_to(home / ".ssh" / "id_rsa")
+    (images / "photo.jpg").symlink_to(home / "private.jpg")
+    (images / "inside.jpg").symlink_to(images / "good.jpg")
+    (images / "key.jpg").write_bytes(SECRET)
+    os.mkfifo(images / "pipe.jpg")
+    with (images / "sparse.jpg").open("wb") as file:
+        file.truncate(10 << 30)
+    with pytest.warns(UserWarning, match="4 are not read"):
+        report = convert("twitter2015", raw, home / "out", images=images)
+    counts = report.splits["train"]
+    assert (counts.images, counts.unreadable, counts.refused) == (2, 1, 4)
+    assert f"lies outside {images}" in "; ".join(counts.examples["refused"])
+    assert_clean(home / "out")
+    (home / "named").symlink_to(images)
+    with pytest.warns(UserWarning, match="4 are not read"):
+        assert convert("twitter2015", raw, home / "out", images=home / "named").splits["train"].images == 2
+
+
+def test_a_picture_that_changes_between_two_looks_is_told(home):
+    from hf_mner_aug.readers import read
+
+    raw, images = home / "raw", home / "images"
+    raw.mkdir()
+    images.mkdir()
+    (raw / "train.txt").write_text("IMGID:1\nin\tO\nParis\tB-LOC\n")
+    (images / "1.jpg").write_bytes(picture(1, "JPEG")["bytes"])
+    reading = read("twitter2015", raw, images=images)
+    (images / "1.jpg").unlink()
+    (images / "1.jpg").symlink_to(home / "private.jpg")
+    with pytest.raises(FileRefused, match="lies outside"):
+        list(reading.rows("train"))
+    (images / "1.jpg").unlink()
+    (images / "1.jpg").write_bytes(SECRET)
+    with pytest.raises(DataError, match=r"1\.jpg changed while the set was read"):
+        list(reading.rows("train"))
+
+
+def test_raw_text_and_xml_that_are_links_are_refused(home):
+    raw = home / "raw"
+    (raw / "xml").mkdir(parents=True)
+    (raw / "train.txt").symlink_to(home / ".ssh" / "id_rsa")
+    with pytest.raises(DataError, match=r"train\.txt is a link that leads out of .*raw: name the file itself") as told:
+        convert("twitter2015", raw, home / "out")
+    assert not is_secret(str(told.value).encode())
+    (raw / "train.txt").unlink()
+    (raw / "train.txt").write_text("IMGID:1\nin\tO\nParis\tB-LOC\n")
+    (raw / "xml" / "1.xml").symlink_to(home / ".ssh" / "id_rsa")
+    report = convert("conll", raw, home / "out", xml=raw / "xml")
+    assert report.splits["train"].bad_drawings == 1
+    assert "lies outside" in report.splits["train"].examples["bad_drawings"][0]
+    (raw / "xml" / "1.xml").unlink()
+    os.mkfifo(raw / "xml" / "1.xml")
+    assert convert("conll", raw, home / "out", xml=raw / "xml").splits["train"].bad_drawings == 1
+
+
+# ---------------------------------------------------------------- what is listened to
+
+
+class Listener:
+    """A loopback server that notes whatever is asked of it."""
+
+    def __enter__(self):
+        self.asked = asked = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                self.send_error(404)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.thread.join(5)
+        self.server.server_close()
