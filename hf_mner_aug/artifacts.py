@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.errors import Corrupt, NotFitted
+from hf_mner_aug.names import check_digest, is_name
 from hf_mner_aug.schema import canonical_json
 
 
@@ -36,9 +37,9 @@ def load(digest: str, folder: Path | None = None) -> bytes:
 
     Raises:
         NotFitted: they are not here.
-        Corrupt: they no longer have that digest.
+        Corrupt: they no longer have that digest, or it is none.
     """
-    path = (folder or cache_folder() / "artifacts") / digest
+    path = (folder or cache_folder() / "artifacts") / check_digest(digest, "artifact")
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -75,9 +76,19 @@ def save_folder(folder: Path) -> str:
 
 
 def load_folder(digest: str, folder: Path) -> None:
-    """Write the files that ``save_folder`` stored into a folder; raises as ``load``."""
-    with tarfile.open(fileobj=io.BytesIO(load(digest))) as tar:
-        tar.extractall(folder, filter="data")
+    """Write the files that ``save_folder`` stored into a folder.
+
+    Raises:
+        Corrupt: the artifact holds something else than files with plain names; else as ``load``.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(load(digest)), mode="r:") as tar:
+            for member in tar:
+                if not member.isreg() or member.issparse() or not all(map(is_name, member.name.split("/"))):
+                    raise Corrupt(f"artifact {digest[:12]} holds {member.name!a}, expected files with plain names")
+            tar.extractall(folder, filter="data")
+    except tarfile.TarError as error:
+        raise Corrupt(f"artifact {digest[:12]} is no archive of files: {error}") from error
 
 
 def path_of(digest: str) -> Path:
@@ -85,8 +96,9 @@ def path_of(digest: str) -> Path:
 
     Raises:
         NotFitted: they are not here.
+        Corrupt: it is no digest.
     """
-    path = cache_folder() / "artifacts" / digest
+    path = cache_folder() / "artifacts" / check_digest(digest, "artifact")
     if not path.exists():
         raise NotFitted(f"no artifact {digest[:12]} in {path.parent}: call fit again on this machine")
     return path
@@ -99,7 +111,9 @@ def files(digest: str) -> list[str]:
     """
     learned = load_json(digest)["learned"]
     named = learned.get("files") if isinstance(learned, dict) else None
-    return [digest, *sorted(named.values())] if isinstance(named, dict) else [digest]  # "files" may be a word learnt
+    if not isinstance(named, dict):  # "files" may be a word learnt
+        return [digest]
+    return [digest, *sorted(check_digest(file, f"files of artifact {digest[:12]}") for file in named.values())]
 
 
 def save_json(value: Any) -> str:

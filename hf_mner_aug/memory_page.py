@@ -13,6 +13,7 @@ from hf_mner_aug.errors import Corrupt, UnknownName, UsageError
 from hf_mner_aug.ledger import run_folder
 from hf_mner_aug.memory_tree import Node, Tree
 from hf_mner_aug.mining import Failure
+from hf_mner_aug.names import check_digest
 from hf_mner_aug.printable import for_html, for_terminal
 from hf_mner_aug.repo_folder import NOTE, read_note
 
@@ -236,7 +237,7 @@ def _learned(place: Path) -> Any:
     note = place / "fit" / "artifact.json"
     if not note.is_file():
         return None
-    artifact = _read(place / "fit" / _read(note)["artifact"])
+    artifact = _read(place / "fit" / check_digest(_read(note)["artifact"], str(note)))
     return artifact["learned"] if artifact["method"] == NAME else None
 
 

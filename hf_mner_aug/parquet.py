@@ -219,7 +219,9 @@ def _leaves(features: "Features") -> dict[str, bool]:
     pq.write_table(features.arrow_schema.empty_table(), sink)
     schema = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
     paths = [schema.column(i).path for i in range(len(schema))]
-    return {path: bool(require_storage_embed(features[path.split(".")[0]])) for path in paths}
+    # A dot parts a column from what is in it, and may be in a column's own name.
+    columns = {path: max((n for n in features if f"{path}.".startswith(f"{n}.")), key=len) for path in paths}
+    return {path: bool(require_storage_embed(features[column])) for path, column in columns.items()}
 
 
 def _temporary(path: Path) -> Path:

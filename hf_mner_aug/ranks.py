@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
+from hf_mner_aug.names import check_digest
 from hf_mner_aug.recipe import Recipe
 from hf_mner_aug.store import Store, sha256
 from hf_mner_aug.transform import Method, features_for
@@ -123,10 +124,7 @@ def _parse(data: bytes, path: str) -> dict[str, Any]:
 
 def _digest_in(note: bytes, place: Store) -> str:
     path = f"{place}/fit/artifact.json"
-    found = _parse(note, path).get("artifact")
-    if not isinstance(found, str):
-        raise Corrupt(f"{path} is damaged: delete it and run again")
-    return found
+    return check_digest(_parse(note, path).get("artifact"), f"{path}, which is damaged (delete it and run again)")
 
 
 def _fetch(place: Store, digest: str) -> None:

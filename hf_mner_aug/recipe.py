@@ -2,15 +2,15 @@
 
 import dataclasses
 import hashlib
-import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.errors import DataError, UnknownName, UsageError
 from hf_mner_aug.methods import method_class
+from hf_mner_aug.names import RESERVED, check_columns, check_digest, check_repo, check_repo_path, is_name
 from hf_mner_aug.picture_columns import embed
 from hf_mner_aug.picture_files import Allowed, own_folders
 from hf_mner_aug.schema import canonical_json
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
-_CONFIG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +60,13 @@ class Recipe:
             raise UsageError(f"fraction must be in (0, 1], found {self.fraction}")
         if self.part_size < 1:
             raise UsageError(f"part size must be at least 1, found {self.part_size}")
-        if self.config and (not _CONFIG.fullmatch(self.config) or self.config == "data"):
+        if self.config and (not is_name(self.config) or self.config in RESERVED):
             raise UsageError(
-                f"config name {self.config!r}: the Hub takes letters, digits, '_', '.' and '-', and not 'data'"
+                f"config name {self.config!r}: the Hub takes letters, digits, '_', '.' and '-', no dot first, "
+                f"and not {' or '.join(map(repr, RESERVED))}"
             )
+        if self.artifact is not None:
+            check_digest(self.artifact, "artifact of a recipe")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON-like data."""
@@ -171,6 +173,7 @@ def load_source(name: str, *, images: str | Path | None = None) -> "DatasetDict"
     Raises:
         UsageError: there is no such dataset, config or folder, it has no train split, or its columns are not an MNER
             set's.
+        DataError: its card names data files outside of it, or a column or split has a name that is refused.
     """
     return embed(*open_source(name, images=images), stacklevel=2)
 
@@ -202,6 +205,7 @@ def open_source(name: str, *, images: str | Path | None = None) -> tuple["Datase
     if path.startswith((".", "/", "~")) and not Path(path).is_dir():
         raise UsageError(f"there is no folder {path}")
     try:
+        revision = _check_data_files(path, revision)
         splits = load_dataset(path, config, revision=revision)
     except DatasetNotFoundError as error:
         raise UsageError(f"{name} is neither a folder nor a dataset on the Hub that this token may read") from error
@@ -217,11 +221,14 @@ def named_splits(splits: Any) -> "DatasetDict":
 
     Raises:
         UsageError: there is no train split.
+        DataError: a column has a name that is refused.
     """
     from datasets import DatasetDict
 
     if not isinstance(splits, Mapping):
-        return DatasetDict(train=splits)
+        splits = {"train": splits}
+    for split, data in splits.items():
+        check_columns(data.column_names or (), f"split {split}")
     named = DatasetDict({_SPLIT_NAMES.get(str(split), str(split)): data for split, data in splits.items()})
     if "train" not in named:
         raise UsageError(f"expected a train split, found {', '.join(named) or 'none'}")
@@ -238,8 +245,75 @@ def source_posts(recipe: Recipe, source: Any = None) -> tuple[Recipe, "DatasetDi
     if source is None and (not recipe.source or recipe.source.startswith("local:")):
         where = f"the local folder {recipe.source[6:]!r}" if recipe.source else "a dataset in memory"
         raise UsageError(f"{recipe.config} was made from {where}: name it with --source DIR")
+    if source is None:
+        repo, config, revision = split_source(recipe.source)
+        check_repo(repo, revision, config, f"{recipe.config}'s recipe")
     source = recipe.source if source is None else source
     return resolve(recipe, load_source(str(source)) if isinstance(source, str | Path) else named_splits(source))
+
+
+def _check_data_files(path: str, revision: str | None) -> str | None:
+    """See that the data files which a dataset's card names lie in it; return the revision that was seen, if any.
+
+    ``load_dataset`` takes any path and address that a card names, be it a file of this machine or anybody's host.
+
+    Raises:
+        DataError: one lies elsewhere, or the YAML does not parse.
+    """
+    import httpx2
+    import yaml
+    from huggingface_hub import DatasetCard, HfApi, hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    cards = ["README.md", ".huggingface.yaml"]  # what load_dataset reads
+    absent = (RepositoryNotFoundError, RevisionNotFoundError)
+    found: list[Path] = []
+    if Path(path).is_dir():
+        found = [place for card in cards if (place := Path(path) / card).is_file()]
+    else:
+        try:
+            revision = HfApi().dataset_info(path, revision=revision).sha
+        except (*absent, HFValidationError, OfflineModeIsEnabled, httpx2.TransportError):
+            return revision  # load_dataset says so, or takes what it keeps of an earlier time
+        for card in cards:
+            try:
+                found.append(Path(hf_hub_download(path, card, repo_type="dataset", revision=revision)))
+            except LocalEntryNotFoundError as error:
+                raise ConnectionError(f"{path}: the Hub did not send {card}") from error
+            except EntryNotFoundError:
+                continue
+    for place in found:
+        try:
+            text = place.read_text(encoding="utf-8")
+            data = DatasetCard(text).data.to_dict() if place.suffix == ".md" else yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, TypeError) as error:
+            raise DataError(
+                f"{path}: {place.name} has YAML that does not parse: {str(error).splitlines()[0]}"
+            ) from error
+        configs = data.get("configs") if isinstance(data, dict) else None
+        for config in configs if isinstance(configs, list) else ():
+            if isinstance(config, dict):
+                for name in _strings([config.get("data_files"), config.get("data_dir")]):
+                    check_repo_path(name, f"{path}: {place.name}")
+    return revision
+
+
+def _strings(value: Any) -> Iterator[Any]:
+    """Yield the values of nested lists and dicts, without the names of splits."""
+    if isinstance(value, Mapping):
+        value = [item for name, item in value.items() if name != "split"]
+    if isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+    elif value is not None:
+        yield value
 
 
 def split_source(name: str) -> tuple[str, str | None, str | None]:

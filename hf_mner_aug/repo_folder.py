@@ -16,6 +16,7 @@ from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.hygiene import Guard, origins
 from hf_mner_aug.ledger import Run, library_versions, part_tables, run
 from hf_mner_aug.methods import method_class
+from hf_mner_aug.names import RESERVED, check_columns, check_names, is_name
 from hf_mner_aug.parquet import write_shards
 from hf_mner_aug.recipe import SPLITS, Recipe, local_name, parse_params, source_posts
 from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, split_tag, tag_names
@@ -133,6 +134,7 @@ def publish(
 def place_config(stage: Path, out: Path, note: dict[str, Any], features: "Features") -> None:
     """Put a staged config, with its augmentation.json and its section of the card, into a repo folder."""
     facts = ConfigFacts.from_note(note)
+    check_inside(out, facts.recipe.config)
     card = out / CARD
     text = render(card.read_text(encoding="utf-8") if card.exists() else None, facts, features, out.name)
     _write_note(stage, note)
@@ -140,15 +142,29 @@ def place_config(stage: Path, out: Path, note: dict[str, Any], features: "Featur
     artifacts.write_atomically(card, text.encode())
 
 
+def check_inside(out: Path, config: str) -> None:
+    """See that writing a config into a folder writes into no other one.
+
+    Raises:
+        UsageError: the config has no name, or its folder or the card is a link.
+    """
+    if not is_name(config) or config in RESERVED:
+        raise UsageError(f"{out}: {config!r} is no name of a config")
+    for path in (out / config, out / CARD):
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link: put a folder or a file of its own there, or name another --out")
+
+
 def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False) -> None:
     """See that a folder can take a recipe's config.
 
     Raises:
         RecipeMismatch: another recipe's config has that name and ``overwrite`` is not set.
-        UsageError: the path is a file.
+        UsageError: the path is a file, or as ``check_inside``.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder")
+    check_inside(out, recipe.config)
     folder = out / recipe.config
     if not folder.exists() or overwrite:
         return
@@ -168,6 +184,7 @@ def read_note(folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: there is none.
         Corrupt: it does not parse.
+        DataError: it is for another config than its folder's, or a split has no proper name.
     """
     path = folder / NOTE
     try:
@@ -177,6 +194,7 @@ def read_note(folder: Path) -> dict[str, Any]:
         raise UsageError(f"no {path}: configs made here are {', '.join(configs) or 'none'}") from error
     except json.JSONDecodeError as error:
         raise Corrupt(f"{path} does not parse: {error}") from error
+    check_names(note, folder)
     return note
 
 
@@ -187,7 +205,9 @@ def read_features(folder: Path, split: str | None = None) -> "Features":
 
     files = folder.glob(f"{split or '*'}-*.parquet")
     whole = (path for path in files if split or not path.name.startswith(f"{STUBS}-"))
-    return Features.from_arrow_schema(pq.read_schema(min(whole)))
+    features = Features.from_arrow_schema(pq.read_schema(min(whole)))
+    check_columns(features, str(folder))
+    return features
 
 
 def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:

@@ -30,6 +30,7 @@ from hf_mner_aug.models.search import IMAGES, WEB_REASONS, Hit, LocalCorpus, Que
 from hf_mner_aug.models.serper import SERPER as SERPER_URL
 from hf_mner_aug.models.serper import build_query as build_query
 from hf_mner_aug.models.train_search import open_train
+from hf_mner_aug.names import check_digest
 from hf_mner_aug.projection import (
     Known,
     bare_words,
@@ -468,7 +469,7 @@ def found_words(hit: Hit, style: Style) -> list[str]:
 
 def _note_of(fingerprint: str) -> Path:
     """Return the file that says where on this machine a corpus lies."""
-    return artifacts.cache_folder() / "corpora" / fingerprint
+    return artifacts.cache_folder() / "corpora" / check_digest(fingerprint, "corpus")
 
 
 def _same(hit: Hit, post: Post) -> bool:
