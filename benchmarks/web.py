@@ -91,7 +91,7 @@ def run(chosen: argparse.Namespace, work: Path) -> None:
         method = RMDA(corpus=f"serper:{url}")
         recipe, subset = resolve(recipe_for(method, part_size=chosen.part_size), gold)
         begun = time.monotonic()
-        expected = estimate(recipe, subset)
+        expected = estimate(recipe, subset, probe=True)
         looked = time.monotonic() - begun
         shutil.rmtree(work / "cache")  # the run pays all its searches, so that it can be compared
         parts = work / "out.runs"

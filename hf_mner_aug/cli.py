@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_mner_aug import cli_corpus, cli_hydrate, cli_memory, cli_quality, cli_study
+from hf_mner_aug import cli_corpus, cli_hosts, cli_hydrate, cli_memory, cli_quality, cli_study
+from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.printable import console, for_terminal, say, say_json
 from hf_mner_aug.readers import RAW_SETS
@@ -115,8 +116,16 @@ def augment(
         str | None, typer.Option(metavar="URL", help="Where ranks share parts, if not in OUT.runs: any fsspec URL.")
     ] = None,
     preview: Annotated[int, typer.Option(help="Show this many posts before and after, and stop.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print rows, hours and disk expected, and stop.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long or paid run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print rows, hours and disk expected, send nothing, and stop.")
+    ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Pay for a few posts, to say more exactly what a paid run takes.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before a long or paid run; a recipe's host needs --allow-host.")
+    ] = False,
+    allow_host: AllowHost = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config made by another recipe.")] = False,
     retrieved: Annotated[
         str, typer.Option(help="Publish posts of others whole, or ids-only: without words and pictures.")
@@ -163,18 +172,22 @@ def augment(
     )
     plan, gold = resolve(plan, load_source(source, images=images))
     built = plan.build()
+    typed = {setting.partition("=")[0] for setting in set_ or ()}
+    confirm_hosts([built], typed=typed, allowed=allow_host, sends=probe or not dry_run)
     if (dry_run or not yes) and _pays_to_fit(built, gold):
-        if dry_run:
+        if dry_run and not probe:
             return
-        typer.confirm("Go on?", abort=True)
-    if preview:
+        if not yes:
+            typer.confirm("Go on?", abort=True)
+        probe = True
+    if preview and not dry_run:
         _show_preview(plan, gold, preview)
         return
     check_retrieved(built, retrieved)
     check_free(out, plan, overwrite=overwrite)
     heavy = built.facts.models != "none" or built.paid or len(gold["train"]) * plan.copies > ESTIMATE_ABOVE_ROWS
     if dry_run or (heavy and not yes):
-        expected = estimate(plan, gold)
+        expected = estimate(plan, gold, probe=probe)
         say(_spell_estimate(expected))
         if dry_run:
             return
@@ -351,6 +364,7 @@ def demo(out: Out = Path("demo-out")) -> None:
 
 cli_corpus.register(app)
 cli_memory.register(app)
+cli_hosts.register(app)
 cli_hydrate.register(app)
 cli_quality.register(app)
 cli_study.register(app)
@@ -453,7 +467,10 @@ def _pays_to_fit(method: "Method", gold: Any) -> bool:
     train = gold["train"]
     least, most = method.calls_to_fit(iterate_posts(train, Codec(train.features), images=method.reads_images))
     if most:
-        say(f"to learn from {len(train)} posts: {least} to {most} calls, less those that are on record")
+        say(
+            f"to learn from {len(train)} posts: {least} to {most} calls, less those that are on record; then some for "
+            "a few posts, to say what the rest takes"
+        )
     return most > 0
 
 
@@ -475,6 +492,13 @@ def _go_out(web: str | None, endpoint: str | None, replay: bool) -> None:
 def _spell_estimate(expected: "Estimate") -> str:
     hours = expected.seconds / 3600
     duration = f"{hours:.1f} hours" if hours >= 1 else f"{expected.seconds:.0f} seconds"
+    if expected.assumed:
+        return (
+            f"{expected.posts} posts give at most {expected.rows} rows in about {duration}, with "
+            f"{expected.disk_bytes / 1e6:.0f} MB on disk; calls: {expected.calls}, USD: {expected.usd:.2g}\n"
+            f"nothing was sent to find out: assumed are {expected.assumed}; --probe pays for a few posts to say it "
+            "more exactly"
+        )
     probe = ""
     if expected.usage:
         rows = max(1, expected.rows)

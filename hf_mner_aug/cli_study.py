@@ -1,12 +1,17 @@
 """The verbs that measure: evaluate, errors, curve."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hf_mner_aug.backbones import BACKBONES
+from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts
 from hf_mner_aug.printable import say, say_json
+
+if TYPE_CHECKING:
+    from hf_mner_aug.transform import Method
 
 Repo = Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")]
 Seeds = Annotated[list[int], typer.Option(help="Seeds of augmentation and model.")]
@@ -49,10 +54,19 @@ def evaluate(
     source: Source = None,
     images: Images = None,
     quiet: Quiet = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before configs are made again by paid calls.")] = False,
+    allow_host: AllowHost = None,
 ) -> None:
     """Train on gold, gold repeated and augmented posts, over seeds, and say what augmentation changed."""
     from hf_mner_aug.recipe import with_pictures
     from hf_mner_aug.study_report import evaluate as study
+
+    def ask(methods: Sequence["Method"]) -> None:
+        confirm_hosts(methods, allowed=allow_host)
+        paid = [method.name for method in methods if method.paid]
+        if paid and not yes:
+            say(f"{', '.join(paid)}: made again for each of {len(seeds)} seeds, by calls that may cost money")
+            typer.confirm("Go on?", abort=True)
 
     report = study(
         repo,
@@ -67,6 +81,7 @@ def evaluate(
         out=out,
         source=with_pictures(source, images),
         progress=not quiet,
+        ask=ask,
     )
     say(report.to_markdown())
     if write_card:

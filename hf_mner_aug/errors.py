@@ -61,6 +61,12 @@ class Corrupt(UsageError):
     reason = "corrupt"
 
 
+class HostNotAllowed(UsageError):
+    """A recipe names a host that the user has not allowed: nothing was sent to it."""
+
+    reason = "host_not_allowed"
+
+
 class EndpointError(UsageError):
     """An endpoint cannot be used: ``reason`` says whether it is the key, the credit, the model, the address, ….
 

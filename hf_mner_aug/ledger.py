@@ -109,7 +109,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take, from a few posts timed; ``usage`` is what these took of calls that may cost money."""
+    """What a run would take, from a few posts timed; ``usage`` is what these took of calls that may cost money.
+
+    Where nothing was sent to find out, ``assumed`` says what it is from instead, and ``rows`` are as many as can be.
+    """
 
     posts: int
     rows: int
@@ -118,6 +121,7 @@ class Estimate:
     calls: int = 0
     usd: float = 0.0
     usage: Mapping[str, float] | None = None
+    assumed: str = ""
 
 
 def augment(
@@ -183,6 +187,7 @@ def run(
     from tqdm.auto import tqdm
 
     check_rank(rank, world_size)
+    recipe.build()  # a wrong one is refused before anything is written
     folder = run_folder(recipe, out)
     begun = time.monotonic()
     shared = open_store(storage or folder.parent)
@@ -214,13 +219,19 @@ def run(
     return done
 
 
-def estimate(recipe: Recipe, gold: "DatasetDict", *, posts: int = 8) -> Estimate:
+def estimate(recipe: Recipe, gold: "DatasetDict", *, posts: int = 8, probe: bool = False) -> Estimate:
     """Return what a run would take, by making rows of a few posts spread over the split.
 
-    A method that calls somebody is asked twice, for so many posts and for four times as many: it waits for several
-    answers at once, so the first tells what a part takes however many its posts are, the second what a post adds.
+    Of a paid method this sends nothing: it counts calls. With ``probe`` it makes (and pays) rows as of the others,
+    twice, for so many posts and for four times as many: a method waits for several answers at once, so the first tells
+    what a part takes however many its posts are, the second what a post adds.
+
+    Raises:
+        UsageError: without ``probe``, of a method that pays for what it learns: only then it knows what rows take.
     """
     method = recipe.build()
+    if method.paid and not probe:
+        return _counted(recipe, method, gold)
     begun = time.monotonic()
     method = method if method.artifact else method.fit(gold)
     fit_seconds = time.monotonic() - begun
@@ -251,6 +262,29 @@ def estimate(recipe: Recipe, gold: "DatasetDict", *, posts: int = 8) -> Estimate
     disk = int(2 * sum(table.nbytes for _, table in tries) * scale + sum(gold[split].data.nbytes for split in gold))
     usd = usage.get("usd", 0.0) * scale
     return Estimate(sum(sizes), round(made * scale), fit_seconds + seconds, disk, sum(calls), usd, usage)
+
+
+def _counted(recipe: Recipe, method: Method, gold: "DatasetDict") -> Estimate:
+    """Return what a run of a paid method takes, by its calls alone; nothing is sent."""
+    from hf_mner_aug.models.web import replaying
+
+    begun, train = time.monotonic(), gold["train"]
+    codec = Codec(train.features)
+    if method.artifact is None:
+        least, most = method.calls_to_fit(iterate_posts(train, codec, images=method.reads_images))
+        if most:
+            raise UsageError(
+                f"{method.name} pays for {least} to {most} calls to learn, and knows only then what rows take: pass "
+                "probe=True"
+            )
+        with replaying():  # what is free to learn needs nobody, and whoever it asks is not asked
+            method = method.fit(gold)
+    calls = [method.calls(post) for post in iterate_posts(train, codec)]
+    rows, price = method.copies * sum(map(bool, calls)), method.call_price()
+    size = sum(gold[split].data.nbytes for split in gold)
+    disk = int(size + 2 * rows * train.data.nbytes / max(1, len(train)))
+    usd, seconds = price.usd * sum(calls), price.seconds * sum(calls) + time.monotonic() - begun
+    return Estimate(len(train), rows, seconds, disk, sum(calls), usd, assumed=price.told)
 
 
 def _try(method: Method, dataset: "Dataset", rows: Sequence[int]) -> tuple[float, "pa.Table"]:

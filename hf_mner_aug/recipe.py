@@ -92,7 +92,7 @@ class Recipe:
         return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
     def build(self) -> Method:
-        """Return the method this recipe names, with its parameters.
+        """Return the method this recipe names, with its parameters; a host among these is not allowed by that.
 
         Raises:
             UnknownName: there is no such method or parameter.
@@ -103,11 +103,13 @@ class Recipe:
             raise UsageError(
                 f"the recipe is for version {self.version} of {self.method}, installed is version {cls.version}"
             )
-        return cls(seed=self.seed, copies=self.copies, artifact=self.artifact, **parse_params(cls, self.params))
+        params = parse_params(cls, self.params)
+        return cls(seed=self.seed, copies=self.copies, artifact=self.artifact, from_recipe=True, **params)
 
 
 def recipe_for(method: Method, **chosen: Any) -> Recipe:
     """Return the recipe of a method, its models pinned; ``chosen`` are the fields that the method does not know."""
+    method.allow_hosts()
     method = method.pinned()
     return Recipe(
         models={model.role: model.id for model in method.models},

@@ -254,6 +254,11 @@ class Study:
             bar.set_postfix_str(cell.stem)
             self._make(cell)
 
+    def to_be_made(self) -> list[Method]:
+        """Return the methods of the configs that some missing cell makes again."""
+        missing = {cell.config for cell in self.cells() if cell.kind == AUGMENTED and self.read(cell) is None}
+        return [config.method for config in self.configs if config.name in missing]
+
     def read(self, cell: Cell) -> dict[str, Any] | None:
         """Return what a cell's file holds, or None where it is to be made."""
         try:

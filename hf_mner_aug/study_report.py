@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from hf_mner_aug.printable import for_markdown
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.significance import holm, paired_bootstrap, rates, resample
 from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SEEDLESS, SHUFFLED, Study
+from hf_mner_aug.transform import Method
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +43,7 @@ def evaluate(
     out: str | Path | None = None,
     source: Any = None,
     progress: bool = True,
+    ask: Callable[[Sequence[Method]], None] | None = None,
 ) -> "Report":
     """Train a backbone on each config and its controls, over seeds, and report what augmentation changed.
 
@@ -64,8 +66,10 @@ def evaluate(
         out: the folder beside which the study lies (default: ``repo``, or the Hub repo's name here).
         source: the set that a method replaced the posts of, where that was no Hub dataset: a folder or splits.
         progress: show a bar.
+        ask: called with the methods of the configs that will be made again, before anything is; it may raise.
 
     Raises:
+        HostNotAllowed: a config's recipe names a host that the user has not allowed.
         UsageError: a name or value is wrong, the configs' posts do not let them be compared, they differ from gold in
             pictures that the backbone does not read, or ``source`` is needed.
         DataError: ``source`` is not what a config was made from.
@@ -75,6 +79,8 @@ def evaluate(
     study = Study.open(repo, configs, **chosen, ablations=ablations, out=out, source=source)
     for name in split_by:
         study.values(name)
+    if ask:
+        ask(study.to_be_made())
     study.run(progress=progress)
     report = Report.of(study, split_by)
     report.write()

@@ -4,13 +4,14 @@ import functools
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.errors import NotFitted, UsageError
+from hf_mner_aug.hosts import Host, allow
 from hf_mner_aug.picture_columns import PictureReader, embed, is_named_only, with_bytes
 from hf_mner_aug.picture_files import NOWHERE, Allowed
 from hf_mner_aug.schema import (
@@ -67,6 +68,14 @@ class Model:
     checked: bool = True
 
 
+class CallPrice(NamedTuple):
+    """What a call is assumed to take before any is made, and in ``told`` what the two numbers are from."""
+
+    usd: float = 0.0
+    seconds: float = 0.0
+    told: str = "nothing"
+
+
 class Made(NamedTuple):
     """What a method made of a batch: columns of new rows, and the rejects."""
 
@@ -96,6 +105,8 @@ class Method:
     seed: int = 0
     copies: int = 1
     artifact: str | None = None
+    # True of a method that a recipe describes: whoever wrote that may not be the user, so his yes to a host counts.
+    from_recipe: bool = field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.copies < 1:
@@ -154,8 +165,17 @@ class Method:
         """Return how many calls that may cost money ``fit`` takes, at least and at most; making none."""
         return 0, 0
 
+    def call_price(self) -> CallPrice:
+        """Return what a call takes by this machine's settings, at most; making none."""
+        return CallPrice()
+
     def usage(self) -> Mapping[str, float]:
         """Return what calls have taken in this process, by name; ``usd`` is their price."""
+        return {}
+
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """The hosts that parameters name and that posts or searches are sent to, by the parameter's name."""
         return {}
 
     def limits_met(self) -> Mapping[str, int]:
@@ -184,6 +204,12 @@ class Method:
     def learned(self) -> Any:
         """What ``learn`` returned."""
         return _artifact(self._fitted())["learned"]
+
+    def allow_hosts(self) -> None:
+        """Allow the hosts that the parameters name, if it is the user's own code that wrote these."""
+        if not self.from_recipe:
+            for host in self.hosts.values():
+                allow(*host)
 
     # ------------------------------------------------------------ for users
 
@@ -215,6 +241,7 @@ class Method:
         features = train.features
         if features is None:
             raise UsageError("fit needs a dataset that knows its features: pass features= when you make or map it")
+        self.allow_hosts()
         codec = Codec(features)
         if self.reads_images and codec.image_column:
             allowed = Allowed.of(images, trust_image_paths=trust_image_paths)
@@ -236,7 +263,7 @@ class Method:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The method's own parameters: its fields but ``seed``, ``copies`` and ``artifact``."""
+        """The method's own parameters: its fields but ``seed``, ``copies``, ``artifact`` and ``from_recipe``."""
         base = {field.name for field in fields(Method)}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in base}
 
@@ -280,6 +307,7 @@ class Method:
 
     def make(self, batch: Any) -> Made:
         """Return the rows made from a batch and the rejects; raises as ``__call__``."""
+        self.allow_hosts()
         codec = self._codec()
         columns = _columns(batch)
         missing = [name for name in codec.columns if name not in columns]

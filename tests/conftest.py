@@ -13,6 +13,8 @@ SESSION = Path(tempfile.mkdtemp(prefix="hf_mner_aug_tests_"))
 atexit.register(shutil.rmtree, SESSION, ignore_errors=True)
 os.environ["HF_HOME"] = str(SESSION / "hf")
 os.environ["HF_MNER_AUG_CACHE"] = str(SESSION / "cache")
+os.environ["XDG_CONFIG_HOME"] = str(SESSION / "config")
+os.environ.pop("HF_MNER_AUG_HOSTS", None)
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np  # noqa: E402

@@ -6,7 +6,8 @@
         assert len(server.log) == 4
 
 A chat is answered with ``echo: `` and the user's text, in as many tokens as words; a picture is drawn from its prompt
-and seed. Every wait ends when the server is stopped.
+and seed. Every wait ends when the server is stopped. The server may be sent the keys that ``allowed`` names, as if the
+user had named it; with none, it is a stranger's.
 """
 
 import base64
@@ -20,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from PIL import Image
+
+from hf_mner_aug import hosts
 
 
 @dataclass
@@ -55,7 +58,14 @@ class Fault:
 class EndpointServer:
     """The server, what it saw, and what is to go wrong."""
 
-    def __init__(self, *, key: str | None = None, models: tuple[str, ...] = (), credit: int | None = None):
+    def __init__(
+        self,
+        *,
+        key: str | None = None,
+        models: tuple[str, ...] = (),
+        credit: int | None = None,
+        allowed: tuple[str, ...] = ("HF_MNER_AUG_API_KEY",),
+    ):
         self.key, self.models, self.credit = key, models, credit
         self.log: list[Request] = []
         self.peak = 0  # requests that waited for their answer at a time, at most
@@ -67,6 +77,8 @@ class EndpointServer:
         self._server.daemon_threads = True
         self._server.endpoint = self  # type: ignore[attr-defined]
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        for variable in allowed:
+            hosts.allow(self.url, variable)
 
     def __enter__(self) -> "EndpointServer":
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)

@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from hf_mner_aug import hosts
 from hf_mner_aug.errors import Corrupt, EndpointError, UsageError
 from hf_mner_aug.models.budget import Account
 from hf_mner_aug.models.endpoint import (
@@ -554,7 +555,7 @@ def test_one_that_was_stopped_does_not_stop_another_that_asks_the_same(server, l
 
 
 def test_no_key_is_told_apart_from_a_wrong_one(llm, tmp_path, monkeypatch):
-    with EndpointServer(key="the-right-one") as server:
+    with EndpointServer(key="the-right-one", allowed=(KEY_ENV, "OTHER")) as server:
         guarded = replace(llm, base_url=server.url)
         with pytest.raises(EndpointError, match=rf"refuses the key in {KEY_ENV}") as wrong:
             guarded.many(asks(2))
@@ -589,6 +590,7 @@ def test_a_model_that_the_server_lacks(llm):
 
 
 def test_a_server_that_is_not_there_is_waited_for_and_stops_the_run(server, llm):
+    hosts.allow("http://127.0.0.1:1", KEY_ENV)
     nobody = replace(llm, base_url="http://127.0.0.1:1/v1", retries=50)
     with pytest.raises(EndpointError, match=r"cannot reach 127\.0\.0\.1:1: .*tries: 5") as stopped:
         nobody.many(asks(3))

@@ -24,6 +24,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 from PIL import Image
 
+from hf_mner_aug import hosts
+
 INSIDE = "127.0.0.2"
 # What becomes of a page of each kind: None is a post.
 BAD = {
@@ -72,7 +74,16 @@ class WebServer:
     """
 
     def __init__(
-        self, texts=(), *, latency=0.0, key=None, credit=None, kinds=KINDS, robots="Disallow: /secret/", port=0
+        self,
+        texts=(),
+        *,
+        latency=0.0,
+        key=None,
+        credit=None,
+        kinds=KINDS,
+        robots="Disallow: /secret/",
+        port=0,
+        allowed=True,
     ):
         self.texts = [" ".join(text.split()) for text in texts]
         self.latency, self.key, self.credit, self.kinds = latency, key, credit, kinds
@@ -92,6 +103,8 @@ class WebServer:
         self._server.web = self
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
+        if allowed:
+            hosts.allow(self.url, "SERPER_API_KEY")
         self._trap = socket.create_server((INSIDE, 0))
         self.inside = f"{INSIDE}:{self._trap.getsockname()[1]}"
 

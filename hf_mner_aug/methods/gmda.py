@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from hf_mner_aug import filters
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.hosts import Host
 from hf_mner_aug.hygiene import MADE_OF, text_key
-from hf_mner_aug.models.endpoint_engine import ENDPOINT, parse_engine, run_name
+from hf_mner_aug.models.endpoint_engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
 from hf_mner_aug.models.image import (
     COLLAGE,
     POST_ID,
@@ -48,7 +49,7 @@ from hf_mner_aug.models.text_endpoint import Settings, TextEndpoint
 from hf_mner_aug.pictures import MIXED, open_rgb, write_picture
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.stored_posts import open_posts, save_posts
-from hf_mner_aug.transform import Facts, Method, Model, Reject
+from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -265,9 +266,18 @@ class GMDA(Method):
         """True where a model behind an endpoint writes."""
         return self.text and self.text_model.partition(":")[0] == ENDPOINT
 
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """The endpoint that posts are sent to."""
+        return engine_hosts("text_model", self.text_model, Settings) if self.paid else {}
+
     def calls(self, post: Post) -> int:
         """Return how many texts are asked for a post: one for each copy, none where its mentions are nested."""
         return self.copies if self.paid and with_arguments(post) else 0
+
+    def call_price(self) -> CallPrice:
+        """Return what a text takes at most; sending nothing."""
+        return chat_price(parse_engine(self.text_model, Settings)[2].max_tokens) if self.paid else CallPrice()
 
     def usage(self) -> Mapping[str, float]:
         """Return what the calls of making rows took in this process."""

@@ -34,18 +34,19 @@ from hf_mner_aug.hard_requests import (
     likeness,
     outcome_of,
 )
+from hf_mner_aug.hosts import Host
 from hf_mner_aug.hygiene import MADE_OF, text_key
 from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.memory_tree import OUTSIDERS, ROUNDS, Gardener, Tree
 from hf_mner_aug.mining import Failure, mine
-from hf_mner_aug.models.endpoint_engine import ENDPOINT, parse_engine, run_name
+from hf_mner_aug.models.endpoint_engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
 from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.llm import BATCH, PatternEndpoint, Settings
 from hf_mner_aug.models.pattern_engine import Draft, PatternEngine, Question, WriteRequest, as_failure
 from hf_mner_aug.models.rules import Rules
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.stored_posts import open_posts, save_posts
-from hf_mner_aug.transform import Facts, Method, Model, Reject
+from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
 
 if TYPE_CHECKING:
     from hf_mner_aug.models.image import ImageEngine
@@ -199,6 +200,11 @@ class MemoryHard(Method):
         """True where a model behind an endpoint writes."""
         return self.engine.partition(":")[0] == ENDPOINT
 
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """The endpoint that posts are sent to."""
+        return engine_hosts("engine", self.engine, Settings) if self.paid else {}
+
     def calls(self, post: Post) -> int:
         """Return how many drafts are asked for a post, at least; drafts are written again and matched by more calls."""
         return self.copies if self.paid and post.id in self._memory().by_post else 0
@@ -217,6 +223,10 @@ class MemoryHard(Method):
         ]
         tries = self.attempts * len(STAGES) if self.iterate else 1
         return len(naming) + drafts, sum(naming) + 3 * tries * drafts
+
+    def call_price(self) -> CallPrice:
+        """Return what a text takes at most; sending nothing."""
+        return chat_price(parse_engine(self.engine, Settings)[2].max_tokens) if self.paid else CallPrice()
 
     def usage(self) -> Mapping[str, float]:
         """Return what the calls of making rows took in this process."""

@@ -24,8 +24,10 @@ from typing import Any, ClassVar, Self
 from hf_mner_aug import artifacts, filters, masking
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
+from hf_mner_aug.hosts import Host
 from hf_mner_aug.hygiene import image_digest, normalise_text, strip_urls, text_key
 from hf_mner_aug.models import sentence
+from hf_mner_aug.models.endpoint import Endpoint, host_of
 from hf_mner_aug.models.search import IMAGES, WEB_REASONS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
 from hf_mner_aug.models.serper import SERPER as SERPER_URL
 from hf_mner_aug.models.serper import build_query as build_query
@@ -45,11 +47,12 @@ from hf_mner_aug.projection import (
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.tokenising import Style, restyle, split_words, word_style
-from hf_mner_aug.transform import Facts, Method, Model, Reject
+from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
 
 TRAIN = "train"
 PINNED = "sha256:"
 SERPER = "serper"
+PAGE_SECONDS = 1.0  # of a page, before any is fetched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +157,8 @@ class RMDA(Method):
                 raise UsageError(f"rmda: {name} must be at least 0, found {getattr(self, name)}")
         if self.most_words < self.least_words:
             raise UsageError(f"rmda: most_words {self.most_words} is below least_words {self.least_words}")
+        if self.on_web:
+            Endpoint(base_url=self._engine_url, model=SERPER)  # refuses what is no address, or holds a key
         object.__setattr__(self, "mask", masking.parse_kinds(self.mask))
         if self.require not in ("all", "any"):
             raise UsageError(f"rmda: require must be all or any, found {self.require!r}")
@@ -175,13 +180,37 @@ class RMDA(Method):
         return self.corpus.partition(":")[0] == SERPER
 
     @property
+    def _engine_url(self) -> str:
+        return self.corpus.partition(":")[2] or SERPER_URL
+
+    @property
     def paid(self) -> bool:
         """True on the web: searches cost money."""
         return self.on_web
 
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """The search engine at ``serper:URL``; the default one is no choice of a recipe's."""
+        if not self.on_web:
+            return {}
+        engine = _web_search(self._engine_url, "").serper.endpoint
+        host = host_of(engine.base_url, engine.key_env)
+        return {} if engine.replay or host.origin == SERPER_URL else {"corpus": host}
+
     def calls(self, post: Post) -> int:
         """Return 1 for a post that is searched for on the web."""
         return int(self.on_web and self._query(post) is not None)
+
+    def call_price(self) -> CallPrice:
+        """Return what a search and its pages take, all of one host; sending nothing."""
+        if not self.on_web:
+            return CallPrice()
+        from hf_mner_aug.models.web import web_settings
+
+        web = web_settings()
+        each = max(web.delay, PAGE_SECONDS / web.concurrency)
+        told = f"USD {web.price:g} a search and {self.results} pages of one host for it, {each:g} seconds each"
+        return CallPrice(web.price, self.results * each, told)
 
     def usage(self) -> Mapping[str, float]:
         """Return what was asked of the web in this process: searches, pages, requests, retries, USD."""
@@ -247,8 +276,7 @@ class RMDA(Method):
     def pinned(self) -> Self:
         """Return a copy that names its corpus by its content, wherever the file lies."""
         if self.on_web:
-            engine = _web_search(self.corpus, "").url
-            return replace(self, corpus=SERPER if engine == SERPER_URL else f"{SERPER}:{engine}")
+            return replace(self, corpus=SERPER if self._engine_url == SERPER_URL else f"{SERPER}:{self._engine_url}")
         if self.corpus == TRAIN or self.corpus.startswith(PINNED):
             return self
         corpus = open_corpus(self.corpus)
@@ -322,7 +350,7 @@ class RMDA(Method):
         """Return, for each post, the posts on the web that hold its entities, and why the other pages gave none."""
         from hf_mner_aug.models.posts import WebSearch
 
-        search: WebSearch = _web_search(self.corpus, str(self.artifact)[:12])
+        search: WebSearch = _web_search(self._engine_url, str(self.artifact)[:12])
         queries = [self._query(post) for post in posts]
         answers = iter(search.find([query for query in queries if query], self.results))
         found = [next(answers) if query else [] for query in queries]
@@ -476,14 +504,12 @@ def _same(hit: Hit, post: Post) -> bool:
     return hit.id == post.id or text_key(hit.text) == text_key(post.tokens)
 
 
-def _web_search(corpus: str, run: str) -> Any:
-    """Return the search of the web that ``serper`` or ``serper:URL`` means, on this machine's terms."""
+def _web_search(url: str, run: str) -> Any:
+    """Return the search of the web by the engine at an address, on this machine's terms."""
     from hf_mner_aug.models.posts import WebSearch
     from hf_mner_aug.models.web import web_settings
 
-    search = WebSearch(web=web_settings(), url=corpus.partition(":")[2] or SERPER_URL, run=f"rmda-{run}")
-    assert search.serper  # refuses what is no address
-    return search
+    return WebSearch(web=web_settings(), url=url, run=f"rmda-{run}")
 
 
 @functools.lru_cache(maxsize=8)

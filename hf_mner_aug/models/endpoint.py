@@ -1,8 +1,11 @@
 """One client for OpenAI-compatible chat, vision and image endpoints, and for a search engine's (``serper``).
 
+    hosts.allow("http://127.0.0.1:8000")
     llm = Endpoint(base_url="http://127.0.0.1:8000/v1", model="Qwen/Qwen3-8B", run="try-1", budget=Budget(calls=500))
     for reply in llm.many(ChatRequest(messages=[{"role": "user", "content": text}], seed=7) for text in texts):
         print(reply.text if isinstance(reply, Reply) else reply.reason)
+
+Nothing is sent to a host that is not allowed for the key (``hosts``). A redirect is not followed.
 
 An answer is recorded under the digest of its request before anyone sees it. The same request again, also after a kill,
 in another process or with ``replay``, is answered from the record. An answer that is of no use stays recorded too, for
@@ -30,6 +33,7 @@ from urllib.parse import urlsplit
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import DataError, EndpointError, UsageError
+from hf_mner_aug.hosts import Host, origin_of, require_allowed
 from hf_mner_aug.models.budget import NO_LIMIT, Account, Budget, Usage
 from hf_mner_aug.models.protocol import (
     REASONS,
@@ -86,6 +90,12 @@ def find_key(base_url: str, key_env: str = KEY_ENV) -> tuple[str, str]:
     if not re.fullmatch(r"[!-~]*", key):
         raise UsageError(f"the key in {name} holds a space or a character that no key has: copy it again")
     return key, name
+
+
+def host_of(base_url: str, key_env: str = KEY_ENV) -> Host:
+    """Return the host of an endpoint, and the variable whose key is sent to it; raises as ``find_key``."""
+    key, name = find_key(base_url, key_env)
+    return Host(origin_of(base_url), name if key else "")
 
 
 @dataclass
@@ -190,7 +200,8 @@ class Endpoint:
         try:
             url = urlsplit(self.base_url)
             known = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-        except ValueError:
+            known = known and bool(origin_of(self.base_url))
+        except (ValueError, UsageError):
             known = False
         if not known or url.username or url.password or url.query or url.fragment:
             # The value is not repeated: it may hold a key.
@@ -274,6 +285,7 @@ class Endpoint:
                 not in the record that is replayed; or one was not, for a reason that is not in ``stop_unless``. Those
                 under way are finished and recorded.
             Corrupt: a recorded answer is damaged.
+            HostNotAllowed: an answer is not on record, and the host is not allowed for the key.
             UsageError: there is a budget in USD and no price, or there are pictures and no message of the user.
             OSError: the disk is full.
         """
@@ -342,6 +354,7 @@ class Endpoint:
         if self.replay:
             asked = f"{call.kind} request {call.digest} to {self.model}"
             raise EndpointError(f"{asked} is not recorded in {self._folder}: run once without replay", "not_recorded")
+        require_allowed(self._address(call), host_of(self.base_url, self.key_env).key)
         self._check_prices(call.kind)
         state = self._state
         with state.slots:
@@ -461,15 +474,21 @@ class Endpoint:
         named = outcome.answered_by and redact(outcome.answered_by)
         return outcome._replace(answered_by=named, answer=_changed(outcome.answer, redact))
 
+    def _address(self, call: Call) -> str:
+        """Return where a request is sent."""
+        base = self.base_url.rstrip("/")
+        if call.kind != "search" and not urlsplit(self.base_url).path.strip("/"):
+            base += "/v1"
+        return f"{base}/{call.route}"
+
     async def _post(self, client: "httpx2.AsyncClient", call: Call, key: str) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and body, of which a chunk too much at most; raises TimeoutError after timeout_s."""
         import httpx2
 
-        base, fields, headers = self.base_url.rstrip("/"), dict(call.body), {}
+        fields, headers = dict(call.body), {}
         if call.kind == "search":
             headers = {"X-API-KEY": key} if key else {}
         else:
-            base += "" if urlsplit(self.base_url).path.strip("/") else "/v1"
             # Not every server takes a seed of more than 31 bits.
             fields = {"model": self.model, **fields, "seed": call.seed & 0x7FFFFFFF}
             fields = {name: value for name, value in fields.items() if name not in self.omit}
@@ -486,7 +505,7 @@ class Endpoint:
         sent |= {"headers": headers, "timeout": limits, "follow_redirects": False}
         async with (
             asyncio.timeout(self.timeout_s),
-            client.stream("POST", f"{base}/{call.route}", **sent) as response,
+            client.stream("POST", self._address(call), **sent) as response,
         ):
             body = bytearray()
             async for chunk in response.aiter_bytes():

@@ -5,9 +5,11 @@ import os
 from typing import Any, TypeVar, get_type_hints
 
 from hf_mner_aug.errors import UsageError
+from hf_mner_aug.hosts import Host
 from hf_mner_aug.models.budget import Budget
-from hf_mner_aug.models.endpoint import Endpoint
+from hf_mner_aug.models.endpoint import KEY_ENV, Endpoint, host_of
 from hf_mner_aug.schema import canonical_json
+from hf_mner_aug.transform import CallPrice
 from hf_mner_aug.values import parse_settings
 
 ENDPOINT = "endpoint"  # an engine of a method: endpoint:URL#MODEL
@@ -29,6 +31,8 @@ OF_MACHINE = (
     "strict_model",
     "omit",
 )
+
+ASSUMED_TOKENS, ASSUMED_SECONDS = 1000, 5.0  # of a request, before any is sent
 
 T = TypeVar("T")
 
@@ -82,3 +86,25 @@ def run_name(method: str, *asked: Any) -> str:
 def open_endpoint(base_url: str, model: str, run: str = "") -> Endpoint:
     """Return an endpoint with this machine's settings, its budget counted over a run; raises as these."""
     return Endpoint(base_url=base_url, model=model, run=run, **endpoint_settings())
+
+
+def engine_hosts(parameter: str, spec: str, settings: type[Any]) -> dict[str, Host]:
+    """Return, by the parameter that names it, the host of an engine and the key that this machine sends there.
+
+    That is none where all is answered from the record. Raises as ``parse_engine``.
+    """
+    base_url, _, _ = parse_engine(spec, settings)
+    chosen = endpoint_settings()
+    return {} if chosen.get("replay") else {parameter: host_of(base_url, chosen.get("key_env", KEY_ENV))}
+
+
+def chat_price(max_tokens: int) -> CallPrice:
+    """Return what a chat takes by this machine's prices, if its answer is as long as it may be; sending nothing."""
+    chosen = endpoint_settings()
+    tokens_usd = ASSUMED_TOKENS * (chosen.get("price_in") or 0) + max_tokens * (chosen.get("price_out") or 0)
+    at_a_time = chosen.get("max_concurrency", Endpoint.max_concurrency)
+    told = (
+        f"{ASSUMED_TOKENS:,} tokens read and {max_tokens:,} written a call, {ASSUMED_SECONDS:g} seconds each, "
+        f"{at_a_time} at a time"
+    )
+    return CallPrice(tokens_usd / 1e6, ASSUMED_SECONDS / at_a_time, told)

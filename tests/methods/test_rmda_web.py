@@ -140,10 +140,15 @@ def test_the_engines_address_is_checked_and_the_default_one_has_no_name():
 
 def test_a_dry_run_counts_what_the_run_will_ask(server, gold):
     recipe, subset = resolve(recipe_for(method(server)), DatasetDict(train=gold))
-    expected = estimate(recipe, subset, posts=1)
+    counted = estimate(recipe, subset)
+    assert server.log == [], "nobody is asked"
+    assert (counted.calls, counted.usage) == (6, None)
+    assert counted.usd == pytest.approx(0.006)
+    assert "USD 0.001 a search" in counted.assumed
+    expected = estimate(recipe, subset, posts=1, probe=True)
     assert (expected.calls, len(server.searches)) == (6, 5)
     assert expected.usd == pytest.approx(0.006)
-    assert expected.rows == 6 * sum(kind not in BAD for kind in KINDS)
+    assert counted.rows >= expected.rows == 6 * sum(kind not in BAD for kind in KINDS)
     assert expected.usage["searches"] == 5
 
 
@@ -151,7 +156,8 @@ def test_the_command_line_replays_and_verifies(server, gold, tmp_path):
     gold.to_parquet(tmp_path / "source" / "train.parquet")
     call = ["augment", str(tmp_path / "source"), "--method", "rmda", "--set", f"corpus=serper:{server.url}"]
     call += ["--set", "filter=false", "--web", f"record={tmp_path / 'record'}", "--yes"]
-    environment = {name: os.environ[name] for name in ("HF_MNER_AUG_WEB", "SERPER_API_KEY", "HF_MNER_AUG_CACHE")}
+    names = ("HF_MNER_AUG_WEB", "HF_MNER_AUG_ENDPOINT", "SERPER_API_KEY", "HF_MNER_AUG_CACHE")
+    environment = {name: os.environ.get(name, "") for name in names}
 
     def cli(*arguments):
         os.environ.update(environment)
@@ -161,7 +167,11 @@ def test_the_command_line_replays_and_verifies(server, gold, tmp_path):
 
     dry = cli(*call, "--out", str(tmp_path / "one"), "--dry-run")
     assert "calls: 6, USD: 0.006" in dry.output
-    assert "500 rows:" in dry.output
+    assert "nothing was sent to find out" in dry.output
+    assert server.log == []
+    probed = cli(*call, "--out", str(tmp_path / "one"), "--dry-run", "--probe")
+    assert "calls: 6, USD: 0.006" in probed.output
+    assert "500 rows:" in probed.output
     first = cli(*call, "--out", str(tmp_path / "one"))
     assert first.exit_code == 0, first.output
     paid = len(server.log)

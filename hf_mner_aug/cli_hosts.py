@@ -1,0 +1,80 @@
+"""Asking for the hosts that a recipe names, and the verb that shows and forgets those allowed: hosts."""
+
+import sys
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hf_mner_aug import hosts as known
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.printable import say
+
+if TYPE_CHECKING:
+    from hf_mner_aug.transform import Method
+
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="HOST",
+        help="Let the recipe's host get posts and its key, on this machine from now on; --yes does not; repeatable.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(hosts)
+
+
+def hosts(
+    forget: Annotated[list[str] | None, typer.Option(metavar="HOST", help="Ask for it again; repeatable.")] = None,
+) -> None:
+    """List the hosts that may get posts and keys on this machine, since you said yes to them."""
+    for host in map(known.parse_host, forget or []):
+        say(f"{host}: {'forgotten' if known.forget(host) else 'was not allowed'}")
+    if not forget:
+        say("\n".join(map(str, sorted(known.remembered()))) or "none")
+
+
+def confirm_hosts(
+    methods: Sequence["Method"],
+    *,
+    typed: Collection[str] = (),
+    allowed: Sequence[str] | None = None,
+    sends: bool = True,
+) -> None:
+    """Print the hosts that methods' parameters name, and see that the user allows each before anything is sent.
+
+    He is asked in a terminal only, so that nothing that is piped in answers for him.
+
+    Args:
+        methods: as recipes describe them.
+        typed: parameters that the user wrote himself, in this call.
+        allowed: the hosts of ``--allow-host``.
+        sends: false where nothing will be sent: then nobody is asked.
+
+    Raises:
+        HostNotAllowed: there is no terminal, and a host is not allowed.
+        UsageError: one that is allowed is not named by any method.
+    """
+    named = {host: name for method in methods for name, host in method.hosts.items()}
+    origins = {known.parse_host(host) for host in allowed or ()}
+    if unknown := sorted(origins - {host.origin for host in named}):
+        others = ", ".join(sorted(host.spelled for host in named)) or "none"
+        raise UsageError(f"--allow-host {unknown[0]}: no recipe here sends anything there; hosts named: {others}")
+    for host, name in named.items():
+        say(f"{name} sends posts to {host}")
+        if host.origin in origins:
+            known.remember(*host)
+        elif name in typed:
+            known.allow(*host)
+        elif not known.is_allowed(*host):
+            if not sends:
+                say(f"a run would have to be allowed that: --allow-host {host.spelled}")
+                continue
+            if not sys.stdin.isatty():
+                known.require_allowed(*host)
+            typer.confirm(f"The recipe names this host, not you. Allow {host.origin} on this machine?", abort=True)
+            known.remember(*host)
