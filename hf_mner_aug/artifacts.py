@@ -14,6 +14,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from hf_mner_aug.disk import room_for
 from hf_mner_aug.errors import Corrupt, NotFitted
 from hf_mner_aug.names import check_digest, is_name
 from hf_mner_aug.schema import canonical_json
@@ -127,15 +128,20 @@ def load_json(digest: str) -> Any:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is either whole on disk or not there."""
+    """Write a file that is either whole on disk or not there.
+
+    Raises:
+        DiskFull: the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with room_for(path, len(data)):
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise

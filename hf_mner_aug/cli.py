@@ -1,8 +1,11 @@
 """The command line: each verb reads its arguments, calls one library function and prints what came of it."""
 
+import contextlib
+import gc
 import json
 import os
 import sys
+import tempfile
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +15,12 @@ import typer
 
 from hf_mner_aug import cli_corpus, cli_hosts, cli_hydrate, cli_memory, cli_quality, cli_study
 from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts
+from hf_mner_aug.disk import DiskFull, disk_full, find_full, fullest
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.printable import console, for_terminal, say, say_json
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
+from hf_mner_aug.stopping import Signals
 
 if TYPE_CHECKING:
     from hf_mner_aug.ledger import Estimate
@@ -371,21 +376,64 @@ cli_study.register(app)
 
 
 def main() -> None:
-    """Run the command line: 2 is the user's mistake, 1 the machine's trouble, one line each."""
+    """Run the command line: 2 is the user's mistake, 1 the machine's trouble, 128 and more a signal; one line each."""
     debug = "--debug" in sys.argv
     sys.argv[1:] = _spread([argument for argument in sys.argv[1:] if argument != "--debug"])
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if not debug:
         warnings.formatwarning = _one_line
+    with Signals() as signals:
+        code = _run(signals, debug)
+        if code:  # readers whose threads are at work when Python ends abort the process
+            gc.collect()
+    raise SystemExit(code)
+
+
+def _run(signals: Signals, debug: bool) -> Any:
+    """Run the command, say in one line what ended it, and return the exit code."""
     try:
         app()
-    except UsageError as error:
-        _fail(error, str(error), 2, debug)
-    except OSError as error:
+    except SystemExit as end:
+        if not signals.number:
+            return end.code
+    except BaseException as error:
+        if not signals.number:
+            if debug:
+                raise
+            message, code = _explain(error)
+            say(for_terminal(message), file=sys.stderr)
+            return code
+    else:
+        return 0
+    with contextlib.suppress(OSError):  # what was said before
+        sys.stdout.flush()
+        sys.stderr.flush()
+    signals.end()
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """Return what a command says that ended in an error, and its exit code."""
+    if isinstance(error, UsageError):
+        return f"error: {error}", 2
+    full = find_full(error)
+    if full is not None:
+        full = full if isinstance(full, DiskFull) else disk_full(full.filename or _fullest(), number=full.errno or 0)
+        return f"error: {full.filename}: {full.strerror}; make room, then run the same command again", 1
+    if isinstance(error, OSError):
         path = f"{error.filename}: " if error.filename else ""
-        _fail(error, f"{path}{error.strerror or error}; what is finished is kept, run the same command again", 1, debug)
-    except Exception as error:  # noqa: BLE001 - the last line of defence prints one line
-        _fail(error, f"unexpected {type(error).__name__}: {error} (hf-mner-aug --debug … shows where)", 1, debug)
+        return f"error: {path}{error.strerror or error}", 1
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", 130
+    return f"error: unexpected {type(error).__name__}: {error} (hf-mner-aug --debug … shows where)", 1
+
+
+def _fullest() -> Path:
+    """Return the folder, of those that are written to, on whose disk the least is free."""
+    from datasets import config
+
+    from hf_mner_aug.artifacts import cache_folder
+
+    return fullest([Path.cwd(), tempfile.gettempdir(), cache_folder(), config.HF_DATASETS_CACHE])
 
 
 def _one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
@@ -404,13 +452,6 @@ def _spread(arguments: list[str]) -> list[str]:
             spread.append(option)
         spread.append(argument)
     return spread
-
-
-def _fail(error: BaseException, message: str, code: int, debug: bool) -> None:
-    if debug:
-        raise error
-    say("error:", for_terminal(message), file=sys.stderr)
-    raise SystemExit(code)
 
 
 def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str], preset: str | None = None) -> "Recipe":

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_mner_aug import __version__, parquet
+from hf_mner_aug import __version__, artifacts, parquet
 from hf_mner_aug.cards import size_category
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hygiene import find_leaks
@@ -63,8 +63,8 @@ def convert(
             reading.report.leaks += describe_leaks(
                 train, reading.report.splits["train"].posts, Path(other).name, splits
             )
-        (folder / RECORD).write_text(_record(reading), encoding="utf-8")
-        (folder / "README.md").write_text(_card(reading, folder), encoding="utf-8")
+        artifacts.write_atomically(folder / RECORD, _record(reading).encode())
+        artifacts.write_atomically(folder / "README.md", _card(reading, folder).encode())
     return reading.report
 
 

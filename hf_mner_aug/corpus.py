@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.cards import read_source
+from hf_mner_aug.disk import disk_full
 from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_bytes
 from hf_mner_aug.models.search import APPLICATION_ID, TOKENIZER, VERSION, check_format, words
@@ -135,7 +136,7 @@ def index(
         finally:
             connection.close()
     except sqlite3.OperationalError as error:
-        raise OSError(f"{out}: {error}") from error
+        raise disk_full(out) if error.sqlite_errorname == "SQLITE_FULL" else OSError(f"{out}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise Corrupt(f"{out} is damaged ({error}): delete it and index again") from error
     if not report.posts:

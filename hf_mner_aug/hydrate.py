@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.corpus import index
+from hf_mner_aug.disk import room_for
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.fingerprint import DIGEST, value_digest
 from hf_mner_aug.hub import download_config
@@ -184,7 +185,8 @@ def _hydrate(place: Path, note: dict[str, Any], method: RMDA, look_up: LookUp, o
         splits["train"] = {"gold": counts.gold["train"], "made": counts.made["train"], "num_bytes": num_bytes}
         for file in place.glob("*.parquet"):
             if file.name.partition("-")[0] not in ("train", STUBS):
-                shutil.copyfile(file, stage / file.name)
+                with room_for(out / config / file.name, file.stat().st_size):
+                    shutil.copyfile(file, stage / file.name)
         content = fingerprint_of(stage, splits)
         dropped = {**note["funnel"]["dropped"], **missing}
         whole = {

@@ -9,6 +9,7 @@ the parts it needs beside its own output folder.
 
 import functools
 import json
+import multiprocessing
 import os
 import platform
 import time
@@ -29,6 +30,7 @@ from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.ranks import check_rank, claim_config, claim_run, fit_once, release_config
 from hf_mner_aug.recipe import SPLITS, Recipe, named_splits, open_source, recipe_for, resolve
 from hf_mner_aug.schema import Codec
+from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, keeping
 from hf_mner_aug.store import Folder, Store, open_store, sha256
 from hf_mner_aug.transform import Made, Method, iterate_posts
 
@@ -194,14 +196,16 @@ def run(
     claim_config(shared, recipe, rank)
     place = shared.at(folder.name, "fit", "parts", "rejected")
     claim_run(place, recipe)
-    method = fit_once(place, recipe, gold)
-    done = Run(folder, recipe, method, gold, rank or 0, world_size or 1)
-    parts = done.parts
-    missing = [part for part in parts if not _kept(place, folder, part, recipe, method)]
-    with tqdm(total=len(parts), initial=len(parts) - len(missing), unit="part", disable=not progress) as bar:
-        for part in _make_all(folder, recipe, method, gold, missing, num_proc):
-            _send(place, folder, part)
-            bar.update()
+    share = plan(recipe, recipe.build(), gold)[rank or 0 :: world_size or 1]
+    with keeping(lambda: kept_parts(folder, share)):
+        method = fit_once(place, recipe, gold)
+        done = Run(folder, recipe, method, gold, rank or 0, world_size or 1)
+        parts = done.parts
+        missing = [part for part in parts if not _kept(place, folder, part, recipe, method)]
+        with tqdm(total=len(parts), initial=len(parts) - len(missing), unit="part", disable=not progress) as bar:
+            for part in _make_all(folder, recipe, method, gold, missing, num_proc):
+                _send(place, folder, part)
+                bar.update()
     note = {
         "artifact": method.artifact,
         "counts": done.counts,
@@ -318,6 +322,12 @@ def plan(recipe: Recipe, method: Method, gold: "DatasetDict") -> list[Part]:
             stop = min(start + recipe.part_size, len(gold[split]))
             parts.append(Part(len(parts), split, start, stop))
     return parts
+
+
+def kept_parts(folder: Path, parts: Sequence[Part]) -> str:
+    """Say how many of a run's parts are finished."""
+    kept = sum((folder / "parts" / f"{part.stem}.json").exists() for part in parts)
+    return f"{kept} of {len(parts)} parts kept; the same command goes on"
 
 
 def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", part: Part) -> None:
@@ -472,18 +482,27 @@ def _make_all(
             make_part(folder, recipe, method, gold, part)
             yield part
         return
-    import multiprocessing
-
+    others = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_proc, len(parts)), context, _start_worker, (folder, recipe, gold)) as pool:
-        futures = {pool.submit(_work, method, part): part for part in parts}
         try:
+            with interrupts_blocked():
+                futures = {pool.submit(_work, method, part): part for part in parts}
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
         except BrokenProcessPool as error:
-            raise OSError("a worker process died, perhaps for lack of memory (take a smaller --num-proc)") from error
-        except BaseException:
+            raise OSError(
+                "a worker process died, perhaps for lack of memory: what is finished is kept, "
+                "run the same command again, with a smaller --num-proc"
+            ) from error
+        except Exception:  # the parts under way are finished and kept
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        except BaseException:  # Ctrl-C, which waits for nobody
+            for worker in multiprocessing.active_children():
+                if worker not in others:
+                    worker.kill()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -492,7 +511,8 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(folder: Path, recipe: Recipe, gold: "DatasetDict") -> None:
-    """Keep what all parts share in a spawned worker."""
+    """Keep what all parts share in a spawned worker, which ends with its parent."""
+    end_with_parent()
     _worker.update(folder=folder, recipe=recipe, gold=gold)
 
 

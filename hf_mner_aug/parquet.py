@@ -11,6 +11,7 @@ read no other file: a picture that is named and has no bytes is written as missi
 """
 
 import contextlib
+import io
 import os
 import re
 import uuid
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_mner_aug.disk import room_for
 from hf_mner_aug.errors import DataError
 from hf_mner_aug.picture_columns import PictureReader, seal
 from hf_mner_aug.picture_files import NOWHERE
@@ -42,16 +44,19 @@ def write_table(
 
     Raises:
         DataError: the columns are not those of the features, or a value does not fit.
+        DiskFull: the disk is full.
     """
     path = Path(path)
     temporary = _temporary(path)
-    try:
-        with _Writer(temporary, features) as writer:
-            for group, _ in _row_groups([table], features, row_group_bytes):
-                writer.write(group)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    writer = _Writer(temporary, features)
+    with room_for(path, lambda: writer.size):
+        try:
+            with writer:
+                for group, _ in _row_groups([table], features, row_group_bytes):
+                    writer.write(group)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     _sync(path.parent)
     return path
 
@@ -73,31 +78,33 @@ def write_shards(
 
     Raises:
         DataError: the columns are not those of the features, or a value does not fit.
+        DiskFull: the disk is full.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    temporaries: list[Path] = []
-    try:
-        with contextlib.ExitStack() as stack:
-            filled = 0
-            for group, size in _row_groups(batches, features, row_group_bytes):
-                if not temporaries or filled + size > max_shard_bytes:
-                    stack.close()
-                    temporaries.append(_temporary(folder / stem))
-                    writer = stack.enter_context(_Writer(temporaries[-1], features))
-                    filled = 0
-                writer.write(group)
-                filled += size
-        count = len(temporaries)
-        paths = [folder / f"{stem}-{i:05}-of-{count:05}.parquet" for i in range(count)]
-        for stale in shards(folder, stem):
-            if stale not in paths:
-                stale.unlink()
-        for temporary, path in zip(temporaries, paths, strict=True):
-            temporary.replace(path)
-    finally:
-        for temporary in temporaries:
-            temporary.unlink(missing_ok=True)
+    writers: list[_Writer] = []
+    with room_for(folder / f"{stem}-*.parquet", lambda: sum(writer.size for writer in writers)):
+        try:
+            with contextlib.ExitStack() as stack:
+                filled = 0
+                for group, size in _row_groups(batches, features, row_group_bytes):
+                    if not writers or filled + size > max_shard_bytes:
+                        stack.close()
+                        writers.append(_Writer(_temporary(folder / stem), features))
+                        stack.enter_context(writers[-1])
+                        filled = 0
+                    writers[-1].write(group)
+                    filled += size
+            count = len(writers)
+            paths = [folder / f"{stem}-{i:05}-of-{count:05}.parquet" for i in range(count)]
+            for stale in shards(folder, stem):
+                if stale not in paths:
+                    stale.unlink()
+            for writer, path in zip(writers, paths, strict=True):
+                writer.path.replace(path)
+        finally:
+            for writer in writers:
+                writer.path.unlink(missing_ok=True)
     _sync(folder)
     return paths
 
@@ -109,17 +116,31 @@ def shards(folder: str | Path, stem: str) -> list[Path]:
 
 
 class _Writer:
-    """One Parquet file being written, with pinned options; leaving the context puts it on disk."""
+    """One Parquet file to write, with pinned options; the context makes it, and puts it on disk in the end.
+
+    Arrow writes into memory, from where each row group goes to the file: a write that fails (the disk is full) or is
+    interrupted (Python raises Ctrl-C wherever its code runs) inside Arrow makes it abort the process.
+    """
 
     def __init__(self, path: Path, features: "Features") -> None:
+        self.path = path
+        self.size = 0  # bytes of the file, those for which there was no room included
+        self._features = features
+        self._memory = io.BytesIO()
+
+    def write(self, group: "pa.Table") -> None:
+        """Write the table as one row group."""
+        self._parquet.write_table(group, row_group_size=max(group.num_rows, 1))
+        self._move()
+
+    def __enter__(self) -> "_Writer":
         import pyarrow.parquet as pq
 
-        schema = features.arrow_schema
-        leaves = _leaves(features)
-        self.file = path.open("xb")
-        self.parquet = pq.ParquetWriter(
-            self.file,
-            schema,
+        leaves = _leaves(self._features)
+        self._file = self.path.open("xb", buffering=0)
+        self._parquet = pq.ParquetWriter(
+            self._memory,
+            self._features.arrow_schema,
             version="2.6",
             data_page_version="1.0",
             # Pictures are compressed already, and a dictionary of them only costs memory.
@@ -130,19 +151,25 @@ class _Writer:
             # Pages cut by content, as datasets does, so that the Hub stores a row that did not change only once.
             use_content_defined_chunking={"min_chunk_size": 262144, "max_chunk_size": 1048576, "norm_level": 0},
         )
-
-    def write(self, group: "pa.Table") -> None:
-        """Write the table as one row group."""
-        self.parquet.write_table(group, row_group_size=max(group.num_rows, 1))
-
-    def __enter__(self) -> "_Writer":
         return self
 
-    def __exit__(self, *failure: object) -> None:
-        with self.file:
-            self.parquet.close()
-            self.file.flush()
-            os.fsync(self.file.fileno())
+    def __exit__(self, kind: type[BaseException] | None, failure: object, trace: object) -> None:
+        with self._file:
+            self._parquet.close()
+            if kind is None:
+                self._move()
+                os.fsync(self._file.fileno())
+
+    def _move(self) -> None:
+        """Write to the file what Arrow wrote; it counts on from there by itself."""
+        with self._memory.getbuffer() as written:
+            self.size += len(written)
+            done = 0
+            while done < len(written):
+                with written[done:] as left:
+                    done += self._file.write(left)
+        self._memory.seek(0)
+        self._memory.truncate()
 
 
 def _row_groups(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_mner_aug.disk import room_for
 from hf_mner_aug.errors import MissingExtra, UsageError
 
 
@@ -41,14 +42,14 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, replacing one that is there."""
-        with _unfinished(self.path / name) as file:
+        with room_for(self.path / name, len(data)), _unfinished(self.path / name) as file:
             _write(file, data)
             file.replace(self.path / name)
 
     def write_once(self, name: str, data: bytes) -> bytes:
         """Write a file unless there is one, and return what stands there: the first of several writers wins."""
         path = self.path / name
-        with _unfinished(path) as file:
+        with room_for(path, len(data)), _unfinished(path) as file:
             _write(file, data)
             try:
                 os.link(file, path)  # a rename would replace what another process wrote
@@ -156,7 +157,8 @@ class Remote:
             raise
         except Exception as error:  # every backend has errors of its own: botocore, google, paramiko
             said = str(error).strip().splitlines() or [type(error).__name__]
-            raise OSError(f"storage {self}: {said[0]}") from error
+            advice = "what is finished is kept, run the same command again"
+            raise OSError(f"storage {self}: {said[0]}; {advice}") from error
 
 
 Store = Folder | Remote
@@ -218,7 +220,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file so that it appears whole."""
-    with _unfinished(target) as file:
+    with room_for(target, source.stat().st_size), _unfinished(target) as file:
         shutil.copyfile(source, file)
         with file.open("rb") as copied:
             os.fsync(copied.fileno())

@@ -330,7 +330,7 @@ def call(monkeypatch, capsys, tmp_path):
         (
             ["--storage", "file:///dev/null/x"],
             1,
-            "/dev/null/x/eda_100pct.ranks.json: Not a directory; what is finished is kept, run the same command again",
+            "/dev/null/x/eda_100pct.ranks.json: Not a directory",
         ),
     ],
 )

@@ -6,6 +6,7 @@ word, its affixes and shape, what stands up to two words away, and what a tweet 
 
 import functools
 import re
+import struct
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.backbones import Prediction, checkpoint, splits
+from hf_mner_aug.disk import disk_full
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.lexicon import is_link
 
@@ -106,6 +108,7 @@ class CRF:
 
         Raises:
             UsageError: a split is empty or of other columns, or train has no entity.
+            DiskFull: there is no room for the model among the temporary files.
         """
         import pycrfsuite
 
@@ -120,7 +123,10 @@ class CRF:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / WEIGHTS
             trainer.train(str(path))
-            return replace(self, model=path.read_bytes(), labels=data.labels)
+            model = path.read_bytes()
+            if not _is_whole(model):
+                raise disk_full(path)
+            return replace(self, model=model, labels=data.labels)
 
     def predict(self, dataset: Any) -> list[Prediction]:
         """Return the spans of each post; a confidence is the least marginal of the span's tags.
@@ -167,6 +173,18 @@ class CRF:
         if self.model is None:
             raise checkpoint.not_fitted(self.name)
         return self.model
+
+
+def _is_whole(model: bytes) -> bool:
+    """Say whether a model's file has all its bytes: CRFsuite does not notice a full disk, and crashes on half a model.
+
+    Its head of 48 bytes says how long the file is and where the last section begins, which says how long it is itself.
+    """
+    if len(model) < 48:
+        return False
+    size, last = struct.unpack_from("<4xI36xI", model)
+    name, length = struct.unpack("<4sI", model[last : last + 8].ljust(8))
+    return name == b"AFRF" and size == len(model) == last + length
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from hf_mner_aug.disk import room_for
 from hf_mner_aug.errors import UsageError
 
 
@@ -106,7 +107,7 @@ class Account:
     def _append(self, usage: Usage) -> None:
         self._read()
         taken = {name: value for name, value in asdict(usage).items() if value}
-        with self.path.open("ab") as file:
+        with room_for(self.path), self.path.open("ab") as file:
             torn = file.tell() > self._seen  # a line that a full disk or a power cut left without its end
             file.write(b"\n" * torn + json.dumps(taken).encode() + b"\n")
 

@@ -1,0 +1,147 @@
+"""Ctrl-C and SIGTERM: a command ends within seconds, in one line that says what is kept.
+
+Each file appears whole, by a rename, so that a command may end anywhere. A signal raises KeyboardInterrupt in the main
+thread, which cleans up; where that does not happen in time (a database, a network, a library at work), a thread ends
+the process. Nothing here changes how a program that imports the package takes signals: only the command line asks for
+it, with ``Signals``.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
+from types import FrameType
+from typing import Any
+
+SECONDS = 2.0  # to clean up
+AGAIN = "the same command begins anew"
+
+_telling: list[Callable[[], str]] = []
+_told = ""
+
+
+@contextlib.contextmanager
+def keeping(told: Callable[[], str]) -> Iterator[None]:
+    """Have a command that is stopped within say what is kept; of several, the outermost is asked.
+
+    ``told`` is also called from another thread.
+    """
+    global _told
+    _telling.append(told)
+    try:
+        yield
+    except BaseException:
+        _told = _line()
+        raise
+    finally:
+        _telling.remove(told)
+
+
+class Signals:
+    """The context in which SIGINT and SIGTERM end the process.
+
+    The first raises KeyboardInterrupt; the second, or two seconds, end the process, whatever runs. A signal that is
+    ignored (``nohup``) stays so.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0  # of the signal that came
+        self._said = threading.Lock()  # taken by the thread that tells
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        global _told
+        _told = ""
+        taken = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+        if not taken or threading.current_thread() is not threading.main_thread():
+            return self
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        # Python's handlers wait for the main thread, which may be in a library; this is written at once.
+        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, daemon=True).start()
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._ignore
+        self._before = {number: signal.signal(number, self._raise) for number in taken}
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._before:
+            sys.unraisablehook = self._hook
+            signal.set_wakeup_fd(self._wakeup)
+            os.close(self._writer)
+
+    def end(self) -> None:
+        """Say what is kept and end the process, without waiting for its threads."""
+        if self._said.acquire(blocking=False):
+            line = f"{_line()}\n".encode("utf-8", "replace")
+            with contextlib.suppress(OSError, ValueError):
+                # Whoever reads our output may have stopped to: what cannot be written at once is not.
+                if select.select([], [sys.stderr], [], 0)[1]:
+                    os.write(sys.stderr.fileno(), line)
+        for child in multiprocessing.active_children():
+            child.kill()
+        os._exit(128 + self.number)
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if self.number:
+            self.end()
+        self.number = number
+        raise KeyboardInterrupt
+
+    def _ignore(self, unraisable: Any) -> None:
+        """Say nothing of an interrupt that came where none can be raised, as in a callback of C: time ends it."""
+        if not (self.number and issubclass(unraisable.exc_type, KeyboardInterrupt)):
+            self._hook(unraisable)
+
+    def _watch(self) -> None:
+        """End the process some time after a signal came; without one, return when the context is left."""
+        while (byte := os.read(self._reader, 1)) and byte[0] not in self._before:
+            pass
+        if not byte:
+            os.close(self._reader)
+            return
+        ready = select.select([self._reader], [], [], SECONDS)[0]
+        if ready and not os.read(self._reader, 1):
+            os.close(self._reader)
+            return
+        self.number = self.number or byte[0]
+        self.end()
+
+
+def _line() -> str:
+    """Return what a stopped command says."""
+    if not _telling:
+        return _told or f"stopped; {AGAIN}"
+    try:
+        return f"stopped; {_telling[0]()}"
+    except OSError:  # it looks at files
+        return "stopped; what is finished is kept"
+
+
+@contextlib.contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: they are their parent's to end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """End this worker process when the one that started it has ended, be it killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
