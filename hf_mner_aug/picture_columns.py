@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file, shown
+from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -211,7 +211,7 @@ def _embedded(dataset: Any, reader: PictureReader) -> Any:
     if not features:
         return dataset
     if not hasattr(dataset, "cleanup_cache_files"):
-        return _streamed(dataset, features, reader.allowed)
+        return _streamed(dataset, features, reader.allowed) if reader.allowed != NOWHERE else dataset
     return _written(dataset, reader) if named_only(dataset.data.table, features) else dataset
 
 

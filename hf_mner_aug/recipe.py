@@ -12,7 +12,7 @@ from hf_mner_aug.errors import DataError, UnknownName, UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.names import RESERVED, check_columns, check_digest, check_repo, check_repo_path, is_name
 from hf_mner_aug.picture_columns import embed
-from hf_mner_aug.picture_files import Allowed, own_folders
+from hf_mner_aug.picture_files import Allowed, is_inside, own_folders, shown
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.transform import Method
 from hf_mner_aug.values import convert_values
@@ -197,7 +197,7 @@ def open_source(name: str, *, images: str | Path | None = None) -> tuple["Datase
     Raises:
         UsageError: as ``load_source``.
     """
-    from datasets import load_dataset
+    from datasets import load_dataset_builder
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -208,7 +208,10 @@ def open_source(name: str, *, images: str | Path | None = None) -> tuple["Datase
         raise UsageError(f"there is no folder {path}")
     try:
         revision = _check_data_files(path, revision)
-        splits = load_dataset(path, config, revision=revision)
+        builder = load_dataset_builder(path, config, revision=revision)
+        _check_links(path, builder.config.data_files or {})
+        builder.download_and_prepare()
+        splits = builder.as_dataset()
     except DatasetNotFoundError as error:
         raise UsageError(f"{name} is neither a folder nor a dataset on the Hub that this token may read") from error
     except HfHubHTTPError as error:
@@ -216,6 +219,18 @@ def open_source(name: str, *, images: str | Path | None = None) -> tuple["Datase
     except ValueError as error:
         raise UsageError(f"{name}: {str(error).splitlines()[0]}; name a config as {path}:CONFIG") from error
     return named_splits(splits), Allowed.of(*own_folders(path), images)
+
+
+def _check_links(source: str, files: Mapping[str, Sequence[str]]) -> None:
+    """See that no data file of a folder is a link that leads out of it; the datasets library sees to sets of the Hub.
+
+    Raises:
+        UsageError: one does.
+    """
+    folders = own_folders(source) if Path(source).is_dir() else ()
+    for file in (file for of_split in files.values() for file in of_split) if folders else ():
+        if not any(is_inside(file, folder) for folder in folders):
+            raise UsageError(f"{source}: its data file {shown(file)} lies outside of it: name the folder of that file")
 
 
 def named_splits(splits: Any) -> "DatasetDict":

@@ -328,11 +328,10 @@ def test_a_strangers_set_is_read_in_its_own_folder_only(home):
     assert {image["path"] for image in images if image} == {"0.jpg", "1.jpg", "2.jpg", "inside.jpg"}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_augment_publishes_no_file_of_the_user(home, call, workers):
+def test_augment_publishes_no_file_of_the_user(home, call):
     source = hostile_set(home)
     code, _, error = call(
-        "augment", source, "--method", "eda", "--copies", 5, "--out", "aug", "--part-size", 10, "--num-proc", workers
+        "augment", source, "--method", "eda", "--copies", 5, "--out", "aug", "--part-size", 10, "--num-proc", 2
     )
     assert code == 0, error
     assert error.count("the data names by path are missing") == 1
@@ -348,6 +347,24 @@ def test_augment_publishes_no_file_of_the_user(home, call, workers):
     assert call("show", "aug", "eda_100pct", "--source", source, "--out", "page.html")[0] == 0
     assert_clean(home / "again")
     assert not is_secret((home / "page.html").read_bytes())
+
+
+def test_a_card_names_no_data_files_but_its_own(home, mner):
+    private = home / "private"
+    private.mkdir()
+    mner.to_parquet(private / "train.parquet")
+    source = home / "cards"
+    source.mkdir()
+    mner.select([0]).to_parquet(source / "own.parquet")
+    (source / "link.parquet").symlink_to(private / "train.parquet")
+    for pattern in (private / "train.parquet", "../private/*.parquet", "link.parquet", "*.parquet"):
+        configs = [{"config_name": "default", "data_files": [{"split": "train", "path": str(pattern)}]}]
+        (source / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+        with pytest.raises(UsageError, match=r"its data file .*\.parquet' lies outside of it|expected a path inside"):
+            load_source(str(source))
+    (source / "README.md").unlink()
+    (source / "link.parquet").unlink()
+    assert len(load_source(str(source))["train"]) == 1
 
 
 def test_images_names_a_folder_for_every_verb(home, call):
