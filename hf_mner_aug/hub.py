@@ -1,30 +1,45 @@
 """The Hub: push a repo folder as one commit, and take posts out of every config again.
 
 Pushing reads the repo, puts the folder's configs and their card sections into what is there, and sends only what
-differs. ``parent_commit`` guards against another push in between; whoever loses reads again and tries again.
+differs. ``parent_commit`` guards against another push in between; whoever loses reads again and tries again. Nothing
+that comes from the Hub is used before it has the hash that the repo lists, and no call waits for ever.
 """
 
 import contextlib
 import difflib
+import errno
 import hashlib
 import json
+import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hf_mner_aug.cards import ConfigFacts, read_sections, render, with_section
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.names import check_name
 from hf_mner_aug.repo_folder import NOTE, Verification, read_features, read_note, verify_folder, withdraw_posts
+from hf_mner_aug.store import sha256
+from hf_mner_aug.stubs import STUBS
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, HfApi
     from huggingface_hub.hf_api import RepoFile
 
+T = TypeVar("T")
+
 CARD = "README.md"
 ATTEMPTS = 5
+PATIENCE_S = 180.0  # for one step with the Hub, with the client's own tries; and more for each byte that moves
+SLOWEST = 50_000  # bytes a second
+# Pages that ``show`` and ``memory`` write, where they lie in the config's folder; ``{}`` is its name.
+PAGES = ("{}.html", "memory.html")
+_TEMPORARY = (".tmp", "~", ".swp", ".swo", ".bak", ".orig", ".part", ".incomplete", ".old")
 OPEN_LICENSES = (
     "apache-2.0",
     "mit",
@@ -46,6 +61,10 @@ class Raced(HubError):
     """Another commit came first; this one surely did not land."""
 
 
+class GaveUp(HubError):
+    """The Hub took too long: it is not asked again by itself."""
+
+
 @dataclass(frozen=True)
 class Change:
     """One file of a push: its path in the repo, what happens to it, its size in bytes."""
@@ -57,19 +76,24 @@ class Change:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did, or with ``dry_run`` would do: an identical push changes nothing and makes no commit."""
+    """What a push did, or with ``dry_run`` would do: an identical push changes nothing and makes no commit.
+
+    ``left_out`` are the files and folders that are not sent, each with the reason behind it.
+    """
 
     repo_id: str
     changes: tuple[Change, ...]
     card_diff: str
     url: str | None = None
+    left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return the plan as text: files with sizes, and the card's difference."""
+        """Return the plan as text: files with sizes, what is left out, and the card's difference."""
+        left_out = [f"left out: {path}" for path in self.left_out]
         if not self.changes:
-            return f"{self.repo_id} holds all of this already: nothing to push"
+            return "\n".join([*left_out, f"{self.repo_id} holds all of this already: nothing to push"])
         lines = [f"{change.action:<7}{change.size:>12,} bytes  {change.path}" for change in self.changes]
-        return "\n".join([*lines, self.card_diff, self.url or ""]).rstrip()
+        return "\n".join([*lines, *left_out, self.card_diff, self.url or ""]).rstrip()
 
 
 def push(
@@ -85,6 +109,8 @@ def push(
 ) -> Pushed:
     """Send a repo folder's configs to the Hub as one commit, or as one pull request.
 
+    Sent are the configs that the folder's card names: their data, augmentation.json and pages, and their part of the
+    card with the studies' tables. Links, hidden and temporary files, and what no config names are left out and listed.
     The repo's other configs, their data, the card's text and metadata are kept; stale files of the same configs go in
     the same commit. What is there already is not sent.
 
@@ -101,53 +127,30 @@ def push(
     Raises:
         UsageError: the folder holds no config, the repo may not be written, is no dataset, or would show openly what
             its card restricts.
-        DataError: the repo's card has YAML that does not parse.
+        DataError: the repo's card has YAML that does not parse, or a file of a config is a link.
+        Corrupt: a split has no file.
         HubError: the Hub could not be reached or failed.
     """
-    folder = Path(folder)
-    configs = sorted(path.parent.name for path in folder.glob(f"*/{NOTE}"))
-    if not configs:
-        raise UsageError(f"{folder} holds no config: make one with hf-mner-aug augment … --out {folder}")
-    notes = {config: read_note(folder / config) for config in configs}
-    api = _api(token)
-    for attempt in range(ATTEMPTS):
-        time.sleep(2 ** (attempt - 1) if attempt else 0)
-        sending = False
-        try:
-            with _clear_errors(repo_id):
-                info = _find(api, repo_id)
-                if not rights and not (info.private if info else private):
-                    _check_rights(notes)
-                if info is None and not dry_run:
-                    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-                if revision is not None or (info is None and not dry_run):
-                    info = api.dataset_info(repo_id, revision=revision)
-                head = info.sha if info else None
-                remote = _remote_files(api, repo_id, head) if head else {}
-                card = _remote_card(repo_id, head, token) if CARD in remote else None
-                text = _merged_card(folder, notes, card, repo_id)
-                plan, operations = _plan(folder, configs, remote, card, text)
-                pushed = Pushed(repo_id, tuple(plan), _card_diff(card, text))
-                if dry_run or not plan:
-                    return pushed
-                sending = True
-                done = api.create_commit(
-                    repo_id,
-                    operations,
-                    commit_message=f"Publish {', '.join(configs)}",
-                    repo_type="dataset",
-                    revision=revision,
-                    create_pr=create_pr,
-                    parent_commit=head,
-                )
-            return replace(pushed, url=done.pr_url if create_pr else done.commit_url)
-        except HubError as error:
-            # Another push came first, or an answer got lost: what the repo holds now says what is left to do.
-            if create_pr and sending and not isinstance(error, Raced):
-                raise HubError(f"{error}; look at its pull requests before you push again") from error
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+    local = _choose(Path(folder))
+    if not local.notes:
+        left_out = f" (left out: {'; '.join(local.left_out[:3])})" if local.left_out else ""
+        raise UsageError(f"{folder} holds no config{left_out}: make one with hf-mner-aug augment … --out {folder}")
+    hub = _Hub(repo_id, token)
+
+    def once() -> Pushed:
+        info = hub.find()
+        if not rights and not (info.private if info else private):
+            _check_rights(local.notes)
+        if info is None and not dry_run:
+            hub.create(private=private)
+        if revision is not None or (info is None and not dry_run):
+            info = hub.info(revision)
+        head = info.sha if info else None
+        remote = hub.files(head) if head else {}
+        message = f"Publish {', '.join(local.notes)}"
+        return _send(hub, local, head, remote, message, revision=revision, create_pr=create_pr, dry_run=dry_run)
+
+    return _persist(once)
 
 
 def verify(
@@ -155,7 +158,7 @@ def verify(
     config: str,
     *,
     rerun: bool = False,
-    source: Any = None,
+    source: str | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Verification:
@@ -172,43 +175,71 @@ def download_config(repo_id: str, config: str, *, revision: str | None = None, t
     """Return a local folder with a Hub repo's config, as the repo is now (not as an older cache knows it).
 
     Raises:
-        UsageError: the repo or revision is not there or may not be read.
+        UsageError: the repo, revision or config is not there or may not be read.
+        DataError: a name is none, or the config's augmentation.json is for another one.
         HubError: the Hub could not be reached or failed.
     """
-    from huggingface_hub import snapshot_download
+    check_name("config", config)
+    hub = _Hub(repo_id, token)
 
-    with _clear_errors(repo_id):
-        head = _api(token).dataset_info(repo_id, revision=revision).sha
-        folder = snapshot_download(
-            repo_id, repo_type="dataset", revision=head, allow_patterns=[f"{config}/*"], token=token
-        )
-    return Path(folder)
+    def once() -> Path:
+        head = hub.info(revision).sha
+        assert head is not None
+        remote = hub.files(head)
+        if f"{config}/{NOTE}" not in remote:
+            known = ", ".join(_configs_in(remote)) or "none"
+            raise UsageError(f"{repo_id} has no {config}/{NOTE}: configs made here are {known}")
+        return _download_configs(hub, head, remote, [config], None)
+
+    return _persist(once)
 
 
 def withdraw(repo_id: str, ids: Sequence[str], *, squash: bool = False, token: str | None = None) -> dict[str, int]:
     """Take posts, and every post made of them, out of all configs of a repo in one commit; return rows gone by config.
+
+    The commit stands on what was read: where another push comes in between, all is read and done again.
 
     A commit leaves the old files in the repo's history: ``squash`` makes one commit of the branch, after which the Hub
     can forget them (other branches and pull requests keep what they hold).
 
     Raises:
         UsageError: the repo may not be written, or none of the ids is in it.
+        DataError: the recipe of a config names another folder than the config's, or a name is none.
         HubError: the Hub could not be reached or failed.
     """
-    from huggingface_hub import snapshot_download
+    hub = _Hub(repo_id, token)
+    sent: dict[str, int] = {}  # what the last commit takes out: it may have landed although no answer came
 
-    api = _api(token)
-    with tempfile.TemporaryDirectory() as temporary:
-        with _clear_errors(repo_id):
-            head = api.dataset_info(repo_id).sha
-            snapshot_download(repo_id, repo_type="dataset", revision=head, local_dir=temporary, token=token)
-        gone = withdraw_posts(Path(temporary), ids)
-        if not any(gone.values()):
-            raise UsageError(f"{repo_id} holds none of the {len(ids)} ids, neither as a post nor as the source of one")
-        push(temporary, repo_id, rights=True, token=token)
+    def once() -> dict[str, int]:
+        head = hub.info().sha
+        assert head is not None
+        remote = hub.files(head)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+            folder = Path(temporary) / "repo"
+            folder.mkdir()
+            _download_configs(hub, head, remote, _configs_in(remote), folder)
+            gone = withdraw_posts(folder, ids)
+            if not any(gone.values()):
+                if sent:
+                    return dict(sent)
+                raise UsageError(
+                    f"{repo_id} holds none of the {len(ids)} ids, neither as a post nor as the source of one"
+                )
+            local = _choose(folder)
+            sent.clear()
+            sent.update(gone)
+            _send(hub, local, head, remote, "Withdraw posts")
+        return gone
+
+    gone = _persist(once)
     if squash:
-        with _clear_errors(repo_id):
-            api.super_squash_history(repo_id, repo_type="dataset", commit_message="Withdraw posts")
+        try:
+            _persist(hub.squash)
+        except HubError as error:
+            raise HubError(
+                f"{error}: the posts are out of the newest commit, but still in the history; make one commit of it "
+                f'with huggingface_hub.super_squash_history("{repo_id}", repo_type="dataset")'
+            ) from error
     return gone
 
 
@@ -244,33 +275,305 @@ def _clear_errors(repo_id: str) -> Iterator[None]:
         if status >= 500 or status in (408, 429):
             raise HubError(f"{repo_id}: the Hub answered {status}") from error
         raise UsageError(f"{repo_id}: the Hub answered {status}: {_first_line(error)}") from error
-    except (httpx2.TransportError, LocalEntryNotFoundError) as error:
+    except (httpx2.RequestError, LocalEntryNotFoundError) as error:
         raise HubError(f"{repo_id}: the Hub could not be reached ({type(error).__name__})") from error
+    except OSError as error:
+        if error.errno is not None:  # this machine's trouble
+            raise
+        raise HubError(f"{repo_id}: {_first_line(error)}") from error
     except json.JSONDecodeError as error:
         raise HubError(f"{repo_id}: the Hub's answer is no JSON") from error
     except RuntimeError as error:
         # What the client raises when a file could not be uploaded, after its own retries.
         raise HubError(f"{repo_id}: {_first_line(error)}") from error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        # What the client raises on JSON of another shape than the Hub's.
+        line = f"{type(error).__name__}: {_first_line(error)}"
+        raise HubError(f"{repo_id}: the Hub's answer is not understood ({line})") from error
 
 
 def _first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _api(token: str | None) -> "HfApi":
-    from huggingface_hub import HfApi
+@dataclass(frozen=True)
+class _Hub:
+    """A dataset repo on the Hub; whatever is asked of it ends in time, and in one line where it fails."""
 
-    return HfApi(token=token, library_name="hf_mner_aug")
+    repo_id: str
+    token: str | None
+
+    @cached_property
+    def api(self) -> "HfApi":
+        from huggingface_hub import HfApi
+
+        return HfApi(token=self.token, library_name="hf_mner_aug")
+
+    def call(self, work: Callable[[], T], size: int = 0) -> T:
+        """Return what some work with the client returns; ``size`` bytes go over the line.
+
+        The client waits for ever for some answers, and as long as a server says before it tries again.
+
+        Raises:
+            UsageError: the user can mend it.
+            HubError: the Hub could not be reached, failed, or took too long.
+        """
+        from huggingface_hub import close_session
+
+        done: list[T] = []
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                with _clear_errors(self.repo_id):
+                    done.append(work())
+            except BaseException as error:  # noqa: BLE001 - raised below, where somebody waits for it
+                failed.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        seconds = PATIENCE_S + size / SLOWEST
+        thread.join(seconds)
+        if thread.is_alive():
+            close_session()  # cuts the connection that the thread waits for
+            raise GaveUp(f"{self.repo_id}: the Hub did not finish within {seconds:.0f} seconds")
+        if failed:
+            raise failed[0]
+        return done[0]
+
+    def find(self) -> "DatasetInfo | None":
+        """Return what the Hub says of the repo, or None where there is none that this token may see."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        def ask() -> "DatasetInfo | None":
+            try:
+                return self.api.dataset_info(self.repo_id)
+            except RepositoryNotFoundError:
+                return None
+
+        return self.call(ask)
+
+    def info(self, revision: str | None = None) -> "DatasetInfo":
+        """Return what the Hub says of the repo at a revision."""
+        return self.call(lambda: self.api.dataset_info(self.repo_id, revision=revision))
+
+    def create(self, *, private: bool) -> None:
+        """Make the repo, unless it is there."""
+        self.call(lambda: self.api.create_repo(self.repo_id, repo_type="dataset", private=private, exist_ok=True))
+
+    def files(self, head: str) -> dict[str, "RepoFile"]:
+        """Return the files of a commit by path."""
+        from huggingface_hub.hf_api import RepoFile
+
+        def ask() -> dict[str, RepoFile]:
+            tree = self.api.list_repo_tree(self.repo_id, recursive=True, revision=head, repo_type="dataset")
+            return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+
+        return self.call(ask)
+
+    def download(self, head: str, files: Mapping[str, "RepoFile"], folder: Path | None) -> Path:
+        """Return a folder (the client's cache, where none is given) with files of a commit, their hashes compared.
+
+        Raises:
+            DataError: a path is made of something else than names.
+            HubError: what came is not what the repo lists, twice.
+            OSError: the disk has too little room.
+        """
+        from huggingface_hub import snapshot_download
+
+        for path in files:
+            for part in path.split("/"):
+                check_name("file", part, f"{self.repo_id}: {path!r}")
+        size = sum(file.size for file in files.values())
+        if folder is not None and size > (free := shutil.disk_usage(folder).free):
+            raise OSError(errno.ENOSPC, f"{self.repo_id} takes {size:,} bytes, and {free:,} are free", str(folder))
+        place, wrong = Path(), ""
+        for again in (False, True):
+            options: dict[str, Any] = {"local_dir": folder, "force_download": again, "token": self.token}
+            work = partial(snapshot_download, repo_type="dataset", revision=head, allow_patterns=list(files), **options)
+            place = Path(self.call(partial(work, self.repo_id), size))
+            wrong = next((path for path, file in files.items() if not _same(place / path, file)), "")
+            if not wrong:
+                return place
+        raise HubError(f"{self.repo_id}: {wrong} came with other bytes than the repo lists, twice")
+
+    def commit(self, operations: Sequence[Any], message: str, head: str | None, **options: Any) -> Any:
+        """Make a commit on top of another."""
+        size = sum(operation.upload_info.size for operation in operations if hasattr(operation, "upload_info"))
+        work = partial(self.api.create_commit, self.repo_id, operations, commit_message=message, parent_commit=head)
+        return self.call(partial(work, repo_type="dataset", **options), size)
+
+    def squash(self) -> None:
+        """Make one commit of the branch main."""
+        options: dict[str, Any] = {"repo_type": "dataset", "commit_message": "Withdraw posts"}
+        self.call(lambda: self.api.super_squash_history(self.repo_id, **options))
 
 
-def _find(api: "HfApi", repo_id: str) -> "DatasetInfo | None":
-    """Return what the Hub says of a dataset repo, or None where there is none that this token may see."""
-    from huggingface_hub.errors import RepositoryNotFoundError
+def _persist(once: Callable[[], T]) -> T:
+    """Return what a function returns; where another push came first, or an answer got lost, it is called again.
+
+    It has to read anew what the repo holds, which says what is left to do.
+    """
+    for attempt in range(ATTEMPTS):
+        time.sleep(2 ** (attempt - 1) if attempt else 0)
+        try:
+            return once()
+        except GaveUp:
+            raise
+        except HubError:
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _send(
+    hub: _Hub,
+    local: "_Folder",
+    head: str | None,
+    remote: Mapping[str, "RepoFile"],
+    message: str,
+    *,
+    revision: str | None = None,
+    create_pr: bool = False,
+    dry_run: bool = False,
+) -> Pushed:
+    """Put a folder's configs on top of a commit, whose files are ``remote``, in one commit."""
+    card = None
+    if head is not None and CARD in remote:
+        card = (hub.download(head, {CARD: remote[CARD]}, None) / CARD).read_text(encoding="utf-8")
+    text = _merged_card(local, card, hub.repo_id)
+    plan, operations = _plan(local, remote, card, text)
+    pushed = Pushed(hub.repo_id, tuple(plan), _card_diff(card, text), left_out=local.left_out)
+    if dry_run or not plan:
+        return pushed
+    try:
+        done = hub.commit(operations, message, head, revision=revision, create_pr=create_pr)
+    except HubError as error:
+        if create_pr and not isinstance(error, Raced):
+            raise GaveUp(f"{error}; look at its pull requests before you push again") from error
+        raise
+    return replace(pushed, url=done.pr_url if create_pr else done.commit_url)
+
+
+def _configs_in(remote: Mapping[str, "RepoFile"]) -> list[str]:
+    """Return the folders of a repo that hold an augmentation.json."""
+    return sorted(path.partition("/")[0] for path in remote if path.count("/") == 1 and path.endswith(f"/{NOTE}"))
+
+
+def _download_configs(
+    hub: _Hub, head: str, remote: Mapping[str, "RepoFile"], configs: Sequence[str], folder: Path | None
+) -> Path:
+    """Return a folder with the card and some configs of a commit: what they name, and no other file.
+
+    Raises:
+        DataError: the recipe of a config names another folder, or a name is none.
+        Corrupt: an augmentation.json does not parse.
+    """
+    notes = [f"{config}/{NOTE}" for config in configs]
+    first = {path: remote[path] for path in [*notes, *([CARD] if CARD in remote else [])]}
+    place = hub.download(head, first, folder)
+    data: dict[str, RepoFile] = {}
+    for config in configs:
+        splits = read_note(place / config)["splits"]
+        data |= {
+            path: file
+            for path, file in remote.items()
+            if path.rpartition("/")[0] == config and _is_data(path.rpartition("/")[2], splits)
+        }
+    place = hub.download(head, data, folder) if data else place
+    if folder is not None:
+        shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
+    return place
+
+
+def _is_data(name: str, splits: Sequence[str] | Mapping[str, Any]) -> bool:
+    """Say whether a config's file belongs to one of its splits: what the card's ``<split>-*`` names."""
+    return name.endswith(".parquet") and any(name.startswith(f"{split}-") for split in splits)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What of a repo folder is sent: the configs that its card names, by name, and their files, by path."""
+
+    path: Path
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    card: str | None = None
+
+
+def _choose(folder: Path) -> _Folder:
+    """Return what of a repo folder is sent.
+
+    Raises:
+        UsageError: it is no folder.
+        DataError: a file of a split is a link, or a config's recipe names another folder.
+        Corrupt: a split has no file.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    path = folder / CARD
+    card = path.read_text(encoding="utf-8") if path.is_file() and not path.is_symlink() else None
+    named = None if card is None else _config_names(card)
+    notes: dict[str, dict[str, Any]] = {}
+    files: dict[str, Path] = {}
+    left_out: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if (reason := _unfit(path)) is None and path.is_dir():
+            if not (path / NOTE).is_file() or (path / NOTE).is_symlink():
+                reason = f"it has no {NOTE}"
+            elif named is not None and path.name not in named:
+                reason = "the card names no such config: publish it again"
+            else:
+                notes[path.name] = read_note(path)
+                files |= _config_files(path, notes[path.name], left_out)
+        elif reason is None and path.name != CARD:
+            reason = "no config names it"
+        if reason is not None:
+            left_out.append(f"{path.name}{'/' if path.is_dir() else ''} ({reason})")
+    return _Folder(folder, notes, files, tuple(left_out), card)
+
+
+def _config_files(folder: Path, note: Mapping[str, Any], left_out: list[str]) -> dict[str, Path]:
+    """Return the files of a config that are sent, by their path in the repo, and note those that are not."""
+    files: dict[str, Path] = {}
+    pages = [] if note.get("retrieved") == "ids-only" else [page.format(folder.name) for page in PAGES]
+    for path in sorted(folder.iterdir()):
+        name, reason = f"{folder.name}/{path.name}", _unfit(path)
+        if reason is not None and _is_data(path.name, note["splits"]):
+            raise DataError(f"{path}: expected a file, found {reason}: put the file itself there")
+        if reason is None and path.is_file() and (path.name in (NOTE, *pages) or _is_data(path.name, note["splits"])):
+            files[name] = path
+        else:
+            left_out.append(f"{name}{'/' if path.is_dir() else ''} ({reason or 'the config does not name it'})")
+    for split in note["splits"]:
+        if not any(_is_data(path.name, [split]) for path in files.values()):
+            raise Corrupt(f"{folder} has no {split}-*.parquet, though its {NOTE} names that split: publish it again")
+    return files
+
+
+def _unfit(path: Path) -> str | None:
+    """Return why a file or folder is sent in no case, or None."""
+    if path.is_symlink():
+        return "a link"
+    if path.name.startswith("."):
+        return "hidden"
+    if path.name.endswith(_TEMPORARY) or path.name.startswith("#"):
+        return "temporary"
+    return None if path.is_file() or path.is_dir() else "no file"
+
+
+def _config_names(card: str) -> set[str]:
+    """Return the configs that a card's YAML names; where it does not parse, merging the card says so."""
+    import yaml
+    from huggingface_hub import DatasetCard
 
     try:
-        return api.dataset_info(repo_id)
-    except RepositoryNotFoundError:
-        return None
+        configs = DatasetCard(card, ignore_metadata_errors=True).data.get("configs")
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        line = str(error).splitlines()[0]
+        raise DataError(f"the folder's README.md has YAML that does not parse ({line}): mend it first") from error
+    return {str(entry.get("config_name")) for entry in configs or () if isinstance(entry, dict)}
 
 
 def _check_rights(notes: Mapping[str, dict[str, Any]]) -> None:
@@ -295,61 +598,42 @@ def _check_rights(notes: Mapping[str, dict[str, Any]]) -> None:
             )
 
 
-def _remote_files(api: "HfApi", repo_id: str, head: str) -> dict[str, "RepoFile"]:
-    """Return the repo's files by path."""
-    from huggingface_hub.hf_api import RepoFile
-
-    tree = api.list_repo_tree(repo_id, recursive=True, revision=head, repo_type="dataset")
-    return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-
-
-def _remote_card(repo_id: str, head: str | None, token: str | None) -> str:
-    from huggingface_hub import hf_hub_download
-
-    path = hf_hub_download(repo_id, CARD, repo_type="dataset", revision=head, token=token)
-    return Path(path).read_text(encoding="utf-8")
-
-
-def _merged_card(folder: Path, notes: Mapping[str, dict[str, Any]], card: str | None, repo_id: str) -> str:
+def _merged_card(local: _Folder, card: str | None, repo_id: str) -> str:
     """Return the repo's card (the folder's where there is none) with the configs' sections and YAML put in."""
-    local = folder / CARD
-    text = card if card is not None else local.read_text(encoding="utf-8") if local.exists() else None
-    for config, note in notes.items():
-        text = render(text, ConfigFacts.from_note(note), read_features(folder / config), repo_id)
+    text = local.card if card is None else card
+    for config, note in local.notes.items():
+        split = next(split for split in note["splits"] if split != STUBS)
+        text = render(text, ConfigFacts.from_note(note), read_features(local.path / config, split), repo_id)
     assert text is not None
-    if local.exists():
-        body = local.read_text(encoding="utf-8")
-        for name, section in read_sections(body, "study").items():
+    if local.card is not None:
+        for name, section in read_sections(local.card, "study").items():
             text = with_section(text, name, section)
-        for name, section in read_sections(body, "quality").items():
+        for name, section in read_sections(local.card, "quality").items():
             config = name.removeprefix("quality of ")
-            if config in notes:
+            if config in local.notes:
                 text = with_section(text, name, section, after=f"config {config}")
     return text
 
 
 def _plan(
-    folder: Path, configs: Sequence[str], remote: Mapping[str, "RepoFile"], card: str | None, text: str
+    local: _Folder, remote: Mapping[str, "RepoFile"], card: str | None, text: str
 ) -> tuple[list[Change], list[Any]]:
     """Return what differs between the folder's configs and the repo, and the commit operations that mend it."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     changes: list[Change] = []
     operations: list[Any] = []
-    local = {
-        path.relative_to(folder).as_posix(): path
-        for config in configs
-        for path in sorted((folder / config).iterdir())
-        if path.is_file()
-    }
-    for name, path in local.items():
-        if name not in remote or not _same(path.read_bytes(), remote[name]):
+    for name, path in local.files.items():
+        if name not in remote or not _same(path, remote[name]):
             changes.append(Change(name, "update" if name in remote else "add", path.stat().st_size))
             operations.append(CommitOperationAdd(name, path))
     for name in remote:
-        if name.partition("/")[0] in configs and name not in local:
+        if name.partition("/")[0] in local.notes and name not in local.files:
             changes.append(Change(name, "delete", remote[name].size))
-            operations.append(CommitOperationDelete(name))
+            try:
+                operations.append(CommitOperationDelete(name))
+            except ValueError as error:
+                raise DataError(f"the repo's file {name!r} has a name that no commit can delete") from error
     if card != text:
         data = text.encode()
         changes.append(Change(CARD, "add" if card is None else "update", len(data)))
@@ -357,10 +641,13 @@ def _plan(
     return changes, operations
 
 
-def _same(data: bytes, remote: "RepoFile") -> bool:
-    """Say whether a repo's file holds these bytes, by the hash that the repo gives: LFS's, or git's."""
+def _same(path: Path, remote: "RepoFile") -> bool:
+    """Say whether a file holds the bytes of a repo's, by the hash that the repo gives: LFS's, or git's."""
+    if not path.is_file() or path.stat().st_size != remote.size:
+        return False
     if remote.lfs is not None:
-        return hashlib.sha256(data).hexdigest() == remote.lfs.sha256
+        return sha256(path) == remote.lfs.sha256
+    data = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == remote.blob_id
 
 

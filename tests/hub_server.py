@@ -58,6 +58,8 @@ class Fault:
 
     status: answer `status` and do nothing; drop: read half of the request, cut the connection; delay: wait `seconds`;
     race: first commit `files` (path -> text) as somebody else; truncate: send half of the answer's body;
+    half: send a body of half the length as if it were whole; flip: send a body with its last bit turned;
+    long, short: say that the body has 10 bytes more, or fewer, than it has; drip: send a byte every `seconds`;
     status_after, drop_after: do what was asked, then answer `status` or nothing at all.
     """
 
@@ -191,7 +193,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.body = self.rfile.read(length)
-        time.sleep(self.fault.seconds)
+        if self.fault.kind != "drip":
+            time.sleep(self.fault.seconds)
         if self.fault.kind == "status" and self.fault.status < 500:
             raise HubError(self.fault.status, "", WORDS.get(self.fault.status, "out of order"))
         if self.fault.kind == "status":
@@ -212,14 +215,27 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.fault.kind == "status_after":
             status, content = self.fault.status, OUT_OF_ORDER
+        if self.fault.kind == "half":
+            content = content[: len(content) // 2]
+        if self.fault.kind == "flip" and content:
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        length = len(content) + {"long": 10, "short": -10}.get(self.fault.kind, 0)
         self.status = status
         self.send_response(status)
-        for name, value in ({"Content-Length": str(len(content))} | dict(headers or {}) | self.fault.headers).items():
+        for name, value in ({"Content-Length": str(max(length, 0))} | dict(headers or {}) | self.fault.headers).items():
             self.send_header(name, value)
         self.end_headers()
         if self.fault.kind == "truncate":
-            content, self.close_connection = content[: len(content) // 2], True
-        if self.command != "HEAD":
+            content = content[: len(content) // 2]
+        self.close_connection |= self.fault.kind in ("truncate", "long", "short")
+        if self.command == "HEAD":
+            return
+        if self.fault.kind == "drip":
+            for i in range(len(content)):
+                self.wfile.write(content[i : i + 1])
+                self.wfile.flush()
+                time.sleep(self.fault.seconds)
+        else:
             self.wfile.write(content)
 
     def answer(self, content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
