@@ -234,7 +234,7 @@ def test_identity_is_all_that_answers_depend_on(server, monkeypatch):
     assert len({engine.identity, *(other.identity for other in others)}) == 5
     assert replace(engine, base_url="http://elsewhere/v1", run="x").identity == engine.identity
     before = engine.identity
-    monkeypatch.setattr(llm, "read_prompt", lambda name: name)
+    monkeypatch.setattr(llm, "read_prompt", lambda method, name: name)
     assert engine.identity != before
 
 

@@ -31,8 +31,9 @@ _SIGNS = {escape: sign for sign, escape in _ESCAPES.items()}
 class TextRequest:
     """A text to be written: what a model is told, the post's first picture, and the gold post it is asked for.
 
-    A model reads ``instruction`` and ``image`` only; ``post`` is for engines that know no language, and so is ``copy``:
-    how many texts for the post come before this one.
+    A model that was fine-tuned reads ``instruction`` and ``image`` only, one behind an endpoint the entities of
+    ``post``; its words are for engines that know no language, and so is ``copy``: how many texts for the post come
+    before this one.
     """
 
     instruction: str

@@ -9,7 +9,6 @@ words. What no other answer would mend (the key, the budget, a server that is do
 
 import functools
 import hashlib
-import importlib.resources
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -24,10 +23,12 @@ from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
 from hf_mner_aug.models.endpoint_engine import ENDPOINT, UNUSABLE, open_endpoint
 from hf_mner_aug.models.labelled_text import Unwritten, type_name
 from hf_mner_aug.models.pattern_engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
+from hf_mner_aug.models.prompts import as_block, read_prompt
 from hf_mner_aug.models.rules import key_at
 from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import Entity, canonical_json
 
+PROMPTS = "memory_hard"  # their folder
 INDUCE, MATCH, WRITE = "induce-1.md", "match-1.md", "write-1.md"
 BATCH = 10  # posts in one question whether they match
 MOST_WORDS, MOST_ENTITIES = 100, 40
@@ -245,7 +246,8 @@ class PatternEndpoint:
     @property
     def identity(self) -> str:
         """The model, how it is asked, and a digest of the prompts and schemas."""
-        told = [*map(read_prompt, (INDUCE, MATCH, WRITE)), PATTERN, VERDICTS, draft_schema(()), BATCH]
+        prompts = [read_prompt(PROMPTS, name) for name in (INDUCE, MATCH, WRITE)]
+        told = [*prompts, PATTERN, VERDICTS, draft_schema(()), BATCH]
         asked = {f.name: getattr(self.settings, f.name) for f in fields(Settings)}
         digest = hashlib.sha256(canonical_json(told).encode()).hexdigest()
         return canonical_json([self.name, self.model, asked, self.types, digest])
@@ -350,7 +352,7 @@ class PatternEndpoint:
         self, prompt: str, schema: Mapping[str, Any], data: Any, seed: int, temperature: float | None = None
     ) -> ChatRequest:
         """Return a request; the schema stands in the prompt, too, for servers that know no ``response_format``."""
-        system = f"{read_prompt(prompt)}\nThe JSON schema of the answer:\n{json.dumps(schema)}"
+        system = f"{read_prompt(PROMPTS, prompt)}\nThe JSON schema of the answer:\n{json.dumps(schema)}"
         return ChatRequest(
             messages=[{"role": "system", "content": system}, {"role": "user", "content": as_block(data)}],
             seed=seed,
@@ -396,18 +398,6 @@ class PatternEndpoint:
         """Return the JSON of each answer, or why there is none."""
         answers = self.endpoint.many(requests, stop_unless=UNUSABLE)
         return [answer.data if isinstance(answer, Reply) else _unwritten(answer) for answer in answers]
-
-
-def as_block(data: Any) -> str:
-    """Return data as JSON between marks that nothing in it can be taken for."""
-    spelt = json.dumps(data, ensure_ascii=False, indent=1).replace("<", "\\u003c")
-    return f"<data>\n{spelt}\n</data>"
-
-
-def read_prompt(name: str) -> str:
-    """Return the text of a prompt."""
-    folder = importlib.resources.files("hf_mner_aug") / "prompts" / "memory_hard"
-    return (folder / name).read_text(encoding="utf-8")
 
 
 def _spelt_type(key: str) -> str:

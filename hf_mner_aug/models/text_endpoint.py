@@ -1,23 +1,35 @@
-"""Labelled texts by a vision model behind an OpenAI-compatible endpoint: GMDA's instruction, one line as the answer.
+"""Labelled texts by a vision model behind an OpenAI-compatible endpoint: GMDA's request, one line as the answer.
 
-The model is not fine-tuned, so it is shown labelled texts of other train posts, drawn for each request. An answer that
-is of no use costs one text; what no other answer would mend (the key, the budget, a server that is down) ends the run.
+The model is not fine-tuned, so it is shown labelled texts of other train posts, drawn for each request. They and the
+asked entities are strangers' words, and stand in a block of JSON that they cannot close. An answer
+that is of no use costs one text; what no other answer would mend (the key, the budget, a server that is down) ends the
+run.
 Unwritten: no_answer, unreadable_image
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hygiene import text_key
 from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
 from hf_mner_aug.models.endpoint_engine import ENDPOINT, UNUSABLE, open_endpoint
-from hf_mner_aug.models.labelled_text import Composed, TextRequest, Unwritten, linearize, with_arguments
+from hf_mner_aug.models.labelled_text import (
+    Composed,
+    TextRequest,
+    Unwritten,
+    linearize,
+    tag_type,
+    type_name,
+    with_arguments,
+)
+from hf_mner_aug.models.prompts import as_block, read_prompt
 from hf_mner_aug.schema import Post
 from hf_mner_aug.stored_posts import open_posts
 
+PROMPT = ("gmda", "write-1.md")
 TRIES = 10  # posts looked at for each one that is shown
 
 
@@ -82,8 +94,8 @@ class TextEndpoint:
     def _request(self, request: TextRequest, shown: Sequence[Post], draw: Draw) -> ChatRequest:
         return ChatRequest(
             messages=[
-                {"role": "system", "content": self._format(shown)},
-                {"role": "user", "content": request.instruction},
+                {"role": "system", "content": read_prompt(*PROMPT)},
+                {"role": "user", "content": as_block(self._asked(request.post, shown))},
             ],
             seed=draw.seed() % 2**31,
             temperature=self.temperature,
@@ -91,15 +103,13 @@ class TextEndpoint:
             images=[request.image] if request.image is not None else [],
         )
 
-    def _format(self, shown: Sequence[Post]) -> str:
-        """Return what an answer must look like, with texts of other posts."""
-        tags = ", ".join(f"B-{kind}, I-{kind}" for kind in self.types)
-        rules = (
-            "Answer with one line: the words of the tweet with one space between them, punctuation marks as words of "
-            "their own. Before the first word of each entity write B- and its type, before each further word of it I- "
-            f"and its type, as words of their own. The tags are: {tags}. Tag every entity of these types, nothing else."
-        )
-        return "\n".join([rules, "For example:", *map(linearize, shown)])
+    def _asked(self, post: Post, shown: Sequence[Post]) -> dict[str, Any]:
+        """Return what a text must hold, and texts of other posts."""
+        return {
+            "tags": [f"{prefix}-{kind}" for kind in self.types for prefix in "BI"],
+            "entities": asked_entities(post),
+            "examples": list(map(linearize, shown)),
+        }
 
     def _shown(self, request: TextRequest, draw: Draw) -> list[Post]:
         """Return other train posts with entities, those of a relation as entities."""
@@ -110,6 +120,14 @@ class TextEndpoint:
             if len(found) < self.settings.shown and post and post.entities and text_key(post.tokens) != own:
                 found.append(post)
         return found
+
+
+def asked_entities(post: Post) -> list[dict[str, str]]:
+    """Return a post's entities as a model is asked for them."""
+    return [
+        {"text": " ".join(post.tokens[e.start : e.end]), "type": type_name(e), "tag": f"B-{tag_type(e)}"}
+        for e in post.entities
+    ]
 
 
 def _read(answer: Reply | Unanswered, shown: Sequence[Post]) -> str | Unwritten:

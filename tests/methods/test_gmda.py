@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from conftest import as_dataset, draw_posts, parse
 from datasets import load_dataset
-from endpoint_server import EndpointServer, said
+from endpoint_server import EndpointServer
 from hypothesis import given
 from hypothesis import strategies as st
+from pattern_server import block
 from PIL import Image
 
 from hf_mner_aug import GMDA, augment, cli, filters, publish, verify
@@ -26,6 +27,7 @@ from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
 from hf_mner_aug.methods.gmda import _request, carry_boxes, check_entities, delinearize, instruction, linearize
 from hf_mner_aug.models.image import Refused
 from hf_mner_aug.models.labelled_text import Unwritten, find_relation, tag_type, with_arguments
+from hf_mner_aug.models.text_endpoint import asked_entities
 from hf_mner_aug.pictures import open_rgb, picture_source
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
@@ -538,16 +540,20 @@ def test_tags_and_relations_together_are_one_clear_line(sets):
 # ---------------------------------------------------------------- endpoints
 
 
-def test_an_endpoint_writes_with_the_same_instruction(mner, monkeypatch, tmp_path):
+def wanted(request):
+    """The entities that a request asks for, as one text."""
+    return json.dumps(block(request)["entities"])
+
+
+def wants(post):
+    return json.dumps(asked_entities(post))
+
+
+def test_an_endpoint_is_asked_for_the_same_entities(mner, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
-    texts = {instruction(post): f"well well {linearize(post)} yes\n" for post in draw_posts()}
-
-    def write(body):
-        message = body["choices"][0]["message"]
-        message["content"] = texts[message["content"].removeprefix("echo: ")]
-
+    texts = {wants(post): f"well well {linearize(post)} yes\n" for post in draw_posts()}
     with EndpointServer() as server:
-        server.fault("change", change=write)
+        server.say = lambda body: texts[wanted(body)]
         method = GMDA(text_model=f"endpoint:{server.url}#writer", consistency=None, image=False).fit(mner)
         made = rows(method.map(mner))
         again = rows(method.map(mner))
@@ -555,9 +561,9 @@ def test_an_endpoint_writes_with_the_same_instruction(mner, monkeypatch, tmp_pat
     assert len(made) == len(mner)
     for row in made:
         assert row["tokens"][:2] == ["well", "well"]
-    system = server.log[0].body["messages"][0]["content"]
-    assert "B-LOC, I-LOC, B-MISC, I-MISC, B-ORG, I-ORG, B-PER, I-PER" in system
-    shown = system.splitlines()[2:]
+    data = block(server.log[0].body)
+    assert data["tags"] == ["B-LOC", "I-LOC", "B-MISC", "I-MISC", "B-ORG", "I-ORG", "B-PER", "I-PER"]
+    shown = data["examples"]
     assert len(shown) == 3
     assert all(not isinstance(delinearize(text, TYPES), Reject) for text in shown)
     with_picture = [isinstance(request.body["messages"][-1]["content"], list) for request in server.log]
@@ -566,12 +572,12 @@ def test_an_endpoint_writes_with_the_same_instruction(mner, monkeypatch, tmp_pat
     assert [model.id for model in method.models] == ["writer"]
     # Each row names the posts that the model was shown for it, and no other row is dropped for them.
     gold = {post.id: post for post in draw_posts()}
-    asked = [(said(r.body), set(r.body["messages"][0]["content"].splitlines()[2:])) for r in server.log]
+    asked = [(wanted(r.body), set(block(r.body)["examples"])) for r in server.log]
     for row in made:
         (name,) = details(row)
         seen = {linearize(gold[post]) for post in details(row)[name]}
         assert name == "made_of"
-        assert (instruction(gold[row["source_id"]]), seen) in asked
+        assert (wants(gold[row["source_id"]]), seen) in asked
         assert row["source_id"] not in details(row)[name]
 
 
@@ -619,7 +625,7 @@ def test_the_command_line_asks_before_it_pays(mner, monkeypatch, tmp_path, capsy
     monkeypatch.setenv("HF_MNER_AUG_WEB", "")
     (tmp_path / "set").mkdir()
     mner.to_parquet(tmp_path / "set" / "train.parquet")
-    texts = {instruction(post): f"well well {linearize(post)} yes" for post in draw_posts()}
+    texts = {wants(post): f"well well {linearize(post)} yes" for post in draw_posts()}
     printed = []
 
     def run(out, *more):
@@ -635,7 +641,7 @@ def test_the_command_line_asks_before_it_pays(mner, monkeypatch, tmp_path, capsy
         return end.value.code, told.err.strip().splitlines()[-1:], re.findall("content fingerprint (.*)", told.out)
 
     with EndpointServer() as server:
-        server.say = lambda body: texts[said(body)]
+        server.say = lambda body: texts[wanted(body)]
         code, told, _ = run("out", "--yes", "--endpoint", "calls=2,max_concurrency=1")
         assert code == 2
         assert told[0].endswith("over_budget: 2 of 2 calls spent; answers so far are kept, run again to go on")
@@ -664,9 +670,9 @@ def test_the_command_line_asks_before_it_pays(mner, monkeypatch, tmp_path, capsy
 def test_what_a_run_paid_is_told_and_a_budget_is_its_own(mner, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "price_in=1000,price_out=1000,calls=40")
-    texts = {instruction(post): linearize(post) for post in draw_posts()}
+    texts = {wants(post): linearize(post) for post in draw_posts()}
     with EndpointServer() as server:
-        server.say = lambda body: f"well well {texts[said(body)]} {'yes ' * (body['seed'] % 5)}"
+        server.say = lambda body: f"well well {texts[wanted(body)]} {'yes ' * (body['seed'] % 5)}"
         method = GMDA(text_model=f"endpoint:{server.url}#writer", consistency=None, image=False, copies=2).fit(mner)
         assert method.usage() == {}
         assert [method.calls(post) for post in draw_posts()] == [2] * len(mner)
@@ -741,7 +747,8 @@ def test_settings_of_an_endpoint_reach_its_requests(mner):
     engine = engine.fit(mner)._text_engine()
     asked = engine._request(_request(CURRY), engine._shown(_request(CURRY), Draw(b"x")), Draw(b"x"))
     assert (asked.max_tokens, asked.temperature) == (9, 0.5)
-    assert len(asked.messages[0]["content"].splitlines()) == 3
+    assert len(block({"messages": asked.messages})["examples"]) == 1
+    assert block({"messages": asked.messages})["entities"] == asked_entities(CURRY)
     with pytest.raises(UnknownName, match="unknown setting of endpoint 'show': did you mean 'shown'"):
         GMDA(text_model="endpoint:http://x/v1#m,show=1")
 

@@ -1,0 +1,20 @@
+"""What a language model is asked with: files of the package, a new one for each change, and data that is fenced off."""
+
+import importlib.resources
+import json
+import re
+from typing import Any
+
+# The marks' first sign, and what JSON leaves as it is though it ends or turns a line.
+_ESCAPED = re.compile("[<\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069]")
+
+
+def read_prompt(method: str, name: str) -> str:
+    """Return the text of a method's prompt."""
+    return (importlib.resources.files("hf_mner_aug") / "prompts" / method / name).read_text(encoding="utf-8")
+
+
+def as_block(data: Any) -> str:
+    """Return data as JSON between marks that nothing in it can be taken for: quotes, lines and marks are escaped."""
+    spelt = _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(data, ensure_ascii=False, indent=1))
+    return f"<data>\n{spelt}\n</data>"
