@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.cards import read_source
+from hf_mner_aug.dates import parse_date, spell_date
 from hf_mner_aug.disk import disk_full
 from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
-from hf_mner_aug.hygiene import image_bytes
+from hf_mner_aug.hygiene import image_bytes, too_long
 from hf_mner_aug.models.search import APPLICATION_ID, TOKENIZER, VERSION, check_format, words
 from hf_mner_aug.picture_columns import is_named_only
 from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, find_file, is_inside, read_picture_file
@@ -64,13 +65,14 @@ class Entry:
 
 @dataclass(kw_only=True)
 class Indexed:
-    """What indexing found: posts read, added, there before, without a word; pictures not read, in all by reason."""
+    """What indexing found: posts read, added, there before, wordless, too long; pictures not read, in all by reason."""
 
     path: Path
     read: int = 0
     added: int = 0
     there: int = 0
     empty: int = 0
+    long: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     posts: int = 0
@@ -81,6 +83,8 @@ class Indexed:
         lines = [f"{self.read} posts read, {self.added} added, {self.there} there already; {self.posts} in {self.path}"]
         if self.empty:
             lines.append(f"{self.empty} posts without words left out")
+        if self.long:
+            lines.append(f"{len(self.long)} posts longer than a post can be left out, as {self.long[0]}")
         if self.missing:
             reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(self.reasons.items()))
             lines.append(f"{len(self.missing)} pictures are not read and left out ({reasons}), as {self.missing[0]}")
@@ -210,6 +214,9 @@ class _Writer:
     def _add(self, source: str, entry: Entry, fingerprint: str) -> str:
         """Add a post if it is not there, and return the fingerprint of the corpus then."""
         self.report.read += 1
+        if excess := too_long(entry.text if entry.tokens is None else entry.tokens) or too_long(entry.text):
+            self.report.long.append(f"{entry.id} ({excess})")
+            return fingerprint
         held = words(entry.text)
         if not held:
             self.report.empty += 1
@@ -350,7 +357,7 @@ def _json_entries(path: Path) -> Iterator[Entry]:
         where = f"{path} line {number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where} is no JSON: {error}") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected an object with text or tokens, found {type(row).__name__}")
@@ -461,26 +468,10 @@ def _whole(text: str) -> str:
 
 def _date(value: Any, where: str) -> str | None:
     """Return a date or time as ISO 8601, times in UTC; ``Wed Aug 27 13:08:45 +0000 2008`` is understood too."""
-    found = _parse_date(value) if isinstance(value, str) and value else value
-    if isinstance(found, datetime.datetime):
-        if found.tzinfo is not None:
-            found = found.astimezone(datetime.UTC).replace(tzinfo=None)
-        return f"{found.isoformat(timespec='seconds')}Z"
-    if isinstance(found, datetime.date):
-        return found.isoformat()
     if value is None or value == "":
         return None
-    raise DataError(f"{where}: date must be as 2008-08-27 or 2008-08-27T13:08:45Z, found {value!r}")
-
-
-def _parse_date(text: str) -> datetime.date | None:
-    for parse in (
-        datetime.date.fromisoformat,
-        datetime.datetime.fromisoformat,
-        lambda text: datetime.datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y"),
-    ):
-        try:
-            return parse(text)
-        except ValueError:
-            continue
-    return None
+    found = parse_date(value) if isinstance(value, str) else value
+    spelled = spell_date(found) if isinstance(found, datetime.date) else None
+    if spelled is None:
+        raise DataError(f"{where}: date must be as 2008-08-27 or 2008-08-27T13:08:45Z, found {repr(value)[:60]}")
+    return spelled

@@ -40,6 +40,7 @@ SLOWEST = 50_000  # bytes a second
 # Pages that ``show`` and ``memory`` write, where they lie in the config's folder; ``{}`` is its name.
 PAGES = ("{}.html", "memory.html")
 _TEMPORARY = (".tmp", "~", ".swp", ".swo", ".bak", ".orig", ".part", ".incomplete", ".old")
+LINES_COMPARED = 5_000  # of a card
 OPEN_LICENSES = (
     "apache-2.0",
     "mit",
@@ -652,5 +653,9 @@ def _same(path: Path, remote: "RepoFile") -> bool:
 
 
 def _card_diff(card: str | None, text: str) -> str:
-    lines = difflib.unified_diff((card or "").splitlines(), text.splitlines(), "card now", "card then", "", "", 1, "")
-    return "\n".join(lines)
+    now, then = (card or "").splitlines(), text.splitlines()
+    if max(len(now), len(then)) > LINES_COMPARED:
+        return (
+            "" if now == then else f"the card has {len(now)} lines now and {len(then)} then: too many to compare here"
+        )
+    return "\n".join(difflib.unified_diff(now, then, "card now", "card then", "", "", 1, ""))

@@ -14,8 +14,9 @@ import unicodedata
 import urllib.parse
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.schema import EncodedImage, Post
@@ -25,11 +26,18 @@ if TYPE_CHECKING:
     import PIL.Image
     from datasets import Dataset
 
+# What a network lets a post have: Facebook's 63,206 characters are the most. A longer text is no post.
+MAX_TEXT = 65_536
+MAX_WORDS = 10_000
+
 # Two pictures are the same when at most so many of their 64 hash bits and of their 256 colour levels (mean) differ.
 # On 36 tweets' pictures, JPEG, another size and 2% off each edge made at most 10 bits and 10 levels; two different
 # ones were at least 20 bits apart. The colours tell plain drawings apart, whose hashes collide.
 HASH_BITS = 10
 COLOUR_LEVELS = 12
+
+MARKS_IN_A_ROW = 30
+SORTED_AT_ONCE = 1_000  # characters, so few that their order does not matter
 
 # Pictures are opened in these formats only; for some others (PostScript) Pillow would run a program.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -54,6 +62,7 @@ _URL = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 _RETWEET = re.compile(r"^(?:rt ?@ ?(?:\w| _|(?<=_) (?!_))+ ?: ?)+", re.IGNORECASE)
+_LONG_NUMBER = re.compile(r"&#[0-9]{4000,};?")  # longer ones are more than ``int`` reads
 _STATUS = re.compile(r"/status(?:es)?/(\d+)")
 _POOLED = re.compile(r"^twitter20\d\d[-_]", re.IGNORECASE)  # how sets that pool Twitter-2015 and -2017 name their posts
 
@@ -82,13 +91,42 @@ def normalise_text(text: str | Sequence[str], joiner: str = " ", *, casefold: bo
     return text.casefold() if casefold else text
 
 
+def too_long(text: str | Sequence[str]) -> str | None:
+    """Return by how much a text, or its words, is longer than a post can be, in words; None where it is not."""
+    if isinstance(text, str) and len(text) > MAX_TEXT:
+        return f"{len(text):,} characters, over {MAX_TEXT:,}"
+    words = text.split() if isinstance(text, str) else text
+    if len(words) > MAX_WORDS:
+        return f"{len(words):,} words, over {MAX_WORDS:,}"
+    n_signs = sum(map(len, words))
+    return f"{n_signs:,} characters, over {MAX_TEXT:,}" if n_signs > MAX_TEXT else None
+
+
+def normalise_unicode(form: Literal["NFC", "NFKC"], text: str) -> str:
+    """Return a text in a normal form of Unicode, of 100,000 characters in a moment, whatever they are.
+
+    Python sorts combining marks in a row in a time that grows with the square of their number: more than
+    ``MARKS_IN_A_ROW``, as in no language, are sorted part by part (as in Unicode's Stream-Safe Text Format, UAX 15).
+    """
+    if len(text) < SORTED_AT_ONCE or text.isascii():
+        return unicodedata.normalize(form, text)
+    cuts, run = [0], 0
+    for i, sign in enumerate(text):
+        run = run + 1 if unicodedata.combining(unicodedata.normalize("NFKD", sign)[0]) else 0
+        if run > MARKS_IN_A_ROW:
+            cuts.append(i)
+            run = 1
+    return "".join(unicodedata.normalize(form, text[i:k]) for i, k in pairwise([*cuts, len(text)]))
+
+
 def text_key(text: str | Sequence[str], joiner: str = " ") -> str:
     """Return what two texts share if they are the same up to tokenisation, punctuation and HTML escapes.
 
     It is the letters and digits of the normalised text: of the 10,000 tweets that GMNER tokenises otherwise than
     Twitter-2015 and -2017, 10 have another key and 2,700 another normalised text. A text of other signs keeps those.
     """
-    folded = unicodedata.normalize("NFKC", html.unescape(normalise_text(text, joiner)))
+    plain = html.unescape(_LONG_NUMBER.sub("\ufffd", normalise_text(text, joiner)))
+    folded = normalise_unicode("NFKC", plain)
     return "".join(filter(str.isalnum, folded)) or folded.replace(" ", "")
 
 
@@ -301,8 +339,12 @@ def _origin_id(origin: str) -> str:
     """Return the id of a post or picture from its URL; what is no URL is an id."""
     if "//" not in origin:
         return _POOLED.sub("", origin)
-    status = _STATUS.search(origin)
-    return status[1] if status else Path(urllib.parse.urlsplit(origin).path).stem
+    if status := _STATUS.search(origin):
+        return status[1]
+    try:
+        return Path(urllib.parse.urlsplit(origin).path).stem
+    except ValueError:  # as of brackets that hold no address
+        return origin
 
 
 def _digest(*values: Any) -> bytes:

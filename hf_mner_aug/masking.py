@@ -10,7 +10,7 @@ several if they end in a common top-level domain, and numbers written as in Nort
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -77,31 +77,43 @@ def mask(
     text = joiner.join(tokens)
     starts = [0, *accumulate(len(token) + len(joiner) for token in tokens)][:-1]
     kept = {i for start, end in protected for i in range(start, end)}
-    masked = list(tokens)
+    edits: dict[int, list[tuple[int, int, str]]] = {}  # in each word, from the right
     counts: Counter[str] = Counter()
     for kind, runs in _found(text, kinds, characters):
         changed = False
-        for start, end, word in reversed(runs):  # from the right, so that the places to the left stay true
+        for start, end, word in reversed(runs):
             i = bisect_right(starts, start) - 1
             if i in kept:
                 continue
-            at = start - starts[i]
-            masked[i] = masked[i][:at] + word + masked[i][at + end - start :]
+            edits.setdefault(i, []).append((start - starts[i], end - starts[i], word))
             changed = changed or text[start:end] != word
         counts[kind] += changed
+    masked = [_edited(token, edits.get(i, ())) for i, token in enumerate(tokens)]
     return masked, {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+
+def _edited(token: str, edits: Iterable[tuple[int, int, str]]) -> str:
+    """Return a word with some parts replaced, which are given from the right."""
+    parts, last = [], len(token)
+    for start, end, word in edits:
+        parts += [token[end:last], word]
+        last = start
+    return "".join(reversed([*parts, token[:last]]))
 
 
 def _found(text: str, kinds: Collection[str], characters: bool) -> Iterator[tuple[str, list[tuple[int, int, str]]]]:
     """Yield, from the right, what is masked: its kind, and its words by start, end and what they become."""
     handle = _CHARACTERS_HANDLE if characters else _HANDLE
-    found: list[tuple[int, int, str, re.Match[str]]] = []
+    found: list[tuple[re.Match[str], str]] = []  # by where they stand
     for kind, pattern in (("emails", _EMAIL), ("phones", _PHONE), ("handles", handle)):
         if kind in kinds:
+            starts = [match.start() for match, _ in found]
             for match in pattern.finditer(text):
-                if all(match.end() <= start or end <= match.start() for start, end, _, _ in found):
-                    found.append((match.start(), match.end(), kind, match))
-    for _, _, kind, match in sorted(found, reverse=True, key=lambda item: item[0]):
+                before = bisect_left(starts, match.end())  # of those found earlier, the last that begins before its end
+                if not before or found[before - 1][0].end() <= match.start():
+                    found.append((match, kind))
+            found.sort(key=lambda item: item[0].start())
+    for match, kind in reversed(found):
         yield kind, list(_runs(match, characters))
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, cast
-from unicodedata import normalize
 from xml.parsers import expat
 
 from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.hygiene import normalise_unicode
 from hf_mner_aug.picture_files import Allowed, read_file
 from hf_mner_aug.schema import Box
 
@@ -20,6 +20,7 @@ Size = tuple[int, int]
 Span = tuple[int, int]
 Note = Callable[[str, str], None]
 MAX_BYTES = 10_000_000  # of an XML file
+MAX_DEPTH = 100
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -49,7 +50,7 @@ def find_drawings(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of XML files")
-    drawings = {normalize("NFC", path.stem): path for path in sorted(folder.glob("*.xml"))}
+    drawings = {normalise_unicode("NFC", path.stem): path for path in sorted(folder.glob("*.xml"))}
     if not drawings:
         raise UsageError(f"{folder}: expected XML files named <id>.xml, found none")
     return drawings
@@ -72,6 +73,8 @@ def parse_voc(path: Path) -> Drawing:
     def start(tag: str, _: Any) -> None:
         tags.append(tag)
         text.clear()
+        if len(tags) > MAX_DEPTH:
+            raise DataError(f"{path.name} line {parser.CurrentLineNumber}: nested more than {MAX_DEPTH} deep")
         if tags[0] != "annotation":
             raise DataError(f"{path.name} line {parser.CurrentLineNumber}: expected <annotation>, found <{tag}>")
         if tags == ["annotation", "object"]:
@@ -102,6 +105,9 @@ def parse_voc(path: Path) -> Drawing:
     except expat.ExpatError as error:
         reason = expat.errors.messages[error.code]
         raise DataError(f"{path.name} line {error.lineno}: {reason}") from error
+    except (LookupError, ValueError) as error:  # of Python's codecs: no such encoding, or one of several bytes a sign
+        reason = repr(str(error)[:60])
+        raise DataError(f"{path.name}: its encoding is none that can be read ({reason})") from error
     width, height = (int(_number(values.get(side)) or 0) for side in ("width", "height"))
     boxes = []
     for thing in objects:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.errors import DataError
+from hf_mner_aug.hygiene import too_long
 from hf_mner_aug.schema import Relation, split_tag
 
 # In the order of the ids that the authors' code gives them.
@@ -102,7 +103,7 @@ def _parse_blocks(path: Path, header: str, *, strict: bool) -> Iterator[RawPost 
     for number, line in _lines(path):
         if line.startswith(header) and "\t" not in line:
             if post is not None:
-                yield post
+                yield _of_a_length(post)
             post_id = line.removeprefix(header).strip(" ")
             post = RawPost(post_id, number, (post_id,))
             open_post = True
@@ -132,7 +133,13 @@ def _parse_blocks(path: Path, header: str, *, strict: bool) -> Iterator[RawPost 
             post.lines.append(number)
     if post is None:
         raise _bad_line(path, 1, f"expected '{header}<id>', found no line", True)
-    yield post
+    yield _of_a_length(post)
+
+
+def _of_a_length(post: RawPost) -> RawPost | BadLine:
+    """Return a post, or a bad line where it is longer than posts are."""
+    excess = too_long(post.tokens)
+    return post if excess is None else BadLine(post.line, f"post {post.id[:100]} has {excess}: it is left out")
 
 
 def _problem(word: str, tags: Sequence[str], columns: int) -> str | None:
@@ -191,8 +198,10 @@ def _parse_records(
             record = decode(line)
             if not isinstance(record, dict):
                 raise DataError(f"expected a dictionary, found {type(record).__name__}")
-            post = build(record, number)
-        except DataError as error:
+            post = _of_a_length(build(record, number))
+            if isinstance(post, BadLine):
+                raise DataError(post.reason)
+        except (DataError, ValueError, OverflowError) as error:  # a number of thousands of digits, too
             first = first or f"{error} ({path} line {number})"
             yield BadLine(number, str(error))
         else:

@@ -8,10 +8,9 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-from unicodedata import normalize
 
 from hf_mner_aug.errors import DataError, UsageError
-from hf_mner_aug.hygiene import open_image
+from hf_mner_aug.hygiene import normalise_unicode, open_image
 from hf_mner_aug.picture_files import Allowed, FileRefused, read_file, shown
 from hf_mner_aug.raw_report import Report
 
@@ -97,13 +96,13 @@ class _Files:
         self._twins: dict[str, Path] = {}
         for path in self.paths:
             for key in (path.name, path.stem):
-                first = self._by_name.setdefault(normalize("NFC", key), path)
+                first = self._by_name.setdefault(normalise_unicode("NFC", key), path)
                 if first.parent != path.parent:
-                    self._twins[normalize("NFC", key)] = path
+                    self._twins[normalise_unicode("NFC", key)] = path
 
     def named(self, name: str) -> list[Path]:
         """Return the file of a name, or none."""
-        for spelt in (normalize("NFC", name), normalize("NFC", name).removeprefix(_TWITTER_2017)):
+        for spelt in (normalise_unicode("NFC", name), normalise_unicode("NFC", name).removeprefix(_TWITTER_2017)):
             if spelt in self._twins:
                 both = f"{self._by_name[spelt]} and {self._twins[spelt]}"
                 raise DataError(f"expected one image {spelt}, found {both}: give the folder of one of them")
@@ -113,10 +112,10 @@ class _Files:
 
     def by_prefix(self, names: Iterable[str]) -> dict[str, list[Path]]:
         """Return the files ``<name>_<suffix>`` of each name that has some; a file goes to the longest name it fits."""
-        known = {normalize("NFC", name): name for name in names}
+        known = {normalise_unicode("NFC", name): name for name in names}
         found: dict[str, list[Path]] = {}
         for path in self.paths:
-            prefix = normalize("NFC", path.stem)
+            prefix = normalise_unicode("NFC", path.stem)
             while prefix not in known and "_" in prefix:
                 prefix = prefix.rpartition("_")[0]
             if prefix in known:

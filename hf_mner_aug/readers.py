@@ -7,15 +7,16 @@ joiner, label names) and the function that parses one file into ``RawPost``; eve
 import itertools
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
-from unicodedata import normalize
 
 from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug.hygiene import normalise_unicode
 from hf_mner_aug.picture_files import is_inside
 from hf_mner_aug.raw_boxes import Box, find_drawings, parse_voc, place_boxes
 from hf_mner_aug.raw_formats import (
@@ -453,7 +454,7 @@ def _draw(
 ) -> Iterator[tuple[int, Mapping[tuple[int, int], list[Box]]]]:
     """Yield the line of each post of a file that has an XML file, and the boxes of its entities; count them."""
     for post in raw.parse(path):
-        if isinstance(post, BadLine) or (file := drawings.get(normalize("NFC", post.id))) is None:
+        if isinstance(post, BadLine) or (file := drawings.get(normalise_unicode("NFC", post.id))) is None:
             continue
         counts.drawings += 1
         spans = bio_to_spans(post.tags, orphans)
@@ -482,10 +483,11 @@ def _unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report) -> 
     taken = {post.id for posts in ids.values() for _, post in posts}
     seen: set[str] = set()
     new_ids: dict[tuple[str, int], str] = {}
+    numbers: dict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(2))
     for split, posts in ids.items():
         for line, (post_id, _) in posts:
             if post_id in seen:
-                new_id = next(new for n in itertools.count(2) if (new := f"{post_id}~{n}") not in taken)
+                new_id = next(new for n in numbers[post_id] if (new := f"{post_id}~{n}") not in taken)
                 taken.add(new_id)
                 new_ids[split, line] = new_id
                 report.splits[split].note("duplicate_ids", f"{post_id} -> {new_id}")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TEMPLATE = "sheet.html.jinja"
+WORDS_COMPARED = 300  # in order: the time grows with the third power of their number
 WIDTH, HEIGHT = 320, 320  # of a thumbnail, in pixels, at most
 SMALL = 192  # the width where a post has several
 QUALITY = 70
@@ -202,10 +203,17 @@ class Pair:
 
     @property
     def changed(self) -> tuple[set[int], set[int]]:
-        """The indices of words that went, and of words that came."""
+        """The indices of words that went, and of words that came; of long posts, without those that moved."""
         if self.before is None:
             return set(), set()
-        matcher = difflib.SequenceMatcher(None, self.before.post.tokens, self.after.post.tokens, autojunk=False)
+        before, after = self.before.post.tokens, self.after.post.tokens
+        if max(len(before), len(after)) > WORDS_COMPARED:
+            old, now = set(before), set(after)
+            return (
+                {i for i, word in enumerate(before) if word not in now},
+                {i for i, word in enumerate(after) if word not in old},
+            )
+        matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
         gone: set[int] = set()
         new: set[int] = set()
         for kind, i, j, k, m in matcher.get_opcodes():

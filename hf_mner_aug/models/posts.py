@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from hf_mner_aug import artifacts
+from hf_mner_aug.dates import parse_date, spell_date
 from hf_mner_aug.errors import Corrupt, DataError, EndpointError
+from hf_mner_aug.hygiene import too_long
 from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.models.protocol import Found
 from hf_mner_aug.models.search import IMAGES, Hit, Query
@@ -45,6 +47,7 @@ PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 # A page's tags stand at its beginning once scripts and styles are out, and its own tags are short. Parsers take time
 # that grows with the square of some pages' size: this bounds it to seconds.
 MAX_MARKUP = 128 << 10  # characters
+MAX_KIND = 256  # characters of a Content-Type that are looked at
 _LONG_TAG = re.compile(r"<[^<>]{16384}")
 _AVATAR = re.compile(
     r"profile_images|profile_banners|default_profile|avatar|gravatar\.com|//abs\.twimg\.com/|default[-_]?(card|image)"
@@ -52,9 +55,10 @@ _AVATAR = re.compile(
     re.IGNORECASE,
 )
 _LOGIN = re.compile(r"/(log-?in|sign-?in|account/access|i/flow/(login|signup)|accounts/login)\b", re.IGNORECASE)
-_CHARSET = re.compile(rb"""charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+_CHARSET = re.compile(rb"""charset\s*+=\s*+["']?+\s*+([\w.:-]++)""", re.IGNORECASE)
 _ENCODING = re.compile(r"utf-?8|utf-?16.*|(iso|windows|latin|cp|koi8|gb|big5|euc|shift|us-?ascii|ascii|mac)[\w-]*")
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -78,15 +82,17 @@ def read_page(fetched: Fetched) -> Page:
     Raises:
         Refused: not_html, wrong_charset, login_wall or no_text.
     """
-    lxml_html = need("lxml.html", extra="web")
+    lxml_html, etree = need("lxml.html", extra="web"), need("lxml.etree", extra="web")
     if _LOGIN.search(urlsplit(fetched.url).path):
         raise Refused("login_wall", f"led to {fetched.url}")
     markup = _markup(fetched)
     parser = lxml_html.HTMLParser(encoding="utf-8", huge_tree=False)
     try:
         tree: HtmlElement = lxml_html.document_fromstring(markup.encode(), parser=parser)
-    except (need("lxml.etree", extra="web").ParserError, ValueError) as error:
+    except (etree.ParserError, ValueError) as error:
         raise Refused("login_wall", "an empty page") from error
+    except etree.LxmlError as error:
+        raise Refused("not_html", str(error)) from error
     tags: dict[str, list[str]] = {}
     for meta in tree.iter("meta"):
         name = (meta.get("property") or meta.get("name") or "").strip().lower()
@@ -95,6 +101,8 @@ def read_page(fetched: Fetched) -> Page:
     article = next(tree.iter("article"), None)
     text = next((tags[name][0] for name in ("og:description", "twitter:description") if name in tags), "")
     text = text or (_line(" ".join(article.itertext())) if article is not None else "")
+    if (excess := too_long(text)) is not None:
+        raise Refused("too_large", f"its text is of {excess}")
     if not text:
         if article is None and not any(name.startswith(("og:", "twitter:")) for name in tags):
             raise Refused("login_wall", "neither og: tags nor an article")
@@ -126,7 +134,8 @@ def _markup(fetched: Fetched) -> str:
 
 def _decode(body: bytes, kind: str) -> str:
     """Return a page's text: as UTF-8 if it is, since that is no accident, else as header or page declare."""
-    named = [found[1].decode("ascii", "replace").lower() for found in _CHARSET.finditer(kind.encode() + body[:2048])]
+    declared = _CHARSET.finditer(kind[:MAX_KIND].encode("utf-8", "replace") + body[:2048])
+    named = list(dict.fromkeys(found[1].decode("ascii", "replace").lower() for found in declared))
     names = [name for name in named if _ENCODING.fullmatch(name)]
     marks = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
     marked = [name for mark, name in marks.items() if body.startswith(mark)]
@@ -178,13 +187,11 @@ def _line(text: str) -> str:
 
 
 def _date(text: str) -> str | None:
-    try:
-        found = datetime.datetime.fromisoformat(text.strip())
-    except ValueError:
-        return None
-    if found.tzinfo is not None:
-        found = found.astimezone(datetime.UTC).replace(tzinfo=None)
-    return f"{found.isoformat(timespec='seconds')}Z"
+    """Return a page's date as a time in UTC; a day is its midnight."""
+    found = parse_date(text.strip())
+    if found is not None and not isinstance(found, datetime.datetime):
+        found = datetime.datetime.combine(found, datetime.time())
+    return spell_date(found)
 
 
 # ---------------------------------------------------------------- pictures
@@ -236,7 +243,7 @@ def fetch_pages(urls: Sequence[str], web: Web) -> list[Page | Reject]:
             if refused.reason == "unreadable":
                 raise Refused("not_html", refused.detail) from refused
             raise
-        return {"page": asdict(await asyncio.to_thread(read_page, fetched))}
+        return {"page": asdict(await asyncio.to_thread(_reading, read_page, fetched, "not_html"))}
 
     def read(record: dict[str, Any], path: Path) -> Page:
         page = record["page"]
@@ -257,7 +264,7 @@ def fetch_pictures(urls: Sequence[str], web: Web) -> list[EncodedImage | Reject]
                 raise Refused("bad_image", refused.detail) from refused
             raise
         async with one_at_a_time:
-            data, ending = await asyncio.to_thread(read_picture, fetched.body)
+            data, ending = await asyncio.to_thread(_reading, read_picture, fetched.body, "bad_image")
         await asyncio.to_thread(artifacts.write_atomically, path.with_suffix(ending), data)
         return {"file": path.with_suffix(ending).name}
 
@@ -269,6 +276,14 @@ def fetch_pictures(urls: Sequence[str], web: Web) -> list[EncodedImage | Reject]
             raise Corrupt(f"{error}: delete {path} and run again") from error
 
     return _all(urls, web, "pictures", make, read)
+
+
+def _reading(read: Callable[[S], T], came: S, reason: str) -> T:
+    """Return what is read of a file; a value that Python cannot hold ends this file, and not the run."""
+    try:
+        return read(came)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise Refused(reason, f"{type(error).__name__}: {error}") from error
 
 
 def _all(

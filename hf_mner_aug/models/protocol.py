@@ -41,7 +41,8 @@ _OUT_OF_CREDIT = {"insufficient_quota", "billing_hard_limit_reached"}
 _UNKNOWN_MODEL = {"model_not_found", "model_not_supported"}
 _NO_CREDIT = re.compile(r"\bnot enough credit|\binsufficient credit", re.IGNORECASE)  # Serper: HTTP 400
 
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
+MAX_TOKENS = 100_000_000  # that one answer may say it took
+MAX_CREDITS = 1_000  # that one search may say it took
 _DATE = re.compile(r"-(\d{4}-\d\d-\d\d|\d{8}|\d{4})")
 
 
@@ -281,7 +282,11 @@ def _read_search(parsed: Mapping[str, Any]) -> Answer:
         if kept.get("link"):
             results.append(kept)
     credits = parsed.get("credits")
-    return Answer(None, {"results": results, "credits": credits if type(credits) is int and credits > 0 else 1}, (0, 0))
+    return Answer(
+        None,
+        {"results": results, "credits": credits if type(credits) is int and 0 < credits <= MAX_CREDITS else 1},
+        (0, 0),
+    )
 
 
 _READERS: dict[str, tuple[Callable[[Mapping[str, Any]], Answer | Failure], str]] = {
@@ -297,11 +302,11 @@ def _name(parsed: Mapping[str, Any]) -> str | None:
 
 
 def _tokens(parsed: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the tokens read and written; an answer cannot give any back."""
+    """Return the tokens read and written; an answer cannot give any back, nor have more than any model reads."""
     usage = parsed.get("usage")
     for names in (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")):
         read, written = (usage.get(name) if isinstance(usage, dict) else None for name in names)
-        if type(read) is int and type(written) is int and read >= 0 and written >= 0:
+        if type(read) is int and type(written) is int and max(read, written) <= MAX_TOKENS and min(read, written) >= 0:
             return read, written
     return None
 
@@ -322,7 +327,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
     except ValueError:
         try:
             until = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
         seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds) if seconds < float("inf") else 0.0
@@ -442,10 +447,19 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: there is none, or it holds NaN or half a surrogate pair.
     """
-    fenced = _FENCED.fullmatch(text)
     try:
-        value = json.loads(fenced[1] if fenced else text)
+        value = json.loads(_unfenced(text))
         canonical_json(value).encode()
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     return value
+
+
+def _unfenced(text: str) -> str:
+    """Return what stands between the code fences that a text begins and ends with, or the text without such."""
+    fenced = text.strip()
+    if len(fenced) < 7 or not (fenced.startswith("```") and fenced.endswith("```")):
+        return text
+    inside = fenced[3:-3].removeprefix("json")
+    blanks = inside[: len(inside) - len(inside.lstrip())]
+    return inside[blanks.rindex("\n") + 1 :].rstrip() if "\n" in blanks else text

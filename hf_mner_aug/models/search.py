@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.hygiene import normalise_unicode
 from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file
 from hf_mner_aug.schema import EncodedImage
 
@@ -159,7 +160,7 @@ def words(text: str) -> list[str]:
     combining marks; one character, with its marks, of a script that is written without spaces; or any other sign. So
     ``@UCLAFootball`` is ``@ uclafootball``, ``U.S.`` is ``u . s .``, and a tokenised text has the words it had before.
     """
-    return _word_pattern().findall(unicodedata.normalize("NFC", text.casefold()))
+    return _word_pattern().findall(normalise_unicode("NFC", text.casefold()))
 
 
 def phrase_words(phrase: str) -> list[str]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 SETTINGS = "HF_MNER_AUG_WEB"
 MAX_REDIRECTS = 5
 MAX_ROBOTS = 512 << 10  # bytes
+MAX_ROBOTS_RULES = 1_000_000  # rules times agents, which is how many a parser may keep
 MAX_CRAWL_DELAY = 60.0
 PORTS = (80, 443)
 TRIES = 4  # of a request whose host is not reached, or is busy
@@ -265,7 +266,10 @@ class Session:
             if refused.reason in ("unreachable", "forbidden_address"):
                 raise
             raise Refused("robots", f"robots.txt of {origin}: {refused}") from refused
-        rules: Protego = protego.Protego.parse(file.body.decode("utf-8", "replace"))
+        text = file.body.decode("utf-8", "replace")
+        if _rules(text) > MAX_ROBOTS_RULES:
+            raise Refused("robots", f"robots.txt of {origin}: more than {MAX_ROBOTS_RULES:,} rules of agents")
+        rules: Protego = protego.Protego.parse(text)
         return rules
 
     def _host(self, target: httpx2.URL) -> _Host:
@@ -364,6 +368,12 @@ def _reserve(host: str, delay: float) -> float:
     return max(0.0, now - time.time())
 
 
+def _rules(robots: str) -> int:
+    """Return how many rules a parser may keep: each for each agent that it could be for."""
+    fields = Counter(line.partition(":")[0].strip().lower().startswith("user") for line in robots.splitlines())
+    return fields[True] * fields[False]
+
+
 def _parse(url: str) -> httpx2.URL:
     try:
         target = httpx2.URL(url).copy_with(fragment=None, userinfo=b"")
@@ -390,8 +400,8 @@ async def _read(stream: AsyncIterator[bytes], headers: httpx2.Headers, limit: in
     if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
         raise Refused("unreadable", f"Content-Encoding {encoding}")
     length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
-        raise Refused("too_large", f"{length} bytes, over {limit}")
+    if length.isascii() and length.isdigit() and int(length[:20]) > limit:
+        raise Refused("too_large", f"{length[:20]} bytes, over {limit}")
     unpack = None if encoding == "identity" else zlib.decompressobj(zlib.MAX_WBITS | 32)
     came, body = 0, bytearray()
     async for chunk in stream:
