@@ -1,9 +1,13 @@
 """Import a package of an optional extra, or say how to install it."""
 
 import importlib
+import pickle
 from types import ModuleType
 
 from hf_mner_aug.errors import MissingExtra
+
+# What libraries raise for a folder or id that is no model, or whose weights are a pickle that holds more than weights.
+UNUSABLE_MODEL = (OSError, ValueError, pickle.UnpicklingError)
 
 
 def need(module: str, *, extra: str) -> ModuleType:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hf_mner_aug.backbones import checkpoint
 from hf_mner_aug.errors import UsageError
-from hf_mner_aug.need import need
+from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.schema import Post
 
 TINY = "tiny"  # the encoder that needs no weights
@@ -145,7 +145,7 @@ def load_encoder(source: Source) -> Any:
     """
     transformers = need("transformers", extra="models")
     if source.record or source.tiny:
-        return transformers.AutoModel.from_config(_load_config(source))
+        return transformers.AutoModel.from_config(_load_config(source), trust_remote_code=False)
     return _found(transformers.AutoModel.from_pretrained, source.encoder)
 
 
@@ -183,10 +183,10 @@ def _load_config(source: Source) -> Any:
     return source.tiny[1] if source.tiny else _found(transformers.AutoConfig.from_pretrained, source.encoder)
 
 
-def _found(load: Callable[[str], Any], encoder: str) -> Any:
+def _found(load: Callable[..., Any], encoder: str) -> Any:
     try:
         with quiet():
-            return load(encoder)
-    except (OSError, ValueError) as error:
+            return load(encoder, trust_remote_code=False)
+    except UNUSABLE_MODEL as error:
         kind = "folder" if Path(encoder).exists() else "folder or model id"
         raise UsageError(f"encoder {encoder!r}: no usable {kind} ({str(error).splitlines()[0]})") from error

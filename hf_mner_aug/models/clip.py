@@ -21,7 +21,7 @@ from hf_mner_aug.errors import DataError, UnknownName, UsageError
 from hf_mner_aug.models.cca import CCA, SIDE, edges_squared, orientation_histograms
 from hf_mner_aug.models.embeddings import vectors_of
 from hf_mner_aug.models.image import find_device, find_dtype
-from hf_mner_aug.need import need
+from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import open_rgb
 from hf_mner_aug.schema import EncodedImage
 
@@ -315,9 +315,23 @@ def _open(name: str, weights: str | None, device: str) -> OpenClip:
     open_clip = need("open_clip", extra="models")
     where = find_device(device)
     try:
+        options = _tokenizer_options(open_clip.get_model_config(name))
         with torch.random.fork_rng(devices=[]):  # it draws weights before it reads them
             model, prepare = open_clip.create_model_from_pretrained(name, weights, device=where)
-        tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError, ValueError) as error:
+        tokenizer = open_clip.get_tokenizer(name, **options)
+    except (*UNUSABLE_MODEL, RuntimeError) as error:
         raise UsageError(f"open_clip cannot load {name}: {str(error).splitlines()[0]}") from error
     return OpenClip(model.eval(), tokenizer, prepare, where)
+
+
+def _tokenizer_options(config: Mapping[str, Any] | None) -> dict[str, bool]:
+    """Return how a model's tokenizer is loaded: its config may ask that code of the model runs, and that never does.
+
+    Raises:
+        OSError, ValueError: the text tower cannot be loaded without running its code.
+    """
+    text = (config or {}).get("text_cfg") or {}
+    if text.get("hf_model_name"):
+        transformers = need("transformers", extra="models")
+        transformers.AutoConfig.from_pretrained(text["hf_model_name"], trust_remote_code=False)
+    return {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UnknownName, UsageError
 from hf_mner_aug.hygiene import normalise_text
-from hf_mner_aug.need import need
+from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import Source
 from hf_mner_aug.transform import Model
 
@@ -396,9 +396,9 @@ def _load(model: str, revision: str | None, variant: str | None, dtype: str, dev
     try:
         with _quiet():
             pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
-                model, revision=revision, variant=variant, dtype=getattr(torch, dtype)
+                model, revision=revision, variant=variant, dtype=getattr(torch, dtype), trust_remote_code=False
             )
-    except (OSError, ValueError) as error:
+    except UNUSABLE_MODEL as error:
         kind = "folder" if Path(model).exists() else "folder or model id"
         raise UsageError(
             f"model {model!r}: no usable {kind} of a text-to-image pipeline ({_first_line(error)})"
@@ -429,8 +429,10 @@ def _nsfw_classifier(model: str, device: str) -> "Callable[[list[PIL.Image.Image
     transformers = need("transformers", extra="models")
     try:
         with _quiet():
-            classify = transformers.pipeline("image-classification", model=model, device=device)
-    except (OSError, ValueError) as error:
+            classify = transformers.pipeline(
+                "image-classification", model=model, device=device, trust_remote_code=False
+            )
+    except UNUSABLE_MODEL as error:
         raise UsageError(f"nsfw_model {model!r}: no usable image classifier ({_first_line(error)})") from error
     labels = list(classify.model.config.id2label.values())
     label = next((name for name in labels if name.casefold() == "nsfw"), None)

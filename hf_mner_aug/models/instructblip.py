@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from hf_mner_aug.backbones.encoder import quiet
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.models.labelled_text import escape_word
-from hf_mner_aug.need import need
+from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import open_rgb
 from hf_mner_aug.schema import EncodedImage
 
@@ -243,14 +243,16 @@ def open_base(
     kind = "folder" if Path(model).exists() else "folder or model id"
     try:
         with quiet():
-            config = transformers.AutoConfig.from_pretrained(model, revision=revision)
+            config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
             if config.model_type != "instructblip":
                 raise UsageError(f"model {model!r}: expected an InstructBLIP, found {config.model_type}")
-            processor = transformers.InstructBlipProcessor.from_pretrained(model, revision=revision)
+            processor = transformers.InstructBlipProcessor.from_pretrained(
+                model, revision=revision, trust_remote_code=False
+            )
             net = transformers.InstructBlipForConditionalGeneration.from_pretrained(
                 model, revision=revision, dtype=getattr(torch, dtype)
             )
-    except (OSError, ValueError) as error:
+    except UNUSABLE_MODEL as error:
         raise UsageError(f"model {model!r}: no usable {kind} of an InstructBLIP ({_first_line(error)})") from error
     net.requires_grad_(False)
     net.config.tie_word_embeddings = False  # PEFT would pass over rows of layers that it takes for tied

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.hygiene import image_digest
-from hf_mner_aug.need import need
+from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, canonical_json
 
@@ -195,9 +195,9 @@ def _load(model: str) -> _Loaded:
 
     try:
         with quiet():
-            network = transformers.AutoModelForObjectDetection.from_pretrained(model).eval()
-            processor = transformers.AutoImageProcessor.from_pretrained(model)
-    except (OSError, ValueError) as error:
+            network = transformers.AutoModelForObjectDetection.from_pretrained(model, trust_remote_code=False).eval()
+            processor = transformers.AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
+    except UNUSABLE_MODEL as error:
         kind = "folder" if Path(model).exists() else "folder or model id"
         raise UsageError(
             f"detector {model!r}: no usable {kind} of an object-detection model ({str(error).splitlines()[0]})"

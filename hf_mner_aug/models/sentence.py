@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.models.image import find_device
 from hf_mner_aug.models.search import words
-from hf_mner_aug.need import need
+from hf_mner_aug.need import UNUSABLE_MODEL, need
 
 if TYPE_CHECKING:
     import torch
@@ -62,8 +62,8 @@ class EncoderSimilarity:
 
     def __init__(self, encoder: str) -> None:
         transformers = need("transformers", extra="models")
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
-        self._model = transformers.AutoModel.from_pretrained(encoder).eval()
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
+        self._model = transformers.AutoModel.from_pretrained(encoder, trust_remote_code=False).eval()
         self._pooling = _pooling(encoder)
         self._known: dict[str, torch.Tensor] = {}  # vectors [dim] of texts that stood in pairs
 
@@ -142,7 +142,7 @@ def open_encoder(encoder: str) -> EncoderSimilarity:
     """
     try:
         return EncoderSimilarity(encoder)
-    except (OSError, ValueError) as error:
+    except UNUSABLE_MODEL as error:
         raise UsageError(f"encoder {encoder}: {str(error).splitlines()[0]}") from error
 
 
@@ -215,14 +215,14 @@ def open_language_model(name: str) -> LanguageModel:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         kinds = config.architectures or ()
         if not set(kinds) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()):
             raise UsageError(
                 f"language model {name}: expected a causal one, as gpt2, found {', '.join(kinds) or 'no architecture'}"
             )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype="float32")
-    except (OSError, ValueError) as error:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype="float32", trust_remote_code=False)
+    except UNUSABLE_MODEL as error:
         raise UsageError(f"language model {name}: {str(error).splitlines()[0]}") from error
     return LanguageModel(model, tokenizer, find_device("auto"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import image_digest
 from hf_mner_aug.models.objects import cut
-from hf_mner_aug.need import need
+from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, Post
 
@@ -79,7 +79,7 @@ def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None)
                 body, (mean, std) = load(name, vision.pretrained and saved is None)
             else:
                 body, (mean, std) = _transformers(vision, saved)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (*UNUSABLE_MODEL, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
             f"tower {vision.tower!r}: expected torchvision:NAME, timm:NAME, {TINY}, or the folder or id of a "
@@ -123,14 +123,14 @@ def _transformers(vision: Vision, saved: Path | None) -> Loaded:
             embedding_size=16, hidden_sizes=[16, 32, 48, 64], depths=[1, 1, 1, 1], layer_type="basic"
         )
     else:
-        config = transformers.AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
     config.out_features = getattr(config, "stage_names", [])[-4:]
-    body = transformers.AutoBackbone.from_config(config)
+    body = transformers.AutoBackbone.from_config(config, trust_remote_code=False)
     if saved is not None or not vision.has_weights:
         return body, IMAGENET  # those of a saved tower are with its weights
     body = type(body).from_pretrained(name, config=config)
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(name)
+        processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError):
         return body, IMAGENET
     return body, (processor.image_mean, processor.image_std)
