@@ -232,6 +232,8 @@ def test_campaign_of_hub_faults(folder, tmp_path):
                 server.fault(method=method, path=path, times=drawn.choice((1, 1, 2, 7, 99)), **KINDS[kind])
             outcome, said, seconds = client.do(verb, repo, turn)
             server.faults.clear()
+            if outcome == "UsageError" and "holds its posts whole" in said:
+                outcome = "ok"  # all that hydrate asks of the Hub has come
             for kind in kinds:
                 ends.setdefault(kind, Counter())[outcome if ended_well(outcome, said) else "BAD"] += 1
             slowest[verb] = max(slowest[verb], seconds)
