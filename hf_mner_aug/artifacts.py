@@ -10,12 +10,12 @@ import json
 import os
 import tarfile
 import tempfile
-import uuid
 from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.disk import room_for
 from hf_mner_aug.errors import Corrupt, NotFitted
+from hf_mner_aug.locks import unfinished
 from hf_mner_aug.names import check_digest, is_name
 from hf_mner_aug.schema import canonical_json
 
@@ -133,15 +133,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         DiskFull: the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    with room_for(path, len(data)):
-        try:
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+    with room_for(path, len(data)), unfinished(path) as part:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)

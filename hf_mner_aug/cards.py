@@ -4,14 +4,17 @@ A section stands between two HTML comments, so that publishing a config replaces
 word of the card.
 """
 
+import contextlib
 import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.artifacts import write_atomically
+from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.locks import lock
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.printable import code_span, fenced, for_markdown, for_terminal, without_comments
 from hf_mner_aug.recipe import Recipe, local_name, split_source
@@ -144,6 +147,24 @@ def load_card(path: str | Path) -> "DatasetCard":
         raise DataError(f"the card {path} has a YAML block that does not parse ({line}): mend it first") from error
 
 
+@contextlib.contextmanager
+def edited_card(repo: str | Path, verb: str) -> "Iterator[DatasetCard]":
+    """Give the card of a repo folder to change, and write it in the end; nobody else writes there meanwhile.
+
+    Raises:
+        UsageError: there is no card.
+        DataError: the card has YAML that does not parse.
+        TimeoutError: another process did not let go of the folder.
+    """
+    path = Path(repo) / "README.md"
+    if not path.is_file():
+        raise UsageError(f"there is no card {path}: tables go onto the card of a local repo folder")
+    with lock(repo, verb):
+        card = load_card(path)
+        yield card
+        write_atomically(path, str(card).encode())
+
+
 def render(existing: str | None, facts: ConfigFacts, features: "Features", repo: str) -> str:
     """Return the card's text with a config's YAML and section put in or replaced; all else is kept.
 
@@ -163,11 +184,7 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", repo:
         body = _template("repo.md").render(title=title, source=source.name)
         card = DatasetCard(f"---\n{yaml.safe_dump({'pretty_name': title}, allow_unicode=True)}---\n{body}")
     else:
-        try:
-            card = DatasetCard(existing, ignore_metadata_errors=True)
-        except (yaml.YAMLError, ValueError, TypeError) as error:
-            line = str(error).splitlines()[0]
-            raise DataError(f"the existing README.md has YAML that does not parse ({line}): mend it first") from error
+        card = _parse(existing)
 
     data = card.data
     data["language"] = _union(data.get("language"), source.language) or None
@@ -186,7 +203,8 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", repo:
     elif existing is not None:
         _forget(data, stub_config(config), f"{config}/{STUBS}-*")
     configs = MetadataConfigs.from_dataset_card_data(data)
-    has_default = any(entry.get("default") for name, entry in configs.items() if name != config)
+    others = {name: entry for name, entry in configs.items() if name != config}
+    has_default = "default" in others or any(entry.get("default") for entry in others.values())
     configs.update({name: {"data_files": files} for name, files in tables.items()})
     if not has_default:
         configs[config]["default"] = True
@@ -195,6 +213,51 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", repo:
     data["size_categories"] = [size_category(_most_rows(data["dataset_info"]))]
     card.text = with_section(card.text, f"config {config}", _section(facts, repo))
     return str(card)
+
+
+def _parse(text: str) -> "DatasetCard":
+    """Return the card of a repo folder.
+
+    Raises:
+        DataError: its YAML block is not valid.
+    """
+    import yaml
+    from huggingface_hub import DatasetCard
+
+    try:
+        return DatasetCard(text, ignore_metadata_errors=True)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        line = str(error).splitlines()[0]
+        raise DataError(f"the existing README.md has YAML that does not parse ({line}): mend it first") from error
+
+
+def without_sizes(card: str, config: str) -> str:
+    """Return a card by which a config loads whatever splits, columns and rows its folder holds.
+
+    It stands for the moment in which the folder's content is replaced.
+    """
+    loose = _parse(card)
+    for info in _infos(loose.data):
+        if info.get("config_name") in (config, stub_config(config)):
+            for name in info.keys() - {"config_name"}:
+                del info[name]
+    for entry in loose.data.get("configs") or ():
+        if entry.get("config_name") == config:
+            entry.pop("data_files", None)
+            entry["data_dir"] = config
+    return str(loose)
+
+
+def described(card: str) -> dict[str, Any]:
+    """Return the columns and sizes of configs, as far as a card's YAML has them; raises as ``render``."""
+    infos = _infos(_parse(card).data)
+    return {str(info.get("config_name")): info for info in infos if "features" in info}
+
+
+def _infos(data: "CardData") -> list[dict[str, Any]]:
+    """Return the entries of ``dataset_info``, which may be one or a list."""
+    infos = data.get("dataset_info") or []
+    return infos if isinstance(infos, list) else [infos]
 
 
 def _info(features: "Features", splits: Mapping[str, SplitFacts]) -> "DatasetInfo":
@@ -295,6 +358,11 @@ def read_sections(body: str, kind: str) -> dict[str, str]:
             found[name] = "\n".join(lines[number : ahead[-1]])
             number = ahead[-1] + 1
     return found
+
+
+def has_sections(body: str) -> bool:
+    """Say whether a card holds a section that this package wrote."""
+    return any(read_sections(body, kind) for kind in ("config", "quality", "study"))
 
 
 def _template(name: str) -> Any:

@@ -132,6 +132,9 @@ def augment(
     ] = False,
     allow_host: AllowHost = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config made by another recipe.")] = False,
+    into_existing: Annotated[
+        bool, typer.Option("--into-existing", help="Publish into a folder that holds something else, too.")
+    ] = False,
     retrieved: Annotated[
         str, typer.Option(help="Publish posts of others whole, or ids-only: without words and pictures.")
     ] = "whole",
@@ -189,7 +192,7 @@ def augment(
         _show_preview(plan, gold, preview)
         return
     check_retrieved(built, retrieved)
-    check_free(out, plan, overwrite=overwrite)
+    check_free(out, plan, overwrite=overwrite, into_existing=into_existing)
     heavy = built.facts.models != "none" or built.paid or len(gold["train"]) * plan.copies > ESTIMATE_ABOVE_ROWS
     if dry_run or (heavy and not yes):
         expected = estimate(plan, gold, probe=probe)
@@ -204,7 +207,7 @@ def augment(
         say("when all ranks are, publish with the same command without --rank and --world-size")
         return
     options: dict[str, Any] = {"num_proc": num_proc, "overwrite": overwrite, "storage": storage, "progress": True}
-    options["retrieved"] = retrieved
+    options |= {"retrieved": retrieved, "into_existing": into_existing}
     done = run_and_publish(plan, gold, out, source=source, **options)
     _show_funnel(done.funnel, plan.copies)
     say(f"content fingerprint {done.content_fingerprint}")

@@ -1,7 +1,7 @@
 """The verb that puts retrieved posts back into a config that holds their ids only: hydrate."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,10 +23,14 @@ def hydrate(
     ] = None,
     web: Annotated[bool, typer.Option("--web", help="Fetch each post from its url, as it is today.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config made by another recipe.")] = False,
+    into_existing: Annotated[
+        bool, typer.Option("--into-existing", help="Write into a folder that holds something else, too.")
+    ] = False,
 ) -> None:
     """Put the words and pictures of retrieved posts back into a config that holds their ids only."""
     from hf_mner_aug.hydrate import hydrate as put_back
 
-    done = put_back(repo, config, out, corpus=corpus, posts=posts, web=web, overwrite=overwrite)
+    options: dict[str, Any] = {"overwrite": overwrite, "into_existing": into_existing}
+    done = put_back(repo, config, out, corpus=corpus, posts=posts, web=web, **options)
     say(done)
     say(f'load_dataset("{out}", "{done.config}")')

@@ -124,6 +124,9 @@ def curve(
     seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default
     set_: Settings = None,
     split: ReadOn = "test",
+    into_existing: Annotated[
+        bool, typer.Option("--into-existing", help="Publish into a folder that holds something else, too.")
+    ] = False,
     images: Images = None,
     quiet: Quiet = False,
 ) -> None:
@@ -139,6 +142,7 @@ def curve(
         settings=set_ or [],
         seeds=seeds,
         split=split,
+        into_existing=into_existing,
         progress=not quiet,
         images=images,
     )

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,16 +11,18 @@ from hf_mner_aug import __version__, artifacts, parquet
 from hf_mner_aug.cards import size_category
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hygiene import find_leaks
+from hf_mner_aug.locks import lock, stage
 from hf_mner_aug.printable import code_span, fenced
 from hf_mner_aug.raw_report import EXAMPLES, Report, SplitReport
 from hf_mner_aug.readers import SPLIT_FILES, Reading, read
 from hf_mner_aug.recipe import load_source
+from hf_mner_aug.repo_folder import RECORD
 from hf_mner_aug.schema import Orphans
+from hf_mner_aug.swap import put_back, swap, sync
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset
 
-RECORD = "convert.json"
 HELD_OUT = ("validation", "test")
 SHARED = {"leak_id": "id", "leak_text": "text", "leak_image": "image"}
 
@@ -128,23 +128,16 @@ def _shards(out: Path, split: str) -> list[Path]:
 @contextlib.contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
     """Give a new folder beside ``out`` that takes its place if all goes well, and is removed if not."""
-    new = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.new")
-    old = new.with_suffix(".old")
-    new.mkdir()
-    try:
+    with stage(out.parent, out.name) as room:
+        new = room / out.name
+        new.mkdir()
         yield new
-        if out.exists():
-            out.rename(old)
-        try:
-            new.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        if out.exists():
-            shutil.rmtree(old, ignore_errors=True)
+        for path in new.rglob("*"):
+            sync(path)
+        with lock(out, "convert", beside=True):
+            put_back(out.parent, out.name)
+            _check_replaceable(out)  # another process may have written there meanwhile
+            swap(new, out)
 
 
 def _record(reading: Reading) -> str:

@@ -22,6 +22,7 @@ from hf_mner_aug.dates import parse_date, spell_date
 from hf_mner_aug.disk import disk_full
 from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_bytes, too_long
+from hf_mner_aug.locks import lock
 from hf_mner_aug.models.search import APPLICATION_ID, TOKENIZER, VERSION, check_format, words
 from hf_mner_aug.picture_columns import is_named_only
 from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, find_file, is_inside, read_picture_file
@@ -104,7 +105,7 @@ def index(
     site: str | None = None,
     images: str | Path | None = None,
 ) -> Indexed:
-    """Add the posts of a source to a corpus, which is made if it is not there.
+    """Add the posts of a source to a corpus, which is made if it is not there; one process at a time.
 
     A post is there already if one with its id, text, words, pictures, URL and date is; it stays as it is.
 
@@ -131,14 +132,15 @@ def index(
     out.parent.mkdir(parents=True, exist_ok=True)
     report = Indexed(path=out)
     try:
-        connection = _open(out)
-        try:
-            writer = _Writer(connection, report, licence, site, allowed)
-            for part, entries in parts:
-                writer.add(part, entries)
-            writer.finish([part for part, _ in parts])
-        finally:
-            connection.close()
+        with lock(out, "index", beside=True):
+            connection = _open(out)
+            try:
+                writer = _Writer(connection, report, licence, site, allowed)
+                for part, entries in parts:
+                    writer.add(part, entries)
+                writer.finish([part for part, _ in parts])
+            finally:
+                connection.close()
     except sqlite3.OperationalError as error:
         raise disk_full(out) if error.sqlite_errorname == "SQLITE_FULL" else OSError(f"{out}: {error}") from error
     except sqlite3.DatabaseError as error:

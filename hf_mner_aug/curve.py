@@ -112,6 +112,7 @@ def low_resource_curve(
     settings: Sequence[str] = (),
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     split: str = "test",
+    into_existing: bool = False,
     progress: bool = True,
     images: str | Path | None = None,
 ) -> Curve:
@@ -126,11 +127,13 @@ def low_resource_curve(
         settings: NAME=VALUE.
         seeds: of augmentation and model.
         split: what is read at the end.
+        into_existing: publish also into a folder that holds something else.
         progress: show a bar.
         images: where pictures may lie that the source names, beside its own folder.
 
     Raises:
-        UsageError: a name or value is wrong, there are no ids, or an id is not in the source.
+        UsageError: a name or value is wrong, there are no ids, an id is not in the source, or ``out`` is not a folder
+            of this package.
     """
     splits = load_source(source, images=images)
     subsets = read_subsets(ids)
@@ -144,7 +147,7 @@ def low_resource_curve(
             recipe = recipe_for(method, config=f"{method.name}_{subset.name}", source=source, **chosen)
             recipes.append(resolve(recipe, splits))
     for recipe, gold in recipes:
-        run_and_publish(recipe, gold, out, source=source)
+        run_and_publish(recipe, gold, out, source=source, into_existing=into_existing)
     reports = {}
     for subset in subsets:
         names = [f"gold_{subset.name}", *(f"{method.name}_{subset.name}" for method in built)]

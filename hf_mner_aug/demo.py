@@ -1,7 +1,7 @@
 """The demo: the drawn sample set, augmented, published into a folder, loaded back and verified, offline."""
 
 import json
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,13 +55,16 @@ def _params(cls: Any, sample: "DatasetDict") -> dict[str, Any]:
         return {}
     from hf_mner_aug.artifacts import cache_folder
     from hf_mner_aug.corpus import index
+    from hf_mner_aug.locks import stage
     from hf_mner_aug.recipe import Recipe, choose_subset
 
     used = set(choose_subset(sample, Recipe(method=cls.name, fraction=FRACTION))["train"]["id"])
     others = sample["train"].select([i for i, name in enumerate(sample["train"]["id"]) if name not in used])
     corpus = cache_folder() / "demo" / "corpus.db"
-    corpus.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        others.to_parquet(Path(folder) / "train.parquet")
-        say(f"\n{index(folder, corpus, name='sample')}")
+    with stage(corpus.parent, corpus.name) as room:
+        (room / "others").mkdir()
+        others.to_parquet(room / "others" / "train.parquet")
+        found = index(str(room / "others"), room / corpus.name, name="sample")
+        found.path.replace(corpus)
+    say(f"\n{replace(found, path=corpus)}")
     return {"corpus": str(corpus), "detectors": 2}

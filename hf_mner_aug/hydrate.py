@@ -20,6 +20,8 @@ from hf_mner_aug.disk import room_for
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.fingerprint import DIGEST, value_digest
 from hf_mner_aug.hub import download_config
+from hf_mner_aug.ledger import beside
+from hf_mner_aug.locks import stage
 from hf_mner_aug.methods.rmda import RMDA, found_words
 from hf_mner_aug.models.search import IMAGES, Hit, LocalCorpus, open_corpus
 from hf_mner_aug.recipe import Recipe
@@ -34,9 +36,11 @@ from hf_mner_aug.repo_folder import (
     read_note,
     verify_folder,
     write_split,
+    writing,
 )
 from hf_mner_aug.schema import Codec, Post
 from hf_mner_aug.stubs import STUBS, withheld
+from hf_mner_aug.swap import sync
 from hf_mner_aug.tokenising import Style, word_style
 from hf_mner_aug.transform import Reject, iterate_posts
 
@@ -102,6 +106,7 @@ def hydrate(
     web: bool = False,
     look_up: LookUp | None = None,
     overwrite: bool = False,
+    into_existing: bool = False,
 ) -> Hydrated:
     """Write a config that holds ids only as a whole one into another folder; name one place to look posts up.
 
@@ -114,9 +119,12 @@ def hydrate(
         web: fetch each post from its url, as it is today (``models.web`` says how politely).
         look_up: any other place.
         overwrite: replace a config of the same name that another recipe made.
+        into_existing: write also into a folder that holds something else.
 
     Raises:
-        UsageError: there is no such config, it is whole, no post is found, or ``out`` is ``repo``.
+        UsageError: there is no such config, it is whole, no post is found, or ``out`` is ``repo`` or holds
+            something else.
+        TimeoutError: another process did not let go of ``out``.
         Corrupt: the config is not what its augmentation.json says.
         DataError: the export is not as its format says.
         EndpointError: the web cannot be used any more.
@@ -138,7 +146,9 @@ def hydrate(
         raise UsageError(f"{out} is published without the posts: name another folder with --out")
     if sum(map(bool, (corpus, posts, web, look_up))) != 1:
         raise UsageError("name one place to find the posts: --corpus FILE, --posts FILE, or --web")
-    check_free(out, Recipe.from_dict(note["recipe"]), overwrite=overwrite)
+    recipe = Recipe.from_dict(note["recipe"])
+    free = partial(check_free, out, recipe, overwrite=overwrite, into_existing=into_existing)
+    free()
     checked = verify_folder(folder, config)
     if not checked.ok:
         raise Corrupt(f"{folder / config} is not what its augmentation.json says: {checked.difference}")
@@ -151,7 +161,7 @@ def hydrate(
             column = Codec(read_features(folder / config)).image_column if method.image else None
             most = IMAGES if column == "images" else int(column is not None)
             look_up = on_web(partial(_fetch, record=temporary, pictures=most))
-        return _hydrate(folder / config, note, method, look_up, out, str(posts or corpus or "the web"))
+        return _hydrate(folder / config, note, method, look_up, out, str(posts or corpus or "the web"), free)
 
 
 def _fetch(urls: Sequence[str], *, record: str, pictures: int) -> list[Hit | Reject]:
@@ -169,15 +179,17 @@ def _fetch(urls: Sequence[str], *, record: str, pictures: int) -> list[Hit | Rej
     ]
 
 
-def _hydrate(place: Path, note: dict[str, Any], method: RMDA, look_up: LookUp, out: Path, where: str) -> Hydrated:
-    """Stage the whole config and put it into its folder."""
+def _hydrate(
+    place: Path, note: dict[str, Any], method: RMDA, look_up: LookUp, out: Path, where: str, free: Callable[[], None]
+) -> Hydrated:
+    """Stage the whole config and put it into its folder, if that is still free."""
     config, features = place.name, read_features(place)
     restorer = _Restorer(place, method, look_up)
-    stage = out.absolute().with_name(f".{out.name}.{config}.hydrating")
-    shutil.rmtree(stage, ignore_errors=True)
-    try:
+    hidden = beside(out, config)
+    with stage(hidden.parent, hidden.name) as room:
+        new = room / config
         splits = {split: rows for split, rows in note["splits"].items() if split != STUBS}
-        num_bytes = write_split(restorer.rows(), stage, "train", features)
+        num_bytes = write_split(restorer.rows(), new, "train", features)
         counts, missing = restorer.counts, dict(sorted(restorer.missing.items()))
         if not counts.made["train"]:
             reasons = ", ".join(f"{reason} {count}" for reason, count in missing.items())
@@ -186,8 +198,9 @@ def _hydrate(place: Path, note: dict[str, Any], method: RMDA, look_up: LookUp, o
         for file in place.glob("*.parquet"):
             if file.name.partition("-")[0] not in ("train", STUBS):
                 with room_for(out / config / file.name, file.stat().st_size):
-                    shutil.copyfile(file, stage / file.name)
-        content = fingerprint_of(stage, splits)
+                    shutil.copyfile(file, new / file.name)
+                    sync(new / file.name)
+        content = fingerprint_of(new, splits)
         dropped = {**note["funnel"]["dropped"], **missing}
         whole = {
             **note,
@@ -202,9 +215,9 @@ def _hydrate(place: Path, note: dict[str, Any], method: RMDA, look_up: LookUp, o
             "digests": {"columns": content.columns, "rows": content.rows},
             "hydrated_from": note["content_fingerprint"],
         }
-        place_config(stage, out, whole, features)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        with writing(out, "hydrate"):
+            free()
+            place_config(new, out, whole, features)
     return Hydrated(out, config, counts.made["train"], missing, content.total, note["content_fingerprint"])
 
 

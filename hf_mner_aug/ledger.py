@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import RecipeMismatch, UsageError
+from hf_mner_aug.locks import sweep
 from hf_mner_aug.parquet import write_table
 from hf_mner_aug.picture_columns import embed
 from hf_mner_aug.picture_files import Allowed
@@ -195,6 +196,9 @@ def run(
     shared = open_store(storage or folder.parent)
     claim_config(shared, recipe, rank)
     place = shared.at(folder.name, "fit", "parts", "rejected")
+    for root in {folder, place.path} if isinstance(place, Folder) else {folder}:
+        for left in (root.parent, root, root / "fit", root / "parts", root / "rejected"):
+            sweep(left)
     claim_run(place, recipe)
     share = plan(recipe, recipe.build(), gold)[rank or 0 :: world_size or 1]
     with keeping(lambda: kept_parts(folder, share)):
@@ -310,8 +314,22 @@ def preview(recipe: Recipe, gold: "DatasetDict", n: int) -> tuple["Dataset", "pa
 
 def run_folder(recipe: Recipe, out: str | Path | None) -> Path:
     """Return the folder of a recipe's run."""
-    beside = Path(f"{out}.runs") if out is not None else artifacts.cache_folder() / "runs"
-    return beside / f"{recipe.config}-{recipe.fingerprint[:8]}"
+    runs = beside(out, "runs") if out is not None else artifacts.cache_folder() / "runs"
+    return runs / f"{recipe.config}-{recipe.fingerprint[:8]}"
+
+
+def beside(out: str | Path, kind: str) -> Path:
+    """Return the folder ``OUT.kind`` beside a folder, also where that is given as ``aug/``, ``.`` or ``a/..``.
+
+    Raises:
+        UsageError: nothing lies beside the root of the file system.
+    """
+    out = Path(out)
+    if out.name in ("", ".."):
+        out = out.resolve()
+    if not out.name:
+        raise UsageError(f"{out} is the root of the file system: name a folder in it")
+    return out.with_name(f"{out.name}.{kind}")
 
 
 def plan(recipe: Recipe, method: Method, gold: "DatasetDict") -> list[Part]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hf_mner_aug.cards import ConfigFacts
 from hf_mner_aug.errors import Corrupt, UnknownName, UsageError
-from hf_mner_aug.ledger import run_folder
+from hf_mner_aug.ledger import beside, run_folder
 from hf_mner_aug.memory_tree import Node, Tree
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.names import check_digest
@@ -218,16 +218,16 @@ def _chosen(folder: Path, config: str) -> tuple[Path, Any]:
         raise UnknownName(f"config of {NAME} in {folder}", config, runs)
     if len(runs) > 1 and not config:
         raise UsageError(f"{folder} has several configs of {NAME}, name one of {', '.join(runs)}")
-    beside = Path(f"{folder}.runs")
+    runs_folder = beside(folder, "runs")
     if runs:
         places = [runs[config] if config else next(iter(runs.values()))]
     else:
-        places = [folder] if (folder / "fit").is_dir() else sorted([*folder.glob("*/"), *beside.glob("*/")])
+        places = [folder] if (folder / "fit").is_dir() else sorted([*folder.glob("*/"), *runs_folder.glob("*/")])
     found = {place: learned for place in places if (learned := _learned(place)) is not None}
     if len(found) > 1:
         raise UsageError(f"{folder}: several runs of {NAME}, name one of {', '.join(map(str, found))}")
     if not found:
-        where = f"at {places[0]}" if runs else f"here or in {beside}"
+        where = f"at {places[0]}" if runs else f"here or in {runs_folder}"
         raise UsageError(f"{folder}: no run of {NAME} {where}: expected the folder that augment wrote")
     return found.popitem()
 

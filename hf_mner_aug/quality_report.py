@@ -5,9 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug import artifacts
-from hf_mner_aug.cards import load_card, with_section
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.cards import edited_card, with_section
 from hf_mner_aug.printable import for_markdown, for_terminal
 from hf_mner_aug.study_report import table
 
@@ -119,15 +117,11 @@ class QualityReport:
             UsageError: there is no card.
             DataError: the card has YAML that does not parse.
         """
-        path = Path(repo) / "README.md"
-        if not path.is_file():
-            raise UsageError(f"there is no card {path}: tables go onto the card of a local repo folder")
-        card = load_card(path)
-        for config, fingerprint in self.fingerprints.items():
-            head = f"### What is in {for_markdown(config)}"
-            section = f"{head}\n\n{self.to_markdown(config)}- Measured on content `{fingerprint[:16]}`."
-            card.text = with_section(card.text, f"quality of {config}", section, after=f"config {config}")
-        artifacts.write_atomically(path, str(card).encode())
+        with edited_card(repo, "quality --write-card") as card:
+            for config, fingerprint in self.fingerprints.items():
+                head = f"### What is in {for_markdown(config)}"
+                section = f"{head}\n\n{self.to_markdown(config)}- Measured on content `{fingerprint[:16]}`."
+                card.text = with_section(card.text, f"quality of {config}", section, after=f"config {config}")
 
 
 def meanings(columns: Sequence[Column], labels: Mapping[str, str], one_copy: bool) -> Iterator[str]:

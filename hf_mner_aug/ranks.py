@@ -3,6 +3,7 @@
 Both are files that the first process writes and every other one compares with.
 """
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -46,8 +47,13 @@ def claim_config(shared: Store, recipe: Recipe, rank: int | None) -> None:
 
 
 def release_config(shared: Store, recipe: Recipe) -> None:
-    """Forget the ranks' recipe, so that the next ones may have another."""
-    shared.remove(_claim(recipe))
+    """Forget the ranks' recipe, so that the next ones may have another; that of another run stays."""
+    name = _claim(recipe)
+    found = shared.read(name)
+    with contextlib.suppress(RecipeMismatch):
+        if found is not None:
+            _check_same(found, recipe, f"{shared}/{name}")
+            shared.remove(name)
 
 
 def claim_run(place: Store, recipe: Recipe) -> None:

@@ -1,8 +1,10 @@
 """From a run to a repo folder that ``load_dataset`` reads, and back: publish and verify."""
 
+import contextlib
 import functools
 import json
-import shutil
+import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,17 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.cards import UNKNOWN, ConfigFacts, SplitFacts, mark_entities, read_source, render
+from hf_mner_aug.cards import (
+    UNKNOWN,
+    ConfigFacts,
+    SplitFacts,
+    described,
+    has_sections,
+    mark_entities,
+    read_source,
+    render,
+    without_sizes,
+)
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.hygiene import Guard, origins
-from hf_mner_aug.ledger import Run, library_versions, part_tables, run
+from hf_mner_aug.ledger import Run, beside, library_versions, part_tables, run
+from hf_mner_aug.locks import lock, stage, sweep
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.names import RESERVED, check_columns, check_names, is_name
 from hf_mner_aug.parquet import write_shards
 from hf_mner_aug.recipe import SPLITS, Recipe, local_name, parse_params, source_posts
 from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, split_tag, tag_names
 from hf_mner_aug.stubs import STUBS, Retrieved, check_retrieved, stub_features, to_stubs
+from hf_mner_aug.swap import put_back, swap, sync
 from hf_mner_aug.transform import iterate_posts
 
 if TYPE_CHECKING:
@@ -31,6 +45,8 @@ NOTE = "augmentation.json"
 CARD = "README.md"
 BATCH = 100  # rows read at a time: bounds the memory that pictures take
 EXAMPLES = 3
+RECORD = "convert.json"  # in the folder of a converted set
+OF_CONFIG = re.compile(rf"[a-z]+-\d{{5}}-of-\d{{5}}\.parquet|{re.escape(NOTE)}|\..*")  # the files of a config's folder
 
 
 @dataclass(frozen=True)
@@ -60,12 +76,19 @@ class Verification:
 
 
 def publish(
-    run: Run, out: str | Path, *, source: str = "", overwrite: bool = False, retrieved: Retrieved = "whole"
+    run: Run,
+    out: str | Path,
+    *,
+    source: str = "",
+    overwrite: bool = False,
+    retrieved: Retrieved = "whole",
+    into_existing: bool = False,
 ) -> Published:
     """Write a run's config into a repo folder: Parquet, augmentation.json, and its section of the card.
 
     Other configs, and the rest of the card, are kept. Made posts that repeat another or leak from validation or test
-    are dropped and counted. A failure leaves the folder as it was.
+    are dropped and counted. A failure leaves the folder as it was; killed anywhere, the folder holds the old config or
+    the new one. Processes that publish into one folder wait for each other.
 
     Args:
         run: what ``augment`` returned.
@@ -74,35 +97,38 @@ def publish(
         overwrite: replace a config of the same name that another recipe made.
         retrieved: publish posts from outside ``whole``, or ``ids-only``: where they are from and their labels, without
             words and pictures (``stubs``); the content fingerprint is in both cases that of the whole rows.
+        into_existing: publish also into a folder that holds something else, whose files and card text are kept.
 
     Raises:
-        UsageError: the run is one rank's share, or ids-only is asked of a method that retrieves nothing.
+        UsageError: the run is one rank's share, ids-only is asked of a method that retrieves nothing, or the folder
+            holds something else and ``into_existing`` is not set.
         RecipeMismatch: there is such a config and ``overwrite`` is not set.
         DataError: the folder's card has YAML that does not parse.
+        TimeoutError: another process did not let go of the folder.
         OSError: the disk is full.
     """
     if run.world_size > 1:
         raise UsageError(f"this is rank {run.rank} of {run.world_size}: a run without a rank gathers and publishes all")
     out, recipe = Path(out), run.recipe
     check_retrieved(run.method, retrieved)
-    check_free(out, recipe, overwrite=overwrite)
+    free = functools.partial(check_free, out, recipe, overwrite=overwrite, into_existing=into_existing)
+    free()
     features = run.method.features
-    stage = Path(f"{out}.runs") / f".{recipe.config}.publishing"
-    shutil.rmtree(stage, ignore_errors=True)
-    try:
+    with stage(beside(out, "runs"), recipe.config) as room:
+        place = room / recipe.config
         counts = Counts(Codec(features))
         sizes = {}
         for split in (split for split in SPLITS if split in run.gold):
             rows = _published_rows(run, split, features, counts, made=retrieved == "whole")
-            sizes[split] = write_split(rows, stage, split, features)
+            sizes[split] = write_split(rows, place, split, features)
         if retrieved == "ids-only":
             stubs = (to_stubs(table, features) for table in _made_rows(run, "train", counts))
-            sizes[STUBS] = write_split(stubs, stage, STUBS, stub_features(features))
+            sizes[STUBS] = write_split(stubs, place, STUBS, stub_features(features))
             counts.hide_made()
             if not counts.made[STUBS]:  # datasets reads no table without rows
-                _remove(stage, sizes, STUBS)
+                _remove(place, sizes, STUBS)
         funnel = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": sum(counts.made.values())}
-        content = fingerprint_of(stage, sizes)
+        content = fingerprint_of(place, sizes)
         facts = ConfigFacts(
             recipe=replace(recipe, source=f"local:{name}" if (name := local_name(recipe.source)) else recipe.source),
             source=read_source(source or recipe.source),
@@ -125,21 +151,71 @@ def publish(
             **asdict(facts),
             "digests": {"columns": content.columns, "rows": content.rows},
         }
-        place_config(stage, out, note, features)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        with writing(out, "publish"):
+            free()  # another process may have published meanwhile
+            place_config(place, out, note, features)
     return Published(out, recipe.config, funnel, facts.content_fingerprint)
 
 
-def place_config(stage: Path, out: Path, note: dict[str, Any], features: "Features") -> None:
-    """Put a staged config, with its augmentation.json and its section of the card, into a repo folder."""
+@contextlib.contextmanager
+def writing(out: Path, verb: str) -> Iterator[None]:
+    """Hold a repo folder's lock to place configs in it. What a killed process left half done there is mended first.
+
+    Raises:
+        DataError: the folder's card has YAML that does not parse.
+        TimeoutError: another process did not let go of the folder.
+    """
+    with lock(out, verb):
+        sweep(out)
+        put_back(out)
+        _complete_card(out)
+        yield
+
+
+def place_config(place: Path, out: Path, note: dict[str, Any], features: "Features") -> None:
+    """Put a staged config, with its augmentation.json and its section of the card, into a repo folder.
+
+    The caller holds the folder by ``writing``. Between any two steps the config loads, the old or the new one: where
+    their columns or sizes differ, by a card that does not say them.
+    """
     facts = ConfigFacts.from_note(note)
-    check_inside(out, facts.recipe.config)
-    card = out / CARD
-    text = render(card.read_text(encoding="utf-8") if card.exists() else None, facts, features, out.name)
-    _write_note(stage, note)
-    _swap(stage, out / facts.recipe.config)
+    config, card = facts.recipe.config, out / CARD
+    check_inside(out, config)
+    before = card.read_text(encoding="utf-8") if card.exists() else None
+    text = render(before, facts, features, _name_of(out))
+    new = described(text)[config]
+    _write_note(place, note)
+    sync(place)
+    if before is not None and described(before).get(config, new) != new:
+        artifacts.write_atomically(card, without_sizes(before, config).encode())
+        sync(out)
+    swap(place, out / config)
     artifacts.write_atomically(card, text.encode())
+    sync(out)
+
+
+def _complete_card(out: Path) -> None:
+    """Put configs onto a folder's card that a killed process placed in the folder only."""
+    card = out / CARD
+    if card.is_symlink():
+        return  # it will be refused
+    text = before = card.read_text(encoding="utf-8") if card.exists() else None
+    known = described(text) if text is not None else {}
+    for path in sorted(out.glob(f"*/{NOTE}")):
+        folder = path.parent
+        if folder.name in known:
+            continue
+        try:
+            text = render(text, ConfigFacts.from_note(read_note(folder)), read_features(folder), _name_of(out))
+        except (UsageError, LookupError, TypeError, ValueError, OSError) as error:
+            warnings.warn(f"{folder} is left off the card: {error}", stacklevel=4)
+    if text is not None and text != before:
+        artifacts.write_atomically(card, text.encode())
+
+
+def _name_of(out: Path) -> str:
+    """Return a folder's name, also where the path is ``.``."""
+    return out.name if out.name not in ("", "..") else out.resolve().name
 
 
 def check_inside(out: Path, config: str) -> None:
@@ -155,27 +231,53 @@ def check_inside(out: Path, config: str) -> None:
             raise UsageError(f"{path} is a link: put a folder or a file of its own there, or name another --out")
 
 
-def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False) -> None:
+def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False, into_existing: bool = False) -> None:
     """See that a folder can take a recipe's config.
 
     Raises:
         RecipeMismatch: another recipe's config has that name and ``overwrite`` is not set.
-        UsageError: the path is a file, or as ``check_inside``.
+        UsageError: the path is a file, the folder holds something else and ``into_existing`` is not set, or the config
+            would be replaced with files in it that are not its own; or as ``check_inside``.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder")
     check_inside(out, recipe.config)
+    if not into_existing and (foreign := _foreign(out)):
+        raise UsageError(
+            f"{out} holds {foreign}, which is not of this package: name another folder, or publish beside it with "
+            "--into-existing"
+        )
     folder = out / recipe.config
-    if not folder.exists() or overwrite:
+    if not folder.exists():
         return
     if not (folder / NOTE).exists():
         raise RecipeMismatch(f"{folder} exists and was not made here: choose another --config-name or --out")
+    if added := min((path.name for path in folder.iterdir() if not OF_CONFIG.fullmatch(path.name)), default=None):
+        raise UsageError(f"{folder / added} is no file of the config, which would be replaced: move it elsewhere")
+    if overwrite:
+        return
     found = read_note(folder)["recipe_fingerprint"]
     if found != recipe.fingerprint:
         raise RecipeMismatch(
             f"{folder} was made by recipe {found[:12]}, this one is {recipe.fingerprint[:12]}: "
             "choose another --config-name, or --overwrite"
         )
+
+
+def _foreign(out: Path) -> str | None:
+    """Return a name in a folder that is neither empty, nor a repo folder of this package, nor a converted set.
+
+    What is hidden (``.git``, ``.gitattributes``) does not count.
+    """
+    names = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.exists() else []
+    card = out / CARD
+    if (
+        RECORD in names
+        or any(out.glob(f"*/{NOTE}"))
+        or (card.is_file() and has_sections(card.read_text(encoding="utf-8", errors="replace")))
+    ):
+        return None
+    return CARD if CARD in names else next(iter(names), None)
 
 
 def read_note(folder: Path) -> dict[str, Any]:
@@ -215,11 +317,15 @@ def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
 
     Fingerprints, counts and the card follow; made posts that go count as dropped, ``withdrawn``. The recipe is kept,
     but a rerun would bring the posts back.
+
+    Raises:
+        TimeoutError: another process did not let go of the folder.
     """
     gone = {}
     unwanted = set(ids)
-    for path in sorted(out.glob(f"*/{NOTE}")):
-        gone[path.parent.name] = _withdraw_from(path.parent, unwanted)
+    with writing(out, "withdraw"):
+        for path in sorted(out.glob(f"*/{NOTE}")):
+            gone[path.parent.name] = _withdraw_from(path.parent, unwanted)
     return gone
 
 
@@ -276,12 +382,13 @@ def run_and_publish(
     progress: bool = False,
     storage: str | None = None,
     retrieved: Retrieved = "whole",
+    into_existing: bool = False,
 ) -> Published:
     """Make a resolved recipe and publish it; raises as ``augment`` and ``publish``, the latter's before any work."""
     check_retrieved(recipe.build(), retrieved)
-    check_free(out, recipe, overwrite=overwrite)
+    check_free(out, recipe, overwrite=overwrite, into_existing=into_existing)
     done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, storage=storage)
-    return publish(done, out, source=source, overwrite=overwrite, retrieved=retrieved)
+    return publish(done, out, source=source, overwrite=overwrite, retrieved=retrieved, into_existing=into_existing)
 
 
 # ---------------------------------------------------------------- inside
@@ -488,12 +595,11 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
     inherited, entities = Counter(note.get("inherited", {})), note["entities"]
     features, method = read_features(folder), note["recipe"]["method"]
     replaces = method_class(method).mode == "replace"
-    stage = folder.with_name(f".{folder.name}.withdrawing")
-    shutil.rmtree(stage, ignore_errors=True)
     gone = made_gone = 0
     lost: set[str] = set()  # ids of rows that go; what was made of them stands behind them
-    values = pa.array(sorted(unwanted))
-    try:
+    values = pa.array(sorted(unwanted), pa.string())
+    with stage(folder.parent, folder.name) as room:
+        place = room / folder.name
         for split, files in _files(folder, note["splits"]).items():
             counts = note["splits"][split]
 
@@ -501,7 +607,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
                 split: str = split, files: list[Path] = files, counts: dict[str, int] = counts
             ) -> Iterator["pa.Table"]:
                 nonlocal gone, made_gone
-                place, first_made = 0, counts["gold"]
+                row, first_made = 0, counts["gold"]
                 for file in files:
                     with pq.ParquetFile(file) as parquet:
                         for batch in parquet.iter_batches(batch_size=BATCH):
@@ -512,8 +618,8 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
                             if replaces:
                                 is_made = pc.equal(table["method"], method)
                             else:
-                                is_made = pa.array([place + i >= first_made for i in range(table.num_rows)])
-                            place += table.num_rows
+                                is_made = pa.array([row + i >= first_made for i in range(table.num_rows)])
+                            row += table.num_rows
                             gold, made = table.filter(pc.and_not(bad, is_made)), table.filter(pc.and_(bad, is_made))
                             gone += gold.num_rows + made.num_rows
                             made_gone += made.num_rows
@@ -529,7 +635,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
                                 _uncount_entities(entities, made, features, gold=replaces)
                             yield table.filter(pc.invert(bad))
 
-            counts["num_bytes"] = write_split(kept(), stage, split, read_features(folder, split))
+            counts["num_bytes"] = write_split(kept(), place, split, read_features(folder, split))
         if gone:
             note["licences"], note["masked"], note["inherited"] = dict(+licences), dict(+masked), dict(+inherited)
             note["entities"] = {kind: both for kind, both in entities.items() if both[1]}
@@ -538,15 +644,13 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
             if made_gone:
                 funnel["dropped"]["withdrawn"] = funnel["dropped"].get("withdrawn", 0) + made_gone
             if STUBS in note["splits"] and not note["splits"][STUBS]["made"]:
-                _remove(stage, note["splits"], STUBS)
-            content = fingerprint_of(stage, note["splits"])
+                _remove(place, note["splits"], STUBS)
+            content = fingerprint_of(place, note["splits"])
             note["content_fingerprint"] = content.total
             note["digests"] = {"columns": content.columns, "rows": content.rows}
             note["withdrawn"] = note.get("withdrawn", 0) + gone
             note["examples"] = []
-            place_config(stage, folder.parent, note, features)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+            place_config(place, folder.parent, note, features)
     return gone
 
 
@@ -645,14 +749,3 @@ def _spell_difference(folder: Path, expected: Fingerprint, found: Fingerprint) -
     rows = pads.dataset([*_files(folder, [split])[split], *stubs]).to_table(columns=["id"]).column("id")
     name = rows[row].as_py() if row < len(rows) else "absent"
     return f"{split}, row {row} (post {name}) is the first that differs; columns that differ: {', '.join(columns)}"
-
-
-def _swap(stage: Path, folder: Path) -> None:
-    """Put a finished folder in the place of another, keeping the old one until the new one stands."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    old = stage.with_name(stage.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    stage.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

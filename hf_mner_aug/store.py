@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from hf_mner_aug.disk import room_for
 from hf_mner_aug.errors import MissingExtra, UsageError
+from hf_mner_aug.locks import lock, unfinished
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,23 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, replacing one that is there."""
-        with room_for(self.path / name, len(data)), _unfinished(self.path / name) as file:
+        with room_for(self.path / name, len(data)), unfinished(self.path / name) as file:
             _write(file, data)
             file.replace(self.path / name)
 
     def write_once(self, name: str, data: bytes) -> bytes:
         """Write a file unless there is one, and return what stands there: the first of several writers wins."""
         path = self.path / name
-        with room_for(path, len(data)), _unfinished(path) as file:
+        with room_for(path, len(data)), unfinished(path) as file:
             _write(file, data)
             try:
                 os.link(file, path)  # a rename would replace what another process wrote
             except FileExistsError:
                 pass
             except OSError:  # there are file systems without hard links
-                if not path.exists():
-                    file.replace(path)
+                with lock(path, "write", beside=True):
+                    if not path.exists():
+                        file.replace(path)
         return path.read_bytes()
 
     def send(self, path: Path, name: str) -> None:
@@ -134,7 +135,7 @@ class Remote:
 
     def fetch(self, name: str, path: Path) -> bool:
         """Copy an object to a local path; return False where it is not there."""
-        with _unfinished(path) as file, self._reached() as (system, place):
+        with unfinished(path) as file, self._reached() as (system, place):
             try:
                 system.get_file(f"{place}/{name}", str(file))
             except FileNotFoundError:
@@ -199,20 +200,8 @@ def _file_system(url: str) -> tuple[Any, str]:
     return system, path
 
 
-@contextlib.contextmanager
-def _unfinished(path: Path) -> Iterator[Path]:
-    """Give an unused, hidden name beside a path; a file that is left there is deleted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not the process id: in containers that share a folder it is often the same.
-    file = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        yield file
-    finally:
-        file.unlink(missing_ok=True)
-
-
 def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
+    with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -220,7 +209,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file so that it appears whole."""
-    with room_for(target, source.stat().st_size), _unfinished(target) as file:
+    with room_for(target, source.stat().st_size), unfinished(target) as file:
         shutil.copyfile(source, file)
         with file.open("rb") as copied:
             os.fsync(copied.fileno())

@@ -23,7 +23,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import Corrupt, UsageError
 from hf_mner_aug.fingerprint import content_fingerprint
 from hf_mner_aug.hygiene import Guard
-from hf_mner_aug.ledger import Run, run
+from hf_mner_aug.ledger import Run, beside, run
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.recipe import Recipe, source_posts
 from hf_mner_aug.repo_folder import read_note, verify_folder
@@ -192,10 +192,10 @@ class Study:
         inputs |= {"sources": sources} if sources else {}
         inputs |= {"ablations": list(ablations)} if ablations else {}
         digest = hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
-        beside = Path(out) if out is not None else Path(repo) if Path(repo).is_dir() else Path(Path(repo).name)
-        folder = Path(f"{beside}.studies") / f"{model.name}-{digest[:8]}"
+        made = Path(out) if out is not None else Path(repo) if Path(repo).is_dir() else Path(Path(repo).name)
+        folder = beside(made, "studies") / f"{model.name}-{digest[:8]}"
         artifacts.write_atomically(folder / "study.json", json.dumps(inputs, indent=2, sort_keys=True).encode())
-        return cls(folder, beside, configs, model, tuple(seeds), split, grid, digest, ablations)
+        return cls(folder, made, configs, model, tuple(seeds), split, grid, digest, ablations)
 
     @cached_property
     def golds(self) -> dict[str, Config]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.backbones.settings import settings_of
-from hf_mner_aug.cards import load_card, with_section
-from hf_mner_aug.errors import MissingExtra, UsageError
+from hf_mner_aug.cards import edited_card, with_section
+from hf_mner_aug.errors import MissingExtra
 from hf_mner_aug.metrics.spans import PlainSpan, post_counts
 from hf_mner_aug.need import need
 from hf_mner_aug.printable import for_markdown
@@ -239,14 +239,10 @@ class Report:
             UsageError: there is no card.
             DataError: the card has YAML that does not parse.
         """
-        path = Path(repo) / "README.md"
-        if not path.is_file():
-            raise UsageError(f"there is no card {path}: a study's table goes onto the card of a local repo folder")
         names = [row["name"] for row in self.data["rows"] if row["kind"] == AUGMENTED]
         title = f"study of {', '.join(names)} with {self.data['backbone']}"
-        card = load_card(path)
-        card.text = with_section(card.text, title, f"## S{for_markdown(title[1:])}\n\n{self.to_markdown()}")
-        artifacts.write_atomically(path, str(card).encode())
+        with edited_card(repo, "evaluate --write-card") as card:
+            card.text = with_section(card.text, title, f"## S{for_markdown(title[1:])}\n\n{self.to_markdown()}")
 
 
 def compare(

@@ -1,0 +1,247 @@
+"""One writer at a time, and hidden files that are deleted once their writer is dead.
+
+A lock is an ``flock``: the kernel drops it when its owner ends, however it ends, so a lock is never stale. It holds
+between all processes of a machine, and between machines on NFS (version 4, or 3 with its lock daemon). It does not hold
+between machines on NFS mounted with ``nolock`` or ``local_lock``, or on Lustre with ``localflock``. A file system
+without locks gives a warning, and writers are not kept apart there.
+
+- ``lock(folder, verb)``: the one lock of a repo folder, or with ``beside=True`` of a file;
+- ``unfinished(path)``: a hidden name to write a file under before it gets its own, ``.NAME.<hex>.tmp``;
+- ``stage(folder, name)``: a hidden folder to prepare another one in, ``.NAME.<hex>.stage``;
+- ``sweep(folder)``: deletes those whose owner was killed.
+"""
+
+import contextlib
+import errno
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from hf_mner_aug.errors import UsageError
+from hf_mner_aug.printable import excerpt, say
+
+TIMEOUT = "HF_MNER_AUG_LOCK_TIMEOUT"  # the environment variable that sets how many seconds to wait for a lock
+TIMEOUT_S = 600.0
+SILENT_S = 1.0  # nothing is printed about a shorter wait
+STEP_S = 0.02
+FOREIGN_S = 86_400.0  # age from which a file of another machine counts as left behind
+# Uploads leave this folder out: huggingface_hub keeps its own locks there.
+LOCAL = Path(".cache") / "huggingface"
+
+_LEFT = re.compile(r"\..+\.([0-9a-f]{4})[0-9a-f]{8}\.tmp")
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+@contextlib.contextmanager
+def lock(path: str | Path, verb: str, *, beside: bool = False, timeout_s: float | None = None) -> Iterator[None]:
+    """Hold the lock of a folder, which is made if it is not there, or of a file.
+
+    A process that holds a lock must not ask for it again.
+
+    Args:
+        path: what is going to be written.
+        verb: what is done, to tell those who wait.
+        beside: the lock file lies beside the path, as for a file. A folder's lies in it (where uploads do not look),
+            so that all find the same one under whatever path the folder is mounted.
+        timeout_s: how long to wait (default: $HF_MNER_AUG_LOCK_TIMEOUT, or 600).
+
+    Raises:
+        TimeoutError: another process did not let go; it is named.
+        UsageError: $HF_MNER_AUG_LOCK_TIMEOUT is not a number.
+    """
+    place = _lock_file(Path(path), beside)
+    limit_s = _timeout_s() if timeout_s is None else timeout_s
+    begun, told = time.monotonic(), False
+    while (descriptor := _acquire(place, str(path))) is None:
+        waited = time.monotonic() - begun
+        if waited >= limit_s:
+            told_s = f"{limit_s:g} s ({TIMEOUT} sets how long)"
+            raise TimeoutError(errno.ETIMEDOUT, f"held by {_owner(place)}; waited {told_s}", str(path))
+        if waited >= SILENT_S and not told:
+            say(f"waiting for {path}: held by {_owner(place)}", file=sys.stderr)
+            told = True
+        time.sleep(min(max(waited / 10, STEP_S), limit_s - waited, 0.5))
+    owner = {"pid": os.getpid(), "host": platform.node(), "verb": verb, "since": f"{datetime.now():%H:%M}"}
+    try:
+        with contextlib.suppress(OSError):  # the disk is full: the lock holds without a name
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # those who wait see that the file has gone, and make another one
+            place.unlink()
+            if not beside:
+                place.parent.rmdir()
+                place.parent.parent.rmdir()
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """Make an empty hidden file beside a path, for this process to write and rename; deleted if it is still there.
+
+    Those that dead processes left in the folder are deleted first, once in a process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(path.parent.absolute())
+    file, descriptor = _claim(path)
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def stage(folder: Path, name: str) -> Iterator[Path]:
+    """Make a hidden folder within another one, for this process to prepare ``name`` in; deleted in the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    with unfinished(folder / name) as claim:
+        room = _room(claim)
+        room.mkdir()
+        try:
+            yield room
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete the unfinished files and stages that dead processes left in a folder.
+
+    A file is its owner's as long as he holds its lock. Where another machine made it, it must be a day old as well: its
+    locks may not be seen here.
+    """
+    try:
+        entries = [entry.name for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in entries:
+        found = _LEFT.fullmatch(name)
+        if not found:
+            continue
+        path = folder / name
+        with contextlib.suppress(OSError):  # gone meanwhile, or not ours to delete
+            if found[1] != _machine() and time.time() - path.stat().st_mtime < FOREIGN_S:
+                continue
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                if _try_lock(descriptor) and _is_at(descriptor, path):
+                    shutil.rmtree(_room(path), ignore_errors=True)
+                    path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+_sweep_once = functools.cache(sweep)
+
+
+# ---------------------------------------------------------------- inside
+
+
+def _timeout_s() -> float:
+    value = os.environ.get(TIMEOUT, str(TIMEOUT_S))
+    try:
+        return float(value)
+    except ValueError:
+        raise UsageError(f"{TIMEOUT}={value!r}: expected a number of seconds") from None
+
+
+def _lock_file(path: Path, beside: bool) -> Path:
+    """Return the lock file of a folder or file."""
+    if not beside:
+        return path / LOCAL / "hf_mner_aug.lock"
+    path = path.resolve()
+    return path.with_name(f".{path.name}.lock")
+
+
+def _acquire(place: Path, what: str) -> int | None:
+    """Return a descriptor that holds the lock, or None where another process does."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:  # who held it last has just deleted the folder
+        return None
+    except PermissionError:  # another user's: it can be locked all the same
+        descriptor = os.open(place, os.O_RDONLY)
+    try:
+        held = _try_lock(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            os.close(descriptor)
+            raise
+        warnings.warn(f"the file system of {what} has no locks: let one process at a time write there", stacklevel=4)
+        held = True
+    if held and _is_at(descriptor, place):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Say whether an open file still has its name: another process may have deleted it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _owner(place: Path) -> str:
+    """Return who holds a lock, as far as he has written it down."""
+    try:
+        owner = json.loads(place.read_text())
+        return excerpt("pid {pid} on {host} ({verb}, since {since})".format(**owner))
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _claim(path: Path) -> tuple[Path, int]:
+    """Return a new hidden file beside a path, and a descriptor that holds its lock as long as it is open."""
+    while True:
+        # Not the process id: in containers that share a folder it is often the same.
+        file = path.with_name(f".{path.name}.{_machine()}{uuid.uuid4().hex[:8]}.tmp")
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            held = _try_lock(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
+            return file, descriptor  # nobody can lock it to delete it, either
+        if held and _is_at(descriptor, file):
+            return file, descriptor
+        os.close(descriptor)  # a sweep was faster
+
+
+def _room(claim: Path) -> Path:
+    return claim.with_suffix(".stage")
+
+
+@functools.cache
+def _machine() -> str:
+    """Return four digits for the running system whose processes see each other's locks."""
+    try:
+        name = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        name = platform.node()
+    return hashlib.sha256(name.encode()).hexdigest()[:4]

@@ -1,0 +1,92 @@
+"""Put a finished folder in the place of another one in one step, so that a reader meets the old or the new one."""
+
+import ctypes
+import errno
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+
+from hf_mner_aug.locks import stage
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_LACKING = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+_OLD = re.compile(r"\.(.+)\.[0-9a-f]{8}\.old")
+
+
+def swap(new: Path, target: Path) -> None:
+    """Give a folder the place of another one. The old one comes to lie at ``new``, for the caller to delete.
+
+    Where the two lie on different file systems, the new one is first copied to beside the target. File systems that
+    cannot exchange two names (NFS) take two renames; ``put_back`` mends what a kill between them leaves.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _move(new, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with stage(target.parent, target.name) as room:
+            copy = room / target.name
+            shutil.copytree(new, copy)
+            for path in copy.rglob("*"):
+                sync(path)
+            sync(copy)
+            _move(copy, target)
+    sync(target.parent)
+
+
+def put_back(folder: Path, name: str | None = None) -> None:
+    """Put folders back that a killed ``swap`` of two renames has moved away: all, or the one of a name.
+
+    The caller holds the lock under which they are swapped.
+    """
+    for old in folder.glob(".*.old"):
+        if (found := _OLD.fullmatch(old.name)) and name in (None, found[1]) and old.is_dir():
+            if (folder / found[1]).exists():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                old.rename(folder / found[1])
+
+
+def sync(path: Path) -> None:
+    """Put a file, or the names in a folder, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---------------------------------------------------------------- inside
+
+
+def _move(new: Path, target: Path) -> None:
+    if not target.exists():
+        new.rename(target)
+        return
+    try:
+        exchange(new, target)
+    except OSError as error:
+        if error.errno not in _LACKING:
+            raise
+        old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.old")
+        target.rename(old)
+        new.rename(target)
+        old.rename(new)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Exchange two names in one step: Linux's ``renameat2``.
+
+    Raises:
+        OSError: ENOSYS, EINVAL or ENOTSUP where the system or file system cannot, EXDEV between file systems.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(one), None, str(other))

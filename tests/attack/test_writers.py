@@ -1,0 +1,695 @@
+"""Two writers on one folder, and a kill between any two steps of one: nothing is broken, and nothing is silent."""
+
+import errno
+import fcntl
+import json
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from datasets import DatasetDict, load_dataset
+from huggingface_hub import DatasetCard
+
+from hf_mner_aug import EDA, LSMS, augment, locks, publish, verify
+from hf_mner_aug import swap as swapping
+from hf_mner_aug.artifacts import write_atomically
+from hf_mner_aug.cards import edited_card, with_section
+from hf_mner_aug.convert import convert
+from hf_mner_aug.corpus import index
+from hf_mner_aug.errors import RecipeMismatch, UsageError
+from hf_mner_aug.ledger import beside
+from hf_mner_aug.locks import LOCAL, lock, stage, sweep, unfinished
+from hf_mner_aug.repo_folder import NOTE, withdraw_posts
+from hf_mner_aug.store import Folder
+
+# Children are forked: each is a process of its own, and has imported everything.
+CONTEXT = multiprocessing.get_context("fork")
+
+
+# ---------------------------------------------------------------- what is checked of a folder
+
+
+def rows_of(out, config, cache):
+    """Return the number of rows by split that a stranger gets, with a cache of his own."""
+    shutil.rmtree(cache, ignore_errors=True)
+    return {split: len(rows) for split, rows in load_dataset(str(out), config, cache_dir=str(cache)).items()}
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def left_over(*folders):
+    """Return the hidden files of this package in some folders, and anything beside them."""
+    return [path for folder in folders if folder.exists() for path in folder.rglob(".*")]
+
+
+def check_whole(out, cache):
+    """See that every config loads, stands on the card and is what its augmentation.json says."""
+    configs = sorted(path.parent.name for path in out.glob(f"*/{NOTE}"))
+    card = DatasetCard.load(out / "README.md")
+    assert sorted(entry["config_name"] for entry in card.data["configs"]) == configs
+    for config in configs:
+        assert verify(out, config).ok
+        assert f"<!-- end of config {config} -->" in card.text
+        assert json.loads((out / config / NOTE).read_text())["content_fingerprint"] in card.text
+        assert rows_of(out, config, cache)["test"]
+    assert left_over(out, beside(out, "runs")) == []
+    return configs
+
+
+# ---------------------------------------------------------------- locks
+
+
+HOLDER = """
+import sys, time
+from hf_mner_aug.locks import lock
+with lock(sys.argv[1], "publish", beside=len(sys.argv) > 2):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def holder(path, *more):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path), *more], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_who_waits_is_told_who_holds_the_folder_and_gets_it_when_he_is_killed(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "aug"
+    process = holder(out)
+    try:
+        told = rf"held by pid {process.pid} on \S+ \(publish, since \d\d:\d\d\)"
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError, match=rf"{told}; waited 0\.2 s \(HF_MNER_AUG_LOCK_TIMEOUT sets how long\)"):
+            lock(out, "withdraw", timeout_s=0.2).__enter__()
+        assert time.monotonic() - begun < 5
+        monkeypatch.setenv("HF_MNER_AUG_LOCK_TIMEOUT", "0.1")
+        with pytest.raises(TimeoutError, match=r"waited 0\.1 s"):
+            lock(tmp_path / "x" / ".." / "aug", "withdraw").__enter__()
+        monkeypatch.setenv("HF_MNER_AUG_LOCK_TIMEOUT", "soon")
+        with pytest.raises(UsageError, match="HF_MNER_AUG_LOCK_TIMEOUT='soon': expected a number"):
+            lock(out, "withdraw").__enter__()
+        monkeypatch.delenv("HF_MNER_AUG_LOCK_TIMEOUT")
+        monkeypatch.setattr(locks, "SILENT_S", 0.0)
+        threading.Timer(0.3, process.kill).start()
+        with lock(out, "withdraw"):
+            assert "withdraw" in (out / LOCAL / "hf_mner_aug.lock").read_text()
+        assert re.fullmatch(rf"waiting for {out}: {told}\n", capsys.readouterr().err)
+        assert list(out.iterdir()) == [], "nothing of a lock stays"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_command_line_says_who_holds_the_folder(splits, tmp_path, monkeypatch, capsys):
+    from hf_mner_aug import cli
+
+    out = tmp_path / "aug"
+    publish(augment(splits, LSMS(), out=out, progress=False), out)
+    before = files(out)
+    monkeypatch.setenv("HF_MNER_AUG_LOCK_TIMEOUT", "0")
+    source = tmp_path / "set"
+    splits["train"].to_parquet(source / "train-00000-of-00001.parquet")
+    monkeypatch.setattr(sys, "argv", ["hf-mner-aug", "augment", str(source), "--method", "eda", "--out", str(out)])
+    with lock(out, "quality --write-card"), pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(rf"error: {out}: held by pid {os.getpid()} on \S+ \(quality --write-card, since \d\d:\d\d\);", said)
+    assert {name: data for name, data in files(out).items() if not name.startswith(".cache/")} == before
+
+
+def count_to(path, times):
+    for _ in range(times):
+        with lock(path, "count", beside=True):
+            path.write_text(str(int(path.read_text()) + 1))
+
+
+def test_a_lock_lets_one_in_though_its_file_goes_each_time(tmp_path):
+    number = tmp_path / "n"
+    number.write_text("0")
+    counting = [CONTEXT.Process(target=count_to, args=(number, 100)) for _ in range(3)]
+    for process in counting:
+        process.start()
+    for process in counting:
+        process.join(60)
+    assert number.read_text() == "300"
+    assert list(tmp_path.iterdir()) == [number]
+
+
+def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.warns(UserWarning, match="has no locks: let one process at a time write there"), lock(tmp_path, "x"):
+        pass
+    write_atomically(tmp_path / "a", b"1")
+    (tmp_path / f".a.{locks._machine()}12345678.tmp").touch()
+    sweep(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2, "what may be another process's stays"
+
+
+def test_two_indexings_of_one_corpus_follow_each_other(tmp_path):
+    (tmp_path / "a.txt").write_text("one post\n")
+    process = holder(tmp_path / "corpus.db", "beside")
+    try:
+        threading.Timer(0.3, process.kill).start()
+        begun = time.monotonic()
+        assert index(str(tmp_path / "a.txt"), tmp_path / "corpus.db").added == 1
+        assert time.monotonic() - begun > 0.2
+    finally:
+        process.kill()
+        process.communicate()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "corpus.db"]
+
+
+def claim(place, text, barrier, answers):
+    os.link = refuse_links
+    barrier.wait(60)
+    answers.put(Folder(place).write_once("recipe.json", text.encode()))
+
+
+def refuse_links(source, target):
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_claim_has_one_winner_where_there_are_no_hard_links(tmp_path):
+    for trial in range(5):
+        barrier, answers = CONTEXT.Barrier(3), CONTEXT.Queue()
+        place = tmp_path / str(trial)
+        run_all([(claim, place, text, barrier, answers) for text in "abc"])
+        assert len({answers.get(timeout=10) for _ in range(3)}) == 1
+        assert [path.name for path in place.iterdir()] == ["recipe.json"]
+
+
+# ---------------------------------------------------------------- leftovers
+
+
+def test_what_a_dead_process_left_goes_and_what_a_live_one_writes_stays(tmp_path):
+    dead = tmp_path / f".README.md.{locks._machine()}0123abcd.tmp"
+    dead.write_text("half")
+    room = dead.with_suffix(".stage")
+    room.mkdir()
+    (room / "train.parquet").write_text("half")
+    far = tmp_path / ".README.md.ffff0123abcd.tmp"  # of another machine, whose locks may not be seen here
+    far.touch()
+    (tmp_path / ".notes.tmp").touch()
+    with unfinished(tmp_path / "README.md") as live, stage(tmp_path, "config") as live_room:
+        sweep(tmp_path)
+        assert live.exists()
+        assert live_room.is_dir()
+        assert not dead.exists()
+        assert not room.exists()
+        assert far.exists()
+        os.utime(far, (0, 0))
+        sweep(tmp_path)
+        assert not far.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [".notes.tmp"], "what is not of this package is left alone"
+
+
+# ---------------------------------------------------------------- killed between any two steps
+
+STEPS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "fcntl.flock", "ctypes.dlsym")
+
+
+def step_through(job, arguments, last, answers):
+    """Do a job, but kill this process before a step that changes a file, counted from 0; answer with their number."""
+    count = 0
+
+    def hook(event, details):
+        nonlocal count
+        writes = event == "open" and isinstance(details[2], int) and details[2] & (os.O_WRONLY | os.O_RDWR)
+        if event in STEPS or writes:
+            if count == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
+
+    sys.addaudithook(hook)
+    job(*arguments)
+    answers.put(count)
+
+
+def killed_at(step, job, *arguments):
+    """Say whether a job was killed before a step; it is done where it has no such step."""
+    (ended,) = run_all([(step_through, job, arguments, step, CONTEXT.SimpleQueue())])
+    assert ended in (0, -signal.SIGKILL)
+    return ended != 0
+
+
+def number_of_steps(job, *arguments):
+    answers = CONTEXT.SimpleQueue()
+    assert run_all([(step_through, job, arguments, None, answers)]) == [0]
+    return answers.get()
+
+
+def overwrite_with(run, out, exchanges=True):
+    if not exchanges:
+        swapping.exchange = without_exchange
+    publish(run, out, overwrite=True)
+
+
+def without_exchange(one, other):
+    raise OSError(errno.EINVAL, "Invalid argument")
+
+
+def run_all(jobs):
+    """Run functions with their arguments in a process each, and return how these ended."""
+    processes = [CONTEXT.Process(target=job, args=arguments) for job, *arguments in jobs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    try:
+        return [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def old_and_new(splits, tmp_path_factory):
+    """Two recipes of one config, with other splits and rows, and what publishing the one, then the other gives."""
+    place = tmp_path_factory.mktemp("steps")
+    out = place / "aug"
+    other = augment(splits, LSMS(), progress=False)
+    old = augment(splits, EDA(copies=1), progress=False, config="x")
+    fewer = DatasetDict({split: splits[split] for split in ("train", "test")})
+    new = augment(fewer, EDA(copies=4, seed=1), progress=False, config="x")
+    publish(other, out)
+    publish(old, out)
+    before = place / "before"
+    shutil.copytree(out, before / "aug")
+    publish(new, out, overwrite=True)
+    return before / "aug", old, new, other, files(out)
+
+
+def kill_at(steps, old_and_new, tmp_path, exchanges=True):
+    """Kill a publication at steps; count what a stranger loads then, and see that the same again ends as without it."""
+    before, _, new, _, expected = old_and_new
+    counts = [rows_of(before, "x", tmp_path / "cache")]
+    clean = tmp_path / "clean" / "aug"
+    shutil.copytree(before, clean)
+    total = number_of_steps(overwrite_with, new, clean, exchanges)
+    assert files(clean) == expected
+    counts.append(rows_of(clean, "x", tmp_path / "cache"))
+    assert counts[0] != counts[1]
+    seen = Counter()
+    for step in range(total)[steps]:
+        out = tmp_path / str(step) / "aug"
+        shutil.copytree(before, out)
+        assert killed_at(step, overwrite_with, new, out, exchanges)
+        loaded = rows_of(out, "x", tmp_path / "cache") if exchanges or (out / "x").exists() else None
+        assert loaded in counts or not exchanges, f"step {step}: neither the old nor the new config"
+        seen["neither" if loaded is None else ("old", "new")[counts.index(loaded)]] += 1
+        assert rows_of(out, "lsms_100pct", tmp_path / "cache")["test"], f"step {step}: another config"
+        publish(new, out, overwrite=True)
+        assert files(out) == expected, f"step {step}: published again"
+        assert left_over(out, beside(out, "runs")) == [], f"step {step}"
+        shutil.rmtree(tmp_path / str(step))
+    return seen
+
+
+def test_killed_between_two_steps_a_folder_loads_as_before_or_as_after(old_and_new, tmp_path):
+    seen = kill_at(slice(-22, None, 4), old_and_new, tmp_path)
+    assert min(seen["old"], seen["new"]) >= 1, "before and after the swap"
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_killed_before_each_step_a_folder_loads_as_before_or_as_after(old_and_new, tmp_path, exchanges):
+    seen = kill_at(slice(None), old_and_new, tmp_path, exchanges)
+    print(
+        f"\npublish killed before each of {sum(seen.values())} steps, names exchanged: {exchanges}; loads: {dict(seen)}"
+    )
+    assert min(seen["old"], seen["new"]) > 5
+    # Between two renames there is neither; the next process to write there puts the old one back.
+    assert seen["neither"] == (not exchanges)
+
+
+def test_a_folder_moved_away_by_a_killed_process_is_put_back(old_and_new, tmp_path):
+    before, old, _, other, _ = old_and_new
+    out = tmp_path / "aug"
+    shutil.copytree(before, out)
+    expected = files(out)
+    (out / "x").rename(out / ".x.0123abcd.old")
+    publish(other, out)
+    assert files(out) == expected
+    shutil.copytree(out / "x", out / ".x.0123abcd.old")
+    (out / ".mine.old").mkdir()
+    withdraw_posts(out, [])
+    assert [path.name for path in out.glob(".*")] == [".mine.old"]
+    assert old.recipe.config == "x"
+
+
+def test_a_config_that_a_killed_process_left_off_the_card_is_put_on_it_by_the_next(old_and_new, tmp_path):
+    _, old, _, other, _ = old_and_new
+    out = tmp_path / "aug"
+    publish(old, out)
+    (out / "README.md").unlink()
+    publish(other, out)
+    assert check_whole(out, tmp_path / "cache") == ["lsms_100pct", "x"]
+
+
+def kill_withdraw_at(steps, before, tmp_path):
+    clean = tmp_path / "clean" / "aug"
+    shutil.copytree(before, clean)
+    total = number_of_steps(withdraw_posts, clean, ["p1", "p15"])
+    expected = files(clean)
+    names = sorted(path.parent.name for path in clean.glob(f"*/{NOTE}"))
+    loads = {name: [rows_of(place, name, tmp_path / "cache") for place in (before, clean)] for name in names}
+    assert all(old != new for old, new in loads.values())
+    for step in range(total)[steps]:
+        out = tmp_path / str(step) / "aug"
+        shutil.copytree(before, out)
+        assert killed_at(step, withdraw_posts, out, ["p1", "p15"])
+        for name in names:
+            assert rows_of(out, name, tmp_path / "cache") in loads[name], f"step {step}: {name}"
+        withdraw_posts(out, ["p1", "p15"])
+        assert files(out) == expected, f"step {step}: withdrawn again"
+        shutil.rmtree(out.parent)
+    return total
+
+
+def test_killed_in_withdraw_a_folder_loads_as_before_or_as_after(old_and_new, tmp_path):
+    kill_withdraw_at(slice(-22, None, 6), old_and_new[0], tmp_path)
+
+
+@pytest.mark.attack
+def test_killed_before_each_step_of_withdraw_a_folder_loads_as_before_or_as_after(old_and_new, tmp_path):
+    total = kill_withdraw_at(slice(None), old_and_new[0], tmp_path)
+    print(f"\nwithdraw killed before each of {total} steps: every config loads, as before or as after")
+
+
+# ---------------------------------------------------------------- one rename cannot do it
+
+
+def test_across_file_systems_a_config_is_staged_inside_the_folder(old_and_new, tmp_path, monkeypatch):
+    before, _, new, _, expected = old_and_new
+    out = tmp_path / "aug"
+    shutil.copytree(before, out)
+    staged = []
+
+    def across(one, other):
+        if Path(one).is_relative_to(out) != Path(other).is_relative_to(out):
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(one), None, str(other))
+        staged.append(Path(one).relative_to(out).parts[0])
+
+    rename, exchange = Path.rename, swapping.exchange
+    monkeypatch.setattr(Path, "rename", lambda self, target: across(self, target) or rename(self, target))
+    monkeypatch.setattr(swapping, "exchange", lambda one, other: across(one, other) or exchange(one, other))
+    publish(new, out, overwrite=True)
+    assert files(out) == expected
+    assert re.fullmatch(r"\.x\.[0-9a-f]{12}\.stage", staged[0])
+    shutil.rmtree(out)
+    publish(new, out)
+    assert verify(out, "x").ok
+    assert left_over(out, beside(out, "runs")) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_mount_point_is_published_into(old_and_new, tmp_path):
+    before, _, new, _, expected = old_and_new
+    out = tmp_path / "aug"
+    out.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", out], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting is not permitted here: {mounted.stderr.strip()}")
+    try:
+        shutil.copytree(before, out, dirs_exist_ok=True)
+        publish(new, out, overwrite=True)
+        assert files(out) == expected
+        assert withdraw_posts(out, ["p1"])["x"] > 1
+        assert verify(out, "x").ok
+        assert left_over(out, beside(out, "runs")) == []
+    finally:
+        subprocess.run(["umount", out], check=True)
+
+
+# ---------------------------------------------------------------- where a run lies, and folders of others
+
+
+@pytest.mark.parametrize("given", ["aug/", "aug", "./aug/.", "aug/x/.."])
+def test_a_run_lies_beside_its_folder_however_that_is_written(splits, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    Path("aug/x").mkdir(parents=True)
+    run = augment(splits, LSMS(), out=given, progress=False)
+    assert run.folder.resolve().parent == tmp_path / "aug.runs"
+    assert files(tmp_path / "aug") == {}
+
+
+def test_the_folder_one_is_in_has_its_run_beside_it(splits, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run = augment(splits, LSMS(), out=".", progress=False)
+    assert run.folder.parent == tmp_path / "here.runs"
+    assert list(Path().iterdir()) == []
+    publish(run, ".")
+    assert sorted(path.name for path in Path().iterdir()) == ["README.md", "lsms_100pct"]
+    assert DatasetCard.load("README.md").data["pretty_name"] == "here"
+    assert load_dataset(str(Path.cwd()), "lsms_100pct")["test"].num_rows == 3
+    with pytest.raises(UsageError, match="is the root of the file system: name a folder in it"):
+        augment(splits, LSMS(), out="/", progress=False)
+
+
+@pytest.fixture(scope="module")
+def run(splits):
+    return augment(splits, LSMS(), progress=False)
+
+
+FOREIGN = {
+    "a card": ("README.md", {"README.md": "---\nlicense: mit\n---\n# My set\n", "LICENSE": "MIT"}),
+    "data": ("data", {"data/train-00000-of-00001.parquet": "PAR1"}),
+    "code": ("main.py", {"main.py": "print()", ".gitignore": "*.pyc", "z/a.txt": ""}),
+    "a notebook's page": ("eda_100pct.html", {"eda_100pct.html": "<html>"}),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_folder_of_somebody_else_is_refused_untouched(run, tmp_path, kind):
+    found, contents = FOREIGN[kind]
+    out = tmp_path / "theirs"
+    for name, text in contents.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text)
+    before = files(out)
+    with pytest.raises(UsageError) as refused:
+        publish(run, out)
+    assert str(refused.value) == (
+        f"{out} holds {found}, which is not of this package: name another folder, or publish beside it with "
+        "--into-existing"
+    )
+    assert files(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
+
+    publish(run, out, into_existing=True)
+    after = files(out)
+    assert {name: after[name] for name in before if name != "README.md"} == {
+        name: data for name, data in before.items() if name != "README.md"
+    }
+    if "README.md" in contents:
+        card = DatasetCard.load(out / "README.md")
+        assert card.text.lstrip().startswith("# My set")
+        assert card.data["license"] == "other", "the source's is unknown"
+    assert verify(out, "lsms_100pct").ok
+    publish(run, out)  # from now on it is ours, too
+
+
+def test_the_command_line_refuses_somebody_elses_folder_before_it_makes_a_row(splits, tmp_path, monkeypatch, capsys):
+    from hf_mner_aug import cli
+
+    source, out = tmp_path / "set", tmp_path / "theirs"
+    splits["train"].to_parquet(source / "train-00000-of-00001.parquet")
+    out.mkdir()
+    (out / "README.md").write_text("# My set\n")
+    command = ["hf-mner-aug", "augment", str(source), "--method", "lsms", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert "holds README.md, which is not of this package" in capsys.readouterr().err
+    assert not (tmp_path / "theirs.runs").exists()
+    assert files(out) == {"README.md": b"# My set\n"}
+    monkeypatch.setattr(sys, "argv", [*command, "--into-existing"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    assert (out / "README.md").read_text().split("---\n")[2].lstrip().startswith("# My set")
+
+
+def test_folders_of_this_package_are_published_into(run, splits, tmp_path):
+    out = tmp_path / "aug"
+    out.mkdir()
+    (out / ".DS_Store").touch()  # empty but for what is hidden
+    publish(run, out)
+    clone = tmp_path / "clone"  # what git clone brings of a repo that was pushed
+    shutil.copytree(out, clone)
+    (clone / ".git").mkdir()
+    (clone / ".gitattributes").write_text("*.parquet filter=lfs\n")
+    (clone / "LICENSE").write_text("MIT")
+    other = augment(splits, EDA(copies=1), progress=False)
+    publish(other, clone)
+    assert (clone / "LICENSE").read_text() == "MIT"
+    for name in ("eda_100pct", "lsms_100pct"):
+        assert verify(clone, name).ok
+    (out / "README.md").write_text("# Written anew by hand\n")
+    publish(other, out)
+    (out / ".DS_Store").unlink()
+    assert check_whole(out, tmp_path / "cache") == ["eda_100pct", "lsms_100pct"]
+
+
+def test_a_converted_set_is_published_into(run, tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for split in ("train", "valid", "test"):
+        (raw / f"{split}.txt").write_text("IMGID:1\nParis\tB-LOC\n\n")
+    out = tmp_path / "set"
+    convert("twitter2015", raw, out)
+    publish(run, out)
+    assert load_dataset(str(out), "default")["train"].num_rows == 1
+    assert verify(out, "lsms_100pct").ok
+
+
+def test_a_file_that_somebody_put_into_a_config_is_not_deleted_with_it(run, tmp_path):
+    out = tmp_path / "aug"
+    publish(run, out)
+    (out / "lsms_100pct" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt is no file of the config, which would be replaced"):
+        publish(run, out, overwrite=True)
+    assert (out / "lsms_100pct" / "notes.txt").read_text() == "mine"
+    (out / "own").mkdir()
+    (out / "own" / "notes.txt").touch()
+    mine = augment(run.gold, LSMS(), progress=False, config="own")
+    with pytest.raises(RecipeMismatch, match="own exists and was not made here"):
+        publish(mine, out, overwrite=True)
+
+
+# ---------------------------------------------------------------- writers at once
+
+
+def write(job, out, data, barrier, delay, answers):
+    """Do one job in a process of its own and answer with the line that a user would read."""
+    barrier.wait(60)
+    time.sleep(delay)
+    try:
+        told = job(out, data)
+    except (UsageError, OSError) as error:
+        told = f"{type(error).__name__}: {error}"
+    answers.put((job.__name__, told))
+
+
+def publish_lsms(out, splits):
+    return _publish(out, splits, LSMS())
+
+
+def publish_eda(out, splits):
+    return _publish(out, splits, EDA(copies=1))
+
+
+def publish_x(out, splits):
+    return _publish(out, splits, LSMS(copies=2), config="x")
+
+
+def publish_other_x(out, splits):
+    return _publish(out, splits, EDA(copies=3), config="x")
+
+
+def overwrite_x(out, splits):
+    return _publish(out, splits, EDA(copies=2), config="x", overwrite=True)
+
+
+def _publish(out, splits, method, config=None, **options):
+    chosen = {"config": config} if config else {}
+    publish(augment(splits, method, out=out, progress=False, **chosen), out, **options)
+    return "published"
+
+
+def withdraw(out, splits):
+    withdraw_posts(out, ["p1", "p3"])
+    return "withdrawn"
+
+
+def measure(out, splits):
+    with edited_card(out, "quality --write-card") as card:
+        card.text = with_section(card.text, "quality of base", "### What is in base", after="config base")
+    return "written"
+
+
+MIXES = [
+    (publish_lsms, publish_eda),
+    (publish_x, publish_x),
+    (publish_x, publish_other_x),
+    (publish_lsms, withdraw, publish_eda),
+    (publish_eda, measure, publish_lsms),
+    (publish_x, overwrite_x, withdraw),
+    (publish_x, publish_x, publish_other_x),
+    (measure, withdraw),
+    (publish_lsms, publish_eda, publish_x),
+    (overwrite_x, overwrite_x, measure),
+]
+MADE = {publish_lsms: "lsms_100pct", publish_eda: "eda_100pct", publish_x: "x", publish_other_x: "x", overwrite_x: "x"}
+
+
+def trial(number, base, splits, tmp_path):
+    """Let some processes write into a folder at once; return what each of them said."""
+    jobs = MIXES[number % len(MIXES)]
+    drawn = random.Random(number)
+    out = tmp_path / str(number) / "aug"
+    shutil.copytree(base, out)
+    barrier, answers = CONTEXT.Barrier(len(jobs)), CONTEXT.Queue()
+    ended = run_all([(write, job, out, splits, barrier, drawn.random() * 0.1, answers) for job in jobs])
+    assert ended == [0] * len(jobs)
+    told = [answers.get(timeout=10) for _ in jobs]
+    configs = check_whole(out, tmp_path / "cache")
+    refused = [line for _, line in told if line not in ("published", "withdrawn", "written")]
+    for line in refused:
+        assert re.fullmatch(r"RecipeMismatch: \S+ was made by recipe \w+, this one is \w+: choose another .*", line)
+    assert bool(refused) <= (publish_other_x in jobs or overwrite_x in jobs)
+    if publish_other_x in jobs:
+        assert len(refused) >= 1, "of two recipes one is told that the other was first"
+    assert set(configs) == {"base", *(MADE[job] for job in jobs if job in MADE)}
+    if withdraw in jobs:
+        assert not {"p1", "p3"} & set(load_dataset(str(out), "base", cache_dir=str(tmp_path / "cache"))["train"]["id"])
+    if measure in jobs:
+        assert "### What is in base" in (out / "README.md").read_text()
+    shutil.rmtree(out.parent)
+    return told
+
+
+@pytest.fixture(scope="module")
+def base(splits, tmp_path_factory):
+    """A folder with one config."""
+    out = tmp_path_factory.mktemp("base") / "aug"
+    publish(augment(splits, EDA(copies=1), out=out, progress=False, config="base"), out)
+    return out
+
+
+def test_writers_at_once_break_nothing_and_are_silent_about_nothing(base, splits, tmp_path):
+    for number in range(8):
+        trial(number, base, splits, tmp_path)
+
+
+@pytest.mark.attack
+def test_fifty_trials_of_two_and_three_writers(base, splits, tmp_path):
+    said = Counter()
+    for number in range(50):
+        for job, told in trial(number, base, splits, tmp_path):
+            said[job, told.partition(":")[0]] += 1
+    print("\n50 trials of 2 and 3 writers, all whole in the end:")
+    for (job, told), count in sorted(said.items()):
+        print(f"  {job:<16}{told:<16}{count:>4}")
+    assert sum(said.values()) == 5 * sum(map(len, MIXES))
