@@ -96,12 +96,15 @@ def unfinished(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep_once(path.parent.absolute())
-    file, descriptor = _claim(path)
+    file, descriptor = _hidden(path), None
     try:
+        while (descriptor := _claim(file)) is None:
+            file = _hidden(path)
         yield file
     finally:
         file.unlink(missing_ok=True)
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -215,22 +218,25 @@ def _owner(place: Path) -> str:
         return "another process"
 
 
-def _claim(path: Path) -> tuple[Path, int]:
-    """Return a new hidden file beside a path, and a descriptor that holds its lock as long as it is open."""
-    while True:
-        # Not the process id: in containers that share a folder it is often the same.
-        file = path.with_name(f".{path.name}.{_machine()}{uuid.uuid4().hex[:8]}.tmp")
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            held = _try_lock(descriptor)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                os.close(descriptor)
-                raise
-            return file, descriptor  # nobody can lock it to delete it, either
-        if held and _is_at(descriptor, file):
-            return file, descriptor
-        os.close(descriptor)  # a sweep was faster
+def _hidden(path: Path) -> Path:
+    # Not the process id: in containers that share a folder it is often the same.
+    return path.with_name(f".{path.name}.{_machine()}{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _claim(file: Path) -> int | None:
+    """Make a new file, and return a descriptor that holds its lock while it is open; None if a sweep deletes it."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        held = _try_lock(descriptor) and _is_at(descriptor, file)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            os.close(descriptor)
+            raise
+        held = True  # nobody can lock it to delete it, either
+    if held:
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _room(claim: Path) -> Path:

@@ -14,15 +14,17 @@ import contextlib
 import io
 import os
 import re
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_mner_aug.disk import room_for
 from hf_mner_aug.errors import DataError
+from hf_mner_aug.locks import unfinished
 from hf_mner_aug.picture_columns import PictureReader, seal
 from hf_mner_aug.picture_files import NOWHERE
+from hf_mner_aug.swap import sync
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,17 +49,14 @@ def write_table(
         DiskFull: the disk is full.
     """
     path = Path(path)
-    temporary = _temporary(path)
-    writer = _Writer(temporary, features)
-    with room_for(path, lambda: writer.size):
-        try:
-            with writer:
-                for group, _ in _row_groups([table], features, row_group_bytes):
-                    writer.write(group)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    _sync(path.parent)
+    writers: list[_Writer] = []
+    with room_for(path, partial(_size, writers)), unfinished(path) as temporary:
+        writers.append(_Writer(temporary, features))
+        with writers[0] as writer:
+            for group, _ in _row_groups([table], features, row_group_bytes):
+                writer.write(group)
+        temporary.replace(path)
+    sync(path.parent)
     return path
 
 
@@ -83,29 +82,25 @@ def write_shards(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     writers: list[_Writer] = []
-    with room_for(folder / f"{stem}-*.parquet", lambda: sum(writer.size for writer in writers)):
-        try:
-            with contextlib.ExitStack() as stack:
-                filled = 0
-                for group, size in _row_groups(batches, features, row_group_bytes):
-                    if not writers or filled + size > max_shard_bytes:
-                        stack.close()
-                        writers.append(_Writer(_temporary(folder / stem), features))
-                        stack.enter_context(writers[-1])
-                        filled = 0
-                    writers[-1].write(group)
-                    filled += size
-            count = len(writers)
-            paths = [folder / f"{stem}-{i:05}-of-{count:05}.parquet" for i in range(count)]
-            for stale in shards(folder, stem):
-                if stale not in paths:
-                    stale.unlink()
-            for writer, path in zip(writers, paths, strict=True):
-                writer.path.replace(path)
-        finally:
-            for writer in writers:
-                writer.path.unlink(missing_ok=True)
-    _sync(folder)
+    with room_for(folder / f"{stem}-*.parquet", partial(_size, writers)), contextlib.ExitStack() as temporaries:
+        with contextlib.ExitStack() as stack:
+            filled = 0
+            for group, size in _row_groups(batches, features, row_group_bytes):
+                if not writers or filled + size > max_shard_bytes:
+                    stack.close()
+                    writers.append(_Writer(temporaries.enter_context(unfinished(folder / stem)), features))
+                    stack.enter_context(writers[-1])
+                    filled = 0
+                writers[-1].write(group)
+                filled += size
+        count = len(writers)
+        paths = [folder / f"{stem}-{i:05}-of-{count:05}.parquet" for i in range(count)]
+        for stale in shards(folder, stem):
+            if stale not in paths:
+                stale.unlink()
+        for writer, path in zip(writers, paths, strict=True):
+            writer.path.replace(path)
+    sync(folder)
     return paths
 
 
@@ -137,7 +132,7 @@ class _Writer:
         import pyarrow.parquet as pq
 
         leaves = _leaves(self._features)
-        self._file = self.path.open("xb", buffering=0)
+        self._file = self.path.open("wb", buffering=0)
         self._parquet = pq.ParquetWriter(
             self._memory,
             self._features.arrow_schema,
@@ -251,15 +246,6 @@ def _leaves(features: "Features") -> dict[str, bool]:
     return {path: bool(require_storage_embed(features[column])) for path, column in columns.items()}
 
 
-def _temporary(path: Path) -> Path:
-    """Return an unused name in the same folder, hidden, so that nothing loads what a crash left there."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-
-
-def _sync(folder: Path) -> None:
-    """Put the names in a folder on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _size(writers: "Sequence[_Writer]") -> int:
+    """Return the bytes that some files take, or would."""
+    return sum(writer.size for writer in writers)

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+from hf_mner_aug.disk import room_for
 from hf_mner_aug.locks import stage
 
 _AT_FDCWD = -100
@@ -30,10 +31,17 @@ def swap(new: Path, target: Path) -> None:
             raise
         with stage(target.parent, target.name) as room:
             copy = room / target.name
-            shutil.copytree(new, copy)
-            for path in copy.rglob("*"):
-                sync(path)
-            sync(copy)
+            copy.mkdir()
+            for path in sorted(new.rglob("*")):
+                part = path.relative_to(new)
+                if path.is_dir():
+                    (copy / part).mkdir()
+                    continue
+                with room_for(target / part, path.stat().st_size):
+                    shutil.copyfile(path, copy / part)
+                    sync(copy / part)
+            for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
+                sync(folder)
             _move(copy, target)
     sync(target.parent)
 
