@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file, shown
+from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ class PictureReader:
         """Return a file's bytes, or None where it is refused."""
         try:
             if not is_picture(feature):
-                raise FileRefused("other_kind", f"{shown(path)} is named in a column of {type(feature).__name__}")
+                raise FileRefused("other_kind", f"is named in a column of {type(feature).__name__}", path)
             return read_picture_file(path, self.allowed)
         except FileRefused as error:
             self.refuse(error)

@@ -32,14 +32,16 @@ REASONS = (
 
 
 class FileRefused(DataError):
-    """A file that data names is not read; ``reason`` is one of ``REASONS``."""
+    """A file that data names is not read: ``reason`` is one of ``REASONS``, ``detail`` says why without its path."""
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, detail: str, path: str | Path = "") -> None:
+        super().__init__(f"{shown(path)} {detail}")
         self.reason = reason
+        self.detail = detail
+        self._path = path
 
     def __reduce__(self) -> Any:  # a worker process raises it, too
-        return type(self), (self.reason, str(self))
+        return type(self), (self.reason, self.detail, self._path)
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,16 @@ def read_picture_file(path: str | Path, allowed: Allowed) -> bytes:
     Raises:
         FileRefused: it is not read, or is no picture; the message never says what is in it.
     """
-    spelt = shown(path)
     data = read_file(path, allowed)
+    if not data:  # as all files of /proc seem to be
+        raise FileRefused("not_a_picture", "is empty", path)
     try:
         open_image({"bytes": data, "path": None})
     except DataError as error:
         if "pixels" in str(error):
-            raise FileRefused("not_a_picture", f"{spelt}: {error}") from None
+            raise FileRefused("not_a_picture", f"is no picture to open: {error}", path) from None
         formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        raise FileRefused("not_a_picture", f"{spelt} does not decode as a picture ({formats})") from None
+        raise FileRefused("not_a_picture", f"does not decode as a picture ({formats})", path) from None
     return data
 
 
@@ -116,17 +119,16 @@ def read_file(path: str | Path, allowed: Allowed, limit: int = MAX_BYTES) -> byt
     Raises:
         FileRefused: it is not read.
     """
-    spelt = shown(path)
     try:
         return _read_inside(*_find(str(path), allowed), limit)
     except FileRefused as error:
-        raise FileRefused(error.reason, f"{spelt} {error}") from None
+        raise FileRefused(error.reason, error.detail, path) from None
     except FileNotFoundError:
-        raise FileRefused("not_there", f"{spelt} is not there") from None
+        raise FileRefused("not_there", "is not there", path) from None
     except OSError as error:
-        raise FileRefused("unreadable", f"{spelt} cannot be read: {error.strerror or type(error).__name__}") from None
+        raise FileRefused("unreadable", f"cannot be read: {error.strerror or type(error).__name__}", path) from None
     except ValueError:  # a zero byte or half a surrogate pair
-        raise FileRefused("not_there", f"{spelt} is no file name") from None
+        raise FileRefused("not_there", "is no file name", path) from None
 
 
 def find_file(path: str | Path, allowed: Allowed) -> Path:
@@ -166,7 +168,7 @@ def _find(path: str, allowed: Allowed) -> tuple[Path, tuple[str, ...]]:
                 return place
             inside.append(place)
     if there or not inside:  # said alike of files outside that are there and that are not
-        raise FileRefused("outside", f"lies outside {' and '.join(map(str, roots))}")
+        raise FileRefused("outside", "lies outside the folders that may be read")
     return inside[0]
 
 
@@ -188,7 +190,7 @@ def _read_inside(folder: Path, parts: tuple[str, ...], limit: int) -> bytes:
     with os.fdopen(file, "rb") as opened:
         found = os.fstat(file)
         _check_regular(found, limit)
-        data = opened.read(found.st_size + 1)
+        data = opened.read(found.st_size + 1) if found.st_size else b""
     if len(data) > limit:
         raise FileRefused("too_large", f"has more than {limit:,} bytes")
     return data
@@ -199,5 +201,3 @@ def _check_regular(found: os.stat_result, limit: int) -> None:
         raise FileRefused("not_a_file", "is no regular file")
     if found.st_size > limit:
         raise FileRefused("too_large", f"has {found.st_size:,} bytes, at most {limit:,} are read")
-    if not found.st_size:  # as all files of /proc say
-        raise FileRefused("not_a_picture", "is empty")

@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import normalise_unicode
-from hf_mner_aug.picture_files import Allowed, read_file
+from hf_mner_aug.picture_files import Allowed, FileRefused, read_file
 from hf_mner_aug.schema import Box
 
 Size = tuple[int, int]
@@ -102,6 +102,8 @@ def parse_voc(path: Path) -> Drawing:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(read_file(path, Allowed.of(path.parent), MAX_BYTES), True)
+    except FileRefused as error:
+        raise DataError(f"{path.name} {error.detail}") from error
     except expat.ExpatError as error:
         reason = expat.errors.messages[error.code]
         raise DataError(f"{path.name} line {error.lineno}: {reason}") from error

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import normalise_unicode, open_image
-from hf_mner_aug.picture_files import Allowed, FileRefused, read_file, shown
+from hf_mner_aug.picture_files import Allowed, FileRefused, read_file
 from hf_mner_aug.raw_report import Report
 
 PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
@@ -144,8 +144,7 @@ def look_at(path: Path, allowed: Allowed) -> Picture | Fault:
         data = read_file(path, allowed)
         return Picture(path, open_image({"bytes": data, "path": None}).size, _digest(data), allowed)
     except FileRefused as error:
-        detail = str(error).removeprefix(f"{shown(path)} ")
-        return Fault("refused" if error.reason in REFUSED else "unreadable", detail)
+        return Fault("refused" if error.reason in REFUSED else "unreadable", error.detail)
     except DataError as error:
         return Fault("unreadable", str(error).removeprefix("the image "))
 

@@ -259,6 +259,29 @@ def test_a_link_put_in_between_is_not_followed(home, monkeypatch):
     assert refused.value.reason == "not_a_file"
 
 
+@pytest.mark.parametrize("reason", ["unreadable", "not_a_file", "too_large"])
+def test_a_file_put_in_after_the_look_is_not_read(home, monkeypatch, reason):
+    file, real = home / "set" / "pics" / "3.jpg", os.stat
+
+    def swap(path, **options):
+        found = real(path, **options)
+        if path == "3.jpg":
+            file.unlink()
+            if reason == "unreadable":
+                file.symlink_to(home / "private.jpg")
+            elif reason == "not_a_file":
+                os.mkfifo(file)
+            else:
+                os.link(home / "set" / "sparse.jpg", file)
+        return found
+
+    allowed = Allowed.of(home / "set")
+    monkeypatch.setattr(os, "stat", swap)
+    with pytest.raises(FileRefused) as refused:
+        read_picture_file("pics/3.jpg", allowed)
+    assert refused.value.reason == reason
+
+
 def test_a_file_that_grows_is_not_read_for_ever(home, monkeypatch):
     monkeypatch.setattr(picture_files, "MAX_BYTES", 100)
     (home / "set" / "long.jpg").write_bytes(picture(1, "JPEG")["bytes"])
@@ -695,8 +718,10 @@ def test_raw_sets_read_pictures_of_the_named_folder_only(home):
         report = convert("twitter2015", raw, home / "out", images=images)
     counts = report.splits["train"]
     assert (counts.images, counts.unreadable, counts.refused) == (2, 1, 4)
-    assert f"lies outside {images}" in "; ".join(counts.examples["refused"])
+    assert "link.jpg lies outside the folders" in "; ".join(counts.examples["refused"])
     assert_clean(home / "out")
+    for name in ("README.md", "convert.json"):
+        assert str(home) not in (home / "out" / name).read_text()
     (home / "named").symlink_to(images)
     with pytest.warns(UserWarning, match="4 are not read"):
         assert convert("twitter2015", raw, home / "out", images=home / "named").splits["train"].images == 2
@@ -733,7 +758,7 @@ def test_raw_text_and_xml_that_are_links_are_refused(home):
     (raw / "xml" / "1.xml").symlink_to(home / ".ssh" / "id_rsa")
     report = convert("conll", raw, home / "out", xml=raw / "xml")
     assert report.splits["train"].bad_drawings == 1
-    assert "lies outside" in report.splits["train"].examples["bad_drawings"][0]
+    assert report.splits["train"].examples["bad_drawings"][0].startswith("1.xml lies outside the folders")
     (raw / "xml" / "1.xml").unlink()
     os.mkfifo(raw / "xml" / "1.xml")
     assert convert("conll", raw, home / "out", xml=raw / "xml").splits["train"].bad_drawings == 1
