@@ -196,7 +196,7 @@ def _hydrate(
             raise UsageError(f"{where} has none of the posts of {config} ({reasons})")
         splits["train"] = {"gold": counts.gold["train"], "made": counts.made["train"], "num_bytes": num_bytes}
         for file in place.glob("*.parquet"):
-            if file.name.partition("-")[0] not in ("train", STUBS):
+            if any(split != "train" and file.name.startswith(f"{split}-") for split in splits):
                 with room_for(out / config / file.name, file.stat().st_size):
                     shutil.copyfile(file, new / file.name)
                     sync(new / file.name)

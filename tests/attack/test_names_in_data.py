@@ -248,23 +248,72 @@ class Listener:
         self.server.server_close()
 
 
-@pytest.mark.parametrize("path", ["{url}@{host}/x.parquet", "http://{host}/x.parquet"])
-def test_a_host_that_a_card_names_is_not_asked(tmp_path, path):
+def test_a_host_that_a_card_names_is_not_asked(tmp_path):
     """With or without the Hub's name in front, which is what datasets knows the Hub's addresses by."""
     with HubServer(tmp_path / "hub") as hub, Listener() as evil:
-        hub.repo("org/set").create(private=False)
-        files = path.format(url=hub.url, host=evil.host)
-        hub.commit("org/set", {"README.md": f"---\nconfigs:\n- config_name: default\n  data_files: '{files}'\n---\n"})
-        script = "import sys; from hf_mner_aug.recipe import load_source; load_source(sys.argv[1])"
-        done = subprocess.run(
-            [sys.executable, "-c", script, "org/set"],
-            env=hub.env("hf_write"),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert "expected a path inside the repo" in done.stderr
+        for repo, files in (("a/a", f"http://{evil.host}/x.parquet"), ("b/b", f"{hub.url}@{evil.host}/x.parquet")):
+            hub.repo(repo).create(private=False)
+            card = f"---\nconfigs:\n- config_name: default\n  data_files: '{files}'\n---\n"
+            hub.commit(repo, {"README.md": card})
+        script = """
+from hf_mner_aug.errors import DataError
+from hf_mner_aug.recipe import load_source
+for repo in ("a/a", "b/b"):
+    try:
+        load_source(repo)
+    except DataError as error:
+        print(error)
+"""
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, env=hub.env("hf_write"), capture_output=True, text=True, timeout=60)
+        assert done.stdout.count("expected a path inside the repo") == 2, done.stderr[-2000:]
         assert evil.seen == []
+
+
+REPOS = (
+    "http://{host}/x",
+    "{host}/x",
+    "//{host}/x",
+    "org/aug@http://{host}/",
+    "org/aug@../../../../{host}",
+    "../{host}",
+)
+
+
+def test_the_token_goes_to_the_hub_only(tmp_path):
+    """Whatever a repo, a revision or a config is called, and wherever the Hub sends those who fetch a file."""
+    with HubServer(tmp_path / "hub") as hub, Listener() as other:
+        hub.repo("org/aug").create(private=False)
+        hub.commit("org/aug", {"README.md": "# hello", "eda/augmentation.json": "{}"})
+        places = [repo.format(host=other.host) for repo in REPOS]
+        script = f"""
+import hf_mner_aug.hub as hub
+from hf_mner_aug.recipe import load_source
+hub.time.sleep = lambda seconds: None
+def attempt(function, *arguments, **options):
+    try:
+        function(*arguments, **options)
+    except (OSError, hub.UsageError):
+        return
+    raise AssertionError(arguments)
+for place in {places}:
+    repo, _, revision = place.partition("@")
+    attempt(load_source, place)
+    attempt(hub.verify, repo, "eda", revision=revision or None)
+    attempt(hub.withdraw, repo if not revision else f"{{repo}}@{{revision}}", ["p1"])
+attempt(hub.verify, "org/aug", "http://{other.host}/x")
+import json, os, urllib.request
+elsewhere = dict(Location="http://{other.host}/x")
+fault = dict(kind="status", method="GET", path="/resolve/", status=302, headers=elsewhere, times=9)
+url = os.environ["HF_ENDPOINT"] + "/_control/fault"
+urllib.request.urlopen(urllib.request.Request(url, json.dumps(fault).encode(), method="POST")).read()
+attempt(hub.verify, "org/aug", "eda")
+"""
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, env=hub.env("hf_write"), capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert {token for _, token in other.seen} == {None}, "it was asked for a file's bytes, without the token"
+        assert {path for path, _ in other.seen} == {"/x"}
 
 
 @pytest.mark.parametrize(
