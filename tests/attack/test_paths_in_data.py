@@ -7,11 +7,13 @@ its bytes, or a line of it, into anything that it writes or prints.
 import errno
 import json
 import os
+import random
 import shutil
 import sqlite3
 import sys
 import threading
 import warnings
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -333,6 +335,43 @@ def test_a_snapshot_of_the_hub_reads_its_blobs_and_nobody_elses(home):
     assert own_folders(str(cache / "snapshots" / "abc")) == ((cache / "snapshots" / "abc").resolve(),)
 
 
+@pytest.mark.attack
+def test_paths_made_at_random_reach_nothing_outside(home):
+    """5,000 paths of parts that lead anywhere; whatever is read is one of the set's own pictures."""
+    draw = random.Random(17)
+    own = home / "set"
+    parts = ["..", ".", "", "pics", "up", "link.jpg", "photo.jpg", "inside.jpg", "pipe.jpg", "key.jpg", "loop.jpg", "~"]
+    parts += [
+        "0.jpg",
+        "pics/3.jpg",
+        "pics/0.jpg",
+        "private.jpg",
+        ".ssh",
+        "id_rsa",
+        "set",
+        "\0",
+        "%2e%2e",
+        "é",
+        "x" * 300,
+        str(own)[1:],
+    ]
+    starts = ["", "", "/", f"{home}/", f"{own}/", "/proc/self/cwd/", "/dev/fd/", "file://", "./", "//", f"{own}/up/"]
+    allowed = Allowed.of(own)
+    pictures = {(own / "pics" / f"{i}.jpg").read_bytes() for i in range(OWN)}
+    counts = Counter()
+    for _ in range(5000):
+        path = draw.choice(starts) + "/".join(draw.choices(parts, k=draw.randint(1, 5)))
+        try:
+            assert read_picture_file(path, allowed) in pictures, path
+            counts["read"] += 1
+        except FileRefused as error:
+            counts[error.reason] += 1
+    print("\n".join(f"{reason:<15}{n:>6}" for reason, n in counts.most_common()))
+    assert sum(counts.values()) == 5000
+    assert counts["read"] > 50
+    assert set(counts) <= {"read", *picture_files.REASONS}
+
+
 # ---------------------------------------------------------------- whole sets
 
 
@@ -569,6 +608,25 @@ def rows_in(dataset):
     if hasattr(dataset, "data"):
         return dataset.with_format("arrow")[:].to_pylist()
     return list(dataset.decode(False))
+
+
+@pytest.mark.parametrize("name", ["gmner", "fmnerg", "mre", "multi_image"])
+def test_every_kind_of_set_is_whole_when_its_files_may_be_read(home, sets, name):
+    files = home / "files"
+    files.mkdir()
+
+    def named(value):
+        if isinstance(value, list):
+            return [named(each) for each in value]
+        if value is None:
+            return None
+        (files / value["path"]).write_bytes(value["bytes"])
+        return {"bytes": None, "path": value["path"]}
+
+    column = "images" if name == "multi_image" else "image"
+    rows = sets[name].with_format("arrow")[:].to_pylist()
+    by_name = Dataset.from_list([row | {column: named(row[column])} for row in rows], features=sets[name].features)
+    assert content_fingerprint(embed_pictures(by_name, images=files)) == content_fingerprint(sets[name])
 
 
 def test_a_set_keeps_its_rows_and_looks(home):
