@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.cards import read_source
 from hf_mner_aug.dates import parse_date, spell_date
 from hf_mner_aug.disk import disk_full
-from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
+from hf_mner_aug.errors import DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_bytes, too_long
 from hf_mner_aug.locks import lock
-from hf_mner_aug.models.search import APPLICATION_ID, TOKENIZER, VERSION, check_format, words
+from hf_mner_aug.models.search import TABLES, check_format, guard, read_state, told, words
 from hf_mner_aug.picture_columns import is_named_only
 from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, find_file, is_inside, read_picture_file
 from hf_mner_aug.recipe import load_source, local_name
@@ -34,20 +34,6 @@ if TYPE_CHECKING:
 
 BATCH = 5_000  # posts that are written at once
 BATCH_BYTES = 64_000_000  # of pictures, after which a batch is full
-TABLES = f"""
-CREATE TABLE sources (name TEXT PRIMARY KEY, complete INTEGER NOT NULL);
-CREATE TABLE posts (
-  rowid INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, id TEXT NOT NULL, text TEXT NOT NULL, tokens TEXT, images TEXT,
-  url TEXT, site TEXT, date TEXT, licence TEXT, source TEXT NOT NULL
-);
-CREATE TABLE pictures (digest TEXT PRIMARY KEY, data BLOB, path TEXT);
-CREATE TABLE words (word TEXT PRIMARY KEY, posts INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE state (posts INTEGER NOT NULL, words INTEGER NOT NULL, fingerprint TEXT NOT NULL);
-CREATE VIRTUAL TABLE post_words USING fts5(words, tokenize="{TOKENIZER.replace('"', '""')}");
-INSERT INTO state VALUES (0, 0, '');
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,10 +127,9 @@ def index(
                 writer.finish([part for part, _ in parts])
             finally:
                 connection.close()
-    except sqlite3.OperationalError as error:
-        raise disk_full(out) if error.sqlite_errorname == "SQLITE_FULL" else OSError(f"{out}: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise Corrupt(f"{out} is damaged ({error}): delete it and index again") from error
+        full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
+        raise (disk_full(out) if full else told(error, out)) from error
     if not report.posts:
         raise UsageError(f"{source} holds no post")
     return report
@@ -157,9 +142,15 @@ def _open(path: Path) -> sqlite3.Connection:
     """Return a connection that writes, to a corpus or to a new file."""
     connection = sqlite3.connect(path, timeout=60, isolation_level=None)
     try:
-        if not check_format(connection, path):
+        guard(connection)
+        if check_format(connection, path):
+            read_state(connection, path)
+        else:
             connection.executescript(f"BEGIN IMMEDIATE;{TABLES}COMMIT;")
         connection.execute("PRAGMA cache_size = -65536")
+    except UnicodeDecodeError as error:  # a damaged name in SQLite's message
+        connection.close()
+        raise told(error, path) from error
     except BaseException:
         connection.close()
         raise

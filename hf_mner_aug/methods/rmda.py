@@ -25,7 +25,7 @@ from hf_mner_aug import artifacts, filters, masking
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.hosts import Host
-from hf_mner_aug.hygiene import image_digest, normalise_text, strip_urls, text_key
+from hf_mner_aug.hygiene import image_digest, normalise_text, strip_urls, text_key, too_long
 from hf_mner_aug.models import sentence
 from hf_mner_aug.models.endpoint import Endpoint, host_of
 from hf_mner_aug.models.search import IMAGES, WEB_REASONS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
@@ -397,6 +397,8 @@ class RMDA(Method):
             return Reject("no_image", hit.id)
         style: Style = self.learned["style"]
         tokens = found_words(hit, style)
+        if too_long(tokens):
+            return Reject("too_large", hit.id)
         relation: Relation | None = None
         entities: tuple[Entity, ...] = ()
         if post.relation is not None:

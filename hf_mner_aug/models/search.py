@@ -20,6 +20,7 @@ import re
 import sqlite3
 import string
 import threading
+import time
 import unicodedata
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from typing import Any, Literal, Protocol, get_args
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.hygiene import normalise_unicode
 from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file
+from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import EncodedImage
 
 Require = Literal["all", "any"]
@@ -59,6 +61,31 @@ APPLICATION_ID = 0x6D6E6572  # "mner": tells a corpus from other SQLite files
 VERSION = 1  # raised when the tables or what counts as a word change
 # Every sign but white space is part of a word: the words are cut before they get here.
 TOKENIZER = "ascii tokenchars '{}'".format(string.punctuation.replace("'", "''"))
+TABLES = f"""
+CREATE TABLE sources (name TEXT PRIMARY KEY, complete INTEGER NOT NULL);
+CREATE TABLE posts (
+  rowid INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, id TEXT NOT NULL, text TEXT NOT NULL, tokens TEXT, images TEXT,
+  url TEXT, site TEXT, date TEXT, licence TEXT, source TEXT NOT NULL
+);
+CREATE TABLE pictures (digest TEXT PRIMARY KEY, data BLOB, path TEXT);
+CREATE TABLE words (word TEXT PRIMARY KEY, posts INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (posts INTEGER NOT NULL, words INTEGER NOT NULL, fingerprint TEXT NOT NULL);
+CREATE VIRTUAL TABLE post_words USING fts5(words, tokenize="{TOKENIZER.replace('"', '""')}");
+INSERT INTO state VALUES (0, 0, '');
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+"""
+# A corpus may be a stranger's: so long it is asked at most, and so much a value or a program in it may be.
+QUERY_SECONDS = 120.0
+FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)  # a damaged name in SQLite's message is not UTF-8
+LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: 200_000_000,  # bytes of a value: of a picture, say
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
+    sqlite3.SQLITE_LIMIT_COLUMN: 100,
+    sqlite3.SQLITE_LIMIT_VDBE_OP: 1_000_000,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
+}
 
 # Thai, Lao, Myanmar, Khmer, Han and kana: written without spaces.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff々〆〇\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -236,10 +263,8 @@ class LocalCorpus:
         """Turn what SQLite raises into one line for the user."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            raise OSError(f"{self.path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise Corrupt(f"{self.path} is damaged ({error}): delete it and index again") from error
+        except FAULTS as error:
+            raise told(error, self.path) from error
 
     def _reader(self) -> "_Reader":
         reader = _read(self.path, self.fingerprint, os.getpid(), threading.get_ident())
@@ -261,11 +286,20 @@ def open_corpus(path: Path | str) -> LocalCorpus:
     return LocalCorpus(path, _Reader(path).fingerprint)
 
 
+def guard(connection: sqlite3.Connection) -> None:
+    """Bound what a file may do when it is read: nothing in it is run, and nothing is longer than ``LIMITS``."""
+    for limit, value in LIMITS.items():
+        connection.setlimit(limit, value)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+
+
 def check_format(connection: sqlite3.Connection, path: Path) -> bool:
     """Say whether a SQLite file holds a corpus; one without any table does not.
 
     Raises:
         UsageError: it holds something else, or a corpus of another version.
+        Corrupt: it has other tables than a corpus, or views, triggers or indexes.
     """
     try:
         found = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -273,7 +307,7 @@ def check_format(connection: sqlite3.Connection, path: Path) -> bool:
         n_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     except sqlite3.OperationalError:  # locked, or a journal is left that only a writer may roll back
         raise
-    except sqlite3.DatabaseError as error:
+    except FAULTS as error:
         raise UsageError(f"{path} is no corpus: make one with hf-mner-aug index SOURCE --out {path.name}") from error
     if found == 0 and n_tables == 0:
         return False
@@ -281,7 +315,42 @@ def check_format(connection: sqlite3.Connection, path: Path) -> bool:
         raise UsageError(f"{path} is another program's database: give the corpus a file of its own")
     if version != VERSION:
         raise UsageError(f"{path} is a corpus of version {version}, expected {VERSION}: delete it and index again")
+    others = _schema(connection) ^ _expected_schema()
+    if others:
+        kind, name = min(others)[:2]
+        raise Corrupt(
+            f"{path} is not as indexing makes a corpus, at the {kind} {excerpt(name, 60)!r}: index its posts again"
+        )
     return True
+
+
+def _schema(connection: sqlite3.Connection) -> set[tuple[str, str, str, str]]:
+    """Return what a file holds: kind, name, table and definition of each table, index, view and trigger."""
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchmany(1000)
+    return {(str(kind), str(name), str(table), " ".join(str(sql).split())) for kind, name, table, sql in found}
+
+
+@functools.cache
+def _expected_schema() -> frozenset[tuple[str, str, str, str]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(TABLES)
+        return frozenset(_schema(connection))
+
+
+def read_state(connection: sqlite3.Connection, path: Path) -> tuple[int, int, str]:
+    """Return the number of posts and of words and the fingerprint that a corpus notes of itself.
+
+    Raises:
+        Corrupt: they are not such.
+    """
+    rows = connection.execute("SELECT posts, words, fingerprint FROM state LIMIT 2").fetchall()
+    settings = connection.execute("SELECT k FROM post_words_config WHERE k IS NOT 'version' LIMIT 1").fetchone()
+    if len(rows) != 1 or settings or [type(value) for value in rows[0]] != [int, int, str]:
+        raise Corrupt(f"{path} is damaged (its state is no corpus's): delete it and index again")
+    posts, n_words, fingerprint = rows[0]
+    if not (0 <= posts <= n_words < 1 << 53):
+        raise Corrupt(f"{path} is damaged ({posts} posts of {n_words} words): delete it and index again")
+    return posts, n_words, fingerprint
 
 
 class _Reader:
@@ -294,21 +363,24 @@ class _Reader:
             raise UsageError(f"there is no corpus {path}: {again}")
         self.path = path
         self._refused: set[str] = set()
+        self._deadline = time.monotonic() + QUERY_SECONDS
         try:
             self._connection = sqlite3.connect(
                 f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=60
             )
+            guard(self._connection)
+            self._connection.execute("PRAGMA query_only = ON")
+            self._connection.set_progress_handler(lambda: time.monotonic() > self._deadline, 10_000)
             if not check_format(self._connection, path):
                 raise UsageError(f"{path} holds no posts: {again}")
             self._data_version = self._read_data_version()
-            (pending,) = self._one("SELECT group_concat(name, ', ') FROM sources WHERE NOT complete")
-            self.n_posts, n_words, self.fingerprint = self._one("SELECT posts, words, fingerprint FROM state")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname == "SQLITE_READONLY_ROLLBACK":  # killed in the middle of a write
+            names = self._connection.execute("SELECT name FROM sources WHERE NOT complete LIMIT 10")
+            pending = ", ".join(excerpt(str(name), 60) for (name,) in names)
+            self.n_posts, n_words, self.fingerprint = read_state(self._connection, path)
+        except FAULTS as error:
+            if _name(error) == "SQLITE_READONLY_ROLLBACK":  # killed in the middle of a write
                 raise UsageError(f"{half}: {again} again") from error
-            raise OSError(f"{path} cannot be read: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise Corrupt(f"{path} is damaged ({error}): delete it and index again") from error
+            raise told(error, path) from error
         if pending:
             raise UsageError(f"{half} at {pending}: {again} for it again")
         if not self.n_posts:
@@ -320,12 +392,14 @@ class _Reader:
         return self._read_data_version() == self._data_version
 
     def search(self, query: Query, limit: int) -> list[Hit]:
+        self._deadline = time.monotonic() + QUERY_SECONDS
         counts = self._document_counts(query)
         candidates = self._candidates(query, counts)
         best = heapq.nsmallest(limit, self._scored(candidates, counts))
         return [self._hit(rowid, -score) for score, rowid in best]
 
     def posts(self, ids: Collection[str]) -> dict[str, list[Hit]]:
+        self._deadline = time.monotonic() + QUERY_SECONDS
         sql = "SELECT rowid, id FROM posts WHERE id IN (SELECT value FROM json_each(?)) ORDER BY rowid"
         found: dict[str, list[Hit]] = {}
         for rowid, name in self._connection.execute(sql, (json.dumps(list(ids)),)).fetchall():
@@ -337,6 +411,8 @@ class _Reader:
         asked = list(dict.fromkeys(word for text in (query.text, *query.phrases) for word in words(text)))
         sql = "SELECT word, posts FROM words WHERE word IN (SELECT value FROM json_each(?))"
         found = dict(self._connection.execute(sql, (json.dumps(asked),)))
+        if not all(type(n) is int and 0 < n <= self.n_posts for n in found.values()):
+            raise self._damaged("more posts hold a word than there are")
         rarest = set(heapq.nsmallest(TERMS, found, key=lambda word: (found[word], word)))
         return {word: found[word] for word in asked if word in rarest}
 
@@ -371,6 +447,8 @@ class _Reader:
         # half of the posts would count against a post: it counts next to nothing.
         weights = {word: max(1e-6, math.log((n - k + 0.5) / (k + 0.5))) for word, k in counts.items()}
         for rowid, text in candidates:
+            if not isinstance(text, str):
+                raise self._damaged(f"the words of post {rowid} are no text")
             held = text.split(" ")
             frequencies = dict.fromkeys(weights, 0)
             for word in held:
@@ -384,17 +462,22 @@ class _Reader:
             yield -score, rowid
 
     def _hit(self, rowid: int, score: float) -> Hit:
-        columns = "id, text, tokens, images, url, date, licence, source"
-        name, text, tokens, images, url, date, licence, source = self._one(
-            f"SELECT {columns} FROM posts WHERE rowid = ?", rowid
-        )
-        pictures = json.loads(images) if images else []
+        columns = "id, text, source, tokens, images, url, date, licence"
+        row = self._one(f"SELECT {columns} FROM posts WHERE rowid = ?", rowid) or [None]
+        optional = all(value is None or isinstance(value, str) for value in row[3:])
+        if not (optional and all(isinstance(value, str) for value in row[:3])):
+            raise self._damaged(f"post {rowid} is not there, or no text")
+        name, text, source, tokens, images, url, date, licence = row
+        held = self._json(tokens, rowid)
+        pictures = self._json(images, rowid)
+        if not all(isinstance(token, str) for token in held) or not all(map(_is_picture, pictures)):
+            raise self._damaged(f"the words or pictures of post {rowid} are no such")
         return Hit(
             id=name,
             text=text,
             source=source,
             score=score,
-            tokens=tuple(json.loads(tokens)) if tokens else None,
+            tokens=tuple(held) if tokens else None,
             images=tuple(i for p in pictures if "digest" in p and (i := self._image(p["digest"], p["name"], name))),
             image_urls=tuple(p["url"] for p in pictures if "url" in p),
             url=url,
@@ -404,10 +487,12 @@ class _Reader:
 
     def _image(self, digest: str, name: str | None, post: str) -> EncodedImage | None:
         """Return a picture, or None where its file may not be read: the corpus may be a stranger's."""
-        data, path = self._one("SELECT data, path FROM pictures WHERE digest = ?", digest)
+        data, path = self._one("SELECT data, path FROM pictures WHERE digest = ?", digest) or (None, None)
+        if not isinstance(path if data is None else data, str if data is None else bytes):
+            raise self._damaged(f"a picture of post {post} is not there")
         if data is None:
             try:
-                data = read_picture_file(path, Allowed.of(self.path.parent))
+                data = read_picture_file(str(path), Allowed.of(self.path.parent))
             except FileRefused as error:
                 if error.reason != "not_there":
                     self._refuse(error)
@@ -427,6 +512,19 @@ class _Reader:
                 stacklevel=2,
             )
 
+    def _json(self, text: str | None, rowid: int) -> list[Any]:
+        """Return a list that is stored as JSON."""
+        try:
+            found = json.loads(text) if text else []
+        except (ValueError, RecursionError) as error:
+            raise self._damaged(f"post {rowid} holds no JSON") from error
+        if not isinstance(found, list):
+            raise self._damaged(f"post {rowid} holds no list")
+        return found
+
+    def _damaged(self, what: str) -> Corrupt:
+        return Corrupt(f"{self.path} is damaged ({what}): delete it and index again")
+
     def _one(self, sql: str, *values: Any) -> Any:
         return self._connection.execute(sql, values).fetchone()
 
@@ -444,6 +542,29 @@ def _read(path: Path, fingerprint: str, pid: int, thread: int) -> _Reader:
             f"found {reader.fingerprint[:12]}"
         )
     return reader
+
+
+def _is_picture(value: Any) -> bool:
+    """Say whether a value is what ``corpus.index`` notes of a picture."""
+    if not isinstance(value, dict):
+        return False
+    known = "url" in value or "digest" in value
+    name = value.get("name", "")
+    return known and isinstance(name, str | None) and all(isinstance(value.get(k, ""), str) for k in ("url", "digest"))
+
+
+def _name(error: Exception) -> str:
+    """Return SQLite's name of an error; empty where it is Python's own, as of text that is not UTF-8."""
+    return getattr(error, "sqlite_errorname", "")
+
+
+def told(error: Exception, path: Path) -> Exception:
+    """Return what a user is told of an error: that the file is damaged, takes for ever, or cannot be read now."""
+    if _name(error) == "SQLITE_INTERRUPT":
+        return Corrupt(f"{path} takes more than {QUERY_SECONDS:g} s to answer: index its posts again, or fewer of them")
+    if isinstance(error, sqlite3.OperationalError) and _name(error) not in ("", "SQLITE_ERROR"):
+        return OSError(f"{path} cannot be read: {error}")
+    return Corrupt(f"{path} is damaged ({excerpt(str(error))}): delete it and index again")
 
 
 def _quoted(phrase: Sequence[str]) -> str:
