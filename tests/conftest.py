@@ -5,6 +5,7 @@ import io
 import os
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,15 @@ os.environ["HF_MNER_AUG_CACHE"] = str(SESSION / "cache")
 os.environ["XDG_CONFIG_HOME"] = str(SESSION / "config")
 os.environ.pop("HF_MNER_AUG_HOSTS", None)
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nobody is there: a Hub is what a test starts
+LOOPBACK_ONLY = str(Path(__file__).parent / "loopback_only")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [LOOPBACK_ONLY, os.environ.get("PYTHONPATH")]))
+if not str(getattr(sys.modules.get("sitecustomize"), "__file__", "")).startswith(LOOPBACK_ONLY):
+    sys.modules.pop("sitecustomize", None)  # the environment's own
+sys.path.insert(0, LOOPBACK_ONLY)
+import sitecustomize as loopback_only  # noqa: E402
+
+sys.path.remove(LOOPBACK_ONLY)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -129,6 +139,14 @@ def boxes_of(n, i, post):
 
 
 SETS = ("mner", "multi_image", "gmner", "fmnerg", "mre")
+
+
+@pytest.fixture(autouse=True)
+def no_name_is_looked_up():
+    """Fail the test that asks for a name, or for another machine: what it found there is no one's promise."""
+    before = len(loopback_only.refused)
+    yield
+    assert loopback_only.refused[before:] == [], "tests stay on loopback"
 
 
 @pytest.fixture(scope="session")
