@@ -26,10 +26,12 @@ from hf_mner_aug.locks import lock
 from hf_mner_aug.models.search import TABLES, check_format, guard, read_state, told, words
 from hf_mner_aug.picture_columns import is_named_only
 from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, find_file, is_inside, read_picture_file
+from hf_mner_aug.printable import excerpt
 from hf_mner_aug.recipe import load_source, local_name
 from hf_mner_aug.schema import AUGMENTED, EncodedImage, canonical_json
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 BATCH = 5_000  # posts that are written at once
@@ -396,8 +398,10 @@ def _dataset_entries(dataset: "Dataset", declared: str | None) -> Iterator[Entry
     if set(AUGMENTED) <= set(dataset.column_names):
         columns.append("method")
     stored = dataset.select_columns(columns).with_format("arrow")
+    done = 0
     for table in stored.iter(batch_size=64 if pictures else 1000):
-        for row in table.to_pylist():
+        rows, done = _rows(table, done), done + table.num_rows
+        for row in rows:
             if row.get("method", "gold") != "gold":
                 continue
             where = f"post {row['id']}"
@@ -412,6 +416,26 @@ def _dataset_entries(dataset: "Dataset", declared: str | None) -> Iterator[Entry
                 date=_date(row.get("date"), where),
                 licence=_string(row.get("licence", row.get("license")), f"{where}: licence") or declared,
             )
+
+
+def _rows(table: "pa.Table", done: int) -> list[dict[str, Any]]:
+    """Return the rows of a table, which stands behind some others of its split.
+
+    Raises:
+        DataError: one holds a value that Python cannot, as a time in the year 146,000,000 or text that is not UTF-8.
+    """
+    try:
+        return table.to_pylist()
+    except (ValueError, OverflowError):
+        for i in range(table.num_rows):
+            try:
+                table.slice(i, 1).to_pylist()
+            except (ValueError, OverflowError) as error:
+                reason = excerpt(str(error), 80)
+                raise DataError(
+                    f"row {done + i}: a value cannot be read ({reason}): mend it or drop its column"
+                ) from error
+        raise
 
 
 _COLUMNS = ("id", "tokens", "text", "image", "images", "url", "date", "licence", "license")

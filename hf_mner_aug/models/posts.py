@@ -31,6 +31,7 @@ from hf_mner_aug.models.web import Fetched, Refused, Session, Web, open_session
 from hf_mner_aug.need import need
 from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file
 from hf_mner_aug.pictures import JPEG_QUALITY, open_rgb
+from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.transform import Reject
 
@@ -178,6 +179,14 @@ def _address(base: str, value: str) -> str:
         return str(httpx2.URL(base).join(value))
     except (httpx2.InvalidURL, ValueError):
         return ""
+
+
+def _host(url: str) -> str:
+    """Return the host and port of an address; the address where they cannot be read."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return excerpt(url, 60)
 
 
 def _line(text: str) -> str:
@@ -367,7 +376,7 @@ def _check_streak(record: Mapping[str, Any], web: Web) -> None:
     if _STREAK[reason] < IN_A_ROW:
         return
     _STREAK.clear()
-    host = urlsplit(record["url"]).netloc
+    host = _host(record["url"])
     if reason == "login_wall":
         what = (
             f"{IN_A_ROW} pages in a row show a login instead of a post, at last of {host}: take posts from an export, "
