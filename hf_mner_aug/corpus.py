@@ -29,6 +29,7 @@ from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, find_file, 
 from hf_mner_aug.printable import excerpt
 from hf_mner_aug.recipe import load_source, local_name
 from hf_mner_aug.schema import AUGMENTED, EncodedImage, canonical_json
+from hf_mner_aug.stopping import keeping
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -124,9 +125,10 @@ def index(
             connection = _open(out)
             try:
                 writer = _Writer(connection, report, licence, site, allowed)
-                for part, entries in parts:
-                    writer.add(part, entries)
-                writer.finish([part for part, _ in parts])
+                with keeping(lambda: f"batches that are whole stay in {out}; the same command goes on"):
+                    for part, entries in parts:
+                        writer.add(part, entries)
+                    writer.finish([part for part, _ in parts])
             finally:
                 connection.close()
     except sqlite3.DatabaseError as error:

@@ -31,7 +31,7 @@ from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.ranks import check_rank, claim_config, claim_run, fit_once, release_config
 from hf_mner_aug.recipe import SPLITS, Recipe, named_splits, open_source, recipe_for, resolve
 from hf_mner_aug.schema import Codec
-from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, keeping
+from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, keeping, start_tracker
 from hf_mner_aug.store import Folder, Store, open_store, sha256
 from hf_mner_aug.transform import Made, Method, iterate_posts
 
@@ -501,6 +501,7 @@ def _make_all(
             yield part
         return
     others = multiprocessing.active_children()
+    start_tracker()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_proc, len(parts)), context, _start_worker, (folder, recipe, gold)) as pool:
         try:
@@ -515,13 +516,12 @@ def _make_all(
                 "run the same command again, with a smaller --num-proc"
             ) from error
         except Exception:  # the parts under way are finished and kept
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
         except BaseException:  # Ctrl-C, which waits for nobody
             for worker in multiprocessing.active_children():
                 if worker not in others:
                     worker.kill()
-            pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 

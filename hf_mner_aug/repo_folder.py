@@ -26,13 +26,14 @@ from hf_mner_aug.cards import (
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.hygiene import Guard, origins
-from hf_mner_aug.ledger import Run, beside, library_versions, part_tables, run
+from hf_mner_aug.ledger import Run, beside, kept_parts, library_versions, part_tables, run
 from hf_mner_aug.locks import lock, stage, sweep
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.names import RESERVED, check_columns, check_names, is_name
 from hf_mner_aug.parquet import write_shards
 from hf_mner_aug.recipe import SPLITS, Recipe, local_name, parse_params, source_posts
 from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, split_tag, tag_names
+from hf_mner_aug.stopping import keeping
 from hf_mner_aug.stubs import STUBS, Retrieved, check_retrieved, stub_features, to_stubs
 from hf_mner_aug.swap import put_back, swap, sync
 from hf_mner_aug.transform import iterate_posts
@@ -388,7 +389,8 @@ def run_and_publish(
     check_retrieved(recipe.build(), retrieved)
     check_free(out, recipe, overwrite=overwrite, into_existing=into_existing)
     done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, storage=storage)
-    return publish(done, out, source=source, overwrite=overwrite, retrieved=retrieved, into_existing=into_existing)
+    with keeping(lambda: kept_parts(done.folder, done.parts)):
+        return publish(done, out, source=source, overwrite=overwrite, retrieved=retrieved, into_existing=into_existing)
 
 
 # ---------------------------------------------------------------- inside

@@ -28,6 +28,7 @@ from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.recipe import Recipe, source_posts
 from hf_mner_aug.repo_folder import read_note, verify_folder
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, canonical_json
+from hf_mner_aug.stopping import keeping
 from hf_mner_aug.stubs import check_whole
 from hf_mner_aug.transform import Method, iterate_posts
 
@@ -250,9 +251,13 @@ class Study:
         cells = list(self.cells())
         missing = [cell for cell in cells if self.read(cell) is None]
         bar = tqdm(missing, initial=len(cells) - len(missing), total=len(cells), unit="cell", disable=not progress)
-        for cell in bar:
-            bar.set_postfix_str(cell.stem)
-            self._make(cell)
+        with bar, keeping(lambda: f"{self._kept(cells)} of {len(cells)} cells kept; the same command goes on"):
+            for cell in bar:
+                bar.set_postfix_str(cell.stem)
+                self._make(cell)
+
+    def _kept(self, cells: Sequence[Cell]) -> int:
+        return sum((self.folder / "cells" / f"{cell.stem}.json").exists() for cell in cells)
 
     def to_be_made(self) -> list[Method]:
         """Return the methods of the configs that some missing cell makes again."""

@@ -21,11 +21,12 @@ from web_server import BAD, GOOD, INSIDE, KINDS, WebServer, drawing
 from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
 from hf_mner_aug.models import posts
 from hf_mner_aug.models import web as web_module
+from hf_mner_aug.models.bodies import UnusableBody, read_body
 from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.models.posts import Page, WebSearch, fetch_pages, fetch_pictures, read_page, read_picture
 from hf_mner_aug.models.search import Hit, Query
 from hf_mner_aug.models.serper import Serper, build_query, page_id
-from hf_mner_aug.models.web import Fetched, Refused, Web, _read, is_public, web_settings
+from hf_mner_aug.models.web import Fetched, Refused, Web, is_public, web_settings
 from hf_mner_aug.transform import Reject
 
 KEY = "serper-key-0123456789"
@@ -302,13 +303,13 @@ def test_no_more_is_unpacked_than_the_limit():
         async def stream():
             yield packed
 
-        await _read(stream(), httpx2.Headers({"content-encoding": "gzip"}), 1 << 20)
+        await read_body(stream(), httpx2.Headers({"content-encoding": "gzip"}), 1 << 20)
 
     packed = gzip.compress(bytes(64 << 20))
     assert len(packed) < 1 << 20
     tracemalloc.start()
     try:
-        with pytest.raises(Refused, match="too_large: more than 1048576 bytes"):
+        with pytest.raises(UnusableBody, match="too_large: more than 1048576 bytes"):
             asyncio.run(read())
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:

@@ -34,6 +34,7 @@ from urllib.parse import urlsplit
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import DataError, EndpointError, UsageError
 from hf_mner_aug.hosts import Host, origin_of, require_allowed
+from hf_mner_aug.models.bodies import ENCODINGS, UnusableBody, read_body
 from hf_mner_aug.models.budget import NO_LIMIT, Account, Budget, Usage
 from hf_mner_aug.models.protocol import (
     REASONS,
@@ -55,6 +56,7 @@ from hf_mner_aug.models.protocol import (
 from hf_mner_aug.models.responses import Record, read_record, record_path, write_record
 from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import EncodedImage
+from hf_mner_aug.stopping import keeping
 
 if TYPE_CHECKING:
     import httpx2
@@ -62,7 +64,9 @@ if TYPE_CHECKING:
 __all__ = ["REASONS", "Budget", "ChatRequest", "Endpoint", "ImageRequest", "Picture", "Reply", "Unanswered", "Usage"]
 
 KEY_ENV = "HF_MNER_AUG_API_KEY"
-MAX_BODY = 64 << 20  # bytes of an answer
+# Bytes of an answer, and the JSON values in it: they bound the time that parsing takes, to a fraction of a second.
+MAX_BODY = {"chat": 4 << 20, "image": 64 << 20, "search": 4 << 20}
+MAX_VALUES = 200_000
 # Retries, at most, where waiting may not help (see Failure).
 LIMITS = {"retry_twice": 2, "retry_connect": 4}
 MAX_DELAY = 30.0  # seconds between two tries, unless the server asks for more
@@ -122,21 +126,37 @@ class _Line:
         self.stop = threading.Event()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._cut = False
 
     def call(self, post: Callable[["httpx2.AsyncClient"], Coroutine[Any, Any, T]]) -> T:
         """Return what ``post`` returns on the loop."""
         from huggingface_hub.utils import get_async_session
 
         with self._lock:
+            if self._cut:
+                raise CancelledError
             if self._loop is None:
                 self._loop, self._client = asyncio.new_event_loop(), get_async_session()
+                # The hub's own reads the body of an error whole, whatever it unpacks to.
+                hooks = self._client.event_hooks
+                others = [hook for hook in hooks["response"] if not hook.__module__.startswith("huggingface_hub.")]
+                self._client.event_hooks = {**hooks, "response": others}
                 self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
                 self._thread.start()
-        return asyncio.run_coroutine_threadsafe(post(self._client), self._loop).result()
+            answer = asyncio.run_coroutine_threadsafe(post(self._client), self._loop)
+        return answer.result()
+
+    def cut(self) -> None:
+        """End the calls under way, and those that would begin, with CancelledError."""
+        self.stop.set()
+        with self._lock:
+            self._cut, loop = True, self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
 
     def close(self) -> None:
         if self._loop is not None:
-            self.call(lambda client: client.aclose())
+            asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -288,16 +308,21 @@ class Endpoint:
             HostNotAllowed: an answer is not on record, and the host is not allowed for the key.
             UsageError: there is a budget in USD and no price, or there are pictures and no message of the user.
             OSError: the disk is full.
+            KeyboardInterrupt: those under way are cut.
         """
         requests = list(requests)
         line = _Line()
         pool = ThreadPoolExecutor(max(1, min(self.max_concurrency, len(requests))))
         try:
-            futures = [pool.submit(self._ask, request, line, stop_unless) for request in requests]
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            return [future.result() for future in futures]
+            with keeping(lambda: "answers so far are kept; the same command goes on"):
+                futures = [pool.submit(self._ask, request, line, stop_unless) for request in requests]
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+                return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            line.cut()
+            raise
         finally:
             line.stop.set()
             pool.shutdown(cancel_futures=True)
@@ -466,8 +491,10 @@ class Endpoint:
             raise EndpointError("HF_HUB_OFFLINE is set: unset it, or answer with replay=True", "offline") from error
         except httpx2.RequestError as error:
             return Failure("server_error", f"the connection was cut: {redact(excerpt(str(error)))}", "retry_twice")
-        if len(body) > MAX_BODY:
-            return Failure("too_large", f"{self._host} sent more than {MAX_BODY >> 20} MiB")
+        except UnusableBody as error:
+            return Failure("too_large" if error.reason == "too_large" else "not_json", redact(excerpt(error.detail)))
+        if sum(map(body.count, (b"[", b"{", b","))) > MAX_VALUES:
+            return Failure("too_large", f"{self._host} sent more than {MAX_VALUES} values")
         outcome = read_answer(call.kind, status, headers, redact(body.decode("latin-1")).encode("latin-1"))
         if isinstance(outcome, Failure):
             return outcome._replace(detail=redact(outcome.detail))
@@ -482,7 +509,12 @@ class Endpoint:
         return f"{base}/{call.route}"
 
     async def _post(self, client: "httpx2.AsyncClient", call: Call, key: str) -> tuple[int, Mapping[str, str], bytes]:
-        """Return status, headers and body, of which a chunk too much at most; raises TimeoutError after timeout_s."""
+        """Return status, headers and body.
+
+        Raises:
+            TimeoutError: after ``timeout_s``.
+            UnusableBody: it is too large or packed in an unknown way.
+        """
         import httpx2
 
         fields, headers = dict(call.body), {}
@@ -494,6 +526,7 @@ class Endpoint:
             fields = {name: value for name, value in fields.items() if name not in self.omit}
             headers = {"Authorization": f"Bearer {key}"} if key else {}
         sent: dict[str, Any]
+        headers["Accept-Encoding"] = ENCODINGS
         if call.file is None:
             headers["Content-Type"] = "application/json"
             sent = {"content": json.dumps(fields).encode()}
@@ -507,12 +540,8 @@ class Endpoint:
             asyncio.timeout(self.timeout_s),
             client.stream("POST", self._address(call), **sent) as response,
         ):
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_BODY:
-                    break
-            return response.status_code, response.headers, bytes(body)
+            body = await read_body(response.aiter_raw(), response.headers, MAX_BODY[call.kind])
+            return response.status_code, response.headers, body
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:

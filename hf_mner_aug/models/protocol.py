@@ -196,7 +196,11 @@ class Failure(NamedTuple):
 
 def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer | Failure:
     """Return what a server's answer says."""
-    parsed = _object(body)
+    parsed, unreadable = None, ""
+    try:
+        parsed = _object(body)
+    except (RecursionError, ValueError) as trouble:
+        unreadable = excerpt(str(trouble))
     found = parsed or {}
     error = found.get("error")
     noted: dict[str, Any] = error if isinstance(error, dict) else {}
@@ -216,6 +220,8 @@ def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes)
         return failure._replace(reason="wrong_address") if (kind, status) == ("search", 404) else failure
     wrong = "not_an_image" if kind == "image" else "not_json"
     then: Literal["give_up", "retry_twice"] = "retry_twice" if kind == "search" else "give_up"
+    if unreadable:
+        return Failure(wrong, f"expected JSON, found some that cannot be read: {unreadable}", then)
     if parsed is None:
         if body.lstrip()[:1] in (b"", b"{", b"["):
             return Failure("server_error", f"the answer ends after {len(body)} bytes", "retry_twice")
@@ -312,9 +318,15 @@ def _tokens(parsed: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
+    """Return a JSON object, or None where a body is none.
+
+    Raises:
+        RecursionError: it is nested too deep.
+        ValueError: it holds a number of too many digits.
+    """
     try:
         parsed = json.loads(body)
-    except (ValueError, RecursionError):
+    except (json.JSONDecodeError, UnicodeDecodeError):
         return None
     return parsed if isinstance(parsed, dict) else None
 

@@ -12,7 +12,6 @@ import os
 import socket
 import time
 import typing
-import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ import httpx2
 
 from hf_mner_aug import __version__, artifacts
 from hf_mner_aug.errors import UsageError
+from hf_mner_aug.models.bodies import ENCODINGS, UnusableBody, read_body
 from hf_mner_aug.models.budget import Budget
 from hf_mner_aug.models.endpoint_engine import SETTINGS as ENDPOINT_SETTINGS
 from hf_mner_aug.models.protocol import retry_after
@@ -319,7 +319,7 @@ class Session:
             "Host": target.netloc.decode("ascii"),
             "User-Agent": self.web.user_agent,
             "Accept": "text/html,image/*;q=0.9,text/plain;q=0.8",
-            "Accept-Encoding": "gzip, deflate",
+            "Accept-Encoding": ENCODINGS,
         }
         wait = dict.fromkeys(("read", "write", "pool"), self.web.timeout)
         wait["connect"] = min(CONNECT_SECONDS, self.web.timeout)
@@ -331,7 +331,10 @@ class Session:
                 except (httpx2.InvalidURL, ValueError) as error:
                     raise Refused("redirect_loop", f"to no address: {found['location']!r}") from error
             _check_status(response.status, found)
-            body = await _read(response.aiter_stream(), found, limit)
+            try:
+                body = await read_body(response.aiter_stream(), found, limit)
+            except UnusableBody as error:
+                raise Refused(error.reason, error.detail) from error
             return Fetched(str(target), found.get("content-type", ""), body)
 
     async def _turn(self, target: httpx2.URL) -> None:
@@ -392,27 +395,6 @@ def _check_status(status: int, headers: httpx2.Headers) -> None:
         raise Refused("unreachable", f"HTTP {status}", retry_after(headers))
     if status != 200:
         raise Refused("gone", f"HTTP {status}")
-
-
-async def _read(stream: AsyncIterator[bytes], headers: httpx2.Headers, limit: int) -> bytes:
-    """Return a body unpacked; neither what comes nor what is in it is read beyond the limit."""
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
-        raise Refused("unreadable", f"Content-Encoding {encoding}")
-    length = headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:20]) > limit:
-        raise Refused("too_large", f"{length[:20]} bytes, over {limit}")
-    unpack = None if encoding == "identity" else zlib.decompressobj(zlib.MAX_WBITS | 32)
-    came, body = 0, bytearray()
-    async for chunk in stream:
-        came += len(chunk)
-        try:
-            body += chunk if unpack is None else unpack.decompress(chunk, limit + 1 - len(body))
-        except zlib.error as error:
-            raise Refused("unreadable", f"{encoding}: {error}") from error
-        if max(came, len(body)) > limit:
-            raise Refused("too_large", f"more than {limit} bytes")
-    return bytes(body)
 
 
 @contextlib.asynccontextmanager
