@@ -189,6 +189,8 @@ def augment(
             typer.confirm("Go on?", abort=True)
         probe = True
     if preview and not dry_run:
+        if built.paid and not (yes or probe):
+            typer.confirm(f"{preview} posts are made by calls that may cost money. Go on?", abort=True)
         _show_preview(plan, gold, preview)
         return
     check_retrieved(built, retrieved)
@@ -309,7 +311,7 @@ def methods() -> None:
     for name in METHODS:
         cls = method_class(name)
         facts = cls.facts
-        shown = [f"{f.name}={f.default!r}" for f in fields(cls) if f.name != "artifact"]
+        shown = [f"{f.name}={f.default!r}" for f in fields(cls) if f.name not in ("artifact", "from_recipe")]
         say(f"{name}: {facts.does}")
         for label, value in {
             "paper": facts.paper,

@@ -187,7 +187,8 @@ class GMDA(Method):
         kind, _, model = self.text_model.partition(":")
         if kind not in (TEMPLATES, INSTRUCTBLIP, ENDPOINT):
             raise UsageError(
-                f"gmda: text_model must be templates, instructblip:ID, or endpoint:URL#MODEL, found {self.text_model!r}"
+                "gmda: text_model must be templates, instructblip:ID, or endpoint:URL#MODEL, found "
+                f"{self.text_model.partition('//')[0]!r}"  # an address may hold a key
             )
         if kind == ENDPOINT:
             parse_engine(self.text_model, Settings)

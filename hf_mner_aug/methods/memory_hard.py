@@ -137,7 +137,8 @@ class MemoryHard(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.engine.partition(":")[0] not in ENGINES or self.engine.startswith(f"{RULES}:"):
-            raise UnknownName("engine of memory_hard", self.engine, ENGINES)
+            engine = self.engine.partition("//")[0]  # an address may hold a key
+            raise UnknownName("engine of memory_hard", engine, ENGINES)
         if self.paid:
             parse_engine(self.engine, Settings)
         for name, least in (

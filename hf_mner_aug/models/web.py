@@ -46,6 +46,7 @@ BACKOFF_SECONDS = 1.0
 MAX_WAIT = 30.0  # seconds between two tries
 CONNECT_SECONDS = 10.0
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all of version 6 that is given out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +158,7 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped or ip in NAT64:
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-        if ip.sixtofour or ip.teredo:  # tunnels to an IPv4 address that is not looked at
+        if ip.sixtofour or ip.teredo or ip not in GLOBAL_UNICAST:  # tunnels to an IPv4 address that is not looked at
             return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 

@@ -23,6 +23,7 @@ from hf_mner_aug.errors import Corrupt, EndpointError, HostNotAllowed, UsageErro
 from hf_mner_aug.hosts import VARIABLE, Host, is_allowed, origin_of, remembered, require_allowed
 from hf_mner_aug.ledger import estimate, preview, run
 from hf_mner_aug.models.endpoint import KEY_ENV, Endpoint
+from hf_mner_aug.models.web import is_public
 from hf_mner_aug.recipe import recipe_for, resolve
 from hf_mner_aug.repo_folder import publish
 
@@ -278,6 +279,19 @@ def test_a_host_that_the_user_types_is_his(evil, source, tmp_path, monkeypatch, 
     assert len(evil.log) == 4
 
 
+def test_a_preview_of_a_paid_method_is_asked_about(evil, source, tmp_path, monkeypatch, capsys):
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(data_of("gmda", evil.url)))
+    hosts.remember(evil.url, KEY_ENV)
+    command = ("augment", source, "--recipe", tmp_path / "r.yaml", "--out", tmp_path / "out", "--preview", "2")
+    code, printed, _ = call(monkeypatch, capsys, *command, answers="n\n")
+    assert (code, evil.log) == (1, [])
+    assert "2 posts are made by calls that may cost money" in printed
+    assert call(monkeypatch, capsys, *command, "--dry-run")[0] == 0
+    assert evil.log == []
+    assert call(monkeypatch, capsys, *command, answers="y\n")[0] == 0
+    assert len(evil.log) == 2
+
+
 def test_evaluate_asks_before_it_makes_a_strangers_config_again(evil, splits, tmp_path, monkeypatch, capsys):
     """A study makes a config again for each seed: with a stranger's config that is his host, paid by the user."""
     hosts.allow(evil.url, KEY_ENV)
@@ -431,6 +445,35 @@ def test_a_secret_in_an_address_is_never_published(few, tmp_path):
                 run(*recipe_of(kind, address, few), out=tmp_path / "out", progress=False)
             assert "sk-secret" not in str(refused.value)
     assert not (tmp_path / "out.runs").exists()
+
+
+def test_a_slip_in_an_engines_name_does_not_repeat_the_address():
+    for make in (GMDA, MemoryHard):
+        name = "text_model" if make is GMDA else "engine"
+        with pytest.raises(UsageError) as refused:
+            make(**{name: "endpont:https://me:sk-secret@host.example/v1#m"})
+        assert "endpont:https:" in str(refused.value)
+        assert "sk-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        *((address, False) for address in ("127.0.0.1", "10.1.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0")),
+        *((address, False) for address in ("224.0.0.1", "192.0.2.1", "198.18.0.1", "255.255.255.255")),
+        *(
+            (address, False)
+            for address in ("::1", "::", "fe80::1", "fc00::1", "fec0::1", "ff02::1", "100::1", "4000::1")
+        ),
+        *((address, False) for address in ("::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::7f00:1")),
+        *((address, False) for address in ("2002:7f00:1::", "2001:0:7f00:1::1", "2001:db8::1", "fe80::1%eth0")),
+    ],
+)
+def test_pages_are_fetched_from_public_addresses_only(address, public):
+    """hydrate --web and rmda fetch the addresses that a stranger's stubs and search results name, without any key."""
+    assert is_public(address) == public
 
 
 # ---------------------------------------------------------------- what is remembered
