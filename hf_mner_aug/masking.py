@@ -31,7 +31,7 @@ _EMAIL = re.compile(
 _HANDLE = re.compile(r"(?<!\w)[@＠] ?(?P<user>\w+(?: _ \w+|[@＠]\w+)*)")  # Twitter-2015 cuts @a_b into "@a _ b"
 _CHARACTERS_HANDLE = re.compile(r"[@＠](?P<user>\w{1,30})")  # Weibo's names have 30 characters at most
 # Between two groups of digits: at most one sign, or a bracket and a sign, and spaces.
-_GAP = r"(?:\ ?[-./)]?\ ?-?\ ?)"
+_GAP = r"(?>\ ?[-./)]?\ ?-?\ ?)"
 _PHONE = re.compile(
     rf"""
     (?<![a-zA-Z\d_$€£#]) (?<![$€£#]\ ) (?<!\d[.,:/-]) (?<!\d\ [.,:/-]\ )
