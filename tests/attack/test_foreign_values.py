@@ -187,7 +187,7 @@ def robots(text, monkeypatch):
 
 
 def test_a_robots_txt_of_very_many_rules_is_refused_in_a_moment(monkeypatch):
-    text = "".join(f"User-agent: a{i}\n" for i in range(15_000)) + "Disallow: /b\n" * 15_000
+    text = "".join(f"User-agent: a{i}\n" for i in range(6_000)) + "Disallow: /b\n" * 6_000
     begun = time.process_time()
     with pytest.raises(Refused, match="robots"):
         robots(text, monkeypatch)
@@ -263,7 +263,7 @@ def test_a_page_in_no_known_encoding_is_read_as_utf8_or_refused(name):
 
 
 def test_a_page_of_thousands_of_encodings_is_read_in_a_moment():
-    names = "".join(f"charset=iso-8859-{i};" for i in range(10_000))
+    names = "".join(f"charset=iso-x{i};" for i in range(20_000))
     body = b"\xff" * (1 << 20)
     begun = time.process_time()
     for kind in (f"text/html;{names}", "text/html;" + "charset =" + " " * 100_000):
