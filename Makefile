@@ -3,6 +3,7 @@ PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3)
 BIN := .venv/bin
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 
+.NOTPARALLEL:
 .PHONY: demo test check attack test-newest test-oldest lock clean
 
 demo: .venv/core.stamp  ## augment the drawn sample set, offline, and load it back
@@ -45,7 +46,7 @@ clean:
 # $(call new_environment,FOLDER): an empty one, so that nothing of an older lock lingers.
 define new_environment
 	@test -n "$(PYTHON)" || { echo "make: neither python3.11 nor python3 is on the PATH; name one: make PYTHON=/path/to/python3.11"; exit 1; }
-	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"make: needs Python 3.11 or later, $(PYTHON) is {v[0]}.{v[1]}; name one: make PYTHON=/path/to/python3.11")'
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "make: needs Python 3.11 or later, $(PYTHON) is %d.%d; name one: make PYTHON=/path/to/python3.11" % v[:2])'
 	"$(PYTHON)" -m venv --clear $(1)
 endef
 

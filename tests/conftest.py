@@ -27,6 +27,7 @@ import sitecustomize as loopback_only  # noqa: E402
 
 sys.path.remove(LOOPBACK_ONLY)
 
+import deprecations  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from datasets import Dataset, DatasetDict, disable_progress_bars  # noqa: E402
@@ -36,9 +37,20 @@ from tiny_pipelines import folders  # noqa: E402, F401
 
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features  # noqa: E402
 
+deprecations.watch()
 disable_progress_bars()
 settings.register_profile("tests", deadline=None, derandomize=True, database=None, max_examples=100)
 settings.load_profile("tests")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Fail a test, or what was set up for it, that made a call which a library deprecates."""
+    result = yield
+    if told := deprecations.taken():
+        pytest.fail("deprecated calls of ours:\n" + "\n".join(told), pytrace=False)
+    return result
+
 
 # Words frequent enough to have neighbours (three times or more), tweets' own oddities, and every number of entities.
 TEXTS = [
