@@ -231,8 +231,8 @@ def _parse(text: str) -> "DatasetCard":
         raise DataError(f"the existing README.md has YAML that does not parse ({line}): mend it first") from error
 
 
-def without_sizes(card: str, config: str) -> str:
-    """Return a card by which a config loads whatever splits, columns and rows its folder holds.
+def without_sizes(card: str, config: str, *, same_splits: bool = False) -> str:
+    """Return a card by which a config loads whatever columns, rows and, unless they are the same, splits it has.
 
     It stands for the moment in which the folder's content is replaced.
     """
@@ -241,8 +241,8 @@ def without_sizes(card: str, config: str) -> str:
         if info.get("config_name") in (config, stub_config(config)):
             for name in info.keys() - {"config_name"}:
                 del info[name]
-    for entry in loose.data.get("configs") or ():
-        if entry.get("config_name") == config:
+    for entry in loose.data.get("configs") or ():  # render has read these
+        if entry.get("config_name") == config and not same_splits:
             entry.pop("data_files", None)
             entry["data_dir"] = config
     return str(loose)
@@ -254,10 +254,16 @@ def described(card: str) -> dict[str, Any]:
     return {str(info.get("config_name")): info for info in infos if "features" in info}
 
 
+def split_names(info: Mapping[str, Any]) -> list[Any]:
+    """Return the names of the splits that an entry of ``dataset_info`` has."""
+    splits = info.get("splits")
+    return [split.get("name") for split in splits if isinstance(split, dict)] if isinstance(splits, list) else []
+
+
 def _infos(data: "CardData") -> list[dict[str, Any]]:
     """Return the entries of ``dataset_info``, which may be one or a list."""
     infos = data.get("dataset_info") or []
-    return infos if isinstance(infos, list) else [infos]
+    return [info for info in (infos if isinstance(infos, list) else [infos]) if isinstance(info, dict)]
 
 
 def _info(features: "Features", splits: Mapping[str, SplitFacts]) -> "DatasetInfo":

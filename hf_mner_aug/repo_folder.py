@@ -21,6 +21,7 @@ from hf_mner_aug.cards import (
     mark_entities,
     read_source,
     render,
+    split_names,
     without_sizes,
 )
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
@@ -187,8 +188,10 @@ def place_config(place: Path, out: Path, note: dict[str, Any], features: "Featur
     new = described(text)[config]
     _write_note(place, note)
     sync(place)
-    if before is not None and described(before).get(config, new) != new:
-        artifacts.write_atomically(card, without_sizes(before, config).encode())
+    old = described(before).get(config, new) if before is not None else new
+    if old != new:
+        same_splits = split_names(old) == split_names(new)
+        artifacts.write_atomically(card, without_sizes(before or "", config, same_splits=same_splits).encode())
         sync(out)
     swap(place, out / config)
     artifacts.write_atomically(card, text.encode())

