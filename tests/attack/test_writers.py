@@ -29,8 +29,10 @@ from hf_mner_aug.corpus import index
 from hf_mner_aug.errors import RecipeMismatch, UsageError
 from hf_mner_aug.ledger import beside
 from hf_mner_aug.locks import LOCAL, lock, stage, sweep, unfinished
+from hf_mner_aug.quality_report import QualityReport
 from hf_mner_aug.repo_folder import NOTE, withdraw_posts
 from hf_mner_aug.store import Folder
+from hf_mner_aug.study_report import Report
 
 # Children are forked: each is a process of its own, and has imported everything.
 CONTEXT = multiprocessing.get_context("fork")
@@ -131,6 +133,29 @@ def test_the_command_line_says_who_holds_the_folder(splits, tmp_path, monkeypatc
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.match(rf"error: {out}: held by pid {os.getpid()} on \S+ \(quality --write-card, since \d\d:\d\d\);", said)
     assert {name: data for name, data in files(out).items() if not name.startswith(".cache/")} == before
+
+
+def test_whoever_writes_waits_for_the_one_lock(splits, tmp_path, monkeypatch):
+    out = tmp_path / "aug"
+    run = augment(splits, LSMS(), progress=False)
+    publish(run, out)
+    before = files(out)
+    claimed = tmp_path / "recipe.json"
+    monkeypatch.setenv("HF_MNER_AUG_LOCK_TIMEOUT", "0")
+    monkeypatch.setattr(os, "link", refuse_links)
+    writers = {
+        "publish": lambda: publish(run, out),
+        "withdraw": lambda: withdraw_posts(out, ["p1"]),
+        "quality": lambda: QualityReport((), {}, {}, {}, ()).write_card(out),
+        "evaluate": lambda: Report(tmp_path, {"rows": [], "backbone": "crf"}).write_card(out),
+        "claim": lambda: Folder(tmp_path).write_once("recipe.json", b"{}"),
+    }
+    with lock(out, "somebody"), lock(claimed, "somebody", beside=True):
+        for name, write in writers.items():
+            with pytest.raises(TimeoutError, match=r"held by pid \d+ on \S+ \(somebody, since"):
+                pytest.fail(f"{name} did not wait: {write()}")
+    assert files(out) == before
+    assert not claimed.exists()
 
 
 def count_to(path, times):
