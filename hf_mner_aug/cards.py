@@ -10,23 +10,26 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from hf_mner_aug.artifacts import write_atomically
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.dataset_cards import Structure, check_card, load_card
+from hf_mner_aug.errors import Corrupt, UsageError
 from hf_mner_aug.locks import lock
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.printable import code_span, fenced, for_markdown, for_terminal, without_comments
 from hf_mner_aug.recipe import Recipe, local_name, split_source
 from hf_mner_aug.schema import Post
+from hf_mner_aug.shapes import checked, fields_of
 from hf_mner_aug.stubs import STUBS, stub_config, stub_features
 from hf_mner_aug.transform import Model
 
 if TYPE_CHECKING:
     from datasets import DatasetInfo, Features
-    from huggingface_hub import CardData, DatasetCard
+    from huggingface_hub import CardData
 
 TAGS = ("multimodal", "named-entity-recognition", "data-augmentation", "hf_mner_aug")
+AS_PUBLISHED = "take the file that was published with the config"
 UNCHECKED = "not-for-all-audiences"
 UNKNOWN = "unknown"  # the licence of a retrieved post that does not say its own
 # Licences of models that ask nothing of what the models make.
@@ -53,6 +56,18 @@ class SourceFacts:
     local: bool = True
 
 
+class Funnel(TypedDict):
+    """What became of the posts asked for, in numbers; by reason where they were rejected or dropped."""
+
+    posts: int
+    made: int
+    rejected: Mapping[str, int]
+    dropped: Mapping[str, int]
+    kept: int
+    usage: NotRequired[Mapping[str, float]]
+    limits: NotRequired[Mapping[str, int | float]]
+
+
 @dataclass(frozen=True)
 class ConfigFacts:
     """Everything the card says of a config, from its run; augmentation.json holds the same."""
@@ -60,13 +75,15 @@ class ConfigFacts:
     recipe: Recipe
     source: SourceFacts
     splits: Mapping[str, SplitFacts]
-    funnel: Mapping[str, Any]
-    entities: Mapping[str, Sequence[int]]
+    funnel: "Funnel"
+    entities: Mapping[str, tuple[int, int]]
     examples: Sequence[str]
     content_fingerprint: str
     models: Sequence[Model] = ()
     cautions: Sequence[str] = ()
-    retrieved: str = ""  # how posts from outside train are held: "whole", "ids-only", or "" where there are none
+    retrieved: Literal["", "whole", "ids-only"] = (
+        ""  # how posts from outside train are held: "whole", "ids-only", or "" where there are none
+    )
     licences: Mapping[str, int] = field(default_factory=dict)  # rows by the licence of the retrieved post
     masked: Mapping[str, int] = field(default_factory=dict)  # what was masked in retrieved posts, by kind
     inherited: Mapping[str, int] = field(default_factory=dict)  # the source's retrieved posts, by licence
@@ -80,20 +97,38 @@ class ConfigFacts:
         return found.pop() if len(found) == 1 else "other"
 
     @classmethod
-    def from_note(cls, note: Mapping[str, Any]) -> "ConfigFacts":
-        """Return the facts of an augmentation.json."""
-        return cls(
-            recipe=Recipe.from_dict(note["recipe"]),
-            source=SourceFacts(**note["source"]),
-            splits={split: SplitFacts(**rows) for split, rows in note["splits"].items()},
-            models=[Model(**model) for model in note.get("models", ())],
-            cautions=note.get("cautions", ()),
-            retrieved=note.get("retrieved", ""),
-            licences=note.get("licences", {}),
-            masked=note.get("masked", {}),
-            inherited=note.get("inherited", {}),
-            **{name: note[name] for name in ("funnel", "entities", "examples", "content_fingerprint")},
+    def from_note(cls, note: Mapping[str, Any], where: str = "augmentation.json") -> "ConfigFacts":
+        """Return the facts of an augmentation.json.
+
+        Raises:
+            Corrupt: a value has another type than its field.
+        """
+        facts: ConfigFacts = checked(
+            {name: note[name] for name in fields_of(cls) if name in note},
+            cls,
+            where,
+            error=Corrupt,
+            advice=AS_PUBLISHED,
         )
+        return facts
+
+
+class Note(TypedDict):
+    """What an augmentation.json holds beside ``ConfigFacts``."""
+
+    recipe_fingerprint: str
+    digests: "Digests"
+    artifact: NotRequired[str | None]
+    libraries: NotRequired[Mapping[str, str]]
+    withdrawn: NotRequired[int]
+    hydrated_from: NotRequired[str]
+
+
+class Digests(TypedDict):
+    """What tells where rows differ, by split: each column's digest, and in base64 the first bytes of each row's."""
+
+    columns: Mapping[str, Mapping[str, str]]
+    rows: Mapping[str, str]
 
 
 def mark_entities(post: Post) -> str:
@@ -118,33 +153,17 @@ def read_source(name: str) -> SourceFacts:
     if local and not Path(path).is_file():
         return SourceFacts(title)
     try:
-        data = load_card(path).data
+        data = load_card(path, Structure).data
     except (EntryNotFoundError, HfHubHTTPError):
         return SourceFacts(title, local=local)
-    language = data.get("language") or ()
-    licence = data.get("license") or "other"
+    language, licence, named = data.get("language"), data.get("license") or "other", data.get("pretty_name")
+    languages = language if isinstance(language, list) else [language]
     return SourceFacts(
-        data.get("pretty_name") or title,
-        [language] if isinstance(language, str) else list(language),
+        str(named) if isinstance(named, str | int | float) and named else title,
+        [name for name in languages if isinstance(name, str)],
         licence if isinstance(licence, str) and licence != "unknown" else "other",
         local,
     )
-
-
-def load_card(path: str | Path) -> "DatasetCard":
-    """Return a dataset card from a file or a Hub repo.
-
-    Raises:
-        DataError: its YAML block is not valid.
-    """
-    import yaml
-    from huggingface_hub import DatasetCard
-
-    try:
-        return DatasetCard.load(path, ignore_metadata_errors=True)
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        line = str(error).splitlines()[0]
-        raise DataError(f"the card {path} has a YAML block that does not parse ({line}): mend it first") from error
 
 
 @contextlib.contextmanager
@@ -221,14 +240,10 @@ def _parse(text: str) -> "DatasetCard":
     Raises:
         DataError: its YAML block is not valid.
     """
-    import yaml
     from huggingface_hub import DatasetCard
 
-    try:
-        return DatasetCard(text, ignore_metadata_errors=True)
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        line = str(error).splitlines()[0]
-        raise DataError(f"the existing README.md has YAML that does not parse ({line}): mend it first") from error
+    check_card(text, "the existing README.md")
+    return DatasetCard(text, ignore_metadata_errors=True)
 
 
 def without_sizes(card: str, config: str, *, same_splits: bool = False) -> str:
@@ -414,4 +429,4 @@ def size_category(rows: int) -> str:
 def _most_rows(dataset_info: Any) -> int:
     """Return the rows of the largest config."""
     infos = dataset_info if isinstance(dataset_info, list) else [dataset_info]
-    return max(sum(split["num_examples"] for split in info.get("splits", [])) for info in infos)
+    return max(sum(split.get("num_examples") or 0 for split in info.get("splits") or ()) for info in infos)

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import json
 import os
 import sys
 import tempfile
@@ -461,34 +460,35 @@ def _spread(arguments: list[str]) -> list[str]:
 
 def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str], preset: str | None = None) -> "Recipe":
     """Return the recipe of a file, with what the command line says instead."""
-    import yaml
+    from dataclasses import replace
 
     from hf_mner_aug.methods import method_class
-    from hf_mner_aug.recipe import Recipe, parse_params, preset_params
+    from hf_mner_aug.recipe import Recipe, check_keys, parse_params, preset_params
+    from hf_mner_aug.shapes import checked, read_yaml
 
     data: dict[str, Any] = {}
+    where = "recipe" if path is None else str(path)
     if path is not None:
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
-        if not isinstance(data, dict):
-            raise UsageError(f"{path}: expected the keys of a recipe, found {type(data).__name__}")
-        data = data.get("recipe", data)
+        data = read_yaml(path, dict[str, Any])
+        if "recipe" in data:
+            data, where = checked(data["recipe"], dict[str, Any], f"{path}: recipe"), f"{path}: recipe"
+        check_keys(data, where)
     data = {**data, **chosen}
     if "method" not in data:
         raise UsageError("name a method with --method, or a recipe with --recipe")
-    cls = method_class(data["method"])
-    params = {**data.get("params", {}), **(preset_params(cls, preset) if preset else {})}
+    cls = method_class(checked(data["method"], str, f"{where}: method"))
+    fields = cls.__dataclass_fields__
+    defaults = {"version": cls.version, "copies": fields["copies"].default, "seed": fields["seed"].default}
+    recipe = checked({**defaults, **data}, Recipe, where)
+    typed = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting}: expected NAME=VALUE")
-        params[name] = value
-    fields = cls.__dataclass_fields__
-    defaults = {"version": cls.version, "copies": fields["copies"].default, "seed": fields["seed"].default}
-    recipe = Recipe.from_dict({**defaults, **data, "params": parse_params(cls, params)})
-    return _complete(recipe)
+        typed[name] = value
+    given = parse_params(cls, recipe.params, "" if path is None else f"{where}: ")
+    params = {**given, **(preset_params(cls, preset) if preset else {}), **parse_params(cls, typed)}
+    return _complete(replace(recipe, params=params))
 
 
 def _complete(recipe: "Recipe") -> "Recipe":
@@ -563,7 +563,7 @@ def _show_preview(recipe: "Recipe", gold: Any, n: int) -> None:
     from rich.text import Text
 
     from hf_mner_aug.ledger import preview
-    from hf_mner_aug.schema import Codec
+    from hf_mner_aug.schema import Codec, read_provenance
 
     posts, table, made, method = preview(recipe, gold, n)
     screen = console()
@@ -574,7 +574,7 @@ def _show_preview(recipe: "Recipe", gold: Any, n: int) -> None:
         screen.print(_coloured(before.to_post(row)), soft_wrap=True)
         for new in rows:
             if new["source_id"] == row["id"]:
-                details = json.loads(new["provenance"]).get("details", {})
+                details = read_provenance(new["provenance"], f"post {new['id']}").get("details", {})
                 note = for_terminal(", ".join(str(value) for value in details.values()))
                 screen.print(Text(f"  {note}:", "dim"), _coloured(after.to_post(new)), soft_wrap=True)
         for reject in made.rejects:

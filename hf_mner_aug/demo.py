@@ -1,6 +1,5 @@
 """The demo: the drawn sample set, augmented, published into a folder, loaded back and verified, offline."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ def run_demo(out: Path) -> None:
     from hf_mner_aug.methods import METHODS, method_class
     from hf_mner_aug.repo_folder import publish, verify_folder
     from hf_mner_aug.sample import load_sample
-    from hf_mner_aug.schema import Codec
+    from hf_mner_aug.schema import Codec, read_provenance
 
     sample = load_sample()
     say("sample set:", ", ".join(f"{split} {len(rows)} posts" for split, rows in sample.items()))
@@ -40,7 +39,7 @@ def run_demo(out: Path) -> None:
         gold = {row["id"]: row for row in sample["train"].with_format("arrow")[:].to_pylist()}
         made = {row["source_id"]: row for row in rows if row["method"] != "gold"}
         for row in list(made.values())[:3]:
-            details = json.loads(row["provenance"]).get("details", {})
+            details = read_provenance(row["provenance"], f"post {row['id']}").get("details", {})
             score = f"θ {details['matching_score']:.2f}" if "matching_score" in details else ""
             operation = details.get("operation", score)
             say(f"  before  {mark_entities(codec.to_post(gold[row['source_id']]))}")

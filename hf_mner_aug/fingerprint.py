@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.errors import DataError
 from hf_mner_aug.hygiene import image_bytes
+from hf_mner_aug.parquet import read_features_of, reading
 from hf_mner_aug.picture_columns import holds_files, is_named_only
 from hf_mner_aug.picture_files import shown
 from hf_mner_aug.schema import canonical_json
@@ -102,17 +103,16 @@ def parquet_fingerprint(files: Mapping[str, Sequence[Path]]) -> Fingerprint:
 
     Raises:
         DataError: as ``row_digests``.
-        pyarrow.ArrowInvalid: a file is damaged.
+        Corrupt: a file is damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from datasets import Features
 
     contents = {}
     for split, paths in files.items():
-        contents[split] = ContentDigest(Features.from_arrow_schema(pq.read_schema(paths[0])))
+        contents[split] = ContentDigest(read_features_of(paths[0]))
         for path in paths:
-            with pq.ParquetFile(path) as parquet:
+            with reading(path), pq.ParquetFile(path) as parquet:
                 for batch in parquet.iter_batches(batch_size=64):
                     contents[split].update(pa.Table.from_batches([batch]))
     return Fingerprint(

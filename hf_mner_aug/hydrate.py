@@ -5,7 +5,6 @@ if the digest of its words, and of its pictures, is the one in its stub. A post 
 than it did, is left out and counted.
 """
 
-import json
 import shutil
 import tempfile
 from collections import Counter
@@ -15,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_mner_aug.cards import AS_PUBLISHED
 from hf_mner_aug.corpus import index
 from hf_mner_aug.disk import room_for
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
@@ -24,6 +24,7 @@ from hf_mner_aug.ledger import beside
 from hf_mner_aug.locks import stage
 from hf_mner_aug.methods.rmda import RMDA, found_words
 from hf_mner_aug.models.search import IMAGES, Hit, LocalCorpus, open_corpus
+from hf_mner_aug.parquet import reading
 from hf_mner_aug.recipe import Recipe
 from hf_mner_aug.repo_folder import (
     BATCH,
@@ -38,7 +39,7 @@ from hf_mner_aug.repo_folder import (
     write_split,
     writing,
 )
-from hf_mner_aug.schema import Codec, Post
+from hf_mner_aug.schema import Codec, Post, read_provenance
 from hf_mner_aug.stubs import STUBS, withheld
 from hf_mner_aug.swap import sync
 from hf_mner_aug.tokenising import Style, word_style
@@ -221,6 +222,18 @@ def _hydrate(
     return Hydrated(out, config, counts.made["train"], missing, content.total, note["content_fingerprint"])
 
 
+def _origin_of(stub: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a stub says of its post.
+
+    Raises:
+        DataError: it does not name it.
+    """
+    details: dict[str, Any] = read_provenance(stub["provenance"], f"post {stub['id']}").get("details", {})
+    if "post_id" not in details:
+        raise DataError(f"post {stub['id']}: provenance: expected details with a post_id, found none: {AS_PUBLISHED}")
+    return details
+
+
 class _Restorer:
     """Makes the rows of train whole, and counts them."""
 
@@ -250,7 +263,7 @@ class _Restorer:
             self.counts.add_source(table, "train")
             yield table
         for path in sorted(self._place.glob(f"{STUBS}-*.parquet")):
-            with pq.ParquetFile(path) as parquet:
+            with reading(path), pq.ParquetFile(path) as parquet:
                 for batch in parquet.iter_batches(batch_size=BATCH):
                     yield self._restored(pa.Table.from_batches([batch]))
 
@@ -259,7 +272,7 @@ class _Restorer:
         import pyarrow as pa
 
         stubs = table.to_pylist()
-        details = [json.loads(stub["provenance"])["details"] for stub in stubs]
+        details = [_origin_of(stub) for stub in stubs]
         keep: list[int] = []
         values: dict[str, list[Any]] = {name: [] for name in self._withheld}
         for i, found in enumerate(self._look_up(details)):

@@ -332,7 +332,8 @@ def _ids(post: Post, images: Sequence[EncodedImage] | None = None) -> set[str]:
 def origins(details: Mapping[str, Any]) -> set[str]:
     """Return the ids of the other posts that a made post is of, as its method noted them in its details."""
     named = [value for key in ORIGIN_DETAILS if isinstance(value := details.get(key), str) and value]
-    return {_origin_id(value) for value in named} | {str(name) for name in details.get(MADE_OF) or ()}
+    made_of = details.get(MADE_OF)
+    return {_origin_id(value) for value in named} | {*map(str, made_of if isinstance(made_of, list | tuple) else ())}
 
 
 def _origin_id(origin: str) -> str:

@@ -20,17 +20,18 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import RecipeMismatch, UsageError
+from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.locks import sweep
-from hf_mner_aug.parquet import write_table
+from hf_mner_aug.parquet import reading, write_table
 from hf_mner_aug.picture_columns import embed
 from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.ranks import check_rank, claim_config, claim_run, fit_once, release_config
 from hf_mner_aug.recipe import SPLITS, Recipe, named_splits, open_source, recipe_for, resolve
 from hf_mner_aug.schema import Codec
+from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, keeping, start_tracker
 from hf_mner_aug.store import Folder, Store, open_store, sha256
 from hf_mner_aug.transform import Made, Method, iterate_posts
@@ -398,6 +399,25 @@ def library_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in ("hf-mner-aug", *LIBRARIES)}
 
 
+def read_rejects(path: Path) -> list[dict[str, Any]]:
+    """Return the rejected posts in a file of a run.
+
+    Raises:
+        Corrupt: it is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    features, advice = _reject_features(), "delete it and run the same command again, and the part is made again"
+    with reading(path, advice):
+        table = pq.read_table(path)
+        if table.column_names != list(features):
+            raise Corrupt(
+                f"{path}: expected the columns {', '.join(features)}, found {', '.join(table.column_names)}: {advice}"
+            )
+        rows: list[dict[str, Any]] = table.cast(features.arrow_schema).to_pylist()
+    return rows
+
+
 # ---------------------------------------------------------------- inside
 
 
@@ -437,8 +457,26 @@ def _binding(recipe: Recipe, method: Method, part: Part) -> dict[str, Any]:
     }
 
 
+class PartNote(TypedDict):
+    """What the note of a part holds: what it is bound to, and what became of its posts."""
+
+    artifact: str | None
+    recipe: str
+    split: str
+    start: int
+    stop: int
+    made: int
+    posts: int
+    rejected: Mapping[str, int]
+    seconds: float
+    sha256: list[str]
+    usage: NotRequired[Mapping[str, int | float]]
+    limits: NotRequired[Mapping[str, int | float]]
+
+
 def _note(folder: Path, part: Part) -> dict[str, Any]:
-    note: dict[str, Any] = json.loads((folder / "parts" / f"{part.stem}.json").read_text())
+    path = folder / "parts" / f"{part.stem}.json"
+    note: dict[str, Any] = read_json(path, PartNote, error=Corrupt, advice="delete it, and the part is made again")
     return note
 
 
@@ -450,7 +488,7 @@ def _finished(folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
     """
     try:
         note = _note(folder, part)
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, Corrupt):
         return False
     binding = _binding(recipe, method, part)
     if {name: note.get(name) for name in binding} != binding:

@@ -1,12 +1,12 @@
 """What a run of memory_hard learnt, as text and as a page."""
 
+import hashlib
 import importlib.resources
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from hf_mner_aug.cards import ConfigFacts
 from hf_mner_aug.errors import Corrupt, UnknownName, UsageError
@@ -16,10 +16,67 @@ from hf_mner_aug.mining import Failure
 from hf_mner_aug.names import check_digest
 from hf_mner_aug.printable import for_html, for_terminal
 from hf_mner_aug.repo_folder import NOTE, read_note
+from hf_mner_aug.shapes import checked, parse_json
 
 NAME = "memory_hard"
 EXAMPLES = 3
 AROUND = 5  # words to each side of a mention that an example shows
+
+
+class Fitted(TypedDict):
+    """What ``fit/artifact.json`` holds: which artifact is the method's."""
+
+    artifact: str
+
+
+class Artifact(TypedDict):
+    """What a method's artifact holds, as far as it is read here."""
+
+    method: str
+    learned: Any
+
+
+class Files(TypedDict):
+    """The further artifacts of memory_hard, by their digests."""
+
+    tree: str
+
+
+class Learned(TypedDict):
+    """What memory_hard learnt."""
+
+    files: Files
+
+
+class Stubborn(TypedDict):
+    """A failure that no draft was good enough for."""
+
+    failure: str
+    reason: str
+    detail: str
+    attempts: int
+
+
+class Step(TypedDict):
+    """What became of the drafts of an attempt."""
+
+    stage: str
+    attempt: int
+    kept: int
+    drafts: int
+    caught: Mapping[str, int]
+
+
+class TreeNote(TypedDict):
+    """What the artifact of a tree holds."""
+
+    tree: Mapping[str, Any]
+    posts: int
+    specific: Mapping[str, float | None]
+    stubborn: list[Stubborn]
+    suspects: list[Mapping[str, Any]]
+    notes: list[str]
+    funnel: NotRequired[list[Step]]
 
 
 @dataclass(frozen=True)
@@ -198,9 +255,13 @@ def open_memory(folder: str | Path, config: str = "") -> MemoryPage:
         Corrupt: a file of the run or of a config is damaged.
     """
     place, learned = _chosen(Path(folder), config)
-    note = _read(place / "fit" / learned["files"]["tree"])
+    note = _artifact(place, learned["files"]["tree"], TreeNote)
+    tree = Tree.from_dict(note["tree"])
+    unknown = next((s["failure"] for s in note["stubborn"] if s["failure"] not in tree.failures), None)
+    if unknown is not None:
+        raise Corrupt(f"{place}/fit: stubborn: expected known failures, found {unknown!r}")
     return MemoryPage(
-        Tree.from_dict(note["tree"]),
+        tree,
         note["posts"],
         note["specific"],
         note["stubborn"],
@@ -237,12 +298,25 @@ def _learned(place: Path) -> Any:
     note = place / "fit" / "artifact.json"
     if not note.is_file():
         return None
-    artifact = _read(place / "fit" / check_digest(_read(note)["artifact"], str(note)))
-    return artifact["learned"] if artifact["method"] == NAME else None
+    artifact = _artifact(place, _read(note, Fitted)["artifact"], Artifact)
+    if artifact["method"] != NAME:
+        return None
+    where = f"{place}/fit: learned"
+    return checked(artifact["learned"], Learned, where, error=Corrupt, halves=True)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, shape: Any) -> Any:
+    """Return what a file of a run's ``fit`` holds; an artifact's name is its digest."""
+    advice = "delete the run and augment again"
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise Corrupt(f"{path} is damaged or not there: delete the run and augment again") from error
+        data = path.read_bytes()
+    except OSError as error:
+        raise Corrupt(f"{path} is damaged or not there: {advice}") from error
+    if path.name != "artifact.json" and hashlib.sha256(data).hexdigest() != path.name:
+        raise Corrupt(f"{path} is damaged: {advice}")
+    return parse_json(data, shape, str(path), error=Corrupt, advice=advice, halves=True)
+
+
+def _artifact(place: Path, digest: str, shape: Any) -> Any:
+    """Return what an artifact in a run holds."""
+    return _read(place / "fit" / check_digest(digest, f"{place}/fit"), shape)

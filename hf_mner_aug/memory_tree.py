@@ -8,19 +8,20 @@ change the branches they fall into and no other.
 """
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
+from hf_mner_aug.errors import Corrupt, DataError
 from hf_mner_aug.failure_cues import Space
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.pattern_engine import Pattern, PatternEngine, what_goes_wrong
 from hf_mner_aug.schema import canonical_json
+from hf_mner_aug.shapes import checked, read_json
 
 ACCURACY = 0.8
 ROUNDS = 5
@@ -106,13 +107,13 @@ class Tree:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Tree":
         """Return the tree of ``to_dict``."""
-        failures = [Failure.from_dict(failure) for failure in data["failures"]]
-        branches = []
-        for branch in data["branches"]:
-            nodes = tuple(_node(node) for node in branch["nodes"])
-            branches.append(Branch(**{**branch, "nodes": nodes, "rest": tuple(branch["rest"])}))
-        counts = {key: (tried, kept) for key, (tried, kept) in data["counts"].items()}
-        return cls(data["target"], {failure.id: failure for failure in failures}, tuple(branches), counts)
+        found = checked(data, Kept, "a memory of failures", error=Corrupt, halves=True)
+        failures = {failure.id: failure for failure in map(Failure.from_dict, found["failures"])}
+        tree = cls(found["target"], failures, tuple(found["branches"]), found["counts"])
+        for name, branch, _ in tree.places():
+            if name not in failures:
+                raise Corrupt(f"a memory of failures: {branch.title}: expected known failures, found {name!r}")
+        return tree
 
     def places(self) -> Iterator[tuple[str, Branch, Node | None]]:
         """Yield each failure's id with its branch and node (None where it is among the branch's rest)."""
@@ -120,6 +121,15 @@ class Tree:
             for node in branch.nodes:
                 yield from ((name, branch, node) for name in node.members)
             yield from ((name, branch, None) for name in branch.rest)
+
+
+class Kept(TypedDict):
+    """A tree as JSON-like data."""
+
+    target: str
+    failures: list[Mapping[str, Any]]
+    branches: list[Branch]
+    counts: Mapping[str, tuple[int, int]]
 
 
 # ---------------------------------------------------------------- growing
@@ -179,11 +189,11 @@ class Gardener:
         digest = hashlib.sha256(canonical_json(key).encode("utf-8", "surrogatepass")).hexdigest()
         path = artifacts.cache_folder() / "patterns" / f"{digest}.json"
         try:
-            kept = json.loads(path.read_bytes())
-        except (FileNotFoundError, ValueError):
+            induced: Induced = read_json(path, Induced)
+        except (FileNotFoundError, DataError):
             kept = asdict(induce_checked(self.engine, members, others, draw))
             artifacts.write_atomically(path, canonical_json(kept).encode())
-        induced = Induced(**{**kept, "pattern": Pattern(**kept["pattern"])})
+            induced = checked(kept, Induced, "a pattern")
         told = induced.accuracy, induced.rounds, tuple(induced.critiques)
         return Node(induced.pattern, names, centre(vectors), *told)
 
@@ -272,8 +282,3 @@ def _halves(failures: Sequence[Failure], draw: Draw) -> tuple[list[Failure], lis
 
 def _place(failure: Failure) -> tuple[str, str, str]:
     return (failure.kind, *failure.confusion)
-
-
-def _node(data: Mapping[str, Any]) -> Node:
-    tuples = {name: tuple(data.get(name, ())) for name in ("members", "critiques")}
-    return Node(**{**data, **tuples, "pattern": Pattern(**data["pattern"])})

@@ -20,12 +20,13 @@ from typing import Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.backbones.settings import parse_backbone
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.hygiene import image_digest, text_key
 from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.metrics.span_errors import NOTHING, Error, find_errors, model_specific
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.schema import Post, canonical_json
+from hf_mner_aug.shapes import checked, read_json
 
 DIGITS = 4  # of confidences
 PLAIN = 2  # how often words without a label make a missed entity of the same words suspicious
@@ -81,9 +82,11 @@ class Failure:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Failure":
         """Return the failure of ``to_dict``."""
-        spans = {name: data[name] and _span(data[name]) for name in ("gold", "predicted")}
-        entities = tuple(map(_span, data["entities"]))
-        return cls(**{**data, **spans, "tokens": tuple(data["tokens"]), "entities": entities})
+        failure: Failure = checked(data, cls, "a failure", error=Corrupt, halves=True)
+        span = failure.gold or failure.predicted
+        if span is None or not 0 <= span[0] < span[1] <= len(failure.tokens):
+            raise Corrupt(f"a failure of post {failure.post}: expected the span of some of its words, found {span}")
+        return failure
 
 
 @dataclass(frozen=True)
@@ -195,13 +198,16 @@ def _kept(spec: str, seed: int, train: Sequence[Post], held: Sequence[Post]) -> 
     return artifacts.cache_folder() / "mining" / f"{key}.json"
 
 
+KeptPrediction = tuple[str, list[tuple[int, int, str, float]], list[float]]  # a post's id, spans, words' confidences
+
+
 def _read(path: Path) -> list[Prediction] | None:
     """Return the predictions that a file holds, None where it is not there or damaged."""
     try:
-        rows = json.loads(path.read_bytes())
-        return [Prediction(name, tuple(ScoredSpan(*s) for s in spans), tuple(words)) for name, spans, words in rows]
-    except (FileNotFoundError, ValueError, TypeError):
+        rows = read_json(path, list[KeptPrediction], halves=True)
+    except (FileNotFoundError, DataError):
         return None
+    return [Prediction(name, tuple(ScoredSpan(*s) for s in spans), tuple(words)) for name, spans, words in rows]
 
 
 def _plain(prediction: Prediction) -> list[Any]:
@@ -335,8 +341,3 @@ def _lone_types(posts: Sequence[Post], fold_of: Sequence[int]) -> list[str]:
         for kind, found in sorted(where.items())
         if len(found) == 1
     ]
-
-
-def _span(values: Sequence[Any]) -> PlainSpan:
-    start, end, kind = values
-    return start, end, kind

@@ -19,11 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_mner_aug.dataset_cards import reader_errors
 from hf_mner_aug.disk import room_for
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.errors import Corrupt, DataError
 from hf_mner_aug.locks import unfinished
 from hf_mner_aug.picture_columns import PictureReader, seal
 from hf_mner_aug.picture_files import NOWHERE
+from hf_mner_aug.printable import excerpt
 from hf_mner_aug.swap import sync
 
 if TYPE_CHECKING:
@@ -108,6 +110,63 @@ def shards(folder: str | Path, stem: str) -> list[Path]:
     """Return the files that ``write_shards`` wrote for a stem, in order."""
     name = re.compile(re.escape(stem) + r"-\d{5}-of-\d{5}\.parquet")
     return sorted(path for path in Path(folder).iterdir() if name.fullmatch(path.name))
+
+
+@contextlib.contextmanager
+def reading(where: object, advice: str = "") -> Iterator[None]:
+    """Turn what is raised where a Parquet file is damaged, or not as it should be, into one line.
+
+    Raises:
+        Corrupt: it is.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise Corrupt(_damage(where, error, advice)) from error
+    except OSError as error:
+        if error.errno is not None:  # the machine's trouble; Arrow's own has no number
+            raise
+        raise Corrupt(_damage(where, error, advice)) from error
+
+
+def _damage(where: object, error: Exception, advice: str) -> str:
+    said = excerpt(str(error).partition("\n")[0], 120)
+    return f"{where}: expected whole Parquet files, found damage ({said})" + (f": {advice}" if advice else "")
+
+
+def read_features_of(path: Path) -> "Features":
+    """Return the features of a Parquet file.
+
+    Raises:
+        Corrupt: it is damaged, or the features in its schema are none.
+    """
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    with reading(path):
+        schema = pq.read_schema(path)
+    try:
+        return Features.from_arrow_schema(schema)
+    except reader_errors() as error:
+        said = excerpt(f"{type(error).__name__}: {error}", 120)
+        raise Corrupt(f"{path}: expected a schema with the features of datasets, found others ({said})") from error
+
+
+def find_damaged(paths: Iterable[Path]) -> str | None:
+    """Return which of some Parquet files is damaged, and how; None where all can be read."""
+    import pyarrow.parquet as pq
+
+    for path in sorted(paths):
+        try:
+            with reading(path), pq.ParquetFile(path) as parquet:
+                for batch in parquet.iter_batches(batch_size=STEP):
+                    batch.validate(full=True)
+            read_features_of(path)
+        except Corrupt as error:
+            return str(error)
+    return None
 
 
 class _Writer:

@@ -5,7 +5,6 @@ vectors nor n: here TF-IDF or an encoder, and n = 1 to 3.
 """
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from hf_mner_aug.models.matching import PairEncoder, fit_folds
 from hf_mner_aug.models.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
 from hf_mner_aug.printable import for_markdown
 from hf_mner_aug.quality_report import SIZES, Column, QualityReport, meanings
-from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post
+from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, read_provenance
 from hf_mner_aug.study import Config, open_config
 from hf_mner_aug.transform import iterate_posts
 
@@ -390,7 +389,7 @@ def _posts(rows: "Dataset", *, images: bool = False) -> Iterator[Post]:
         yield from found
         return
     for post, note in zip(found, rows["provenance"], strict=True):
-        yield replace(post, details=json.loads(note or "{}").get("details", {}))
+        yield replace(post, details=read_provenance(note, f"post {post.id}").get("details", {}))
 
 
 def _pictured(rows: "Dataset") -> bool:

@@ -15,6 +15,7 @@ from hf_mner_aug import artifacts
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.names import check_digest
 from hf_mner_aug.recipe import Recipe
+from hf_mner_aug.shapes import parse_json
 from hf_mner_aug.store import Store, sha256
 from hf_mner_aug.transform import Method, features_for
 
@@ -119,12 +120,7 @@ def _check_same(data: bytes, recipe: Recipe, path: str) -> None:
 
 
 def _parse(data: bytes, path: str) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise Corrupt(f"{path} is damaged: delete it and run again")
+    found: dict[str, Any] = parse_json(data, dict[str, Any], path, error=Corrupt, advice="delete it and run again")
     return found
 
 

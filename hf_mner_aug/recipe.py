@@ -3,17 +3,21 @@
 import dataclasses
 import hashlib
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_mner_aug.dataset_cards import CARDS, Structure, check_card, check_card_yaml, read_card, reader_errors
 from hf_mner_aug.errors import DataError, UnknownName, UsageError
 from hf_mner_aug.methods import method_class
-from hf_mner_aug.names import RESERVED, check_columns, check_digest, check_repo, check_repo_path, is_name
+from hf_mner_aug.names import RESERVED, check_columns, check_digest, check_repo, is_name
+from hf_mner_aug.parquet import find_damaged
 from hf_mner_aug.picture_columns import embed
 from hf_mner_aug.picture_files import Allowed, is_inside, own_folders, shown
+from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import canonical_json
+from hf_mner_aug.shapes import checked
 from hf_mner_aug.transform import Method
 from hf_mner_aug.values import convert_values
 
@@ -78,12 +82,11 @@ class Recipe:
 
         Raises:
             UnknownName: a key is no field of a recipe.
+            DataError: a value has another type than its field.
         """
-        known = {f.name for f in fields(cls)}
-        for name in data:
-            if name not in known:
-                raise UnknownName("key of a recipe", name, known)
-        return cls(**data)
+        check_keys(data)
+        recipe: Recipe = checked(data, cls, "recipe")
+        return recipe
 
     @property
     def fingerprint(self) -> str:
@@ -105,6 +108,14 @@ class Recipe:
             )
         params = parse_params(cls, self.params)
         return cls(seed=self.seed, copies=self.copies, artifact=self.artifact, from_recipe=True, **params)
+
+
+def check_keys(data: Mapping[str, Any], where: str = "a recipe") -> None:
+    """Raise UnknownName unless every key is a field of a recipe."""
+    known = [f.name for f in fields(Recipe)]
+    for name in data:
+        if name not in known:
+            raise UnknownName(f"key of {where}", str(name), known)
 
 
 def recipe_for(method: Method, **chosen: Any) -> Recipe:
@@ -143,7 +154,7 @@ def preset_params(cls: type[Method], preset: str) -> dict[str, Any]:
     return dict(cls.presets.get(preset, {}))
 
 
-def parse_params(cls: type[Method], params: Mapping[str, Any]) -> dict[str, Any]:
+def parse_params(cls: type[Method], params: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """Return parameters of a method with the types of its fields; text, as typed on a command line, is converted.
 
     Raises:
@@ -153,7 +164,7 @@ def parse_params(cls: type[Method], params: Mapping[str, Any]) -> dict[str, Any]
     base = {f.name for f in fields(Method)}
     kinds = typing.get_type_hints(cls)
     known = {f.name: kinds[f.name] for f in fields(cls) if f.name not in base}
-    return convert_values(params, known, cls.name, "parameter")
+    return convert_values(params, known, where + cls.name, "parameter")
 
 
 def _plain(value: Any) -> Any:
@@ -211,14 +222,20 @@ def open_source(name: str, *, images: str | Path | None = None) -> tuple["Datase
         builder = load_dataset_builder(path, config, revision=revision)
         _check_links(path, builder.config.data_files or {})
         builder.download_and_prepare()
-        splits = builder.as_dataset()
+        whole = named_splits(builder.as_dataset())
+        for rows in whole.values():
+            rows.data.table.validate(full=True)  # text that is no UTF-8 would be met only when it is read
+    except UsageError:
+        raise
     except DatasetNotFoundError as error:
         raise UsageError(f"{name} is neither a folder nor a dataset on the Hub that this token may read") from error
     except HfHubHTTPError as error:
-        raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
-    except ValueError as error:
-        raise UsageError(f"{name}: {str(error).splitlines()[0]}; name a config as {path}:CONFIG") from error
-    return named_splits(splits), Allowed.of(*own_folders(path), images)
+        raise UsageError(f"{path}: {excerpt(str(error))}") from error
+    except FileNotFoundError as error:
+        raise UsageError(f"{name}: {excerpt(str(error))}") from error
+    except reader_errors() as error:
+        raise _unloadable(name, error) from error
+    return whole, Allowed.of(*own_folders(path), images)
 
 
 def _check_links(source: str, files: Mapping[str, Sequence[str]]) -> None:
@@ -231,6 +248,22 @@ def _check_links(source: str, files: Mapping[str, Sequence[str]]) -> None:
     for file in (file for of_split in files.values() for file in of_split) if folders else ():
         if not any(is_inside(file, folder) for folder in folders):
             raise UsageError(f"{source}: its data file {shown(file)} lies outside of it: name the folder of that file")
+
+
+def _unloadable(name: str, error: BaseException) -> Exception:
+    """Return what is wrong with a dataset that cannot be loaded; a disk that is full, or the like, as it is."""
+    path, config, _ = split_source(name)
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return cause
+    damaged = find_damaged(Path(path).rglob("*.parquet")) if Path(path).is_dir() else None
+    if damaged:
+        return DataError(damaged)
+    said = excerpt(f"{cause}" if type(cause) is ValueError else f"{type(cause).__name__}: {cause}")
+    hint = "" if config or type(error) is not ValueError else f"; name a config as {path}:CONFIG"
+    return DataError(f"{name}: expected a dataset that datasets loads, found {said}{hint}")
 
 
 def named_splits(splits: Any) -> "DatasetDict":
@@ -278,8 +311,7 @@ def _check_data_files(path: str, revision: str | None) -> str | None:
         DataError: one lies elsewhere, or the YAML does not parse.
     """
     import httpx2
-    import yaml
-    from huggingface_hub import DatasetCard, HfApi, hf_hub_download
+    from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
         HFValidationError,
@@ -289,17 +321,16 @@ def _check_data_files(path: str, revision: str | None) -> str | None:
         RevisionNotFoundError,
     )
 
-    cards = ["README.md", ".huggingface.yaml"]  # what load_dataset reads
     absent = (RepositoryNotFoundError, RevisionNotFoundError)
     found: list[Path] = []
     if Path(path).is_dir():
-        found = [place for card in cards if (place := Path(path) / card).is_file()]
+        found = [place for card in CARDS if (place := Path(path) / card).is_file()]
     else:
         try:
             revision = HfApi().dataset_info(path, revision=revision).sha
         except (*absent, HFValidationError, OfflineModeIsEnabled, httpx2.TransportError):
             return revision  # load_dataset says so, or takes what it keeps of an earlier time
-        for card in cards:
+        for card in CARDS:
             try:
                 found.append(Path(hf_hub_download(path, card, repo_type="dataset", revision=revision)))
             except LocalEntryNotFoundError as error:
@@ -307,30 +338,9 @@ def _check_data_files(path: str, revision: str | None) -> str | None:
             except EntryNotFoundError:
                 continue
     for place in found:
-        try:
-            text = place.read_text(encoding="utf-8")
-            data = DatasetCard(text).data.to_dict() if place.suffix == ".md" else yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, TypeError) as error:
-            raise DataError(
-                f"{path}: {place.name} has YAML that does not parse: {str(error).splitlines()[0]}"
-            ) from error
-        configs = data.get("configs") if isinstance(data, dict) else None
-        for config in configs if isinstance(configs, list) else ():
-            if isinstance(config, dict):
-                for name in _strings([config.get("data_files"), config.get("data_dir")]):
-                    check_repo_path(name, f"{path}: {place.name}")
+        check = check_card if place.suffix == ".md" else check_card_yaml
+        check(read_card(place), f"{path}: {place.name}", Structure)
     return revision
-
-
-def _strings(value: Any) -> Iterator[Any]:
-    """Yield the values of nested lists and dicts, without the names of splits."""
-    if isinstance(value, Mapping):
-        value = [item for name, item in value.items() if name != "split"]
-    if isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-    elif value is not None:
-        yield value
 
 
 def split_source(name: str) -> tuple[str, str | None, str | None]:
@@ -384,11 +394,16 @@ def read_ids(path: Path) -> tuple[str, ...]:
 
     Raises:
         UsageError: the file is not there or holds no id.
+        DataError: it is not UTF-8.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        found = f"the byte {error.object[error.start]:#04x}"
+        raise DataError(f"{path} line {line}: expected UTF-8 text, found {found}") from error
     marked = [line[6:].strip() for line in lines if line.startswith("IMGID:")]
     ids = marked or [line.strip() for line in lines if line.strip()]
     if not ids:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.cards import (
+    AS_PUBLISHED,
     UNKNOWN,
     ConfigFacts,
+    Note,
     SplitFacts,
     described,
     has_sections,
@@ -24,6 +26,7 @@ from hf_mner_aug.cards import (
     split_names,
     without_sizes,
 )
+from hf_mner_aug.dataset_cards import read_card
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.hygiene import Guard, origins
@@ -31,9 +34,10 @@ from hf_mner_aug.ledger import Run, beside, kept_parts, library_versions, part_t
 from hf_mner_aug.locks import lock, stage, sweep
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.names import RESERVED, check_columns, check_names, is_name
-from hf_mner_aug.parquet import write_shards
+from hf_mner_aug.parquet import read_features_of, reading, write_shards
 from hf_mner_aug.recipe import SPLITS, Recipe, local_name, parse_params, source_posts
-from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, split_tag, tag_names
+from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, read_provenance, split_tag, tag_names
+from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.stubs import STUBS, Retrieved, check_retrieved, stub_features, to_stubs
 from hf_mner_aug.swap import put_back, swap, sync
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 
 NOTE = "augmentation.json"
 CARD = "README.md"
+KEYS = ("id", *AUGMENTED)  # the columns of text that every row of a config has
 BATCH = 100  # rows read at a time: bounds the memory that pictures take
 EXAMPLES = 3
 RECORD = "convert.json"  # in the folder of a converted set
@@ -129,7 +134,7 @@ def publish(
             counts.hide_made()
             if not counts.made[STUBS]:  # datasets reads no table without rows
                 _remove(place, sizes, STUBS)
-        funnel = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": sum(counts.made.values())}
+        funnel: Any = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": sum(counts.made.values())}
         content = fingerprint_of(place, sizes)
         facts = ConfigFacts(
             recipe=replace(recipe, source=f"local:{name}" if (name := local_name(recipe.source)) else recipe.source),
@@ -183,7 +188,7 @@ def place_config(place: Path, out: Path, note: dict[str, Any], features: "Featur
     facts = ConfigFacts.from_note(note)
     config, card = facts.recipe.config, out / CARD
     check_inside(out, config)
-    before = card.read_text(encoding="utf-8") if card.exists() else None
+    before = read_card(card) if card.exists() else None
     text = render(before, facts, features, _name_of(out))
     new = described(text)[config]
     _write_note(place, note)
@@ -203,7 +208,7 @@ def _complete_card(out: Path) -> None:
     card = out / CARD
     if card.is_symlink():
         return  # it will be refused
-    text = before = card.read_text(encoding="utf-8") if card.exists() else None
+    text = before = read_card(card) if card.exists() else None
     known = described(text) if text is not None else {}
     for path in sorted(out.glob(f"*/{NOTE}")):
         folder = path.parent
@@ -289,31 +294,50 @@ def read_note(folder: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: there is none.
-        Corrupt: it does not parse.
+        Corrupt: it does not parse, or a value has another type than its field.
         DataError: it is for another config than its folder's, or a split has no proper name.
     """
     path = folder / NOTE
     try:
-        note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        note: dict[str, Any] = read_json(path, Note, error=Corrupt, advice=AS_PUBLISHED)
     except FileNotFoundError as error:
         configs = sorted(p.parent.name for p in folder.parent.glob(f"*/{NOTE}"))
         raise UsageError(f"no {path}: configs made here are {', '.join(configs) or 'none'}") from error
-    except json.JSONDecodeError as error:
-        raise Corrupt(f"{path} does not parse: {error}") from error
+    if not ConfigFacts.from_note(note, str(path)).splits:
+        raise Corrupt(f"{path}: splits: expected train, found none: {AS_PUBLISHED}")
     check_names(note, folder)
     return note
 
 
 def read_features(folder: Path, split: str | None = None) -> "Features":
-    """Return the features of a config's whole rows, or of the rows of a split."""
-    import pyarrow.parquet as pq
-    from datasets import Features
+    """Return the features of a config's whole rows, or of the rows of a split.
 
+    Raises:
+        Corrupt: there is no such file, it is damaged, or lacks columns that every config has.
+    """
     files = folder.glob(f"{split or '*'}-*.parquet")
-    whole = (path for path in files if split or not path.name.startswith(f"{STUBS}-"))
-    features = Features.from_arrow_schema(pq.read_schema(min(whole)))
+    whole = sorted(path for path in files if split or not path.name.startswith(f"{STUBS}-"))
+    if not whole:
+        raise Corrupt(f"{folder}: expected {split or 'train'}-*.parquet, found none: {AS_PUBLISHED}")
+    features = read_features_of(whole[0])
+    for name in KEYS:
+        if getattr(features.get(name), "dtype", None) != "string":
+            found = features.get(name, f"the columns {', '.join(features)}")
+            raise Corrupt(f"{whole[0]}: expected a column {name} of text, found {found}: {AS_PUBLISHED}")
     check_columns(features, str(folder))
     return features
+
+
+def check_keys(table: "pa.Table", path: Path) -> None:
+    """See that every row of a config says what it is and of which post.
+
+    Raises:
+        Corrupt: one does not.
+    """
+    for name in KEYS[:-1]:
+        if name not in table.column_names or table.column(name).null_count:
+            found = "a row without" if name in table.column_names else "no such column"
+            raise Corrupt(f"{path}: expected {name} in every row, found {found}: {AS_PUBLISHED}")
 
 
 def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
@@ -350,14 +374,9 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
     """
     import tempfile
 
-    import pyarrow as pa
-
     place = Path(folder) / config
     note = read_note(place)
-    try:
-        found = fingerprint_of(place, note["splits"])
-    except (pa.ArrowInvalid, FileNotFoundError) as error:
-        raise Corrupt(f"{place}: {str(error).splitlines()[0]}") from error
+    found = fingerprint_of(place, note["splits"])
     expected = Fingerprint(note["content_fingerprint"], **note["digests"])
     difference = "" if found.total == expected.total else _spell_difference(place, expected, found)
     again = None
@@ -460,7 +479,7 @@ def _retrieved_posts(table: "pa.Table") -> Counter[str]:
     licences: Counter[str] = Counter()
     for history in _histories(table):
         for method, note in history:
-            if "post_id" in note.get("details", {}) and _retrieves(method, canonical_json(note["params"])):
+            if "post_id" in note.get("details", {}) and _retrieves(method, canonical_json(note.get("params", {}))):
                 licences[note["details"].get("licence") or UNKNOWN] += 1
                 break
     return licences
@@ -468,8 +487,9 @@ def _retrieved_posts(table: "pa.Table") -> Counter[str]:
 
 def _histories(table: "pa.Table") -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """Yield the method and provenance of each row, then those of the row that it replaced, and so on."""
-    for method, text in zip(table["method"].to_pylist(), table["provenance"].to_pylist(), strict=True):
-        found = [(method, json.loads(text or "{}"))]
+    rows = zip(*(table[name].to_pylist() for name in ("id", "method", "provenance")), strict=True)
+    for name, method, text in rows:
+        found = [(method, read_provenance(text, f"post {name}"))]
         while "of" in found[-1][1]:
             before = found[-1][1]["of"]
             found.append((before["method"], before["provenance"]))
@@ -569,7 +589,7 @@ def _posts(table: "pa.Table", codec: Codec) -> Iterator[Post]:
     for row in table.to_pylist():
         post = codec.to_post(row)
         note = row.get("provenance")
-        yield replace(post, details=json.loads(note).get("details", {})) if note else post
+        yield replace(post, details=read_provenance(note, f"post {post.id}").get("details", {})) if note else post
 
 
 def _as_gold(table: "pa.Table", features: "Features") -> "pa.Table":
@@ -614,9 +634,10 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
                 nonlocal gone, made_gone
                 row, first_made = 0, counts["gold"]
                 for file in files:
-                    with pq.ParquetFile(file) as parquet:
+                    with reading(file), pq.ParquetFile(file) as parquet:
                         for batch in parquet.iter_batches(batch_size=BATCH):
                             table = pa.Table.from_batches([batch])
+                            check_keys(table, file)
                             bad = pc.or_(pc.is_in(table["id"], values), pc.is_in(table["source_id"], values))
                             bad = pc.or_(bad, pa.array(_is_of(table, unwanted), pa.bool_()))
                             bad = pc.or_(bad, pa.array(_is_made_of(table, lost, bad), pa.bool_()))
@@ -688,13 +709,16 @@ def _uncount_entities(entities: dict[str, list[int]], table: "pa.Table", feature
     for tag in (names[tag] for tags in table["ner_tags"].to_pylist() for tag in tags):
         prefix, kind = split_tag(tag)
         if prefix == "B":
+            if kind not in entities:
+                raise Corrupt(f"{NOTE}: entities: expected the type {kind} of the rows, found none: {AS_PUBLISHED}")
             entities[kind][0] -= gold
             entities[kind][1] -= 1
 
 
 def _details(table: "pa.Table") -> Iterator[dict[str, Any]]:
     """Yield what the method noted of each row."""
-    return (json.loads(note or "{}").get("details", {}) for note in table["provenance"].to_pylist())
+    rows = zip(table["id"].to_pylist(), table["provenance"].to_pylist(), strict=True)
+    return (read_provenance(note, f"post {name}").get("details", {}) for name, note in rows)
 
 
 def write_split(rows: Iterable["pa.Table"], folder: Path, stem: str, features: "Features") -> int:
@@ -713,8 +737,7 @@ def fingerprint_of(folder: Path, splits: Iterable[str]) -> Fingerprint:
     """Return the content fingerprint of a config's splits; stubs count as the train rows that they stand for.
 
     Raises:
-        FileNotFoundError: a split has no file.
-        pyarrow.ArrowInvalid: a file is damaged.
+        Corrupt: a split has no file, or one is damaged.
     """
     files = _files(folder, splits)
     if STUBS in files:
@@ -731,12 +754,12 @@ def _files(folder: Path, splits: Iterable[str]) -> dict[str, list[Path]]:
     """Return the Parquet files of a config's splits.
 
     Raises:
-        FileNotFoundError: a split has none.
+        Corrupt: a split has none.
     """
     files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in splits}
     for split, found in files.items():
         if not found:
-            raise FileNotFoundError(f"no {split}-*.parquet")
+            raise Corrupt(f"{folder}: expected {split}-*.parquet, found none: {AS_PUBLISHED}")
     return files
 
 

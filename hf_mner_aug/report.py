@@ -20,13 +20,13 @@ from hf_mner_aug import artifacts
 from hf_mner_aug.cards import ConfigFacts
 from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_digest, open_image
-from hf_mner_aug.ledger import run_folder
-from hf_mner_aug.parquet import shards
+from hf_mner_aug.ledger import read_rejects, run_folder
+from hf_mner_aug.parquet import reading, shards
 from hf_mner_aug.printable import for_html
 from hf_mner_aug.ranks import fit_once
 from hf_mner_aug.recipe import Recipe, load_source, named_splits
-from hf_mner_aug.repo_folder import BATCH, read_features, read_note
-from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post
+from hf_mner_aug.repo_folder import BATCH, KEYS, check_keys, read_features, read_note
+from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post, read_provenance
 from hf_mner_aug.store import open_store
 from hf_mner_aug.stubs import check_whole
 from hf_mner_aug.transform import Method
@@ -356,8 +356,6 @@ def read_sheet(
         Corrupt: a file is damaged or gone.
         DataError: a row is not what its columns promise.
     """
-    import pyarrow as pa
-
     if posts < 1 or rejects < 0:
         raise UsageError(f"expected at least 1 post and 0 rejected ones, found {posts} and {rejects}")
     place = Path(folder) / config
@@ -370,40 +368,41 @@ def read_sheet(
     if not files:
         raise Corrupt(f"{place} holds no {split}-*.parquet, though its augmentation.json names that split")
     run = run_folder(facts.recipe, Path(folder))
-    try:
-        features = read_features(place)
-        codec = Codec(features)
-        index = [row for table in _tables(files, ["id", "source_id", "method"]) for row in table.to_pylist()]
-        sources = {row["id"]: row["source_id"] for row in index if row["method"] == facts.recipe.method}
-        if not sources:
-            others = " or ".join(name for name, rows in facts.splits.items() if rows.made)
-            raise UsageError(f"{split} of {config} holds no made posts; {others or 'no other split'} does")
-        chosen = _spread(list(sources), posts)
-        if source is None:
-            gold_ids = {row["id"] for row in index if row["id"] not in sources}
-            gold = _Gold(codec, lambda columns: _tables(files, columns), gold_ids)
-        else:
-            gold = _from_source(load_source(source) if isinstance(source, str) else named_splits(source), split)
-        album = Album()
-        method = _fitted(run, facts.recipe)
-        before = gold.sides({sources[name] for name in chosen}, album)
-        stages = _stages(method, gold, {sources[name] for name in chosen}, album) if method else {}
-        return Sheet(
-            facts=facts,
-            split=split,
-            made=len(sources),
-            pairs=_pairs(features, codec, files, chosen, before, stages, album),
-            album=album,
-            types=list(dict.fromkeys([*codec.types, *gold.codec.types, *facts.entities])),
-            pictured=codec.image_column is not None,
-            absent="source not here: name it with --source" if source is None else "not in the source that was named",
-            withdrawn=note.get("withdrawn", 0),
-            run=str(run),
-            rejects=_rejects(run, rejects, gold) if run.is_dir() else None,
-            figures=method.figures() if method else (),
-        )
-    except pa.ArrowInvalid as error:
-        raise Corrupt(f"{place}: {str(error).splitlines()[0]}") from error
+    features = read_features(place)
+    codec = Codec(features)
+    index = []
+    for path in files:
+        for table in _tables([path], list(KEYS[:-1])):
+            check_keys(table, path)
+            index += table.to_pylist()
+    sources = {row["id"]: row["source_id"] for row in index if row["method"] == facts.recipe.method}
+    if not sources:
+        others = " or ".join(name for name, rows in facts.splits.items() if rows.made)
+        raise UsageError(f"{split} of {config} holds no made posts; {others or 'no other split'} does")
+    chosen = _spread(list(sources), posts)
+    if source is None:
+        gold_ids = {row["id"] for row in index if row["id"] not in sources}
+        gold = _Gold(codec, lambda columns: _tables(files, columns), gold_ids)
+    else:
+        gold = _from_source(load_source(source) if isinstance(source, str) else named_splits(source), split)
+    album = Album()
+    method = _fitted(run, facts.recipe)
+    before = gold.sides({sources[name] for name in chosen}, album)
+    stages = _stages(method, gold, {sources[name] for name in chosen}, album) if method else {}
+    return Sheet(
+        facts=facts,
+        split=split,
+        made=len(sources),
+        pairs=_pairs(features, codec, files, chosen, before, stages, album),
+        album=album,
+        types=list(dict.fromkeys([*codec.types, *gold.codec.types, *facts.entities])),
+        pictured=codec.image_column is not None,
+        absent="source not here: name it with --source" if source is None else "not in the source that was named",
+        withdrawn=note.get("withdrawn", 0),
+        run=str(run),
+        rejects=_rejects(run, rejects, gold) if run.is_dir() else None,
+        figures=method.figures() if method else (),
+    )
 
 
 class _Gold(NamedTuple):
@@ -438,7 +437,7 @@ def _tables(files: Iterable[Path], columns: list[str]) -> "Iterator[pa.Table]":
     import pyarrow.parquet as pq
 
     for path in files:
-        with pq.ParquetFile(path) as parquet:
+        with reading(path), pq.ParquetFile(path) as parquet:
             for group in range(parquet.num_row_groups):  # asked for at once, they would all be held in memory
                 for batch in parquet.iter_batches(BATCH, row_groups=[group], columns=columns):
                     yield pa.Table.from_batches([batch])
@@ -470,10 +469,7 @@ def _pairs(
     columns = [*codec.columns, "source_id", "provenance", *notes, *pictures]
     pairs = []
     for row in _pick(_tables(files, columns), set(chosen)):
-        try:
-            details = dict(json.loads(row["provenance"]).get("details", {}))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise DataError(f"post {row['id']}: its provenance is not what a method writes: {error}") from error
+        details = read_provenance(row["provenance"] or "null", f"post {row['id']}").get("details", {})
         pairs.append(
             Pair(
                 before.get(row["source_id"]),
@@ -509,11 +505,9 @@ def _stages(method: Method, gold: _Gold, ids: set[str], album: Album) -> dict[st
 
 def _rejects(run: Path, n: int, gold: _Gold) -> dict[str, list[Rejected]]:
     """Return at most n rejected posts of each reason."""
-    import pyarrow.parquet as pq
-
     by_reason: dict[str, list[dict[str, Any]]] = {}
     for path in sorted((run / "rejected").glob("*.parquet")):
-        for row in pq.read_table(path).to_pylist():
+        for row in read_rejects(path):
             by_reason.setdefault(row["reason"], []).append(row)
     chosen = {reason: _spread(rows, n) for reason, rows in by_reason.items()}
     sides = gold.sides({row["source_id"] for rows in chosen.values() for row in rows}, None)

@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.shapes import parse_json
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -23,6 +24,7 @@ ORPHANS: tuple[Orphans, ...] = ("promote", "drop", "error")
 FOUR_TYPES = ("PER", "LOC", "ORG", "MISC")
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 IMAGE_COLUMNS = ("image", "images")
+COLUMNS = ("id", "tokens", "ner_tags", "fine_tags", "image", "images", "entities", "head", "tail", "relation")
 AUGMENTED = ("source_id", "method", "provenance")
 
 
@@ -212,6 +214,41 @@ def augmented_features(features: "Features", columns: Mapping[str, str] = Mappin
     return Features({**features, **{name: Value(dtype) for name, dtype in added.items()}})
 
 
+def column_faults(features: "Features") -> dict[str, str]:
+    """Return what is wrong with each column of a set that has another type than it should; others may have any."""
+    faults = {}
+    for name, expected in _column_kinds().items():
+        if name not in features:
+            continue
+        found = _kind(features[name])
+        if found not in (expected, expected.replace("Image", _ENCODED)):
+            faults[name] = f"column {name}: expected {expected}, found {found}"
+        elif name == "relation" and not all(isinstance(kind, str) for kind in features[name].names or ()):
+            faults[name] = f"column {name}: expected ClassLabel names that are text, found {features[name].names}"
+    return faults
+
+
+@functools.cache
+def _column_kinds() -> dict[str, str]:
+    """Return the types of the columns that sets have, by name."""
+    many, boxed = mner_features(images="many"), mner_features(boxes=True, fine_types=("X",), relations=("X",))
+    return {name: _kind(feature) for name, feature in {**many, **boxed}.items()}
+
+
+_ENCODED = "{bytes: binary, path: string}"  # an image's storage
+
+
+def _kind(feature: Any) -> str:
+    """Return a feature's type without what makes no difference here: bits, lengths, label names."""
+    if isinstance(feature, dict):
+        return "{" + ", ".join(f"{name}: {_kind(feature[name])}" for name in sorted(feature)) + "}"
+    if hasattr(feature, "feature"):
+        return f"List({_kind(feature.feature)})"
+    if type(feature).__name__ != "Value":
+        return type(feature).__name__
+    return str(feature.dtype.removeprefix("large_").rstrip("0123456789"))
+
+
 class Codec:
     """Turns rows of one set into posts and back, from its features.
 
@@ -229,15 +266,16 @@ class Codec:
             )
         self.tag_names = tag_names(features, "ner_tags")
         self.fine_names = tag_names(features, "fine_tags")
-        self.relation_names: list[str] = list(features["relation"].names) if "relation" in features else []
+        for fault in column_faults(features).values():
+            raise UsageError(f"{fault}: cast it with ds.cast_column")
+        self.relation_names: list[str] = list(features["relation"].names or ()) if "relation" in features else []
         if not self.tag_names and not self.relation_names:
             raise UsageError(f"expected a column ner_tags or relation, found {', '.join(features)}")
         self.types = _types(self.tag_names)
         self.fine_types = _types(self.fine_names)
         self.boxed = "entities" in features
         self.image_column = next((name for name in IMAGE_COLUMNS if name in features), None)
-        known = ["id", "tokens", "ner_tags", "fine_tags", "image", "images", "entities", "head", "tail", "relation"]
-        self.columns = [name for name in features if name in known]
+        self.columns = [name for name in features if name in COLUMNS]
         self._tags = [split_tag(name) for name in self.tag_names]
         self._fine = [split_tag(name) for name in self.fine_names]
         self._tag_ids = {name: i for i, name in enumerate(self.tag_names)}
@@ -253,8 +291,8 @@ class Codec:
             DataError: tags and words differ in number, a tag is unknown or an orphan, a span does not fit.
         """
         where, tokens = row["id"], row["tokens"]
-        if not isinstance(where, str) or tokens is None:
-            raise DataError(f"post {where!r}: id must be a string and tokens a list of words")
+        if not isinstance(where, str) or tokens is None or None in tokens:
+            raise DataError(f"post {where!r}: id must be a string and tokens a list of words, none of them null")
         entities: tuple[Entity, ...] = ()
         if self.tag_names:
             entities = tuple([Entity(*span) for span in _decode(row["ner_tags"], self._tags, tokens, where)])
@@ -322,11 +360,15 @@ class Codec:
         return tags
 
     def _to_relation(self, row: Mapping[str, Any], n_words: int) -> Relation:
-        head, tail = ((row[side]["start"], row[side]["end"]) for side in ("head", "tail"))
+        sides = [row[side] or {"start": None, "end": None} for side in ("head", "tail")]
+        head, tail = ((side["start"], side["end"]) for side in sides)
         for start, end in (head, tail):
-            if not 0 <= start < end <= n_words:
+            if start is None or end is None or not 0 <= start < end <= n_words:
                 raise DataError(f"post {row['id']}: span [{start}, {end}) does not fit {n_words} words")
-        return Relation(head, tail, self.relation_names[row["relation"]])
+        kind = row["relation"]
+        if kind is None or not 0 <= kind < len(self.relation_names):
+            raise DataError(f"post {row['id']}: relation {kind}, but there are only {len(self.relation_names)} names")
+        return Relation(head, tail, self.relation_names[kind])
 
 
 def row_images(row: Mapping[str, Any], column: str | None) -> tuple[EncodedImage, ...]:
@@ -384,6 +426,65 @@ def respell(post: Post, edits: Mapping[int, Sequence[str]], details: Mapping[str
     return Post(post.id, tokens, entities, post.images, relation, post.details if details is None else details)
 
 
+class Before(TypedDict):
+    """The row that a made post replaced, where that was a made one."""
+
+    method: str
+    provenance: "Provenance"
+
+
+class Provenance(TypedDict):
+    """What the column ``provenance`` holds of a made row: what it was made with, and what the method noted."""
+
+    params: NotRequired[Mapping[str, Any]]
+    details: NotRequired["Details"]
+    of: NotRequired[Before]
+
+
+class Details(TypedDict):
+    """What a method noted of a row, as far as others read it: the retrieved post, and what was masked in it by kind."""
+
+    post_id: NotRequired[str]
+    licence: NotRequired[str | None]
+    masked: NotRequired[Mapping[str, int]]
+
+
+def read_provenance(text: str | None, where: str) -> dict[str, Any]:
+    """Return what a row's ``provenance`` holds; a gold row's holds nothing.
+
+    Raises:
+        DataError: it is no JSON, or of another shape.
+    """
+    found: dict[str, Any] | None
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not _is_provenance(found):  # a million rows are read: the shape is looked at closely where something is wrong
+        found = parse_json(text or "{}", Provenance, f"{where}: provenance", halves=True)
+    assert found is not None
+    return found
+
+
+def _is_provenance(found: Any) -> bool:
+    while isinstance(found, dict):
+        details, before = found.get("details", {}), found.get("of")
+        if not isinstance(details, dict) or not isinstance(found.get("params", {}), dict):
+            return False
+        if "post_id" in details or "masked" in details or "licence" in details:
+            masked, licence = details.get("masked", {}), details.get("licence")
+            if not isinstance(masked, dict) or not all(type(count) is int for count in masked.values()):
+                return False
+            if not isinstance(details.get("post_id", ""), str) or not isinstance(licence, str | None):
+                return False
+        if before is None:
+            return "of" not in found
+        if not isinstance(before, dict) or not isinstance(before.get("method"), str):
+            return False
+        found = before.get("provenance")
+    return False
+
+
 def canonical_json(value: Any) -> str:
     """Return JSON that is the same for equal values: sorted keys, no spaces, no NaN."""
     return _CANONICAL.encode(value)
@@ -400,6 +501,8 @@ def tag_names(features: "Features", column: str) -> list[str]:
             f"column {column}: expected List(ClassLabel(names=['O', 'B-PER', 'I-PER', …])), found {features[column]}: "
             f"cast it with ds.cast_column"
         )
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError(f"column {column}: expected ClassLabel names that are text, found {names}")
     try:
         kinds = [split_tag(name) for name in names]
     except DataError as error:
@@ -424,7 +527,7 @@ def _decode(
     spans: list[Span] = []
     start, kind = -1, ""
     for i, tag in enumerate(tags):
-        if not 0 <= tag < len(table):
+        if tag is None or not 0 <= tag < len(table):
             raise DataError(f"post {where}: word {i} has tag id {tag}, but there are only {len(table)} tag names")
         prefix, this = table[tag]
         if prefix == "I":
@@ -444,7 +547,13 @@ def _decode(
 
 def _with_boxes(entities: tuple[Entity, ...], rows: Sequence[Mapping[str, Any]], where: str) -> tuple[Entity, ...]:
     """Return the entities with the boxes of the ``entities`` column, which must name the same spans as the tags."""
+    if None in rows:
+        raise DataError(f"post {where}: the column entities holds a null")
     boxes = {(row["start"], row["end"]): row["boxes"] for row in rows}
+    if any(None in (start, end) for start, end in boxes) or any(None in (found or ()) for found in boxes.values()):
+        raise DataError(f"post {where}: the column entities holds a null start, end or box")
+    if any(None in box for found in boxes.values() for box in found or ()):
+        raise DataError(f"post {where}: the column entities has a box with a null")
     if boxes.keys() - {(e.start, e.end) for e in entities}:
         extra = sorted(boxes.keys() - {(e.start, e.end) for e in entities})[0]
         raise DataError(f"post {where}: the column entities has the span {extra}, the tags do not")

@@ -8,6 +8,7 @@ cells/ (one file for each training: config and seed), report.json, report.md and
 with the cells that are missing. Test is read once for each cell, after training.
 """
 
+import contextlib
 import hashlib
 import json
 import time
@@ -15,19 +16,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from hf_mner_aug import __version__, artifacts
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import Corrupt, UsageError
+from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.fingerprint import content_fingerprint
 from hf_mner_aug.hygiene import Guard
 from hf_mner_aug.ledger import Run, beside, run
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.recipe import Recipe, source_posts
-from hf_mner_aug.repo_folder import read_note, verify_folder
-from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, canonical_json
+from hf_mner_aug.repo_folder import NOTE, read_note, verify_folder
+from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, canonical_json, read_provenance
+from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.stubs import check_whole
 from hf_mner_aug.transform import Method, iterate_posts
@@ -58,6 +60,25 @@ class Cell:
     def stem(self) -> str:
         """The cell's file name without its ending."""
         return f"{self.name}-{self.seed}"
+
+
+class CellRecord(TypedDict):
+    """What a cell's file holds: of which study it is, and what the trained model scored and predicted."""
+
+    study: str
+    train_posts: int
+    validation_f1: float
+    predictions: list[list[PlainSpan]]
+    seconds: float
+
+
+class Tried(TypedDict):
+    """A setting of the search on gold, and its score."""
+
+    batch_size: int
+    learning_rate: float
+    epochs: int
+    validation_f1: float
 
 
 @dataclass(frozen=True)
@@ -267,10 +288,11 @@ class Study:
     def read(self, cell: Cell) -> dict[str, Any] | None:
         """Return what a cell's file holds, or None where it is to be made."""
         try:
-            record: dict[str, Any] = json.loads((self.folder / "cells" / f"{cell.stem}.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            record: dict[str, Any] = read_json(self.folder / "cells" / f"{cell.stem}.json", CellRecord)
+        except (FileNotFoundError, DataError):
             return None
-        return record if record.get("study") == self.fingerprint else None
+        whole = record["study"] == self.fingerprint and len(record["predictions"]) == len(self.posts)
+        return record if whole else None
 
     def values(self, name: str) -> list[Any]:
         """Return what tells the posts apart: a column of theirs, or ``matched``.
@@ -372,8 +394,8 @@ class Study:
     def _try(self, batch_size: int, learning_rate: float) -> dict[str, Any]:
         """Return a setting of the search with its validation F1 on gold; one that was tried before is read."""
         path = self.folder / "grid" / f"{batch_size}-{learning_rate}.json"
-        if path.exists():
-            found: dict[str, Any] = json.loads(path.read_text())
+        with contextlib.suppress(FileNotFoundError, DataError):  # a damaged one is tried again
+            found: dict[str, Any] = read_json(path, Tried)
             return found
         training = replace(
             self.backbone.training, epochs=GRID_EPOCHS, batch_size=batch_size, learning_rate=learning_rate
@@ -427,7 +449,7 @@ def kept(made: "Dataset", gold: Mapping[str, "Dataset"], method: Method) -> list
     reduce = method.reduce()
     rows = []
     for i, (post, note) in enumerate(zip(iterate_posts(made, codec, images=True), made["provenance"], strict=True)):
-        post = replace(post, details=json.loads(note).get("details", {}))
+        post = replace(post, details=read_provenance(note, f"post {post.id}").get("details", {}))
         if (guard.check(post) or reduce(post)) is None:
             rows.append(i)
     return rows
@@ -465,6 +487,8 @@ def open_config(repo: str | Path, name: str, *, images: bool = False, source: An
     check_whole(note, repo, name)
     if not verify_folder(folder.parent, name).ok:
         raise Corrupt(f"{folder} is not what its augmentation.json says: hf-mner-aug verify {repo} {name}")
+    if "train" not in note["splits"]:
+        raise Corrupt(f"{folder / NOTE}: splits: expected train, found {', '.join(note['splits'])}")
     files = {split: sorted(map(str, folder.glob(f"{split}-*.parquet"))) for split in note["splits"]}
     splits: dict[str, Any] = {split: Dataset.from_parquet(paths) for split, paths in files.items()}
     recipe = Recipe.from_dict(note["recipe"])

@@ -23,6 +23,7 @@ from hf_mner_aug.schema import (
     augmented_features,
     canonical_json,
     codec_of,
+    read_provenance,
 )
 
 if TYPE_CHECKING:
@@ -341,7 +342,8 @@ class Method:
         added = [*AUGMENTED, *self.columns]
         names = [*columns, *(name for name in added if name not in columns)]
         copied = [name for name in columns if name not in codec.columns and name not in added]
-        origins, befores = columns.get("source_id"), columns.get("provenance")
+        origins = columns.get("source_id")
+        befores = columns.get("provenance") if "method" in columns else None
         provenance = canonical_json({"params": self.params, "seed": self.seed, "version": self.version})[:-1]
         made: dict[str, list[Any]] = {name: [] for name in names}
         rejects: list[dict[str, Any]] = []
@@ -362,6 +364,7 @@ class Method:
             details = f',"details":{canonical_json(result.details)}' if result.details else ""
             replaced = befores[source] if befores and self.mode == "replace" else None
             if replaced not in (None, "{}"):  # else the row would not tell whose post it is made of
+                read_provenance(replaced, f"post {before.id}")
                 details += f',"of":{{"method":{canonical_json(columns["method"][source])},"provenance":{replaced}}}'
             row["provenance"] = f'{provenance},"copy":{copy}{details}}}'
             for name in self.columns:

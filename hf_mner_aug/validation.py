@@ -17,7 +17,7 @@ from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import open_image, text_key
 from hf_mner_aug.picture_columns import ADVICE, is_named_only
 from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
-from hf_mner_aug.schema import EncodedImage, Span, bio_to_spans, mner_features, tag_names
+from hf_mner_aug.schema import COLUMNS, EncodedImage, Span, bio_to_spans, column_faults, tag_names
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -177,19 +177,15 @@ class _Columns:
     """The columns that can be checked row by row, and what is wrong with the others."""
 
     def __init__(self, features: "Features") -> None:
-        expected = {
-            **mner_features(images="many"),
-            **mner_features(boxes=True, fine_types=("X",), relations=("X",)),
-        }
         self.faults: list[_Fault] = []
         self.usable: list[str] = []
         self.tag_names: dict[str, list[str]] = {}
         self.n_relations = 0
-        for name, feature in expected.items():
-            if name not in features:
-                continue
-            if _kind(features[name]) != _kind(feature):
-                self._fault(f"column {name}: expected {_kind(feature)}, found {_kind(features[name])}")
+        wrong = column_faults(features)
+        for fault in wrong.values():
+            self._fault(fault)
+        for name in COLUMNS:
+            if name not in features or name in wrong:
                 continue
             if name in ("ner_tags", "fine_tags"):
                 try:
@@ -208,17 +204,6 @@ class _Columns:
 
     def _fault(self, detail: str) -> None:
         self.faults.append(_Fault("bad_column", detail))
-
-
-def _kind(feature: Any) -> str:
-    """Return a feature's type without what makes no difference here: bits, lengths, label names."""
-    if isinstance(feature, dict):
-        return "{" + ", ".join(f"{name}: {_kind(feature[name])}" for name in sorted(feature)) + "}"
-    if hasattr(feature, "feature"):
-        return f"List({_kind(feature.feature)})"
-    if type(feature).__name__ != "Value":
-        return type(feature).__name__
-    return feature.dtype.removeprefix("large_").rstrip("0123456789")
 
 
 def _read(dataset: "Dataset", columns: _Columns, allowed: Allowed | None) -> Iterator[_Row]:

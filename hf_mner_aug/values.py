@@ -1,5 +1,6 @@
 """Values typed on a command line or in YAML, as the types of a dataclass's fields."""
 
+import math
 import re
 import types
 import typing
@@ -7,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.printable import excerpt
 
 
 def convert_value(value: Any, kind: Any) -> Any:
@@ -16,19 +18,37 @@ def convert_value(value: Any, kind: Any) -> Any:
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        if value is None or value == "none":
+        if value is None or (isinstance(value, str) and value == "none"):
             return None
         return convert_value(value, next(argument for argument in arguments if argument is not type(None)))
     if origin is tuple:
         items = re.split(r",(?!\w+=)", value) if isinstance(value, str) else value
-        return tuple(convert_value(item, arguments[0]) for item in items)
-    if kind is bool and isinstance(value, str):
-        if value.lower() not in ("true", "false"):
+        if not isinstance(items, list | tuple):
             raise ValueError(value)
-        return value.lower() == "true"
-    if kind in (int, float, str) and not isinstance(value, bool):
-        return kind(value)
+        return tuple(convert_value(item, arguments[0]) for item in items)
+    if kind is bool:
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        if not isinstance(value, bool):
+            raise ValueError(value)
+        return value
+    if kind in (int, float, str):
+        return _scalar(value, kind)
+    if origin is typing.Literal and not isinstance(value, str | int | float):
+        raise ValueError(value)
     return value
+
+
+def _scalar(value: Any, kind: type[int] | type[float] | type[str]) -> int | float | str:
+    """Return a number or text as another kind of it; nothing is lost, and a number is finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(value)
+    found = kind(value)
+    if isinstance(found, float) and not math.isfinite(found):
+        raise ValueError(value)
+    if kind is int and isinstance(value, float) and found != value:
+        raise ValueError(value)
+    return found
 
 
 def parse_settings(text: str, kinds: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -60,8 +80,9 @@ def convert_values(values: Mapping[str, Any], kinds: Mapping[str, Any], where: s
             raise UnknownName(f"{what} of {where}", name, kinds)
         try:
             converted[name] = convert_value(value, kinds[name])
-        except ValueError as error:
-            raise UsageError(f"{where}: {name}={value!r} is no {spell_type(kinds[name])}") from error
+        except (ValueError, OverflowError) as error:
+            found = excerpt(repr(value), 80)
+            raise UsageError(f"{where}: {name}={found} is no {spell_type(kinds[name])}") from error
     return converted
 
 

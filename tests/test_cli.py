@@ -178,7 +178,7 @@ def test_wrong_folders(call, converted):
     Path("recipe.yaml").write_text("method: eda\nseeds: 3\n")
     code, _, error = call("augment", converted, "--recipe", "recipe.yaml", "--out", "aug")
     assert code == 2
-    assert "unknown key of a recipe 'seeds': did you mean 'seed'?" in error
+    assert "unknown key of recipe.yaml 'seeds': did you mean 'seed'?" in error
     Path("file").write_text("x")
     code, _, error = call("augment", converted, "--method", "eda", "--out", "file")
     assert (code, error) == (2, "error: file is a file: name a folder\n")

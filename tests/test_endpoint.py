@@ -776,7 +776,7 @@ def test_a_record_says_what_came_and_a_damaged_one_is_refused(server, llm, tmp_p
     assert (found["usage"]["tokens_in"], found["usage"]["tokens_out"]) == (1, 2)
     for damage in ("{", "[]", path.read_text().replace(reply.digest, "0" * 64), '{"digest": 1}'):
         path.write_text(damage)
-        with pytest.raises(Corrupt, match=f"{reply.digest}.json is damaged: delete it and run again"):
+        with pytest.raises(Corrupt, match=f"{reply.digest}.json: .*: delete it and run again"):
             llm.many([ask("hi")])
     path.unlink()
     assert llm.many([ask("hi")])[0].text == "echo: hi"

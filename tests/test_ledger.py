@@ -74,7 +74,7 @@ def test_parts_of_another_recipe_are_refused(splits, tmp_path):
     with pytest.raises(RecipeMismatch, match=r"00000\.parquet was made by another recipe: delete"):
         augment(splits, EDA(copies=2), out=tmp_path / "aug", progress=False)
     (run.folder / "recipe.json").write_text("{")
-    with pytest.raises(Corrupt, match=r"recipe\.json is damaged"):
+    with pytest.raises(Corrupt, match=r"recipe\.json: expected JSON"):
         augment(splits, EDA(copies=2), out=tmp_path / "aug", progress=False)
 
 

@@ -233,7 +233,8 @@ def test_the_first_fit_counts(splits, machine, storage, monkeypatch):
     assert ranks.fit_once(place, recipe, gold) == first[0]
 
     put(storage, "run/fit/artifact.json", b"")
-    with pytest.raises(Corrupt, match=r"memory://shared/run/fit/artifact\.json is damaged: delete it and run again"):
+    told = r"memory://shared/run/fit/artifact\.json: expected JSON.*: delete it and run again"
+    with pytest.raises(Corrupt, match=told):
         ranks.fit_once(place, recipe, gold)
 
 

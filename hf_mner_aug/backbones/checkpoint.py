@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import Corrupt, NotFitted, UsageError
+from hf_mner_aug.shapes import checked, fields_of, read_json
 
 RECORD = "backbone.json"
 ENCODER = "encoder"
@@ -22,6 +23,16 @@ def write(folder: Path, backbone: str, weights: str, about: Mapping[str, Any]) -
     artifacts.write_atomically(folder / RECORD, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
 
 
+class Saved(TypedDict):
+    """What the description of a saved backbone holds, beside what its kind adds."""
+
+    backbone: str
+    weights: str
+    sha256: str
+    labels: list[str]
+    settings: Mapping[str, Any]
+
+
 def read(folder: Path, backbone: str) -> dict[str, Any]:
     """Return the description of a folder, after a look at its weights.
 
@@ -31,17 +42,30 @@ def read(folder: Path, backbone: str) -> dict[str, Any]:
     """
     path = folder / RECORD
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(path, Saved, error=Corrupt, advice="fit and save again")
     except FileNotFoundError as error:
         raise UsageError(f"{folder} holds no saved backbone: expected the file {RECORD}") from error
-    except ValueError as error:
-        raise Corrupt(f"{path} is damaged: fit and save again") from error
     if record["backbone"] != backbone:
         raise UsageError(f"{folder} holds a {record['backbone']} backbone, expected {backbone}")
-    weights = folder / record["weights"]
+    weights = folder / Path(record["weights"]).name
     if not weights.is_file() or _digest(weights) != record["sha256"]:
         raise Corrupt(f"{weights} is damaged or missing: fit and save again")
     return record
+
+
+def settings(cls: type, record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the saved settings of a backbone's class, as the types of its fields.
+
+    Raises:
+        Corrupt: one is of another type, or the class has no such setting.
+    """
+    kinds, where = fields_of(cls), f"{folder / RECORD}: settings"
+    found = {}
+    for name, value in record["settings"].items():
+        if name not in kinds:
+            raise Corrupt(f"{where}: expected only {', '.join(kinds)}, found {name!r}: fit and save again")
+        found[name] = checked(value, kinds[name], f"{where}.{name}", error=Corrupt, advice="fit and save again")
+    return found
 
 
 def check_labels(folder: Path, record: Mapping[str, Any], labels: Sequence[str]) -> None:

@@ -167,7 +167,8 @@ class CRF:
         """
         record = checkpoint.read(Path(folder), cls.name)
         model = (Path(folder) / WEIGHTS).read_bytes()
-        return cls(**{**record["settings"], "model": model, "labels": tuple(record["labels"])})
+        settings = checkpoint.settings(cls, record, Path(folder))
+        return cls(**{**settings, "model": model, "labels": tuple(record["labels"])})
 
     def _fitted(self) -> bytes:
         if self.model is None:

@@ -4,15 +4,16 @@ The functions take a backbone that is a frozen dataclass with ``fitted: Fitted |
 returns what makes its network, fresh or as a folder has it, and its tokenizer.
 """
 
-import typing
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.backbones import checkpoint
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Check
+from hf_mner_aug.errors import Corrupt
+from hf_mner_aug.shapes import checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,9 @@ def load(cls: Any, folder: str | Path) -> Any:
         Corrupt: a file is damaged.
     """
     record = checkpoint.read(Path(folder), cls.name)
-    kinds, labels = typing.get_type_hints(cls), tuple(record["labels"])
-    settings = {
-        name: kinds[name](**value) if is_dataclass(kinds[name]) else value for name, value in record["settings"].items()
-    }
-    backbone = cls(**settings)
+    labels = tuple(record["labels"])
+    backbone = cls(**checkpoint.settings(cls, record, Path(folder)))
     build, pieces = backbone.assemble(str(folder), labels)
-    history = tuple(Check(**check) for check in record["history"])
+    where = f"{Path(folder) / checkpoint.RECORD}: history"
+    history = checked(record.get("history", []), tuple[Check, ...], where, error=Corrupt, advice="fit and save again")
     return replace(backbone, fitted=Fitted(build().eval(), pieces, labels, history))

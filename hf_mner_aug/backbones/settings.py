@@ -35,7 +35,7 @@ def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Any:
         kind = _settable(kinds[nested[key]])[key] if key in nested else kinds[key]
         try:
             converted = convert_value(value, kind)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise UsageError(f"{name}: {key}={value!r} is no {spell_type(kind)}") from error
         (parts.setdefault(nested[key], {}) if key in nested else chosen)[key] = converted
     backbone = cls(**chosen)

@@ -19,6 +19,7 @@ from hf_mner_aug.hygiene import image_digest
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, canonical_json
+from hf_mner_aug.shapes import read_json
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -217,12 +218,13 @@ def _digest(network: Any, processor: Any) -> str:
     return digest.hexdigest()
 
 
+KeptRegion = tuple[tuple[float, float, float, float], str, float]  # a region's box, label and score
+
+
 def _read(path: Path) -> list[Region] | None:
     """Return the objects in a file of the cache, or None where there is none."""
     try:
-        rows = json.loads(path.read_bytes())
-        return [Region(tuple(box), label, score) for box, label, score in rows]
+        rows = read_json(path, list[KeptRegion], error=Corrupt, advice="delete it and run again")
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
-        raise Corrupt(f"{path} is damaged: delete it and run again") from error
+    return [Region(box, label, score) for box, label, score in rows]

@@ -8,12 +8,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import Corrupt
 from hf_mner_aug.models.budget import Usage
 from hf_mner_aug.schema import canonical_json
+from hf_mner_aug.shapes import checked, read_json
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,38 @@ class Record:
     answered_by: str | None
     answer: Mapping[str, Any]
     usage: Usage
+
+
+class ChatAnswer(TypedDict):
+    """What a chat's answer holds."""
+
+    text: str | None
+    refusal: str | None
+    finish_reason: str | None
+
+
+class ImageAnswer(TypedDict):
+    """What a picture's answer holds: base64."""
+
+    image: str
+
+
+class SearchResult(TypedDict):
+    """One result of a search."""
+
+    link: str
+    title: NotRequired[str]
+    snippet: NotRequired[str]
+
+
+class SearchAnswer(TypedDict):
+    """What a search's answer holds."""
+
+    results: list[SearchResult]
+    credits: int
+
+
+ANSWERS = {"chat": ChatAnswer, "image": ImageAnswer, "search": SearchAnswer}
 
 
 def request_digest(kind: str, model: str, body: Mapping[str, Any], seed: int) -> str:
@@ -49,15 +82,15 @@ def read_record(path: Path) -> Record | None:
     Raises:
         Corrupt: the file is not what ``write_record`` wrote under this name.
     """
+    advice = "delete it and run again"
     try:
-        found = json.loads(path.read_bytes())
-        record = Record(**{**found, "usage": Usage(**found["usage"])})
-        if record.digest != path.stem or not isinstance(record.answer, dict):
-            raise ValueError(record.digest)
+        record: Record = read_json(path, Record, error=Corrupt, advice=advice, halves=True)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise Corrupt(f"{path} is damaged: delete it and run again") from error
+    if record.digest != path.stem:
+        raise Corrupt(f"{path}: digest: expected the file's own name, found {record.digest[:80]!r}: {advice}")
+    shape = ANSWERS.get(record.kind, Any)
+    checked(record.answer, shape, f"{path}: answer", error=Corrupt, advice=advice, halves=True)
     return record
 
 

@@ -2,16 +2,16 @@
 
 import functools
 import itertools
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
 
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.models.image import find_device
 from hf_mner_aug.models.search import words
 from hf_mner_aug.need import UNUSABLE_MODEL, need
+from hf_mner_aug.shapes import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +99,12 @@ class EncoderSimilarity:
         return states.masked_fill(mask == 0, -math.inf).amax(1) if self._pooling == "max" else states[:, 0]
 
 
+class Pooling(TypedDict):
+    """What the pooling file of sentence-transformers says; older versions have a key for each mode."""
+
+    pooling_mode: NotRequired[str | None]
+
+
 def _pooling(encoder: str) -> str:
     """Return how the states of an encoder, a folder or an id on the Hub, become a vector: ``cls``, ``mean``, ``max``.
 
@@ -120,7 +126,7 @@ def _pooling(encoder: str) -> str:
             pass
     if not path.is_file():
         return "cls"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path, Pooling, advice="mend it, or take another encoder")
     # Older versions say true or false of each: pooling_mode_cls_token, pooling_mode_mean_tokens, ….
     prefix = "pooling_mode_"
     modes = [name for name, on in config.items() if name.startswith(prefix) and on is True]
