@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hf_mner_aug.cards import ConfigFacts, read_sections, render, with_section
+from hf_mner_aug.dataset_cards import check_card, read_card
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.names import check_name
 from hf_mner_aug.repo_folder import NOTE, Verification, read_features, read_note, verify_folder, withdraw_posts
@@ -441,7 +442,7 @@ def _send(
     """Put a folder's configs on top of a commit, whose files are ``remote``, in one commit."""
     card = None
     if head is not None and CARD in remote:
-        card = (hub.download(head, {CARD: remote[CARD]}, None) / CARD).read_text(encoding="utf-8")
+        card = read_card(hub.download(head, {CARD: remote[CARD]}, None) / CARD)
     text = _merged_card(local, card, hub.repo_id)
     plan, operations = _plan(local, remote, card, text)
     pushed = Pushed(hub.repo_id, tuple(plan), _card_diff(card, text), left_out=local.left_out)
@@ -514,7 +515,7 @@ def _choose(folder: Path) -> _Folder:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
     path = folder / CARD
-    card = path.read_text(encoding="utf-8") if path.is_file() and not path.is_symlink() else None
+    card = read_card(path) if path.is_file() and not path.is_symlink() else None
     named = None if card is None else _config_names(card)
     notes: dict[str, dict[str, Any]] = {}
     files: dict[str, Path] = {}
@@ -565,15 +566,15 @@ def _unfit(path: Path) -> str | None:
 
 
 def _config_names(card: str) -> set[str]:
-    """Return the configs that a card's YAML names; where it does not parse, merging the card says so."""
-    import yaml
+    """Return the configs that a card's YAML names.
+
+    Raises:
+        DataError: it does not parse.
+    """
     from huggingface_hub import DatasetCard
 
-    try:
-        configs = DatasetCard(card, ignore_metadata_errors=True).data.get("configs")
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        line = str(error).splitlines()[0]
-        raise DataError(f"the folder's README.md has YAML that does not parse ({line}): mend it first") from error
+    check_card(card, "the folder's README.md")
+    configs = DatasetCard(card, ignore_metadata_errors=True).data.get("configs")
     return {str(entry.get("config_name")) for entry in configs or () if isinstance(entry, dict)}
 
 

@@ -1,9 +1,11 @@
 """What to make: a source, a subset of it, a method and its parameters, hashed by their contents alone."""
 
+import contextlib
 import dataclasses
 import hashlib
+import logging
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,9 +221,13 @@ def open_source(name: str, *, images: str | Path | None = None) -> tuple["Datase
         raise UsageError(f"there is no folder {path}")
     try:
         revision = _check_data_files(path, revision)
-        builder = load_dataset_builder(path, config, revision=revision)
+        # Of a folder with a card, datasets takes what it has of an earlier time, whatever its files are now: it tells
+        # copies apart by the settings of the reader, and the description is one that changes nothing else.
+        chosen = {"description": _state_of(Path(path))} if Path(path).is_dir() else {}
+        builder = load_dataset_builder(path, config, revision=revision, **chosen)
         _check_links(path, builder.config.data_files or {})
-        builder.download_and_prepare()
+        with _quiet():
+            builder.download_and_prepare()
         whole = named_splits(builder.as_dataset())
         for rows in whole.values():
             rows.data.table.validate(full=True)  # text that is no UTF-8 would be met only when it is read
@@ -236,6 +242,25 @@ def open_source(name: str, *, images: str | Path | None = None) -> tuple["Datase
     except reader_errors() as error:
         raise _unloadable(name, error) from error
     return whole, Allowed.of(*own_folders(path), images)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep datasets from logging what is raised as well."""
+    logger = logging.getLogger("datasets")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _state_of(folder: Path) -> str:
+    """Return what changes when a file of a folder does: a digest of names, sizes and times."""
+    files = sorted((path.relative_to(folder).as_posix(), path.stat()) for path in folder.rglob("*") if path.is_file())
+    state = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
+    return hashlib.sha256(repr(state).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _check_links(source: str, files: Mapping[str, Sequence[str]]) -> None:
