@@ -26,7 +26,7 @@ from hf_mner_aug.transform import Model
 
 if TYPE_CHECKING:
     from datasets import DatasetInfo, Features
-    from huggingface_hub import CardData
+    from huggingface_hub import CardData, DatasetCard
 
 TAGS = ("multimodal", "named-entity-recognition", "data-augmentation", "hf_mner_aug")
 AS_PUBLISHED = "take the file that was published with the config"
