@@ -223,7 +223,8 @@ def open_source(name: str, *, images: str | Path | None = None) -> tuple["Datase
         revision = _check_data_files(path, revision)
         # Of a folder with a card, datasets takes what it has of an earlier time, whatever its files are now: it tells
         # copies apart by the settings of the reader, and the description is one that changes nothing else.
-        chosen = {"description": _state_of(Path(path))} if Path(path).is_dir() else {}
+        has_card = any((Path(path) / card).is_file() for card in CARDS)
+        chosen = {"description": _state_of(Path(path))} if has_card else {}
         builder = load_dataset_builder(path, config, revision=revision, **chosen)
         _check_links(path, builder.config.data_files or {})
         with _quiet():
@@ -277,7 +278,7 @@ def _check_links(source: str, files: Mapping[str, Sequence[str]]) -> None:
 
 def _unloadable(name: str, error: BaseException) -> Exception:
     """Return what is wrong with a dataset that cannot be loaded; a disk that is full, or the like, as it is."""
-    path, config, _ = split_source(name)
+    path, _, _ = split_source(name)
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -287,7 +288,7 @@ def _unloadable(name: str, error: BaseException) -> Exception:
     if damaged:
         return DataError(damaged)
     said = excerpt(f"{cause}" if type(cause) is ValueError else f"{type(cause).__name__}: {cause}")
-    hint = "" if config or type(error) is not ValueError else f"; name a config as {path}:CONFIG"
+    hint = f"; name a config as {path}:CONFIG" if type(error) is ValueError else ""
     return DataError(f"{name}: expected a dataset that datasets loads, found {said}{hint}")
 
 

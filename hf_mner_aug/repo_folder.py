@@ -303,9 +303,9 @@ def read_note(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         configs = sorted(p.parent.name for p in folder.parent.glob(f"*/{NOTE}"))
         raise UsageError(f"no {path}: configs made here are {', '.join(configs) or 'none'}") from error
+    check_names(note, folder)
     if not ConfigFacts.from_note(note, str(path)).splits:
         raise Corrupt(f"{path}: splits: expected train, found none: {AS_PUBLISHED}")
-    check_names(note, folder)
     return note
 
 
@@ -320,11 +320,11 @@ def read_features(folder: Path, split: str | None = None) -> "Features":
     if not whole:
         raise Corrupt(f"{folder}: expected {split or 'train'}-*.parquet, found none: {AS_PUBLISHED}")
     features = read_features_of(whole[0])
+    check_columns(features, str(folder))
     for name in KEYS:
         if getattr(features.get(name), "dtype", None) != "string":
             found = features.get(name, f"the columns {', '.join(features)}")
             raise Corrupt(f"{whole[0]}: expected a column {name} of text, found {found}: {AS_PUBLISHED}")
-    check_columns(features, str(folder))
     return features
 
 
