@@ -114,8 +114,10 @@ class ConfigFacts:
 
 
 class Note(TypedDict):
-    """What an augmentation.json holds beside ``ConfigFacts``."""
+    """What an augmentation.json holds beside what ``ConfigFacts`` has of it."""
 
+    recipe: Mapping[str, Any]
+    splits: Mapping[str, Mapping[str, Any]]
     recipe_fingerprint: str
     digests: "Digests"
     artifact: NotRequired[str | None]

@@ -18,6 +18,7 @@ from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.printable import excerpt
 
 DEEPEST = 64
+LONGEST_YAML = 4_000_000  # characters, which PyYAML reads in half a minute
 LARGEST = 2**63 - 1  # the largest whole number that Parquet, SQLite and most readers of JSON take
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "nothing"}
 
@@ -81,9 +82,16 @@ def parse_yaml(text: str, where: str) -> Any:
     """Return the value of a YAML text; raises as ``read_yaml``."""
     import yaml
 
+    if len(text) > LONGEST_YAML:
+        raise DataError(f"{where}: expected at most {LONGEST_YAML:,} characters of YAML, found {len(text):,}")
+    depth = 0
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise DataError(f"{where}: expected YAML without aliases, found one: write out what it stands for")
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise DataError(f"{where}: expected YAML without aliases, found one: write out what it stands for")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:  # PyYAML takes the square of the depth in time
+                raise DataError(f"{where}: expected YAML of at most {DEEPEST} levels, found more")
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark
@@ -91,8 +99,6 @@ def parse_yaml(text: str, where: str) -> Any:
         raise DataError(f"{where}: expected YAML, found none{place} ({excerpt(str(fault.problem), 80)})") from fault
     except (yaml.YAMLError, ValueError, OverflowError) as fault:  # a date that is none, a number of thousands of digits
         raise DataError(f"{where}: expected YAML, found none ({excerpt(str(fault), 80)})") from fault
-    except RecursionError as fault:
-        raise DataError(f"{where}: expected YAML, found some that is nested too deep") from fault
 
 
 def checked(
