@@ -11,6 +11,7 @@ import functools
 import json
 import multiprocessing
 import os
+import pickle
 import platform
 import time
 from collections import Counter
@@ -541,7 +542,8 @@ def _make_all(
     others = multiprocessing.active_children()
     start_tracker()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_proc, len(parts)), context, _start_worker, (folder, recipe, gold)) as pool:
+    shared = pickle.dumps((folder, recipe, gold))
+    with ProcessPoolExecutor(min(num_proc, len(parts)), context, _start_worker, (shared,)) as pool:
         try:
             with interrupts_blocked():
                 futures = {pool.submit(_work, method, part): part for part in parts}
@@ -566,10 +568,10 @@ def _make_all(
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(folder: Path, recipe: Recipe, gold: "DatasetDict") -> None:
-    """Keep what all parts share in a spawned worker, which ends with its parent."""
+def _start_worker(shared: bytes) -> None:
+    """Keep what all parts share in a spawned worker, which ends with its parent: also in the seconds of the imports."""
     end_with_parent()
-    _worker.update(folder=folder, recipe=recipe, gold=gold)
+    _worker.update(zip(("folder", "recipe", "gold"), pickle.loads(shared), strict=True))
 
 
 def _work(method: Method, part: Part) -> None:

@@ -3,15 +3,20 @@
 import contextlib
 import errno
 import json
+import os
 import pickle
 import re
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from forked import said_by
+from verbs import VERBS, check_published, leftovers, state
 
 from hf_mner_aug import artifacts, cli, corpus, disk
 from hf_mner_aug.backbones import crf
@@ -246,3 +251,74 @@ def test_what_libraries_make_of_a_full_disk_is_found(tmp_path):
     assert full.value is inner
     assert "needs at least 1,234,567 bytes" in inner.strerror
     assert disk.fullest([tmp_path / "not" / "there", "/"]) in (tmp_path, Path("/"))
+
+
+# ---------------------------------------------------------------- a disk of the test's own
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk in memory, empty, and a function that sets its size in bytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], check=False)
+    if mounted.returncode:
+        pytest.skip("only root may mount a tmpfs")
+
+    def resize(size):
+        subprocess.run(["mount", "-o", f"remount,size={size // 1024}k", folder], check=True)
+
+    yield folder, resize
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def used(folder):
+    found = os.statvfs(folder)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+# Where the room ends, as shares of what the verb adds to the disk.
+SHARES = (0.0, 0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.97)
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "demo"])
+def test_every_verb_on_a_disk_that_fills_up(forks, prepared, small_disk, verb):
+    """All that it writes, its cache and temporary files lie there."""
+    place, resize = small_disk
+    command = VERBS[verb][0]
+
+    def begin():
+        resize(64 << 20)
+        for path in list(place.iterdir()):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(prepared, place, dirs_exist_ok=True)
+
+    begin()
+    before = used(place)
+    forks.run(*command, cwd=place)
+    final, added = state(place), used(place) - before
+    counts = Counter()
+    for share in SHARES:
+        begin()
+        resize(used(place) + 8192 + int(share * added))
+        code = forks.wait(forks.start(*command, cwd=place))
+        text = said_by(place)
+        Path(f"{place}.said").unlink()
+        lines = [line for line in re.split(r"[\r\n]+", text) if line.startswith("error: ")]
+        if code:
+            counts["one line"] += 1
+            assert code == 1, (share, code, text[-800:])
+            assert len(lines) == 1, (share, text[-800:])
+            assert re.fullmatch(rf"error: \S+: {TOLD}; make room, then run the same command again", lines[0]), lines
+            check_published(place, final)
+            assert not leftovers(place), (share, lines)
+        else:
+            counts["ended well"] += 1
+        resize(64 << 20)
+        forks.run(*command, cwd=place)
+        different = [name for name in {*final, *state(place)} if state(place).get(name) != final.get(name)]
+        assert not different, (verb, share, different)
+        counts["same bytes after"] += 1
+    print(f"\n{verb:<24}" + "".join(f"{name} {n:>3}  " for name, n in counts.items()))
+    assert counts["one line"] or added < 100_000

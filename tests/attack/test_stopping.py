@@ -260,6 +260,49 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path):
     assert (command.process.returncode, out, said) == (0, "done\n", "")
 
 
+# ---------------------------------------------------------------- a million rows
+
+
+@pytest.fixture(scope="module")
+def million(tmp_path_factory):
+    """A set of a million posts, and as many lines of text; the set's cache is filled."""
+    folder = tmp_path_factory.mktemp("million")
+    write_set(folder / "set", 1_000_000)
+    (folder / "posts.txt").write_text("".join(f"post number {i} about place{i % 9999} today\n" for i in range(10**6)))
+    from hf_mner_aug.recipe import load_source
+
+    load_source(str(folder / "set"))
+    return folder
+
+
+LARGE = {
+    "validate": (("validate", "set"), "the same command begins anew"),
+    "index": (("index", "posts.txt", "--out", "OUT/c.db"), r"batches that are whole stay in \S+; the same command .*"),
+    "augment": (("augment", "set", "--method", "lsms", "--out", "OUT/aug", "--yes"), r"\d+ of \d+ parts kept; .*"),
+    "workers": (
+        ("augment", "set", "--method", "eda", "--copies", "1", "--num-proc", "2", "--out", "OUT/aug", "--yes"),
+        r"\d+ of \d+ parts kept; .*",
+    ),
+}
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("after", [1.0, 4.0, 9.0, 25.0])
+@pytest.mark.parametrize("verb", LARGE)
+def test_a_million_rows_hold_nobody(million, tmp_path, verb, after):
+    arguments, told = LARGE[verb]
+    command = Command(*(word.replace("OUT", str(tmp_path)) for word in arguments), cwd=million)
+    time.sleep(after)
+    took, code, lines = command.stop(signal.SIGINT, group=True)
+    print(f"\n{verb:<10} after {after:>4} s: {took:.2f} s, exit code {code}, {lines}")
+    if code != 0:  # else it had ended before
+        assert took < SECONDS
+        assert code == 130
+        assert re.fullmatch(f"stopped; (the same command begins anew|{told})", lines[-1])
+        assert not [line for line in lines[:-1] if line.startswith(("Traceback", "error", "stopped", "Exception"))]
+    command.check_alone()
+
+
 # ---------------------------------------------------------------- from Python
 
 

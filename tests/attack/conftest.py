@@ -1,0 +1,27 @@
+"""Commands in forked processes, and a prepared folder for them to run in copies of."""
+
+import pytest
+from forked import Forks
+from verbs import LSMS, RMDA, write_raw
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    forks = Forks(tmp_path_factory.mktemp("home"))
+    yield forks
+    forks.close()
+
+
+@pytest.fixture(scope="session")
+def prepared(forks, tmp_path_factory):
+    """A folder with all that the verbs read."""
+    folder = tmp_path_factory.mktemp("kills") / "prepared"
+    write_raw(folder)
+    for command in (
+        ("convert", "conll", "raw", "--images", "images", "--out", "set"),
+        (*LSMS, "--out", "aug"),
+        ("index", "posts.txt", "--out", "corpus.db"),
+        ("augment", "set", "--method", "rmda", *RMDA, "--out", "ids", "--yes"),
+    ):
+        forks.run(*command, cwd=folder)
+    return folder
