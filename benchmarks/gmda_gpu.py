@@ -82,7 +82,7 @@ def network_of(config: InstructBlipConfig, dtype: torch.dtype, device: str) -> t
         torch.set_default_dtype(default)
     tags = {tag: config.text_config.vocab_size - len(TAGS) + i for i, tag in enumerate(TAGS)}
     net.requires_grad_(False)
-    net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    instructblip.compute_activations_twice(net)
     return instructblip.adapt(net, tags, "lora", r=8, alpha=32, dropout=0.1), tags
 
 

@@ -17,6 +17,7 @@ os.environ["HF_MNER_AUG_CACHE"] = str(SESSION / "cache")
 os.environ["XDG_CONFIG_HOME"] = str(SESSION / "config")
 os.environ.pop("HF_MNER_AUG_HOSTS", None)
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"  # else datasets and evaluate count a load at amazonaws.com
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nobody is there: a Hub is what a test starts
 LOOPBACK_ONLY = str(Path(__file__).parent / "loopback_only")
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [LOOPBACK_ONLY, os.environ.get("PYTHONPATH")]))

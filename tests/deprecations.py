@@ -12,37 +12,46 @@ import warnings
 from pathlib import Path
 
 PACKAGE = str(Path(__file__).parent.parent / "hf_mner_aug") + os.sep
+LIBRARY = re.compile(r"[/\\]site-packages[/\\](\w+)")
 CATEGORIES = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 LOGGED = re.compile(r"deprecat|will be (removed|renamed)|(has|have) been renamed", re.IGNORECASE)
 
-# Calls that libraries make themselves, below a call of ours that is in order: file that is blamed, then message.
+# Calls that libraries make by themselves, below a call of ours that is in order: the way there, then the message.
 NOT_OURS = {
-    r"diffusers/schedulers/.*: __array__ implementation": "np.array of a tensor, in the schedulers' own steps",
+    "diffusers: __array__ implementation": "np.array of a tensor, in the steps of its schedulers",
+    "peft > transformers: `is_gradient_checkpointing`": "read as an adapter is put on",
     r"multi-threaded, use of fork\(\)": "datasets forks its workers; Python 3.12 and later warn",
 }
 
 found: list[str] = []  # since the last test
 
 
-def our_call():
-    """Return file and line of our innermost frame; None without one, or where a library warns as it is imported."""
+def way():
+    """Return our innermost frame as file and line, and the libraries called from there on, outermost first.
+
+    Without such a frame, or where a library warns as it is imported, the first is None.
+    """
+    libraries = []
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
         if code.co_filename.startswith(PACKAGE):
-            return f"{code.co_filename}:{frame.f_lineno}"
+            return f"{code.co_filename}:{frame.f_lineno}", libraries[::-1]
         if code.co_name == "exec_module" and "importlib" in code.co_filename:
-            return None
+            break
+        if (library := LIBRARY.search(code.co_filename)) and libraries[-1:] != [library[1]]:
+            libraries.append(library[1])
         frame = frame.f_back
-    return None
+    return None, []
 
 
-def note(blamed, message):
+def note(message):
     """Keep a message about a call of ours; return whether it is one."""
-    place = our_call()
-    ours = place is not None and not any(re.search(pattern, f"{blamed}: {message}") for pattern in NOT_OURS)
+    place, libraries = way()
+    told = f"{' > '.join(libraries)}: {message}"
+    ours = place is not None and not any(re.search(pattern, told) for pattern in NOT_OURS)
     if ours:
-        found.append(f"{place}: {message}")
+        found.append(f"{place} > {told}")
     return ours
 
 
@@ -51,13 +60,13 @@ def watch():
     show, make = warnings._showwarnmsg, logging.getLogRecordFactory()
 
     def noted(shown):
-        if not issubclass(shown.category, CATEGORIES) or note(shown.filename, str(shown.message)):
+        if not issubclass(shown.category, CATEGORIES) or note(str(shown.message)):
             show(shown)
 
     def recorded(*args, **kwargs):
         record = make(*args, **kwargs)
         if record.levelno >= logging.WARNING and LOGGED.search(record.getMessage()):
-            note(record.pathname, record.getMessage())
+            note(record.getMessage())
         return record
 
     warnings._showwarnmsg = noted

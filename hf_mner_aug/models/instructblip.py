@@ -305,6 +305,13 @@ def adapt(net: Any, tags: Mapping[str, int], tune: Tune, *, r: int, alpha: int, 
     return net
 
 
+def compute_activations_twice(net: Any) -> None:
+    """Let a network compute its activations again on the way back, not keep them: more time, less memory."""
+    # Renamed in transformers 5.24; the old name goes in 6.
+    enable = getattr(net, "activation_checkpointing_enable", None) or net.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def learnable(net: Any) -> "dict[str, torch.nn.Parameter]":
     """Return the parameters that learn, by name."""
     return {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}

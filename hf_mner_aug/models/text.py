@@ -37,6 +37,7 @@ from hf_mner_aug.models.instructblip import (
     Network,
     Tune,
     adapt,
+    compute_activations_twice,
     learnable,
     open_base,
     read_weights,
@@ -177,7 +178,7 @@ class _Training:
         torch.manual_seed(self.draw.sub("adapters").seed())
         net = self.network.net
         if settings.gradient_checkpointing:
-            net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            compute_activations_twice(net)
         net = adapt(net, self.network.tags, settings.tune, r=settings.r, alpha=settings.alpha, dropout=settings.dropout)
         self.network.net = net.to(device)
         self.learnable = learnable(self.network.net)
