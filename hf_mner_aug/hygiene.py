@@ -144,13 +144,31 @@ def image_digest(image: EncodedImage) -> str | None:
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 
+class Decoded(NamedTuple):
+    """A picture as it is shown, and what was done to what its file stores.
+
+    ``orientation`` is the EXIF orientation (1 to 8) by which it was turned; ``animated`` and ``deep`` say that there
+    are more frames than the one taken, and more than 8 bits a channel.
+    """
+
+    picture: "PIL.Image.Image"
+    orientation: int = 1
+    animated: bool = False
+    deep: bool = False
+
+
 def open_image(image: EncodedImage, *, at_least: int | None = None) -> "PIL.Image.Image":
     """Return the decoded picture, turned as its EXIF says; ``at_least`` lets a JPEG come smaller, which is quicker.
 
     Raises:
         DataError: it cannot be read or decoded, or has more pixels than Pillow's limit.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    return decode_image(image, at_least=at_least).picture
+
+
+def decode_image(image: EncodedImage, *, at_least: int | None = None) -> Decoded:
+    """Return what ``open_image`` returns, and what was done to what the file stores; raises as it does."""
+    from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
     try:
         data = image_bytes(image)
@@ -160,8 +178,12 @@ def open_image(image: EncodedImage, *, at_least: int | None = None) -> "PIL.Imag
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and picture.width * picture.height > limit:
             raise DataError(f"the image has {picture.width}x{picture.height} pixels, over Pillow's limit of {limit}")
+        # Several images of one photograph (MPO) are no animation.
+        animated = picture.format != "MPO" and getattr(picture, "is_animated", False)
+        deep = picture.mode.startswith(("I", "F")) or ";16" in str(getattr(picture, "tile", ""))
         if at_least is not None:
-            picture.draft("RGB", (at_least, at_least))
+            picture.draft("RGB", (max(1, at_least), max(1, at_least)))
+        tag = picture.getexif().get(ExifTags.Base.Orientation, 1)  # a TIFF has lost it once it is loaded
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
     except UnidentifiedImageError as error:
@@ -181,7 +203,7 @@ def open_image(image: EncodedImage, *, at_least: int | None = None) -> "PIL.Imag
         zlib.error,
     ) as error:
         raise DataError(f"the image cannot be decoded: {error}") from error
-    return picture
+    return Decoded(picture, next((n for n in range(2, 9) if n == tag), 1), animated, deep)
 
 
 def perceptual_hash(image: EncodedImage) -> int | None:

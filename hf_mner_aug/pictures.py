@@ -26,6 +26,7 @@ MIXED: dict[Source, Source] = {  # what a made picture and an original give toge
     "compositeCapture": "compositeCapture",
 }
 JPEG_QUALITY = 95
+TAKEN = "of several frames the first, of more than 8 bits a channel 8"  # what ``open_rgb`` takes, for cards
 ROWS = 16  # of pixels, mixed at a time: they stay in the processor's cache
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _XMP = (

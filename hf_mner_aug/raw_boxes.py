@@ -2,13 +2,18 @@
 
 A file is known by its own name: in Twitter-GMNER 765 of 5,612 ``<filename>`` values name another picture. An object's
 ``<name>`` holds the words of the entity that its box shows.
+
+Boxes of a row are in pixels of the picture as it is shown: turned as its EXIF says. Tools that draw boxes often show it
+as it is stored, so the size that the XML gives decides (``find_frame``): where it is that of the stored picture, boxes
+are turned with it; where it is that of the shown one, they stay. Where it fits both (a square, a half turn, a mirror
+image, no size) they were drawn on the stored one, as most tools do, unless they fit the shown one alone; that is said.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 from xml.parsers import expat
 
 from hf_mner_aug.errors import DataError, UsageError
@@ -22,6 +27,38 @@ Note = Callable[[str, str], None]
 MAX_BYTES = 10_000_000  # of an XML file
 MAX_DEPTH = 100
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_SHAPES = (  # what other tools put in the place of a <bndbox>
+    "polygon",
+    "polyline",
+    "points",
+    "segm",
+    "segmentation",
+    "robndbox",
+    "mask",
+    "circle",
+    "ellipse",
+    "cuboid",
+    "keypoints",
+)
+
+
+class Shown(NamedTuple):
+    """A post's picture: its size as it is shown, and the EXIF orientation (1 to 8) that turned it so."""
+
+    size: Size
+    orientation: int = 1
+
+    @property
+    def stored(self) -> Size:
+        """Its size before the turn."""
+        return self.size[::-1] if self.orientation > 4 else self.size
+
+
+class Frame(NamedTuple):
+    """The picture that boxes were drawn on: its size, where it is known, and the orientation that turns it."""
+
+    size: Size | None
+    orientation: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +72,29 @@ class DrawnBox:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What an XML file holds: the size in pixels of the picture that the boxes were drawn on, where it is given."""
+    """What an XML file holds: the size in pixels of the picture that the boxes were drawn on, where it is given.
+
+    ``left_out`` are objects without a box and boxes of their parts: the trouble of each, and where it is.
+    """
 
     file: str
     size: Size | None
     boxes: list[DrawnBox] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_drawings(folder: Path) -> dict[str, Path]:
-    """Return the XML files of a folder by the id of their post.
+def find_drawings(folder: Path) -> dict[str, list[Path]]:
+    """Return the XML files of a folder by the id of their post: the first is the one to take.
 
     Raises:
         UsageError: the folder is not there or holds no XML file.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of XML files")
-    drawings = {normalise_unicode("NFC", path.stem): path for path in sorted(folder.glob("*.xml"))}
+    drawings: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: (path.suffix != ".xml", path)):
+        if path.suffix.lower() == ".xml":
+            drawings.setdefault(normalise_unicode("NFC", path.stem), []).append(path)
     if not drawings:
         raise UsageError(f"{folder}: expected XML files named <id>.xml, found none")
     return drawings
@@ -78,9 +122,13 @@ def parse_voc(path: Path) -> Drawing:
         if tags[0] != "annotation":
             raise DataError(f"{path.name} line {parser.CurrentLineNumber}: expected <annotation>, found <{tag}>")
         if tags == ["annotation", "object"]:
-            objects.append({"name": "", "boxes": []})
+            objects.append({"name": "", "line": parser.CurrentLineNumber, "boxes": [], "shape": "", "parts": []})
         elif tags == ["annotation", "object", "bndbox"]:
             objects[-1]["boxes"].append({"line": parser.CurrentLineNumber})
+        elif tags[:-1] == ["annotation", "object"] and tag in _SHAPES:
+            objects[-1]["shape"] = tag
+        elif tags[:2] == ["annotation", "object"] and tag == "bndbox":
+            objects[-1]["parts"].append(parser.CurrentLineNumber)
 
     def end(tag: str) -> None:
         value = "".join(text).strip()
@@ -111,13 +159,18 @@ def parse_voc(path: Path) -> Drawing:
         reason = repr(str(error)[:60])
         raise DataError(f"{path.name}: its encoding is none that can be read ({reason})") from error
     width, height = (int(_number(values.get(side)) or 0) for side in ("width", "height"))
-    boxes = []
+    boxes, left_out = [], []
     for thing in objects:
+        left_out += [("parts", f"{path.name} line {line} {thing['name']!r}") for line in thing["parts"]]
+        if not thing["boxes"]:
+            shape = f" ({thing['shape']})" if thing["shape"] else ""
+            where = f"{path.name} line {thing['line']} {thing['name']!r}{shape}"
+            left_out.append(("other_shapes" if shape else "no_boxes", where))
         for box in thing["boxes"]:
             corners = [_number(box.get(corner)) for corner in _CORNERS]
             known = cast(Box, tuple(corners)) if None not in corners else None
             boxes.append(DrawnBox(thing["name"], box["line"], known))
-    return Drawing(path.name, (width, height) if width > 0 and height > 0 else None, boxes)
+    return Drawing(path.name, (width, height) if width > 0 and height > 0 else None, boxes, left_out)
 
 
 def _number(text: str | None) -> float | None:
@@ -129,19 +182,22 @@ def _number(text: str | None) -> float | None:
 
 
 def place_boxes(
-    drawing: Drawing, mentions: Mapping[Span, str], size: Size | None, note: Note
+    drawing: Drawing, mentions: Mapping[Span, str], shown: Shown | None, note: Note
 ) -> list[tuple[list[Span], Box]]:
-    """Return each box that can be kept, in pixels of the picture, with the mentions that it shows.
+    """Return each box that can be kept, in pixels of the picture as it is shown, with the mentions that it shows.
 
-    ``mentions`` are spans and their words as one text; a box's name is matched to the words whatever stands between
-    them, and mentions of the same words share their boxes. ``size`` is that of the post's own picture, where it has
-    one: boxes are scaled to it from the size they were drawn at. ``note(trouble, example)`` hears of what had to be
-    mended or left out.
+    ``mentions`` are spans and their words as one text; a box's name is matched to the words (NFC) whatever stands
+    between them, and mentions of the same words share their boxes. ``shown`` is the post's own picture, where it has
+    one: boxes are turned with it and scaled to it from what they were drawn on. ``note(trouble, example)`` hears of
+    what had to be mended or left out.
     """
-    if size and drawing.size and size != drawing.size:
-        note("resized", f"{drawing.file} {drawing.size[0]}x{drawing.size[1]}, the image {size[0]}x{size[1]}")
-    drawn_at = drawing.size or size
-    across, down = (size[0] / drawn_at[0], size[1] / drawn_at[1]) if size and drawn_at else (1.0, 1.0)
+    for trouble, where in drawing.left_out:
+        note(trouble, where)
+    drawn_at, orientation = find_frame(drawing, shown, note)
+    across = down = 1.0
+    if shown and drawn_at:
+        turned = drawn_at[::-1] if orientation > 4 else drawn_at
+        across, down = shown.size[0] / turned[0], shown.size[1] / turned[1]
     placed = []
     for box in drawing.boxes:
         where = f"{drawing.file} line {box.line} {box.name!r}"
@@ -153,9 +209,78 @@ def place_boxes(
         for trouble in troubles:
             note(trouble, where)
         if mended is not None:
-            x1, y1, x2, y2 = mended
+            x1, y1, x2, y2 = turn_box(mended, drawn_at, orientation) if drawn_at else mended
             placed.append((spans, (x1 * across, y1 * down, x2 * across, y2 * down)))
     return placed
+
+
+def find_frame(drawing: Drawing, shown: Shown | None, note: Note) -> Frame:
+    """Return what boxes were drawn on, by the size that their XML gives (see the module); note what is out of order."""
+    if shown is None:
+        return Frame(drawing.size)
+    size, ways = drawing.size, list(dict.fromkeys([Frame(shown.stored, shown.orientation), Frame(shown.size)]))
+    told = f"{drawing.file} {_by(size) if size else 'without a size'}, the image {_by(shown.size)}"
+    if shown.orientation > 1:
+        told += f", EXIF orientation {shown.orientation}"
+    if size and _is_swapped(size, ways, drawing.boxes):
+        note("swapped_sizes", told)
+        size = size[::-1]
+    fitting = [way for way in ways if way.size == size] or [way for way in ways if _alike(way.size, size)]
+    chosen = (fitting or [Frame(shown.size)])[0]
+    if len(ways) > 1 and len(fitting) != 1:
+        if len(fitting) > 1 and not _inside(drawing.boxes, chosen.size) and _inside(drawing.boxes, shown.size):
+            chosen = Frame(shown.size)
+        if drawing.boxes:
+            note("unsure_turns", told)
+    if chosen.orientation > 1 and drawing.boxes:
+        note("turned", told)
+    if size and size != chosen.size:
+        note("resized", told)
+    return Frame(size or chosen.size, chosen.orientation)
+
+
+def _is_swapped(size: Size, ways: Sequence[Frame], boxes: Sequence[DrawnBox]) -> bool:
+    """Say whether a size is that of no way of seeing the picture, but is when its width and height change places.
+
+    Boxes that fit into the size as it stands, and not into the other, say that it is right.
+    """
+    other = size[::-1]
+    sizes = [way.size for way in ways]
+    if size in sizes or (other not in sizes and (_fits(size, sizes) or not _fits(other, sizes))):
+        return False
+    return _inside(boxes, other) or not _inside(boxes, size)
+
+
+def _fits(size: Size, sizes: Sequence[Size | None]) -> bool:
+    return any(_alike(other, size) for other in sizes)
+
+
+def _alike(one: Size | None, other: Size | None) -> bool:
+    """Say whether one size is the other scaled and rounded to whole pixels; one that is not known is like any."""
+    if one is None or other is None:
+        return True
+    return abs(one[0] * other[1] - one[1] * other[0]) <= max(*one, *other)
+
+
+def _inside(boxes: Sequence[DrawnBox], size: Size | None) -> bool:
+    """Say whether all boxes lie in a picture of a size, up to a pixel."""
+    width, height = size or (math.inf, math.inf)
+    known = [box.corners for box in boxes if box.corners]
+    return all(max(box[::2]) <= width + 1 and max(box[1::2]) <= height + 1 for box in known)
+
+
+def _by(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def turn_box(box: Box, size: Size, orientation: int) -> Box:
+    """Return where a box of a picture of some size lies when the picture is turned by an EXIF orientation (1 to 8)."""
+    (x1, y1, x2, y2), (width, height) = box, size
+    if orientation in (2, 3, 7, 8):
+        x1, x2 = width - x2, width - x1
+    if orientation in (3, 4, 6, 7):
+        y1, y2 = height - y2, height - y1
+    return (y1, x1, y2, x2) if orientation > 4 else (x1, y1, x2, y2)
 
 
 def mend_box(corners: Box | None, size: Size | None) -> tuple[Box | None, list[str]]:
@@ -178,4 +303,4 @@ def mend_box(corners: Box | None, size: Size | None) -> tuple[Box | None, list[s
 
 
 def _squeeze(words: str) -> str:
-    return "".join(words.split())
+    return normalise_unicode("NFC", "".join(words.split()))

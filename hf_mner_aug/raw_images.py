@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,22 +12,39 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hf_mner_aug.errors import DataError, UsageError
-from hf_mner_aug.hygiene import normalise_unicode, open_image
+from hf_mner_aug.hygiene import FORMATS, decode_image, normalise_unicode
 from hf_mner_aug.picture_files import Allowed, FileRefused, read_file
-from hf_mner_aug.raw_report import Report
+from hf_mner_aug.raw_report import Report, SplitReport
 
 PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
+# Other endings of the same formats, and what Twitter puts behind an ending: 12.jpg_large, 12.jpg:orig.
+_ALSO = re.compile(
+    r"\.(?:jpe?g|jpe|jfif|pjpeg|pjp|png|apng|gif|webp|bmp|dib|tiff?)(?:[-_:](?:large|orig|medium|small|thumb)|\?.*)?",
+    re.IGNORECASE,
+)
+# What lies beside pictures and is none: a file of any other ending may be a picture in a format that is not read.
+_BESIDE = (
+    *(".txt", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".md", ".html", ".yaml", ".yml", ".log", ".py", ".zip"),
+    *(".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".parquet", ".arrow"),
+)
 REFUSED = ("outside", "not_a_file", "too_large")  # reasons that make a file one that is not read
+USUAL, ALSO, OTHER = 0, 1, 2  # how sure an ending is that of a picture
 _TWITTER_2017 = "twitter2017-"
 
 
 class Picture(NamedTuple):
-    """An image file that can be decoded, its width and height as it is shown, and the folder it was found in."""
+    """An image file that can be decoded, its width and height as it is shown, and the folder it was found in.
+
+    ``orientation``, ``animated`` and ``deep`` are those of ``hygiene.Decoded``.
+    """
 
     path: Path
     size: tuple[int, int]
     digest: bytes
     allowed: Allowed
+    orientation: int = 1
+    animated: bool = False
+    deep: bool = False
 
     def read(self) -> bytes:
         """Return the file's bytes.
@@ -52,75 +71,115 @@ def attach(
     """Return the pictures of each name that a post calls one by; count what is missing or cannot be decoded.
 
     A name is that of a file, with or without its ending, in the folder or below it; ``suffixed`` names stand for all
-    files ``<name>_<suffix>``. MNER-MI-Plus says ``twitter2017-O_26.jpg`` for Twitter-2017's ``O_26.jpg``.
+    files ``<name>_<suffix>``. MNER-MI-Plus says ``twitter2017-O_26.jpg`` for Twitter-2017's ``O_26.jpg``. Of several
+    files of one name the first that can be decoded is taken, and that is said.
 
     Raises:
         UsageError: the folder is not there or holds no image.
-        DataError: a post names an image that is there twice.
+        DataError: a post names an image that is there twice, in two folders.
     """
     files, allowed = _Files(folder), Allowed.of(folder)
     names = dict.fromkeys(name for posts in wanted.values() for post in posts for name in post.names)
-    found = files.by_prefix(names) if suffixed else {name: file for name in names if (file := files.named(name))}
-    looked_at = dict(_look_at(dict.fromkeys(path for paths in found.values() for path in paths), allowed))
-    pictures: dict[str, list[Picture]] = {}
-    for name, paths in found.items():
-        pictures[name] = [looked for path in paths if isinstance(looked := looked_at[path], Picture)]
+    found = files.by_prefix(names) if suffixed else {name: [same] for name in names if (same := files.named(name))}
+    if not found and not files.usual:
+        raise UsageError(f"{folder}: expected images named <id>{', <id>'.join(PICTURES)}, found none")
+    paths = dict.fromkeys(path for images in found.values() for same in images for path in same)
+    looked_at = dict(_look_at(paths, allowed))
+    taken = {name: [_take(same, looked_at) for same in images] for name, images in found.items()}
     for split, posts in wanted.items():
         counts = report.splits[split]
         for post in posts:
             for name in post.names:
                 if name not in found:
                     counts.note("missing", post.id if name == post.id else f"{post.id} ({name})")
-                for path in found.get(name, ()):
-                    if isinstance(fault := looked_at[path], Fault):
-                        counts.note(fault.trouble, f"{path.name} {fault.detail}")
-                counts.images += len(pictures.get(name, ()))
-    return pictures
+                for same, image in zip(found.get(name, ()), taken.get(name, ()), strict=True):
+                    _count(name, same, image, counts)
+    return {name: [image for image in images if isinstance(image, Picture)] for name, images in taken.items()}
+
+
+def _take(same: Sequence[Path], looked_at: "Mapping[Path, Picture | Fault]") -> "Picture | Fault":
+    """Return the first picture among files of one name, or why there is none."""
+    looks = [looked_at[path] for path in same]
+    return next((look for look in looks if isinstance(look, Picture)), looks[0])
+
+
+def _count(name: str, same: Sequence[Path], image: "Picture | Fault", counts: SplitReport) -> None:
+    """Count an image of a post, or why it has none, and what is to be said of it."""
+    spelt = " and ".join(path.name for path in same)
+    if isinstance(image, Fault):
+        counts.note(image.trouble, f"{same[0].name} {image.detail}")
+        return
+    counts.images += 1
+    file = image.path.name
+    if len(same) > 1:
+        counts.note("twin_images", f"{spelt}: {file} is taken")
+    elif _kind(Path(name)) < OTHER and Path(name).suffix != image.path.suffix:
+        counts.note("other_endings", f"{name}: {file}")
+    if image.animated:
+        counts.note("animated_images", file)
+    if image.deep:
+        counts.note("deep_images", file)
+
+
+def _kind(path: Path) -> int:
+    """Return how sure it is, by its ending, that a file is a picture that is read: the surest are taken first."""
+    if path.suffix.lower() in PICTURES:
+        return USUAL
+    return ALSO if _ALSO.fullmatch(path.suffix) else OTHER
 
 
 class _Files:
-    """The image files of a folder and of those below it, by name."""
+    """The files of a folder and of those below it that may be images, by name."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such image folder")
+        there = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
         self.paths = sorted(
-            Path(place, name)
-            for place, _, names in os.walk(folder)
-            for name in names
-            if Path(name).suffix.lower() in PICTURES
+            (path for path in there if path.suffix.lower() not in _BESIDE), key=lambda path: (_kind(path), path)
         )
-        if not self.paths:
-            raise UsageError(f"{folder}: expected images named <id>{', <id>'.join(PICTURES)}, found none")
-        self._by_name: dict[str, Path] = {}
-        self._twins: dict[str, Path] = {}
+        self.usual = any(_kind(path) < OTHER for path in self.paths[:1])
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
-            for key in (path.name, path.stem):
-                first = self._by_name.setdefault(normalise_unicode("NFC", key), path)
-                if first.parent != path.parent:
-                    self._twins[normalise_unicode("NFC", key)] = path
+            for key in dict.fromkeys((path.name, path.stem)):
+                self._by_name[normalise_unicode("NFC", key)].append(path)
 
     def named(self, name: str) -> list[Path]:
-        """Return the file of a name, or none."""
-        for spelt in (normalise_unicode("NFC", name), normalise_unicode("NFC", name).removeprefix(_TWITTER_2017)):
-            if spelt in self._twins:
-                both = f"{self._by_name[spelt]} and {self._twins[spelt]}"
-                raise DataError(f"expected one image {spelt}, found {both}: give the folder of one of them")
-            if spelt in self._by_name:
-                return [self._by_name[spelt]]
+        """Return the files of a name, the one to take first, or none.
+
+        Where a name has the ending of a picture and no file has that name, any other ending will do.
+        """
+        spelt = normalise_unicode("NFC", name)
+        spellings = [spelt, spelt.removeprefix(_TWITTER_2017)]
+        if _kind(Path(spelt)) < OTHER:
+            spellings += [spelling.removesuffix(Path(spelt).suffix) for spelling in spellings]
+        for spelling in spellings:
+            if same := self._by_name.get(spelling):
+                exact = [path for path in same if normalise_unicode("NFC", path.name) == spelling]
+                alike = [path for path in exact or same if _kind(path) == _kind((exact or same)[0])]
+                if twin := next((path for path in alike if path.parent != alike[0].parent), None):
+                    both = f"{alike[0]} and {twin}"
+                    raise DataError(f"expected one image {spelling}, found {both}: give the folder of one of them")
+                return exact or same
         return []
 
-    def by_prefix(self, names: Iterable[str]) -> dict[str, list[Path]]:
-        """Return the files ``<name>_<suffix>`` of each name that has some; a file goes to the longest name it fits."""
+    def by_prefix(self, names: Iterable[str]) -> dict[str, list[list[Path]]]:
+        """Return the images ``<name>_<suffix>`` of each name that has some, each as the files that may be it.
+
+        A file goes to the longest name it fits.
+        """
         known = {normalise_unicode("NFC", name): name for name in names}
-        found: dict[str, list[Path]] = {}
+        found: dict[str, dict[tuple[Path, str], list[Path]]] = {}
         for path in self.paths:
-            prefix = normalise_unicode("NFC", path.stem)
+            prefix = stem = normalise_unicode("NFC", path.stem)
             while prefix not in known and "_" in prefix:
                 prefix = prefix.rpartition("_")[0]
             if prefix in known:
-                found.setdefault(known[prefix], []).append(path)
-        return {name: sorted(paths, key=lambda path: (len(path.name), path.name)) for name, paths in found.items()}
+                found.setdefault(known[prefix], {}).setdefault((path.parent, stem), []).append(path)
+        return {
+            name: sorted(images.values(), key=lambda same: (len(same[0].name), same[0].name))
+            for name, images in found.items()
+        }
 
 
 class Fault(NamedTuple):
@@ -142,10 +201,13 @@ def look_at(path: Path, allowed: Allowed) -> Picture | Fault:
     """Return an image file's picture, or why it is left out; Pillow's limit holds."""
     try:
         data = read_file(path, allowed)
-        return Picture(path, open_image({"bytes": data, "path": None}).size, _digest(data), allowed)
+        picture, *about = decode_image({"bytes": data, "path": None})
+        return Picture(path, picture.size, _digest(data), allowed, *about)
     except FileRefused as error:
         return Fault("refused" if error.reason in REFUSED else "unreadable", error.detail)
     except DataError as error:
+        if _kind(path) == OTHER or data[4:8] == b"ftyp":  # AVIF, HEIC and films, whatever their ending
+            return Fault("unsupported", f"is in no format that is read ({', '.join(FORMATS)})")
         return Fault("unreadable", str(error).removeprefix("the image "))
 
 

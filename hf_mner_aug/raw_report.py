@@ -27,11 +27,23 @@ class SplitReport:
     missing: int = 0
     unreadable: int = 0
     refused: int = 0
+    unsupported: int = 0
+    twin_images: int = 0
+    other_endings: int = 0
+    animated_images: int = 0
+    deep_images: int = 0
     bad_drawings: int = 0
+    twin_drawings: int = 0
+    no_boxes: int = 0
+    other_shapes: int = 0
+    parts: int = 0
     unmatched_boxes: int = 0
     bad_boxes: int = 0
     reversed_boxes: int = 0
     clipped_boxes: int = 0
+    turned: int = 0
+    unsure_turns: int = 0
+    swapped_sizes: int = 0
     resized: int = 0
     examples: dict[str, list[str]] = field(default_factory=dict)
 
@@ -53,13 +65,17 @@ class SplitReport:
 
 @dataclass
 class Report:
-    """What reading a set found, split by split; ``leaks`` are lines about other sets' validation and test."""
+    """What reading a set found, split by split.
+
+    ``spare_drawings`` are XML files of no post; ``leaks`` are lines about other sets' validation and test.
+    """
 
     name: str
     orphans: Orphans
     image_folder: bool
     many_images: bool = False
     splits: dict[str, SplitReport] = field(default_factory=dict)
+    spare_drawings: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
 
     def troubles(self) -> list[str]:
@@ -74,11 +90,26 @@ class Report:
             "missing": "posts without an image file: their image is null",
             "unreadable": "posts with an image file that cannot be decoded: their image is null",
             "refused": "posts with an image file that is not read: their image is null",
+            "unsupported": "posts with a file of their name in no image format that is read: their image is null",
+            "twin_images": "images with several files of one name: one is taken",
+            "other_endings": "images found under another ending than the post names",
+            "animated_images": "images of several frames: stored whole; what looks at them takes the first frame",
+            "deep_images": "images of more than 8 bits a channel: stored as they are; what looks at them takes 8 bits",
             "bad_drawings": "XML files that cannot be read: their posts have no boxes",
+            "twin_drawings": "posts with several XML files: one is taken",
+            "no_boxes": "objects left out: they have no box",
+            "other_shapes": "objects left out: they have another shape, but no box",
+            "parts": "boxes left out: they show a part of an object",
             "unmatched_boxes": "boxes left out: their name is no entity of the post",
             "bad_boxes": "boxes left out: not four numbers, without area or wholly outside the picture",
             "reversed_boxes": "boxes with reversed corners: put in order",
             "clipped_boxes": "boxes that reach outside the picture: clipped to it",
+            "turned": "posts with boxes drawn on the image before its EXIF turns it: turned with it",
+            "unsure_turns": (
+                "posts with an image that its EXIF turns and boxes that may be drawn before or after, by the XML's "
+                "size: taken as before where it can be, else as after"
+            ),
+            "swapped_sizes": "XML sizes with width and height swapped: read the other way round",
             "resized": "posts with an image of another size than the XML says: their boxes are scaled to it",
         }
         if any(counts.relations for counts in self.splits.values()):
@@ -87,12 +118,15 @@ class Report:
             said["missing"] = "images without a file: left out of their posts"
             said["unreadable"] = "images that cannot be decoded: left out of their posts"
             said["refused"] = "image files that are not read: left out of their posts"
+            said["unsupported"] = "files in no image format that is read: left out of their posts"
         lines = []
         for split, counts in self.splits.items():
             for trouble, text in said.items():
                 if count := getattr(counts, trouble):
                     examples = "; ".join(counts.examples[trouble])
                     lines.append(f"{split}: {count} {text}, as {examples}")
+        if spare := self.spare_drawings:
+            lines.append(f"{len(spare)} XML files left out: no post has their id, as {'; '.join(spare[:EXAMPLES])}")
         return lines
 
     def __str__(self) -> str:

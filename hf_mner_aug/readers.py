@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hf_mner_aug.errors import DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import normalise_unicode
 from hf_mner_aug.picture_files import is_inside
-from hf_mner_aug.raw_boxes import Box, find_drawings, parse_voc, place_boxes
+from hf_mner_aug.raw_boxes import Box, Shown, find_drawings, parse_voc, place_boxes
 from hf_mner_aug.raw_formats import (
     MNRE_RELATIONS,
     BadLine,
@@ -352,8 +352,10 @@ def read(
     for split, path in files.items() if drawings else ():
         for line, placed in _draw(raw, path, orphans, drawings, pictures, report.splits[split]):
             boxes[split, line] = placed
+    own = {normalise_unicode("NFC", post.id) for posts in ids.values() for _, post in posts}
+    report.spare_drawings = [path.name for name, paths in drawings.items() if name not in own for path in paths]
     if drawings and not any(counts.drawings for counts in report.splits.values()):
-        first = next(iter(drawings.values()))
+        first = next(iter(drawings.values()))[0]
         raise UsageError(
             f"{first.parent}: expected XML files named <id>.xml, but none has a post's id, as {first.name}"
         )
@@ -365,7 +367,7 @@ def read(
         relations=raw.relations,
     )
     for split, counts in report.splits.items():
-        if counts.missing or counts.unreadable or counts.refused:
+        if counts.missing or counts.unreadable or counts.refused or counts.unsupported:
             warnings.warn(_without_images(raw, split, counts), stacklevel=2)
     return Reading(raw, files, features, report, new_ids, pictures, boxes)
 
@@ -383,8 +385,11 @@ def _without_images(raw: RawSet, split: str, counts: SplitReport) -> str:
 
 
 def _refused(counts: SplitReport) -> str:
-    examples = "; ".join(counts.examples.get("refused", []))
-    return f", {counts.refused} are not read ({examples})" if counts.refused else ""
+    said = ""
+    for trouble, text in {"refused": "are not read", "unsupported": "are in no format that is read"}.items():
+        if count := getattr(counts, trouble):
+            said += f", {count} {text} ({'; '.join(counts.examples[trouble])})"
+    return said
 
 
 @dataclass
@@ -448,20 +453,23 @@ def _draw(
     raw: RawSet,
     path: Path,
     orphans: Orphans,
-    drawings: Mapping[str, Path],
+    drawings: Mapping[str, list[Path]],
     pictures: Mapping[str, list[Picture]],
     counts: SplitReport,
 ) -> Iterator[tuple[int, Mapping[tuple[int, int], list[Box]]]]:
     """Yield the line of each post of a file that has an XML file, and the boxes of its entities; count them."""
     for post in raw.parse(path):
-        if isinstance(post, BadLine) or (file := drawings.get(normalise_unicode("NFC", post.id))) is None:
+        if isinstance(post, BadLine) or not (files := drawings.get(normalise_unicode("NFC", post.id))):
             continue
         counts.drawings += 1
+        if len(files) > 1:
+            counts.note("twin_drawings", f"{' and '.join(path.name for path in files)}: {files[0].name} is taken")
         spans = bio_to_spans(post.tags, orphans)
         mentions = {(start, end): " ".join(post.tokens[start:end]) for start, end, _ in spans}
-        size = next((picture.size for name in post.pictures for picture in pictures.get(name, ())), None)
+        picture = next((picture for name in post.pictures for picture in pictures.get(name, ())), None)
+        shown = picture and Shown(picture.size, picture.orientation)
         try:
-            placed = place_boxes(parse_voc(file), mentions, size, counts.note)
+            placed = place_boxes(parse_voc(files[0]), mentions, shown, counts.note)
         except DataError as error:
             counts.note("bad_drawings", str(error))
             continue
@@ -533,7 +541,7 @@ def _find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
     )
 
 
-def _find_drawings(raw: RawSet, raw_dir: Path, xml: str | Path | None) -> dict[str, Path]:
+def _find_drawings(raw: RawSet, raw_dir: Path, xml: str | Path | None) -> dict[str, list[Path]]:
     """Return the XML files with boxes by the id of their post, none where there are none.
 
     Raises:

@@ -19,7 +19,7 @@ from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.models.matching import Matcher, TooFewPairs, fit_matcher
 from hf_mner_aug.models.mixture import Mixture, fit_mixture, histogram_svg, matching_score
-from hf_mner_aug.pictures import MIXED, Source, mix_images, open_rgb, write_picture
+from hf_mner_aug.pictures import MIXED, TAKEN, Source, mix_images, open_rgb, write_picture
 from hf_mner_aug.schema import EncodedImage, Post
 from hf_mner_aug.stored_posts import StoredPosts, open_posts, save_posts
 from hf_mner_aug.transform import Facts, Method, Model, Reject
@@ -157,7 +157,7 @@ class AMIA(Method):
         does="mixes each image with one synthesised from the text, by how well text and image match",
         paper="Xu et al. 2025, Adaptive Mixup Image Augmentation, COLING",
         learns="a text-image matcher, the mixture of the triplet losses, and the train split's pictures",
-        images="replaced by mixes that are marked as made; sizes stay",
+        images=f"replaced by mixes that are marked as made; sizes stay; {TAKEN}",
         boxes="kept",
     )
 

@@ -46,7 +46,7 @@ from hf_mner_aug.models.labelled_text import (
     with_arguments,
 )
 from hf_mner_aug.models.text_endpoint import Settings, TextEndpoint
-from hf_mner_aug.pictures import MIXED, open_rgb, write_picture
+from hf_mner_aug.pictures import MIXED, TAKEN, open_rgb, write_picture
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
@@ -155,7 +155,7 @@ class GMDA(Method):
         does="writes a labelled text for a post's entities, and makes a picture for it",
         paper="Wang et al. 2024, Generative Multimodal Data Augmentation, ACM MM",
         learns="a writer of texts, backbones that check them, the train split's posts and pictures",
-        images="remade from the original and marked as made; the gold post's with image=False",
+        images=f"remade from the original ({TAKEN}) and marked as made; the gold post's with image=False",
         boxes="those of entities with the same words, scaled to the new picture; others have none",
     )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import text_key
-from hf_mner_aug.pictures import mix_images, open_rgb, write_picture
+from hf_mner_aug.pictures import TAKEN, mix_images, open_rgb, write_picture
 from hf_mner_aug.schema import EncodedImage, Entity, Post
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.transform import Facts, Method, Reject
@@ -71,7 +71,7 @@ class MixGen(Method):
         does="joins the words of two posts and lays their pictures over each other",
         paper="Hao et al. 2023, https://arxiv.org/abs/2206.08358",
         learns="the train split's posts, with their pictures",
-        images="mixed pair by pair and marked as composite; one without a counterpart kept, byte for byte",
+        images=f"mixed pair by pair and marked as composite, {TAKEN}; one without a counterpart kept, byte for byte",
         boxes="kept, the partner's scaled to the mixed picture",
     )
 
