@@ -201,8 +201,8 @@ def look_at(path: Path, allowed: Allowed) -> Picture | Fault:
     """Return an image file's picture, or why it is left out; Pillow's limit holds."""
     try:
         data = read_file(path, allowed)
-        picture, *about = decode_image({"bytes": data, "path": None})
-        return Picture(path, picture.size, _digest(data), allowed, *about)
+        found = decode_image({"bytes": data, "path": None})
+        return Picture(path, found.picture.size, _digest(data), allowed, found.orientation, found.animated, found.deep)
     except FileRefused as error:
         return Fault("refused" if error.reason in REFUSED else "unreadable", error.detail)
     except DataError as error:
