@@ -282,6 +282,12 @@ def test_a_picture_in_a_format_that_is_not_read_is_named(tmp_path, name, data):
         read("conll", tmp_path / "train.txt", images=tmp_path / "images")
 
 
+@pytest.mark.parametrize("name", ["12.jfif", "12.tiff", "12.jpg_large", "12.png:orig"])
+def test_a_broken_picture_of_another_ending_is_a_broken_picture(tmp_path, name):
+    found, report = posts_with(tmp_path, {name: b"<html>not found</html>"}, "12")
+    assert (found, report.splits["train"].unreadable, report.splits["train"].unsupported) == ({"12": None}, 1, 0)
+
+
 def test_what_lies_beside_pictures_is_none(tmp_path):
     found, report = posts_with(tmp_path / "a", {"12.txt": b"a caption", "12.npy": b"", "13.jpg": encoded()}, "12")
     assert (found, report.splits["train"].missing) == ({"12": None}, 1)
