@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import prepared_folder
 import pytest
 from forked import said_by
 from verbs import VERBS, check_published, leftovers, state
@@ -25,6 +26,8 @@ from hf_mner_aug.disk import DiskFull, disk_full, find_full, room_for
 from hf_mner_aug.models.budget import Account, Usage
 from hf_mner_aug.parquet import write_shards, write_table
 from hf_mner_aug.store import Folder
+
+forks, prepared = prepared_folder.forks, prepared_folder.prepared  # fixtures
 
 TOLD = r"(No space left on device|File too large): needs (at least [\d,]+ bytes|more room), [\d,]+ bytes are free"
 

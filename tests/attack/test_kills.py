@@ -13,9 +13,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import prepared_folder
 import pytest
 from forked import said_by
 from verbs import SECONDS, VERBS, check_alone, check_published, leftovers, state
+
+forks, prepared = prepared_folder.forks, prepared_folder.prepared  # fixtures
 
 IN_A_ROW = 4  # kills before a command runs through
 
