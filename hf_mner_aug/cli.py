@@ -16,7 +16,7 @@ from hf_mner_aug import cli_corpus, cli_hosts, cli_hydrate, cli_memory, cli_qual
 from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts
 from hf_mner_aug.disk import DiskFull, disk_full, find_full, fullest
 from hf_mner_aug.errors import UsageError
-from hf_mner_aug.printable import console, for_terminal, say, say_json
+from hf_mner_aug.printable import console, for_terminal, say, say_json, spell_what_cannot_be_written
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
 from hf_mner_aug.stopping import Signals
@@ -386,6 +386,7 @@ def main() -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if not debug:
         warnings.formatwarning = _one_line
+    spell_what_cannot_be_written()
     with Signals() as signals:
         code = _run(signals, debug)
         if code:  # readers whose threads are at work when Python ends abort the process

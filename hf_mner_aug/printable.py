@@ -5,6 +5,7 @@ Names, licences, tweets and reasons are strangers' words. Whatever goes to a ter
 ``fenced``; into HTML, through a template that escapes and has ``for_html`` as its last step.
 """
 
+import io
 import json
 import re
 import sys
@@ -30,6 +31,13 @@ def _spelt(character: str) -> str:
     code = ord(character)
     short = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character)
     return short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def spell_what_cannot_be_written() -> None:
+    """Let a terminal of another encoding than UTF-8 show what it has no letters for spelt out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(*values: Any, file: TextIO | None = None) -> None:

@@ -26,6 +26,7 @@ from hf_mner_aug.fingerprint import content_fingerprint
 from hf_mner_aug.hygiene import Guard
 from hf_mner_aug.ledger import Run, beside, run
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
+from hf_mner_aug.printable import for_terminal
 from hf_mner_aug.recipe import Recipe, source_posts
 from hf_mner_aug.repo_folder import NOTE, read_note, verify_folder
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, canonical_json, read_provenance
@@ -274,7 +275,7 @@ class Study:
         bar = tqdm(missing, initial=len(cells) - len(missing), total=len(cells), unit="cell", disable=not progress)
         with bar, keeping(lambda: f"{self._kept(cells)} of {len(cells)} cells kept; the same command goes on"):
             for cell in bar:
-                bar.set_postfix_str(cell.stem)
+                bar.set_postfix_str(for_terminal(cell.stem))
                 self._make(cell)
 
     def _kept(self, cells: Sequence[Cell]) -> int:

@@ -409,7 +409,7 @@ def _read_record(path: Path, url: str) -> dict[str, Any] | None:
             raise ValueError(url)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Corrupt(f"{path} is damaged: delete it and run again") from error
     return dict(record)
 

@@ -47,6 +47,7 @@ from hf_mner_aug.models.labelled_text import TextRequest, Unwritten
 from hf_mner_aug.models.sampling import RowSampler
 from hf_mner_aug.need import need
 from hf_mner_aug.schema import EncodedImage, canonical_json
+from hf_mner_aug.shapes import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -362,7 +363,10 @@ def _finished(path: Path) -> dict[str, str] | None:
     """Return the digests of a training that was finished, if what it made is still here."""
     if not path.exists():
         return None
-    digests: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        digests: dict[str, str] = read_json(path, dict[str, str])
+    except DataError:  # damaged: it is trained again
+        return None
     there = all((artifacts.cache_folder() / "artifacts" / digest).exists() for digest in digests.values())
     return digests if there else None
 

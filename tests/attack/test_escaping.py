@@ -1,6 +1,7 @@
 """Strangers' words on a terminal, in Markdown, YAML and HTML: they are shown, and obeyed nowhere."""
 
 import ast
+import io
 import json
 import re
 import sys
@@ -329,3 +330,14 @@ def test_the_preview_shows_words_as_they_are(capsys, monkeypatch, tmp_path):
     for told in ("[red]x[/red]", "\\x1b[31mred", "\\u202e", ":smile:", "[/nothing]", "[b]0\\x1b"):
         assert told in out
     assert not CONTROLS.search(out.replace("\n", ""))
+
+
+def test_a_terminal_without_the_letters_gets_them_spelt_out(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "argv", ["hf-mner-aug", "validate", "./ü"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    say("ü × 北")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"\\xfc \\xd7 \\u5317\n"
