@@ -222,7 +222,10 @@ def _card_text(reading: Reading) -> str:
         f"Words: {raw.tokeniser} ({spelt[str(raw.tokeniser)]}); joined by {raw.joiner!r} they make the text.",
         *([f"Orphans (an `I-` that follows no tag of its type): policy `{report.orphans}`."] if raw.types else []),
         *(
-            ["Boxes: pixels x1, y1, x2, y2 of the image; an XML file belongs to the post whose id its file name is."]
+            [
+                "Boxes: pixels x1, y1, x2, y2 of the image as it is shown, turned as its EXIF says; "
+                "an XML file belongs to the post whose id its file name is."
+            ]
             if boxed
             else []
         ),

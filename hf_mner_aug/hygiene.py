@@ -206,6 +206,27 @@ def decode_image(image: EncodedImage, *, at_least: int | None = None) -> Decoded
     return Decoded(picture, next((n for n in range(2, 9) if n == tag), 1), animated, deep)
 
 
+def eight_bits(picture: "PIL.Image.Image") -> "PIL.Image.Image":
+    """Return a picture of 16 bits and more, which Pillow would clip at 255, scaled to 8; any other as it is.
+
+    Raises:
+        DataError: it holds values that are no number.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.asarray(picture, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise DataError("the image holds values that are no number")
+    # Files of 16 bits come as such or as 32: what is over 8 bits is scaled by the depth it needs.
+    top = values.max(initial=0)
+    scale = 255.0 if 0 < top <= 1 and picture.mode == "F" else 1.0 if top <= 255 else 255 / 65535
+    grey = np.clip(values * scale, 0, 255).round().astype(np.uint8)
+    return Image.fromarray(grey)
+
+
 def perceptual_hash(image: EncodedImage) -> int | None:
     """Return the 64-bit pHash of an encoded image, or None where it cannot be decoded."""
     look = _look(image)
@@ -225,7 +246,7 @@ def _look(image: EncodedImage) -> _Look | None:
     from PIL import Image
 
     try:
-        picture = open_image(image, at_least=128).convert("RGB")
+        picture = eight_bits(open_image(image, at_least=128)).convert("RGB")
     except DataError:
         return None
     bits = int(str(imagehash.phash(picture)), 16)

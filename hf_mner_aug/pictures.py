@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hf_mner_aug.errors import DataError
-from hf_mner_aug.hygiene import image_bytes, open_image
+from hf_mner_aug.hygiene import eight_bits, image_bytes, open_image
 from hf_mner_aug.schema import EncodedImage
 
 if TYPE_CHECKING:
@@ -46,8 +45,8 @@ def open_rgb(image: EncodedImage) -> "PIL.Image.Image":
     from PIL import Image
 
     picture = open_image(image)
-    if picture.mode.startswith(("I", "F")):  # 16 bits and more: Pillow would clip them at 255
-        return _to_eight_bits(picture)
+    if picture.mode.startswith(("I", "F")):
+        return eight_bits(picture).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
@@ -106,17 +105,3 @@ def picture_source(image: EncodedImage) -> str | None:
     data = image_bytes(image) or b""
     found = re.search(rb"DigitalSourceType\W+" + re.escape(_IPTC.encode()) + rb"(\w+)", data)
     return found[1].decode() if found else None
-
-
-def _to_eight_bits(picture: "PIL.Image.Image") -> "PIL.Image.Image":
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(picture, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise DataError("the image holds values that are no number")
-    # Files of 16 bits come as such or as 32: what is over 8 bits is scaled by the depth it needs.
-    top = values.max(initial=0)
-    scale = 255.0 if 0 < top <= 1 and picture.mode == "F" else 1.0 if top <= 255 else 255 / 65535
-    grey = np.clip(values * scale, 0, 255).round().astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")

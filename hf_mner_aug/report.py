@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from hf_mner_aug import artifacts
 from hf_mner_aug.cards import ConfigFacts
 from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
-from hf_mner_aug.hygiene import image_digest, open_image
+from hf_mner_aug.hygiene import eight_bits, image_digest, open_image
 from hf_mner_aug.ledger import read_rejects, run_folder
 from hf_mner_aug.parquet import reading, shards
 from hf_mner_aug.printable import for_html
@@ -527,7 +527,7 @@ def _spread(items: Sequence[T], n: int) -> list[T]:
 
 def _thumbnail(image: EncodedImage, digest: str, width: int) -> Thumbnail:
     """Return a picture's thumbnail; raises as ``open_image``."""
-    picture = open_image(image)
+    picture = eight_bits(open_image(image))
     own_width, own_height = picture.size
     picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     picture.thumbnail((width, HEIGHT))

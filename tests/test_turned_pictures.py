@@ -13,7 +13,7 @@ from hf_mner_aug import AMIA, MixGen
 from hf_mner_aug.convert import convert
 from hf_mner_aug.draw import draw
 from hf_mner_aug.errors import DataError, UsageError
-from hf_mner_aug.hygiene import decode_image
+from hf_mner_aug.hygiene import decode_image, perceptual_hash
 from hf_mner_aug.methods import gmda
 from hf_mner_aug.methods.mixgen import mix_posts, moved
 from hf_mner_aug.models.collage import Collage
@@ -372,6 +372,10 @@ def test_sixteen_bits_are_said_and_mixed_as_eight(tmp_path, kind):
     mixed = mix_images(open_rgb({"bytes": data, "path": None}), Image.new("RGB", (3, 3)), 0.5)
     assert Image.open(io.BytesIO(write_picture(mixed, "compositeCapture")["bytes"])).mode == "RGB"
     assert np.asarray(mixed).max() == 128
+    eight = io.BytesIO()
+    Image.fromarray(np.asarray(open_rgb({"bytes": data, "path": None}))).save(eight, "PNG")
+    same = {"bytes": eight.getvalue(), "path": None}
+    assert perceptual_hash({"bytes": data, "path": None}) == perceptual_hash(same), "what the check for leaks sees"
     plain = decode_image({"bytes": encoded(kind), "path": None})
     assert (plain.deep, plain.animated, plain.orientation) == (False, False, 1)
 
