@@ -58,6 +58,9 @@ def convert(
     xml: Annotated[Path | None, typer.Option(help="The folder with boxes, if it is not RAW/xml.")] = None,
     orphans: Annotated[Orphans, typer.Option(help="What becomes of an I- without its B-.")] = "promote",
     language: Annotated[str | None, typer.Option(help="The language, where it is not the set's own.")] = None,
+    types: Annotated[
+        str | None, typer.Option(metavar="OLD=NEW,…", help="Give entity types other names, as OTHER=MISC,Per=PER.")
+    ] = None,
     check_against: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Report train posts that are in this set's validation or test; repeatable."),
@@ -67,8 +70,17 @@ def convert(
     from hf_mner_aug import convert as converting
 
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
+    options["types"] = _read_renames(types)
     say(converting.convert(name, raw, out, check_against=check_against or (), **options))
     say(f'load_dataset("{out}")')
+
+
+def _read_renames(text: str | None) -> dict[str, str]:
+    """Return what ``OLD=NEW,…`` says."""
+    renames = dict(part.strip().partition("=")[::2] for part in (text or "").split(",") if part.strip())
+    if text and (not renames or not all(renames.values())):
+        raise UsageError(f"--types {text}: expected OLD=NEW,…, as OTHER=MISC")
+    return renames
 
 
 @app.command()
@@ -83,7 +95,7 @@ def validate(
     from hf_mner_aug.validation import validate as check
     from hf_mner_aug.viewer import viewer_problems
 
-    splits, allowed = open_source(source, images=images)
+    splits, allowed = open_source(source, images=images, as_numbered=True)
     found = check(splits, images=not no_images, allowed=allowed)
     viewer = viewer_problems(source) if Path(source).is_dir() else []
     if as_json:

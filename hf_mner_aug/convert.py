@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ def convert(
     xml: str | Path | None = None,
     orphans: Orphans = "promote",
     language: str | None = None,
+    types: Mapping[str, str] | None = None,
     check_against: Sequence[str | Path] = (),
 ) -> Report:
     """Write a raw set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``, ``convert.json``.
@@ -51,7 +52,7 @@ def convert(
     out = Path(out).resolve()
     _check_replaceable(out)
     others = {str(other): _held_out(other) for other in check_against}
-    reading = read(name, raw_dir, images=images, xml=xml, orphans=orphans, language=language)
+    reading = read(name, raw_dir, images=images, xml=xml, orphans=orphans, language=language, types=types)
     if others and "train" not in reading.splits:
         raise UsageError(f"expected a train split to check, found {', '.join(reading.splits)}")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
+from hf_mner_aug.labels import encode
 from hf_mner_aug.locks import sweep
 from hf_mner_aug.parquet import reading, write_table
 from hf_mner_aug.picture_columns import embed
@@ -205,6 +206,7 @@ def run(
     share = plan(recipe, recipe.build(), gold)[rank or 0 :: world_size or 1]
     with keeping(lambda: kept_parts(folder, share)):
         method = fit_once(place, recipe, gold)
+        gold = _numbered(gold, method)
         done = Run(folder, recipe, method, gold, rank or 0, world_size or 1)
         parts = done.parts
         missing = [part for part in parts if not _kept(place, folder, part, recipe, method)]
@@ -244,6 +246,7 @@ def estimate(recipe: Recipe, gold: "DatasetDict", *, posts: int = 8, probe: bool
         return _counted(recipe, method, gold)
     begun = time.monotonic()
     method = method if method.artifact else method.fit(gold)
+    gold = _numbered(gold, method)
     fit_seconds = time.monotonic() - begun
     sizes = [len(gold[split]) for split in _splits(method, gold)]
     train = gold["train"]
@@ -309,6 +312,7 @@ def preview(recipe: Recipe, gold: "DatasetDict", n: int) -> tuple["Dataset", "pa
     """Return the first n posts, and what the fitted method makes of them."""
     method = recipe.build()
     method = method if method.artifact else method.fit(gold)
+    gold = _numbered(gold, method)
     posts = gold["train"].select(range(min(n, len(gold["train"]))))
     made = method.make(posts.with_format("arrow")[:])
     return posts, rows_table(made, method.features), made, method
@@ -420,6 +424,15 @@ def read_rejects(path: Path) -> list[dict[str, Any]]:
 
 
 # ---------------------------------------------------------------- inside
+
+
+def _numbered(gold: "DatasetDict", method: Method) -> "DatasetDict":
+    """Return gold posts whose labels are numbered as those that a method was fitted on, elsewhere perhaps.
+
+    Raises:
+        UsageError: a label is none of those.
+    """
+    return type(gold)({split: encode(data, method.features, f"split {split}") for split, data in gold.items()})
 
 
 def _difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

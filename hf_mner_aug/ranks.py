@@ -84,7 +84,7 @@ def fit_once(place: Store, recipe: Recipe, gold: "Mapping[str, Dataset]") -> Met
     if method.artifact is None:
         method = method.fit(gold)
     else:
-        features_for(method, gold["train"].features)  # refuses a set with its labels in another order
+        features_for(method, gold["train"].features)  # refuses a set with labels that it does not know
     assert method.artifact is not None
     for file in artifacts.files(method.artifact):
         place.send(artifacts.path_of(file), f"fit/{file}")

@@ -77,6 +77,7 @@ class Report:
     splits: dict[str, SplitReport] = field(default_factory=dict)
     spare_drawings: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
+    renames: dict[str, str] = field(default_factory=dict)
 
     def troubles(self) -> list[str]:
         """Return a line for each thing that a reader of the set should know, with examples."""
@@ -131,4 +132,5 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{split}: {counts.contents()}, from {counts.file}" for split, counts in self.splits.items()]
+        lines += [f"type {old} of the raw files is {new} here" for old, new in self.renames.items()]
         return "\n".join(lines + self.troubles() + self.leaks)

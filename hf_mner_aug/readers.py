@@ -6,8 +6,9 @@ joiner, label names) and the function that parses one file into ``RawPost``; eve
 
 import itertools
 import re
+import unicodedata
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -50,7 +51,6 @@ SPLIT_FILES = {
     "validation": ("valid.txt", "val.txt", "dev.txt", "validation.txt"),
     "test": ("test.txt",),
 }
-FOUR_TYPES_RAW = {"PER", "LOC", "ORG", "OTHER"}
 BATCH = 100  # rows held while writing, with their pictures
 
 
@@ -147,20 +147,17 @@ class Reading:
             {
                 "start": start,
                 "end": end,
-                "type": self.raw.renames.get(kind, kind),
+                "type": kind,
                 "boxes": [list(box) for box in boxes.get((start, end), ())],
             }
             for start, end, kind in spans
         ]
 
     def _tag_ids(self, column: str) -> dict[str, int]:
-        """Return the ids of a column's raw tags (B-OTHER has that of B-MISC)."""
+        """Return the ids of a column's tags."""
         if column not in self.features:
             return {}
-        ids = {name: i for i, name in enumerate(self.features[column].feature.names)}
-        for old, new in self.raw.renames.items():
-            ids.update({f"{prefix}-{old}": ids[f"{prefix}-{new}"] for prefix in "BI" if f"B-{new}" in ids})
-        return ids
+        return {name: i for i, name in enumerate(self.features[column].feature.names)}
 
 
 # ---------------------------------------------------------------- the table of sets
@@ -302,17 +299,21 @@ def read(
     xml: str | Path | None = None,
     orphans: Orphans = "promote",
     language: str | None = None,
+    types: Mapping[str, str] | None = None,
 ) -> Reading:
     """Read a set once: find its labels, count, check every tag, id, image and box.
 
     ``raw_dir`` holds train, valid (or val, dev) and test ``.txt``, any of them, or is one such file, read as train.
     Ids become unique over all splits: a second post ``12`` becomes ``12~2``, and so do the second and later relations
     of one tweet in MNRE, whose id is that of their image. An image is found by its post's id, or by the name that the
-    post gives. Boxes come from the XML files in ``xml``, or in ``raw_dir/xml`` where that is there.
+    post gives. Boxes come from the XML files in ``xml``, or in ``raw_dir/xml`` where that is there. ``types`` gives
+    entity types, coarse or fine, other names: ``{"OTHER": "MISC"}``; no type is renamed without it, but for those that
+    the table of sets says.
 
     Raises:
         UnknownName: no such set, or no such policy for orphans.
-        UsageError: a folder is not there, the set has no place for boxes, or the language is not a code.
+        UsageError: a folder is not there, the set has no place for boxes, the language is not a code, or a type to
+            rename is not there.
         DataError: the files are not in the set's layout.
     """
     if name not in RAW_SETS:
@@ -321,7 +322,8 @@ def read(
         raise UnknownName("policy for orphans", orphans, ORPHANS)
     if language is not None and not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", language):
         raise UsageError(f"language {language!r}: expected a code such as en or zh")
-    raw = RAW_SETS[name]
+    asked = types or {}
+    raw, met = _renaming(RAW_SETS[name], asked)
     files = _find_files(raw, Path(raw_dir))
     drawings = _find_drawings(raw, Path(raw_dir), xml)
     report = Report(name, orphans, images is not None, raw.images == "many")
@@ -330,15 +332,21 @@ def read(
     for split, path in files.items():
         report.splits[split] = SplitReport(path.name)
         ids[split] = _scan(raw, path, orphans, report.splits[split], found)
-    types = raw.types or _in_order(found.types)
-    renames = {old: new for old, new in raw.renames.items() if old in found.types}
-    if set(types) == FOUR_TYPES_RAW:
-        types, renames = FOUR_TYPES, {"OTHER": "MISC"}
-    if not types and not raw.relations:
+    kinds = raw.types or _in_order(found.types)
+    for old, new in asked.items():
+        if old not in met:
+            known = ", ".join(sorted({*found.types, *found.fine_types})) or "none"
+            raise UsageError(f"types: {old}={new} renames a type that is not there, found {known}")
+    renames = {old: new for old, new in raw.renames.items() if old in met and old != new}
+    report.renames = renames
+    for found_types in (found.types, found.fine_types):
+        if alike := _look_alikes(found_types):
+            warnings.warn(f"{name}: {alike}", stacklevel=2)
+    if not kinds and not raw.relations:
         raise DataError(f"every tag is O: expected entities ({', '.join(map(str, files.values()))})")
     raw = replace(
         raw,
-        types=types,
+        types=kinds,
         renames=renames,
         language=language or raw.language,
         tokeniser=raw.tokeniser or ("handles split" if found.lone_ats > found.handles else "handles whole"),
@@ -360,7 +368,7 @@ def read(
             f"{first.parent}: expected XML files named <id>.xml, but none has a post's id, as {first.name}"
         )
     features = mner_features(
-        types,
+        kinds,
         images=raw.images,
         boxes=bool(drawings),
         fine_types=_in_order(found.fine_types),
@@ -396,8 +404,8 @@ def _refused(counts: SplitReport) -> str:
 class _Found:
     """What the files of a set show that a ``RawSet`` may leave open."""
 
-    types: set[str] = field(default_factory=set)
-    fine_types: set[str] = field(default_factory=set)
+    types: Counter[str] = field(default_factory=Counter)
+    fine_types: Counter[str] = field(default_factory=Counter)
     columns: dict[int, Path] = field(default_factory=dict)
     lone_ats: int = 0
     handles: int = 0
@@ -428,8 +436,8 @@ def _scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found:
             (post.tags, "orphans", found.types),
             (post.fine_tags, "fine_orphans", found.fine_types),
         ):
-            kinds.update(tag[2:] for tag in tags if tag != "O")
             repaired, n_orphans = repair_orphans(tags)
+            kinds.update(tag[2:] for tag in repaired if tag[0] == "B")
             if n_orphans:
                 i = next(i for i, tag in enumerate(tags) if tag != repaired[i])
                 if orphans == "error":
@@ -447,6 +455,52 @@ def _scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found:
                         f"({path} line {post.lines[i]}): read other label sets as conll"
                     )
     return ids
+
+
+def _renaming(raw: RawSet, types: Mapping[str, str]) -> tuple[RawSet, set[str]]:
+    """Return the set with types renamed as its files are parsed: as it says itself, and as the user asks.
+
+    The types to rename that stand in the files come into the set that is returned too, as these are parsed.
+
+    Raises:
+        UsageError: a type's new name is none.
+    """
+    renames = {**raw.renames, **types}
+    for old, new in types.items():
+        if not old or not new or new.split() != [new]:
+            raise UsageError(f"types: {old!r}={new!r}: expected OLD=NEW, a type and its new name without blanks")
+    met: set[str] = set()
+    tags = {f"{prefix}-{old}": f"{prefix}-{new}" for old, new in renames.items() for prefix in "BI"}
+
+    def parse(path: Path) -> Iterator[RawPost | BadLine]:
+        for post in raw.parse(path):
+            if isinstance(post, RawPost):
+                new, fine = ([tags.get(tag, tag) for tag in column] for column in (post.tags, post.fine_tags))
+                met.update(tag[2:] for tag in (*post.tags, *post.fine_tags) if tag in tags)
+                post = replace(post, tags=new, fine_tags=fine)
+            yield post
+
+    kinds = tuple(dict.fromkeys([*raw.types, *types.values()])) if raw.types else ()
+    return replace(raw, parse=parse if renames else raw.parse, renames=renames, types=kinds), met
+
+
+def _look_alikes(types: Mapping[str, int]) -> str:
+    """Return which types differ in case, signs or width only, with their numbers of mentions; or nothing."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for kind in types:
+        alike[re.sub(r"[-_./\s]", "", unicodedata.normalize("NFKC", kind).casefold()) or kind].append(kind)
+    said, asked = [], []
+    for kinds in alike.values():
+        if len(kinds) > 1:
+            most, *others = sorted(kinds, key=lambda kind: (-types[kind], not kind.isupper(), kind))
+            said.append(", ".join(f"{kind} ({types[kind]})" for kind in (most, *others)))
+            asked += [f"{kind}={most}" for kind in others]
+    if not said:
+        return ""
+    return (
+        f"types that differ in case or signs only, with their mentions: {'; '.join(said)}: they stay different types; "
+        f"--types {','.join(asked)} makes them one"
+    )
 
 
 def _draw(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.dataset_cards import CARDS, Structure, check_card, check_card_yaml, read_card, reader_errors
 from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug.labels import read_parquet, same_labels
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.names import RESERVED, check_columns, check_digest, check_repo, is_name
 from hf_mner_aug.parquet import find_damaged
@@ -182,8 +183,8 @@ def _plain(value: Any) -> Any:
 def load_source(name: str, *, images: str | Path | None = None) -> "DatasetDict":
     """Return the splits of a folder or a Hub dataset (``org/name``), optionally with ``@revision`` and ``:config``.
 
-    ``val``, ``valid`` and ``dev`` are named validation. Pictures that it only names are read in its own folder, or in
-    the folder ``images``; others are missing, and a warning counts them.
+    ``val``, ``valid`` and ``dev`` are named validation; labels are numbered alike in all. Pictures that it only names
+    are read in its own folder, or in the folder ``images``; others are missing, and a warning counts them.
 
     Raises:
         UsageError: there is no such dataset, config or folder, it has no train split, or its columns are not an MNER
@@ -204,8 +205,12 @@ def with_pictures(source: str | None, images: str | Path | None) -> Any:
     return source if images is None or source is None else load_source(source, images=images)
 
 
-def open_source(name: str, *, images: str | Path | None = None) -> tuple["DatasetDict", Allowed]:
+def open_source(
+    name: str, *, images: str | Path | None = None, as_numbered: bool = False
+) -> tuple["DatasetDict", Allowed]:
     """Return the splits of ``load_source`` as they are, and where the pictures that they name may be read.
+
+    With ``as_numbered``, each split keeps its own lists of labels.
 
     Raises:
         UsageError: as ``load_source``.
@@ -227,11 +232,15 @@ def open_source(name: str, *, images: str | Path | None = None) -> tuple["Datase
         chosen = {"description": _state_of(Path(path))} if has_card else {}
         builder = load_dataset_builder(path, config, revision=revision, **chosen)
         _check_links(path, builder.config.data_files or {})
-        with _quiet():
-            builder.download_and_prepare()
-        whole = named_splits(builder.as_dataset())
+        splits = read_parquet(builder.config.data_files or {}, builder.info.features, path)
+        if splits is None:
+            with _quiet():
+                builder.download_and_prepare()
+            splits = builder.as_dataset()
+        whole = named_splits(splits, as_numbered=True)
         for rows in whole.values():
             rows.data.table.validate(full=True)  # text that is no UTF-8 would be met only when it is read
+        whole = whole if as_numbered else same_labels(whole)
     except UsageError:
         raise
     except DatasetNotFoundError as error:
@@ -292,11 +301,13 @@ def _unloadable(name: str, error: BaseException) -> Exception:
     return DataError(f"{name}: expected a dataset that datasets loads, found {said}{hint}")
 
 
-def named_splits(splits: Any) -> "DatasetDict":
-    """Return a dataset or dict of splits as a DatasetDict named train, validation, test.
+def named_splits(splits: Any, *, as_numbered: bool = False) -> "DatasetDict":
+    """Return a dataset or dict of splits as a DatasetDict named train, validation, test, their labels numbered alike.
+
+    With ``as_numbered``, each split keeps its own lists of labels.
 
     Raises:
-        UsageError: there is no train split.
+        UsageError: there is no train split, or a column has label names in one split and none in another.
         DataError: a column has a name that is refused.
     """
     from datasets import DatasetDict
@@ -308,7 +319,8 @@ def named_splits(splits: Any) -> "DatasetDict":
     named = DatasetDict({_SPLIT_NAMES.get(str(split), str(split)): data for split, data in splits.items()})
     if "train" not in named:
         raise UsageError(f"expected a train split, found {', '.join(named) or 'none'}")
-    return DatasetDict({split: named[split] for split in SPLITS if split in named})
+    named = DatasetDict({split: named[split] for split in SPLITS if split in named})
+    return named if as_numbered else same_labels(named)
 
 
 def source_posts(recipe: Recipe, source: Any = None) -> tuple[Recipe, "DatasetDict"]:

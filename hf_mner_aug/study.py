@@ -24,6 +24,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.fingerprint import content_fingerprint
 from hf_mner_aug.hygiene import Guard
+from hf_mner_aug.labels import concatenate, disagreements, encode
 from hf_mner_aug.ledger import Run, beside, run
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.printable import for_terminal
@@ -124,10 +125,13 @@ class Config:
 
         if self.replaces:
             _, gold = source_posts(self.recipe, self.source)
+            numbered = self.splits["train"].features
             here = {split: set(rows["id"]) for split, rows in self.splits.items()}  # without those withdrawn since
             return DatasetDict(
                 {
-                    split: gold[split].select([i for i, name in enumerate(gold[split]["id"]) if name in here[split]])
+                    split: encode(gold[split], numbered, f"{self.name}: split {split} of its source").select(
+                        [i for i, name in enumerate(gold[split]["id"]) if name in here[split]]
+                    )
                     for split in self.splits
                 }
             )
@@ -186,7 +190,7 @@ class Study:
         virtual = [name for name in names if name.startswith("gold_")]
         images = getattr(model, "reads_images", False)
         chosen = [name for name in dict.fromkeys(names) if name not in virtual]
-        configs = [read_config(repo, name, images=images, source=source) for name in chosen]
+        configs = numbered_alike([read_config(repo, name, images=images, source=source) for name in chosen])
         for config in configs:
             if config.replaces and config.method.reads_images and not images:
                 raise UsageError(
@@ -374,8 +378,6 @@ class Study:
 
     def _augment(self, config: Config, seed: int) -> dict[str, "Dataset"]:
         """Return the gold posts and those that the config's method makes of them with a seed, as publishing would."""
-        from datasets import concatenate_datasets
-
         recipe = replace(
             config.recipe,
             seed=seed,
@@ -390,7 +392,7 @@ class Study:
         if config.replaces:
             return {split: replaced(done, split) for split in config.gold}
         made = done.dataset.select(kept(done.dataset, config.gold, done.method))
-        return {**config.gold, "train": concatenate_datasets([config.gold["train"], made])}
+        return {**config.gold, "train": concatenate([config.gold["train"], made])}
 
     def _try(self, batch_size: int, learning_rate: float) -> dict[str, Any]:
         """Return a setting of the search with its validation F1 on gold; one that was tried before is read."""
@@ -458,13 +460,11 @@ def kept(made: "Dataset", gold: Mapping[str, "Dataset"], method: Method) -> list
 
 def replaced(done: Run, split: str) -> "Dataset":
     """Return a split's gold posts as a run remade them, with their own columns; those it rejected stay as they are."""
-    from datasets import concatenate_datasets
-
     gold = done.gold[split]
     made = done.made_of(split).select_columns(gold.column_names)
     rows = {name: i for i, name in enumerate(made["id"])}
     order = [rows.get(name, len(made) + i) for i, name in enumerate(gold["id"])]
-    return concatenate_datasets([made, gold]).select(order)
+    return concatenate([made, gold]).select(order)
 
 
 # ---------------------------------------------------------------- configs
@@ -529,6 +529,18 @@ def read_gold(repo: str | Path, name: str, *, images: bool = False, source: Any 
     return min(configs, key=lambda config: config.replaces).gold
 
 
+def numbered_alike(configs: Sequence[Config]) -> list[Config]:
+    """Return configs whose labels are numbered as the first one's, where these are the same labels."""
+    numbered = []
+    for config in configs:
+        features, wanted = (c.splits["train"].features for c in (config, configs[0]))
+        if all(set(names) == set(others) for _, names, others in disagreements(features, wanted)):
+            splits = {split: encode(rows, wanted, f"{config.name}: {split}") for split, rows in config.splits.items()}
+            config = replace(config, splits=type(config.splits)(splits))
+        numbered.append(config)
+    return numbered
+
+
 def check_comparable(configs: Sequence[Config], split: str) -> None:
     """See that configs can stand in one table.
 
@@ -545,7 +557,7 @@ def check_comparable(configs: Sequence[Config], split: str) -> None:
                 raise UsageError(
                     f"{config.name} has no {needed} posts: a study chooses on validation and reads {split}"
                 )
-        if Codec(config.splits[split].features).types != Codec(first.splits[split].features).types:
+        if set(Codec(config.splits[split].features).types) != set(Codec(first.splits[split].features).types):
             raise UsageError(f"{config.name} and {first.name} have different entity types: they cannot be compared")
         different = _first_difference(first.gold[split], config.splits[split])
         if different:

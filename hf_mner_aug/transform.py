@@ -12,6 +12,7 @@ from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.errors import NotFitted, UsageError
 from hf_mner_aug.hosts import Host, allow
+from hf_mner_aug.labels import encode, same_labels, translators
 from hf_mner_aug.picture_columns import PictureReader, embed, is_named_only, with_bytes
 from hf_mner_aug.picture_files import NOWHERE, Allowed
 from hf_mner_aug.schema import (
@@ -226,7 +227,7 @@ class Method:
 
         Args:
             train: a dataset, streamed or not, or a dict of splits of which ``train`` (and ``validation``) are taken.
-            validation: a dataset with the same columns.
+            validation: a dataset with the same columns; its labels count by their names.
             images: the folder of the files that pictures are named by, where the dataset holds names instead of bytes.
             trust_image_paths: read such files wherever they lie.
 
@@ -234,14 +235,16 @@ class Method:
             UsageError: the columns are not those of an MNER or MRE set, or there is no train split or image folder.
             DataError: a row is not what its columns promise.
         """
-        if isinstance(train, Mapping):
-            if "train" not in train:
-                raise UsageError(f"fit needs a train split, found {', '.join(train)}")
-            validation = validation if validation is not None else train.get("validation")
-            train = train["train"]
-        features = train.features
-        if features is None:
+        splits = dict(train) if isinstance(train, Mapping) else {"train": train}
+        if "train" not in splits:
+            raise UsageError(f"fit needs a train split, found {', '.join(splits)}")
+        if validation is not None:
+            splits["validation"] = validation
+        if any(data.features is None for data in (splits["train"], splits.get("validation")) if data is not None):
             raise UsageError("fit needs a dataset that knows its features: pass features= when you make or map it")
+        splits = same_labels(splits)
+        train, validation = splits["train"], splits.get("validation")
+        features = train.features
         self.allow_hosts()
         codec = Codec(features)
         if self.reads_images and codec.image_column:
@@ -287,7 +290,7 @@ class Method:
         else they are missing, and a warning counts them.
 
         Raises:
-            UsageError: the labels are not those of the set that the method was fitted on, or there is no such folder.
+            UsageError: a label is none of the set that the method was fitted on, or there is no such folder.
         """
         dataset = embed(dataset, Allowed.of(images, trust_image_paths=trust_image_paths), stacklevel=2)
         return self._map(dataset, kwargs)
@@ -304,6 +307,8 @@ class Method:
             arguments["batch_size"] = 16
         if not hasattr(dataset, "cleanup_cache_files") and self._codec().image_column:
             dataset = dataset.decode(False)
+        if not hasattr(dataset, "cleanup_cache_files"):  # a streamed batch does not know its labels' names
+            dataset = encode(dataset, self.features, self.name)
         return dataset.map(self, **{**arguments, **kwargs})
 
     def make(self, batch: Any) -> Made:
@@ -322,6 +327,8 @@ class Method:
                     f"expected lists, found {type(column).__module__}.{type(column).__qualname__}: "
                     "call ds.with_format(None) before map"
                 )
+        for name, change in self._by_name(batch).items():
+            columns[name] = [change(value) for value in columns[name]]
         if codec.image_column:
             _check_encoded(columns[codec.image_column])
             columns[codec.image_column] = self._pictures(columns[codec.image_column], codec)
@@ -384,6 +391,21 @@ class Method:
             warnings.warn(f"{self.name}: in this batch {refused}; later batches are not counted", stacklevel=5)
         return found
 
+    def _by_name(self, batch: Any) -> dict[str, Callable[[Any], Any]]:
+        """Return by column what turns a batch's labels into those of the fitted set, where the batch knows their names.
+
+        Raises:
+            UsageError: a label is none of the fitted set's, or an Arrow table says that it numbers them otherwise.
+        """
+        features, certain = _features_of(batch)
+        changes = _changes(self, features) if features else {}
+        if changes and not certain:
+            raise UsageError(
+                f"{self.name} was fitted on a set that numbers the labels of {next(iter(changes))} otherwise than this "
+                "Arrow table: call method.map(ds), or ds.with_format(None) before map"
+            )
+        return changes
+
     def _fitted(self) -> str:
         if self.artifact is None:
             name = type(self).__name__
@@ -395,18 +417,38 @@ class Method:
 
 
 def features_for(method: Method, found: Mapping[str, Any]) -> "Features":
-    """Return the columns of what a method makes of a dataset, be there columns that it was not fitted on."""
+    """Return the columns of what a method makes of a dataset, be there columns that it was not fitted on.
+
+    Raises:
+        UsageError: a label of the dataset is none of those that the method was fitted on.
+    """
     from datasets import Features
 
     fitted = method.features
-    for name in ("ner_tags", "fine_tags", "relation"):
-        # A batch holds integers: under other names, or in another order, they would mean other labels.
-        if name in found and name in fitted and found[name] != fitted[name]:
-            raise UsageError(
-                f"{method.name} was fitted on a set where {name} is {fitted[name]}, here it is {found[name]}: "
-                "fit it on this set, or cast the column"
-            )
+    _changes(method, found)
     return Features({**{name: feature for name, feature in found.items() if name not in fitted}, **fitted})
+
+
+def _changes(method: Method, found: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+    """Return by column what turns labels of a dataset into those that a method was fitted on, by their names."""
+    try:
+        return translators(found, method.features, "this set")
+    except UsageError as error:
+        raise UsageError(f"{method.name} was fitted on another set: {error}: fit it on this set") from error
+
+
+def _features_of(batch: Any) -> tuple[Mapping[str, Any] | None, bool]:
+    """Return the features that a batch knows, if any, and whether they are surely those of its dataset.
+
+    A table of a stream may hold those of the files that the stream began with.
+    """
+    if (formatter := getattr(batch, "formatter", None)) is not None:
+        return formatter.features, True
+    if (schema := getattr(batch, "schema", None)) is not None and b"huggingface" in (schema.metadata or {}):
+        from datasets import Features
+
+        return Features.from_arrow_schema(schema), False
+    return None, False
 
 
 def iterate_posts(dataset: Any, codec: Codec, *, images: bool = False) -> Iterator[Post]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import open_image, text_key
+from hf_mner_aug.labels import disagreements, renumbered
 from hf_mner_aug.picture_columns import ADVICE, is_named_only
 from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
 from hf_mner_aug.schema import COLUMNS, EncodedImage, Span, bio_to_spans, column_faults, tag_names
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 ERRORS = {
     "bad_column": "the column is absent or of another type: rename or cast it",
+    "labels_renumbered": "a label has one number in all splits: number them alike with labels.same_labels(splits)",
     "missing_id": "every row needs an id",
     "duplicate_id": "ids must differ, over all splits",
     "empty_tokens": "a post needs words, and none may be empty or blank; a no-break space or a lone joiner is a word",
@@ -40,6 +42,7 @@ ERRORS = {
     "refused_image": f"the data names a file that is not read: {ADVICE}, or embed it",
 }
 WARNINGS = {
+    "labels_differ": "a split lacks labels of another, or has more: labels.same_labels(splits) gives all one list",
     "missing_image": "the row has no image",
     "entity_not_listed": "the tags have a span that the column entities lacks: it has no boxes",
     "fine_tags_disagree": "the span of a fine tag is no span of the tags: it is ignored",
@@ -153,9 +156,10 @@ def validate(
         severity: Literal["error", "warning"] = "error" if fault.kind in ERRORS else "warning"
         problems.append(Problem(fault.kind, severity, split, row, name, fault.detail))
 
+    first_split = "train" if "train" in splits else next(iter(splits), "")
     for split, rows in splits.items():
         checks = _Columns(rows.features)
-        for fault in checks.faults:
+        for fault in (*checks.faults, *_label_faults(splits[first_split].features, rows.features, first_split)):
             note(split, None, None, fault)
         for i, row in enumerate(_read(rows, checks, allowed if images else None)):
             name, where = row.columns.get("id"), f"{split} row {i}"
@@ -171,6 +175,17 @@ def validate(
             if first[0] != split:
                 note(split, i, name, _Fault("duplicate_text", f"the text of {first[1]}"))
     return Validation(tuple(problems), {split: rows.num_rows for split, rows in splits.items()})
+
+
+def _label_faults(features: "Features", others: "Features", split: str) -> Iterator[_Fault]:
+    """Yield the columns whose labels are not those of a split."""
+    for column, names, found in disagreements(features, others):
+        if said := renumbered(names, found):
+            yield _Fault("labels_renumbered", f"column {column}: {said}: the first is that of {split}")
+        else:
+            lacking, more = ([n for n in a if n not in b] for a, b in ((names, found), (found, names)))
+            said = "; ".join(f"{what} {', '.join(n)}" for what, n in (("lacks", lacking), ("has", more)) if n)
+            yield _Fault("labels_differ", f"column {column}: {said}, unlike {split}")
 
 
 class _Columns:

@@ -450,10 +450,11 @@ def test_unknown_columns_are_copied(method, mner):
 def test_missing_column_and_other_labels_are_named(method, mner):
     with pytest.raises(UsageError, match=r"column ner_tags, which this batch lacks"):
         method.map(mner.remove_columns("ner_tags"))
-    other = mner_features(("LOC", "PER", "ORG", "MISC"))["ner_tags"]
-    swapped = Dataset.from_list(rows(mner), features=Features({**mner.features, "ner_tags": other}))
-    with pytest.raises(UsageError, match=r"fitted on a set where ner_tags is .*fit it on this set"):
-        method.map(swapped)
+    other = mner_features(("LOC", "PERSON", "ORG", "MISC"))["ner_tags"]
+    renamed = Dataset.from_list(rows(mner), features=Features({**mner.features, "ner_tags": other}))
+    for mapped in (method.map, lambda ds: ds.map(method, batched=True, features=method.features)):
+        with pytest.raises(UsageError, match=r"ner_tags has the labels B-PERSON, I-PERSON, which .*fit it on this set"):
+            mapped(renamed)
 
 
 def test_no_rows_have_the_right_features(method, name, mner, monkeypatch):

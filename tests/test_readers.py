@@ -107,8 +107,9 @@ def test_fine_types_of_fmnerg():
 
 
 @needs_data
-def test_the_labels_of_gmner_are_the_usual_four():
-    reading = read("conll", DATA / "twitter_gmner" / "txt")
+def test_the_labels_of_gmner_are_the_usual_four_where_asked():
+    assert read("conll", DATA / "twitter_gmner" / "txt").raw.types == ("PER", "LOC", "ORG", "OTHER")
+    reading = read("conll", DATA / "twitter_gmner" / "txt", types={"OTHER": "MISC"})
     assert reading.raw.types == ("PER", "LOC", "ORG", "MISC")
     assert reading.raw.renames == {"OTHER": "MISC"}
 
@@ -210,9 +211,11 @@ def test_posts_without_words_are_left_out_and_counted(tmp_path):
     assert reading.report.splits["train"].empty_posts == 1
 
 
-def test_types_are_ordered_and_four_types_unified(tmp_path):
+def test_types_are_ordered_and_renamed_only_where_asked(tmp_path):
     other = "IMGID:1\na\tB-OTHER\nb\tB-ORG\nc\tB-LOC\nd\tB-PER\n"
     reading = read("conll", raw(tmp_path / "four", train=other))
+    assert reading.features["ner_tags"].feature.names[1::2] == ["B-PER", "B-LOC", "B-ORG", "B-OTHER"]
+    reading = read("conll", tmp_path / "four", types={"OTHER": "MISC"})
     assert reading.features["ner_tags"].feature.names[1::2] == ["B-PER", "B-LOC", "B-ORG", "B-MISC"]
     assert tags(reading) == [["B-MISC", "B-ORG", "B-LOC", "B-PER"]]
     reading = read("conll", raw(tmp_path / "five", train=other + "e\tB-EVENT\n"))
