@@ -1,13 +1,18 @@
 """A method: a frozen dataclass that is itself the function given to ``Dataset.map``."""
 
 import functools
+import hashlib
+import inspect
 import json
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
+import hf_mner_aug
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.errors import NotFitted, UsageError
@@ -93,6 +98,10 @@ class Method:
     the columns writes ``learn`` too. ``fit`` returns a copy that holds the digest of what was learnt. ``columns`` names
     columns that the method adds, with their dtypes; a made post has their values in ``details``. ``presets`` are
     parameters under one name (``paper``: the models of its paper); what the fields say is the preset ``embedded``.
+
+    ``Dataset.map`` finds rows made before by the hash of the method's pickle. That holds the fields, and so what was
+    learnt by its digest, and ``_code``: ``version``, the package's version, and of a class outside the package its
+    module's source as it was when the class was made.
     """
 
     name: ClassVar[str]
@@ -109,6 +118,18 @@ class Method:
     artifact: str | None = None
     # True of a method that a recipe describes: whoever wrote that may not be the user, so his yes to a host counts.
     from_recipe: bool = field(default=False, repr=False, compare=False)
+
+    _source: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._source = _source_of(cls)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_code": (self.version, hf_mner_aug.__version__, self._source)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update({name: value for name, value in state.items() if name != "_code"})
 
     def __post_init__(self) -> None:
         if self.copies < 1:
@@ -414,6 +435,38 @@ class Method:
 
     def _codec(self) -> Codec:
         return _artifact_codec(self._fitted())
+
+
+def _source_of(cls: type[Method]) -> str:
+    """Return a digest of the source of the modules outside this package that a class and its bases are written in.
+
+    Where a module has no file (a notebook), it is that of the code of the class's own functions.
+    """
+    package = __name__.partition(".")[0]
+    digest = hashlib.sha256()
+    outside = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in (package, "builtins")]
+    for base in outside:
+        try:
+            digest.update(inspect.getsource(sys.modules[base.__module__]).encode("utf-8", "surrogatepass"))
+        except (KeyError, OSError, TypeError):
+            for name, value in sorted(vars(base).items()):
+                digest.update(_code_of(name, value).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest() if outside else ""
+
+
+def _code_of(name: str, value: Any) -> str:
+    """Return a class's attribute as text that is the same in every process: a function by its code."""
+    value = getattr(value, "fget", None) or getattr(value, "func", None) or getattr(value, "__func__", value)
+    code = getattr(value, "__code__", None)
+    if code is None:
+        return f"{name}={value!r}" if isinstance(value, str | int | float | tuple | bool | None) else name
+    consts = [
+        _code_of("", SimpleNamespace(__code__=const))
+        if inspect.iscode(const)
+        else str(sorted(map(repr, const)) if isinstance(const, frozenset) else repr(const))
+        for const in code.co_consts
+    ]
+    return f"{name}:{code.co_code.hex()}{code.co_names}{code.co_varnames}{consts}"
 
 
 def features_for(method: Method, found: Mapping[str, Any]) -> "Features":
