@@ -19,6 +19,7 @@ from hf_mner_aug.dates import parse_date, spell_date
 from hf_mner_aug.errors import DataError
 from hf_mner_aug.hygiene import Guard, too_long
 from hf_mner_aug.models import posts, web
+from hf_mner_aug.models.bodies import UnusableBody, read_body
 from hf_mner_aug.models.posts import read_page
 from hf_mner_aug.models.protocol import Answer, read_answer, retry_after
 from hf_mner_aug.models.search import Query, open_corpus
@@ -167,10 +168,10 @@ async def _one_chunk(data):
 @pytest.mark.parametrize("length", ["²", "٣", HUGE, "-1", "1e400", "nan", "", "0", "00000000000000000000000000005"])
 def test_a_length_that_lies_or_is_none_does_no_harm(length):
     headers = httpx2.Headers([(b"content-length", length.encode("utf-8"))])
-    with contextlib.suppress(Refused):
-        assert asyncio.run(web._read(_one_chunk(b"hello"), headers, 100)) == b"hello"
-    with pytest.raises(Refused, match="too_large"):
-        asyncio.run(web._read(_one_chunk(b"h" * 200), headers, 100))
+    with contextlib.suppress(UnusableBody):
+        assert asyncio.run(read_body(_one_chunk(b"hello"), headers, 100)) == b"hello"
+    with pytest.raises(UnusableBody, match="too_large"):
+        asyncio.run(read_body(_one_chunk(b"h" * 200), headers, 100))
 
 
 def robots(text, monkeypatch):
