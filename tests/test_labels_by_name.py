@@ -3,7 +3,9 @@
 import json
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from conftest import as_dataset, draw_posts, draw_set
@@ -29,7 +31,7 @@ from hf_mner_aug.readers import read
 from hf_mner_aug.recipe import load_source, named_splits
 from hf_mner_aug.schema import Codec, mner_features
 from hf_mner_aug.study import Study, check_comparable, numbered_alike, read_config, spans_of
-from hf_mner_aug.transform import iterate_posts
+from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.validation import validate
 
 ORDER = ("MISC", "ORG", "LOC", "PER")
@@ -171,9 +173,19 @@ def test_long_lists_are_lists(texts):
 # ---------------------------------------------------------------- splits
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listing(Method):
+    """Learns the entities of both splits, as they are named."""
+
+    name: ClassVar[str] = "listing"
+
+    def learn(self, train, validation):
+        return [[_plain(entity) for entity in post.entities] for posts in (train, validation) for post in posts]
+
+
 def test_fit_learns_the_same_from_splits_numbered_otherwise(splits, texts):
     alike = DatasetDict({split: texts.select(r) for split, r in (("train", range(14)), ("validation", range(14, 17)))})
-    for method in (LSMS(), EDA(), MixGen()):
+    for method in (LSMS(), EDA(), MixGen(), Listing()):
         fitted = method.fit(alike)
         assert method.fit(splits).artifact == fitted.artifact
         assert method.fit(splits["train"], validation=splits["validation"]).artifact == fitted.artifact
