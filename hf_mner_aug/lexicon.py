@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.scripts import is_emoji, is_plain_word
 
 VOCABULARY = 20_000  # most frequent words that get neighbours
 WINDOW = 2  # words to each side that count as context
@@ -58,20 +59,24 @@ def is_link(word: str) -> bool:
 def ordinary_words(post: Post) -> list[int]:
     """Return the indices of words that carry no label and are no handle, hashtag, URL, ``RT`` or punctuation.
 
-    Sets that split ``@user`` and ``#tag`` into two words, and a URL after ``http://t.``, are understood.
+    Emoji are words where a post has no others. Sets that split ``@user`` and ``#tag`` into two words, and a URL after
+    ``http://t.``, are understood.
     """
     tokens = post.tokens
-    found = []
+    found: list[int] = []
+    emoji: list[int] = []
     for i in post.outside():
         word = tokens[i]
         if not word.isalpha() and (word[:1] in ("@", "#") or is_link(word) or not any(map(str.isalnum, word))):
+            if is_emoji(word):
+                emoji.append(i)
             continue
         before = tokens[i - 1] if i else ""
         if not before.isalnum() and (before in ("@", "#") or (before.endswith(".") and is_link(before))):
             continue
         if word != "RT":
             found.append(i)
-    return found
+    return found or emoji
 
 
 def match_case(word: str, like: str) -> str:
@@ -107,7 +112,7 @@ def nearest_words(
 
     texts = [[word.casefold() for word in post.tokens] for post in posts]
     outside = Counter(
-        text[i] for post, text in zip(posts, texts, strict=True) for i in ordinary_words(post) if text[i].isalpha()
+        text[i] for post, text in zip(posts, texts, strict=True) for i in ordinary_words(post) if is_plain_word(text[i])
     )
     frequent = sorted(
         (word for word, n in outside.items() if n >= min_count and word not in without), key=lambda w: (-outside[w], w)
@@ -147,7 +152,7 @@ def wordnet_synonyms(posts: Iterable[Post]) -> dict[str, list[str]]:
     found = {}
     for word in sorted(words):
         lemmas = {lemma.lower() for synset in wordnet.synsets(word) for lemma in synset.lemma_names()}
-        synonyms = sorted(lemma for lemma in lemmas if lemma.isalpha() and lemma != word)
+        synonyms = sorted(lemma for lemma in lemmas if is_plain_word(lemma) and lemma != word)
         if synonyms:
             found[word] = synonyms
     return found

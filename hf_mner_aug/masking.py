@@ -9,32 +9,42 @@ several if they end in a common top-level domain, and numbers written as in Nort
 ``555-1234``, or after ``+``. A handle in a text without spaces ends at a sign, or after 30 characters.
 """
 
-import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 
+import regex
+
 from hf_mner_aug.errors import UnknownName
+from hf_mner_aug.scripts import GOES_ON, STARTS, UNSPACED, is_one_sign, plain_digits
 
 KINDS = ("handles", "emails", "phones")
 
 _DOMAINS = "com|net|org|edu|gov|mil|info|biz|io|co|uk|de|fr|ca|au|jp|cn|ru|nl|eu"
-_EMAIL = re.compile(
+# A part of an address is of scripts with spaces between words, or of one without: in 邮箱joe@mail.com it is joe.
+_SPACED, _UNBROKEN = (rf"[[{GOES_ON}]{difference}[{UNSPACED}]]" for difference in ("--", "&&"))
+_FLAGS = regex.V1 | regex.VERBOSE
+_EMAIL = regex.compile(
     rf"""
-    (?<![\w.+-]) (?P<user>[\w.+-]*\w) @ (?P<host>[\w-]+(?:\.[\w-]+)*) \. (?P<top>[^\W\d_]{{2,}}) (?!\w)
-    | (?<![\w\#/]) (?<!\#\ ) (?P<users>\w+(?:\ ?[.+-]\ ?\w+){{0,2}}) \ ?@\ ? (?P<hosts>\w+(?:\ ?[.-]\ ?\w+){{0,3}})
-      \ ?\.\ ? (?P<tops>{_DOMAINS}) (?!\w)
+    (?: (?<![{_SPACED}.+-]) (?P<user>[{_SPACED}.+-]*{_SPACED}) | (?<!{_UNBROKEN}) (?P<user>{_UNBROKEN}++) )
+      @ (?P<host>[{GOES_ON}-]+(?:\.[{GOES_ON}-]+)*)
+      \. (?P<top>[{_SPACED}--[\d_]]{{2,}} (?!{_SPACED}) | {_UNBROKEN}{{2,}})
+    | (?<![{_SPACED}\#/]) (?<!\#\ ) (?P<users>{_SPACED}+(?:\ ?[.+-]\ ?{_SPACED}+){{0,2}})
+      \ ?@\ ? (?P<hosts>{_SPACED}+(?:\ ?[.-]\ ?{_SPACED}+){{0,3}}) \ ?\.\ ? (?P<tops>(?i:{_DOMAINS})) (?!{_SPACED})
     """,
-    re.VERBOSE | re.IGNORECASE | re.ASCII,
+    _FLAGS,
 )
-_HANDLE = re.compile(r"(?<!\w)[@＠] ?(?P<user>\w+(?: _ \w+|[@＠]\w+)*)")  # Twitter-2015 cuts @a_b into "@a _ b"
-_CHARACTERS_HANDLE = re.compile(r"[@＠](?P<user>\w{1,30})")  # Weibo's names have 30 characters at most
+# Twitter-2015 cuts @a_b into "@a _ b"; names of other networks have full stops and dashes in them.
+_NAME = rf"[{GOES_ON}]+(?:[.-][{GOES_ON}]+)*"
+_HANDLE = regex.compile(rf"(?<![{GOES_ON}])[@＠] ?(?P<name>{_NAME}(?: _ {_NAME}|[@＠]{_NAME})*)", regex.V1)
+# Weibo's names have 30 characters at most.
+_CHARACTERS_HANDLE = regex.compile(rf"[@＠](?P<name>(?:[{STARTS}](?:(?![{STARTS}])[{GOES_ON}])*){{1,30}})", regex.V1)
 # Between two groups of digits: at most one sign, or a bracket and a sign, and spaces.
 _GAP = r"(?>\ ?[-./)]?\ ?-?\ ?)"
-_PHONE = re.compile(
+_PHONE = regex.compile(
     rf"""
-    (?<![a-zA-Z\d_$€£#]) (?<![$€£#]\ ) (?<!\d[.,:/-]) (?<!\d\ [.,:/-]\ )
+    (?<![a-zA-Z\d_\p{{Sc}}\#]) (?<![\p{{Sc}}\#]\ ) (?<!\d[.,:/-]) (?<!\d\ [.,:/-]\ )
     (?: \+\ ?\d(?:[-.()/\ ]{{0,5}}\d){{7,14}}
       | (?:1{_GAP})? \(?\ ?\d{{3}}{_GAP}\d{{3}}{_GAP}\d{{4}}
       | \(?\ ?0\d{{2,4}}{_GAP}\d{{3,4}}{_GAP}\d{{3,4}}
@@ -43,10 +53,12 @@ _PHONE = re.compile(
     )
     (?![a-zA-Z\d_]) (?!\ ?[-:/]\ ?\d) (?![.,]\d)
     """,
-    re.VERBOSE,
+    _FLAGS,
 )
-_WORD = re.compile(r"[^\W_]\w*")
-_ROLES = {"user": "user", "users": "user", "host": "example", "hosts": "example", "top": "com", "tops": "com"}
+_WORD = regex.compile(rf"[[{STARTS}]--_][{GOES_ON}]*", regex.V1)
+_NAME_IN_WORD = regex.compile(rf"[[{STARTS}]--_][{GOES_ON}.-]*(?<=[{GOES_ON}])", regex.V1)
+_ROLES = dict.fromkeys(("name", "user", "users"), "user") | dict.fromkeys(("host", "hosts"), "example")
+_ROLES |= dict.fromkeys(("top", "tops"), "com")
 
 
 def parse_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:
@@ -72,7 +84,7 @@ def mask(
         kinds: of ``KINDS``.
         protected: spans whose words stay as they are.
     """
-    characters = bool(tokens) and all(len(token) == 1 for token in tokens)
+    characters = bool(tokens) and all(map(is_one_sign, tokens))
     joiner = "" if characters else " "
     text = joiner.join(tokens)
     starts = [0, *accumulate(len(token) + len(joiner) for token in tokens)][:-1]
@@ -88,7 +100,7 @@ def mask(
             edits.setdefault(i, []).append((start - starts[i], end - starts[i], word))
             changed = changed or text[start:end] != word
         counts[kind] += changed
-    masked = [_edited(token, edits.get(i, ())) for i, token in enumerate(tokens)]
+    masked = [_edited(token, edits[i]) or "x" if i in edits else token for i, token in enumerate(tokens)]
     return masked, {kind: counts[kind] for kind in KINDS if counts[kind]}
 
 
@@ -104,11 +116,11 @@ def _edited(token: str, edits: Iterable[tuple[int, int, str]]) -> str:
 def _found(text: str, kinds: Collection[str], characters: bool) -> Iterator[tuple[str, list[tuple[int, int, str]]]]:
     """Yield, from the right, what is masked: its kind, and its words by start, end and what they become."""
     handle = _CHARACTERS_HANDLE if characters else _HANDLE
-    found: list[tuple[re.Match[str], str]] = []  # by where they stand
+    found: list[tuple[regex.Match[str], str]] = []  # by where they stand
     for kind, pattern in (("emails", _EMAIL), ("phones", _PHONE), ("handles", handle)):
         if kind in kinds:
             starts = [match.start() for match, _ in found]
-            for match in pattern.finditer(text):
+            for match in pattern.finditer(plain_digits(text) if kind == "phones" else text):
                 before = bisect_left(starts, match.end())  # of those found earlier, the last that begins before its end
                 if not before or found[before - 1][0].end() <= match.start():
                     found.append((match, kind))
@@ -117,13 +129,15 @@ def _found(text: str, kinds: Collection[str], characters: bool) -> Iterator[tupl
         yield kind, list(_runs(match, characters))
 
 
-def _runs(match: re.Match[str], characters: bool) -> Iterator[tuple[int, int, str]]:
+def _runs(match: regex.Match[str], characters: bool) -> Iterator[tuple[int, int, str]]:
     """Yield a match's words, or its characters where a text is cut into those, with what they become."""
     roles = [(*match.span(group), _ROLES[group]) for group, value in match.groupdict().items() if value is not None]
     for first, last, role in roles or [(*match.span(), "")]:
-        for word in _WORD.finditer(match.string, first, last):
+        one = _NAME_IN_WORD if match.lastgroup == "name" and not characters else _WORD
+        for word in one.finditer(match.string, first, last):
             if characters or not role:
                 for i in range(*word.span()):
-                    yield i, i + 1, "0" if match.string[i].isdigit() else "x"
+                    sign = match.string[i]
+                    yield i, i + 1, "0" if sign.isdigit() else "x" if sign.isalnum() or sign == "_" else ""
             else:
                 yield *word.span(), role

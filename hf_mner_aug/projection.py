@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from hf_mner_aug import filters
 from hf_mner_aug.backbones.splits import BOUNDARY
-from hf_mner_aug.hygiene import text_key
+from hf_mner_aug.hygiene import normalise_unicode, text_key
 from hf_mner_aug.models import sentence
 from hf_mner_aug.models.search import HEADS
 from hf_mner_aug.schema import Entity, Post
@@ -42,8 +42,8 @@ def mentions_of(post: Post) -> list[Mention]:
 
 
 def bare_words(words: Sequence[str]) -> Words:
-    """Return words without ``#`` and ``@`` at their heads; the ones that are nothing else are left out in front."""
-    stripped = [word.lstrip("#@") or word for word in words]
+    """Return words in NFC without ``#`` and ``@`` at their heads; in front, words of these alone are left out."""
+    stripped = [normalise_unicode("NFC", word.lstrip("#@") or word) for word in words]
     first = next((i for i, word in enumerate(stripped) if word not in HEADS), len(stripped))
     return tuple(stripped[first:])
 
@@ -51,13 +51,13 @@ def bare_words(words: Sequence[str]) -> Words:
 def project_labels(tokens: Sequence[str], mentions: Iterable[Mention]) -> tuple[Entity, ...]:
     """Return the entities that mentions have in another text (tokens: [n_words]), in order.
 
-    Words are compared casefolded and without ``#`` and ``@`` before them; longer mentions first, every occurrence, none
-    over another. The first of two mentions of the same words decides the type.
+    Words are compared casefolded, in NFC and without ``#`` and ``@`` before them; longer mentions first, every
+    occurrence, none over another. The first of two mentions of the same words decides the type.
     """
     held = [_folded(word) for word in tokens]
     wanted: dict[Words, Entity] = {}
     for mention in mentions:
-        wanted.setdefault(tuple(map(str.casefold, bare_words(mention.words))), mention.entity)
+        wanted.setdefault(_folded_all(bare_words(mention.words)), mention.entity)
     taken: set[int] = set()
     found = []
     for words in sorted(filter(None, wanted), key=len, reverse=True):
@@ -77,7 +77,7 @@ def project_relation(
     Words are compared as in ``project_labels``; the longer of the two is placed first.
     """
     held = [_folded(word) for word in tokens]
-    sides = [tuple(map(str.casefold, bare_words(words))) for words in (head, tail)]
+    sides = [_folded_all(bare_words(words)) for words in (head, tail)]
     placed: dict[int, tuple[int, int]] = {}
     for side in sorted((0, 1), key=lambda i: -len(sides[i])):
         words = sides[side]
@@ -90,7 +90,11 @@ def project_relation(
 
 
 def _folded(word: str) -> str:
-    return (word.lstrip("#@") or word).casefold()
+    return normalise_unicode("NFC", (word.lstrip("#@") or word).casefold())
+
+
+def _folded_all(words: Iterable[str]) -> Words:
+    return tuple(normalise_unicode("NFC", word.casefold()) for word in words)
 
 
 def _occurrences(held: Sequence[str], words: Words) -> Iterator[int]:
@@ -189,5 +193,5 @@ def labels_of(post: Post) -> list[Any]:
 
 
 def mention_key(tokens: Sequence[str], entity: Entity) -> Words:
-    """Return an entity's words by which mentions are compared: casefolded, without ``#`` and ``@`` at their heads."""
-    return tuple(map(str.casefold, bare_words(tokens[entity.start : entity.end])))
+    """Return an entity's words by which mentions are compared: casefolded, in NFC, without ``#`` and ``@``."""
+    return _folded_all(bare_words(tokens[entity.start : entity.end]))

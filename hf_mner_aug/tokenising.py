@@ -4,12 +4,19 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+import regex
+
 from hf_mner_aug.schema import Post
+from hf_mner_aug.scripts import SIGN, WORD, is_one_sign, signs_of, starts_word
 
 Style = Literal["whole", "split", "characters"]
 HEADS = ("#", "@")
-_WHOLE = re.compile(r"https?://\S+|www\.\S+|[@#]\w+|\w+(?:-\w+)*|\.\.\.|[^\w\s]")
-_SPLIT = re.compile(r"https?://\S+|www\.\S+|\d+\.\d+|\w+|[^\w\s]")
+_WHOLE = "https?://\\S+|www\\.\\S+|[@#]%(word)s|%(word)s(?:-%(word)s)*|\\.\\.\\.|%(sign)s"
+_SPLIT = "https?://\\S+|www\\.\\S+|\\d+\\.\\d+|%(word)s|%(sign)s"
+_ANY = {"word": WORD, "sign": SIGN}
+_ASCII = {"word": r"\w+", "sign": "[!-~]"}  # the same where a text is of ASCII, for ``re``, which is quicker
+_WHOLE_WORDS, _WHOLE_ASCII = regex.compile(_WHOLE % _ANY, regex.V1), re.compile(_WHOLE % _ASCII, re.ASCII)
+_SPLIT_WORDS, _SPLIT_ASCII = regex.compile(_SPLIT % _ANY, regex.V1), re.compile(_SPLIT % _ASCII, re.ASCII)
 
 
 def word_style(posts: Iterable[Post]) -> Style:
@@ -19,7 +26,7 @@ def word_style(posts: Iterable[Post]) -> Style:
         for word in post.tokens:
             lone += word in HEADS
             marked += len(word) > 1 and word[0] in HEADS
-            single += len(word) == 1
+            single += is_one_sign(word)
             total += 1
     if single > 0.8 * total:
         return "characters"
@@ -29,8 +36,11 @@ def word_style(posts: Iterable[Post]) -> Style:
 def split_words(text: str, style: Style) -> list[str]:
     """Return the words of a raw text, cut as a set's are."""
     if style == "characters":
-        return [sign for sign in text if not sign.isspace()]
-    return (_WHOLE if style == "whole" else _SPLIT).findall(text)
+        return signs_of(text)
+    if text.isascii():
+        return (_WHOLE_ASCII if style == "whole" else _SPLIT_ASCII).findall(text)
+    found: list[str] = (_WHOLE_WORDS if style == "whole" else _SPLIT_WORDS).findall(text)
+    return found
 
 
 def restyle(tokens: Sequence[str], style: Style) -> list[str]:
@@ -39,9 +49,9 @@ def restyle(tokens: Sequence[str], style: Style) -> list[str]:
         return list(tokens)
     found: list[str] = []
     for word in tokens:
-        if style == "split" and len(word) > 1 and word[0] in HEADS:
+        if style == "split" and word[0] in HEADS and not is_one_sign(word):
             found += [word[0], word[1:]]
-        elif style == "whole" and found and found[-1] in HEADS and word[0].isalnum():
+        elif style == "whole" and found and found[-1] in HEADS and starts_word(word):
             found[-1] += word
         else:
             found.append(word)

@@ -102,10 +102,14 @@ class Method:
     ``Dataset.map`` finds rows made before by the hash of the method's pickle. That holds the fields, and so what was
     learnt by its digest, and ``_code``: ``version``, the package's version, and of a class outside the package its
     module's source as it was when the class was made.
+
+    ``version`` is raised where the same recipe gives other rows; where most stay as they are, ``drawn_as`` names the
+    earlier version that random choices are still drawn as.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    drawn_as: ClassVar[int | None] = None
     mode: ClassVar[Literal["append", "replace"]] = "append"
     rejects: ClassVar[tuple[str, ...]] = ()
     reads_images: ClassVar[bool] = False
@@ -356,7 +360,8 @@ class Method:
         rows = _rows(columns, codec.columns)
         posts = [codec.to_post(row) for row in rows]
         expanded = [post for post in posts for _ in range(self.copies)]
-        draws = [draw(self.seed, self.name, self.version, post.id, c) for post in posts for c in range(self.copies)]
+        version = self.drawn_as or self.version
+        draws = [draw(self.seed, self.name, version, post.id, c) for post in posts for c in range(self.copies)]
         results = self.rewrite(expanded, draws) if posts else []
         if len(results) != len(expanded):
             raise RuntimeError(f"{self.name}.rewrite gave {len(results)} results for {len(expanded)} posts")

@@ -18,6 +18,7 @@ from hf_mner_aug.backbones import Prediction, checkpoint, splits
 from hf_mner_aug.disk import disk_full
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.lexicon import is_link
+from hf_mner_aug.scripts import without_marks
 
 if TYPE_CHECKING:
     import pycrfsuite
@@ -29,7 +30,8 @@ REACH = 2  # words to each side that are features
 
 def word_shape(word: str) -> str:
     """Return a word's shape: ``iPhone5s`` gives ``xXxxxxdx``."""
-    return "".join("X" if c.isupper() else "d" if c.isdigit() else "x" if c.isalpha() else c for c in word)
+    letters = without_marks(word)
+    return "".join("X" if c.isupper() else "d" if c.isdigit() else "x" if c.isalpha() else c for c in letters)
 
 
 @functools.lru_cache(maxsize=100_000)

@@ -1,19 +1,23 @@
 """Pretrained encoders and their tokenizers, aligned to words by hand: slow tokenizers give no alignment."""
 
 import contextlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import regex
+
 from hf_mner_aug.backbones import checkpoint
 from hf_mner_aug.errors import UsageError
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.schema import Post
+from hf_mner_aug.scripts import WORD
 
 TINY = "tiny"  # the encoder that needs no weights
+
+_WORD = regex.compile(rf"{WORD}|\S", regex.V1)
 
 
 class Pieces(NamedTuple):
@@ -107,7 +111,7 @@ def make_tiny(train: Sequence[Post]) -> tuple[Any, Any]:
     """
     transformers = need("transformers", extra="models")
     texts = {tuple(post.tokens) for post in train}
-    counts = Counter(word for text in texts for token in text for word in re.findall(r"\w+|\S", token.lower()))
+    counts = Counter(word for text in texts for token in text for word in _WORD.findall(token.lower()))
     letters = sorted({letter for word in counts for letter in word})
     often = sorted(word for word, count in counts.items() if count > 1)
     marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

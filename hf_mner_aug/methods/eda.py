@@ -68,7 +68,8 @@ class EDA(Method):
     """Replace, insert, swap or delete ``alpha`` of a post's words, none within ``margin`` words of an entity."""
 
     name: ClassVar[str] = "eda"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    drawn_as: ClassVar[int] = 2
     rejects: ClassVar[tuple[str, ...]] = ("fewer_than_two_outside_words", "no_synonym")
     facts: ClassVar[Facts] = Facts(
         does="replaces, inserts, swaps or deletes words outside entities",

@@ -125,6 +125,8 @@ class GMDA(Method):
     """
 
     name: ClassVar[str] = "gmda"
+    version: ClassVar[int] = 2
+    drawn_as: ClassVar[int] = 1
     rejects: ClassVar[tuple[str, ...]] = (
         "nested_mentions",
         "no_context",

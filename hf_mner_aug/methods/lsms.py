@@ -98,6 +98,8 @@ class LSMS(Method):
     """Replace tokens, synonyms or mentions by others of their label, or shuffle words within segments."""
 
     name: ClassVar[str] = "lsms"
+    version: ClassVar[int] = 2
+    drawn_as: ClassVar[int] = 1
     rejects: ClassVar[tuple[str, ...]] = ("nothing_to_change", "unchanged")
     facts: ClassVar[Facts] = Facts(
         does="replaces tokens, synonyms or mentions label by label, or shuffles within segments",

@@ -81,6 +81,8 @@ class MemoryHard(Method):
     """
 
     name: ClassVar[str] = "memory_hard"
+    version: ClassVar[int] = 2
+    drawn_as: ClassVar[int] = 1
     rejects: ClassVar[tuple[str, ...]] = (
         "no_place",
         "no_mention",
@@ -296,7 +298,7 @@ class MemoryHard(Method):
         return {"files": files, "pictures": any(post.images for post in posts), "rounds": rounds}
 
     def _draw(self, post: str, copy: int) -> Draw:
-        return draw(self.seed, self.name, self.version, post, copy)
+        return draw(self.seed, self.name, self.drawn_as or self.version, post, copy)
 
     def _teachers(self, files: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(files[f"detector-{n}"] for n in range(self.teachers)) if self.teacher else ()

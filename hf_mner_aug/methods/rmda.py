@@ -45,6 +45,7 @@ from hf_mner_aug.projection import (
     support,
 )
 from hf_mner_aug.schema import Entity, Post, Relation
+from hf_mner_aug.scripts import written_length
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.tokenising import Style, restyle, split_words, word_style
 from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
@@ -76,6 +77,8 @@ class RMDA(Method):
     """
 
     name: ClassVar[str] = "rmda"
+    version: ClassVar[int] = 2
+    drawn_as: ClassVar[int] = 1
     rejects: ClassVar[tuple[str, ...]] = (
         "no_entity",
         "no_hit",
@@ -450,7 +453,7 @@ class RMDA(Method):
         for entity in found.entities:
             words = bare_words(tokens[entity.start : entity.end])
             spelt = " ".join(words)
-            if sum(map(str.isalnum, spelt)) < self.letters:
+            if written_length(spelt) < self.letters:
                 return Reject("short_mention", spelt)
             if self.cased and words not in written:
                 return Reject("other_case", spelt)

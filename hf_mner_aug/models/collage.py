@@ -11,11 +11,12 @@ import functools
 import io
 import itertools
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+import regex
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import DataError, UsageError
@@ -24,6 +25,7 @@ from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.models.image import POST_ID, Refused
 from hf_mner_aug.pictures import Source, open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, Post
+from hf_mner_aug.scripts import GOES_ON, STARTS
 from hf_mner_aug.stored_posts import StoredPosts, open_posts, save_posts
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
 ALIKE = 3  # so many of the posts most alike are drawn among
 MOST = 4  # regions in one picture
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")  # Chinese, Japanese: one sign
+_ONE_BY_ONE = r"[\u3040-\u30ff\u3400-\u9fff]"  # Chinese and Japanese
+_WORD = regex.compile(rf"{_ONE_BY_ONE}\p{{M}}*+|[[{STARTS}]--{_ONE_BY_ONE}][[{GOES_ON}]--{_ONE_BY_ONE}]*+", regex.V1)
 
 Words = tuple[str, ...]
 Slot = tuple[float, float, float, float]
@@ -186,7 +189,8 @@ class Knowledge:
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text, casefolded, without URLs and punctuation."""
-    return _WORD.findall(normalise_text(text))
+    found: list[str] = _WORD.findall(normalise_text(text))
+    return found
 
 
 def longest_matches(words: Sequence[str], known: Mapping[Words, Any], longest: int) -> list[Words]:

@@ -21,19 +21,20 @@ import sqlite3
 import string
 import threading
 import time
-import unicodedata
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
+
+import regex
 
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.hygiene import normalise_unicode
 from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file
 from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import EncodedImage
+from hf_mner_aug.scripts import STARTS, UNSPACED
 
 Require = Literal["all", "any"]
 HEADS = ("#", "@")
@@ -87,10 +88,11 @@ LIMITS = {
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
 }
 
-# Thai, Lao, Myanmar, Khmer, Han and kana: written without spaces.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff々〆〇\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-_UNSPACED += "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
-_MARKS = (range(0x300, 0x1F000), range(0xE0100, 0xE01F0))  # where Unicode has combining marks
+_WORD = regex.compile(
+    rf"[[{STARTS}]--[{UNSPACED}]]+(?:\p{{M}}++[[{STARTS}]--[{UNSPACED}]]*+)*+|[{UNSPACED}]\p{{M}}*+"
+    r"|[^\s\x00-\x1f\x7f\ud800-\udfff]",
+    regex.V1,
+)
 
 
 # ---------------------------------------------------------------- what is asked and what is found
@@ -187,7 +189,8 @@ def words(text: str) -> list[str]:
     combining marks; one character, with its marks, of a script that is written without spaces; or any other sign. So
     ``@UCLAFootball`` is ``@ uclafootball``, ``U.S.`` is ``u . s .``, and a tokenised text has the words it had before.
     """
-    return _word_pattern().findall(normalise_unicode("NFC", text.casefold()))
+    found: list[str] = _WORD.findall(normalise_unicode("NFC", text.casefold()))
+    return found
 
 
 def phrase_words(phrase: str) -> list[str]:
@@ -200,22 +203,6 @@ def phrase_words(phrase: str) -> list[str]:
     found = words(phrase)
     heads = next((i for i, word in enumerate(found) if word not in HEADS), 0)
     return found[heads:]
-
-
-@functools.cache
-def _word_pattern() -> re.Pattern[str]:
-    marks = _ranges(chr(code) for span in _MARKS for code in span if unicodedata.category(chr(code))[0] == "M")
-    letter = rf"[^\W{_UNSPACED}]"
-    return re.compile(rf"{letter}+(?:[{marks}]+{letter}*)*|[{_UNSPACED}][{marks}]*|[^\s\x00-\x1f\x7f\ud800-\udfff]")
-
-
-def _ranges(characters: Iterable[str]) -> str:
-    """Return characters in order as a regular expression's set."""
-    found = ""
-    for _, run in groupby(enumerate(characters), lambda item: ord(item[1]) - item[0]):
-        members = [character for _, character in run]
-        found += f"{members[0]}-{members[-1]}"
-    return found
 
 
 # ---------------------------------------------------------------- the corpus

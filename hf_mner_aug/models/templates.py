@@ -21,6 +21,7 @@ from hf_mner_aug.hygiene import strip_urls, text_key
 from hf_mner_aug.lexicon import match_case
 from hf_mner_aug.models.labelled_text import Composed, TextRequest, Unwritten, linearize, tag_type, with_arguments
 from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.scripts import without_marks
 from hf_mner_aug.stored_posts import open_posts
 from hf_mner_aug.tokenising import HEADS
 
@@ -429,4 +430,4 @@ def _fit_before(tokens: list[str], slot: Mention, mention: Mention) -> None:
 def _doubled(tokens: Sequence[str], entities: Sequence[Entity]) -> bool:
     """Say whether a word is said twice where a mention begins or ends."""
     borders = {i for entity in entities for i in (entity.start, entity.end) if 0 < i < len(tokens)}
-    return any(tokens[i].casefold() == tokens[i - 1].casefold() and tokens[i].isalnum() for i in borders)
+    return any(tokens[i].casefold() == tokens[i - 1].casefold() and without_marks(tokens[i]).isalnum() for i in borders)

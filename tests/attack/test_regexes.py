@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import hf_mner_aug
-from hf_mner_aug import cards, dates, hygiene, masking, printable, report, tokenising
-from hf_mner_aug.models import posts, protocol, search
+from hf_mner_aug import cards, dates, hygiene, masking, printable, report, scripts, tokenising
+from hf_mner_aug.models import collage, posts, protocol, search
 from hf_mner_aug.models.web import Fetched, Refused
 from hf_mner_aug.schema import Post
 
@@ -35,7 +35,6 @@ FUNCTIONS = ("compile", "search", "match", "fullmatch", "split", "findall", "fin
 # Patterns with parts that only a running function knows: by module and function, the pattern with such parts.
 MADE_AT_RUN_TIME: dict[tuple[str, str], Callable[[], Any]] = {
     ("hf_mner_aug.parquet", "shards"): lambda: re.escape("train") + r"-\d{5}-of-\d{5}\.parquet",
-    ("hf_mner_aug.models.search", "_word_pattern"): lambda: search._word_pattern().pattern,
 }
 
 
@@ -368,6 +367,7 @@ RUNS = (
     *("[", "{", '"', "\\", "-", "1", "1-", "a_", "a.b@", "<script", "<article>", "<p>", "<a><b>", "<table>", "<li>"),
     *("<form>", "<meta ", "<a b=c ", "\0", "a", "_ ", "0. ", "(0", "…", "é", "あ", "<select><option>", "<svg>"),
     *("<b><p>", "\ud800", "<article><time datetime=1>", "'", "=", ";", "charset=", "-->\n", "],", "<!DOCTYPE a"),
+    *("कि", "\u200d", "👩\u200d", "\u00ad", "a.", "a.a@", "あ@", "1 -", "1 ", "é.b@", "é@é.", "é . ", "🇫", "@é."),
 )
 
 
@@ -388,7 +388,9 @@ READERS: dict[str, Callable[[str], Any]] = {
     "words": search.words,
     "mask": lambda text: (masking.mask(text.split(), masking.KINDS), masking.mask(list(text), masking.KINDS)),
     "mask_one_word": lambda text: masking.mask([text], masking.KINDS),
-    "split_words": lambda text: [tokenising.split_words(text, style) for style in ("whole", "split")],
+    "split_words": lambda text: [tokenising.split_words(text, style) for style in ("whole", "split", "characters")],
+    "signs": lambda text: (scripts.is_plain_word(text), scripts.is_emoji(text), scripts.written_length(text)),
+    "words_of": collage.words_of,
     "read_page": _read_page,
     "parse_json": _parse_json,
     "excerpt": printable.excerpt,

@@ -1,0 +1,90 @@
+r"""What a letter, a digit, a word and a sign is, in every script: by Unicode's properties, as ``regex`` has them.
+
+Python's ``\w``, ``isalpha`` and ``isalnum`` are about code points: a vowel sign of Hindi or Thai, a mark of vocalised
+Arabic, an accent of its own (NFD) and a joiner are no letters to them. Here a letter keeps the marks and joiners that
+follow it, and a sign is what a reader sees as one, a grapheme cluster of UAX 29: ``👩‍👧``, ``❤️``, ``👍🏽``, ``🇫🇷``.
+"""
+
+import unicodedata
+
+import regex
+
+# Of sets in patterns of ``regex``.
+STARTS = r"\p{L}\p{N}_"  # what a word begins with
+GOES_ON = STARTS + r"\p{M}\u200c\u200d"  # and what it goes on with: also marks and the two joiners
+# Thai, Lao, Myanmar, Khmer, Han and kana: written without spaces.
+UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff々〆〇\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_PICTURE = r"[[\p{Extended_Pictographic}&&[\p{So}\p{Cn}]]--[©®™]]\p{Regional_Indicator}"
+# Patterns of ``regex``, with ``V1``. Soft hyphens and signs of direction do not part a word.
+WORD = rf"[{STARTS}](?:[{GOES_ON}]|\p{{Word_Break=Format}}++(?=[{STARTS}]))*+"
+_CLUSTER = r"(?:\p{Regional_Indicator}{1,2}[\p{M}\u200d]*+|\X)"  # of many flags \X alone takes the square of their time
+SIGN = rf"(?![\s\p{{Cc}}\p{{Default_Ignorable_Code_Point}}]){_CLUSTER}"
+
+_SIGNS = regex.compile(SIGN, regex.V1)
+_PLAIN = regex.compile(rf"(?:\p{{L}}[\p{{M}}\u200c\u200d]*+|(?=[{_PICTURE}]){_CLUSTER})++", regex.V1)
+_PICTURES = regex.compile(rf"(?:(?=[{_PICTURE}]){_CLUSTER})++", regex.V1)
+_MARKS = regex.compile(r"(?<=\p{L})[\p{M}\u200c\u200d]++", regex.V1)
+_HAS_PICTURE = regex.compile(rf"[{_PICTURE}]", regex.V1)
+# A vowel sign of Hindi or Thai stands on a letter and is written as one is; an accent changes its letter.
+_WRITTEN = regex.compile(r"[\p{L}\p{N}[[\p{Mn}\p{Mc}]&&\p{ccc=0}]--\p{Default_Ignorable_Code_Point}]", regex.V1)
+
+
+def signs_of(text: str) -> list[str]:
+    """Return what a reader sees as one sign each, without white space and what cannot be seen."""
+    found: list[str] = _SIGNS.findall(text)
+    return found
+
+
+def is_one_sign(word: str) -> bool:
+    """Say whether a word is one sign to a reader."""
+    return len(word) == 1 or (not word.isascii() and _SIGNS.fullmatch(word) is not None)
+
+
+def is_plain_word(token: str) -> bool:
+    """Say whether a token is of letters with their marks and joiners, and of emoji, alone."""
+    if token.isascii() or token.isalpha():
+        return token.isalpha()
+    return _PLAIN.fullmatch(token) is not None
+
+
+def is_emoji(token: str) -> bool:
+    """Say whether a token is of emoji alone."""
+    return not token.isascii() and _PICTURES.fullmatch(token) is not None
+
+
+def starts_word(token: str) -> bool:
+    """Say whether a token begins with a letter or a digit."""
+    return token[:1].isalnum()
+
+
+def written_length(text: str) -> int:
+    """Return how many letters, digits and vowel signs a text is written with, as an alphabet counts them.
+
+    A sign of double width (Han, kana, Hangul) is a syllable or more and counts as two, an emoji as a word of four.
+    """
+    if text.isascii():
+        return sum(map(str.isalnum, text))
+    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text if sign.isalpha())
+    return len(_WRITTEN.findall(text)) + wide + 4 * sum(1 for sign in signs_of(text) if _HAS_PICTURE.match(sign))
+
+
+def without_marks(text: str) -> str:
+    """Return a text without the marks and joiners on its letters: its vowels in many scripts, so for shapes only."""
+    return text if text.isascii() else _MARKS.sub("", text)
+
+
+def plain_digits(text: str) -> str:
+    """Return a text of the same length in which digits, dashes and signs of full width are those of ASCII."""
+    return text if text.isascii() else "".join(map(_plain, text))
+
+
+def _plain(sign: str) -> str:
+    if sign.isdecimal():
+        return str(unicodedata.decimal(sign))
+    if unicodedata.category(sign) == "Pd" or sign == "\u2212":
+        return "-"
+    folded = unicodedata.normalize("NFKC", sign)
+    return folded if len(folded) == 1 and folded.isascii() and not folded.isalpha() else sign
