@@ -5,9 +5,13 @@ import io
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job in the background, and so in all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before any import of datasets, which reads them once.
 SESSION = Path(tempfile.mkdtemp(prefix="hf_mner_aug_tests_"))
