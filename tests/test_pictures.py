@@ -20,7 +20,7 @@ def encoded(picture, kind="PNG", **options):
 def test_transparent_pixels_lie_on_white():
     picture = Image.new("RGBA", (2, 1), (200, 0, 0, 255))
     picture.putpixel((1, 0), (200, 0, 0, 0))
-    assert list(open_rgb(encoded(picture)).get_flattened_data()) == [(200, 0, 0), (255, 255, 255)]
+    assert np.asarray(open_rgb(encoded(picture))).tolist() == [[[200, 0, 0], [255, 255, 255]]]
 
 
 def test_a_palette_with_a_transparent_colour_lies_on_white():

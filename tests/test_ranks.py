@@ -78,12 +78,12 @@ def start(source, out, *more):
 def test_three_ranks_one_killed_and_restarted_give_the_bytes_of_one_process(many, tmp_path):
     out = tmp_path / "ranks" / "aug"
     processes = [start(many, out, "--rank", str(rank), "--world-size", "3") for rank in range(3)]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(out.parent.glob("aug.runs/*/parts/00001.json")) and time.monotonic() < deadline:
         time.sleep(0.005)
     processes[1].send_signal(signal.SIGKILL)
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert [process.returncode for process in processes] == [0, -signal.SIGKILL, 0]
     folder = next(out.parent.glob("aug.runs/lsms*/"))
     indices = {int(path.stem) for path in folder.glob("parts/*.json")}
@@ -93,7 +93,7 @@ def test_three_ranks_one_killed_and_restarted_give_the_bytes_of_one_process(many
     assert not out.exists(), "no rank publishes"
 
     restarted = start(many, out, "--rank", "1", "--world-size", "3")
-    said, _ = restarted.communicate(timeout=60)
+    said, _ = restarted.communicate(timeout=300)
     assert restarted.returncode == 0
     assert said.startswith("rank 1 of 3: finished its 27 parts\n")
     assert json.loads((folder / "run-1-of-3.json").read_text())["parts_made"] == 27 - killed
