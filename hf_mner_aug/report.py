@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.cards import ConfigFacts
+from hf_mner_aug.disk import DiskFull
 from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import eight_bits, image_digest, open_image
 from hf_mner_aug.ledger import read_rejects, run_folder
@@ -324,6 +325,8 @@ def show(
     page = replace(sheet, figures=[*sheet.figures, *figures]).to_html()
     try:
         artifacts.write_atomically(path, page.encode())
+    except DiskFull:
+        raise
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; name another file with --out") from error
     return path
