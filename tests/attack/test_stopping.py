@@ -142,12 +142,27 @@ def test_a_run_with_workers_says_how_many_parts_are_kept(posts, tmp_path, number
 
 
 @pytest.mark.attack
+@pytest.mark.parametrize("after", [0.1, 0.5, 1.5])
+def test_ctrl_c_while_workers_start_is_one_line(posts, tmp_path, after):
+    """They import for seconds, and would each say where."""
+    command = Command(*lsms(posts, tmp_path / "aug", "--num-proc", "2"))
+    command.wait_for(lambda: len(command.workers()) == 2)
+    time.sleep(after)
+    took, code, lines = command.stop(signal.SIGINT, group=True)
+    assert took < SECONDS
+    assert (code, len(lines)) == (130, 1), lines
+    assert re.fullmatch(r"stopped; \d+ of 200 parts kept; the same command goes on", lines[0])
+    command.check_alone()
+
+
+@pytest.mark.attack
 def test_workers_end_with_a_parent_that_was_killed(posts, tmp_path):
     command = Command(*lsms(posts, tmp_path / "aug", "--num-proc", "2"))
     command.wait_for(lambda: finished(tmp_path) >= 3)
     assert len(command.workers()) == 2
     os.kill(command.process.pid, signal.SIGKILL)
-    command.process.communicate(timeout=10)
+    _, said = command.process.communicate(timeout=10)
+    assert "resource_tracker" not in said
     begun = time.monotonic()
     command.check_alone()
     print(f"workers of a killed parent: {time.monotonic() - begun:.2f} s")
