@@ -22,6 +22,7 @@ from hf_mner_aug import GMDA, RMDA, MemoryHard, Recipe, augment, cli, hosts, ver
 from hf_mner_aug.errors import Corrupt, EndpointError, HostNotAllowed, UsageError
 from hf_mner_aug.hosts import VARIABLE, Host, is_allowed, origin_of, remembered, require_allowed
 from hf_mner_aug.ledger import estimate, preview, run
+from hf_mner_aug.methods import method_class
 from hf_mner_aug.models.endpoint import KEY_ENV, Endpoint
 from hf_mner_aug.models.web import is_public
 from hf_mner_aug.recipe import recipe_for, resolve
@@ -78,7 +79,7 @@ def data_of(kind, url):
         params = {**HARD, "engine": f"endpoint:{url}#gpt"}
     else:
         params = {"corpus": f"serper:{url}", "filter": False, "image": False}
-    return {"method": kind, "params": params, "config": "theirs"}
+    return {"method": kind, "version": method_class(kind).version, "params": params, "config": "theirs"}
 
 
 def recipe_of(kind, url, splits):
