@@ -67,7 +67,7 @@ class Command:
                 continue
         return found
 
-    def wait_for(self, condition, seconds=60):
+    def wait_for(self, condition, seconds=300):
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, f"it ended before it could be stopped: {self.process.communicate()}"
