@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and time-outs: every verb ends within seconds, in one line, and leaves no process behind."""
 
+import contextlib
 import gzip
 import json
 import multiprocessing
@@ -12,6 +13,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,8 +35,11 @@ BAR = re.compile(r"\d+%\||\?it/s|\[A|part/s|cell/s|examples/s")
 class Command:
     """A command in a process group of its own, with the processes that it started."""
 
+    begun: ClassVar[list["Command"]] = []
+
     def __init__(self, *arguments, code=CLI, cwd=None, stderr=subprocess.PIPE, **environment):
         self.mark = uuid.uuid4().hex
+        self.begun.append(self)
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -89,6 +94,16 @@ class Command:
         while (left := self.started()) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not left, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    """End the processes of a test, whatever became of it."""
+    yield
+    while Command.begun:
+        for pid in Command.begun.pop().started():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def write_set(folder, n, splits=("train", "validation", "test")):
@@ -188,6 +203,7 @@ def test_a_silent_endpoint_holds_nobody(posts, tmp_path):
 VERBS = """
 import sqlite3, sys, time
 from pathlib import Path
+from typing import ClassVar
 from hf_mner_aug import cli
 
 @cli.app.command()
@@ -199,17 +215,17 @@ def library():
 
 @cli.app.command()
 def deaf():
-    Path("begun").touch()
     while True:
         try:
+            Path("begun").touch()
             time.sleep(60)
         except KeyboardInterrupt:
             Path("heard").touch()
 
 @cli.app.command()
 def late():
-    Path("begun").touch()
     try:
+        Path("begun").touch()
         time.sleep(60)
     except KeyboardInterrupt:
         raise OSError("the connection was cut") from None
@@ -230,6 +246,7 @@ cli.main()
 def test_neither_a_library_nor_what_swallows_or_turns_the_interrupt_goes_on(tmp_path, verb, least):
     command = Command(verb, code=VERBS, cwd=tmp_path)
     command.wait_for((tmp_path / "begun").exists)
+    time.sleep(0.3)  # until the library is at work
     took, code, lines = command.stop(signal.SIGINT)
     print(f"{verb}: {took:.2f} s {lines}")
     assert least < took < SECONDS
