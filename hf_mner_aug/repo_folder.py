@@ -313,7 +313,7 @@ def read_features(folder: Path, split: str | None = None) -> "Features":
     """Return the features of a config's whole rows, or of the rows of a split.
 
     Raises:
-        Corrupt: there is no such file, it is damaged, or lacks columns that every config has.
+        Corrupt: there is no such file, one is damaged, lacks columns of every config, or has others than the rest.
     """
     files = folder.glob(f"{split or '*'}-*.parquet")
     whole = sorted(path for path in files if split or not path.name.startswith(f"{STUBS}-"))
@@ -325,6 +325,10 @@ def read_features(folder: Path, split: str | None = None) -> "Features":
         if getattr(features.get(name), "dtype", None) != "string":
             found = features.get(name, f"the columns {', '.join(features)}")
             raise Corrupt(f"{whole[0]}: expected a column {name} of text, found {found}: {AS_PUBLISHED}")
+    for path in whole[1:]:
+        if (others := read_features_of(path)) != features:
+            differ = ", ".join(name for name in {**features, **others} if features.get(name) != others.get(name))
+            raise Corrupt(f"{path}: expected the columns of {whole[0].name}, found other {differ}: {AS_PUBLISHED}")
     return features
 
 
@@ -741,7 +745,7 @@ def fingerprint_of(folder: Path, splits: Iterable[str]) -> Fingerprint:
     """
     files = _files(folder, splits)
     if STUBS in files:
-        files["train"] += files.pop(STUBS)
+        files["train"] = files.get("train", []) + files.pop(STUBS)
     return parquet_fingerprint(files)
 
 

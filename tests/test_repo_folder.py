@@ -7,7 +7,8 @@ from huggingface_hub import DatasetCard
 
 from hf_mner_aug import EDA, LSMS, MixGen, augment, publish, verify
 from hf_mner_aug.errors import Corrupt, DataError, RecipeMismatch, UsageError
-from hf_mner_aug.repo_folder import NOTE, read_note, withdraw_posts
+from hf_mner_aug.parquet import write_table
+from hf_mner_aug.repo_folder import NOTE, read_features, read_note, withdraw_posts
 from hf_mner_aug.schema import Codec
 
 
@@ -277,3 +278,18 @@ def test_withdrawing_a_post_takes_the_mixes_it_is_in(splits, tmp_path):
     files = map(str, (done.folder / done.config).glob("train-*.parquet"))
     assert Dataset.from_parquet([*files], cache_dir=str(tmp_path))["id"][:] == expected
     assert verify(str(done.folder), done.config).ok
+
+
+def test_files_of_other_columns_than_the_rest_are_named(mner, tmp_path):
+    method = LSMS().fit(mner)
+    made = method.map(mner)
+    write_table(tmp_path / "test-00000-of-00001.parquet", made.data.table, method.features)
+    write_table(tmp_path / "train-00000-of-00001.parquet", made.data.table, method.features)
+    assert read_features(tmp_path) == method.features
+    fewer = made.remove_columns("image")
+    (tmp_path / "train-00000-of-00001.parquet").unlink()
+    write_table(tmp_path / "train-00000-of-00001.parquet", fewer.data.table, fewer.features)
+    with pytest.raises(
+        Corrupt, match=r"train-00000-of-00001.parquet: expected the columns of test-.* found other image"
+    ):
+        read_features(tmp_path)
