@@ -141,6 +141,8 @@ def hydrate(
             f"{folder / config / NOTE} says that {method.name} retrieved posts, expected {RMDA.name}: "
             "take the file that was published with the config"
         )
+    if "train" not in note["splits"]:
+        raise Corrupt(f"{folder / config / NOTE}: splits: expected train, found none: {AS_PUBLISHED}")
     if STUBS not in note["splits"]:
         raise UsageError(f"{config} holds no retrieved post: there is nothing to put back")
     if out.resolve() == folder.resolve():

@@ -13,6 +13,7 @@ from typing import Any
 from hf_mner_aug.errors import Corrupt, DataError
 
 LONGEST = 128  # characters: hidden and temporary names are made of a name, and file systems take 255 bytes
+LONGEST_PATH = 1_000  # characters of a path or pattern: fsspec takes the square of the brackets in one in time
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # What column names of public sets hold besides letters, digits and "_.-": no path, pattern, Markdown or HTML.
@@ -89,9 +90,11 @@ def check_repo_path(path: Any, where: str = "") -> None:
     """See that the path or pattern of data files leads into the repo or folder that names them.
 
     Raises:
-        DataError: it is absolute, has ``..`` in it, or is an address.
+        DataError: it is absolute, has ``..`` in it, is an address, or longer than any path.
     """
-    bad = not isinstance(path, str) or path.startswith(("/", "~")) or ".." in path.split("/")
+    bad = (
+        not isinstance(path, str) or len(path) > LONGEST_PATH or path.startswith(("/", "~")) or ".." in path.split("/")
+    )
     if bad or any(sign in path for sign in ("://", "::", "\\")) or not path.isprintable():
         raise DataError(f"{_at(where)}data files {_spelt(path)}: expected a path inside the repo")
 

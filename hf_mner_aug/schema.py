@@ -291,7 +291,7 @@ class Codec:
             DataError: tags and words differ in number, a tag is unknown or an orphan, a span does not fit.
         """
         where, tokens = row["id"], row["tokens"]
-        if not isinstance(where, str) or tokens is None or None in tokens:
+        if not isinstance(where, str) or tokens is None or isinstance(tokens, str) or None in tokens:
             raise DataError(f"post {where!r}: id must be a string and tokens a list of words, none of them null")
         entities: tuple[Entity, ...] = ()
         if self.tag_names:

@@ -251,6 +251,14 @@ def test_a_source_card_reads_its_own_folder_only(tree, place, form, monkeypatch)
     assert "expected a path inside the repo" in said("validate", tree)
 
 
+def test_a_pattern_that_takes_long_is_refused(tree):
+    block = f"configs:\n- config_name: default\n  data_files: 'x{'[' * 100_000}'"
+    (tree / "src" / "README.md").write_text(f"---\n{block}\n---\n# x\n")
+    begun = time.monotonic()
+    assert "expected a path inside the repo" in said("validate", tree)
+    assert time.monotonic() - begun < 10
+
+
 @pytest.mark.parametrize("size", [0, 1, 100, 0.5])
 def test_a_damaged_parquet_file_of_the_source_is_named(tree, size):
     path = tree / "src" / "test.parquet"
