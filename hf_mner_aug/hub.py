@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hf_mner_aug.cards import ConfigFacts, read_sections, render, with_section
-from hf_mner_aug.dataset_cards import check_card, read_card
+from hf_mner_aug.dataset_cards import CARD, check_card, read_card
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.names import check_name
 from hf_mner_aug.repo_folder import NOTE, Verification, read_features, read_note, verify_folder, withdraw_posts
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CARD = "README.md"
 ATTEMPTS = 5
 PATIENCE_S = 180.0  # for one step with the Hub, with the client's own tries; and more for each byte that moves
 SLOWEST = 50_000  # bytes a second

@@ -26,7 +26,7 @@ from hf_mner_aug.cards import (
     split_names,
     without_sizes,
 )
-from hf_mner_aug.dataset_cards import read_card
+from hf_mner_aug.dataset_cards import CARD, read_card
 from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.hygiene import Guard, origins
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
 NOTE = "augmentation.json"
-CARD = "README.md"
 KEYS = ("id", *AUGMENTED)  # the columns of text that every row of a config has
 BATCH = 100  # rows read at a time: bounds the memory that pictures take
 EXAMPLES = 3
@@ -216,7 +215,7 @@ def _complete_card(out: Path) -> None:
             continue
         try:
             text = render(text, ConfigFacts.from_note(read_note(folder)), read_features(folder), _name_of(out))
-        except (UsageError, LookupError, TypeError, ValueError, OSError) as error:
+        except (UsageError, OSError) as error:
             warnings.warn(f"{folder} is left off the card: {error}", stacklevel=4)
     if text is not None and text != before:
         artifacts.write_atomically(card, text.encode())

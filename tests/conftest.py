@@ -184,3 +184,14 @@ def splits(mner):
     return DatasetDict(
         train=mner.select(range(14)), validation=mner.select(range(14, 17)), test=mner.select(range(17, 20))
     )
+
+
+@pytest.fixture(scope="session")
+def two_configs(splits, tmp_path_factory):
+    """A repo folder with the configs eda_100pct and lsms_100pct, made once: change a copy of it."""
+    from hf_mner_aug import EDA, LSMS, augment, publish
+
+    out = tmp_path_factory.mktemp("two_configs") / "aug"
+    for method in (EDA(copies=1), LSMS(copies=1)):
+        publish(augment(splits, method, out=out, progress=False), out)
+    return out

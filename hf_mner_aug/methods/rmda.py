@@ -161,7 +161,7 @@ class RMDA(Method):
         if self.most_words < self.least_words:
             raise UsageError(f"rmda: most_words {self.most_words} is below least_words {self.least_words}")
         if self.on_web:
-            Endpoint(base_url=self._engine_url, model=SERPER)  # refuses what is no address, or holds a key
+            Endpoint(base_url=self._engine_url, model=SERPER)  # raises where the address is invalid or holds a key
         object.__setattr__(self, "mask", masking.parse_kinds(self.mask))
         if self.require not in ("all", "any"):
             raise UsageError(f"rmda: require must be all or any, found {self.require!r}")

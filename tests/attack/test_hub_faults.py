@@ -18,7 +18,6 @@ import pytest
 import yaml
 from hub_server import HubServer
 
-from hf_mner_aug import EDA, LSMS, augment, publish
 from hf_mner_aug.repo_folder import NOTE, verify_folder
 
 PATIENCE = 3.0  # seconds that a step with the Hub may take here
@@ -82,14 +81,6 @@ ROUTES = {
     "create": ("POST", "/repos/create"),
     "squash": ("POST", "/super-squash/"),
 }
-
-
-@pytest.fixture(scope="module")
-def folder(splits, tmp_path_factory):
-    out = tmp_path_factory.mktemp("faults") / "aug"
-    for method in (EDA(copies=1), LSMS(copies=1)):
-        publish(augment(splits, method, out=out, progress=False), out)
-    return out
 
 
 class Client:
@@ -186,14 +177,16 @@ CASES = [
 ]
 
 
-def test_faults_end_in_time_and_in_one_line(folder, tmp_path):
-    with HubServer(tmp_path / "hub") as server, Client(server, folder) as client:
+def test_faults_end_in_time_and_in_one_line(two_configs, tmp_path):
+    with HubServer(tmp_path / "hub") as server, Client(server, two_configs) as client:
         client.do("verify", "org/none")  # imports
         for turn, (verb, kind, route, times, expected) in enumerate(CASES):
             repo = f"org/{verb}{turn}"
-            upload(server, repo, folder, without=("lsms_100pct", "README.md") if verb == "push" else ())
+            upload(server, repo, two_configs, without=("lsms_100pct", "README.md") if verb == "push" else ())
             if verb == "push":
-                server.commit(repo, {f"eda_100pct/{name.name}": None for name in (folder / "eda_100pct").iterdir()})
+                server.commit(
+                    repo, {f"eda_100pct/{name.name}": None for name in (two_configs / "eda_100pct").iterdir()}
+                )
             method, path = ROUTES[route]
             server.fault(method=method, path=path, times=times, **KINDS[kind])
             outcome, said, seconds = client.do(verb, repo, turn)
@@ -205,19 +198,19 @@ def test_faults_end_in_time_and_in_one_line(folder, tmp_path):
 
 
 @pytest.mark.attack
-def test_campaign_of_hub_faults(folder, tmp_path):
+def test_campaign_of_hub_faults(two_configs, tmp_path):
     """300 calls of four verbs, each met by one to three faults of 18 kinds at 13 routes."""
     drawn = random.Random(17)
     ends: dict[str, Counter] = {}
     slowest: Counter = Counter()
     bad: list[str] = []
-    with HubServer(tmp_path / "hub") as server, Client(server, folder) as client:
+    with HubServer(tmp_path / "hub") as server, Client(server, two_configs) as client:
         client.do("verify", "org/none")
         for turn in range(300):
             verb = ("push", "withdraw", "verify", "hydrate")[turn % 4]
             repo = f"org/{verb}{turn}"
             if verb != "push" or turn % 8:
-                upload(server, repo, folder)
+                upload(server, repo, two_configs)
             if verb == "push" and turn % 8:  # another config is there, or one with other rows
                 gone = {path: None for path in server.files(repo) if path.startswith("lsms_100pct/")}
                 card = server.read(repo, "README.md").decode()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hub_server import HubServer
 
-from hf_mner_aug import EDA, LSMS, artifacts, augment, publish
+from hf_mner_aug import EDA, artifacts, augment, publish
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.memory_page import _learned
 from hf_mner_aug.names import check_columns, check_name, check_repo, check_repo_path, is_name
@@ -28,19 +28,10 @@ BAD_NAMES = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def published(splits, tmp_path_factory):
-    """A repo folder with two configs, made once."""
-    out = tmp_path_factory.mktemp("names") / "aug"
-    for method in (EDA(copies=1), LSMS(copies=1)):
-        publish(augment(splits, method, out=out, progress=False), out)
-    return out
-
-
 @pytest.fixture
-def folder(published, tmp_path):
+def folder(two_configs, tmp_path):
     """A copy of it, and beside it a folder of the user with a file."""
-    shutil.copytree(published, tmp_path / "aug")
+    shutil.copytree(two_configs, tmp_path / "aug")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("years of work")
     return tmp_path / "aug"

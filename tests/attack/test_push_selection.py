@@ -10,7 +10,7 @@ import pytest
 from hub_server import HubServer
 
 import hf_mner_aug.hub as hub_module
-from hf_mner_aug import EDA, LSMS, augment, publish
+from hf_mner_aug import EDA, augment, publish
 from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.hub import _choose, _persist
 from hf_mner_aug.repo_folder import NOTE
@@ -19,19 +19,10 @@ REPO = "org/aug"
 SECRET = b"hf_mner_aug-attack-secret-key"
 
 
-@pytest.fixture(scope="module")
-def published(splits, tmp_path_factory):
-    """A repo folder with two configs, made once."""
-    out = tmp_path_factory.mktemp("push") / "aug"
-    for method in (EDA(copies=1), LSMS(copies=1)):
-        publish(augment(splits, method, out=out, progress=False), out)
-    return out
-
-
 @pytest.fixture
-def folder(published, tmp_path):
+def folder(two_configs, tmp_path):
     """A copy of it, and beside it a key of the user."""
-    shutil.copytree(published, tmp_path / "aug")
+    shutil.copytree(two_configs, tmp_path / "aug")
     (tmp_path / "ssh").mkdir()
     (tmp_path / "ssh" / "key").write_bytes(SECRET)
     return tmp_path / "aug"
@@ -263,7 +254,7 @@ answers += [hub.verify("org/one", config).ok for config in ("eda_100pct", "lsms_
         assert verified == [True] * 3
         for repo in ("org/one", "org/two"):
             assert {name: rows + 2 for name, rows in notes_of(server, repo).items() if name != "twice"} == before
-            assert server.read(repo, ".env") == SECRET, "what is no config's stays"
+            assert server.read(repo, ".env") == SECRET, "a file outside all configs is kept"
         made = [(commit["title"], commit["parent"]) for commit in server.commits("org/one")]
         assert [title for title, _ in made][:2] == ["Withdraw posts", "Publish twice"], "the push in between is kept"
         assert made[0][1] == server.commits("org/one")[1]["id"]
