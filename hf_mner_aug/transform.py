@@ -20,6 +20,7 @@ from hf_mner_aug.hosts import Host, allow
 from hf_mner_aug.labels import encode, same_labels, translators
 from hf_mner_aug.picture_columns import PictureReader, embed, is_named_only, with_bytes
 from hf_mner_aug.picture_files import NOWHERE, Allowed
+from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import (
     AUGMENTED,
     IMAGE_COLUMNS,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A post that could not be rewritten, and why: ``reason`` is one of the method's ``rejects``."""
+    """A post that could not be rewritten, and why: ``reason`` is a key of the method's ``rejects``."""
 
     reason: str
     detail: str = ""
@@ -98,6 +99,7 @@ class Method:
     the columns writes ``learn`` too. ``fit`` returns a copy that holds the digest of what was learnt. ``columns`` names
     columns that the method adds, with their dtypes; a made post has their values in ``details``. ``presets`` are
     parameters under one name (``paper``: the models of its paper); what the fields say is the preset ``embedded``.
+    ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many.
 
     ``Dataset.map`` finds rows made before by the hash of the method's pickle. That holds the fields, and so what was
     learnt by its digest, and ``_code``: ``version``, the package's version, and of a class outside the package its
@@ -111,7 +113,7 @@ class Method:
     version: ClassVar[int] = 1
     drawn_as: ClassVar[int | None] = None
     mode: ClassVar[Literal["append", "replace"]] = "append"
-    rejects: ClassVar[tuple[str, ...]] = ()
+    rejects: ClassVar[Mapping[str, Reason]] = {}
     reads_images: ClassVar[bool] = False
     columns: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -27,6 +27,7 @@ from datasets.fingerprint import Hasher
 from hf_mner_aug.corpus import index
 from hf_mner_aug.errors import NotFitted, UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, method_class
+from hf_mner_aug.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, bio_to_spans, mner_features
 from hf_mner_aug.transform import Facts, Method
 
@@ -548,6 +549,19 @@ def test_parity_of_facts_and_header(name):
     line = next(line for line in header.splitlines() if line.startswith("Rejects:"))
     declared = header[header.index(line) + len("Rejects:") :]
     assert [reason.strip() for reason in declared.split(",") if reason.strip()] == list(cls.rejects)
+
+
+def test_each_reject_reason_says_what_it_means_and_what_to_do(name):
+    cls = method_class(name)
+    for found in cls.rejects.values():
+        assert found.meaning
+        assert found.advise(), "nothing to do about it"
+        tried = dict(setting.split("=") for setting in found.settings)
+        values = parse_params(cls, tried)
+        for setting, value in tried.items():
+            replace(cls(), **{setting: values[setting]})  # raises where it is out of range
+            assert f"--set {setting}={value}" in found.advise()
+        assert found.advise(found.settings) == found.advice
 
 
 def test_parity_of_tests_and_readme(name):

@@ -20,6 +20,7 @@ from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.models.matching import Matcher, TooFewPairs, fit_matcher
 from hf_mner_aug.models.mixture import Mixture, fit_mixture, histogram_svg, matching_score
 from hf_mner_aug.pictures import MIXED, TAKEN, Source, mix_images, open_rgb, write_picture
+from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Post
 from hf_mner_aug.stored_posts import StoredPosts, open_posts, save_posts
 from hf_mner_aug.transform import Facts, Method, Model, Reject
@@ -149,7 +150,7 @@ class AMIA(Method):
     mode: ClassVar = "replace"
     reads_images: ClassVar[bool] = True
     columns: ClassVar = {"matching_score": "float64"}
-    rejects: ClassVar[tuple[str, ...]] = ("unreadable_image", "unsafe_image", "black_image", "no_region")
+    rejects: ClassVar[Mapping[str, Reason]] = {**UNREADABLE_IMAGE, **NO_PICTURE}
     presets: ClassVar = {
         "paper": {"matcher": "open_clip:ViT-B-16-quickgelu/openai", "images": "stabilityai/sdxl-turbo"}
     }

@@ -16,6 +16,7 @@ from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import UnknownName, UsageError
 from hf_mner_aug.lexicon import common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
+from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
 from hf_mner_aug.transform import Facts, Method, Reject
 
@@ -70,7 +71,14 @@ class EDA(Method):
     name: ClassVar[str] = "eda"
     version: ClassVar[int] = 3
     drawn_as: ClassVar[int] = 2
-    rejects: ClassVar[tuple[str, ...]] = ("fewer_than_two_outside_words", "no_synonym")
+    rejects: ClassVar[Mapping[str, Reason]] = {
+        "fewer_than_two_outside_words": Reason(
+            "all words but one are in an entity or beside one",
+            "take a method that changes mentions: lsms",
+            ("margin=0",),
+        ),
+        "no_synonym": Reason("no word that may change has a synonym", "fit on more posts", ("operations=swap,delete",)),
+    }
     facts: ClassVar[Facts] = Facts(
         does="replaces, inserts, swaps or deletes words outside entities",
         paper="Wei & Zou 2019, https://aclanthology.org/D19-1670",

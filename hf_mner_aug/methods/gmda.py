@@ -47,6 +47,7 @@ from hf_mner_aug.models.labelled_text import (
 )
 from hf_mner_aug.models.text_endpoint import Settings, TextEndpoint
 from hf_mner_aug.pictures import MIXED, TAKEN, open_rgb, write_picture
+from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
@@ -127,23 +128,29 @@ class GMDA(Method):
     name: ClassVar[str] = "gmda"
     version: ClassVar[int] = 2
     drawn_as: ClassVar[int] = 1
-    rejects: ClassVar[tuple[str, ...]] = (
-        "nested_mentions",
-        "no_context",
-        "empty_text",
-        "unfinished_text",
-        "unreadable_image",
-        "no_answer",
-        *MALFORMED,
-        "lost_entity",
-        "lost_relation",
-        "word_count",
-        "gold_text",
-        "inconsistent",
-        "unsafe_image",
-        "black_image",
-        "no_region",
-    )
+    rejects: ClassVar[Mapping[str, Reason]] = {
+        "nested_mentions": Reason("head and tail of a relation overlap", "take posts in which they do not"),
+        "no_context": Reason(
+            "no other train post has a place for the entities", "fit on more posts, or name another text model"
+        ),
+        "empty_text": Reason("the model ends before the first word", "train it for more epochs", ("epochs=20",)),
+        "unfinished_text": Reason("the model does not end", "train it for more epochs", ("epochs=20",)),
+        **UNREADABLE_IMAGE,
+        "no_answer": Reason("the endpoint gives no text", "name another model, or raise its `max_tokens`"),
+        **MALFORMED,
+        "lost_entity": Reason(
+            "the text lacks an entity that it was asked for", "name another text model", ("all_entities=false",)
+        ),
+        "lost_relation": Reason("the text lacks the head or the tail of the relation", "name another text model"),
+        **WORD_COUNT,
+        "gold_text": Reason("the text is the gold post's own", "name another text model, or raise its temperature"),
+        "inconsistent": Reason(
+            "too few backbones find exactly the entities of the text",
+            "leave the filter out: `--set consistency=none`",
+            ("detectors=5", "agreement=0.6"),
+        ),
+        **NO_PICTURE,
+    }
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {
         "paper": {

@@ -24,6 +24,7 @@ from hf_mner_aug.lexicon import (
     tag_keys,
     word_counts,
 )
+from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Entity, Post, respell
 from hf_mner_aug.transform import Facts, Method, Reject
 
@@ -100,7 +101,14 @@ class LSMS(Method):
     name: ClassVar[str] = "lsms"
     version: ClassVar[int] = 2
     drawn_as: ClassVar[int] = 1
-    rejects: ClassVar[tuple[str, ...]] = ("nothing_to_change", "unchanged")
+    rejects: ClassVar[Mapping[str, Reason]] = {
+        "nothing_to_change": Reason(
+            "none of the operations applies to the post", "fit on more posts", (f"operations={','.join(OPERATIONS)}",)
+        ),
+        "unchanged": Reason(
+            "the words that were drawn are those that stand there", "fit on more posts", ("ratio=0.6",)
+        ),
+    }
     facts: ClassVar[Facts] = Facts(
         does="replaces tokens, synonyms or mentions label by label, or shuffles within segments",
         paper="Dai & Adel 2020, https://aclanthology.org/2020.coling-main.343",

@@ -44,6 +44,7 @@ from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.llm import BATCH, PatternEndpoint, Settings
 from hf_mner_aug.models.pattern_engine import Draft, PatternEngine, Question, WriteRequest, as_failure
 from hf_mner_aug.models.rules import Rules
+from hf_mner_aug.reasons import NO_PICTURE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
@@ -83,23 +84,29 @@ class MemoryHard(Method):
     name: ClassVar[str] = "memory_hard"
     version: ClassVar[int] = 2
     drawn_as: ClassVar[int] = 1
-    rejects: ClassVar[tuple[str, ...]] = (
-        "no_place",
-        "no_mention",
-        "no_answer",
-        "not_json",
-        "off_schema",
-        "not_in_text",
-        "malformed",
-        "lost_entity",
-        "word_count",
-        "near_duplicate",
-        "off_pattern",
-        "inconsistent",
-        "unsafe_image",
-        "black_image",
-        "no_region",
-    )
+    rejects: ClassVar[Mapping[str, Reason]] = {
+        "no_place": Reason(
+            "the mention that went wrong lies inside another one", "leave it: other engines may write it"
+        ),
+        "no_mention": Reason("train has no other mention like the one that went wrong", "fit on more posts"),
+        "no_answer": Reason("the endpoint gives no text", "name another model, or raise its `max_tokens`"),
+        "not_json": Reason("the answer is not JSON", "name another model, or raise its `max_tokens`"),
+        "off_schema": Reason("the answer is JSON of another form", "name another model"),
+        "not_in_text": Reason("a mention of the answer is not in its text", "name another model"),
+        "malformed": Reason("the answer's spans overlap, or are of an unknown type", "name another model"),
+        "lost_entity": Reason("the mention to test is not labelled as asked", "name another engine", ("attempts=6",)),
+        **WORD_COUNT,
+        "near_duplicate": Reason(
+            "the text is too much like a post that it was made of", "fit on more posts", ("alike=1", "attempts=6")
+        ),
+        "off_pattern": Reason("the text is not what the pattern describes", "fit on more posts", ("attempts=6",)),
+        "inconsistent": Reason(
+            "too few teachers find exactly the entities of the text",
+            "fit on more posts",
+            ("agreement=0.4", "attempts=6"),
+        ),
+        **NO_PICTURE,
+    }
     reads_images: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         does="writes posts that test the patterns of what a model gets wrong",

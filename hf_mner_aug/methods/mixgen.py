@@ -9,7 +9,7 @@ of the picture it was drawn on. A relation is the post's, still true of its head
 Rejects: no_partner, unreadable_image
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +17,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.errors import DataError, UsageError
 from hf_mner_aug.hygiene import text_key
 from hf_mner_aug.pictures import TAKEN, mix_images, open_rgb, write_picture
+from hf_mner_aug.reasons import UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Entity, Post
 from hf_mner_aug.stored_posts import open_posts, save_posts
 from hf_mner_aug.transform import Facts, Method, Reject
@@ -65,7 +66,10 @@ class MixGen(Method):
     """Join each post with another of the train split; ``weight`` (the paper's λ) is its own picture's share."""
 
     name: ClassVar[str] = "mixgen"
-    rejects: ClassVar[tuple[str, ...]] = ("no_partner", "unreadable_image")
+    rejects: ClassVar[Mapping[str, Reason]] = {
+        "no_partner": Reason("train has no post of another text", "fit on a train split with several texts"),
+        **UNREADABLE_IMAGE,
+    }
     reads_images: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         does="joins the words of two posts and lays their pictures over each other",

@@ -44,6 +44,7 @@ from hf_mner_aug.projection import (
     project_relation,
     support,
 )
+from hf_mner_aug.reasons import WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.scripts import written_length
 from hf_mner_aug.stored_posts import open_posts, save_posts
@@ -79,22 +80,40 @@ class RMDA(Method):
     name: ClassVar[str] = "rmda"
     version: ClassVar[int] = 2
     drawn_as: ClassVar[int] = 1
-    rejects: ClassVar[tuple[str, ...]] = (
-        "no_entity",
-        "no_hit",
-        "no_image",
-        "no_mention",
-        "contradicts_train",
-        "word_count",
-        "short_mention",
-        "other_case",
-        "ambiguous_mention",
-        "capital",
-        "other_entity",
-        "doubtful_mention",
-        "dissimilar",
-        *WEB_REASONS,
-    )
+    rejects: ClassVar[Mapping[str, Reason]] = {
+        "no_entity": Reason("the post has no entity to search for", "take gold posts with entities"),
+        "no_hit": Reason(
+            "the search gives no other post, or fewer than the copies that are asked for",
+            "search more posts: `--set corpus=FILE`, a file of `hf-mner-aug index`",
+            ("require=any", "results=50"),
+        ),
+        "no_image": Reason("the post found has no picture", "index posts with pictures", ("image=false",)),
+        "no_mention": Reason(
+            "no entity of the gold post stands in the post found, word for word", "search more posts", ("results=50",)
+        ),
+        "contradicts_train": Reason(
+            "the post found is in train, with other labels", "search posts that are not in train: `--set corpus=FILE`"
+        ),
+        **WORD_COUNT,
+        "short_mention": Reason(
+            "a mention is so short that it may mean something else", "search more posts", ("letters=0",)
+        ),
+        "other_case": Reason("a mention is written in another case", "search more posts", ("cased=false",)),
+        "ambiguous_mention": Reason(
+            "train gives the words of a mention no label, or another one, more often",
+            "search more posts",
+            ("consistency=0",),
+        ),
+        "capital": Reason(
+            "a word with a capital may be a name without a label", "search more posts", ("capitals=false",)
+        ),
+        "other_entity": Reason(
+            "the detectors see an entity that the gold post does not have", "search more posts", ("agreement=0.4",)
+        ),
+        "doubtful_mention": Reason("the detectors do not see a mention", "search more posts", ("support=0.4",)),
+        "dissimilar": Reason("the text is unlike the gold post's", "search more posts", ("similarity=0.3",)),
+        **WEB_REASONS,
+    }
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {
         "paper": {

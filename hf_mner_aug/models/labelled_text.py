@@ -7,17 +7,26 @@ is the relation.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, Self
 
 from hf_mner_aug.draw import Draw
+from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import EncodedImage, Entity, Post, Relation
 from hf_mner_aug.transform import Reject
 
 TYPE_NAMES = {"PER": "person", "LOC": "location", "ORG": "organization", "MISC": "miscellaneous"}
 TASK = "Generate a text segment for a tweet based on the image, "
-MALFORMED = ("no_words", "bad_escape", "unknown_tag", "i_without_b", "empty_entity", "tag_at_end")
+_BAD_WRITER = "take another text model, or train it for more epochs"
+MALFORMED: Mapping[str, Reason] = {
+    "no_words": Reason("the text has no word", _BAD_WRITER),
+    "bad_escape": Reason("a word holds a backslash that stands for nothing", _BAD_WRITER),
+    "unknown_tag": Reason("a tag is of no type of the train split", _BAD_WRITER),
+    "i_without_b": Reason("an I- tag stands without its B-", _BAD_WRITER),
+    "empty_entity": Reason("a tag has no word", _BAD_WRITER),
+    "tag_at_end": Reason("the text ends in a tag", _BAD_WRITER),
+}
 _TAG = re.compile(r"[BI]-.+", re.DOTALL)
 _BLANK = re.compile(r"[ \t\n\r]+")
 _ESCAPES = {"\\": "\\\\", " ": "\\_", "\t": "\\t", "\n": "\\n", "\r": "\\r", "-": "\\-", "/": "\\/"}

@@ -33,29 +33,37 @@ from hf_mner_aug.errors import Corrupt, DataError, UsageError
 from hf_mner_aug.hygiene import normalise_unicode
 from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file
 from hf_mner_aug.printable import excerpt
+from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.scripts import STARTS, UNSPACED
 
 Require = Literal["all", "any"]
 HEADS = ("#", "@")
 IMAGES = 4  # of a post, at most
+_EXPORT = "take an export of posts: `hf-mner-aug index posts.jsonl`"
 # Why a page or picture on the web gives no post.
-WEB_REASONS = (
-    "search_failed",  # the engine refused this query
-    "robots",  # robots.txt keeps programs out
-    "private",  # HTTP 401 or 403
-    "gone",  # any other HTTP status that is no page
-    "login_wall",  # a login, or a page that only its scripts would fill
-    "no_text",
-    "bad_image",  # it cannot be decoded, is too small, or has too many pixels
-    "not_html",
-    "wrong_charset",
-    "redirect_loop",
-    "forbidden_address",  # neither http nor https, or not public
-    "too_slow",
-    "too_large",
-    "unreachable",  # also when asked again
-)
+WEB_REASONS: Mapping[str, Reason] = {
+    "search_failed": Reason("the search engine refuses the query", "see its answer in the rejected posts"),
+    "robots": Reason("robots.txt keeps programs out", _EXPORT),
+    "private": Reason("the page is not public (HTTP 401 or 403)", _EXPORT),
+    "gone": Reason("there is no such page any more", _EXPORT),
+    "login_wall": Reason("a login stands there, or a page that only its scripts would fill", _EXPORT),
+    "no_text": Reason("the page has no text", "name other hosts with `--set sites=HOST,…`"),
+    "bad_image": Reason(
+        "the picture cannot be decoded, is too small, or has too many pixels",
+        "search other hosts with `--set sites=HOST,…`",
+        ("image=false",),
+    ),
+    "not_html": Reason("the page is no HTML", "name other hosts with `--set sites=HOST,…`"),
+    "wrong_charset": Reason(
+        "the page is not in the encoding that it names", "name other hosts with `--set sites=HOST,…`"
+    ),
+    "redirect_loop": Reason("the page leads from one address to the next without end", _EXPORT),
+    "forbidden_address": Reason("the address is neither http nor https, or not public", _EXPORT),
+    "too_slow": Reason("the host takes too long", "raise `--web timeout=SECONDS`"),
+    "too_large": Reason("the page, the picture or the text is too large", "name other hosts with `--set sites=HOST,…`"),
+    "unreachable": Reason("the host does not answer, also when asked again", "look at this machine's connection"),
+}
 TERMS = 64  # of a longer text, the rarest words count
 K1, B = 1.2, 0.75
 APPLICATION_ID = 0x6D6E6572  # "mner": tells a corpus from other SQLite files

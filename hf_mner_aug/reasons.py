@@ -1,0 +1,44 @@
+"""What a reason to reject posts means, and what to do where it takes too many; reasons that several methods share."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What it means that posts are rejected so, and what lets more of them through.
+
+    ``settings`` are parameters as ``--set`` takes them, ``advice`` is what else can be done: a clause that goes on
+    after "or".
+    """
+
+    meaning: str
+    advice: str = ""
+    settings: tuple[str, ...] = ()
+
+    def advise(self, tried: Collection[str] = ()) -> str:
+        """Return what to do, without the settings that are ``tried``: empty where there is nothing."""
+        left = " ".join(f"--set {setting}" for setting in self.settings if setting not in tried)
+        return ", or ".join(filter(None, [f"try `{left}`" if left else "", self.advice]))
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, [self.meaning, self.advise()]))
+
+
+UNREADABLE_IMAGE: Mapping[str, Reason] = {
+    "unreadable_image": Reason(
+        "a picture cannot be decoded", "replace the pictures that `hf-mner-aug validate` names, or leave them out"
+    )
+}
+WORD_COUNT: Mapping[str, Reason] = {
+    "word_count": Reason("the text has too few words, or too many", "take longer posts", ("least_words=1",))
+}
+# Pictures that an image engine does not give.
+NO_PICTURE: Mapping[str, Reason] = {
+    "unsafe_image": Reason("a model calls the new picture unsafe", "name another pipeline"),
+    "black_image": Reason("the new picture is black, as a safety checker leaves it", "name another pipeline"),
+    "no_region": Reason(
+        "no other train post with a picture has a word of the text",
+        "fit on more posts with pictures, or name a pipeline",
+    ),
+}
