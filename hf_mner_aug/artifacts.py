@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.disk import room_for
-from hf_mner_aug.errors import Corrupt, NotFitted
+from hf_mner_aug.exceptions import Corrupt, NotFitted
 from hf_mner_aug.locks import unfinished
 from hf_mner_aug.names import check_digest, is_name
 from hf_mner_aug.schema import canonical_json

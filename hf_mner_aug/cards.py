@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from hf_mner_aug.artifacts import write_atomically
 from hf_mner_aug.dataset_cards import Structure, check_card, load_card
-from hf_mner_aug.errors import Corrupt, UsageError
+from hf_mner_aug.exceptions import Corrupt, UsageError
 from hf_mner_aug.locks import lock
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.printable import code_span, fenced, for_markdown, for_terminal, without_comments

@@ -6,16 +6,16 @@ import os
 import sys
 import tempfile
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import hf_mner_aug
 from hf_mner_aug import cli_corpus, cli_hosts, cli_hydrate, cli_memory, cli_quality, cli_study
 from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts
 from hf_mner_aug.disk import DiskFull, disk_full, find_full, fullest
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.printable import console, for_terminal, say, say_json, spell_what_cannot_be_written
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
@@ -67,11 +67,9 @@ def convert(
     ] = None,
 ) -> None:
     """Turn raw tweets into a dataset that load_dataset reads."""
-    from hf_mner_aug import convert as converting
-
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
     options["types"] = _read_renames(types)
-    say(converting.convert(name, raw, out, check_against=check_against or (), **options))
+    say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))
     say(f'load_dataset("{out}")')
 
 
@@ -91,17 +89,11 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
 ) -> None:
     """Report every problem of a dataset with its row; exits with 2 where there are errors."""
-    from hf_mner_aug.recipe import open_source
-    from hf_mner_aug.validation import validate as check
-    from hf_mner_aug.viewer import viewer_problems
-
-    splits, allowed = open_source(source, images=images, as_numbered=True)
-    found = check(splits, images=not no_images, allowed=allowed)
-    viewer = viewer_problems(source) if Path(source).is_dir() else []
+    found = hf_mner_aug.validate(source, images=False if no_images else images or True)
     if as_json:
-        say_json([*found.to_dicts(), *map(asdict, viewer)])
+        say_json(found.to_dicts())
     else:
-        say("\n".join([found.table(), *(f"viewer: {problem}" for problem in viewer)]))
+        say(found)
     if not found.ok:
         raise typer.Exit(2)
 
@@ -226,9 +218,7 @@ def augment(
     say(f"content fingerprint {done.content_fingerprint}")
     say(f'load_dataset("{out}", "{done.config}")')
     if push_to_hub:
-        from hf_mner_aug.hub import push as send
-
-        say(send(out, push_to_hub, create_pr=create_pr))
+        say(hf_mner_aug.push(out, push_to_hub, create_pr=create_pr))
 
 
 @app.command()
@@ -244,10 +234,8 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and send nothing.")] = False,
 ) -> None:
     """Push a repo folder to the Hub as one commit; what is there already is kept."""
-    from hf_mner_aug.hub import push as send
-
     options: dict[str, Any] = {"private": not public, "create_pr": create_pr, "revision": revision}
-    say(send(folder, repo, rights=rights, dry_run=dry_run, **options))
+    say(hf_mner_aug.push(folder, repo, rights=rights, dry_run=dry_run, **options))
 
 
 @app.command()
@@ -257,10 +245,9 @@ def withdraw(
     squash: Annotated[bool, typer.Option("--squash", help="Make one commit of the history, too.")] = False,
 ) -> None:
     """Take posts, and all that was made of them, out of every config of a Hub repo, in one commit."""
-    from hf_mner_aug.hub import withdraw as take_out
     from hf_mner_aug.recipe import read_ids
 
-    for config, rows in take_out(repo, read_ids(ids), squash=squash).items():
+    for config, rows in hf_mner_aug.withdraw(repo, read_ids(ids), squash=squash).items():
         say(f"{config}: {rows} rows withdrawn")
     if not squash:
         say("the repo's history still holds them: --squash makes one commit of it")
@@ -275,16 +262,13 @@ def verify(
     images: Images = None,
 ) -> None:
     """Recompute a config's content fingerprint; exits with 2 where it is not the one on its card."""
-    from hf_mner_aug.errors import EndpointError
-    from hf_mner_aug.hub import verify as check
-    from hf_mner_aug.recipe import with_pictures
+    from hf_mner_aug.exceptions import EndpointError
 
-    place = with_pictures(source, images)
     try:
-        found = check(folder, config, rerun=rerun, source=place)
+        found = hf_mner_aug.verify(folder, config, rerun=rerun, source=source, images=images)
     except EndpointError as error:
         say(f"not re-runnable here: {error}")
-        found = check(folder, config)
+        found = hf_mner_aug.verify(folder, config)
     say(f"expected {found.expected}\nfound    {found.found}")
     if found.rerun is not None:
         say(f"rerun    {found.rerun}")
@@ -305,11 +289,8 @@ def show(
     out: Annotated[Path | None, typer.Option(help="The page to write (default: CONFIG.html here).")] = None,
 ) -> None:
     """Write a config as one HTML page: posts before and after, boxes, scores, and what was rejected."""
-    from hf_mner_aug.recipe import with_pictures
-    from hf_mner_aug.report import show as write
-
-    place = with_pictures(source, images)
-    say(write(folder, config, out=out, split=split, posts=posts, rejects=rejects, source=place))
+    options: dict[str, Any] = {"split": split, "posts": posts, "rejects": rejects}
+    say(hf_mner_aug.show(folder, config, out=out, source=source, images=images, **options))
 
 
 @app.command()

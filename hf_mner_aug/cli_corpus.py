@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+import hf_mner_aug
 from hf_mner_aug.printable import say
 
 
@@ -28,6 +29,4 @@ def index(
     ] = None,
 ) -> None:
     """Put posts into a local corpus, to search for entities."""
-    from hf_mner_aug.corpus import index as add
-
-    say(add(source, out, splits=splits, name=name, licence=licence, site=site, images=images))
+    say(hf_mner_aug.index(source, out, splits=splits, name=name, licence=licence, site=site, images=images))

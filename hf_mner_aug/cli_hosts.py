@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hf_mner_aug import hosts as known
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.printable import say
 
 if TYPE_CHECKING:

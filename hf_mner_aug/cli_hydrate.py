@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+import hf_mner_aug
 from hf_mner_aug.printable import say
 
 
@@ -28,9 +29,7 @@ def hydrate(
     ] = False,
 ) -> None:
     """Put the words and pictures of retrieved posts back into a config that holds their ids only."""
-    from hf_mner_aug.hydrate import hydrate as put_back
-
     options: dict[str, Any] = {"overwrite": overwrite, "into_existing": into_existing}
-    done = put_back(repo, config, out, corpus=corpus, posts=posts, web=web, **options)
+    done = hf_mner_aug.hydrate(repo, config, out, corpus=corpus, posts=posts, web=web, **options)
     say(done)
     say(f'load_dataset("{out}", "{done.config}")')

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+import hf_mner_aug
 from hf_mner_aug.printable import say
 
 
@@ -22,9 +23,8 @@ def memory(
 ) -> None:
     """Print what a model gets wrong as a tree: patterns, examples, what was written for them, suspected labels."""
     from hf_mner_aug.artifacts import write_atomically
-    from hf_mner_aug.memory_page import open_memory
 
-    found = open_memory(folder, config)
+    found = hf_mner_aug.memory(folder, config)
     if html is None:
         say(found.to_text().removesuffix("\n"))
     else:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+import hf_mner_aug
 from hf_mner_aug.printable import console, for_terminal, say, say_json
 
 
@@ -39,10 +40,7 @@ def quality(
     write_card: Annotated[bool, typer.Option("--write-card", help="Put the table onto the folder's card.")] = False,
 ) -> None:
     """Say what is in configs: likeness to the source, diversity, perplexity, labels, pictures, repetitions, leaks."""
-    from hf_mner_aug.quality import measure
-    from hf_mner_aug.recipe import with_pictures
-
-    report = measure(
+    report = hf_mner_aug.quality(
         repo,
         configs,
         encoder=encoder,
@@ -50,7 +48,8 @@ def quality(
         clip=clip,
         backbone=backbone,
         one_copy=one_copy,
-        source=with_pictures(source, images),
+        source=source,
+        images=images,
     )
     if write_card:
         report.write_card(Path(repo))

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import hf_mner_aug
 from hf_mner_aug.backbones import BACKBONES
 from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts
 from hf_mner_aug.printable import say, say_json
@@ -58,8 +59,6 @@ def evaluate(
     allow_host: AllowHost = None,
 ) -> None:
     """Train on gold, gold repeated and augmented posts, over seeds, and say what augmentation changed."""
-    from hf_mner_aug.recipe import with_pictures
-    from hf_mner_aug.study_report import evaluate as study
 
     def ask(methods: Sequence["Method"]) -> None:
         confirm_hosts(methods, allowed=allow_host)
@@ -68,7 +67,7 @@ def evaluate(
             say(f"{', '.join(paid)}: made again for each of {len(seeds)} seeds, by calls that may cost money")
             typer.confirm("Go on?", abort=True)
 
-    report = study(
+    report = hf_mner_aug.evaluate(
         repo,
         configs,
         backbone=backbone,
@@ -79,7 +78,8 @@ def evaluate(
         grid=grid,
         ablations=ablations or [],
         out=out,
-        source=with_pictures(source, images),
+        source=source,
+        images=images,
         progress=not quiet,
         ask=ask,
     )
@@ -101,12 +101,10 @@ def errors(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what backbones get wrong, what they take for what, and which errors they share."""
-    from hf_mner_aug.error_analysis import analyse
-    from hf_mner_aug.recipe import with_pictures
+    from hf_mner_aug.error_analysis import errors as analyse
 
-    place = with_pictures(source, images)
-    for config in configs:
-        report = analyse(repo, config, backbones, split=split, seed=seed, source=place)
+    options: dict[str, Any] = {"split": split, "seed": seed, "source": source, "images": images}
+    for config, report in analyse(repo, configs, backbones, **options).items():
         if as_json:
             say_json(report.data)
         else:
@@ -131,9 +129,7 @@ def curve(
     quiet: Quiet = False,
 ) -> None:
     """Augment published subsets (10, 20, 40%), study each, and put them into one table and figure."""
-    from hf_mner_aug.curve import low_resource_curve
-
-    found = low_resource_curve(
+    found = hf_mner_aug.curve(
         source,
         ids,
         methods,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.cards import read_source
 from hf_mner_aug.dates import parse_date, spell_date
 from hf_mner_aug.disk import disk_full
-from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_bytes, too_long
 from hf_mner_aug.locks import lock
 from hf_mner_aug.models.search import TABLES, check_format, guard, read_state, told, words

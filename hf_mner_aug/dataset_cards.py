@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.names import check_repo_path
 from hf_mner_aug.printable import excerpt
 from hf_mner_aug.shapes import checked, parse_yaml

@@ -9,7 +9,7 @@ from typing import Any
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.backbones.settings import parse_backbone
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.metrics.span_errors import (
     KINDS,
     Error,
@@ -19,6 +19,7 @@ from hf_mner_aug.metrics.span_errors import (
 )
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.printable import for_markdown
+from hf_mner_aug.recipe import with_pictures
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.study import read_config, read_gold, spans_of
 from hf_mner_aug.study_report import table
@@ -76,6 +77,35 @@ class ErrorReport:
         artifacts.write_atomically(Path(folder) / "errors.md", self.to_markdown().encode())
 
 
+def errors(
+    repo: str | Path,
+    configs: str | Sequence[str],
+    backbones: Sequence[str],
+    *,
+    split: str = "validation",
+    seed: int = 0,
+    source: Any = None,
+    images: str | Path | None = None,
+) -> dict[str, ErrorReport]:
+    """Train backbones on each config's train split and report what they get wrong, by config.
+
+    Args:
+        repo: a repo folder that ``publish`` wrote, or a Hub id.
+        configs: the configs, or one; ``gold_10pct`` names the gold posts of one that ends in ``_10pct``.
+        backbones: names, each with settings where wanted: ``token_classifier:encoder=DIR,epochs=5``.
+        split: the posts to predict.
+        seed: the models' seed.
+        source: the set that a config's method replaced the posts of, for their gold posts; where no Hub dataset.
+        images: where pictures may lie that ``source`` names, beside its own folder.
+
+    Raises:
+        UsageError: a name or value is wrong, or the split is not there.
+    """
+    source = with_pictures(source, images)
+    names = [configs] if isinstance(configs, str) else list(configs)
+    return {name: analyse(repo, name, backbones, split=split, seed=seed, source=source) for name in names}
+
+
 def analyse(
     repo: str | Path,
     config: str,
@@ -85,19 +115,7 @@ def analyse(
     seed: int = 0,
     source: Any = None,
 ) -> ErrorReport:
-    """Train backbones on a config's train split and report what they get wrong.
-
-    Args:
-        repo: a repo folder that ``publish`` wrote, or a Hub id.
-        config: the config; ``gold_10pct`` names the gold posts of one that ends in ``_10pct``.
-        backbones: names, each with settings where wanted: ``token_classifier:encoder=DIR,epochs=5``.
-        split: the posts to predict.
-        seed: the models' seed.
-        source: the set that the config's method replaced the posts of, for their gold posts; where no Hub dataset.
-
-    Raises:
-        UsageError: a name or value is wrong, or the split is not there.
-    """
+    """Return the report of one config; arguments and exceptions are those of ``errors``."""
     if not backbones or len(set(backbones)) != len(backbones):
         raise UsageError(f"expected different backbones, found {', '.join(backbones) or 'none'}")
     models = {spec: replace(parse_backbone(spec), seed=seed) for spec in backbones}

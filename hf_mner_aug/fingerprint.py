@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.hygiene import image_bytes
 from hf_mner_aug.parquet import read_features_of, reading
 from hf_mner_aug.picture_columns import holds_files, is_named_only

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from hf_mner_aug.errors import Corrupt, HostNotAllowed, UsageError
+from hf_mner_aug.exceptions import Corrupt, HostNotAllowed, UsageError
 
 VARIABLE = "HF_MNER_AUG_HOSTS"  # https://api.example=HF_MNER_AUG_API_KEY,http://10.0.0.5:8000
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:\d+)?")

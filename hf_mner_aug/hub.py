@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hf_mner_aug.cards import ConfigFacts, read_sections, render, with_section
 from hf_mner_aug.dataset_cards import CARD, check_card, read_card
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.names import check_name
+from hf_mner_aug.recipe import with_pictures
 from hf_mner_aug.repo_folder import NOTE, Verification, read_features, read_note, verify_folder, withdraw_posts
 from hf_mner_aug.store import sha256
 from hf_mner_aug.stubs import STUBS
@@ -159,15 +160,27 @@ def verify(
     config: str,
     *,
     rerun: bool = False,
-    source: str | None = None,
+    source: Any = None,
+    images: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Verification:
     """Recompute the content fingerprint of a config, in a folder or on the Hub, and compare; see ``verify_folder``.
 
+    Args:
+        repo: a repo folder, or a Hub id.
+        config: the config's name.
+        rerun: make the config again, too, and compare that.
+        source: where its source is now, if it was a local folder: a folder, a Hub id or splits.
+        images: where pictures may lie that ``source`` names, beside its own folder.
+        revision: the branch, tag or commit of a Hub repo.
+        token: a token to read with (default: the one of this machine).
+
     Raises:
+        EndpointError: a rerun needs answers that are not on record.
         HubError: the Hub could not be reached or failed.
     """
+    source = with_pictures(source, images)
     folder = Path(repo) if Path(repo).is_dir() else download_config(str(repo), config, revision=revision, token=token)
     return verify_folder(folder, config, rerun=rerun, source=source)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import regex
 
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.schema import EncodedImage, Post
 from hf_mner_aug.scripts import GOES_ON
 

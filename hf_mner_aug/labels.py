@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.dataset_cards import reader_errors
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
+from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.labels import encode
 from hf_mner_aug.locks import sweep
 from hf_mner_aug.parquet import reading, write_table

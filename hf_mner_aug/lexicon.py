@@ -140,7 +140,7 @@ def wordnet_synonyms(posts: Iterable[Post]) -> dict[str, list[str]]:
     Raises:
         MissingExtra: nltk is not installed, or its WordNet corpus is not on this machine.
     """
-    from hf_mner_aug.errors import MissingExtra
+    from hf_mner_aug.exceptions import MissingExtra
     from hf_mner_aug.need import need
 
     wordnet = need("nltk.corpus", extra="all").wordnet

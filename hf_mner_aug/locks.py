@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.printable import excerpt, say
 
 TIMEOUT = "HF_MNER_AUG_LOCK_TIMEOUT"  # the environment variable that sets how many seconds to wait for a lock

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from hf_mner_aug.cards import ConfigFacts
-from hf_mner_aug.errors import Corrupt, UnknownName, UsageError
+from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
 from hf_mner_aug.ledger import beside, run_folder
 from hf_mner_aug.memory_tree import Node, Tree
 from hf_mner_aug.mining import Failure
@@ -244,7 +244,7 @@ def _spelled(example: Example) -> str:
 # ---------------------------------------------------------------- reading
 
 
-def open_memory(folder: str | Path, config: str = "") -> MemoryPage:
+def memory(folder: str | Path, config: str = "") -> MemoryPage:
     """Return what was learnt for a config of a repo folder, or in a run folder.
 
     A repo folder's only config of memory_hard needs no name. Where none is published yet, the one run beside it counts.

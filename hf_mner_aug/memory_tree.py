@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import Corrupt, DataError
+from hf_mner_aug.exceptions import Corrupt, DataError
 from hf_mner_aug.failure_cues import Space
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.labelled_text import Unwritten

@@ -20,7 +20,7 @@ from typing import Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.backbones.settings import parse_backbone
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.hygiene import image_digest, text_key
 from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.metrics.span_errors import NOTHING, Error, find_errors, model_specific

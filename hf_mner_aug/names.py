@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.errors import Corrupt, DataError
+from hf_mner_aug.exceptions import Corrupt, DataError
 
 LONGEST = 128  # characters: hidden and temporary names are made of a name, and file systems take 255 bytes
 LONGEST_PATH = 1_000  # characters of a path or pattern: fsspec takes the square of the brackets in one in time

@@ -4,7 +4,7 @@ import importlib
 import pickle
 from types import ModuleType
 
-from hf_mner_aug.errors import MissingExtra
+from hf_mner_aug.exceptions import MissingExtra
 
 # What libraries raise for a folder or id that is no model, or whose weights are a pickle that holds more than weights.
 UNUSABLE_MODEL = (OSError, ValueError, pickle.UnpicklingError)

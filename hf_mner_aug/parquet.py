@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from hf_mner_aug.dataset_cards import reader_errors
 from hf_mner_aug.disk import room_for
-from hf_mner_aug.errors import Corrupt, DataError
+from hf_mner_aug.exceptions import Corrupt, DataError
 from hf_mner_aug.locks import unfinished
 from hf_mner_aug.picture_columns import PictureReader, seal
 from hf_mner_aug.picture_files import NOWHERE

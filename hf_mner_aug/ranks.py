@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
+from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.names import check_digest
 from hf_mner_aug.recipe import Recipe
 from hf_mner_aug.shapes import parse_json

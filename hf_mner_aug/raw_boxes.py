@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, cast
 from xml.parsers import expat
 
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import normalise_unicode
 from hf_mner_aug.picture_files import Allowed, FileRefused, read_file
 from hf_mner_aug.schema import Box

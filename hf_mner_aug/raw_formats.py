@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.hygiene import too_long
 from hf_mner_aug.schema import Relation, split_tag
 

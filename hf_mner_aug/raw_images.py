@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import FORMATS, decode_image, normalise_unicode
 from hf_mner_aug.picture_files import Allowed, FileRefused, read_file
 from hf_mner_aug.raw_report import Report, SplitReport

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import normalise_unicode
 from hf_mner_aug.picture_files import is_inside
 from hf_mner_aug.raw_boxes import Box, Shown, find_drawings, parse_voc, place_boxes

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.dataset_cards import CARDS, Structure, check_card, check_card_yaml, read_card, reader_errors
-from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.labels import read_parquet, same_labels
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.names import RESERVED, check_columns, check_digest, check_repo, is_name
@@ -194,15 +194,19 @@ def load_source(name: str, *, images: str | Path | None = None) -> "DatasetDict"
     return embed(*open_source(name, images=images), stacklevel=2)
 
 
-def with_pictures(source: str | None, images: str | Path | None) -> Any:
-    """Return a source as functions take it: its name, or its splits where a folder of pictures is named for it.
+def with_pictures(source: Any, images: str | Path | None) -> Any:
+    """Return a source as it is, or its splits where a folder of pictures is named for it.
 
     Raises:
         UsageError: there is no source to read pictures for; else as ``load_source``.
     """
     if images is not None and source is None:
         raise UsageError(f"--images {images} is for the pictures of a source: name it with --source")
-    return source if images is None or source is None else load_source(source, images=images)
+    if images is None:
+        return source
+    if isinstance(source, str | Path):
+        return load_source(str(source), images=images)
+    return embed(named_splits(source), Allowed.of(images), stacklevel=2)
 
 
 def open_source(

@@ -27,7 +27,7 @@ from hf_mner_aug.cards import (
     without_sizes,
 )
 from hf_mner_aug.dataset_cards import CARD, read_card
-from hf_mner_aug.errors import Corrupt, RecipeMismatch, UsageError
+from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.hygiene import Guard, origins
 from hf_mner_aug.ledger import Run, beside, kept_parts, library_versions, part_tables, run

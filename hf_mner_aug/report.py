@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from hf_mner_aug import artifacts
 from hf_mner_aug.cards import ConfigFacts
 from hf_mner_aug.disk import DiskFull
-from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import eight_bits, image_digest, open_image
 from hf_mner_aug.ledger import read_rejects, run_folder
 from hf_mner_aug.parquet import reading, shards
 from hf_mner_aug.printable import for_html
 from hf_mner_aug.ranks import fit_once
-from hf_mner_aug.recipe import Recipe, load_source, named_splits
+from hf_mner_aug.recipe import Recipe, load_source, named_splits, with_pictures
 from hf_mner_aug.repo_folder import BATCH, KEYS, check_keys, read_features, read_note
 from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post, read_provenance
 from hf_mner_aug.store import open_store
@@ -343,6 +343,7 @@ def read_sheet(
     posts: int = 100,
     rejects: int = 20,
     source: Any = None,
+    images: str | Path | None = None,
 ) -> Sheet:
     """Return what the page of a config shows; rows are read a batch at a time, and only thumbnails are kept.
 
@@ -353,6 +354,7 @@ def read_sheet(
         posts: how many of them, evenly spread.
         rejects: how many rejected posts of each reason, evenly spread.
         source: the folder or Hub id of the source, or its splits; without it, gold posts are taken from the config.
+        images: where pictures may lie that ``source`` names, beside its own folder.
 
     Raises:
         UsageError: there is no such config or split, it holds no made post, a number is too small.
@@ -361,6 +363,7 @@ def read_sheet(
     """
     if posts < 1 or rejects < 0:
         raise UsageError(f"expected at least 1 post and 0 rejected ones, found {posts} and {rejects}")
+    source = with_pictures(source, images)
     place = Path(folder) / config
     note = read_note(place)
     check_whole(note, folder, config)
@@ -387,7 +390,7 @@ def read_sheet(
         gold_ids = {row["id"] for row in index if row["id"] not in sources}
         gold = _Gold(codec, lambda columns: _tables(files, columns), gold_ids)
     else:
-        gold = _from_source(load_source(source) if isinstance(source, str) else named_splits(source), split)
+        gold = _from_source(load_source(str(source)) if isinstance(source, str | Path) else named_splits(source), split)
     album = Album()
     method = _fitted(run, facts.recipe)
     before = gold.sides({sources[name] for name in chosen}, album)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug import sample_words as words
 from hf_mner_aug.draw import Draw, draw
-from hf_mner_aug.errors import UnknownName
+from hf_mner_aug.exceptions import UnknownName
 from hf_mner_aug.schema import FOUR_TYPES, Codec, Entity, Post, Relation, mner_features
 
 if TYPE_CHECKING:

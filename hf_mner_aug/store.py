@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.disk import room_for
-from hf_mner_aug.errors import MissingExtra, UsageError
+from hf_mner_aug.exceptions import MissingExtra, UsageError
 from hf_mner_aug.locks import lock, unfinished
 
 

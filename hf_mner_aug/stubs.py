@@ -10,7 +10,7 @@ a post that was put back can be told from another one.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.fingerprint import DIGEST, row_digests
 from hf_mner_aug.schema import IMAGE_COLUMNS
 from hf_mner_aug.transform import Method

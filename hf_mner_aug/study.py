@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from hf_mner_aug import __version__, artifacts
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.fingerprint import content_fingerprint
 from hf_mner_aug.hygiene import Guard
 from hf_mner_aug.labels import concatenate, disagreements, encode

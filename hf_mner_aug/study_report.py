@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.backbones.settings import settings_of
 from hf_mner_aug.cards import edited_card, with_section
-from hf_mner_aug.errors import MissingExtra
+from hf_mner_aug.exceptions import MissingExtra
 from hf_mner_aug.metrics.spans import PlainSpan, post_counts
 from hf_mner_aug.need import need
 from hf_mner_aug.printable import for_markdown
+from hf_mner_aug.recipe import with_pictures
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.significance import holm, paired_bootstrap, rates, resample
 from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SEEDLESS, SHUFFLED, Study
@@ -42,6 +43,7 @@ def evaluate(
     ablations: Sequence[str] = (),
     out: str | Path | None = None,
     source: Any = None,
+    images: str | Path | None = None,
     progress: bool = True,
     ask: Callable[[Sequence[Method]], None] | None = None,
 ) -> "Report":
@@ -65,6 +67,7 @@ def evaluate(
             repeated up to their sizes.
         out: the folder beside which the study lies (default: ``repo``, or the Hub repo's name here).
         source: the set that a method replaced the posts of, where that was no Hub dataset: a folder or splits.
+        images: where pictures may lie that ``source`` names, beside its own folder.
         progress: show a bar.
         ask: called with the methods of the configs that will be made again, before anything is; it may raise.
 
@@ -76,7 +79,8 @@ def evaluate(
         Corrupt: a config is not what its augmentation.json says.
     """
     chosen: dict[str, Any] = {"backbone": backbone, "settings": settings, "seeds": seeds, "split": split, "grid": grid}
-    study = Study.open(repo, configs, **chosen, ablations=ablations, out=out, source=source)
+    place = with_pictures(source, images)
+    study = Study.open(repo, configs, **chosen, ablations=ablations, out=out, source=place)
     for name in split_by:
         study.values(name)
     if ask:

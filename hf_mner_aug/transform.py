@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 import hf_mner_aug
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw, draw
-from hf_mner_aug.errors import NotFitted, UsageError
+from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.hosts import Host, allow
 from hf_mner_aug.labels import encode, same_labels, translators
 from hf_mner_aug.picture_columns import PictureReader, embed, is_named_only, with_bytes

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import open_image, text_key
 from hf_mner_aug.labels import disagreements, renumbered
 from hf_mner_aug.picture_columns import ADVICE, is_named_only
@@ -72,10 +72,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What ``validate`` found: the problems in the order of the rows, and the number of rows of each split."""
+    """What ``validate`` found: the problems in the order of the rows, and the number of rows of each split.
+
+    ``viewer`` are those of a folder's files that only the Hub's viewer has.
+    """
 
     problems: tuple[Problem, ...]
     n_rows: Mapping[str, int]
+    viewer: tuple[Problem, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -89,7 +93,7 @@ class Validation:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the problems as plain data."""
-        return [asdict(problem) for problem in self.problems]
+        return [asdict(problem) for problem in (*self.problems, *self.viewer)]
 
     def table(self, limit: int = _SAMPLE) -> str:
         """Return the problems by kind, at most ``limit`` of each, as text for the terminal."""
@@ -105,7 +109,7 @@ class Validation:
             lines += [f"  {problem}" for problem in shown]
             if count > len(shown):
                 lines.append(f"  and {count - len(shown)} more")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"viewer: {problem}" for problem in self.viewer)])
 
     def __str__(self) -> str:
         return self.table()

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import Corrupt, NotFitted
+from hf_mner_aug.exceptions import Corrupt, NotFitted
 
 
 @pytest.fixture(autouse=True)

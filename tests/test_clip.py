@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hf_mner_aug import sample
-from hf_mner_aug.errors import MissingExtra, NotFitted, UnknownName, UsageError
+from hf_mner_aug.exceptions import MissingExtra, NotFitted, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_digest, normalise_text
 from hf_mner_aug.models import cca, clip, embeddings
 from hf_mner_aug.models.cca import BINS, CELLS, FEATURES, SIDE, crop_to_edges, edges_squared, orientation_histograms

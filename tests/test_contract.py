@@ -25,7 +25,7 @@ from datasets import (
 from datasets.fingerprint import Hasher
 
 from hf_mner_aug.corpus import index
-from hf_mner_aug.errors import NotFitted, UnknownName, UsageError
+from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, bio_to_spans, mner_features

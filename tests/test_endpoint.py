@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_mner_aug import hosts
-from hf_mner_aug.errors import Corrupt, EndpointError, UsageError
+from hf_mner_aug.exceptions import Corrupt, EndpointError, UsageError
 from hf_mner_aug.models.budget import Account
 from hf_mner_aug.models.endpoint import (
     KEY_ENV,

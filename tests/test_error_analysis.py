@@ -4,7 +4,7 @@ import pytest
 
 from hf_mner_aug import LSMS, augment, publish
 from hf_mner_aug.error_analysis import analyse, report_errors
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific, overlap, same_place
 
 GOLD = [[(0, 2, "PER"), (4, 5, "LOC"), (6, 8, "ORG"), (9, 10, "PER")]]

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
+from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 
 
 @pytest.mark.parametrize(

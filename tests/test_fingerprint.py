@@ -24,7 +24,7 @@ from datasets import (
 )
 from PIL import Image as PillowImage
 
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.fingerprint import ContentDigest, content_fingerprint, first_difference, row_digests
 from hf_mner_aug.picture_columns import embed_pictures
 from hf_mner_aug.schema import augmented_features, mner_features

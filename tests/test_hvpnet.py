@@ -9,7 +9,7 @@ from hf_mner_aug.backbones import backbone_class, relation, splits
 from hf_mner_aug.backbones.hvpnet import Album, HVPNet
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.models.objects import FixedCrops
 from hf_mner_aug.models.vision import Gallery, Vision, load_tower
 from hf_mner_aug.schema import Codec, Post, Relation, mner_features

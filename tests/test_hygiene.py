@@ -10,7 +10,7 @@ from datasets import Dataset
 from PIL import Image, ImageDraw
 
 from hf_mner_aug import hygiene
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import Guard, Match, find_duplicates, find_leaks, normalise_text, text_key
 from hf_mner_aug.schema import Entity, Post, mner_features
 

@@ -7,7 +7,7 @@ from picture_posts import eight_posts, picture
 from hf_mner_aug.backbones import backbone_class, checkpoint, splits
 from hf_mner_aug.backbones.iie4mner import IIE4MNER, Senses
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.models.objects import Detector, Region
 from hf_mner_aug.models.vision import Vision, load_tower
 from hf_mner_aug.models.word_vectors import random_vector, read_word_vectors

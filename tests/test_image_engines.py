@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from hf_mner_aug.draw import Draw, draw
-from hf_mner_aug.errors import NotFitted, UnknownName, UsageError
+from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.models import collage, image
 from hf_mner_aug.models.collage import Collage, Label, Opened, Reading, Region
 from hf_mner_aug.models.image import SDXL_TURBO, STABLE_DIFFUSION_15, Diffusers, Refused

@@ -9,7 +9,7 @@ from hf_mner_aug.backbones import knowledge, splits
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.backbones.token_classifier import TokenClassifier
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.schema import Codec, Entity, Post, mner_features
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")

@@ -24,8 +24,8 @@ from datasets import (
 from hf_mner_aug import AMIA, EDA, LSMS, MixGen, augment, publish
 from hf_mner_aug.backbones.splits import entity_splits
 from hf_mner_aug.cli import main
-from hf_mner_aug.convert import convert
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.conversion import convert
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.labels import NO_NAME, concatenate, encode, same_labels, translator
 from hf_mner_aug.readers import read
 from hf_mner_aug.recipe import load_source, named_splits

@@ -11,7 +11,7 @@ import pytest
 from datasets import DatasetDict, concatenate_datasets
 
 from hf_mner_aug import EDA, LSMS, augment
-from hf_mner_aug.errors import Corrupt, DataError, RecipeMismatch, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, RecipeMismatch, UsageError
 from hf_mner_aug.ledger import estimate
 from hf_mner_aug.ranks import fit_once
 from hf_mner_aug.recipe import recipe_for, resolve

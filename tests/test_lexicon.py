@@ -7,7 +7,7 @@ from conftest import parse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_mner_aug.errors import MissingExtra
+from hf_mner_aug.exceptions import MissingExtra
 from hf_mner_aug.lexicon import (
     common_words,
     entity_key,

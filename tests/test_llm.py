@@ -9,7 +9,7 @@ from endpoint_server import EndpointServer
 from pattern_server import INJECTED, PatternServer, block
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
+from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.memory_tree import induce_checked
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models import llm

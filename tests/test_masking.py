@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_mner_aug.errors import UnknownName
+from hf_mner_aug.exceptions import UnknownName
 from hf_mner_aug.masking import KINDS, mask, parse_kinds
 
 WORDS = ["@joe", "@", "joe", "_", "-", "(", ")", ".", "+", "555", "1234", "555-1234", "0207", "a.b@mail.co.uk", "com"]

@@ -11,9 +11,9 @@ from datasets import DatasetDict
 from typer.testing import CliRunner
 
 from hf_mner_aug import MemoryHard, augment, cli_memory, publish
-from hf_mner_aug.errors import Corrupt, UnknownName, UsageError
+from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
 from hf_mner_aug.ledger import run_folder
-from hf_mner_aug.memory_page import open_memory
+from hf_mner_aug.memory_page import memory
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import mner_features
 
@@ -42,7 +42,7 @@ def test_the_tree_is_printed(app, run):
     out, done = run
     result = CliRunner().invoke(app, [str(out)])
     assert result.exit_code == 0, result.output
-    tree = open_memory(done.folder).tree
+    tree = memory(done.folder).tree
     assert result.output.startswith(f"crf:iterations=10: {len(tree.failures)} failures in ")
     for branch in tree.branches:
         assert f"├─ {branch.title}: {len(branch.members)} failures" in result.output
@@ -51,11 +51,11 @@ def test_the_tree_is_printed(app, run):
     tried, kept = next(iter(tree.counts.values()))
     assert f"{kept} of {tried} posts kept" in result.output
     assert "suspected label errors" in result.output
-    memory = open_memory(done.folder)
-    (pattern,) = [step for step in memory.funnel if (step["stage"], step["attempt"]) == ("pattern", 1)]
+    found = memory(done.folder)
+    (pattern,) = [step for step in found.funnel if (step["stage"], step["attempt"]) == ("pattern", 1)]
     assert pattern["drafts"] == len({f.post for f in tree.failures.values() if f.gold})
     assert f"pattern, attempt 1: {pattern['kept']} of {pattern['drafts']} drafts kept" in result.output
-    later = sum(step["kept"] for step in memory.funnel) - pattern["kept"]
+    later = sum(step["kept"] for step in found.funnel) - pattern["kept"]
     assert f"recovered after the first attempt: {later} posts" in result.output
     assert re.search(r"patterns: \d+ in round 1", result.output)
 
@@ -77,7 +77,7 @@ def test_the_page_escapes_what_posts_say(app, run, tmp_path):
     assert "&lt;script&gt;" in text
     assert "src=" not in text
     assert "http" not in text.replace("http://t.co", ""), "nothing to load"
-    noted = replace(open_memory(out), notes=["all posts with <i>X</i> are in one fold"])
+    noted = replace(memory(out), notes=["all posts with <i>X</i> are in one fold"])
     assert "with &lt;i&gt;X&lt;/i&gt; are" in noted.to_html()
 
 
@@ -94,25 +94,25 @@ def test_a_repo_folder_shows_the_run_of_a_config(app, run, tmp_path):
         other = run_folder(replace(recipe, seed=1), repo) / "fit" / "artifact.json"
         other.parent.mkdir(parents=True)
         other.write_bytes(b"{")
-        told = open_memory(repo, config).to_text()
-        assert told == open_memory(done.folder).to_text()
+        told = memory(repo, config).to_text()
+        assert told == memory(done.folder).to_text()
         if config == "one":
-            assert open_memory(repo).to_text() == told, "the only one needs no name"
+            assert memory(repo).to_text() == told, "the only one needs no name"
     with pytest.raises(UsageError, match="has several configs of memory_hard, name one of one, two"):
-        open_memory(repo)
+        memory(repo)
     with pytest.raises(UnknownName, match=r"unknown config of memory_hard in .*'three': valid are one, two"):
-        open_memory(repo, "three")
+        memory(repo, "three")
     result = CliRunner().invoke(app, [str(repo), "two"])
     assert (result.exit_code, result.output) == (0, told)
     shutil.rmtree(runs[1])
     with pytest.raises(UsageError, match=r"no run of memory_hard at .*two-"):
-        open_memory(repo, "two")
+        memory(repo, "two")
 
 
 def test_no_run_several_runs_and_a_damaged_one_are_told(run, tmp_path):
     out, done = run
     with pytest.raises(UsageError, match="no run of memory_hard here or in"):
-        open_memory(tmp_path)
+        memory(tmp_path)
     copy = tmp_path / "runs"
     for name in ("one", "two"):
         for path in done.folder.rglob("fit/*"):
@@ -120,9 +120,9 @@ def test_no_run_several_runs_and_a_damaged_one_are_told(run, tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     with pytest.raises(UsageError, match=r"several runs of memory_hard, name one of .*one, .*two"):
-        open_memory(copy)
-    assert open_memory(copy / "one").tree == open_memory(out).tree
+        memory(copy)
+    assert memory(copy / "one").tree == memory(out).tree
     digest = done.method.learned["files"]["tree"]
     (copy / "two" / "fit" / digest).write_bytes(b"{")
     with pytest.raises(Corrupt, match="is damaged"):
-        open_memory(copy / "two")
+        memory(copy / "two")

@@ -18,7 +18,7 @@ from seqeval.metrics.v1 import precision_recall_fscore_support as seqeval_by_sch
 from seqeval.scheme import IOB2, Entities
 
 from hf_mner_aug import metrics
-from hf_mner_aug.errors import DataError, UnknownName
+from hf_mner_aug.exceptions import DataError, UnknownName
 from hf_mner_aug.metrics.grounding import iou, read_entities, score_grounded
 from hf_mner_aug.metrics.spans import Score, post_counts, read_spans, score_spans, score_tags
 from hf_mner_aug.schema import ORPHANS, Entity, bio_to_spans, repair_orphans

@@ -15,7 +15,7 @@ from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.backbones.token_classifier import TokenClassifier
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.backbones.umt import UMT
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.models.vision import Gallery, Vision, _transform, load_tower, middle
 from hf_mner_aug.schema import Codec, Entity, Post, bio_names, mner_features
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.models.objects import Detector, FixedCrops, Region, cut, fixed_boxes, object_finder, objects_of
 from hf_mner_aug.pictures import open_rgb
 

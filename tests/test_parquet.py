@@ -7,7 +7,7 @@ import pytest
 from datasets import Image, load_dataset
 
 from hf_mner_aug import parquet
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.parquet import shards, write_shards, write_table
 from hf_mner_aug.schema import mner_features
 

@@ -15,9 +15,17 @@ from typer.testing import CliRunner
 
 from hf_mner_aug import EDA, LSMS, augment, cli_quality, load_sample, methods, publish, repo_folder
 from hf_mner_aug.backbones import Prediction, ScoredRelation, ScoredSpan
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.sentence import TfidfSimilarity
-from hf_mner_aug.quality import agrees, count_faults, count_ngrams, diversity, draw_words, match_scores, measure
+from hf_mner_aug.quality_measures import (
+    agrees,
+    count_faults,
+    count_ngrams,
+    diversity,
+    draw_words,
+    match_scores,
+    quality,
+)
 from hf_mner_aug.repo_folder import read_note
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.transform import Facts, Method, iterate_posts
@@ -41,7 +49,7 @@ def repo(splits, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(repo):
-    return measure(repo, ["lsms_100pct", "eda_100pct"], backbone=FAST)
+    return quality(repo, ["lsms_100pct", "eda_100pct"], backbone=FAST)
 
 
 # ---------------------------------------------------------------- by hand
@@ -157,7 +165,7 @@ def planted(splits, tmp_path, monkeypatch):
 
 
 def test_a_config_with_planted_faults_is_counted(planted):
-    found = measure(planted, ["planter_100pct"], backbone=FAST).column("planter_100pct")
+    found = quality(planted, ["planter_100pct"], backbone=FAST).column("planter_100pct")
     assert found.posts == 14
     assert found.faults == {"duplicate": 1, "same_text": 13, "leak_id": 0, "leak_text": 1, "leak_image": 0}
 
@@ -195,13 +203,13 @@ def test_the_table_is_what_the_posts_say(repo, report):
 
 
 def test_a_second_run_says_the_same(repo, report):
-    again = measure(repo, ["lsms_100pct", "eda_100pct"], backbone=FAST)
+    again = quality(repo, ["lsms_100pct", "eda_100pct"], backbone=FAST)
     assert again.data == report.data
     assert again.to_markdown() == report.to_markdown()
 
 
 def test_one_copy_is_one_made_post_of_each_gold_post(repo, report):
-    one = measure(repo, ["lsms_100pct"], backbone=FAST, one_copy=True)
+    one = quality(repo, ["lsms_100pct"], backbone=FAST, one_copy=True)
     codec_rows = read_note(repo / "lsms_100pct")["splits"]["train"]["made"]
     assert report.column("lsms_100pct").posts == codec_rows > one.column("lsms_100pct").posts
     assert "one made post of each gold post" in one.to_markdown()
@@ -213,7 +221,7 @@ def test_perplexity_and_an_encoder_are_columns_where_they_are_named(repo, tmp_pa
     model.transformer.wte.weight.data.zero_()
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "uniform")
-    found = measure(repo, ["eda_100pct"], backbone=FAST, language_model=str(tmp_path / "uniform"))
+    found = quality(repo, ["eda_100pct"], backbone=FAST, language_model=str(tmp_path / "uniform"))
     assert found.column("eda_100pct").perplexity == pytest.approx(8)
     assert found.column("gold validation").perplexity == pytest.approx(8)
     assert "| perplexity, uniform | – | 8.00 | 8.00 | 8.00 |" in found.to_markdown()
@@ -265,7 +273,7 @@ def test_drawn_pictures_match_their_texts(tmp_path):
     sample = load_sample()
     splits = DatasetDict({split: sample[split].select(range(min(300, len(sample[split])))) for split in sample})
     out = published(splits, tmp_path / "aug", EDA(copies=1))
-    found = measure(out, ["eda_100pct"], backbone="crf:iterations=2")
+    found = quality(out, ["eda_100pct"], backbone="crf:iterations=2")
     scores = {column.name: column.text_image for column in found.columns}
     floor = scores.pop("two gold posts")
     assert min(scores.values()) > floor + 0.05
@@ -274,18 +282,18 @@ def test_drawn_pictures_match_their_texts(tmp_path):
 def test_relations_and_sets_without_pictures(sets, tmp_path):
     mre = sets["mre"]
     splits = DatasetDict(train=mre.select(range(7)), validation=mre.select(range(7, len(mre))))
-    found = measure(published(splits, tmp_path / "mre"), ["lsms_100pct"])
+    found = quality(published(splits, tmp_path / "mre"), ["lsms_100pct"])
     assert found.column("lsms_100pct").consistency is None
     assert "name a backbone that reads relations" in found.to_markdown()
     assert "labels as predicted" not in found.to_markdown()
     posts = [replace(p, images=()) for p in iterate_posts(sets["mner"], Codec(sets["mner"].features))]
     plain = as_dataset(posts, mner_features(images="none"))
     splits = DatasetDict(train=plain.select(range(14)), validation=plain.select(range(14, 20)))
-    found = measure(published(splits, tmp_path / "plain"), ["lsms_100pct"], backbone=FAST)
+    found = quality(published(splits, tmp_path / "plain"), ["lsms_100pct"], backbone=FAST)
     assert found.column("lsms_100pct").text_image is None
     assert "text and picture" not in found.to_markdown()
     with pytest.raises(UsageError, match="lsms_100pct: no post has a picture: leave --clip out"):
-        measure(tmp_path / "plain", ["lsms_100pct"], clip=small_clip(tmp_path / "clip"))
+        quality(tmp_path / "plain", ["lsms_100pct"], clip=small_clip(tmp_path / "clip"))
 
 
 def small_clip(folder):
@@ -310,7 +318,7 @@ def test_clip_scores_each_pair_by_the_model_itself(repo, tmp_path):
     from hf_mner_aug.models.clip import load
 
     folder = small_clip(tmp_path / "clip")
-    found = measure(repo, ["eda_100pct"], backbone=FAST, clip=folder)
+    found = quality(repo, ["eda_100pct"], backbone=FAST, clip=folder)
     train = load_dataset(str(repo), "eda_100pct")["train"]
     posts = [post for post in iterate_posts(train, Codec(train.features), images=True) if post.images]
     methods_of = dict(zip(train["id"], train["method"], strict=True))
@@ -330,8 +338,8 @@ def test_a_method_that_replaces_posts_is_measured_against_its_source(sets, tmp_p
     splits = DatasetDict({split: sample[split].select(range(24)) for split in sample})
     out = published(splits, tmp_path / "aug", AMIA())
     with pytest.raises(UsageError, match="name it with --source"):
-        measure(out, ["amia_100pct"], backbone=FAST)
-    found = measure(out, ["amia_100pct"], backbone=FAST, source=splits)
+        quality(out, ["amia_100pct"], backbone=FAST)
+    found = quality(out, ["amia_100pct"], backbone=FAST, source=splits)
     made, gold = found.column("amia_100pct"), found.column("gold train")
     assert made.similarity["TF-IDF"] == pytest.approx(1)
     assert (made.words, made.diversity, made.consistency) == (gold.words, gold.diversity, gold.consistency)
@@ -363,7 +371,7 @@ def test_the_table_stands_under_its_config_and_is_replaced(repo, report, tmp_pat
     assert "| eda_100pct |" not in report.to_markdown("lsms_100pct")
     fingerprint = read_note(repo / "lsms_100pct")["content_fingerprint"]
     assert f"Measured on content `{fingerprint[:16]}`" in first
-    other = measure(repo, ["lsms_100pct"], backbone=FAST, one_copy=True)
+    other = quality(repo, ["lsms_100pct"], backbone=FAST, one_copy=True)
     other.write_card(repo)
     assert other.to_markdown("lsms_100pct").strip() in card.read_text()
     assert report.to_markdown("lsms_100pct").strip() not in card.read_text()
@@ -394,7 +402,7 @@ def test_the_table_stands_under_its_config_and_is_replaced(repo, report, tmp_pat
 )
 def test_wrong_input_is_one_line(repo, configs, options, said):
     with pytest.raises(UsageError) as error:
-        measure(repo, configs, **options)
+        quality(repo, configs, **options)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -404,7 +412,7 @@ def test_a_config_without_made_posts_is_told(planted, monkeypatch):
     splits = DatasetDict(train=as_dataset([Post("p0", *parse(HELD_OUT))], mner_features()))
     published(splits, planted, Planter(), config="empty")
     with pytest.raises(UsageError, match="empty holds no made posts in train: there is nothing to measure"):
-        measure(planted, ["empty"])
+        quality(planted, ["empty"])
 
 
 def test_the_verb_prints_the_table_or_json(repo, report):
@@ -426,7 +434,7 @@ def test_the_verb_prints_the_table_or_json(repo, report):
 
 def test_nothing_heavy_is_imported_with_the_modules():
     code = (
-        "import sys; from hf_mner_aug import quality, cli_quality; from hf_mner_aug.models import sentence; "
+        "import sys; from hf_mner_aug import quality_measures, cli_quality; from hf_mner_aug.models import sentence; "
         "print([m for m in ('torch', 'datasets', 'numpy', 'sklearn', 'transformers', 'rich.console') "
         "if m in sys.modules])"
     )

@@ -14,7 +14,7 @@ from datasets import concatenate_datasets
 from fsspec.implementations.memory import MemoryFileSystem
 
 from hf_mner_aug import EDA, LSMS, augment, cli, ledger, publish, ranks
-from hf_mner_aug.errors import Corrupt, MissingExtra, RecipeMismatch, UsageError
+from hf_mner_aug.exceptions import Corrupt, MissingExtra, RecipeMismatch, UsageError
 from hf_mner_aug.recipe import load_source, recipe_for, resolve
 from hf_mner_aug.repo_folder import run_and_publish
 from hf_mner_aug.store import Folder, Remote, open_store

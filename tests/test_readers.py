@@ -12,9 +12,9 @@ import pytest
 from datasets import ClassLabel, Image, List, load_dataset
 from PIL import Image as Pillow
 
-from hf_mner_aug import convert as converting
-from hf_mner_aug.convert import convert
-from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug import conversion as converting
+from hf_mner_aug.conversion import convert
+from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.raw_formats import parse_imgid
 from hf_mner_aug.raw_images import look_at

@@ -6,7 +6,7 @@ from datasets import Dataset, DatasetDict, Image, concatenate_datasets, load_dat
 from huggingface_hub import DatasetCard
 
 from hf_mner_aug import EDA, LSMS, MixGen, augment, publish, verify
-from hf_mner_aug.errors import Corrupt, DataError, RecipeMismatch, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, RecipeMismatch, UsageError
 from hf_mner_aug.parquet import write_table
 from hf_mner_aug.repo_folder import NOTE, read_features, read_note, withdraw_posts
 from hf_mner_aug.schema import Codec

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 
 from hf_mner_aug import LSMS, augment, cli, publish
 from hf_mner_aug.cards import ConfigFacts, SourceFacts, SplitFacts
-from hf_mner_aug.errors import Corrupt, DataError
+from hf_mner_aug.exceptions import Corrupt, DataError
 from hf_mner_aug.ledger import run_folder
 from hf_mner_aug.parquet import write_shards, write_table
 from hf_mner_aug.recipe import Recipe
@@ -649,7 +649,7 @@ def test_labels_can_be_read_on_the_colour_of_their_type(published, scheme):
 
 @pytest.mark.skipif(not (DATA / "tweets_with_images").is_dir(), reason=f"no real data in {DATA}: set MNER_DATA")
 def test_real_tweets_with_their_pictures(tmp_path):
-    from hf_mner_aug.convert import convert
+    from hf_mner_aug.conversion import convert
 
     folder = DATA / "tweets_with_images"
     convert("conll", folder / "twitter2015.txt", tmp_path / "set", images=folder / "images")

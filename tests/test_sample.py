@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hf_mner_aug import sample, sample_words
-from hf_mner_aug.errors import UnknownName
+from hf_mner_aug.exceptions import UnknownName
 from hf_mner_aug.schema import FOUR_TYPES, Codec, bio_to_spans, spans_to_bio
 
 TEXTS = "b10ab18eb711e311cd2294b414c42bf53de21ebb84ed81073be09c2433fcba05"

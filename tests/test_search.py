@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from hf_mner_aug.corpus import index
-from hf_mner_aug.errors import Corrupt, DataError, UnknownName, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.models import search as searching
 from hf_mner_aug.models.search import Hit, LocalCorpus, Query, Searcher, open_corpus, phrase_words, words
 

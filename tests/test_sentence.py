@@ -8,7 +8,7 @@ import sys
 import pytest
 from hub_server import HubServer
 
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.sentence import (
     EncoderSimilarity,
     LanguageModel,

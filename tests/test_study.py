@@ -16,9 +16,9 @@ from hf_mner_aug import EDA, LSMS, augment, cli_study, publish
 from hf_mner_aug import study as studies
 from hf_mner_aug.backbones import BACKBONES, Prediction, ScoredSpan
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.curve import low_resource_curve
+from hf_mner_aug.curves import curve
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import Corrupt, UsageError
+from hf_mner_aug.exceptions import Corrupt, UsageError
 from hf_mner_aug.schema import Codec, Entity, Post, mner_features
 from hf_mner_aug.study import Cell, Study, oversample, shuffle_types
 from hf_mner_aug.study_report import FIGURE_DPI, FIGURE_INCHES, evaluate
@@ -492,33 +492,33 @@ def test_the_curve_makes_and_studies_each_subset(tmp_path):
     source = source_folder(drawn(), tmp_path / "source")
     ids = write_ids(tmp_path / "ids", {"100pct": 40, "50pct": 20})
     out = tmp_path / "aug"
-    curve = low_resource_curve(str(source), ids, ["lsms"], out=out, seeds=[0, 1], progress=False, **FAST)
-    assert [(p["name"], p["posts"], p["trusted"]) for p in curve.data["points"]] == [
+    found = curve(str(source), ids, ["lsms"], out=out, seeds=[0, 1], progress=False, **FAST)
+    assert [(p["name"], p["posts"], p["trusted"]) for p in found.data["points"]] == [
         ("50pct", 20, True),
         ("100pct", 40, True),
     ]
     assert sorted(p.name for p in out.iterdir() if p.is_dir()) == ["lsms_100pct", "lsms_50pct"]
     assert load_dataset(str(out), "lsms_50pct")["validation"].num_rows == 5
-    points, changes = read_tables((curve.folder / "curve.md").read_text())
+    points, changes = read_tables((found.folder / "curve.md").read_text())
     assert points[0] == ["train", "50pct (20 posts)", "100pct (40 posts)"]
     assert [line[0] for line in points[2:]] == ["gold", "shuffled", "lsms", "oversampled to lsms"]
-    assert points[4][2] == spell(curve.data["points"][1]["f1"]["lsms"])
-    assert len(changes[2:]) == len(curve.data["comparisons"]) == 4
-    smallest = min(curve.data["comparisons"], key=lambda found: found["p"])
+    assert points[4][2] == spell(found.data["points"][1]["f1"]["lsms"])
+    assert len(changes[2:]) == len(found.data["comparisons"]) == 4
+    smallest = min(found.data["comparisons"], key=lambda found: found["p"])
     assert smallest["p_holm"] == min(1, 4 * smallest["p"]), "corrected for all four"
-    assert json.loads((curve.folder / "curve.json").read_text()) == curve.data
-    with Pillow.open(curve.folder / "curve.png") as picture:
+    assert json.loads((found.folder / "curve.json").read_text()) == found.data
+    with Pillow.open(found.folder / "curve.png") as picture:
         assert (picture.format, picture.size) == ("PNG", (1200, 750))
 
 
 def test_ids_that_are_not_there_are_told(tmp_path):
     source = str(source_folder(drawn(), tmp_path / "source"))
     with pytest.raises(UsageError, match=r"has no subfolder with a train.txt"):
-        low_resource_curve(source, tmp_path, ["lsms"], out=tmp_path / "aug")
+        curve(source, tmp_path, ["lsms"], out=tmp_path / "aug")
     ids = write_ids(tmp_path / "ids", {"50pct": 20})
     (ids / "50pct" / "dev.txt").rename(ids / "50pct" / "others.txt")
     with pytest.raises(UsageError, match=r"50pct has no ids of validation posts: expected dev.txt or valid.txt"):
-        low_resource_curve(source, ids, ["lsms"], out=tmp_path / "aug")
+        curve(source, ids, ["lsms"], out=tmp_path / "aug")
 
 
 def test_the_verbs_print_what_the_library_returns(repo, report, tmp_path):
@@ -545,7 +545,7 @@ def test_the_verbs_print_what_the_library_returns(repo, report, tmp_path):
 
 def test_nothing_heavy_is_imported_with_the_modules():
     code = (
-        "import sys; from hf_mner_aug import study, study_report, curve, error_analysis, significance, cli_study; "
+        "import sys; from hf_mner_aug import study, study_report, curves, error_analysis, significance, cli_study; "
         "print([m for m in ('torch', 'datasets', 'matplotlib', 'numpy', 'sklearn') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

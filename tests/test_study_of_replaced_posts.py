@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from hf_mner_aug import AMIA, LSMS, augment, cli_study, load_sample, publish
 from hf_mner_aug.backbones import BACKBONES, Prediction, ScoredSpan
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.curve import low_resource_curve
+from hf_mner_aug.curves import curve
 from hf_mner_aug.error_analysis import analyse
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.methods import METHODS
 from hf_mner_aug.pictures import open_rgb
 from hf_mner_aug.repo_folder import withdraw_posts
@@ -251,9 +251,9 @@ def test_a_method_that_adds_posts_shares_the_gold_cells(repo, source, tmp_path):
 def test_the_curve_names_its_source_to_each_study(source, tmp_path):
     folder, ids = source_folder(source, tmp_path / "tweets"), write_ids(tmp_path / "ids", {"50pct": 20})
     out = tmp_path / "aug"
-    curve = low_resource_curve(str(folder), ids, ["repaint"], out=out, backbone="seer", seeds=[0], progress=False)
-    assert [line[0] for line in read_tables(curve.to_markdown())[0][2:]] == ["gold", "shuffled", "repaint"]
-    (point,) = curve.data["points"]
+    found = curve(str(folder), ids, ["repaint"], out=out, backbone="seer", seeds=[0], progress=False)
+    assert [line[0] for line in read_tables(found.to_markdown())[0][2:]] == ["gold", "shuffled", "repaint"]
+    (point,) = found.data["points"]
     assert point["f1"]["repaint"]["mean"] > point["f1"]["gold"]["mean"] > point["f1"]["shuffled"]["mean"]
 
 

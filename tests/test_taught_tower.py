@@ -5,7 +5,7 @@ from picture_posts import eight_posts, picture
 
 from hf_mner_aug.backbones.taught_tower import LESSONS, teach_tower, wordless
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.vision import Vision, load_tower
 from hf_mner_aug.schema import Entity, Post
 

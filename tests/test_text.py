@@ -22,7 +22,7 @@ tiny = pytest.importorskip("tiny_instructblip")
 
 from hf_mner_aug import artifacts, load_sample  # noqa: E402
 from hf_mner_aug.draw import draw  # noqa: E402
-from hf_mner_aug.errors import NotFitted, UnknownName, UsageError  # noqa: E402
+from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError  # noqa: E402
 from hf_mner_aug.models import instructblip, text  # noqa: E402
 from hf_mner_aug.models.labelled_text import TextRequest, Unwritten, instruction, linearize  # noqa: E402
 from hf_mner_aug.models.text import InstructBLIP, InstructBLIPSettings, fit_instructblip  # noqa: E402

@@ -10,9 +10,9 @@ from datasets import load_dataset
 from PIL import Image
 
 from hf_mner_aug import AMIA, MixGen
-from hf_mner_aug.convert import convert
+from hf_mner_aug.conversion import convert
 from hf_mner_aug.draw import draw
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import decode_image, perceptual_hash
 from hf_mner_aug.methods import gmda
 from hf_mner_aug.methods.mixgen import mix_posts, moved

@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from PIL import Image
 
 from hf_mner_aug import validation
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.schema import FOUR_TYPES, Codec, mner_features
 from hf_mner_aug.validation import ERRORS, WARNINGS, Problem, validate

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from web_server import BAD, GOOD, INSIDE, KINDS, WebServer, drawing
 
-from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
+from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.models import posts
 from hf_mner_aug.models import web as web_module
 from hf_mner_aug.models.bodies import UnusableBody, read_body

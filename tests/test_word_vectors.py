@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.models.word_vectors import (
     WordVectors,
     load_word_vectors,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-from hf_mner_aug.errors import UnknownName
+from hf_mner_aug.exceptions import UnknownName
 
 BACKBONES = {
     "crf": "CRF",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import Corrupt, NotFitted, UsageError
+from hf_mner_aug.exceptions import Corrupt, NotFitted, UsageError
 from hf_mner_aug.shapes import checked, fields_of, read_json
 
 RECORD = "backbone.json"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from hf_mner_aug import artifacts
 from hf_mner_aug.backbones import Prediction, checkpoint, splits
 from hf_mner_aug.disk import disk_full
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.lexicon import is_link
 from hf_mner_aug.scripts import without_marks
 

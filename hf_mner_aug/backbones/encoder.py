@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import regex
 
 from hf_mner_aug.backbones import checkpoint
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.schema import Post
 from hf_mner_aug.scripts import WORD

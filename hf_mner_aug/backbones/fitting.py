@@ -12,7 +12,7 @@ from typing import Any
 from hf_mner_aug.backbones import checkpoint
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Check
-from hf_mner_aug.errors import Corrupt
+from hf_mner_aug.exceptions import Corrupt
 from hf_mner_aug.shapes import checked
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from hf_mner_aug.backbones import checkpoint, fitting, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training, pad
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
 from hf_mner_aug.models.word_vectors import (

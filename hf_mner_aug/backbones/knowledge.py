@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.backbones.encoder import Pieces, WordPieces
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.schema import Post
 
 Knowledge = Mapping[str, str]

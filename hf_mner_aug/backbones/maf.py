@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hf_mner_aug.backbones import fitting, tagging
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.vision import Vision
 
 if TYPE_CHECKING:

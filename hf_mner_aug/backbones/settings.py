@@ -6,7 +6,7 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
 from hf_mner_aug.backbones import backbone_class
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.values import convert_value, spell_type
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_mner_aug.backbones import Prediction, ScoredSpan
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.spans import Score, score_spans
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, Relation, bio_to_spans, row_images, spans_to_bio
 from hf_mner_aug.transform import iterate_posts, iterate_rows

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hf_mner_aug.backbones import fitting, tagging
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.nets import TokenNet

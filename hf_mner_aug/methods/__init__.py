@@ -2,7 +2,7 @@
 
 import importlib
 
-from hf_mner_aug.errors import UnknownName
+from hf_mner_aug.exceptions import UnknownName
 from hf_mner_aug.transform import Method
 
 METHODS = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw, draw
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.matching import Matcher, TooFewPairs, fit_matcher
 from hf_mner_aug.models.mixture import Mixture, fit_mixture, histogram_svg, matching_score
 from hf_mner_aug.pictures import MIXED, TAKEN, Source, mix_images, open_rgb, write_picture

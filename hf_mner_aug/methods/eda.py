@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.lexicon import common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell

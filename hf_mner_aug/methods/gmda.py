@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hf_mner_aug import filters
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hosts import Host
 from hf_mner_aug.hygiene import MADE_OF, text_key
 from hf_mner_aug.models.endpoint_engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name

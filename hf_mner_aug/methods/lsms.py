@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.lexicon import (
     entity_key,
     match_case,

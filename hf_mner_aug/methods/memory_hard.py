@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from hf_mner_aug import artifacts, filters
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw, draw
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.failure_cues import Space
 from hf_mner_aug.hard_requests import (
     KEPT,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import text_key
 from hf_mner_aug.pictures import TAKEN, mix_images, open_rgb, write_picture
 from hf_mner_aug.reasons import UNREADABLE_IMAGE, Reason

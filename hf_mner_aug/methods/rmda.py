@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Self
 
 from hf_mner_aug import artifacts, filters, masking
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.hosts import Host
 from hf_mner_aug.hygiene import image_digest, normalise_text, strip_urls, text_key, too_long
 from hf_mner_aug.models import sentence

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from hf_mner_aug.errors import UnknownName
+from hf_mner_aug.exceptions import UnknownName
 
 NAMES = ("span_f1", "gmner_f1")
 

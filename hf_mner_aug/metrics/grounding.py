@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.metrics.spans import Score, Scores, add_up, check_posts
 from hf_mner_aug.schema import Box, Entity
 

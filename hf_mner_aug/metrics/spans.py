@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.errors import DataError, UnknownName
+from hf_mner_aug.exceptions import DataError, UnknownName
 from hf_mner_aug.schema import ORPHANS, Orphans, split_tag
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from hf_mner_aug.disk import room_for
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)

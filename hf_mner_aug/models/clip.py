@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import DataError, UnknownName, UsageError
+from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.models.cca import CCA, SIDE, edges_squared, orientation_histograms
 from hf_mner_aug.models.embeddings import vectors_of
 from hf_mner_aug.models.image import find_device, find_dtype

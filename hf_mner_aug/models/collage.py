@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import regex
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import image_bytes, image_digest, normalise_text, open_image, text_key
 from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.models.image import POST_ID, Refused

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import urlsplit
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import DataError, EndpointError, UsageError
+from hf_mner_aug.exceptions import DataError, EndpointError, UsageError
 from hf_mner_aug.hosts import Host, origin_of, require_allowed
 from hf_mner_aug.models.bodies import ENCODINGS, UnusableBody, read_body
 from hf_mner_aug.models.budget import NO_LIMIT, Account, Budget, Usage

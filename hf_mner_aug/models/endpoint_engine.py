@@ -4,7 +4,7 @@ import hashlib
 import os
 from typing import Any, TypeVar, get_type_hints
 
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.hosts import Host
 from hf_mner_aug.models.budget import Budget
 from hf_mner_aug.models.endpoint import KEY_ENV, Endpoint, host_of

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.hygiene import normalise_text
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import Source

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hf_mner_aug.backbones.encoder import quiet
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.labelled_text import escape_word
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import open_rgb

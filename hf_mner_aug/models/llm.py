@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered

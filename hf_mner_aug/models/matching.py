@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.hygiene import image_digest, normalise_text, text_key
 from hf_mner_aug.models.cca import CCA, TooFewPairs, load_arrays, read_histograms, save_arrays
 from hf_mner_aug.schema import EncodedImage, Post

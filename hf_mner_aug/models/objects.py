@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.hygiene import image_digest
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import open_rgb

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.dates import parse_date, spell_date
-from hf_mner_aug.errors import Corrupt, DataError, EndpointError
+from hf_mner_aug.exceptions import Corrupt, DataError, EndpointError
 from hf_mner_aug.hygiene import too_long
 from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.models.protocol import Found

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple
 
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import FORMATS, image_bytes, open_image
 from hf_mner_aug.models.budget import Usage
 from hf_mner_aug.models.responses import Record, request_digest

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import Corrupt
+from hf_mner_aug.exceptions import Corrupt
 from hf_mner_aug.models.budget import Usage
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.shapes import checked, read_json

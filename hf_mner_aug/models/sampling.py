@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 
 if TYPE_CHECKING:
     import numpy as np

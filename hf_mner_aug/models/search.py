@@ -29,7 +29,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import regex
 
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.hygiene import normalise_unicode
 from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file
 from hf_mner_aug.printable import excerpt

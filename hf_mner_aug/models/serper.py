@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hf_mner_aug.errors import EndpointError
+from hf_mner_aug.exceptions import EndpointError
 from hf_mner_aug.hygiene import origins
 from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.models.protocol import Found, Result, SearchRequest, Unanswered

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import image_digest
 from hf_mner_aug.models.objects import cut
 from hf_mner_aug.need import UNUSABLE_MODEL, need

@@ -22,7 +22,7 @@ import httpcore2
 import httpx2
 
 from hf_mner_aug import __version__, artifacts
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.bodies import ENCODINGS, UnusableBody, read_body
 from hf_mner_aug.models.budget import Budget
 from hf_mner_aug.models.endpoint_engine import SETTINGS as ENDPOINT_SETTINGS

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from hf_mner_aug.corpus import index
-from hf_mner_aug.errors import Corrupt, UsageError
+from hf_mner_aug.exceptions import Corrupt, UsageError
 from hf_mner_aug.models import search
 from hf_mner_aug.models.search import Query, open_corpus
 

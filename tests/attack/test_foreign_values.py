@@ -16,7 +16,7 @@ from datasets import Dataset
 from hf_mner_aug import hygiene
 from hf_mner_aug.corpus import index
 from hf_mner_aug.dates import parse_date, spell_date
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.hygiene import Guard, too_long
 from hf_mner_aug.models import posts, web
 from hf_mner_aug.models.bodies import UnusableBody, read_body

@@ -21,7 +21,7 @@ from verbs import VERBS, check_published, leftovers, state
 
 from hf_mner_aug import artifacts, cli, corpus, disk
 from hf_mner_aug.backbones import crf
-from hf_mner_aug.convert import convert
+from hf_mner_aug.conversion import convert
 from hf_mner_aug.disk import DiskFull, disk_full, find_full, room_for
 from hf_mner_aug.models.budget import Account, Usage
 from hf_mner_aug.parquet import write_shards, write_table

@@ -205,7 +205,7 @@ def build_raw(folder: Path) -> None:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    from hf_mner_aug.convert import convert
+    from hf_mner_aug.conversion import convert
 
     convert("twitter_gmner", folder / "imgid", folder / "done")
 

@@ -19,7 +19,7 @@ from filelock import FileLock
 from web_server import WebServer
 
 from hf_mner_aug import GMDA, RMDA, MemoryHard, Recipe, augment, cli, hosts, verify
-from hf_mner_aug.errors import Corrupt, EndpointError, HostNotAllowed, UsageError
+from hf_mner_aug.exceptions import Corrupt, EndpointError, HostNotAllowed, UsageError
 from hf_mner_aug.hosts import VARIABLE, Host, is_allowed, origin_of, remembered, require_allowed
 from hf_mner_aug.ledger import estimate, preview, run
 from hf_mner_aug.methods import method_class

@@ -26,7 +26,7 @@ LONGEST = 60.0
 CLIENT = f"""
 import json, os, sys, time
 import hf_mner_aug.hub as hub
-from hf_mner_aug.hydrate import hydrate
+from hf_mner_aug.hydration import hydrate
 sleep = time.sleep
 time.sleep = lambda seconds: sleep(min(seconds, 600) / 600 if seconds < 600 else seconds)
 hub.PATIENCE_S = {PATIENCE}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import test_fuzz as fuzz
 
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.recipe import Recipe, load_source
 from hf_mner_aug.repo_folder import read_note
 from hf_mner_aug.schema import read_provenance

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.need import UNUSABLE_MODEL
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import pytest
 from hub_server import HubServer
 
 from hf_mner_aug import EDA, artifacts, augment, publish
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.memory_page import _learned
 from hf_mner_aug.names import check_columns, check_name, check_repo, check_repo_path, is_name
 from hf_mner_aug.ranks import fit_once
@@ -247,7 +247,7 @@ def test_a_host_that_a_card_names_is_not_asked(tmp_path):
             card = f"---\nconfigs:\n- config_name: default\n  data_files: '{files}'\n---\n"
             hub.commit(repo, {"README.md": card})
         script = """
-from hf_mner_aug.errors import DataError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.recipe import load_source
 for repo in ("a/a", "b/b"):
     try:

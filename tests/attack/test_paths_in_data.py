@@ -25,9 +25,9 @@ from datasets import Audio, Dataset, DatasetDict, Features, Image, List, load_da
 from PIL import Image as Pillow
 
 from hf_mner_aug import EDA, MixGen, augment, cli, embed_pictures, picture_files, publish, validate
-from hf_mner_aug.convert import convert
+from hf_mner_aug.conversion import convert
 from hf_mner_aug.corpus import index
-from hf_mner_aug.errors import DataError, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.fingerprint import content_fingerprint
 from hf_mner_aug.models.search import Query, open_corpus
 from hf_mner_aug.parquet import write_table

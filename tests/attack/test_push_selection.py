@@ -11,7 +11,7 @@ from hub_server import HubServer
 
 import hf_mner_aug.hub as hub_module
 from hf_mner_aug import EDA, augment, publish
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.hub import _choose, _persist
 from hf_mner_aug.repo_folder import NOTE
 

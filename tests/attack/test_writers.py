@@ -24,9 +24,9 @@ from hf_mner_aug import EDA, LSMS, augment, locks, publish, verify
 from hf_mner_aug import swap as swapping
 from hf_mner_aug.artifacts import write_atomically
 from hf_mner_aug.cards import edited_card, with_section
-from hf_mner_aug.convert import convert
+from hf_mner_aug.conversion import convert
 from hf_mner_aug.corpus import index
-from hf_mner_aug.errors import RecipeMismatch, UsageError
+from hf_mner_aug.exceptions import RecipeMismatch, UsageError
 from hf_mner_aug.ledger import beside
 from hf_mner_aug.locks import LOCAL, lock, stage, sweep, unfinished
 from hf_mner_aug.quality_report import QualityReport

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hf_mner_aug import AMIA, augment, load_sample, publish, verify
 from hf_mner_aug.draw import draw
-from hf_mner_aug.errors import NotFitted, UnknownName, UsageError
+from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_digest
 from hf_mner_aug.methods import amia
 from hf_mner_aug.methods.amia import match_pairs, triplet_loss, without_persons

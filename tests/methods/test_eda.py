@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import draw
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.lexicon import nearest_words, ordinary_words
 from hf_mner_aug.methods import eda
 from hf_mner_aug.methods.eda import (

@@ -23,7 +23,7 @@ from PIL import Image
 
 from hf_mner_aug import GMDA, augment, cli, filters, publish, verify
 from hf_mner_aug.draw import Draw, draw
-from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
+from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.methods.gmda import _request, carry_boxes, check_entities, delinearize, instruction, linearize
 from hf_mner_aug.models.image import Refused
 from hf_mner_aug.models.labelled_text import Unwritten, find_relation, tag_type, with_arguments

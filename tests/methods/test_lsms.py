@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import draw
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.lexicon import mention_counts, ordinary_words, tag_keys, word_counts
 from hf_mner_aug.methods.lsms import (
     LSMS,

@@ -11,7 +11,7 @@ from conftest import as_dataset, parse
 from hf_mner_aug import MemoryHard, artifacts, mining
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.failure_cues import mention_shape
 from hf_mner_aug.hard_requests import Memory, check_draft, choose_failure, likeness, success
 from hf_mner_aug.memory_tree import Branch, Node, Tree

@@ -18,9 +18,9 @@ from pattern_server import FAULTS, INJECTED, PatternServer, block
 
 from hf_mner_aug import MemoryHard, artifacts, augment, cli, verify
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import EndpointError, UnknownName, UsageError
+from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.hard_requests import Memory, funnel
-from hf_mner_aug.memory_page import open_memory
+from hf_mner_aug.memory_page import memory
 from hf_mner_aug.memory_tree import Branch, Node, Tree
 from hf_mner_aug.methods.memory_hard import open_engine
 from hf_mner_aug.mining import Failure
@@ -353,11 +353,11 @@ def test_a_page_escapes_what_a_model_says(server, dataset, tmp_path):
     server.draft = lambda data: json.dumps(evil)
     out = tmp_path / "out"
     augment(dataset, MemoryHard(engine=engine_of(server), iterate=False, **QUICK), out=out, progress=False)
-    memory = open_memory(out)
-    names = {node.pattern.name for branch in memory.tree.branches for node in branch.nodes}
+    found = memory(out)
+    names = {node.pattern.name for branch in found.tree.branches for node in branch.nodes}
     assert names == {pattern["name"]}
-    assert all(s["reason"] == "lost_entity" for s in memory.stubborn)
-    page, text = memory.to_html(), memory.to_text()
+    assert all(s["reason"] == "lost_entity" for s in found.stubborn)
+    page, text = found.to_html(), found.to_text()
     assert "<script" not in page
     assert "<img" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; as " in page, "a draft's words"

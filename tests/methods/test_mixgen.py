@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 
 from hf_mner_aug import MixGen, artifacts, augment, publish
 from hf_mner_aug.draw import draw
-from hf_mner_aug.errors import NotFitted, UsageError
+from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.hygiene import text_key
 from hf_mner_aug.methods.mixgen import TRIES, draw_partner, mix_posts, moved
 from hf_mner_aug.pictures import open_rgb, picture_source

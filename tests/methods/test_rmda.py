@@ -10,8 +10,8 @@ from datasets import DatasetDict, load_dataset
 
 from hf_mner_aug import RMDA, augment, publish
 from hf_mner_aug.corpus import index
-from hf_mner_aug.curve import parse_method
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.curves import parse_method
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.filters import capitalised_words, detect, fit_detectors, ordinary_forms
 from hf_mner_aug.methods.rmda import build_query
 from hf_mner_aug.models.search import Query

@@ -12,7 +12,7 @@ from web_server import BAD, WebServer
 
 from hf_mner_aug import RMDA, augment, publish
 from hf_mner_aug.cli import app
-from hf_mner_aug.errors import EndpointError, UsageError
+from hf_mner_aug.exceptions import EndpointError, UsageError
 from hf_mner_aug.hub import verify as verify_config
 from hf_mner_aug.ledger import estimate
 from hf_mner_aug.models import posts as web_posts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hf_mner_aug import __version__, artifacts, parquet
 from hf_mner_aug.cards import size_category
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.hygiene import find_leaks
 from hf_mner_aug.locks import lock, stage
 from hf_mner_aug.printable import code_span, fenced

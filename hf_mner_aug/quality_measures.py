@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.errors import UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.fingerprint import content_fingerprint
 from hf_mner_aug.hygiene import Guard, normalise_text, text_key
 from hf_mner_aug.models.cca import TooFewPairs
@@ -23,6 +23,7 @@ from hf_mner_aug.models.matching import PairEncoder, fit_folds
 from hf_mner_aug.models.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
 from hf_mner_aug.printable import for_markdown
 from hf_mner_aug.quality_report import SIZES, Column, QualityReport, meanings
+from hf_mner_aug.recipe import with_pictures
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, read_provenance
 from hf_mner_aug.study import Config, open_config
 from hf_mner_aug.transform import iterate_posts
@@ -125,7 +126,7 @@ def match_scores(
     return read, len(scores) - len(read)
 
 
-def measure(
+def quality(
     repo: str | Path,
     configs: Sequence[str],
     *,
@@ -135,6 +136,7 @@ def measure(
     backbone: str | None = None,
     one_copy: bool = False,
     source: Any = None,
+    images: str | Path | None = None,
 ) -> QualityReport:
     """Measure the made posts of configs' train splits beside their gold posts.
 
@@ -148,6 +150,7 @@ def measure(
         backbone: what is fitted on the gold posts to predict labels; ``crf`` for entities, none for relations.
         one_copy: measure one made post of each gold post, the first that is there.
         source: where the gold posts of a method that replaces posts are: a folder, a Hub id or splits.
+        images: where pictures may lie that ``source`` names, beside its own folder.
 
     Raises:
         UsageError: a name is wrong, a config holds no made posts, or ``clip`` is given and there are no pictures.
@@ -156,6 +159,7 @@ def measure(
     """
     if not configs:
         raise UsageError("name at least one augmented config: lsms_10pct")
+    source = with_pictures(source, images)
     engines = _Engines(encoder, language_model, clip, backbone)
     subjects = [
         _subject(open_config(repo, name, images=True, source=source), one_copy) for name in dict.fromkeys(configs)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.cards import AS_PUBLISHED
 from hf_mner_aug.corpus import index
 from hf_mner_aug.disk import room_for
-from hf_mner_aug.errors import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.fingerprint import DIGEST, value_digest
 from hf_mner_aug.hub import download_config
 from hf_mner_aug.ledger import beside

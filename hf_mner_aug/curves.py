@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.errors import MissingExtra, UsageError
+from hf_mner_aug.exceptions import MissingExtra, UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.printable import for_markdown
 from hf_mner_aug.recipe import load_source, parse_params, read_ids, recipe_for, resolve
@@ -102,7 +102,7 @@ class Curve:
         return save_figure(figure, self.folder / "curve.png")
 
 
-def low_resource_curve(
+def curve(
     source: str,
     ids: Path,
     methods: Sequence[str],
@@ -161,11 +161,11 @@ def low_resource_curve(
             source=splits,
             progress=progress,
         )
-    curve = combine(reports, Path(f"{out}.studies"))
-    curve.write()
+    found = combine(reports, Path(f"{out}.studies"))
+    found.write()
     with contextlib.suppress(MissingExtra):  # each study has warned of it
-        curve.draw()
-    return curve
+        found.draw()
+    return found
 
 
 def parse_method(spec: str) -> Method:

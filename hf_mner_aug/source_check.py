@@ -1,0 +1,36 @@
+"""A dataset checked as its user names it: the problems of its rows, and what the Hub's viewer cannot show."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug.picture_files import Allowed
+from hf_mner_aug.recipe import open_source
+from hf_mner_aug.validation import Validation
+from hf_mner_aug.validation import validate as validate_rows
+from hf_mner_aug.viewer import viewer_problems
+
+
+def validate(source: Any, *, images: bool | str | Path = True, trust_image_paths: bool = False) -> Validation:
+    """Return every problem of a dataset with its row; of a folder also, under ``viewer``, what the Hub cannot show.
+
+    Args:
+        source: a dataset, a dict of splits, a folder or a Hub id.
+        images: decode pictures; a folder is where files that pictures are named by may be read, too.
+        trust_image_paths: read such files wherever they lie.
+
+    Raises:
+        UsageError: there is no such source.
+        DataError: it cannot be loaded.
+    """
+    folder = None if isinstance(images, bool) else images
+    if isinstance(source, str | Path):
+        splits, allowed = open_source(str(source), images=folder, as_numbered=True)
+    else:
+        splits, allowed = source, Allowed.of(folder)
+    found = validate_rows(splits, images=images is not False, allowed=allowed, trust_image_paths=trust_image_paths)
+    return replace(found, viewer=tuple(viewer_problems(source))) if _is_folder(source) else found
+
+
+def _is_folder(source: Any) -> bool:
+    return isinstance(source, str | Path) and Path(source).is_dir()
