@@ -23,7 +23,6 @@ from hf_mner_aug.swap import put_back, swap, sync
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset
 
-HELD_OUT = ("validation", "test")
 SHARED = {"leak_id": "id", "leak_text": "text", "leak_image": "image"}
 
 
@@ -70,13 +69,13 @@ def convert(
 
 
 def _held_out(folder: str | Path) -> "DatasetDict":
-    """Return the validation and test splits of a set.
+    """Return the splits of a set but train.
 
     Raises:
-        UsageError: there is no such dataset, or it has neither.
+        UsageError: there is no such dataset, or it has train alone.
     """
     splits = load_source(str(folder))
-    held_out = {split: splits.pop(split) for split in HELD_OUT if split in splits}
+    held_out = {split: rows for split, rows in splits.items() if split != "train"}
     if not held_out:
         raise UsageError(f"{folder}: expected validation or test to check against, found {', '.join(splits)} only")
     return type(splits)(held_out)

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import pickle
 import platform
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,12 +32,12 @@ from hf_mner_aug.parquet import reading, write_table
 from hf_mner_aug.picture_columns import embed
 from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.ranks import check_rank, claim_config, claim_run, fit_once, release_config
-from hf_mner_aug.recipe import SPLITS, Recipe, named_splits, open_source, recipe_for, resolve
+from hf_mner_aug.recipe import Recipe, named_splits, open_source, recipe_for, resolve
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, keeping, start_tracker
 from hf_mner_aug.store import Folder, Store, open_store, sha256
-from hf_mner_aug.transform import Made, Method, iterate_posts
+from hf_mner_aug.transform import Made, Method, iterate_posts, iterate_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -207,6 +208,7 @@ def run(
     with keeping(lambda: kept_parts(folder, share)):
         method = fit_once(place, recipe, gold)
         gold = _numbered(gold, method)
+        _check_ids(gold, method)
         done = Run(folder, recipe, method, gold, rank or 0, world_size or 1)
         parts = done.parts
         missing = [part for part in parts if not _kept(place, folder, part, recipe, method)]
@@ -435,6 +437,28 @@ def _numbered(gold: "DatasetDict", method: Method) -> "DatasetDict":
     return type(gold)({split: encode(data, method.features, f"split {split}") for split, data in gold.items()})
 
 
+def _check_ids(gold: "DatasetDict", method: Method) -> None:
+    """See that no made post has the id of a gold one; a method that was fitted on these posts sees to it itself.
+
+    Raises:
+        UsageError: one would have.
+    """
+    if method.mode == "replace":
+        return
+    ending = re.compile(rf"(.+)\+{re.escape(method.id_suffix)}\.([0-9]{{1,9}})", re.DOTALL)
+    names = (row["id"] for split in gold.values() for row in iterate_rows(split, ["id"]))
+    taken = [found for name in names if (found := ending.fullmatch(name))]
+    if not taken:
+        return
+    train = {row["id"] for row in iterate_rows(gold["train"], ["id"])}
+    for found in taken:
+        if found[1] in train and int(found[2]) < method.copies:
+            raise UsageError(
+                f"post {found[0]} is there already, and {method.name} would make one of that id: it was fitted on "
+                "another set, fit it on this one"
+            )
+
+
 def _difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """Return what was counted in between."""
     found = {name: round(value - before.get(name, 0), 6) for name, value in after.items()}
@@ -457,7 +481,7 @@ def _usage(notes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _splits(method: Method, gold: "DatasetDict") -> list[str]:
-    return ["train"] if method.mode == "append" else [split for split in SPLITS if split in gold]
+    return ["train"] if method.mode == "append" else list(gold)
 
 
 def _binding(recipe: Recipe, method: Method, part: Part) -> dict[str, Any]:

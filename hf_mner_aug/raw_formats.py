@@ -14,7 +14,7 @@ from typing import Any
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.hygiene import too_long
-from hf_mner_aug.schema import Relation, split_tag
+from hf_mner_aug.schema import Relation, split_tag, word_faults
 
 # In the order of the ids that the authors' code gives them.
 MNRE_RELATIONS = (
@@ -42,7 +42,6 @@ MNRE_RELATIONS = (
     "/misc/misc/part_of",
     "/misc/loc/held_on",
 )
-_BLANK = " \t\r\n\v\f"  # and not U+00A0, which Twitter-2015 has as a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def _of_a_length(post: RawPost) -> RawPost | BadLine:
 
 def _problem(word: str, tags: Sequence[str], columns: int) -> str | None:
     """Return what is wrong with the fields of a line."""
-    if not word or len(tags) not in (1, 2):
+    if any(word_faults([word])) or len(tags) not in (1, 2):
         return "expected a word, a tab or one space, and one or two tags"
     if columns and len(tags) != columns:
         return f"expected {columns} tag{'s' * (columns > 1)} as on the lines before"
@@ -281,7 +280,7 @@ def _words(record: dict[str, Any], key: str) -> list[str]:
     if not isinstance(words, list):
         raise DataError(f"expected {key!r} with a list of words, found {str(words)[:60]!a}")
     for i, word in enumerate(words):
-        if not isinstance(word, str) or not word.strip(_BLANK) or not _encodes(word):
+        if any(word_faults([word])) or not _encodes(word):
             raise DataError(f"word {i} of {key!r} is {word!a}")
     return words
 

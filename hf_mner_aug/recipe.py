@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
+import re
 import typing
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -21,14 +23,17 @@ from hf_mner_aug.picture_files import Allowed, is_inside, own_folders, shown
 from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.shapes import checked
+from hf_mner_aug.stubs import STUBS
 from hf_mner_aug.transform import Method
 from hf_mner_aug.values import convert_values
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-SPLITS = ("train", "validation", "test")
-_SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
+SPLITS = ("train", "validation", "test")  # those of most sets; others are held out, too, and follow in their order
+_SPLIT = re.compile(r"\w+(\.\w+)*")  # as datasets has it
+_NUMBERED = re.compile(r"(.+)~[0-9]+", re.DOTALL)  # an id that convert gave to a post, as an earlier one has its own
+ALSO_VALIDATION = ("valid", "val", "dev")  # names of validation, the first of which a set without that split has for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +188,7 @@ def _plain(value: Any) -> Any:
 def load_source(name: str, *, images: str | Path | None = None) -> "DatasetDict":
     """Return the splits of a folder or a Hub dataset (``org/name``), optionally with ``@revision`` and ``:config``.
 
-    ``val``, ``valid`` and ``dev`` are named validation; labels are numbered alike in all. Pictures that it only names
+    Splits are named as ``named_splits`` says; labels are numbered alike in all. Pictures that it only names
     are read in its own folder, or in the folder ``images``; others are missing, and a warning counts them.
 
     Raises:
@@ -306,13 +311,15 @@ def _unloadable(name: str, error: BaseException) -> Exception:
 
 
 def named_splits(splits: Any, *, as_numbered: bool = False) -> "DatasetDict":
-    """Return a dataset or dict of splits as a DatasetDict named train, validation, test, their labels numbered alike.
+    """Return a dataset or dict of splits as a DatasetDict of train, validation, test, others; labels numbered alike.
 
-    With ``as_numbered``, each split keeps its own lists of labels.
+    The first of ``valid``, ``val``, ``dev`` is validation where no split has that name. Every other split, as ``dev``
+    beside validation or ``test_2021``, keeps its name: it is held out, whole, as test is. With ``as_numbered``, each
+    split keeps its own lists of labels.
 
     Raises:
         UsageError: there is no train split, or a column has label names in one split and none in another.
-        DataError: a column has a name that is refused.
+        DataError: a column or split has a name that is refused.
     """
     from datasets import DatasetDict
 
@@ -320,10 +327,15 @@ def named_splits(splits: Any, *, as_numbered: bool = False) -> "DatasetDict":
         splits = {"train": splits}
     for split, data in splits.items():
         check_columns(data.column_names or (), f"split {split}")
-    named = DatasetDict({_SPLIT_NAMES.get(str(split), str(split)): data for split, data in splits.items()})
-    if "train" not in named:
-        raise UsageError(f"expected a train split, found {', '.join(named) or 'none'}")
-    named = DatasetDict({split: named[split] for split in SPLITS if split in named})
+    found = {str(split): data for split, data in splits.items()}
+    if "validation" not in found and (others := [name for name in ALSO_VALIDATION if name in found]):
+        found["validation"] = found.pop(others[0])
+    if "train" not in found:
+        raise UsageError(f"expected a train split, found {', '.join(found) or 'none'}")
+    for split in found:
+        if not is_name(split) or not _SPLIT.fullmatch(split) or split == STUBS:
+            raise DataError(f"split name {split!r}: expected letters, digits and '_', and not {STUBS!r}: rename it")
+    named = DatasetDict({split: found[split] for split in (*SPLITS, *found) if split in found})
     return named if as_numbered else same_labels(named)
 
 
@@ -406,7 +418,7 @@ def local_name(source: str) -> str:
 
 
 def choose_subset(splits: "DatasetDict", recipe: Recipe) -> "DatasetDict":
-    """Return the gold posts of a recipe: parts of train and validation, test whole.
+    """Return the gold posts of a recipe: parts of train and validation, all other splits whole.
 
     A post is in a subset by its id and the subset's seed alone, and 10% is a part of 20%.
 
@@ -418,7 +430,7 @@ def choose_subset(splits: "DatasetDict", recipe: Recipe) -> "DatasetDict":
     chosen = {}
     for split, dataset in splits.items():
         ids = {"train": recipe.ids_train, "validation": recipe.ids_validation}.get(split)
-        if split == "test":
+        if split not in ("train", "validation"):
             chosen[split] = dataset
         elif ids is not None:
             chosen[split] = _select_ids(dataset, ids, split)
@@ -459,17 +471,63 @@ def percent_name(recipe: Recipe, splits: "DatasetDict", gold: "DatasetDict") -> 
     return f"{recipe.method}_{percent:.3g}pct"
 
 
-def _select_ids(dataset: "Dataset", ids: Sequence[str], split: str) -> "Dataset":
-    """Return the posts with these ids, in the dataset's order."""
-    wanted = set(ids)
-    rows = [i for i, name in enumerate(dataset["id"]) if name in wanted]
-    unknown = wanted - set(dataset.select_columns("id").select(rows)["id"])
-    if unknown:
-        some = ", ".join(sorted(unknown)[:3])
+def _find_ids(names: Sequence[str], ids: Sequence[str], split: str) -> tuple[str, ...]:
+    """Return the ids, of a split's ``names``, of the posts that a list of ids means.
+
+    Raw files have one id for several posts, which ``convert`` numbers: 12, 12~2, 12~3. So 12 in a list means all of
+    these that are in the split, and that is said; a list that holds a numbered id itself means just what it holds.
+
+    Raises:
+        UsageError: an id means no post.
+    """
+    posts: dict[str, list[str]] = {name: [name] for name in names}
+    if not any(_NUMBERED.fullmatch(name) and name in posts for name in ids):
+        for name in sorted(posts):
+            if numbered := _NUMBERED.fullmatch(name):
+                posts.setdefault(numbered[1], []).append(name)
+    if unknown := sorted({name for name in ids if name not in posts}):
+        some = ", ".join(unknown[:3])
         raise UsageError(
-            f"{len(unknown)} of {len(wanted)} ids are not in {split} ({some}): check the file and the source"
+            f"{len(unknown)} of {len(set(ids))} ids are not in {split} ({some}): check the file and the source"
         )
-    return dataset.select(rows)
+    if others := sorted({name for name in ids if posts[name] != [name]}):
+        warnings.warn(
+            f"ids of {split}: {len(others)} of {len(set(ids))} are of posts that convert numbered, and mean all: "
+            f"{others[0]} means {', '.join(posts[others[0]])}; list numbered ids to name single posts",
+            stacklevel=2,
+        )
+    return tuple(sorted({post for name in ids for post in posts[name]}))
+
+
+def _select_ids(dataset: "Dataset", ids: Sequence[str], split: str) -> "Dataset":
+    """Return the posts that ids mean, in the dataset's order."""
+    wanted = set(_find_ids(dataset["id"], ids, split))
+    return dataset.select([i for i, name in enumerate(dataset["id"]) if name in wanted])
+
+
+def check_ids(splits: "DatasetDict") -> None:
+    """See that the posts of a split have ids of their own; where two splits share some, a warning says so.
+
+    Raises:
+        DataError: two posts of one split have the same id.
+    """
+    owners: dict[str, tuple[str, int]] = {}
+    shared = []
+    for split, rows in splits.items():
+        for i, name in enumerate(rows["id"] if "id" in rows.column_names else ()):
+            first, row = owners.setdefault(name, (split, i)) if name else (split, i)
+            if first == split and row != i:
+                raise DataError(
+                    f"post {name}: rows {row} and {i} of {split} have this id, and so would posts made of them: leave "
+                    "repeated ones out, or number the ids with ds.map(lambda name, i: {'id': f'{name}~{i}'}, "
+                    "input_columns='id', with_indices=True)"
+                )
+            if first != split:
+                shared.append(f"{name} in {first} and {split}")
+    if shared:
+        warnings.warn(
+            f"{len(shared)} ids are in two splits, as {shared[0]}: validate calls that an error", stacklevel=2
+        )
 
 
 def _select_fraction(dataset: "Dataset", fraction: float, seed: int) -> "Dataset":
@@ -480,10 +538,10 @@ def _select_fraction(dataset: "Dataset", fraction: float, seed: int) -> "Dataset
 
 
 def resolve(recipe: Recipe, splits: "DatasetDict") -> tuple[Recipe, "DatasetDict"]:
-    """Return the recipe with the source's fingerprint and a config name, and its gold posts.
+    """Return the recipe with the source's fingerprint, the ids of its posts and a config name, and its gold posts.
 
     Raises:
-        DataError: the recipe names a source of another content.
+        DataError: the recipe names a source of another content, or two posts of a split have one id.
         UsageError: as ``choose_subset``.
     """
     from hf_mner_aug.fingerprint import content_fingerprint
@@ -494,6 +552,13 @@ def resolve(recipe: Recipe, splits: "DatasetDict") -> tuple[Recipe, "DatasetDict
             f"the recipe was made for a source with fingerprint {recipe.source_fingerprint[:12]}, "
             f"{recipe.source or 'this one'} has {found[:12]}"
         )
+    check_ids(splits)
+    listed: dict[str, Any] = {}
+    for split in ("train", "validation"):
+        ids = getattr(recipe, f"ids_{split}")
+        if ids is not None and split in splits:
+            listed[f"ids_{split}"] = _find_ids(splits[split]["id"], ids, split)
+    recipe = replace(recipe, **listed)
     gold = choose_subset(splits, recipe)
     config = recipe.config or percent_name(recipe, splits, gold)
     return replace(recipe, source_fingerprint=found, config=config), gold

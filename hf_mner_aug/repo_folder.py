@@ -35,7 +35,7 @@ from hf_mner_aug.locks import lock, stage, sweep
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.names import RESERVED, check_columns, check_names, is_name
 from hf_mner_aug.parquet import read_features_of, reading, write_shards
-from hf_mner_aug.recipe import SPLITS, Recipe, local_name, parse_params, source_posts
+from hf_mner_aug.recipe import Recipe, local_name, parse_params, source_posts
 from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, read_provenance, split_tag, tag_names
 from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import keeping
@@ -52,7 +52,7 @@ KEYS = ("id", *AUGMENTED)  # the columns of text that every row of a config has
 BATCH = 100  # rows read at a time: bounds the memory that pictures take
 EXAMPLES = 3
 RECORD = "convert.json"  # in the folder of a converted set
-OF_CONFIG = re.compile(rf"[a-z]+-\d{{5}}-of-\d{{5}}\.parquet|{re.escape(NOTE)}|\..*")  # the files of a config's folder
+OF_CONFIG = re.compile(rf"[\w.]+-\d{{5}}-of-\d{{5}}\.parquet|{re.escape(NOTE)}|\..*")  # the files of a config's folder
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def publish(
         place = room / recipe.config
         counts = Counts(Codec(features))
         sizes = {}
-        for split in (split for split in SPLITS if split in run.gold):
+        for split in run.gold:
             rows = _published_rows(run, split, features, counts, made=retrieved == "whole")
             sizes[split] = write_split(rows, place, split, features)
         if retrieved == "ids-only":
@@ -573,15 +573,14 @@ def _replaced(made: "pa.Table", gold: "pa.Table", split: str, counts: Counts) ->
 
 
 def _guard(run: Run) -> Guard:
-    """Return the guard against repetitions of gold train posts and leaks of validation and test."""
+    """Return the guard against repetitions of gold train posts and leaks of every other split."""
 
     def posts(split: str) -> Iterator[Post]:
-        if split in run.gold:
-            yield from iterate_posts(run.gold[split], Codec(run.gold[split].features), images=True)
+        return iterate_posts(run.gold[split], Codec(run.gold[split].features), images=True)
 
     return Guard(
         posts("train"),
-        lambda: (post for split in ("validation", "test") for post in posts(split)),
+        lambda: (post for split in run.gold if split != "train" for post in posts(split)),
         same_text=run.method.keeps_text,
         comparable=run.method.comparable,
     )

@@ -6,7 +6,7 @@ Spans are 0-based with an exclusive end. Images stay encoded (``{"bytes": …, "
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
@@ -22,6 +22,7 @@ EncodedImage = Mapping[str, Any]
 Orphans = Literal["promote", "drop", "error"]
 ORPHANS: tuple[Orphans, ...] = ("promote", "drop", "error")
 FOUR_TYPES = ("PER", "LOC", "ORG", "MISC")
+_BLANK = " \t\r\n\v\f"
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 IMAGE_COLUMNS = ("image", "images")
 COLUMNS = ("id", "tokens", "ner_tags", "fine_tags", "image", "images", "entities", "head", "tail", "relation")
@@ -94,14 +95,41 @@ def split_tag(tag: str) -> tuple[str, str]:
     """Return a tag's prefix and type: ``B-PER`` gives ``("B", "PER")`` and ``O`` gives ``("O", "")``.
 
     Raises:
-        DataError: the tag is neither ``O`` nor ``B-`` or ``I-`` and a type.
+        DataError: the tag is neither ``O`` nor ``B-`` or ``I-`` and a type, or a blank, seen or not, is at an edge of
+            the type.
     """
     if tag == "O":
         return "O", ""
     prefix, _, kind = tag.partition("-")
     if prefix not in ("B", "I") or not kind:
         raise DataError(f"tag {tag!r} is not BIO: expected O, B-TYPE or I-TYPE")
+    if kind != kind.strip() or not (kind[0] + kind[-1]).isprintable():
+        raise DataError(f"tag {tag!r} has a blank at an edge of its type: expected O, B-TYPE or I-TYPE")
     return prefix, kind
+
+
+# ---------------------------------------------------------------- words
+
+
+def word_faults(tokens: Sequence[str | None] | None) -> Iterator[str]:
+    """Yield what is wrong with a post's words [n_words]: there are none, or one is null, no text, empty or blank.
+
+    It is the one check of converting, fitting, mapping and validating. A no-break space and a lone joiner are words:
+    Twitter-2015 and Twitter-2017 have them.
+    """
+    if not tokens:
+        yield "there are no tokens"
+    for i, token in enumerate(tokens or ()):
+        if not isinstance(token, str) or not token.strip(_BLANK):
+            yield f"word {i} is {token!r}"
+
+
+def _are_words(tokens: Sequence[Any]) -> bool:
+    """Say whether words [n_words] surely have no fault, in a moment: those that are blank to Python may have none."""
+    try:
+        return bool(tokens) and all(map(str.strip, tokens))
+    except TypeError:
+        return False
 
 
 def repair_orphans(tags: Sequence[str], orphans: Orphans = "promote") -> tuple[list[str], int]:
@@ -288,11 +316,14 @@ class Codec:
         """Return a row as a post.
 
         Raises:
-            DataError: tags and words differ in number, a tag is unknown or an orphan, a span does not fit.
+            DataError: there is no id, words are as ``word_faults`` says, tags and words differ in number, a tag is
+                unknown or an orphan, a span does not fit.
         """
         where, tokens = row["id"], row["tokens"]
-        if not isinstance(where, str) or tokens is None or isinstance(tokens, str) or None in tokens:
-            raise DataError(f"post {where!r}: id must be a string and tokens a list of words, none of them null")
+        if not isinstance(where, str) or not where or tokens is None or isinstance(tokens, str):
+            raise DataError(f"post {where!r}: id must be a string that is not empty, and tokens a list of words")
+        if not _are_words(tokens) and (fault := next(word_faults(tokens), None)):
+            raise DataError(f"post {where}: {fault}, expected words that are not blank: mend the row or leave it out")
         entities: tuple[Entity, ...] = ()
         if self.tag_names:
             entities = tuple([Entity(*span) for span in _decode(row["ner_tags"], self._tags, tokens, where)])

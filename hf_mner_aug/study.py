@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -441,14 +441,12 @@ def kept(made: "Dataset", gold: Mapping[str, "Dataset"], method: Method) -> list
     """Return the made rows that publishing keeps: neither repetitions nor leaks, nor too many for the method."""
     codec = Codec(made.features)
 
-    def posts(*names: str) -> Iterator[Any]:
+    def posts(names: Iterable[str]) -> Iterator[Any]:
         for name in names:
-            if name in gold:
-                yield from iterate_posts(gold[name], codec, images=True)
+            yield from iterate_posts(gold[name], codec, images=True)
 
-    guard = Guard(
-        posts("train"), lambda: posts("validation", "test"), same_text=method.keeps_text, comparable=method.comparable
-    )
+    held_out = [split for split in gold if split != "train"]
+    guard = Guard(posts(["train"]), lambda: posts(held_out), same_text=method.keeps_text, comparable=method.comparable)
     reduce = method.reduce()
     rows = []
     for i, (post, note) in enumerate(zip(iterate_posts(made, codec, images=True), made["provenance"], strict=True)):

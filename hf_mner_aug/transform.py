@@ -4,6 +4,7 @@ import functools
 import hashlib
 import inspect
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -234,6 +235,12 @@ class Method:
         """What ``learn`` returned."""
         return _artifact(self._fitted())["learned"]
 
+    @property
+    def id_suffix(self) -> str:
+        """The name as ids of made posts have it, ``12+eda.0``; ``eda~2`` where the set was made by it before."""
+        suffix: str = _artifact(self._fitted()).get("suffix", self.name)
+        return suffix
+
     def allow_hosts(self) -> None:
         """Allow the hosts that the parameters name, if it is the user's own code that wrote these."""
         if not self.from_recipe:
@@ -283,9 +290,10 @@ class Method:
             iterate_posts(validation, codec, images=self.reads_images) if validation is not None else iter(()),
         )
         # Features as text: an artifact's keys are sorted, and the order of columns means something.
-        columns = json.dumps(features.to_dict())
-        digest = artifacts.save_json({"features": columns, "learned": learned, "method": self.name})
-        return replace(self, artifact=digest)
+        found = {"features": json.dumps(features.to_dict()), "learned": learned, "method": self.name}
+        if (suffix := _free_suffix(self.name, splits.values())) != self.name:
+            found["suffix"] = suffix
+        return replace(self, artifact=artifacts.save_json(found))
 
     @property
     def features(self) -> "Features":
@@ -379,6 +387,7 @@ class Method:
         copied = [name for name in columns if name not in codec.columns and name not in added]
         origins = columns.get("source_id")
         befores = columns.get("provenance") if "method" in columns else None
+        suffix = self.id_suffix
         provenance = canonical_json({"params": self.params, "seed": self.seed, "version": self.version})[:-1]
         made: dict[str, list[Any]] = {name: [] for name in names}
         rejects: list[dict[str, Any]] = []
@@ -393,7 +402,7 @@ class Method:
                 rejects.append({"source_id": before.id, "copy": copy, "reason": result.reason, "detail": result.detail})
                 continue
             row = codec.to_row(result)
-            row["id"] = before.id if self.mode == "replace" else f"{before.id}+{self.name}.{copy}"
+            row["id"] = before.id if self.mode == "replace" else f"{before.id}+{suffix}.{copy}"
             row["source_id"] = (origins[source] if origins else None) or before.id
             row["method"] = self.name
             details = f',"details":{canonical_json(result.details)}' if result.details else ""
@@ -509,6 +518,22 @@ def _features_of(batch: Any) -> tuple[Mapping[str, Any] | None, bool]:
 
         return Features.from_arrow_schema(schema), False
     return None, False
+
+
+def _free_suffix(name: str, splits: Iterable[Any]) -> str:
+    """Return a method's name as it may stand in new ids: ``eda~2`` where ids of posts end as ``+eda.0``.
+
+    A stream is gone through once more for this, where it may hold made posts.
+    """
+    made = re.compile(rf"\+{re.escape(name)}(?:~([0-9]{{1,9}}))?\.[0-9]+")
+    rounds = {
+        int(found[1] or 1)
+        for data in splits
+        if data is not None and (hasattr(data, "cleanup_cache_files") or "source_id" in data.features)
+        for row in iterate_rows(data, ["id"])
+        if row["id"] and (found := made.fullmatch(row["id"], max(0, row["id"].rfind("+"))))
+    }
+    return f"{name}~{max(rounds) + 1}" if rounds else name
 
 
 def iterate_posts(dataset: Any, codec: Codec, *, images: bool = False) -> Iterator[Post]:

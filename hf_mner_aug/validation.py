@@ -18,7 +18,7 @@ from hf_mner_aug.hygiene import open_image, text_key
 from hf_mner_aug.labels import disagreements, renumbered
 from hf_mner_aug.picture_columns import ADVICE, is_named_only
 from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
-from hf_mner_aug.schema import COLUMNS, EncodedImage, Span, bio_to_spans, column_faults, tag_names
+from hf_mner_aug.schema import COLUMNS, EncodedImage, Span, bio_to_spans, column_faults, tag_names, word_faults
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -49,7 +49,6 @@ WARNINGS = {
     "duplicate_text": "a post of another split says the same: it leaks from one to the other",
 }
 
-_BLANK = " \t\r\n\v\f"  # and not U+00A0, which Twitter-2015 has as a token
 _EDGE = 0.5  # pixels by which scaling may push a box over the edge
 _SAMPLE = 5
 
@@ -268,7 +267,8 @@ def _row_faults(row: _Row, columns: _Columns) -> Iterator[_Fault]:
     if "tokens" not in values:
         return
     tokens: list[str | None] = values["tokens"] or []
-    yield from _token_faults(tokens)
+    for fault in word_faults(tokens):
+        yield _Fault("empty_tokens", fault)
     spans: dict[str, list[Span] | None] = {}
     for name, names in columns.tag_names.items():
         faults, spans[name] = _check_tags(values[name], names, tokens, name)
@@ -288,14 +288,6 @@ def _row_faults(row: _Row, columns: _Columns) -> Iterator[_Fault]:
                 yield _Fault("span_outside_words", detail)
     if "relation" in values and values["relation"] not in range(columns.n_relations):
         yield _Fault("unknown_relation", f"relation {values['relation']}, there are {columns.n_relations} names")
-
-
-def _token_faults(tokens: Sequence[str | None]) -> Iterator[_Fault]:
-    if not tokens:
-        yield _Fault("empty_tokens", "there are no tokens")
-    for i, token in enumerate(tokens):
-        if token is None or not token.strip(_BLANK):
-            yield _Fault("empty_tokens", f"word {i} is {token!r}")
 
 
 def _check_tags(
