@@ -8,6 +8,7 @@ bounded time, bytes (also of what is packed) and redirects. Nothing is executed,
 import asyncio
 import contextlib
 import ipaddress
+import math
 import os
 import socket
 import time
@@ -253,7 +254,8 @@ class Session:
         rules = await asyncio.shield(self._robots[origin])
         if rules is None:
             return
-        self._host(target).crawl_delay = min(MAX_CRAWL_DELAY, rules.crawl_delay(self.web.user_agent) or 0.0)
+        delay = rules.crawl_delay(self.web.user_agent) or 0.0  # Protego before 0.7 passes on what is no delay
+        self._host(target).crawl_delay = min(MAX_CRAWL_DELAY, delay) if 0 <= delay < math.inf else 0.0
         if not rules.can_fetch(str(target), self.web.user_agent):
             raise Refused("robots", f"robots.txt of {target.host}")
 
