@@ -108,13 +108,14 @@ def path_of(digest: str) -> Path:
 def files(digest: str) -> list[str]:
     """Return the digests of the files that a method's artifact consists of, itself first.
 
-    The others are those under the key ``files`` of what the method learnt.
+    The others are those under the key ``files`` of what the method learnt, and the words beside which columns stand.
     """
-    learned = load_json(digest)["learned"]
+    whole = load_json(digest)
+    learned = whole["learned"]
     named = learned.get("files") if isinstance(learned, dict) else None
-    if not isinstance(named, dict):  # "files" may be a word learnt
-        return [digest]
-    return [digest, *sorted(check_digest(file, f"files of artifact {digest[:12]}") for file in named.values())]
+    found = list(named.values()) if isinstance(named, dict) else []  # "files" may be a word learnt
+    found += [words] if (words := whole.get("words")) is not None else []
+    return [digest, *sorted(check_digest(file, f"files of artifact {digest[:12]}") for file in found)]
 
 
 def save_json(value: Any) -> str:

@@ -116,6 +116,10 @@ def augment(
     preset: Annotated[str | None, typer.Option(help="embedded (no download, no key), or paper (its models).")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A method's parameter.")] = None,
     config_name: Annotated[str | None, typer.Option(help="The config's name (default: method_10pct).")] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Copy this column into made posts; repeatable. Others are null there."),
+    ] = None,
     num_proc: Annotated[int, typer.Option(help="Worker processes.")] = 1,
     part_size: Annotated[int | None, typer.Option(help="Posts per part.")] = None,
     rank: Annotated[int | None, typer.Option(help="Make only this rank's parts, and publish nothing.")] = None,
@@ -175,6 +179,7 @@ def augment(
         "ids_validation": read_ids(ids_validation) if ids_validation else None,
         "seed": seed,
         "copies": copies,
+        "keep": keep,
         "config": config_name,
         "part_size": part_size,
     }
@@ -492,7 +497,7 @@ def _complete(recipe: "Recipe") -> "Recipe":
     from hf_mner_aug.recipe import recipe_for
 
     kept = asdict(recipe)
-    for name in ("method", "version", "params", "seed", "copies", "artifact", "models", "preset"):
+    for name in ("method", "version", "params", "seed", "copies", "artifact", "keep", "models", "preset"):
         kept.pop(name)
     return recipe_for(recipe.build(), **kept)
 

@@ -16,7 +16,7 @@ import platform
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
-from hf_mner_aug import artifacts
+from hf_mner_aug import artifacts, other_columns
 from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.labels import encode
 from hf_mner_aug.locks import sweep
@@ -113,6 +113,11 @@ class Run:
             **({"limits": dict(sorted(limits.items()))} if limits else {}),
         }
 
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """The columns that the method does not know, by what became of them in made rows (``other_columns``)."""
+        return other_columns.merged(_note(self.folder, part).get("columns", {}) for part in self.parts)
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -143,6 +148,7 @@ def augment(
     storage: str | None = None,
     images: str | Path | None = None,
     trust_image_paths: bool = False,
+    keep: Iterable[str] = (),
     **chosen: Any,
 ) -> Run:
     """Make the rows that ``Dataset.map`` of a method makes, with checks and rejects kept, resumably.
@@ -159,6 +165,8 @@ def augment(
         images: the folder of the files that pictures are named by, where the source holds names instead of bytes; its
             own folder may be read in any case.
         trust_image_paths: read such files wherever they lie.
+        keep: columns that made posts have from their gold posts; others that the method does not know are null there,
+            or follow the words.
         chosen: fields of ``Recipe``: fraction, subset_seed, ids_train, ids_validation, config, part_size.
 
     Raises:
@@ -174,7 +182,7 @@ def augment(
     else:
         splits, allowed = named_splits(source), Allowed.of(images)
     splits = embed(splits, replace(allowed, anywhere=trust_image_paths), stacklevel=2)
-    recipe, gold = resolve(recipe_for(method, source=name, **chosen), splits)
+    recipe, gold = resolve(recipe_for(method.keeping(keep), source=name, **chosen), splits)
     options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage}
     return run(recipe, gold, out=out, num_proc=num_proc, progress=progress, **options)
 
@@ -194,7 +202,7 @@ def run(
     from tqdm.auto import tqdm
 
     check_rank(rank, world_size)
-    recipe.build()  # a wrong one is refused before anything is written
+    recipe.build().check_keep(gold["train"])  # a wrong one is refused before anything is written
     folder = run_folder(recipe, out)
     begun = time.monotonic()
     shared = open_store(storage or folder.parent)
@@ -218,6 +226,7 @@ def run(
                 bar.update()
     note = {
         "artifact": method.artifact,
+        "columns": done.columns,
         "counts": done.counts,
         "hardware": {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system()},
         "libraries": library_versions(),
@@ -374,8 +383,10 @@ def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict",
         _table({name: [r[name] for r in made.rejects] for name in reject_features}, reject_features),
         reject_features,
     )
+    columns = method.other_columns(table.column_names).told(made.columns)
     note = {
         **_binding(recipe, method, part),
+        **({"columns": columns} if columns else {}),
         "made": len(made.columns["id"]),
         "posts": part.stop - part.start,
         "rejected": dict(sorted(Counter(reject["reason"] for reject in made.rejects).items())),
@@ -510,6 +521,7 @@ class PartNote(TypedDict):
     sha256: list[str]
     usage: NotRequired[Mapping[str, int | float]]
     limits: NotRequired[Mapping[str, int | float]]
+    columns: NotRequired[Mapping[str, list[str]]]
 
 
 def _note(folder: Path, part: Part) -> dict[str, Any]:

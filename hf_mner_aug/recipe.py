@@ -41,7 +41,8 @@ class Recipe:
     """Everything that decides the rows of an augmented config.
 
     The fingerprint covers all fields but ``source``: where the data lay is no part of what was made. Ids, where given,
-    name the gold posts of train and validation; else ``fraction`` of both is drawn with ``subset_seed``.
+    name the gold posts of train and validation; else ``fraction`` of both is drawn with ``subset_seed``. ``keep`` names
+    columns that made posts have from their gold posts (``other_columns``).
     """
 
     method: str
@@ -50,6 +51,7 @@ class Recipe:
     seed: int = 0
     copies: int = 1
     artifact: str | None = None
+    keep: tuple[str, ...] = ()
     fraction: float = 1.0
     subset_seed: int = 0
     ids_train: tuple[str, ...] | None = None
@@ -68,6 +70,7 @@ class Recipe:
             ids = getattr(self, name)
             if ids is not None:
                 object.__setattr__(self, name, tuple(sorted(set(ids))))
+        object.__setattr__(self, "keep", tuple(sorted(set(self.keep))))
         if not 0 < self.fraction <= 1:
             raise UsageError(f"fraction must be in (0, 1], found {self.fraction}")
         if self.part_size < 1:
@@ -98,8 +101,9 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the recipe's canonical JSON, without ``source``."""
-        data = {name: value for name, value in self.to_dict().items() if name != "source"}
+        """The sha256 of the recipe's canonical JSON, without ``source``, and without ``keep`` where nothing is kept."""
+        left_out = ("source",) if self.keep else ("source", "keep")
+        data = {name: value for name, value in self.to_dict().items() if name not in left_out}
         return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
     def build(self) -> Method:
@@ -115,7 +119,8 @@ class Recipe:
                 f"the recipe is for version {self.version} of {self.method}, installed is version {cls.version}"
             )
         params = parse_params(cls, self.params)
-        return cls(seed=self.seed, copies=self.copies, artifact=self.artifact, from_recipe=True, **params)
+        shared: dict[str, Any] = {name: getattr(self, name) for name in ("seed", "copies", "artifact", "keep")}
+        return cls(**shared, from_recipe=True, **params)
 
 
 def check_keys(data: Mapping[str, Any], where: str = "a recipe") -> None:
@@ -139,6 +144,7 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
         seed=method.seed,
         copies=method.copies,
         artifact=method.artifact,
+        keep=method.keep,
         **chosen,
     )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Features
 
 Box = tuple[float, float, float, float]
+Origin = int | tuple[str, int] | None  # see Post.origins
 EncodedImage = Mapping[str, Any]
 Orphans = Literal["promote", "drop", "error"]
 ORPHANS: tuple[Orphans, ...] = ("promote", "drop", "error")
@@ -62,7 +63,9 @@ class Post:
     """A tweet with its entities (sorted, not overlapping) and pictures.
 
     ``details`` is what a method has to tell of a post it made (scores, the operation chosen, a url); it goes to the
-    ``provenance`` column.
+    ``provenance`` column. ``origins`` tells of such a post where each word [n_words] comes from, as far as that is
+    known: its index in the post that it is made of, the id of another train post and the index there, or None for a
+    new word. Values of columns beside the words follow them by it (``other_columns``).
     """
 
     id: str
@@ -71,6 +74,7 @@ class Post:
     images: tuple[EncodedImage, ...] = ()
     relation: Relation | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    origins: Sequence[Origin] | None = field(default=None, compare=False, repr=False)
 
     def protected(self) -> list[tuple[int, int]]:
         """Return the spans whose words carry a label: entities, and a relation's head and tail."""
@@ -303,7 +307,9 @@ class Codec:
         self.fine_types = _types(self.fine_names)
         self.boxed = "entities" in features
         self.image_column = next((name for name in IMAGE_COLUMNS if name in features), None)
-        self.columns = [name for name in features if name in COLUMNS]
+        unread = {name for name in IMAGE_COLUMNS if name != self.image_column}
+        unread |= set() if self.relation_names else {"head", "tail", "relation"}
+        self.columns = [name for name in features if name in COLUMNS and name not in unread]
         self._tags = [split_tag(name) for name in self.tag_names]
         self._fine = [split_tag(name) for name in self.fine_names]
         self._tag_ids = {name: i for i, name in enumerate(self.tag_names)}
@@ -420,24 +426,33 @@ def to_row(post: Post, features: "Features") -> dict[str, Any]:
     return Codec(features).to_row(post)
 
 
-def respell(post: Post, edits: Mapping[int, Sequence[str]], details: Mapping[str, Any] | None = None) -> Post:
+def respell(
+    post: Post,
+    edits: Mapping[int, Sequence[str]],
+    details: Mapping[str, Any] | None = None,
+    moved: Mapping[int, Sequence[int]] = MappingProxyType({}),
+) -> Post:
     """Return the post with the words at some indices each replaced by none, one or more words.
 
     Spans follow: an entity ends up on what its words became. This one function serves replacing, inserting (the word
-    and more), deleting (no word) and reordering.
+    and more), deleting (no word) and reordering. ``moved`` gives, for an index, those where its words stood before;
+    else the first that is the word at the index is that, and the others are new.
 
     Raises:
         DataError: an entity, head or tail would be left without words.
     """
     tokens, entities, relation = list(post.tokens), post.entities, post.relation
+    before = list(range(len(tokens)) if post.origins is None else post.origins)
+    origins = list(before)
     shifts = []
     for i in sorted(edits, reverse=True):  # from the right, so that the indices to the left stay true
+        origins[i : i + 1] = [before[j] for j in moved[i]] if i in moved else _same_word(edits[i], tokens[i], before[i])
         tokens[i : i + 1] = edits[i]
         if len(edits[i]) != 1:
             shifts.append((i, len(edits[i]) - 1))
     if shifts:
 
-        def moved(start: int, end: int) -> tuple[int, int]:
+        def shifted(start: int, end: int) -> tuple[int, int]:
             first, last = start, end
             for i, shift in shifts:
                 if i < end:
@@ -450,11 +465,19 @@ def respell(post: Post, edits: Mapping[int, Sequence[str]], details: Mapping[str
 
         first_shift = shifts[-1][0]
         entities = tuple(
-            [e if e.end <= first_shift else Entity(*moved(e.start, e.end), e.type, e.fine, e.boxes) for e in entities]
+            [e if e.end <= first_shift else Entity(*shifted(e.start, e.end), e.type, e.fine, e.boxes) for e in entities]
         )
         if relation is not None:
-            relation = Relation(moved(*relation.head), moved(*relation.tail), relation.type)
-    return Post(post.id, tokens, entities, post.images, relation, post.details if details is None else details)
+            relation = Relation(shifted(*relation.head), shifted(*relation.tail), relation.type)
+    return Post(post.id, tokens, entities, post.images, relation, post.details if details is None else details, origins)
+
+
+def _same_word(words: Sequence[str], word: str, origin: Origin) -> list[Origin]:
+    """Return where words [n] come from that stand in the place of one: the first that is the same is that."""
+    origins: list[Origin] = [None] * len(words)
+    if word in words:
+        origins[list(words).index(word)] = origin
+    return origins
 
 
 class Before(TypedDict):

@@ -19,6 +19,7 @@ from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.hosts import Host, allow
 from hf_mner_aug.labels import encode, same_labels, translators
+from hf_mner_aug.other_columns import OtherColumns, save_words, word_columns
 from hf_mner_aug.picture_columns import PictureReader, embed, is_named_only, with_bytes
 from hf_mner_aug.picture_files import NOWHERE, Allowed
 from hf_mner_aug.reasons import Reason
@@ -102,6 +103,9 @@ class Method:
     parameters under one name (``paper``: the models of its paper); what the fields say is the preset ``embedded``.
     ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many.
 
+    ``keep`` names columns beside those that a method knows whose values made posts have from their gold posts; the
+    others are null there, or follow the words (``other_columns``).
+
     ``Dataset.map`` finds rows made before by the hash of the method's pickle. That holds the fields, and so what was
     learnt by its digest, and ``_code``: ``version``, the package's version, and of a class outside the package its
     module's source as it was when the class was made.
@@ -123,6 +127,7 @@ class Method:
     seed: int = 0
     copies: int = 1
     artifact: str | None = None
+    keep: tuple[str, ...] = ()
     # True of a method that a recipe describes: whoever wrote that may not be the user, so his yes to a host counts.
     from_recipe: bool = field(default=False, repr=False, compare=False)
 
@@ -139,6 +144,7 @@ class Method:
         self.__dict__.update({name: value for name, value in state.items() if name != "_code"})
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "keep", tuple(sorted({self.keep} if isinstance(self.keep, str) else set(self.keep))))
         if self.copies < 1:
             raise UsageError(f"{self.name}: copies must be at least 1, found {self.copies}")
         if self.mode == "replace" and self.copies != 1:
@@ -180,6 +186,16 @@ class Method:
     @property
     def retrieves(self) -> bool:
         """True where made posts hold words or pictures of posts from outside the train split, by their ``post_id``."""
+        return False
+
+    @property
+    def takes_over(self) -> bool:
+        """True where made posts are other people's, wherever they are from: no column of the gold post is kept."""
+        return self.retrieves
+
+    @property
+    def joins(self) -> bool:
+        """True where made posts hold words of other train posts, and their ``origins`` say which."""
         return False
 
     @property
@@ -266,7 +282,8 @@ class Method:
             trust_image_paths: read such files wherever they lie.
 
         Raises:
-            UsageError: the columns are not those of an MNER or MRE set, or there is no train split or image folder.
+            UsageError: the columns are not those of an MNER or MRE set, ``keep`` names none of them, or there is no
+                train split or image folder.
             DataError: a row is not what its columns promise.
         """
         splits = dict(train) if isinstance(train, Mapping) else {"train": train}
@@ -281,6 +298,9 @@ class Method:
         features = train.features
         self.allow_hosts()
         codec = Codec(features)
+        beside: dict[str, Any] = {"by_word": by_word} if (by_word := self._by_word(train, codec)) else {}
+        if by_word and self.joins:
+            beside["words"] = save_words(train, features, by_word)
         if self.reads_images and codec.image_column:
             allowed = Allowed.of(images, trust_image_paths=trust_image_paths)
             train = embed(train, allowed, stacklevel=2)
@@ -290,7 +310,7 @@ class Method:
             iterate_posts(validation, codec, images=self.reads_images) if validation is not None else iter(()),
         )
         # Features as text: an artifact's keys are sorted, and the order of columns means something.
-        found = {"features": json.dumps(features.to_dict()), "learned": learned, "method": self.name}
+        found = {"features": json.dumps(features.to_dict()), "learned": learned, "method": self.name, **beside}
         if (suffix := _free_suffix(self.name, splits.values())) != self.name:
             found["suffix"] = suffix
         return replace(self, artifact=artifacts.save_json(found))
@@ -302,7 +322,7 @@ class Method:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The method's own parameters: its fields but ``seed``, ``copies``, ``artifact`` and ``from_recipe``."""
+        """The method's own parameters: its fields but those that every method has."""
         base = {field.name for field in fields(Method)}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in base}
 
@@ -317,16 +337,24 @@ class Method:
         return self.make(batch).columns
 
     def map(
-        self, dataset: Any, *, images: str | Path | None = None, trust_image_paths: bool = False, **kwargs: Any
+        self,
+        dataset: Any,
+        *,
+        images: str | Path | None = None,
+        trust_image_paths: bool = False,
+        keep: Iterable[str] = (),
+        **kwargs: Any,
     ) -> Any:
         """Return ``dataset.map`` of this method with the arguments it needs set; ``kwargs`` are map's own.
 
         Pictures that the dataset only names are read in the folder ``images``, or with ``trust_image_paths`` anywhere;
-        else they are missing, and a warning counts them.
+        else they are missing, and a warning counts them. ``keep`` names columns as the field does.
 
         Raises:
-            UsageError: a label is none of the set that the method was fitted on, or there is no such folder.
+            UsageError: a label is none of the set that the method was fitted on, or there is no such folder or column.
         """
+        if keep:
+            return self.keeping(keep).map(dataset, images=images, trust_image_paths=trust_image_paths, **kwargs)
         dataset = embed(dataset, Allowed.of(images, trust_image_paths=trust_image_paths), stacklevel=2)
         return self._map(dataset, kwargs)
 
@@ -335,6 +363,7 @@ class Method:
             splits: Any = type(dataset)
             return splits({split: self._map(part, kwargs) for split, part in dataset.items()})
         features = features_for(self, dataset.features or {})
+        self.other_columns(dataset.features or self.features)
         if getattr(dataset, "num_rows", None) == 0:  # map gives such a dataset back as it is
             return type(dataset).from_dict({name: [] for name in features}, features=features)
         arguments: dict[str, Any] = {"batched": True, "features": features}
@@ -362,6 +391,7 @@ class Method:
                     f"expected lists, found {type(column).__module__}.{type(column).__qualname__}: "
                     "call ds.with_format(None) before map"
                 )
+        others = self.other_columns(columns)
         for name, change in self._by_name(batch).items():
             columns[name] = [change(value) for value in columns[name]]
         if codec.image_column:
@@ -375,16 +405,56 @@ class Method:
         results = self.rewrite(expanded, draws) if posts else []
         if len(results) != len(expanded):
             raise RuntimeError(f"{self.name}.rewrite gave {len(results)} results for {len(expanded)} posts")
-        return self._encode(codec, columns, posts, results)
+        return self._encode(codec, columns, others, posts, results)
+
+    def keeping(self, names: Iterable[str]) -> Self:
+        """Return a copy that keeps these columns, too (see ``keep``)."""
+        return replace(self, keep=(*self.keep, *([names] if isinstance(names, str) else names)))
+
+    def other_columns(self, features: Iterable[str]) -> OtherColumns:
+        """Return what becomes of the columns of a set that the method does not know.
+
+        Raises:
+            UsageError: ``keep`` names none of them.
+        """
+        found = _artifact(self._fitted())
+        return OtherColumns.of(
+            self._unknown(features, self._codec()),
+            keep=self.keep,
+            by_word=found.get("by_word", ()),
+            words=found.get("words"),
+            foreign=self.takes_over,
+        )
+
+    def check_keep(self, train: Any) -> None:
+        """Raise UsageError unless ``keep`` names columns of a train split that can be kept."""
+        if self.keep:
+            self._by_word(train, Codec(train.features))
 
     # ------------------------------------------------------------ inside
 
+    def _unknown(self, features: Iterable[str], codec: Codec) -> list[str]:
+        """Return the columns that the method does not know."""
+        known = {*codec.columns, *AUGMENTED, *self.columns}
+        return [name for name in features if name not in known]
+
+    def _by_word(self, train: Any, codec: Codec) -> list[str]:
+        """Return the columns of a train split that have a value for each word; raises as ``other_columns``."""
+        unknown = self._unknown(codec.features, codec)
+        by_word = word_columns([train], codec.features, unknown)
+        OtherColumns.of(unknown, keep=self.keep, by_word=by_word)
+        return by_word
+
     def _encode(
-        self, codec: Codec, columns: dict[str, list[Any]], posts: list[Post], results: list[Post | Reject | None]
+        self,
+        codec: Codec,
+        columns: dict[str, list[Any]],
+        others: OtherColumns,
+        posts: list[Post],
+        results: list[Post | Reject | None],
     ) -> Made:
         added = [*AUGMENTED, *self.columns]
         names = [*columns, *(name for name in added if name not in columns)]
-        copied = [name for name in columns if name not in codec.columns and name not in added]
         origins = columns.get("source_id")
         befores = columns.get("provenance") if "method" in columns else None
         suffix = self.id_suffix
@@ -413,8 +483,7 @@ class Method:
             row["provenance"] = f'{provenance},"copy":{copy}{details}}}'
             for name in self.columns:
                 row[name] = result.details[name]
-            for name in copied:
-                row[name] = columns[name][source]
+            row |= others.values(columns, source, before, result)
             for name in names:
                 made[name].append(row[name])
         return Made(made, rejects)

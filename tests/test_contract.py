@@ -431,21 +431,26 @@ def test_unfitted_call_names_the_fix(name, mner):
             run()
 
 
-def test_unknown_columns_are_copied(method, mner):
+def test_unknown_columns_are_kept_by_name_or_null(method, mner):
     more = mner.add_column("language", [f"l{i}" for i in range(len(mner))])
-    expected = {row["id"]: row["language"] for row in rows(more)}
-    fitted = method.fit(more)
-    for made in (
-        fitted.map(more),
-        method.map(more),
-        more.map(fitted, batched=True, features=fitted.features),
-        more.map(method, batched=True),
-    ):
-        assert made.features["language"] == Value("string")
-        assert all(row["language"] == expected[row["source_id"]] for row in rows(made))
-        without = made.remove_columns("language").select_columns(list(method.features))
-        assert rows(without) == rows(method.map(mner))
-    assert all(row["language"] == expected[row["source_id"]] for row in method.map(more.to_iterable_dataset()))
+    of_gold = {row["id"]: row["language"] for row in rows(more)}
+    for keep in ((), ("language",)):
+        fitted, elsewhere = method.fit(more).keeping(keep), method.keeping(keep)
+        kept = keep and method.name != "rmda"  # of retrieved posts nothing is kept
+        for made in (
+            fitted.map(more),
+            elsewhere.map(more),
+            method.map(more, keep=keep),
+            more.map(fitted, batched=True, features=fitted.features),
+            more.map(elsewhere, batched=True),
+        ):
+            if kept or made.features != fitted.features:  # without features= map cannot know the type of a null
+                assert made.features["language"] == Value("string" if kept else "null")
+            assert all(row["language"] == (of_gold[row["source_id"]] if kept else None) for row in rows(made))
+            without = made.remove_columns("language").select_columns(list(method.features))
+            assert rows(without) == rows(method.map(mner))
+        streamed = elsewhere.map(more.to_iterable_dataset())
+        assert all(row["language"] == (of_gold[row["source_id"]] if kept else None) for row in streamed)
 
 
 def test_missing_column_and_other_labels_are_named(method, mner):

@@ -10,7 +10,7 @@ Rejects: fewer_than_two_outside_words, no_synonym
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
@@ -20,6 +20,7 @@ from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
 from hf_mner_aug.transform import Facts, Method, Reject
 
+T = TypeVar("T")
 Edits = dict[int, list[str]]  # see schema.respell
 Synonyms = Mapping[str, Sequence[str]]
 OPERATIONS = ("replace", "insert", "swap", "delete")
@@ -47,9 +48,9 @@ def insert_words(
     return edits
 
 
-def swap_words(tokens: Sequence[str], where: Sequence[int], n: int, draw: Draw) -> Edits:
-    """Return n pairs of the words at ``where`` exchanged, one pair after the other (tokens: [n_words])."""
-    edits: Edits = {}
+def swap_words(tokens: Sequence[T], where: Sequence[int], n: int, draw: Draw) -> dict[int, list[T]]:
+    """Return n pairs of the words (or what stands for them) at ``where`` exchanged, one after the other ([n_words])."""
+    edits: dict[int, list[T]] = {}
     for _ in range(n):
         i, j = draw.sample(where, 2)
         edits[i], edits[j] = edits.get(j, [tokens[j]]), edits.get(i, [tokens[i]])
@@ -135,8 +136,10 @@ class EDA(Method):
         tokens = post.tokens
         operation = draw.choice(self.operations)
         n = max(1, int(self.alpha * len(tokens)))
+        moved: Mapping[int, Sequence[int]] = {}
         if operation == "swap":
-            edits = swap_words(tokens, where, n, draw)
+            moved = swap_words(range(len(tokens)), where, n, draw)
+            edits = {i: [tokens[j] for j in before] for i, before in moved.items()}
         elif operation == "delete":
             edits = delete_words(where, self.alpha, draw)
         else:
@@ -146,7 +149,7 @@ class EDA(Method):
                 edits = replace_words(tokens, known, n, synonyms, draw)
             else:
                 edits = insert_words(tokens, where, known, n, synonyms, draw)
-        return respell(post, edits, details={"operation": operation})
+        return respell(post, edits, details={"operation": operation}, moved=moved)
 
 
 def _synonym(word: str, synonyms: Synonyms, draw: Draw) -> str:

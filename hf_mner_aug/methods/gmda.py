@@ -225,6 +225,11 @@ class GMDA(Method):
         return not self.text
 
     @property
+    def joins(self) -> bool:
+        """True where texts are other train posts, with this one's entities."""
+        return self.text and self.text_model == TEMPLATES
+
+    @property
     def models(self) -> tuple[Model, ...]:
         """The models that write, draw and check, where they are none of the package's own."""
         found = []
@@ -413,7 +418,8 @@ class GMDA(Method):
         tokens, entities = found
         names = (CONTEXTS, MADE_OF) if self.text_model == TEMPLATES else (MADE_OF,)
         details = {name: list(text.made_of) for name in names} if isinstance(text, Composed) else {}
-        post = Post(gold.id, tokens, entities, gold.images, details=details)
+        origins = text.origins if isinstance(text, Composed) else None
+        post = Post(gold.id, tokens, entities, gold.images, details=details, origins=origins)
         refused = check_entities(post, gold) if self.all_entities else None
         refused = refused or filters.check_length(tokens, self.least_words, self.most_words)
         if refused:

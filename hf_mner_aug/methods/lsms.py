@@ -9,7 +9,7 @@ Rejects: nothing_to_change, unchanged
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
@@ -28,6 +28,7 @@ from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Entity, Post, respell
 from hf_mner_aug.transform import Facts, Method, Reject
 
+T = TypeVar("T")
 OPERATIONS = ("token", "synonym", "mention", "shuffle")
 
 
@@ -74,8 +75,8 @@ def replace_mentions(
     return edits
 
 
-def shuffle_segments(tokens: Sequence[str], segments: Sequence[tuple[int, int]], ratio: float, draw: Draw) -> list[str]:
-    """Return the words [n_words] with the order inside some segments changed."""
+def shuffle_segments(tokens: Sequence[T], segments: Sequence[tuple[int, int]], ratio: float, draw: Draw) -> list[T]:
+    """Return the words [n_words] (or what stands for them) with the order inside some segments changed."""
     shuffled = list(tokens)
     for start, end in chosen(segments, ratio, draw):
         shuffled[start:end] = draw.shuffled(shuffled[start:end])
@@ -169,6 +170,7 @@ class LSMS(Method):
         operation = draw.choice(list(choices))
         where = choices[operation]
         details = {"operation": operation}
+        words: Sequence[int] = range(len(post.tokens))
         if operation == "mention":
             made = respell(post, replace_mentions(where, self.ratio, lexicon, draw), details=details)
         else:
@@ -177,8 +179,10 @@ class LSMS(Method):
             elif operation == "synonym":
                 tokens = replace_synonyms(post.tokens, where, self.ratio, lexicon, draw)
             else:
-                tokens = shuffle_segments(post.tokens, where, self.ratio, draw)
-            made = Post(post.id, tokens, post.entities, post.images, post.relation, details)
+                words = shuffle_segments(words, where, self.ratio, draw)
+                tokens = [post.tokens[i] for i in words]
+            origins = [i if post.tokens[i] == token else None for i, token in zip(words, tokens, strict=True)]
+            made = Post(post.id, tokens, post.entities, post.images, post.relation, details, origins)
         if made.tokens == post.tokens:
             return Reject("unchanged", operation)
         return _without_stale_boxes(post, made) if any([e.boxes for e in post.entities]) else made

@@ -87,6 +87,11 @@ class MixGen(Method):
             raise UsageError(f"mixgen: weight must be in [0, 1], found {self.weight}")
 
     @property
+    def joins(self) -> bool:
+        """True: the partner's words come second."""
+        return True
+
+    @property
     def cautions(self) -> tuple[str, ...]:
         """What a user of the rows must know."""
         mixed = "A mixed picture shows two at once, each fainter: what looks for objects or faces may find none."
@@ -124,7 +129,8 @@ class MixGen(Method):
         if scale:
             details |= {"lambda": self.weight, "synthetic": True}
         tokens = [*post.tokens, *partner.tokens]
-        return Post(post.id, tokens, tuple(entities), tuple(images), post.relation, details)
+        origins = [*range(len(post.tokens)), *((partner.id, i) for i in range(len(partner.tokens)))]
+        return Post(post.id, tokens, tuple(entities), tuple(images), post.relation, details, origins)
 
 
 def _without_boxes(entities: Iterable[Entity]) -> tuple[Entity, ...]:

@@ -192,6 +192,11 @@ class RMDA(Method):
         """True where there is a corpus, or another place to find posts than the train split."""
         return self.corpus != TRAIN
 
+    @property
+    def takes_over(self) -> bool:
+        """True: posts of the train split are other people's, too."""
+        return True
+
     def comparable(self, tokens: Sequence[str]) -> Sequence[str]:
         """Return a text's words masked as those of the posts found are, labelled or not."""
         return masking.mask(tokens, self.mask)[0] if self.mask else tokens

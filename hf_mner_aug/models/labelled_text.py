@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, Self
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.reasons import Reason
-from hf_mner_aug.schema import EncodedImage, Entity, Post, Relation
+from hf_mner_aug.schema import EncodedImage, Entity, Origin, Post, Relation
 from hf_mner_aug.transform import Reject
 
 TYPE_NAMES = {"PER": "person", "LOC": "location", "ORG": "organization", "MISC": "miscellaneous"}
@@ -60,15 +60,17 @@ class Unwritten:
 
 
 class Composed(str):
-    """A labelled text made of train posts, whose ids it names."""
+    """A labelled text made of train posts, whose ids it names; ``origins`` as those of a ``Post``."""
 
-    __slots__ = ("made_of",)
+    __slots__ = ("made_of", "origins")
     made_of: tuple[str, ...]
+    origins: Sequence[Origin] | None
 
-    def __new__(cls, text: str, made_of: Collection[str]) -> Self:
+    def __new__(cls, text: str, made_of: Collection[str], origins: Sequence[Origin] | None = None) -> Self:
         """Return the text with the ids, sorted."""
         composed = super().__new__(cls, text)
         composed.made_of = tuple(sorted(made_of))
+        composed.origins = origins
         return composed
 
 

@@ -20,7 +20,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.hygiene import strip_urls, text_key
 from hf_mner_aug.lexicon import match_case
 from hf_mner_aug.models.labelled_text import Composed, TextRequest, Unwritten, linearize, tag_type, with_arguments
-from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.schema import Entity, Origin, Post
 from hf_mner_aug.scripts import without_marks
 from hf_mner_aug.stored_posts import open_posts
 from hf_mner_aug.tokenising import HEADS
@@ -317,10 +317,10 @@ class Search:
                 placed += [p for p in found[first:] + found[:first] if p.context.text not in used][:1]
             if len(placed) < len(ranked):
                 return None
-            tokens, entities = self._write(placed, draw.sub("write", n))
-            if text_key(tokens) not in self.known.texts and not _doubled(tokens, entities):
-                made = Post(self.id, tokens, entities)
-                return Composed(linearize(made), {p.context.post.id for p in placed})
+            text = self._write(placed, draw.sub("write", n))
+            if text_key(text.tokens) not in self.known.texts and not _doubled(text.tokens, text.entities):
+                made = Post(self.id, text.tokens, tuple(text.entities))
+                return Composed(linearize(made), {p.context.post.id for p in placed}, text.origins)
         return None
 
     def _ranked(self, groups: Groups, draw: Draw) -> list[Placed]:
@@ -365,27 +365,26 @@ class Search:
         asked = {group[0].words for group in filling}
         return Placed(context, filling, total + abs(len(told) - len(asked)))
 
-    def _write(self, placed: Sequence[Placed], draw: Draw) -> tuple[list[str], tuple[Entity, ...]]:
-        """Return the words and entities of filled contexts, joined: one ``RT @user :``, URLs at the end only."""
-        tokens: list[str] = []
-        entities: list[Entity] = []
+    def _write(self, placed: Sequence[Placed], draw: Draw) -> "Text":
+        """Return filled contexts, joined: one ``RT @user :``, URLs at the end only."""
+        text = Text([], [], [])
         for n, (context, filling, _) in enumerate(placed):
-            start = context.lead if n else 0
-            end = context.body if n < len(placed) - 1 else len(context.post.tokens)
-            if tokens and tokens[-1] not in ENDS and start < end:
-                tokens.append(draw.sub("end", n).choice(self.known.ends))
-            at = start
+            start, post = context.lead if n else 0, context.post
+            end = context.body if n < len(placed) - 1 else len(post.tokens)
+            if text.tokens and text.tokens[-1] not in ENDS and start < end:
+                text.tokens.append(draw.sub("end", n).choice(self.known.ends))
             for slot, group in zip(context.slots, filling, strict=True):
-                tokens += context.post.tokens[at : slot.entity.start]
-                self._write_group(tokens, entities, slot, group, draw.sub("joiner", n))
-                at = slot.entity.end
-            tokens += context.post.tokens[at:end]
-        return tokens, tuple(entities)
+                text.add(
+                    post.tokens[start : slot.entity.start], [(post.id, i) for i in range(start, slot.entity.start)]
+                )
+                self._write_group(text, slot, group, draw.sub("joiner", n))
+                start = slot.entity.end
+            text.add(post.tokens[start:end], [(post.id, i) for i in range(start, end)])
+        return text
 
-    def _write_group(
-        self, tokens: list[str], entities: list[Entity], slot: Mention, group: Sequence[Mention], draw: Draw
-    ) -> None:
+    def _write_group(self, text: "Text", slot: Mention, group: Sequence[Mention], draw: Draw) -> None:
         """Append mentions, with what must stand before and between them."""
+        tokens, entities = text.tokens, text.entities
         joiner = draw.choice(self.known.joiners.get(group[0].entity.type) or [","])
         for n, mention in enumerate(group):
             if n:
@@ -394,7 +393,26 @@ class Search:
             elif not entities or entities[-1].end < len(tokens) or not tokens:
                 _fit_before(tokens, slot, mention)
             entities.append(replace(mention.entity, start=len(tokens), end=len(tokens) + len(mention.words)))
-            tokens += mention.words
+            text.add(mention.words, range(mention.entity.start, mention.entity.end))
+
+
+class Text(NamedTuple):
+    """What is being written: words, entities, and where words come from (``Post.origins``), as far as that is noted."""
+
+    tokens: list[str]
+    entities: list[Entity]
+    origins: list[Origin]
+
+    def copy(self, post: Post, start: int, stop: int) -> None:
+        """Append the words ``[start, stop)`` of a train post."""
+        self.add(post.tokens[start:stop], [(post.id, i) for i in range(start, stop)])
+
+    def add(self, words: Sequence[str], origins: Sequence[Origin]) -> None:
+        """Append words and where they come from; those before that nothing is noted of are new."""
+        del self.origins[len(self.tokens) :]
+        self.origins.extend([None] * (len(self.tokens) - len(self.origins)))
+        self.tokens.extend(words)
+        self.origins.extend(origins)
 
 
 def misfit(group: Sequence[Mention], slot: Mention) -> float:

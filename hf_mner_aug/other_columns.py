@@ -1,0 +1,220 @@
+"""Columns that a method does not know, in the rows that it makes: one rule for every method.
+
+A list that has a value for each word follows the words where the post that was made says where each of them comes from
+(``Post.origins``); a new word has none, and where nothing is known the list is null. Any other column is null, unless
+the user names it: then it is the gold post's. Where what was made is other people's, nothing is kept.
+
+Which lists have a value for each word is told once, when a method is fitted, by the whole train split: so a list that
+is as long as the words of some post by chance is none, and a row does not depend on the batch that it is made in.
+"""
+
+import functools
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug import artifacts
+from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.schema import Origin, Post
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+
+BATCH = 1000
+FATES = ("kept", "realigned", "emptied")
+
+
+@dataclass(frozen=True)
+class OtherColumns:
+    """What becomes of columns in made rows: ``kept``, ``by_word`` (they follow the words), ``emptied`` (null).
+
+    ``words`` is the digest of ``save_words``, for methods whose made posts hold words of other train posts.
+    """
+
+    kept: tuple[str, ...] = ()
+    by_word: tuple[str, ...] = ()
+    emptied: tuple[str, ...] = ()
+    words: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[str],
+        *,
+        keep: Iterable[str] = (),
+        by_word: Iterable[str] = (),
+        words: str | None = None,
+        foreign: bool = False,
+    ) -> "OtherColumns":
+        """Return what becomes of some columns; ``foreign`` says that made posts are other people's.
+
+        Raises:
+            UnknownName: ``keep`` names none of them.
+            UsageError: it names one that follows the words.
+        """
+        following = tuple(name for name in names if name in set(by_word))
+        for name in keep:
+            if name in following:
+                raise UsageError(
+                    f"keep: {name} has a value for each word, and follows the words as far as it is known where they "
+                    "come from: leave it out"
+                )
+            if name not in names:
+                raise UnknownName("column to keep", name, [other for other in names if other not in following])
+        kept = () if foreign else tuple(name for name in names if name in set(keep))
+        following = () if foreign else following
+        return cls(kept, following, tuple(name for name in names if name not in (*kept, *following)), words)
+
+    def values(self, columns: Mapping[str, Sequence[Any]], row: int, gold: Post, made: Post) -> dict[str, Any]:
+        """Return the values of these columns for what was made of a row."""
+        values: dict[str, Any] = dict.fromkeys(self.emptied)
+        for name in self.kept:
+            values[name] = columns[name][row]
+        if self.by_word:
+            origins = _origins(gold, made)
+            for name in self.by_word:
+                values[name] = self._follow(name, columns[name][row], gold, made, origins)
+        return values
+
+    def told(self, made: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
+        """Return the columns by what became of them in made rows; those without any value there are emptied."""
+        aligned = [name for name in self.by_word if any(value is not None for value in made[name])]
+        return _told({"kept": self.kept, "realigned": aligned, "emptied": (*self.by_word, *self.emptied)})
+
+    def _follow(
+        self, name: str, own: Sequence[Any] | None, gold: Post, made: Post, origins: Sequence[Origin]
+    ) -> list[Any] | None:
+        """Return a column's values [n_words] of a made post, or None where there are none."""
+        found: list[Any] = []
+        for word, origin in zip(made.tokens, origins, strict=True):
+            tokens, values, place = gold.tokens, own, origin
+            if isinstance(origin, tuple):
+                (tokens, values), place = _words_of(self.words, origin[0], name), origin[1]
+            found.append(_value_of(word, tokens, values, place))  # type: ignore[arg-type]
+        return found if any(value is not None for value in found) else None
+
+
+def merged(told: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """Return what became of columns in all parts of a run, from what ``told`` says of each."""
+    parts = list(told)
+    return _told({fate: [name for part in parts for name in part.get(fate, ())] for fate in FATES})
+
+
+def spell(columns: Mapping[str, Sequence[str]]) -> str:
+    """Return what became of columns in one line: ``kept: author; re-aligned: pos_tags; emptied: text``."""
+    shown = {"kept": "kept", "realigned": "re-aligned", "emptied": "emptied"}
+    return "; ".join(f"{shown[fate]}: {', '.join(names)}" for fate, names in columns.items() if names)
+
+
+def word_columns(splits: Iterable[Any], features: "Features", names: Iterable[str]) -> list[str]:
+    """Return the columns that have a value for each word: lists as long as ``tokens`` in most rows that have any.
+
+    Args:
+        splits: datasets, streamed or not, with these features.
+        features: their columns.
+        names: the columns that are asked about.
+    """
+    import pyarrow.compute as pc
+
+    lists = [name for name in names if _is_list(features[name])]
+    same, there = dict.fromkeys(lists, 0), dict.fromkeys(lists, 0)
+    for table in _tables(splits, ["tokens", *lists]) if lists else ():
+        n_words = pc.list_value_length(table["tokens"])
+        for name in lists:
+            lengths = pc.list_value_length(table[name])
+            there[name] += len(lengths) - lengths.null_count
+            same[name] += pc.sum(pc.equal(lengths, n_words)).as_py() or 0
+    return [name for name in lists if 2 * same[name] > there[name]]
+
+
+def save_words(dataset: Any, features: "Features", names: Sequence[str]) -> str:
+    """Store the words and some columns of a dataset as an artifact, and return its digest."""
+    import pyarrow as pa
+    from datasets import Features
+
+    columns = ["id", "tokens", *names]
+    schema = Features({name: features[name] for name in columns}).arrow_schema.remove_metadata()
+    folder = artifacts.cache_folder() / "artifacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".words-") as temporary:
+        path = Path(temporary) / "words.arrow"
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for table in _tables([dataset], columns):
+                values = {name: table.column(name).to_pylist() for name in columns}
+                writer.write_table(pa.Table.from_pydict(values, schema=schema))
+        return artifacts.save_file(path)
+
+
+# ---------------------------------------------------------------- inside
+
+
+def _origins(gold: Post, made: Post) -> Sequence[Origin]:
+    """Return where each word [n_words] of a made post comes from; of the same words, each is the gold post's."""
+    n_words = len(made.tokens)
+    if made.origins is not None and len(made.origins) == n_words:
+        return made.origins
+    return range(n_words) if list(made.tokens) == list(gold.tokens) else [None] * n_words
+
+
+def _value_of(word: str, tokens: Sequence[str], values: Sequence[Any] | None, place: int | None) -> Any:
+    """Return the value that stands beside a word [n_words] at a place, or None: also where there is another word."""
+    if place is None or values is None or len(values) != len(tokens):
+        return None
+    return values[place] if 0 <= place < len(tokens) and tokens[place] == word else None
+
+
+def _words_of(digest: str | None, post: str, name: str) -> tuple[Sequence[str], Sequence[Any] | None]:
+    """Return the words of a train post, and a column's values for them."""
+    return _words(digest).of(post, name) if digest is not None else ((), None)
+
+
+class _Words:
+    """What ``save_words`` stored, read post by post; of several with one id it is the first."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        self._table: pa.Table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        ids = self._table.column("id").to_pylist()
+        self._places = {name: len(ids) - 1 - i for i, name in enumerate(reversed(ids))}
+        self._row = functools.lru_cache(maxsize=256)(self._read)
+
+    def of(self, post: str, name: str) -> tuple[Sequence[str], Sequence[Any] | None]:
+        """Return a post's words and a column's values for them."""
+        row = self._row(post)
+        return row.get("tokens") or (), row.get(name)
+
+    def _read(self, post: str) -> dict[str, Any]:
+        if post not in self._places:
+            return {}
+        found: dict[str, Any] = self._table.slice(self._places[post], 1).to_pylist()[0]
+        return found
+
+
+@functools.lru_cache(maxsize=4)
+def _words(digest: str) -> _Words:
+    return _Words(artifacts.path_of(digest))
+
+
+def _tables(splits: Iterable[Any], columns: list[str]) -> "Iterator[pa.Table]":
+    """Yield some columns of datasets, streamed or not, batch by batch."""
+    for rows in splits:
+        yield from rows.select_columns(columns).with_format("arrow").iter(BATCH)
+
+
+def _is_list(feature: Any) -> bool:
+    """Say whether a feature is that of lists of any length."""
+    return isinstance(feature, list) or (hasattr(feature, "feature") and getattr(feature, "length", -1) == -1)
+
+
+def _told(columns: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Return columns by what became of them, each once: where two are told, it is the first."""
+    told: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for fate, names in columns.items():
+        told[fate] = sorted(set(names) - seen)
+        seen.update(told[fate])
+    return {fate: names for fate, names in told.items() if names}

@@ -1,0 +1,375 @@
+"""Columns that methods do not know follow the words, are kept by name, or are null, however rows are made."""
+
+import functools
+import json
+import pickle
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import ClassVar
+
+import pytest
+from conftest import as_dataset, draw_set, picture
+from datasets import (
+    Array2D,
+    ClassLabel,
+    Dataset,
+    Features,
+    Image,
+    LargeList,
+    List,
+    Translation,
+    Value,
+    concatenate_datasets,
+)
+from datasets.fingerprint import Hasher
+from test_contract import build, copies, rows
+
+from hf_mner_aug import EDA, GMDA, LSMS, MixGen, Recipe
+from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.methods import METHODS
+from hf_mner_aug.other_columns import OtherColumns, merged, spell, word_columns
+from hf_mner_aug.recipe import recipe_for
+from hf_mner_aug.schema import Codec, Post, mner_features, respell
+from hf_mner_aug.transform import Facts, Method
+
+FOLLOW = {"amia", "eda", "gmda", "lsms", "mixgen"}  # methods that know where words come from
+KINDS = {
+    "text": Value("string"),
+    "likes": Value("int64"),
+    "score": Value("float32"),
+    "day": Value("date32"),
+    "mood": ClassLabel(names=["sad", "glad"]),
+    "topics": List(Value("string")),
+    "pair": List(Value("float32"), length=2),
+    "large": LargeList(Value("int8")),
+    "place": {"city": Value("string"), "at": List(Value("float64"))},
+    "thumbnail": Image(),
+    "grid": Array2D((2, 2), "float32"),
+    "said": Translation(languages=["en", "de"]),
+}
+BY_WORD = {
+    "pos_tags": List(Value("string")),
+    "chunk_tags": LargeList(ClassLabel(names=["out", "in"])),
+    "cells": List({"at": Value("int32"), "of": Value("string")}),
+}
+
+
+def enriched(dataset):
+    """The set with columns of all kinds; a value of a word is its post's id, its place and the word itself."""
+    made = []
+    for i, row in enumerate(rows(dataset)):
+        words = row["tokens"]
+        made.append(
+            {
+                **row,
+                "author": f"author of {row['id']}",
+                "text": " ".join(words),
+                "likes": i,
+                "score": i / 2,
+                "day": date(2020, 1, 1 + i),
+                "mood": i % 2,
+                "topics": ["t"] * (len(words) if i % 5 == 0 else i % 4),
+                "pair": [1.0, float(i)],
+                "large": [i] * (i % 3),
+                "place": {"city": "Ulm", "at": [1.0]},
+                "thumbnail": picture(i, "PNG"),
+                "grid": [[1.0, 2.0], [3.0, float(i)]],
+                "said": {"en": "yes", "de": "ja"},
+                "pos_tags": [f"{row['id']} {n} {word}" for n, word in enumerate(words)],
+                "chunk_tags": [n % 2 for n in range(len(words))],
+                "cells": [{"at": n, "of": word} for n, word in enumerate(words)],
+            }
+        )
+    features = Features({**dataset.features, "author": Value("string"), **KINDS, **BY_WORD})
+    return Dataset.from_list(made, features=features)
+
+
+@pytest.fixture(scope="module")
+def rich():
+    return enriched(draw_set("mner"))
+
+
+def quick(name):
+    """A method that takes no time over what is asked of others elsewhere."""
+    chosen = {"teacher": "", "image": False, "rounds": 1} if name == "memory_hard" else {}
+    return build(name, copies=copies(name), **chosen)
+
+
+@functools.cache
+def fitted(name, dataset):
+    return quick(name).fit(dataset)
+
+
+@pytest.fixture(params=sorted(METHODS))
+def name(request):
+    return request.param
+
+
+def posts_in(row):
+    """The ids of the posts whose words may stand in a made row."""
+    details = json.loads(row["provenance"]).get("details", {})
+    return {row["source_id"], details.get("post_id"), *details.get("made_of", ())}
+
+
+def check_words(row):
+    """Each value of a word is that of the same word, of a post that the row is made of; return how many there are."""
+    found = 0
+    for column, expected in (("pos_tags", str), ("cells", dict)):
+        assert len(row[column]) == len(row["tokens"])
+        for word, value in zip(row["tokens"], row[column], strict=True):
+            if value is None:
+                continue
+            found += 1
+            if expected is dict:
+                assert value["of"] == word
+            else:
+                post, _, said = value.split(" ", 2)
+                assert said == word
+                assert post in posts_in(row)
+    places = [value and value["at"] for value in row["cells"]]
+    assert row["chunk_tags"] == [None if place is None else place % 2 for place in places]
+    return found
+
+
+# ---------------------------------------------------------------- every method
+
+
+@pytest.mark.parametrize("keep", [(), ("author", "mood", "place", "thumbnail")])
+def test_rows_of_every_method_in_every_way_of_map(name, rich, keep):
+    method = fitted(name, rich).keeping(keep)
+    made = method.map(rich)
+    assert made.features == method.features
+    assert {column: made.features[column] for column in (*KINDS, *BY_WORD)} == {**KINDS, **BY_WORD}
+    found = rows(made)
+    assert len(found) > len(rich) / 2
+    gold = {row["id"]: row for row in rows(rich)}
+    kept = set() if name == "rmda" else set(keep)
+    filled = 0
+    for row in found:
+        for column in ("author", *KINDS):
+            assert row[column] == (gold[row["source_id"]][column] if column in kept else None)
+        if row["pos_tags"] is None:
+            assert (row["chunk_tags"], row["cells"]) == (None, None)
+        else:
+            filled += check_words(row) > 0
+    assert filled >= 0.9 * len(found) if name in FOLLOW else not filled  # of a short text all words may be new
+    if not keep:
+        return
+    for batch_size in (1, 7, 1000):
+        assert rows(method.map(rich, batch_size=batch_size)) == found
+    assert rows(method.map(rich, num_proc=2)) == found
+    assert rows(rich.map(method, batched=True, features=method.features, remove_columns=["author", "likes"])) == found
+    assert rows(method.map(rich.with_format("arrow"))) == found
+    halves = [rich.select(range(0, 9)), rich.select(range(9, len(rich)))]
+    assert rows(concatenate_datasets([method.map(half) for half in halves])) == found
+    bare = {column: feature for column, feature in method.features.items() if column not in ("thumbnail", "grid")}
+    stream = rich.remove_columns(["thumbnail", "grid"]).to_iterable_dataset(num_shards=2).decode(False)
+    small = replace(method, keep=tuple(set(keep) & set(bare)))
+    for row, streamed in zip(found, small.map(stream), strict=True):
+        assert {column: row[column] for column in bare} == streamed
+
+
+def test_known_columns_are_what_they_are_without_others(name, rich):
+    """What stands beside the words changes no word, tag, picture or provenance."""
+    plain = rich.select_columns(list(draw_set("mner").features))
+    with_others = fitted(name, rich).map(rich)
+    alone = quick(name).fit(plain).map(plain)
+    assert rows(with_others.select_columns(alone.column_names)) == rows(alone)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch", "pandas", "arrow"])
+def test_made_rows_stand_beside_gold_rows_in_any_format(kind, rich):
+    if kind == "torch":
+        pytest.importorskip("torch")
+    made = fitted("eda", rich).map(rich)
+    both = concatenate_datasets([rich, made.select_columns(rich.column_names)])
+    both = both.remove_columns(["image", "thumbnail", "day"])  # torch has no dates
+    assert len(list(both.with_format(kind).iter(7))) > 5
+
+
+# ---------------------------------------------------------------- where words come from
+
+
+def one_post(words, **columns):
+    """A set of a post twice, under two ids, with columns beside its words."""
+    posts = [Post(name, words.split()) for name in ("a", "b")]
+    dataset = as_dataset(posts, mner_features(images="none"))
+    for column, values in columns.items():
+        dataset = dataset.add_column(column, [values] * len(posts))
+    return dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written(Method):
+    """A method of a user's own: does to each post what ``edit`` says."""
+
+    name: ClassVar[str] = "written"
+    facts: ClassVar[Facts] = Facts(does="edits", paper="none", learns="nothing", images="kept", boxes="kept")
+    edit: ClassVar = staticmethod(lambda post: post)
+
+    def rewrite(self, posts, draws):
+        return [type(self).edit(post) for post in posts]
+
+
+def values_after(edit, words="can you can it", values=(0, 1, 2, 3)):
+    dataset = one_post(words, n=list(values))
+    cls = type("Edits", (Written,), {"edit": staticmethod(edit)})
+    return rows(cls().fit(dataset).map(dataset))[0]["n"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (lambda post: post, [0, 1, 2, 3]),
+        (lambda post: respell(post, {1: []}), [0, 2, 3]),
+        (lambda post: respell(post, {1: ["we"]}), [0, None, 2, 3]),
+        (lambda post: respell(post, {1: ["do", "you"], 3: ["it", "it"]}), [0, None, 1, 2, 3, None]),
+        (lambda post: respell(post, {0: ["can"], 2: ["can"]}, moved={0: [2], 2: [0]}), [2, 1, 0, 3]),
+        (lambda post: respell(respell(post, {0: []}), {0: ["oh", "you"]}), [None, 1, 2, 3]),
+        # Words that a method changed by itself: nothing is known, and nothing is taken from where they stood.
+        (lambda post: replace(post, tokens=["Can", "you", "can", "it"]), None),
+        (lambda post: Post(post.id, ["you", "can"]), None),
+        (lambda post: replace(post, tokens=["CAN", "you", "can", "it"], origins=[0, 1, 2, 3]), [None, 1, 2, 3]),
+        (lambda post: replace(post, tokens=["it", "can"], origins=[3, ("b", 2)]), [3, None]),
+        (lambda post: replace(post, tokens=["it"], origins=[3, 2]), None),
+        (lambda post: replace(post, tokens=["it", "can"], origins=[9, -2]), None),
+        (lambda post: replace(post, tokens=["it"], origins=[("nobody", 0)]), None),
+    ],
+)
+def test_values_follow_the_words(edit, expected):
+    assert values_after(edit) == expected
+
+
+def test_equal_words_keep_their_own_values():
+    """``can`` is a verb and a noun here: exchanged words take their values along, though the text stays the same."""
+    words = "so can we can the can of beans so much"
+    dataset = one_post(words, n=list(range(10)))
+    for method, operation in ((EDA(copies=9, operations=("swap",)), "swap"), (LSMS(copies=9, ratio=1), "shuffle")):
+        moved = 0
+        for row in rows(method.fit(dataset).map(dataset)):
+            if json.loads(row["provenance"])["details"]["operation"] != operation:
+                continue
+            known = [n for n in row["n"] if n is not None]
+            assert sorted(known) == list(range(10))
+            assert [words.split()[n] for n in row["n"]] == row["tokens"]
+            moved += row["n"] != list(range(10))
+        assert moved
+
+
+def test_partners_and_contexts_bring_their_values(rich):
+    """``mixgen`` joins two train posts, ``templates`` writes one's entities into another's text."""
+    for method in (MixGen(), GMDA(consistency=None)):
+        found = rows(method.fit(rich).map(rich))
+        others = Counter(
+            value.split(" ")[0] != row["source_id"] for row in found for value in row["pos_tags"] if value is not None
+        )
+        assert others[True] > 50
+        assert others[False] > 20
+    for row in rows(MixGen().fit(rich).map(rich)):
+        assert None not in row["pos_tags"]
+    missing = sum(value is None for row in found for value in row["pos_tags"])
+    assert missing < 0.1 * sum(len(row["tokens"]) for row in found)  # joiners, articles, full stops
+
+
+def test_a_partner_without_values_or_of_a_repeated_id_brings_none():
+    words = [["a", "b"], ["c", "d", "e"], ["f", "g"]]
+    posts = [Post(name, tokens) for name, tokens in zip("xyy", words, strict=True)]
+    dataset = as_dataset(posts, mner_features(images="none")).add_column("n", [[0, 1], None, [5, 6]])
+    made = rows(MixGen(copies=8).fit(dataset).map(dataset.select([0])))
+    assert {tuple(row["tokens"][2:]): row["n"] for row in made} == {
+        ("c", "d", "e"): [0, 1, None, None, None],
+        ("f", "g"): [0, 1, None, None],  # the words of the id are those of the first post
+    }
+
+
+# ---------------------------------------------------------------- which lists follow
+
+
+def test_lists_as_long_as_some_texts_by_chance_do_not_follow(rich):
+    assert word_columns([rich], rich.features, [*KINDS, *BY_WORD]) == list(BY_WORD)
+    assert word_columns([rich.select([0])], rich.features, ["topics", "pos_tags"]) == ["topics", "pos_tags"]
+    stream = rich.remove_columns(["image", "thumbnail"]).to_iterable_dataset()
+    assert word_columns([stream], rich.features, ["topics", "pos_tags"]) == ["pos_tags"]
+    made = rows(EDA(copies=1).fit(rich).map(rich.select([0])))
+    assert made[0]["topics"] is None
+    assert made[0]["pos_tags"]
+
+
+def test_a_row_whose_list_is_too_short_gets_none(rich):
+    short = rich.map(lambda row, i: {"pos_tags": row["pos_tags"][: -1 if i == 3 else None]}, with_indices=True)
+    made = rows(EDA(copies=2).fit(short).map(short))
+    assert {row["source_id"] for row in made if row["pos_tags"] is None} == {"p3"}
+    assert all(row["cells"] for row in made)
+
+
+def test_a_list_that_the_fitted_set_lacked_is_null(rich):
+    plain = rich.remove_columns([*KINDS, *BY_WORD, "author"])
+    made = EDA(copies=1).fit(plain).map(rich)
+    assert {row["pos_tags"] for row in rows(made)} == {None}
+    assert made.features["pos_tags"] == BY_WORD["pos_tags"]
+
+
+def test_pictures_beside_pictures(mner):
+    """Of ``image`` and ``images`` the first is the post's; the other one is a column as any."""
+    both = mner.add_column("images", [[None]] * len(mner)).cast_column("images", List(Image()))
+    assert Codec(both.features).columns == list(mner.features)
+    made = EDA(copies=1).fit(both).map(both)
+    assert made.features["images"] == List(Image())
+    assert {row["images"] for row in rows(made)} == {None}
+
+
+# ---------------------------------------------------------------- keep
+
+
+def test_keep_that_cannot_be_is_one_line(rich):
+    method = EDA(copies=1).fit(rich)
+    for run in (
+        lambda keep: EDA(keep=keep).fit(rich),
+        lambda keep: method.map(rich, keep=keep),
+        lambda keep: rich.map(method.keeping(keep), batched=True, features=method.features),
+        lambda keep: method.keeping(keep).map(rich.select([])),
+    ):
+        with pytest.raises(
+            UnknownName, match=r"unknown column to keep 'autor': did you mean 'author'\? valid are author"
+        ):
+            run(["author", "autor"])
+        for known in ("tokens", "image", "source_id"):
+            with pytest.raises(UnknownName, match=f"unknown column to keep '{known}'.*valid are author, day, grid"):
+                run([known])
+        with pytest.raises(UsageError, match="keep: pos_tags has a value for each word, and follows the words") as told:
+            run(["pos_tags"])
+        assert "\n" not in str(told.value)
+
+
+def test_keep_is_part_of_the_hash_and_the_recipe(rich):
+    method = EDA(copies=1).fit(rich)
+    kept = method.keeping(["place", "author", "place"])
+    assert kept.keep == ("author", "place")
+    assert kept.keeping("author") == kept
+    assert EDA(keep="author").keep == ("author",)
+    assert Hasher.hash(kept) != Hasher.hash(method)
+    assert Hasher.hash(method.keeping(["author", "place"])) == Hasher.hash(kept)
+    assert pickle.loads(pickle.dumps(kept)) == kept
+    recipe = recipe_for(kept)
+    assert recipe.keep == ("author", "place")
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    assert replace(recipe.build(), from_recipe=False) == kept
+    assert recipe.fingerprint != replace(recipe, keep=()).fingerprint
+    without = {key: value for key, value in recipe_for(method).to_dict().items() if key != "keep"}
+    assert Recipe.from_dict(without).fingerprint == recipe_for(method).fingerprint
+
+
+def test_nothing_is_kept_of_posts_that_are_other_peoples():
+    fates = OtherColumns.of(["pos", "author", "text"], keep=["author"], by_word=["pos"], foreign=True)
+    assert (fates.kept, fates.by_word, fates.emptied) == ((), (), ("pos", "author", "text"))
+
+
+def test_what_is_told_of_columns():
+    fates = OtherColumns.of(["pos", "cells", "author", "text"], keep=["author"], by_word=["pos", "cells"])
+    told = fates.told({"pos": [None, [1]], "cells": [None], "author": [None], "text": [None]})
+    assert told == {"kept": ["author"], "realigned": ["pos"], "emptied": ["cells", "text"]}
+    other = {"kept": ["author"], "realigned": ["cells"], "emptied": ["pos", "text"]}
+    assert merged([told, {}, other]) == {"kept": ["author"], "realigned": ["cells", "pos"], "emptied": ["text"]}
+    assert spell(told) == "kept: author; re-aligned: pos; emptied: cells, text"
+    assert (merged([{}]), spell({})) == ({}, "")
