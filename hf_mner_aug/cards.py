@@ -87,6 +87,7 @@ class ConfigFacts:
     licences: Mapping[str, int] = field(default_factory=dict)  # rows by the licence of the retrieved post
     masked: Mapping[str, int] = field(default_factory=dict)  # what was masked in retrieved posts, by kind
     inherited: Mapping[str, int] = field(default_factory=dict)  # the source's retrieved posts, by licence
+    columns: Mapping[str, list[str]] = field(default_factory=dict)  # others of the source, by what became of them
 
     @property
     def license(self) -> str:
@@ -335,6 +336,7 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         licences=facts.licences,
         inherited=facts.inherited,
         masked=facts.masked,
+        columns=facts.columns,
         recipe_fingerprint=recipe.fingerprint,
         content_fingerprint=facts.content_fingerprint,
     )

@@ -161,6 +161,7 @@ def augment(
 ) -> None:
     """Make an augmented config and publish it into a folder that load_dataset reads, or to the Hub."""
     from hf_mner_aug.ledger import estimate, run
+    from hf_mner_aug.other_columns import spell
     from hf_mner_aug.ranks import check_rank
     from hf_mner_aug.recipe import load_source, read_ids, resolve
     from hf_mner_aug.repo_folder import check_free, run_and_publish
@@ -220,6 +221,8 @@ def augment(
     options |= {"retrieved": retrieved, "into_existing": into_existing}
     done = run_and_publish(plan, gold, out, source=source, **options)
     _show_funnel(done.funnel, plan.copies)
+    if done.columns:
+        say(f"columns beside those that {plan.method} knows, in made posts: {spell(done.columns)}")
     say(f"content fingerprint {done.content_fingerprint}")
     say(f'load_dataset("{out}", "{done.config}")')
     if push_to_hub:

@@ -36,7 +36,7 @@ class UnknownName(UsageError):
         known = sorted(known)
         near = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        super().__init__(f"unknown {kind} {name!r}: {hint}valid are {', '.join(known)}")
+        super().__init__(f"unknown {kind} {name!r}: {hint}valid are {', '.join(known) or 'none'}")
         self._arguments = (kind, name, known)
 
     def __reduce__(self) -> Any:  # a worker process raises it, too

@@ -105,8 +105,8 @@ def merged(told: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
 
 def spell(columns: Mapping[str, Sequence[str]]) -> str:
     """Return what became of columns in one line: ``kept: author; re-aligned: pos_tags; emptied: text``."""
-    shown = {"kept": "kept", "realigned": "re-aligned", "emptied": "emptied"}
-    return "; ".join(f"{shown[fate]}: {', '.join(names)}" for fate, names in columns.items() if names)
+    shown = {"realigned": "re-aligned"}
+    return "; ".join(f"{shown.get(fate, fate)}: {', '.join(names)}" for fate, names in columns.items() if names)
 
 
 def word_columns(splits: Iterable[Any], features: "Features", names: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,12 +57,13 @@ OF_CONFIG = re.compile(rf"[\w.]+-\d{{5}}-of-\d{{5}}\.parquet|{re.escape(NOTE)}|\
 
 @dataclass(frozen=True)
 class Published:
-    """A config in a repo folder: where it is, what became of its posts, and its content fingerprint."""
+    """A config in a repo folder: where it is, what became of its posts and of columns, and its content fingerprint."""
 
     folder: Path
     config: str
     funnel: dict[str, Any]
     content_fingerprint: str
+    columns: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def publish(
             licences=dict(sorted(counts.licences.items())) if run.method.retrieves else {},
             inherited=dict(sorted(counts.inherited.items())),
             masked=dict(sorted(counts.masked.items())),
+            columns=run.columns,
         )
         note = {
             "artifact": run.method.artifact,
@@ -160,7 +162,7 @@ def publish(
         with writing(out, "publish"):
             free()  # another process may have published meanwhile
             place_config(place, out, note, features)
-    return Published(out, recipe.config, funnel, facts.content_fingerprint)
+    return Published(out, recipe.config, funnel, facts.content_fingerprint, facts.columns)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from hf_mner_aug.disk import DiskFull
 from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import eight_bits, image_digest, open_image
 from hf_mner_aug.ledger import read_rejects, run_folder
+from hf_mner_aug.other_columns import spell
 from hf_mner_aug.parquet import reading, shards
 from hf_mner_aug.printable import for_html
 from hf_mner_aug.ranks import fit_once
@@ -283,6 +284,7 @@ class Sheet:
             "preset": recipe.preset,
             **recipe.models,
             **recipe.params,
+            **({"columns": spell(self.facts.columns)} if self.facts.columns else {}),
         }
 
     def to_html(self) -> str:

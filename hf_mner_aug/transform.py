@@ -299,6 +299,8 @@ class Method:
         self.allow_hosts()
         codec = Codec(features)
         beside: dict[str, Any] = {"by_word": by_word} if (by_word := self._by_word(train, codec)) else {}
+        if self.keep and self.takes_over:
+            warnings.warn(f"{self.name} keeps nothing of retrieved posts: {', '.join(self.keep)} is null", stacklevel=2)
         if by_word and self.joins:
             beside["words"] = save_words(train, features, by_word)
         if self.reads_images and codec.image_column:

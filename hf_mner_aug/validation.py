@@ -6,7 +6,7 @@ decoded once each, a batch at a time.
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import open_image, text_key
 from hf_mner_aug.labels import disagreements, renumbered
+from hf_mner_aug.other_columns import word_columns
 from hf_mner_aug.picture_columns import ADVICE, is_named_only
 from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
 from hf_mner_aug.schema import COLUMNS, EncodedImage, Span, bio_to_spans, column_faults, tag_names, word_faults
@@ -29,7 +30,7 @@ ERRORS = {
     "missing_id": "every row needs an id",
     "duplicate_id": "ids must differ, over all splits",
     "empty_tokens": "a post needs words, and none may be empty or blank; a no-break space or a lone joiner is a word",
-    "length_mismatch": "there must be as many tags as tokens",
+    "length_mismatch": "there must be as many tags as tokens, and as many values in a list that has one for each word",
     "unknown_tag": "the tag id is none of the ClassLabel's",
     "bad_bio": "an I- must follow a B- or I- of its type: mend them with schema.repair_dataset(ds, orphans='promote')",
     "unknown_relation": "the relation is none of the ClassLabel's",
@@ -159,9 +160,10 @@ def validate(
         severity: Literal["error", "warning"] = "error" if fault.kind in ERRORS else "warning"
         problems.append(Problem(fault.kind, severity, split, row, name, fault.detail))
 
+    by_word = _word_columns(splits.values())
     first_split = "train" if "train" in splits else next(iter(splits), "")
     for split, rows in splits.items():
-        checks = _Columns(rows.features)
+        checks = _Columns(rows.features, by_word)
         for fault in (*checks.faults, *_label_faults(splits[first_split].features, rows.features, first_split)):
             note(split, None, None, fault)
         for i, row in enumerate(_read(rows, checks, allowed if images else None)):
@@ -191,11 +193,20 @@ def _label_faults(features: "Features", others: "Features", split: str) -> Itera
             yield _Fault("labels_differ", f"column {column}: {said}, unlike {split}")
 
 
+def _word_columns(splits: "Iterable[Dataset]") -> list[str]:
+    """Return the columns, beside those of every set, that have a value for each word in most rows of all splits."""
+    sound = [rows for rows in splits if "tokens" in rows.features and not column_faults(rows.features).get("tokens")]
+    names = dict.fromkeys(name for rows in sound for name in rows.features if name not in COLUMNS)
+    having = {name: [rows for rows in sound if name in rows.features] for name in names}
+    return [name for name, rows in having.items() if word_columns(rows, rows[0].features, [name])]
+
+
 class _Columns:
     """The columns that can be checked row by row, and what is wrong with the others."""
 
-    def __init__(self, features: "Features") -> None:
+    def __init__(self, features: "Features", by_word: Sequence[str]) -> None:
         self.faults: list[_Fault] = []
+        self.by_word = [name for name in by_word if name in features]
         self.usable: list[str] = []
         self.tag_names: dict[str, list[str]] = {}
         self.n_relations = 0
@@ -229,7 +240,8 @@ def _read(dataset: "Dataset", columns: _Columns, allowed: Allowed | None) -> Ite
     if not columns.usable:
         return
     pictures = any(name in columns.usable for name in ("image", "images"))
-    tables = dataset.select_columns(columns.usable).with_format("arrow").iter(batch_size=64 if pictures else 1000)
+    dataset = dataset.select_columns([*columns.usable, *columns.by_word])
+    tables = dataset.with_format("arrow").iter(batch_size=64 if pictures else 1000)
     with ThreadPoolExecutor() as pool:
         for table in tables:
             rows = table.to_pylist()
@@ -277,6 +289,9 @@ def _row_faults(row: _Row, columns: _Columns) -> Iterator[_Fault]:
     if coarse is not None and fine is not None:
         for start, end in sorted({s[:2] for s in fine} - {s[:2] for s in coarse}):
             yield _Fault("fine_tags_disagree", f"fine_tags have the span [{start}, {end}), ner_tags do not")
+    for name in columns.by_word:
+        if values[name] is not None and len(values[name]) != len(tokens):
+            yield _Fault("length_mismatch", f"{len(values[name])} {name} for {len(tokens)} tokens")
     if "entities" in values:
         size = row.sizes[0] if "image" in values else None
         yield from _entity_faults(values["entities"] or [], len(tokens), coarse, size)

@@ -3,9 +3,11 @@
 import functools
 import json
 import pickle
+import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -14,6 +16,7 @@ from datasets import (
     Array2D,
     ClassLabel,
     Dataset,
+    DatasetDict,
     Features,
     Image,
     LargeList,
@@ -21,18 +24,24 @@ from datasets import (
     Translation,
     Value,
     concatenate_datasets,
+    load_dataset,
 )
 from datasets.fingerprint import Hasher
-from test_contract import build, copies, rows
+from test_contract import build, copies, params_of, rows
 
-from hf_mner_aug import EDA, GMDA, LSMS, MixGen, Recipe
+from hf_mner_aug import AMIA, EDA, GMDA, LSMS, MixGen, Recipe, artifacts, augment, publish, validate
+from hf_mner_aug.cli import main
 from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.hydration import hydrate
 from hf_mner_aug.methods import METHODS
 from hf_mner_aug.other_columns import OtherColumns, merged, spell, word_columns
 from hf_mner_aug.recipe import recipe_for
+from hf_mner_aug.repo_folder import read_note, verify_folder, withdraw_posts
+from hf_mner_aug.report import show
 from hf_mner_aug.schema import Codec, Post, mner_features, respell
 from hf_mner_aug.transform import Facts, Method
 
+CASE = Path(__file__).parents[2] / "shared" / "cases" / "38-amia-extra-columns" / "src"
 FOLLOW = {"amia", "eda", "gmda", "lsms", "mixgen"}  # methods that know where words come from
 KINDS = {
     "text": Value("string"),
@@ -373,3 +382,170 @@ def test_what_is_told_of_columns():
     assert merged([told, {}, other]) == {"kept": ["author"], "realigned": ["cells", "pos"], "emptied": ["text"]}
     assert spell(told) == "kept: author; re-aligned: pos; emptied: cells, text"
     assert (merged([{}]), spell({})) == ({}, "")
+
+
+# ---------------------------------------------------------------- validate
+
+
+def test_a_list_of_another_length_than_the_words_is_an_error(rich):
+    texts = rich.select_columns(["id", "tokens", "ner_tags", "pos_tags", "topics", "cells"])
+    assert validate(texts).ok
+
+    def cut(row, i):
+        return {"pos_tags": None if i == 2 else row["pos_tags"][: -1 if i == 4 else None], "cells": row["cells"][:i]}
+
+    bad = texts.map(cut, with_indices=True, features=texts.features)
+    halves = {"train": bad.select(range(3)), "test": bad.select(range(3, 20))}
+    found = validate(halves)
+    n_words = len(bad[4]["tokens"])
+    assert [str(problem) for problem in found.problems if problem.severity == "error" and "pos" in problem.detail] == [
+        f"test row 1, post p4: {n_words - 1} pos_tags for {n_words} tokens"
+    ]
+    # ``cells`` is as long as the words in most rows, and ``topics`` in some.
+    assert found.counts()["length_mismatch"] == 1 + sum(i < len(row["tokens"]) for i, row in enumerate(bad))
+    assert "as many values in a list that has one for each word" in str(found)
+
+
+def test_made_configs_are_valid(rich, tmp_path):
+    plain = rich.remove_columns(["thumbnail"])
+    splits = DatasetDict(train=plain.select(range(16)), test=plain.select(range(16, 20)))
+    publish(augment(splits, LSMS(copies=2), out=tmp_path / "aug", progress=False), tmp_path / "aug")
+    config = load_dataset(str(tmp_path / "aug"), "lsms_100pct")
+    assert any(None in (row["pos_tags"] or ()) for row in rows(config["train"]))
+    assert validate(config).ok
+
+
+# ---------------------------------------------------------------- augment, publish, load_dataset
+
+
+@pytest.fixture(scope="module")
+def splits(rich):
+    """Train, validation and test of the set with columns of all kinds."""
+    return DatasetDict(train=rich.select(range(14)), validation=rich.select([14, 15]), test=rich.select(range(16, 20)))
+
+
+def card_line(folder):
+    found = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("Columns that")]
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("name", ["amia", "mixgen", "rmda", "memory_hard"])
+def test_published_configs_say_what_became_of_columns(name, rich, splits, tmp_path):
+    keep = ["author", "mood"]
+    out = tmp_path / "aug"
+    run = augment(splits, quick(name), out=out, keep=keep, part_size=5, progress=False)
+    done = publish(run, out)
+    others = sorted({"author", *KINDS, *BY_WORD})
+    kept = [] if name == "rmda" else keep
+    aligned = sorted(BY_WORD) if name in FOLLOW else []
+    emptied = [column for column in others if column not in (*kept, *aligned)]
+    told = {"kept": kept, "realigned": aligned, "emptied": emptied}
+    told = {fate: names for fate, names in told.items() if names}
+    assert run.columns == done.columns == told
+    assert json.loads((run.folder / "run.json").read_text())["columns"] == told
+    assert read_note(out / run.recipe.config)["columns"] == told
+    line = card_line(out)
+    for fate, start in {
+        "kept": "kept as asked for (the gold post's): ",
+        "realigned": "re-aligned with the words (null beside a new word): ",
+        "emptied": "emptied (null): ",
+    }.items():
+        assert (start + ", ".join(f"`{column}`" for column in told.get(fate, ()))) in line or fate not in told
+    config = load_dataset(str(out), run.recipe.config)
+    gold = {row["id"]: row for split in splits.values() for row in rows(split)}
+    made = 0
+    for row in (row for split in config.values() for row in rows(split)):
+        is_gold = row["method"] == "gold"
+        made += not is_gold
+        for column in ("author", *KINDS):
+            assert row[column] == (gold[row["source_id"]][column] if is_gold or column in kept else None)
+        assert row["pos_tags"] == gold[row["id"]]["pos_tags"] if is_gold else row["pos_tags"] or name not in FOLLOW
+    assert made
+    assert {column: config["train"].features[column] for column in KINDS} == KINDS
+    assert f"{spell(told)}" in show(out, run.recipe.config, out=tmp_path / "page.html").read_text()
+    found = verify_folder(out, run.recipe.config, rerun=True, source=splits)
+    assert found.ok, found.difference
+
+
+def test_without_other_columns_nothing_is_said(splits, tmp_path):
+    plain = splits.select_columns(["id", "tokens", "ner_tags"])
+    run = augment(plain, EDA(copies=1), out=tmp_path / "aug", progress=False)
+    publish(run, tmp_path / "aug")
+    assert run.columns == {}
+    assert "Columns that" not in (tmp_path / "aug" / "README.md").read_text()
+    learned = json.loads(artifacts.load(run.method.artifact))
+    assert sorted(learned) == ["features", "learned", "method"]
+
+
+def test_workers_and_another_machine_find_the_partners_words(splits, tmp_path, monkeypatch):
+    texts = splits.remove_columns(["image", "thumbnail"])
+    one = augment(texts, MixGen(copies=3), out=tmp_path / "one", part_size=4, progress=False)
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "elsewhere"))
+    shutil.copytree(one.folder / "fit", tmp_path / "two.runs" / one.folder.name / "fit")
+    two = augment(texts, MixGen(copies=3), out=tmp_path / "two", part_size=4, num_proc=2, progress=False)
+    assert rows(two.dataset) == rows(one.dataset)
+    for row in rows(two.dataset):
+        assert check_words(row) == len(row["tokens"]) * 2
+
+
+def test_withdrawn_posts_leave_a_config_of_kept_columns_whole(splits, tmp_path):
+    out = tmp_path / "aug"
+    publish(augment(splits, EDA(copies=2), out=out, keep=["author"], progress=False), out)
+    told = read_note(out / "eda_100pct")["columns"]
+    assert withdraw_posts(out, ["p0"])["eda_100pct"] > 1
+    assert verify_folder(out, "eda_100pct").ok
+    assert read_note(out / "eda_100pct")["columns"] == told
+    assert "kept as asked for" in card_line(out)
+    train = load_dataset(str(out), "eda_100pct")["train"]
+    assert all(row["author"] == f"author of {row['source_id']}" for row in rows(train))
+
+
+def test_ids_only_configs_come_back_whole(splits, tmp_path):
+    method = build("rmda", copies=2, image=False)
+    with pytest.warns(UserWarning, match="rmda keeps nothing of retrieved posts: author is null"):
+        run = augment(splits, method, out=tmp_path / "run", keep=["author"], progress=False)
+    publish(run, tmp_path / "stubs", retrieved="ids-only")
+    whole = publish(run, tmp_path / "whole")
+    again = hydrate(tmp_path / "stubs", "rmda_100pct", tmp_path / "back", corpus=params_of("rmda")["corpus"])
+    assert again.content_fingerprint == whole.content_fingerprint
+    stubs = load_dataset(str(tmp_path / "stubs"), "rmda_100pct_retrieved")["train"]
+    assert set(stubs["author"]) == {None}
+    assert stubs.features["author"] == Value("string")
+
+
+def test_the_command_line_keeps_and_says_so(splits, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    texts = splits.select_columns(["id", "tokens", "ner_tags", "author", "text", "likes", "pos_tags"])
+    for split in texts:
+        texts[split].to_parquet(f"src/{split}.parquet")
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["hf-mner-aug", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, capsys.readouterr()
+
+    code, told = call("augment", "src", "--method", "eda", "--keep", "likes", "--keep", "author", "--out", "a")
+    assert code == 0
+    assert "in made posts: kept: author, likes; re-aligned: pos_tags; emptied: text\n" in told.out
+    code, told = call("augment", "src", "--recipe", "a/eda_100pct/augmentation.json", "--out", "b")
+    name = "eda_100pct/train-00000-of-00001.parquet"
+    assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
+    assert call("verify", "a", "eda_100pct", "--rerun", "--source", "src")[1].out.endswith("the same\n")
+    code, told = call("augment", "src", "--method", "eda", "--keep", "likes", "--out", "a")
+    assert (code, "was made by recipe" in told.err) == (2, True)
+    for keep, said in (("like", "did you mean 'likes'? valid are author, likes, text"), ("pos_tags", "leave it out")):
+        code, told = call("augment", "src", "--method", "eda", "--keep", keep, "--out", "c")
+        assert code == 2
+        assert said in told.err
+        assert told.err.count("\n") == 1
+    assert not list(Path().glob("c*"))
+
+
+@pytest.mark.skipif(not CASE.is_dir(), reason="the small inputs are not here")
+def test_the_caption_of_the_old_picture_does_not_stand_beside_the_new_one(tmp_path):
+    run = augment(CASE, AMIA(), out=tmp_path / "aug", fraction=0.4, progress=False)
+    publish(run, tmp_path / "aug")
+    assert {row["image_caption"] for row in rows(run.dataset)} == {None}
+    assert "`image_caption`, `image_height`, `image_matches`, `image_width`" in card_line(tmp_path / "aug")

@@ -224,9 +224,12 @@ def test_a_rerun_checks_its_source(splits, tmp_path):
 
 def test_a_set_with_columns_of_its_own_is_published_whole(splits, tmp_path):
     extra = splits.map(lambda name: {"url": f"https://example.org/{name}"}, input_columns="id")
-    _, done = make(extra, tmp_path / "aug")
-    train = load_dataset(str(tmp_path / "aug"), done.config)["train"]
-    assert train["url"][:] == [f"https://example.org/{name}" for name in train["source_id"]]
+    for keep in ((), ("url",)):
+        _, done = make(extra, tmp_path / f"aug{len(keep)}", LSMS(copies=2, keep=keep))
+        train = load_dataset(str(done.folder), done.config)["train"]
+        of_source = [f"https://example.org/{name}" for name in train["source_id"]]
+        shown = [keep or method == "gold" for method in train["method"]]
+        assert train["url"][:] == [url if there else None for url, there in zip(of_source, shown, strict=True)]
 
 
 def test_an_augmented_config_can_be_augmented(splits, tmp_path):
