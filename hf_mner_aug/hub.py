@@ -88,14 +88,27 @@ class Pushed:
     card_diff: str
     url: str | None = None
     left_out: tuple[str, ...] = ()
+    dry_run: bool = False
 
     def __str__(self) -> str:
-        """Return the plan as text: files with sizes, what is left out, and the card's difference."""
+        """Return a line for each file with its size, and what is left out; of a dry run the card's difference, too."""
         left_out = [f"left out: {path}" for path in self.left_out]
         if not self.changes:
             return "\n".join([*left_out, f"{self.repo_id} holds all of this already: nothing to push"])
-        lines = [f"{change.action:<7}{change.size:>12,} bytes  {change.path}" for change in self.changes]
-        return "\n".join([*lines, *left_out, self.card_diff, self.url or ""]).rstrip()
+        lines = [
+            f"{change.action:<7}{change.size:>12,} bytes  {change.path}"
+            + (f" ({self._card_lines()})" if change.path == CARD else "")
+            for change in self.changes
+        ]
+        return "\n".join([*lines, *left_out, self.card_diff if self.dry_run else self.url or ""]).rstrip()
+
+    def _card_lines(self) -> str:
+        """Say how many lines of the card change."""
+        lines = self.card_diff.splitlines()
+        if len(lines) == 1:  # it says that they are too many to compare
+            return lines[0]
+        added, removed = (sum(line.startswith(sign) for line in lines[2:]) for sign in "+-")
+        return f"{added} lines added, {removed} removed"
 
 
 def push(
@@ -457,7 +470,7 @@ def _send(
         card = read_card(hub.download(head, {CARD: remote[CARD]}, None) / CARD)
     text = _merged_card(local, card, hub.repo_id)
     plan, operations = _plan(local, remote, card, text)
-    pushed = Pushed(hub.repo_id, tuple(plan), _card_diff(card, text), left_out=local.left_out)
+    pushed = Pushed(hub.repo_id, tuple(plan), _card_diff(card, text), left_out=local.left_out, dry_run=dry_run)
     if dry_run or not plan:
         return pushed
     try:

@@ -1,6 +1,7 @@
 """Push, verify and withdraw against a Hub over real HTTP, with the real clients in processes of their own."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -112,7 +113,11 @@ def test_push_then_load_anywhere(hub, folder):
     assert not [line for line in hub.log if line[0] == "POST"], "a dry run sends nothing"
 
     first, again = run(hub, f"finish([attempt(folder, '{REPO}'), attempt(folder, '{REPO}')])", folder)
-    assert "/commit/" in first.splitlines()[-1]
+    *files, url = first.splitlines()
+    assert "/commit/" in url
+    assert all(re.match(r"add +[\d,]+ bytes  ", line) for line in files), "a push says what it sent, and no more"
+    n_lines = len((folder / "README.md").read_text().splitlines())
+    assert [line for line in files if "README.md" in line][0].endswith(f"README.md ({n_lines} lines added, 0 removed)")
     assert again == f"{REPO} holds all of this already: nothing to push"
     assert len(hub.commits(REPO)) == 2, "the empty repo's commit, and one for data and card"
     card = hub.read(REPO, "README.md").decode()
@@ -157,6 +162,11 @@ def test_what_others_put_there_is_kept(hub, folder, tmp_path):
     (mine / "README.md").write_text(text)
     plan = run(hub, f"finish(attempt(folder, '{REPO}'))", mine)
     assert f"delete            5 bytes  {stale}" in plan
+    assert plan.count("README.md") == 1
+    assert "A word of mine" not in plan, "only a dry run shows the card's lines"
+    changed = re.search(r"^update +[\d,]+ bytes  README.md \((\d+) lines added, (\d+) removed\)$", plan, re.MULTILINE)
+    after = hub.read(REPO, "README.md").decode().splitlines()
+    assert int(changed[1]) - int(changed[2]) == len(after) - len(theirs.splitlines())
     assert stale not in hub.files(REPO)
     assert hub.read(REPO, "older/train-00000-of-00001.parquet") == b"theirs"
     card = hub.read(REPO, "README.md").decode()
