@@ -1,8 +1,8 @@
 """What a split says about words: which stand under which tag, which mentions have which type, which are alike."""
 
 from array import array
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from hf_mner_aug.schema import Entity, Post
@@ -11,6 +11,7 @@ from hf_mner_aug.scripts import is_emoji, is_plain_word
 VOCABULARY = 20_000  # most frequent words that get neighbours
 WINDOW = 2  # words to each side that count as context
 DIMENSIONS = 50
+CHUNK = 1_000_000  # words whose contexts are counted at a time
 
 
 def entity_key(entity: Entity) -> str:
@@ -27,23 +28,44 @@ def tag_keys(post: Post) -> list[str]:
     return keys
 
 
+class LabelCounts:
+    """How often words stand under a tag key, and mentions under an entity key, counted as posts go by."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, Counter[str]] = {}
+        self._mentions: dict[str, Counter[tuple[str, ...]]] = {}
+
+    def counting(self, posts: Iterable[Post]) -> Iterator[Post]:
+        """Yield posts, counted."""
+        for post in posts:
+            for key, word in zip(tag_keys(post), post.tokens, strict=True):
+                self._words.setdefault(key, Counter())[word] += 1
+            for entity in post.entities:
+                mention = tuple(post.tokens[entity.start : entity.end])
+                self._mentions.setdefault(entity_key(entity), Counter())[mention] += 1
+            yield post
+
+    def words(self) -> dict[str, dict[str, int]]:
+        """Return, for each tag key, how often each word stands under it."""
+        return {key: dict(sorted(words.items())) for key, words in self._words.items()}
+
+    def mentions(self) -> dict[str, list[tuple[list[str], int]]]:
+        """Return, for each entity key, its mentions (the words of each) and how often each occurs."""
+        return {key: [(list(words), n) for words, n in sorted(found.items())] for key, found in self._mentions.items()}
+
+
 def word_counts(posts: Iterable[Post]) -> dict[str, dict[str, int]]:
     """Return, for each tag key, how often each word stands under it."""
-    counts: dict[str, Counter[str]] = {}
-    for post in posts:
-        for key, word in zip(tag_keys(post), post.tokens, strict=True):
-            counts.setdefault(key, Counter())[word] += 1
-    return {key: dict(sorted(words.items())) for key, words in counts.items()}
+    counts = LabelCounts()
+    deque(counts.counting(posts), maxlen=0)
+    return counts.words()
 
 
 def mention_counts(posts: Iterable[Post]) -> dict[str, list[tuple[list[str], int]]]:
     """Return, for each entity key, its mentions (the words of each) and how often each occurs."""
-    counts: dict[str, Counter[tuple[str, ...]]] = {}
-    for post in posts:
-        for entity in post.entities:
-            words = tuple(post.tokens[entity.start : entity.end])
-            counts.setdefault(entity_key(entity), Counter())[words] += 1
-    return {key: [(list(words), n) for words, n in sorted(found.items())] for key, found in counts.items()}
+    counts = LabelCounts()
+    deque(counts.counting(posts), maxlen=0)
+    return counts.mentions()
 
 
 def repeat_by_count(counts: Iterable[tuple[Any, int]]) -> list[Any]:
@@ -88,18 +110,69 @@ def match_case(word: str, like: str) -> str:
     return word[:1].upper() + word[1:] if like[:1].isupper() else word
 
 
-def common_words(posts: Iterable[Post]) -> set[str]:
+BEGIN, END = 0, 1  # the numbers of the marks around texts
+
+
+class Texts:
+    """The words of posts, casefolded, as numbers: a pass over the posts is enough, and a word takes a few bytes.
+
+    Attributes:
+        numbers: the number of each word, by when it was met.
+        ordinary: how often each word (its number) is an ordinary one.
+    """
+
+    def __init__(self, posts: Iterable[Post] = ()) -> None:
+        self.numbers = {"<s>": BEGIN, "</s>": END}
+        self.ordinary: Counter[int] = Counter()
+        self._words = array("i")
+        self._lengths = array("i")
+        for post in posts:
+            numbers = self.add(word.casefold() for word in post.tokens)
+            self.ordinary.update([numbers[i] for i in ordinary_words(post)])
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def add(self, words: Iterable[str]) -> list[int]:
+        """Add a text and return the numbers of its words [n_words]."""
+        numbers = [self.numbers.setdefault(word, len(self.numbers)) for word in words]
+        self._words.extend(numbers)
+        self._lengths.append(len(numbers))
+        return numbers
+
+    def counts(self) -> dict[str, int]:
+        """Return how often each word stands in the texts."""
+        import numpy as np
+
+        found = np.bincount(np.asarray(self._words), minlength=len(self.numbers)).tolist()
+        return {word: n for word, n in zip(self.numbers, found, strict=True) if n}
+
+    def chunks(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the numbers of the words of some texts [n_words], one after the other, and their lengths [n_texts]."""
+        import numpy as np
+
+        words, lengths = np.asarray(self._words), np.asarray(self._lengths)
+        ends = np.cumsum(lengths, dtype=np.int64)
+        first = start = 0
+        while first < len(lengths):
+            last = max(first + 1, int(np.searchsorted(ends, start + CHUNK, side="right")))
+            yield words[start : int(ends[last - 1])], lengths[first:last]
+            first, start = last, int(ends[last - 1])
+
+
+def common_words(posts: Texts | Iterable[Post]) -> set[str]:
     """Return the words, casefolded, that these posts cannot do without: more than 25 times and one word in 250.
 
     They stand in for a list of stop words, in any language.
     """
-    counts = Counter(word.casefold() for post in posts for word in post.tokens)
+    texts = posts if isinstance(posts, Texts) else Texts(posts)
+    counts = texts.counts()
     total = sum(counts.values())
     return {word for word, n in counts.items() if n > 25 and 250 * n > total}
 
 
 def nearest_words(
-    posts: Sequence[Post], *, neighbours: int = 5, min_count: int = 3, without: Collection[str] = ()
+    posts: Texts | Iterable[Post], *, neighbours: int = 5, min_count: int = 3, without: Collection[str] = ()
 ) -> dict[str, list[str]]:
     """Return the nearest words of each lower-case word without a label, by the words they stand among in these posts.
 
@@ -110,15 +183,15 @@ def nearest_words(
     from sklearn.decomposition import TruncatedSVD
     from sklearn.preprocessing import normalize
 
-    texts = [[word.casefold() for word in post.tokens] for post in posts]
-    outside = Counter(
-        text[i] for post, text in zip(posts, texts, strict=True) for i in ordinary_words(post) if is_plain_word(text[i])
-    )
-    frequent = sorted(
-        (word for word, n in outside.items() if n >= min_count and word not in without), key=lambda w: (-outside[w], w)
-    )
+    texts = posts if isinstance(posts, Texts) else Texts(posts)
+    outside = {
+        word: n
+        for word, number in texts.numbers.items()
+        if (n := texts.ordinary[number]) >= min_count and word not in without and is_plain_word(word)
+    }
+    frequent = sorted(outside, key=lambda word: (-outside[word], word))
     vocabulary = sorted(frequent[:VOCABULARY])
-    matrix = ppmi(texts, {word: i for i, word in enumerate(vocabulary)})
+    matrix = ppmi(texts, vocabulary)
     dimensions = min(DIMENSIONS, min(matrix.shape) - 1)
     if dimensions < 1 or matrix.nnz == 0:
         return {}
@@ -134,7 +207,7 @@ def nearest_words(
     return {word: words for word, words in nearest.items() if words}
 
 
-def wordnet_synonyms(posts: Iterable[Post]) -> dict[str, list[str]]:
+def wordnet_synonyms(posts: Texts | Iterable[Post]) -> dict[str, list[str]]:
     """Return WordNet's one-word synonyms of each lower-case word without a label, from an installed nltk corpus.
 
     Raises:
@@ -148,9 +221,9 @@ def wordnet_synonyms(posts: Iterable[Post]) -> dict[str, list[str]]:
         wordnet.ensure_loaded()
     except LookupError as error:
         raise MissingExtra("nltk has no WordNet here: python -m nltk.downloader wordnet") from error
-    words = {post.tokens[i].casefold() for post in posts for i in ordinary_words(post)}
+    texts = posts if isinstance(posts, Texts) else Texts(posts)
     found = {}
-    for word in sorted(words):
+    for word in sorted(word for word, number in texts.numbers.items() if texts.ordinary[number]):
         lemmas = {lemma.lower() for synset in wordnet.synsets(word) for lemma in synset.lemma_names()}
         synonyms = sorted(lemma for lemma in lemmas if is_plain_word(lemma) and lemma != word)
         if synonyms:
@@ -158,35 +231,63 @@ def wordnet_synonyms(posts: Iterable[Post]) -> dict[str, list[str]]:
     return found
 
 
-def ppmi(texts: Iterable[Sequence[str]], index: Mapping[str, int]) -> Any:
+def ppmi(texts: Texts, vocabulary: Sequence[str]) -> Any:
     """Return the positive pointwise mutual information of words and contexts [n_vocabulary, n_contexts].
 
     A context is a word and its place (one to the left, two to the right, …), so that words which can stand for each
-    other come out near. Contexts are smoothed (to the power 0.75), else rare ones weigh too much.
+    other come out near. Contexts are in the order in which they are met, and smoothed (to the power 0.75), else rare
+    ones weigh too much.
     """
     import numpy as np
-    from scipy.sparse import coo_matrix, csr_matrix
+    from scipy.sparse import csr_matrix, vstack
 
-    # Arrays of C integers: a dictionary of pairs would take some hundred bytes for each.
-    rows, columns = array("i"), array("i")
-    contexts: dict[tuple[int, str], int] = {}
-    for text in texts:
-        padded = ["<s>"] * WINDOW + list(text) + ["</s>"] * WINDOW
-        for i, word in enumerate(text, start=WINDOW):
-            row = index.get(word)
-            if row is None:
-                continue
-            for place in range(-WINDOW, WINDOW + 1):
-                if place:
-                    rows.append(row)
-                    columns.append(contexts.setdefault((place, padded[i + place]), len(contexts)))
-    if not rows:
-        return csr_matrix((len(index), 1))
-    shape = (len(index), len(contexts))
-    pairs = coo_matrix((np.ones(len(rows)), (np.asarray(rows), np.asarray(columns))), shape)
-    pairs.sum_duplicates()
+    pairs = _count_pairs(texts, vocabulary)
+    if not pairs.nnz:
+        return csr_matrix((len(vocabulary), 1))
     words, smoothed = np.asarray(pairs.sum(axis=1)).ravel(), np.asarray(pairs.sum(axis=0)).ravel() ** 0.75
-    information = np.log(pairs.data * smoothed.sum() / (words[pairs.row] * smoothed[pairs.col]))
-    matrix = csr_matrix((np.maximum(information, 0.0), (pairs.row, pairs.col)), shape)
-    matrix.eliminate_zeros()
-    return matrix
+    total = smoothed.sum()
+    blocks = []
+    for first in range(0, len(vocabulary), 1000):  # so that no number of each pair is held twice
+        block = pairs[first : first + 1000].tocoo()
+        information = np.log(block.data.astype(np.float64) * total / (words[first + block.row] * smoothed[block.col]))
+        blocks.append(csr_matrix((np.maximum(information, 0.0), (block.row, block.col)), block.shape))
+        blocks[-1].eliminate_zeros()
+    return vstack(blocks, format="csr")
+
+
+def _count_pairs(texts: Texts, vocabulary: Sequence[str]) -> Any:
+    """Return how often each word of the vocabulary stands in each context [n_vocabulary, n_contexts]."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    places = [place for place in range(-WINDOW, WINDOW + 1) if place]
+    row_of = np.full(len(texts.numbers), -1, np.int32)
+    for i, word in enumerate(vocabulary):
+        row_of[texts.numbers[word]] = i
+    column_of = np.full(len(places) * len(texts.numbers), -1, np.int32)
+    n_columns = 0
+    pairs = csr_matrix((len(vocabulary), len(column_of)), dtype=np.int32)
+    for words, lengths in texts.chunks():
+        padded, at = _pad(words, lengths)
+        at = at[row_of[words] >= 0]
+        contexts = np.stack([n * len(row_of) + padded[at + place] for n, place in enumerate(places)], axis=1).ravel()
+        new, first = np.unique(contexts[column_of[contexts] < 0], return_index=True)
+        column_of[new[np.argsort(first)]] = np.arange(n_columns, n_columns + len(new), dtype=np.int32)
+        n_columns += len(new)
+        rows = np.repeat(row_of[padded[at]], len(places))
+        ones = np.ones(len(rows), np.int32)
+        pairs = pairs + csr_matrix((ones, (rows, column_of[contexts])), pairs.shape)
+    return pairs[:, :n_columns]
+
+
+def _pad(words: Any, lengths: Any) -> tuple[Any, Any]:
+    """Return texts [n_words], one after the other, with ``WINDOW`` marks around each, and where each word is now."""
+    import numpy as np
+
+    at = np.arange(len(words)) + np.repeat(WINDOW * (2 * np.arange(len(lengths)) + 1), lengths)
+    padded = np.full(len(words) + 2 * WINDOW * len(lengths), END, np.int64)
+    starts = np.cumsum(lengths + 2 * WINDOW) - (lengths + 2 * WINDOW)
+    for i in range(WINDOW):
+        padded[starts + i] = BEGIN
+    padded[at] = words
+    return padded, at

@@ -117,7 +117,7 @@ def test_push_then_load_anywhere(hub, folder):
     assert "/commit/" in url
     assert all(re.match(r"add +[\d,]+ bytes  ", line) for line in files), "a push says what it sent, and no more"
     n_lines = len((folder / "README.md").read_text().splitlines())
-    assert [line for line in files if "README.md" in line][0].endswith(f"README.md ({n_lines} lines added, 0 removed)")
+    assert next(line for line in files if "README.md" in line).endswith(f"README.md ({n_lines} lines added, 0 removed)")
     assert again == f"{REPO} holds all of this already: nothing to push"
     assert len(hub.commits(REPO)) == 2, "the empty repo's commit, and one for data and card"
     card = hub.read(REPO, "README.md").decode()

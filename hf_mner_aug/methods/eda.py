@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.lexicon import common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
+from hf_mner_aug.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
 from hf_mner_aug.transform import Facts, Method, Reject
@@ -110,11 +110,11 @@ class EDA(Method):
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the synonyms of the split's words."""
-        posts = list(train)
+        texts = Texts(train)
         if self.synonyms == "split":
-            return nearest_words(posts, without=common_words(posts))
-        common = common_words(posts)
-        return {word: found for word, found in wordnet_synonyms(posts).items() if word not in common}
+            return nearest_words(texts, without=common_words(texts))
+        common = common_words(texts)
+        return {word: found for word, found in wordnet_synonyms(texts).items() if word not in common}
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return an edited copy of each post."""

@@ -15,14 +15,14 @@ from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.lexicon import (
+    LabelCounts,
+    Texts,
     entity_key,
     match_case,
-    mention_counts,
     nearest_words,
     ordinary_words,
     repeat_by_count,
     tag_keys,
-    word_counts,
 )
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Entity, Post, respell
@@ -134,8 +134,9 @@ class LSMS(Method):
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the split's words by tag, its mentions by type and its synonyms."""
-        posts = list(train)
-        return {"words": word_counts(posts), "mentions": mention_counts(posts), "synonyms": nearest_words(posts)}
+        counts = LabelCounts()
+        texts = Texts(counts.counting(train))
+        return {"words": counts.words(), "mentions": counts.mentions(), "synonyms": nearest_words(texts)}
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return an edited copy of each post."""

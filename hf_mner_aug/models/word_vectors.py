@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.lexicon import ppmi
+from hf_mner_aug.lexicon import Texts, ppmi
 from hf_mner_aug.schema import Post
 
 if TYPE_CHECKING:
@@ -132,7 +132,10 @@ def train_word_vectors(posts: Sequence[Post], dimensions: int = DIMENSIONS) -> W
     counts = Counter(word for text in texts for word in text)
     frequent = sorted((word for word, n in counts.items() if n >= MIN_COUNT), key=lambda word: (-counts[word], word))
     vocabulary = sorted(frequent[:VOCABULARY])
-    matrix = ppmi(texts, {word: i for i, word in enumerate(vocabulary)})
+    numbered = Texts()
+    for text in texts:
+        numbered.add(text)
+    matrix = ppmi(numbered, vocabulary)
     dimensions = min(dimensions, min(matrix.shape) - 1)
     if dimensions < 1 or matrix.nnz == 0:
         raise UsageError(

@@ -204,7 +204,7 @@ def test_names_of_operations_and_synonyms():
 
 
 def test_learns_the_split_or_asks_wordnet(mner, monkeypatch):
-    monkeypatch.setattr(eda, "wordnet_synonyms", lambda posts: {"happy": [f"of {len(list(posts))} posts"]})
+    monkeypatch.setattr(eda, "wordnet_synonyms", lambda texts: {"happy": [f"of {len(texts)} posts"]})
     assert EDA(synonyms="wordnet").fit(mner).learned == {"happy": ["of 20 posts"]}
     learned = EDA().fit(mner).learned
     codec = Codec(mner.features)
