@@ -13,7 +13,7 @@ import typer
 
 import hf_mner_aug
 from hf_mner_aug import cli_corpus, cli_hosts, cli_hydrate, cli_memory, cli_quality, cli_study
-from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts
+from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts, go_on
 from hf_mner_aug.disk import DiskFull, disk_full, find_full, fullest
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.printable import console, for_terminal, say, say_json, spell_what_cannot_be_written
@@ -164,7 +164,7 @@ def augment(
     from hf_mner_aug.other_columns import spell
     from hf_mner_aug.ranks import check_rank
     from hf_mner_aug.recipe import load_source, read_ids, resolve
-    from hf_mner_aug.repo_folder import check_free, run_and_publish
+    from hf_mner_aug.repo_folder import check_free, publish, run_and_publish
     from hf_mner_aug.stubs import check_retrieved
 
     _go_out(web, endpoint, replay)
@@ -191,34 +191,39 @@ def augment(
     built = plan.build()
     typed = {setting.partition("=")[0] for setting in set_ or ()}
     confirm_hosts([built], typed=typed, allowed=allow_host, sends=probe or not dry_run)
+    if not (yes or dry_run or preview or sys.stdin.isatty()):
+        _check_light(plan, built, gold)
     if (dry_run or not yes) and _pays_to_fit(built, gold):
         if dry_run and not probe:
             return
         if not yes:
-            typer.confirm("Go on?", abort=True)
+            go_on()
         probe = True
     if preview and not dry_run:
         if built.paid and not (yes or probe):
-            typer.confirm(f"{preview} posts are made by calls that may cost money. Go on?", abort=True)
+            go_on(f"{preview} posts are made by calls that may cost money. Go on?")
         _show_preview(plan, gold, preview)
         return
     check_retrieved(built, retrieved)
     check_free(out, plan, overwrite=overwrite, into_existing=into_existing)
-    heavy = built.facts.models != "none" or built.paid or len(gold["train"]) * plan.copies > ESTIMATE_ABOVE_ROWS
-    if dry_run or (heavy and not yes):
-        expected = estimate(plan, gold, probe=probe)
-        say(_spell_estimate(expected))
+    learned = None
+    if dry_run or (not yes and (built.models or built.paid or _is_large(plan, gold))):
+        asked: dict[str, Any] = {"probe": probe, "num_proc": num_proc, "publish": publish, "progress": True}
+        expected = estimate(plan, gold, **asked)
+        say(_spell_estimate(expected, num_proc))
         if dry_run:
             return
         if built.paid or expected.seconds > ASK_ABOVE_SECONDS:
-            typer.confirm("Go on?", abort=True)
+            go_on()
+        learned = expected.artifact
     if rank is not None:
-        share = run(plan, gold, out=out, num_proc=num_proc, rank=rank, world_size=world_size, storage=storage)
+        options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage, "learned": learned}
+        share = run(plan, gold, out=out, num_proc=num_proc, **options)
         say(f"rank {rank} of {world_size}: finished its {len(share.parts)} parts")
         say("when all ranks are, publish with the same command without --rank and --world-size")
         return
-    options: dict[str, Any] = {"num_proc": num_proc, "overwrite": overwrite, "storage": storage, "progress": True}
-    options |= {"retrieved": retrieved, "into_existing": into_existing}
+    options = {"num_proc": num_proc, "overwrite": overwrite, "storage": storage, "progress": True}
+    options |= {"retrieved": retrieved, "into_existing": into_existing, "learned": learned}
     done = run_and_publish(plan, gold, out, source=source, **options)
     _show_funnel(done.funnel, plan.copies)
     if done.columns:
@@ -505,6 +510,28 @@ def _complete(recipe: "Recipe") -> "Recipe":
     return recipe_for(recipe.build(), **kept)
 
 
+def _is_large(plan: "Recipe", gold: Any) -> bool:
+    return len(gold["train"]) * plan.copies > ESTIMATE_ABOVE_ROWS
+
+
+def _check_light(plan: "Recipe", method: "Method", gold: Any) -> None:
+    """See that a run without a terminal needs no yes, before anything is learnt: it may take hours to come so far.
+
+    Raises:
+        UsageError: it pays, uses models, or takes long.
+    """
+    from hf_mner_aug.ledger import rough_seconds
+
+    models = ", ".join(f"{model.id} ({model.role})" for model in method.models)
+    why = "makes calls that may cost money" if method.paid else f"uses {models}" if models else ""
+    if not why and _is_large(plan, gold) and (seconds := rough_seconds(plan, gold)) > ASK_ABOVE_SECONDS:
+        why = f"takes more than {seconds / 3600:.0f} hours in one process"
+    if why:
+        raise UsageError(
+            f"{method.name} {why}, and there is no terminal to ask in: see what it takes with --dry-run, then say --yes"
+        )
+
+
 def _pays_to_fit(method: "Method", gold: Any) -> bool:
     """Say whether to learn takes calls that may cost money, and print how many."""
     from hf_mner_aug.schema import Codec
@@ -537,7 +564,7 @@ def _go_out(web: str | None, endpoint: str | None, replay: bool) -> None:
     endpoints.endpoint_settings()
 
 
-def _spell_estimate(expected: "Estimate") -> str:
+def _spell_estimate(expected: "Estimate", num_proc: int = 1) -> str:
     hours = expected.seconds / 3600
     duration = f"{hours:.1f} hours" if hours >= 1 else f"{expected.seconds:.0f} seconds"
     if expected.assumed:
@@ -556,7 +583,8 @@ def _spell_estimate(expected: "Estimate") -> str:
             f"looking at some posts for this took {spent}; the run takes that from the record"
         )
     return (
-        f"{expected.posts} posts give about {expected.rows} rows in {duration} in one process, "
+        f"{expected.posts} posts give about {expected.rows} rows in {duration} in "
+        f"{'one process' if num_proc == 1 else f'{num_proc} processes'}, "
         f"with {expected.disk_bytes / 1e6:.0f} MB on disk; calls: {expected.calls}, USD: {expected.usd:.2g}{probe}"
     )
 

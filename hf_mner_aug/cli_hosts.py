@@ -1,4 +1,4 @@
-"""Asking for the hosts that a recipe names, and the verb that shows and forgets those allowed: hosts."""
+"""Asking before what takes long, costs or sends posts to a recipe's host; the verb that shows those allowed: hosts."""
 
 import sys
 from collections.abc import Collection, Sequence
@@ -36,6 +36,17 @@ def hosts(
         say(f"{host}: {'forgotten' if known.forget(host) else 'was not allowed'}")
     if not forget:
         say("\n".join(map(str, sorted(known.remembered()))) or "none")
+
+
+def go_on(question: str = "Go on?") -> None:
+    """Ask the user, who is at a terminal or says --yes: nothing that is piped in answers for him.
+
+    Raises:
+        UsageError: there is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask in: see what it takes with --dry-run, then say --yes")
+    typer.confirm(question, abort=True)
 
 
 def confirm_hosts(

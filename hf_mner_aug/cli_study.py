@@ -8,7 +8,7 @@ import typer
 
 import hf_mner_aug
 from hf_mner_aug.backbones import BACKBONES
-from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts
+from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts, go_on
 from hf_mner_aug.printable import say, say_json
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def evaluate(
         paid = [method.name for method in methods if method.paid]
         if paid and not yes:
             say(f"{', '.join(paid)}: made again for each of {len(seeds)} seeds, by calls that may cost money")
-            typer.confirm("Go on?", abort=True)
+            go_on()
 
     report = hf_mner_aug.evaluate(
         repo,

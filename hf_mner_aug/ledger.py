@@ -14,15 +14,16 @@ import os
 import pickle
 import platform
 import re
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 from hf_mner_aug import artifacts, other_columns
 from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
@@ -37,12 +38,16 @@ from hf_mner_aug.schema import Codec
 from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, keeping, start_tracker
 from hf_mner_aug.store import Folder, Store, open_store, sha256
-from hf_mner_aug.transform import Made, Method, iterate_posts, iterate_rows
+from hf_mner_aug.transform import QUIET_S, Made, Method, iterate_posts, iterate_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict, Features
 
+TRY_S = 2.0  # of the posts that an estimate makes
+GROWTH = 8  # of their number from one try to the next
+WORKER_START_S = 4.7  # until worker processes are at work
+ROUGH_POSTS = 200  # that a rough estimate learns from
 LIBRARIES = ("datasets", "huggingface_hub", "numpy", "pillow", "pyarrow", "scikit-learn")
 
 
@@ -124,6 +129,7 @@ class Estimate:
     """What a run would take, from a few posts timed; ``usage`` is what these took of calls that may cost money.
 
     Where nothing was sent to find out, ``assumed`` says what it is from instead, and ``rows`` are as many as can be.
+    ``artifact`` is what was learnt for it, which ``run`` takes as ``learned``.
     """
 
     posts: int
@@ -134,6 +140,7 @@ class Estimate:
     usd: float = 0.0
     usage: Mapping[str, float] | None = None
     assumed: str = ""
+    artifact: str | None = None
 
 
 def augment(
@@ -197,8 +204,12 @@ def run(
     rank: int | None = None,
     world_size: int | None = None,
     storage: str | None = None,
+    learned: str | None = None,
 ) -> Run:
-    """Make a resolved recipe's parts, or a rank's; those that are finished are kept. Raises as ``augment``."""
+    """Make a resolved recipe's parts, or a rank's; those that are finished are kept. Raises as ``augment``.
+
+    ``learned`` is the artifact of an ``estimate`` of the same recipe and posts: then nothing is learnt again.
+    """
     from tqdm.auto import tqdm
 
     check_rank(rank, world_size)
@@ -214,7 +225,7 @@ def run(
     claim_run(place, recipe)
     share = plan(recipe, recipe.build(), gold)[rank or 0 :: world_size or 1]
     with keeping(lambda: kept_parts(folder, share)):
-        method = fit_once(place, recipe, gold)
+        method = fit_once(place, recipe, gold, learned=learned, progress=progress)
         gold = _numbered(gold, method)
         _check_ids(gold, method)
         done = Run(folder, recipe, method, gold, rank or 0, world_size or 1)
@@ -242,12 +253,31 @@ def run(
     return done
 
 
-def estimate(recipe: Recipe, gold: "DatasetDict", *, posts: int = 8, probe: bool = False) -> Estimate:
-    """Return what a run would take, by making rows of a few posts spread over the split.
+def estimate(
+    recipe: Recipe,
+    gold: "DatasetDict",
+    *,
+    posts: int = 8,
+    probe: bool = False,
+    num_proc: int = 1,
+    publish: Callable[[Run, Path], object] | None = None,
+    progress: bool = False,
+) -> Estimate:
+    """Return what a run would take: it learns, and makes rows of some posts spread over the splits.
 
     Of a paid method this sends nothing: it counts calls. With ``probe`` it makes (and pays) rows as of the others,
     twice, for so many posts and for four times as many: a method waits for several answers at once, so the first tells
-    what a part takes however many its posts are, the second what a post adds.
+    what a part takes however many its posts are, the second what a post adds. For others so many posts are made in a
+    temporary folder, and then more until that takes ``TRY_S`` seconds.
+
+    Args:
+        recipe: a resolved one.
+        gold: its posts.
+        posts: how many are made first.
+        probe: pay for rows of a paid method.
+        num_proc: worker processes of the run.
+        publish: what is done with the run, which takes its time, too.
+        progress: show bars.
 
     Raises:
         UsageError: without ``probe``, of a method that pays for what it learns: only then it knows what rows take.
@@ -256,36 +286,121 @@ def estimate(recipe: Recipe, gold: "DatasetDict", *, posts: int = 8, probe: bool
     if method.paid and not probe:
         return _counted(recipe, method, gold)
     begun = time.monotonic()
-    method = method if method.artifact else method.fit(gold)
+    method = method if method.artifact else method.fit(gold, progress=progress)
     gold = _numbered(gold, method)
     fit_seconds = time.monotonic() - begun
-    sizes = [len(gold[split]) for split in _splits(method, gold)]
+    if method.paid:
+        found = _probed(recipe, method, gold, posts, num_proc)
+    else:
+        found = _tried(recipe, method, gold, posts, num_proc, publish, progress)
+    return replace(found, seconds=fit_seconds + found.seconds, artifact=method.artifact)
+
+
+def rough_seconds(recipe: Recipe, gold: "DatasetDict") -> float:
+    """Return about what a run takes at least, without learning from all posts: from a few it is told what one adds."""
+    n_posts = len(gold["train"])
+    if n_posts <= 2 * ROUGH_POSTS:
+        return 0.0
+    try:
+        few, more = (estimate(recipe, _spread(gold, n / n_posts)) for n in (ROUGH_POSTS, 2 * ROUGH_POSTS))
+    except UsageError:  # so few posts may not be enough to learn from
+        return 0.0
+    return max(0.0, more.seconds - few.seconds) * n_posts / ROUGH_POSTS
+
+
+class _Trial(NamedTuple):
+    """What some posts took: seconds to make and to publish them, rows made, bytes on disk."""
+
+    posts: int
+    making: float
+    publishing: float
+    rows: int
+    disk: int
+
+
+def _tried(
+    recipe: Recipe,
+    method: Method,
+    gold: "DatasetDict",
+    posts: int,
+    num_proc: int,
+    publish: Callable[[Run, Path], object] | None,
+    progress: bool,
+) -> Estimate:
+    """Return what a run takes after it has learnt, from two trials, larger ones where they are quick."""
+    from tqdm.auto import tqdm
+
+    total = sum(len(gold[split]) for split in _splits(method, gold))
+    trials: list[_Trial] = []
+    n_posts, most = posts, len(gold["train"])
+    with tqdm(desc="tries", unit=" posts", disable=not progress, delay=QUIET_S) as bar:
+        while len(trials) < 2 or (trials[-1].making + trials[-1].publishing < TRY_S and trials[-1].posts < total):
+            trials.append(_try(recipe, method, _spread(gold, min(1.0, n_posts / most)), publish))
+            bar.update(trials[-1].posts)
+            n_posts *= GROWTH if len(trials) > 1 else 1  # the first time it loads what it needs
+    before, last = trials[-2:] if len(trials) > 2 else (_Trial(0, 0, 0, 0, 0), trials[-1])
+
+    def whole(small: float, large: float) -> float:
+        each = (large - small) / (last.posts - before.posts)
+        return large / last.posts * total if each <= 0 else large + each * (total - last.posts)
+
+    at_once = min(num_proc, len(plan(recipe, method, gold)), os.cpu_count() or 1)
+    seconds = whole(before.making, last.making) / at_once + whole(before.publishing, last.publishing)
+    scale = total / last.posts
+    start = WORKER_START_S if at_once > 1 else 0
+    return Estimate(total, round(last.rows * scale), seconds + start, round(last.disk * scale))
+
+
+def _try(recipe: Recipe, method: Method, gold: "DatasetDict", publish: Callable[[Run, Path], object] | None) -> _Trial:
+    """Make the rows of some posts in a temporary folder, and publish them there."""
+    with tempfile.TemporaryDirectory(prefix="hf_mner_aug-") as temporary:
+        out = Path(temporary) / "out"
+        trial = Run(run_folder(recipe, out), recipe, method, gold)
+        begun = time.monotonic()
+        for part in trial.parts:
+            make_part(trial.folder, recipe, method, gold, part)
+        made = time.monotonic()
+        counts = trial.counts
+        if publish is not None and counts["made"]:
+            publish(trial, out)
+        published = time.monotonic() - made
+        disk = sum(path.stat().st_size for path in Path(temporary).rglob("*") if path.is_file())
+        return _Trial(counts["posts"], made - begun, published, counts["made"], disk)
+
+
+def _spread(gold: "DatasetDict", share: float) -> "DatasetDict":
+    """Return a share of each split's posts, evenly spread, at least one."""
+
+    def chosen(n_posts: int) -> list[int]:
+        n_chosen = min(n_posts, max(1, round(share * n_posts)))
+        return [i * n_posts // n_chosen for i in range(n_chosen)]
+
+    return type(gold)({split: data.select(chosen(len(data))) for split, data in gold.items()})
+
+
+def _probed(recipe: Recipe, method: Method, gold: "DatasetDict", posts: int, num_proc: int) -> Estimate:
+    """Return what the run of a paid method takes after it has learnt, by paying for a few posts."""
     train = gold["train"]
-    calls = [method.calls(post) for post in iterate_posts(train, Codec(train.features))] if method.paid else []
+    calls = [method.calls(post) for post in iterate_posts(train, Codec(train.features))]
     rows = [i for i, n in enumerate(calls) if n] or range(len(train))
-    n_posts = 5 * posts if method.paid else posts
+    n_posts = 5 * posts
     chosen = [rows[i] for i in range(0, len(rows), max(1, len(rows) // n_posts))[:n_posts]]
     before = method.usage()
-    if method.paid:
-        groups = [group for group in (chosen[::5], [i for n, i in enumerate(chosen) if n % 5]) if group]
-        tries = [_try(method, train, group) for group in groups]
-        weights = [sum(calls[i] for i in group) for group in groups]
-        scale, usage = sum(calls) / max(1, sum(weights)), _difference(before, method.usage())
-        (first, *_), *more = tries
-        each = (more[0][0] - first) / max(1, weights[1] - weights[0]) if more else 0.0
-        if not 0 < each * weights[0] < first:  # too few to tell apart
-            each = sum(seconds for seconds, _ in tries) / max(1, sum(weights))
-        seconds = each * sum(calls) + (first - each * weights[0]) * len(plan(recipe, method, gold))
-    else:
-        _try(method, train, chosen)  # the first time it loads what it needs
-        tries = [_try(method, train, chosen)]
-        scale, usage = sum(sizes) / len(chosen), {}
-        seconds = tries[0][0] * scale
+    groups = [group for group in (chosen[::5], [i for n, i in enumerate(chosen) if n % 5]) if group]
+    tries = [_pay(method, train, group) for group in groups]
+    weights = [sum(calls[i] for i in group) for group in groups]
+    scale, usage = sum(calls) / max(1, sum(weights)), _difference(before, method.usage())
+    (first, *_), *more = tries
+    each = (more[0][0] - first) / max(1, weights[1] - weights[0]) if more else 0.0
+    if not 0 < each * weights[0] < first:  # too few to tell apart
+        each = sum(seconds for seconds, _ in tries) / max(1, sum(weights))
+    parts = plan(recipe, method, gold)
+    seconds = (each * sum(calls) + (first - each * weights[0]) * len(parts)) / min(num_proc, len(parts))
     made = sum(table.num_rows for _, table in tries)
     # Each row is written twice, to a part and to the published file, which holds the gold posts too.
     disk = int(2 * sum(table.nbytes for _, table in tries) * scale + sum(gold[split].data.nbytes for split in gold))
     usd = usage.get("usd", 0.0) * scale
-    return Estimate(sum(sizes), round(made * scale), fit_seconds + seconds, disk, sum(calls), usd, usage)
+    return Estimate(len(train), round(made * scale), seconds, disk, sum(calls), usd, usage)
 
 
 def _counted(recipe: Recipe, method: Method, gold: "DatasetDict") -> Estimate:
@@ -311,7 +426,7 @@ def _counted(recipe: Recipe, method: Method, gold: "DatasetDict") -> Estimate:
     return Estimate(len(train), rows, seconds, disk, sum(calls), usd, assumed=price.told)
 
 
-def _try(method: Method, dataset: "Dataset", rows: Sequence[int]) -> tuple[float, "pa.Table"]:
+def _pay(method: Method, dataset: "Dataset", rows: Sequence[int]) -> tuple[float, "pa.Table"]:
     """Return the seconds that making some rows took, and what was made."""
     begun = time.monotonic()
     made = method.make(dataset.select(rows).with_format("arrow")[:])

@@ -66,8 +66,17 @@ def claim_run(place: Store, recipe: Recipe) -> None:
     _check_same(place.write_once("recipe.json", _to_json(recipe)), recipe, f"{place}/recipe.json")
 
 
-def fit_once(place: Store, recipe: Recipe, gold: "Mapping[str, Dataset]") -> Method:
+def fit_once(
+    place: Store,
+    recipe: Recipe,
+    gold: "Mapping[str, Dataset]",
+    *,
+    learned: str | None = None,
+    progress: bool = False,
+) -> Method:
     """Return the fitted method. What it learnt is kept in the run's ``fit``; the first result stored there counts.
+
+    ``learned`` is the artifact of the same recipe on the same posts, where this process has fitted it before.
 
     Raises:
         RecipeMismatch: this process learnt something else than the one that was first.
@@ -81,8 +90,10 @@ def fit_once(place: Store, recipe: Recipe, gold: "Mapping[str, Dataset]") -> Met
         for file in artifacts.files(digest)[1:]:
             _fetch(place, file)
         return replace(method, artifact=digest)
-    if method.artifact is None:
-        method = method.fit(gold)
+    if method.artifact is None and learned is not None:
+        method = replace(method, artifact=learned)
+    elif method.artifact is None:
+        method = method.fit(gold, progress=progress)
     else:
         features_for(method, gold["train"].features)  # refuses a set with labels that it does not know
     assert method.artifact is not None

@@ -411,11 +411,12 @@ def run_and_publish(
     storage: str | None = None,
     retrieved: Retrieved = "whole",
     into_existing: bool = False,
+    learned: str | None = None,
 ) -> Published:
     """Make a resolved recipe and publish it; raises as ``augment`` and ``publish``, the latter's before any work."""
     check_retrieved(recipe.build(), retrieved)
     check_free(out, recipe, overwrite=overwrite, into_existing=into_existing)
-    done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, storage=storage)
+    done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, storage=storage, learned=learned)
     with keeping(lambda: kept_parts(done.folder, done.parts)):
         return publish(done, out, source=source, overwrite=overwrite, retrieved=retrieved, into_existing=into_existing)
 

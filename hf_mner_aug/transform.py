@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     AnyDatasetDict = DatasetDict | IterableDatasetDict
 
 
+QUIET_S = 1.0  # seconds before a bar is shown
+
+
 @dataclass(frozen=True, slots=True)
 class Reject:
     """A post that could not be rewritten, and why: ``reason`` is a key of the method's ``rejects``."""
@@ -272,14 +275,16 @@ class Method:
         validation: Any = None,
         images: str | Path | None = None,
         trust_image_paths: bool = False,
+        progress: bool = True,
     ) -> Self:
-        """Return a fitted copy.
+        """Return a fitted copy; the posts are read once.
 
         Args:
             train: a dataset, streamed or not, or a dict of splits of which ``train`` (and ``validation``) are taken.
             validation: a dataset with the same columns; its labels count by their names.
             images: the folder of the files that pictures are named by, where the dataset holds names instead of bytes.
             trust_image_paths: read such files wherever they lie.
+            progress: show a bar, where it takes more than a second.
 
         Raises:
             UsageError: the columns are not those of an MNER or MRE set, ``keep`` names none of them, or there is no
@@ -307,8 +312,9 @@ class Method:
             allowed = Allowed.of(images, trust_image_paths=trust_image_paths)
             train = embed(train, allowed, stacklevel=2)
             validation = validation if validation is None else embed(validation, allowed, stacklevel=2)
+        posts = iterate_posts(train, codec, images=self.reads_images)
         learned = self.learn(
-            iterate_posts(train, codec, images=self.reads_images),
+            _watched(posts, f"{self.name} reads train", getattr(train, "num_rows", None)) if progress else posts,
             iterate_posts(validation, codec, images=self.reads_images) if validation is not None else iter(()),
         )
         # Features as text: an artifact's keys are sorted, and the order of columns means something.
@@ -613,6 +619,17 @@ def iterate_posts(dataset: Any, codec: Codec, *, images: bool = False) -> Iterat
     absent = {} if images or not codec.image_column else {codec.image_column: None}
     for row in iterate_rows(dataset, columns):
         yield codec.to_post(row | absent)
+
+
+def _watched(posts: Iterable[Post], told: str, total: int | None) -> Iterator[Post]:
+    """Yield posts under a bar; it stays, and says so, while what was read is worked on."""
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=told, total=total, unit=" posts", delay=QUIET_S) as bar:
+        for post in posts:
+            yield post
+            bar.update()
+        bar.set_postfix_str("learning from them", refresh=False)
 
 
 def iterate_rows(dataset: Any, columns: list[str]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ import time
 
 import pytest
 import yaml
-from conftest import draw_posts
+from conftest import Terminal, draw_posts
 from datasets import DatasetDict
 from endpoint_server import EndpointServer
 from filelock import FileLock
@@ -84,13 +84,6 @@ def data_of(kind, url):
 
 def recipe_of(kind, url, splits):
     return resolve(Recipe.from_dict(data_of(kind, url)), splits)
-
-
-class Terminal(io.StringIO):
-    """Somebody who answers."""
-
-    def isatty(self):
-        return True
 
 
 def call(monkeypatch, capsys, *arguments, answers="", stdin=io.StringIO):
@@ -284,7 +277,7 @@ def test_a_preview_of_a_paid_method_is_asked_about(evil, source, tmp_path, monke
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(data_of("gmda", evil.url)))
     hosts.remember(evil.url, KEY_ENV)
     command = ("augment", source, "--recipe", tmp_path / "r.yaml", "--out", tmp_path / "out", "--preview", "2")
-    code, printed, _ = call(monkeypatch, capsys, *command, answers="n\n")
+    code, printed, _ = call(monkeypatch, capsys, *command, answers="n\n", stdin=Terminal)
     assert (code, evil.log) == (1, [])
     assert "2 posts are made by calls that may cost money" in printed
     assert call(monkeypatch, capsys, *command, "--dry-run")[0] == 0

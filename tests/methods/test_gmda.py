@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from conftest import as_dataset, draw_posts, parse
+from conftest import Terminal, as_dataset, draw_posts, parse
 from datasets import load_dataset
 from endpoint_server import EndpointServer
 from hypothesis import given
@@ -646,13 +646,15 @@ def test_the_command_line_asks_before_it_pays(mner, monkeypatch, tmp_path, capsy
         assert code == 2
         assert told[0].endswith("over_budget: 2 of 2 calls spent; answers so far are kept, run again to go on")
         assert len(server.log) == 2
-        monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+        monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+        assert run("out")[0] == 2, "no terminal, no yes"
+        monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
         assert run("out")[0] == 1
         assert f"calls: {len(mner)}, USD: " in printed[-1]
         assert "assumed are 1,000 tokens read and 512 written a call, 5 seconds each, 4 at a time" in printed[-1]
         assert run("out", "--dry-run")[0] == 0
         assert len(server.log) == 2, "neither an estimate nor a no sends anything"
-        monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+        monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
         assert run("out", "--probe")[0] == 1
         assert "looking at some posts for this took calls " in printed[-1]
         assert not (tmp_path / "out").exists()
