@@ -14,6 +14,7 @@ import typer
 import hf_mner_aug
 from hf_mner_aug import cli_corpus, cli_hosts, cli_hydrate, cli_memory, cli_quality, cli_study
 from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts, go_on
+from hf_mner_aug.columns import parse_columns
 from hf_mner_aug.disk import DiskFull, disk_full, find_full, fullest
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.printable import console, for_terminal, say, say_json, spell_what_cannot_be_written
@@ -40,6 +41,12 @@ ESTIMATE_ABOVE_ROWS = 100_000
 Source = Annotated[str, typer.Argument(help="A dataset folder or a Hub id, optionally with @revision and :config.")]
 Images = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where pictures may lie that the data names, beside its own folder.")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", metavar="OURS=THEIRS,…", help="What the source calls our columns, as tokens=words,ner_tags=labels."
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
 
@@ -85,11 +92,12 @@ def _read_renames(text: str | None) -> dict[str, str]:
 def validate(
     source: Source,
     images: Images = None,
+    columns: Columns = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Decode no image.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
 ) -> None:
     """Report every problem of a dataset with its row; exits with 2 where there are errors."""
-    found = hf_mner_aug.validate(source, images=False if no_images else images or True)
+    found = hf_mner_aug.validate(source, images=False if no_images else images or True, columns=parse_columns(columns))
     if as_json:
         say_json(found.to_dicts())
     else:
@@ -104,6 +112,7 @@ def augment(
     out: Out,
     method: Annotated[str | None, typer.Option(help="The method; `hf-mner-aug methods` lists them.")] = None,
     images: Images = None,
+    columns: Columns = None,
     recipe: Annotated[Path | None, typer.Option(help="A YAML recipe or a config's augmentation.json.")] = None,
     fraction: Annotated[float | None, typer.Option(help="The share of train and validation to take.")] = None,
     subset_seed: Annotated[int | None, typer.Option(help="Which posts the fraction takes.")] = None,
@@ -181,13 +190,14 @@ def augment(
         "seed": seed,
         "copies": copies,
         "keep": keep,
+        "columns": parse_columns(columns) or None,
         "config": config_name,
         "part_size": part_size,
     }
     plan = _read_recipe(
         recipe, {name: value for name, value in chosen.items() if value is not None}, set_ or [], preset
     )
-    plan, gold = resolve(plan, load_source(source, images=images))
+    plan, gold = resolve(plan, load_source(source, images=images, columns=plan.columns))
     built = plan.build()
     typed = {setting.partition("=")[0] for setting in set_ or ()}
     confirm_hosts([built], typed=typed, allowed=allow_host, sends=probe or not dry_run)

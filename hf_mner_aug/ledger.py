@@ -23,6 +23,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 from hf_mner_aug import artifacts, other_columns
@@ -156,6 +157,7 @@ def augment(
     images: str | Path | None = None,
     trust_image_paths: bool = False,
     keep: Iterable[str] = (),
+    columns: Mapping[str, str] = MappingProxyType({}),
     **chosen: Any,
 ) -> Run:
     """Make the rows that ``Dataset.map`` of a method makes, with checks and rejects kept, resumably.
@@ -174,6 +176,8 @@ def augment(
         trust_image_paths: read such files wherever they lie.
         keep: columns that made posts have from their gold posts; others that the method does not know are null there,
             or follow the words.
+        columns: the source's names for columns of ours, as ``{"tokens": "words"}``; numbered ids, tags that are text
+            and paths of pictures are cast then.
         chosen: fields of ``Recipe``: fraction, subset_seed, ids_train, ids_validation, config, part_size.
 
     Raises:
@@ -185,11 +189,11 @@ def augment(
     check_rank(rank, world_size)
     name = str(source) if isinstance(source, str | Path) else ""
     if name:
-        splits, allowed = open_source(name, images=images)
+        splits, allowed = open_source(name, images=images, columns=columns)
     else:
-        splits, allowed = named_splits(source), Allowed.of(images)
+        splits, allowed = named_splits(source, columns=columns), Allowed.of(images)
     splits = embed(splits, replace(allowed, anywhere=trust_image_paths), stacklevel=2)
-    recipe, gold = resolve(recipe_for(method.keeping(keep), source=name, **chosen), splits)
+    recipe, gold = resolve(recipe_for(method.keeping(keep), source=name, columns=dict(columns), **chosen), splits)
     options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage}
     return run(recipe, gold, out=out, num_proc=num_proc, progress=progress, **options)
 

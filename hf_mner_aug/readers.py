@@ -38,6 +38,7 @@ from hf_mner_aug.schema import (
     Orphans,
     Span,
     bio_to_spans,
+    in_order,
     mner_features,
     repair_orphans,
 )
@@ -332,7 +333,7 @@ def read(
     for split, path in files.items():
         report.splits[split] = SplitReport(path.name)
         ids[split] = _scan(raw, path, orphans, report.splits[split], found)
-    kinds = raw.types or _in_order(found.types)
+    kinds = raw.types or in_order(found.types)
     for old, new in asked.items():
         if old not in met:
             known = ", ".join(sorted({*found.types, *found.fine_types})) or "none"
@@ -371,7 +372,7 @@ def read(
         kinds,
         images=raw.images,
         boxes=bool(drawings),
-        fine_types=_in_order(found.fine_types),
+        fine_types=in_order(found.fine_types),
         relations=raw.relations,
     )
     for split, counts in report.splits.items():
@@ -533,11 +534,6 @@ def _draw(
             for span in of:
                 boxes.setdefault(span, []).append(box)
         yield post.line, boxes
-
-
-def _in_order(types: Iterable[str]) -> tuple[str, ...]:
-    """Return types in a fixed order, the usual four first."""
-    return tuple(sorted(types, key=lambda kind: (FOUR_TYPES.index(kind) if kind in FOUR_TYPES else 4, kind)))
 
 
 def _unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report) -> dict[tuple[str, int], str]:

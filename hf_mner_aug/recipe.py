@@ -10,8 +10,10 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from hf_mner_aug.columns import map_columns
 from hf_mner_aug.dataset_cards import CARDS, Structure, check_card, check_card_yaml, read_card, reader_errors
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.labels import read_parquet, same_labels
@@ -23,6 +25,7 @@ from hf_mner_aug.picture_files import Allowed, is_inside, own_folders, shown
 from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.shapes import checked
+from hf_mner_aug.sources import at_home, is_json_lines, locate, read_local
 from hf_mner_aug.stubs import STUBS
 from hf_mner_aug.transform import Method
 from hf_mner_aug.values import convert_values
@@ -42,7 +45,8 @@ class Recipe:
 
     The fingerprint covers all fields but ``source``: where the data lay is no part of what was made. Ids, where given,
     name the gold posts of train and validation; else ``fraction`` of both is drawn with ``subset_seed``. ``keep`` names
-    columns that made posts have from their gold posts (``other_columns``).
+    columns that made posts have from their gold posts (``other_columns``); ``columns`` are the source's names for
+    columns of ours (``map_columns``).
     """
 
     method: str
@@ -52,6 +56,7 @@ class Recipe:
     copies: int = 1
     artifact: str | None = None
     keep: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
     fraction: float = 1.0
     subset_seed: int = 0
     ids_train: tuple[str, ...] | None = None
@@ -101,8 +106,8 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the recipe's canonical JSON, without ``source``, and without ``keep`` where nothing is kept."""
-        left_out = ("source",) if self.keep else ("source", "keep")
+        """The sha256 of the recipe's canonical JSON, without ``source``, and ``keep`` and ``columns`` where empty."""
+        left_out = {"source", *(name for name in ("keep", "columns") if not getattr(self, name))}
         data = {name: value for name, value in self.to_dict().items() if name not in left_out}
         return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
@@ -191,18 +196,22 @@ def _plain(value: Any) -> Any:
 # ---------------------------------------------------------------- the source
 
 
-def load_source(name: str, *, images: str | Path | None = None) -> "DatasetDict":
+def load_source(
+    name: str, *, images: str | Path | None = None, columns: Mapping[str, str] = MappingProxyType({})
+) -> "DatasetDict":
     """Return the splits of a folder or a Hub dataset (``org/name``), optionally with ``@revision`` and ``:config``.
 
-    Splits are named as ``named_splits`` says; labels are numbered alike in all. Pictures that it only names
-    are read in its own folder, or in the folder ``images``; others are missing, and a warning counts them.
+    A folder holds Parquet, JSON Lines or what ``save_to_disk`` wrote; a file of the first two is a train split. With
+    ``columns``, columns are renamed and cast as by ``map_columns``; JSON Lines are cast in any case. Splits are named
+    as ``named_splits`` says; labels are numbered alike in all. Pictures that it only names are read in its own folder,
+    or in the folder ``images``; others are missing, and a warning counts them.
 
     Raises:
         UsageError: there is no such dataset, config or folder, it has no train split, or its columns are not an MNER
             set's.
         DataError: its card names data files outside of it, or a column or split has a name that is refused.
     """
-    return embed(*open_source(name, images=images), stacklevel=2)
+    return embed(*open_source(name, images=images, columns=columns), stacklevel=2)
 
 
 def with_pictures(source: Any, images: str | Path | None) -> Any:
@@ -221,7 +230,11 @@ def with_pictures(source: Any, images: str | Path | None) -> Any:
 
 
 def open_source(
-    name: str, *, images: str | Path | None = None, as_numbered: bool = False
+    name: str,
+    *,
+    images: str | Path | None = None,
+    as_numbered: bool = False,
+    columns: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple["DatasetDict", Allowed]:
     """Return the splits of ``load_source`` as they are, and where the pictures that they name may be read.
 
@@ -230,28 +243,19 @@ def open_source(
     Raises:
         UsageError: as ``load_source``.
     """
-    from datasets import load_dataset_builder
     from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import HfHubHTTPError
 
     path, config, revision = split_source(name)
-    if Path(path).is_dir() and not any(Path(path).rglob("*.parquet")):
-        raise UsageError(f"{path} holds no Parquet file: make a dataset of raw files with hf-mner-aug convert")
-    if path.startswith((".", "/", "~")) and not Path(path).is_dir():
-        raise UsageError(f"there is no folder {path}")
+    place = locate(path, on_hub=revision is not None)
     try:
-        revision = _check_data_files(path, revision)
-        # Of a folder with a card, datasets takes what it has of an earlier time, whatever its files are now: it tells
-        # copies apart by the settings of the reader, and the description is one that changes nothing else.
-        has_card = any((Path(path) / card).is_file() for card in CARDS)
-        chosen = {"description": _state_of(Path(path))} if has_card else {}
-        builder = load_dataset_builder(path, config, revision=revision, **chosen)
-        _check_links(path, builder.config.data_files or {})
-        splits = read_parquet(builder.config.data_files or {}, builder.info.features, path)
+        splits = None if place is None else read_local(place)
         if splits is None:
-            with _quiet():
-                builder.download_and_prepare()
-            splits = builder.as_dataset()
+            splits = _from_builder(path, config, revision)
+        elif config is not None:
+            raise UsageError(f"{name}: {path} has no configs: name it without :{config}")
+        if columns or (place is not None and is_json_lines(place)):
+            splits = map_columns(splits, columns)
         whole = named_splits(splits, as_numbered=True)
         for rows in whole.values():
             rows.data.table.validate(full=True)  # text that is no UTF-8 would be met only when it is read
@@ -266,7 +270,27 @@ def open_source(
         raise UsageError(f"{name}: {excerpt(str(error))}") from error
     except reader_errors() as error:
         raise _unloadable(name, error) from error
-    return whole, Allowed.of(*own_folders(path), images)
+    own = own_folders(path) if place is None or place.is_dir() else (place.parent,)
+    return whole, Allowed.of(*own, images)
+
+
+def _from_builder(path: str, config: str | None, revision: str | None) -> Any:
+    """Return the splits that ``load_dataset`` gives, each label by its name."""
+    from datasets import load_dataset_builder
+
+    revision = _check_data_files(path, revision)
+    # Of a folder with a card, datasets takes what it has of an earlier time, whatever its files are now: it tells
+    # copies apart by the settings of the reader, and the description is one that changes nothing else.
+    has_card = any((Path(path) / card).is_file() for card in CARDS)
+    chosen = {"description": _state_of(Path(path))} if has_card else {}
+    builder = load_dataset_builder(path, config, revision=revision, **chosen)
+    _check_links(path, builder.config.data_files or {})
+    splits = read_parquet(builder.config.data_files or {}, builder.info.features, path)
+    if splits is None:
+        with _quiet():
+            builder.download_and_prepare()
+        splits = builder.as_dataset()
+    return splits
 
 
 @contextlib.contextmanager
@@ -316,12 +340,14 @@ def _unloadable(name: str, error: BaseException) -> Exception:
     return DataError(f"{name}: expected a dataset that datasets loads, found {said}{hint}")
 
 
-def named_splits(splits: Any, *, as_numbered: bool = False) -> "DatasetDict":
+def named_splits(
+    splits: Any, *, as_numbered: bool = False, columns: Mapping[str, str] = MappingProxyType({})
+) -> "DatasetDict":
     """Return a dataset or dict of splits as a DatasetDict of train, validation, test, others; labels numbered alike.
 
     The first of ``valid``, ``val``, ``dev`` is validation where no split has that name. Every other split, as ``dev``
     beside validation or ``test_2021``, keeps its name: it is held out, whole, as test is. With ``as_numbered``, each
-    split keeps its own lists of labels.
+    split keeps its own lists of labels; with ``columns``, they are renamed and cast as by ``map_columns``.
 
     Raises:
         UsageError: there is no train split, or a column has label names in one split and none in another.
@@ -333,6 +359,8 @@ def named_splits(splits: Any, *, as_numbered: bool = False) -> "DatasetDict":
         splits = {"train": splits}
     for split, data in splits.items():
         check_columns(data.column_names or (), f"split {split}")
+    if columns:
+        splits = map_columns(splits, columns)
     found = {str(split): data for split, data in splits.items()}
     if "validation" not in found and (others := [name for name in ALSO_VALIDATION if name in found]):
         found["validation"] = found.pop(others[0])
@@ -359,7 +387,9 @@ def source_posts(recipe: Recipe, source: Any = None) -> tuple[Recipe, "DatasetDi
         repo, config, revision = split_source(recipe.source)
         check_repo(repo, revision, config, f"{recipe.config}'s recipe")
     source = recipe.source if source is None else source
-    return resolve(recipe, load_source(str(source)) if isinstance(source, str | Path) else named_splits(source))
+    if isinstance(source, str | Path):
+        return resolve(recipe, load_source(str(source), columns=recipe.columns))
+    return resolve(recipe, named_splits(source, columns=recipe.columns))
 
 
 def _check_data_files(path: str, revision: str | None) -> str | None:
@@ -405,8 +435,8 @@ def _check_data_files(path: str, revision: str | None) -> str | None:
 
 def split_source(name: str) -> tuple[str, str | None, str | None]:
     """Return the path or repo, the config and the revision of a source."""
-    if Path(name).is_dir():
-        return name, None, None
+    if at_home(name).exists():
+        return (str(at_home(name)) if name.startswith("~") else name), None, None
     head, colon, config = name.rpartition(":")
     if not colon:
         head, config = name, ""
@@ -417,7 +447,7 @@ def split_source(name: str) -> tuple[str, str | None, str | None]:
 def local_name(source: str) -> str:
     """Return what a source is called that is a folder, or a config in one, without where it lies; else nothing."""
     path, config, _ = split_source(source)
-    return ":".join(filter(None, [Path(path).resolve().name, config])) if source and Path(path).is_dir() else ""
+    return ":".join(filter(None, [Path(path).resolve().name, config])) if source and Path(path).exists() else ""
 
 
 # ---------------------------------------------------------------- the subset

@@ -392,7 +392,13 @@ def read_sheet(
         gold_ids = {row["id"] for row in index if row["id"] not in sources}
         gold = _Gold(codec, lambda columns: _tables(files, columns), gold_ids)
     else:
-        gold = _from_source(load_source(str(source)) if isinstance(source, str | Path) else named_splits(source), split)
+        names = facts.recipe.columns
+        splits = (
+            load_source(str(source), columns=names)
+            if isinstance(source, str | Path)
+            else named_splits(source, columns=names)
+        )
+        gold = _from_source(splits, split)
     album = Album()
     method = _fitted(run, facts.recipe)
     before = gold.sides({sources[name] for name in chosen}, album)

@@ -235,6 +235,11 @@ def bio_names(types: Sequence[str]) -> list[str]:
     return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]
 
 
+def in_order(types: Iterable[str]) -> tuple[str, ...]:
+    """Return types in a fixed order, the usual four first."""
+    return tuple(sorted(types, key=lambda kind: (FOUR_TYPES.index(kind) if kind in FOUR_TYPES else 4, kind)))
+
+
 def augmented_features(features: "Features", columns: Mapping[str, str] = MappingProxyType({})) -> "Features":
     """Return the columns of an augmented config: those of its source, ``source_id``, ``method``, ``provenance``.
 
@@ -270,6 +275,26 @@ def _column_kinds() -> dict[str, str]:
 _ENCODED = "{bytes: binary, path: string}"  # an image's storage
 
 
+_CASTS = {
+    "id": "Value('string')",
+    "tokens": "List(Value('string'))",
+    "ner_tags": "List(ClassLabel(names=['O', 'B-PER', 'I-PER', …]))",
+    "fine_tags": "List(ClassLabel(names=['O', 'B-actor', 'I-actor', …]))",
+    "image": "Image()",
+    "images": "List(Image())",
+    "relation": "ClassLabel(names=['None', …])",
+}
+
+
+def _mend(name: str, found: str) -> str:
+    """Return the line that gives a column its type: numbers say nothing of the names that they stand for."""
+    mapped = f"columns={{{name!r}: {name!r}}} (--columns {name}={name})"
+    if name not in _CASTS:
+        return f"pass {mapped}"
+    cast = f"cast it with ds.cast_column({name!r}, {_CASTS[name]})"
+    return cast if "ClassLabel" in _CASTS[name] and "int" in found else f"{cast}, or pass {mapped}"
+
+
 def _kind(feature: Any) -> str:
     """Return a feature's type without what makes no difference here: bits, lengths, label names."""
     if isinstance(feature, dict):
@@ -293,16 +318,19 @@ class Codec:
         if "id" not in features or "tokens" not in features:
             found = ", ".join(features) or "none"
             raise UsageError(
-                f"expected the columns id and tokens, found {found}: rename them with ds.rename_column, "
-                "or add ids with ds.add_column('id', [str(i) for i in range(len(ds))])"
+                f"expected the columns id and tokens, found {found}: rename them with ds.rename_column"
+                f"{other_names(features)}, or add ids with ds.add_column('id', [str(i) for i in range(len(ds))])"
             )
         self.tag_names = tag_names(features, "ner_tags")
         self.fine_names = tag_names(features, "fine_tags")
-        for fault in column_faults(features).values():
-            raise UsageError(f"{fault}: cast it with ds.cast_column")
+        for name, fault in column_faults(features).items():
+            raise UsageError(f"{fault}: {_mend(name, _kind(features[name]))}")
         self.relation_names: list[str] = list(features["relation"].names or ()) if "relation" in features else []
         if not self.tag_names and not self.relation_names:
-            raise UsageError(f"expected a column ner_tags or relation, found {', '.join(features)}")
+            raise UsageError(
+                f"expected a column ner_tags or relation, found {', '.join(features)}: rename it with "
+                f"ds.rename_column{other_names(features)}"
+            )
         self.types = _types(self.tag_names)
         self.fine_types = _types(self.fine_names)
         self.boxed = "entities" in features
@@ -553,7 +581,7 @@ def tag_names(features: "Features", column: str) -> list[str]:
     if not names:
         raise UsageError(
             f"column {column}: expected List(ClassLabel(names=['O', 'B-PER', 'I-PER', …])), found {features[column]}: "
-            f"cast it with ds.cast_column"
+            f"{_mend(column, _kind(features[column]))}"
         )
     if not all(isinstance(name, str) for name in names):
         raise UsageError(f"column {column}: expected ClassLabel names that are text, found {names}")
@@ -565,6 +593,25 @@ def tag_names(features: "Features", column: str) -> list[str]:
     if "O" not in names or missing:
         raise UsageError(f"column {column}: the ClassLabel names lack {', '.join(sorted(missing)) or 'O'}")
     return list(names)
+
+
+_OTHER_NAMES = {
+    "id": ("img_id", "image_id", "tweet_id", "post_id", "guid", "idx", "index"),
+    "tokens": ("words", "token", "word", "sentence", "text"),
+    "ner_tags": ("labels", "tags", "ner", "ner_labels", "bio_tags", "ner_tag", "label"),
+}
+
+
+def other_names(features: Mapping[str, Any]) -> str:
+    """Return the advice to map columns of ours that a set calls as others do, or nothing."""
+    found = {
+        ours: name
+        for ours, others in _OTHER_NAMES.items()
+        for name in reversed(others)
+        if ours not in features and name in features and hasattr(features[name], "feature") == (ours != "id")
+    }
+    typed = ",".join(f"{ours}={theirs}" for ours, theirs in found.items())
+    return f", or pass columns={found} (--columns {typed})" if found else ""
 
 
 def _types(names: Sequence[str]) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
 """A dataset checked as its user names it: the problems of its rows, and what the Hub's viewer cannot show."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from hf_mner_aug.columns import map_columns
 from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.recipe import open_source
 from hf_mner_aug.validation import Validation
@@ -11,13 +14,20 @@ from hf_mner_aug.validation import validate as validate_rows
 from hf_mner_aug.viewer import viewer_problems
 
 
-def validate(source: Any, *, images: bool | str | Path = True, trust_image_paths: bool = False) -> Validation:
+def validate(
+    source: Any,
+    *,
+    images: bool | str | Path = True,
+    trust_image_paths: bool = False,
+    columns: Mapping[str, str] = MappingProxyType({}),
+) -> Validation:
     """Return every problem of a dataset with its row; of a folder also, under ``viewer``, what the Hub cannot show.
 
     Args:
         source: a dataset, a dict of splits, a folder or a Hub id.
         images: decode pictures; a folder is where files that pictures are named by may be read, too.
         trust_image_paths: read such files wherever they lie.
+        columns: the source's names for columns of ours, which are cast then, as by ``map_columns``.
 
     Raises:
         UsageError: there is no such source.
@@ -25,9 +35,9 @@ def validate(source: Any, *, images: bool | str | Path = True, trust_image_paths
     """
     folder = None if isinstance(images, bool) else images
     if isinstance(source, str | Path):
-        splits, allowed = open_source(str(source), images=folder, as_numbered=True)
+        splits, allowed = open_source(str(source), images=folder, as_numbered=True, columns=columns)
     else:
-        splits, allowed = source, Allowed.of(folder)
+        splits, allowed = map_columns(source, columns) if columns else source, Allowed.of(folder)
     found = validate_rows(splits, images=images is not False, allowed=allowed, trust_image_paths=trust_image_paths)
     return replace(found, viewer=tuple(viewer_problems(source))) if _is_folder(source) else found
 

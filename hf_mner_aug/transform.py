@@ -10,11 +10,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import hf_mner_aug
 from hf_mner_aug import artifacts
+from hf_mner_aug.columns import map_columns
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.hosts import Host, allow
@@ -276,6 +277,7 @@ class Method:
         images: str | Path | None = None,
         trust_image_paths: bool = False,
         progress: bool = True,
+        columns: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
         """Return a fitted copy; the posts are read once.
 
@@ -285,6 +287,7 @@ class Method:
             images: the folder of the files that pictures are named by, where the dataset holds names instead of bytes.
             trust_image_paths: read such files wherever they lie.
             progress: show a bar, where it takes more than a second.
+            columns: the dataset's names for columns of ours, which are cast then, as by ``map_columns``.
 
         Raises:
             UsageError: the columns are not those of an MNER or MRE set, ``keep`` names none of them, or there is no
@@ -298,7 +301,7 @@ class Method:
             splits["validation"] = validation
         if any(data.features is None for data in (splits["train"], splits.get("validation")) if data is not None):
             raise UsageError("fit needs a dataset that knows its features: pass features= when you make or map it")
-        splits = same_labels(splits)
+        splits = same_labels(map_columns(splits, columns) if columns else splits)
         train, validation = splits["train"], splits.get("validation")
         features = train.features
         self.allow_hosts()
@@ -351,6 +354,7 @@ class Method:
         images: str | Path | None = None,
         trust_image_paths: bool = False,
         keep: Iterable[str] = (),
+        columns: Mapping[str, str] = MappingProxyType({}),
         **kwargs: Any,
     ) -> Any:
         """Return ``dataset.map`` of this method with the arguments it needs set; ``kwargs`` are map's own.
@@ -361,6 +365,8 @@ class Method:
         Raises:
             UsageError: a label is none of the set that the method was fitted on, or there is no such folder or column.
         """
+        if columns:
+            dataset = map_columns(dataset, columns)
         if keep:
             return self.keeping(keep).map(dataset, images=images, trust_image_paths=trust_image_paths, **kwargs)
         dataset = embed(dataset, Allowed.of(images, trust_image_paths=trust_image_paths), stacklevel=2)

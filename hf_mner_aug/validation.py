@@ -19,13 +19,22 @@ from hf_mner_aug.labels import disagreements, renumbered
 from hf_mner_aug.other_columns import word_columns
 from hf_mner_aug.picture_columns import ADVICE, is_named_only
 from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
-from hf_mner_aug.schema import COLUMNS, EncodedImage, Span, bio_to_spans, column_faults, tag_names, word_faults
+from hf_mner_aug.schema import (
+    COLUMNS,
+    EncodedImage,
+    Span,
+    bio_to_spans,
+    column_faults,
+    other_names,
+    tag_names,
+    word_faults,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 ERRORS = {
-    "bad_column": "the column is absent or of another type: rename or cast it",
+    "bad_column": "the column is absent or of another type: rename or cast it, or map it with --columns OURS=THEIRS",
     "labels_renumbered": "a label has one number in all splits: number them alike with labels.same_labels(splits)",
     "missing_id": "every row needs an id",
     "duplicate_id": "ids must differ, over all splits",
@@ -227,9 +236,9 @@ class _Columns:
             self.usable.append(name)
         for name in ("id", "tokens"):
             if name not in features:
-                self._fault(f"expected a column {name}, found {', '.join(features)}")
+                self._fault(f"expected a column {name}, found {', '.join(features)}{other_names(features)}")
         if "ner_tags" not in features and "relation" not in features:
-            self._fault(f"expected a column ner_tags or relation, found {', '.join(features)}")
+            self._fault(f"expected a column ner_tags or relation, found {', '.join(features)}{other_names(features)}")
 
     def _fault(self, detail: str) -> None:
         self.faults.append(_Fault("bad_column", detail))
