@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import pickle
 import platform
-import re
 import tempfile
 import time
 from collections import Counter
@@ -575,17 +574,18 @@ def _check_ids(gold: "DatasetDict", method: Method) -> None:
     """
     if method.mode == "replace":
         return
-    ending = re.compile(rf"(.+)\+{re.escape(method.id_suffix)}\.([0-9]{{1,9}})", re.DOTALL)
     names = (row["id"] for split in gold.values() for row in iterate_rows(split, ["id"]))
-    taken = [found for name in names if (found := ending.fullmatch(name))]
+    parts = (name.rpartition(f"+{method.id_suffix}.") for name in names)
+    copies = {str(copy) for copy in range(method.copies)}
+    taken = [(post, between, copy) for post, between, copy in parts if between and copy in copies]
     if not taken:
         return
     train = {row["id"] for row in iterate_rows(gold["train"], ["id"])}
     for found in taken:
-        if found[1] in train and int(found[2]) < method.copies:
+        if found[0] in train:
             raise UsageError(
-                f"post {found[0]} is there already, and {method.name} would make one of that id: it was fitted on "
-                "another set, fit it on this one"
+                f"post {''.join(found)} is there already, and {method.name} would make one of that id: it was fitted "
+                "on another set, fit it on this one"
             )
 
 

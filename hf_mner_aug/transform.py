@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     AnyDataset = Dataset | IterableDataset
     AnyDatasetDict = DatasetDict | IterableDatasetDict
 
+_MADE = re.compile(r"\+([^+~]+)(?:~([0-9]{1,9}))?\.[0-9]+")  # the end of a made post's id
+
 
 QUIET_S = 1.0  # seconds before a bar is shown
 
@@ -608,13 +610,12 @@ def _free_suffix(name: str, splits: Iterable[Any]) -> str:
 
     A stream is gone through once more for this, where it may hold made posts.
     """
-    made = re.compile(rf"\+{re.escape(name)}(?:~([0-9]{{1,9}}))?\.[0-9]+")
     rounds = {
-        int(found[1] or 1)
+        int(found[2] or 1)
         for data in splits
         if data is not None and (hasattr(data, "cleanup_cache_files") or "source_id" in data.features)
         for row in iterate_rows(data, ["id"])
-        if row["id"] and (found := made.fullmatch(row["id"], max(0, row["id"].rfind("+"))))
+        if row["id"] and (found := _MADE.fullmatch(row["id"], max(0, row["id"].rfind("+")))) and found[1] == name
     }
     return f"{name}~{max(rounds) + 1}" if rounds else name
 

@@ -177,7 +177,7 @@ def test_columns_that_are_refused(mner, folder, name):
 )
 def test_columns_that_public_sets_have(mner, name):
     check_columns([name])
-    made = augment(mner.add_column(name, ["v"] * len(mner)), EDA(copies=1), progress=False)
+    made = augment(mner.add_column(name, ["v"] * len(mner)), EDA(copies=1), keep=[name], progress=False)
     assert made.dataset[0][name] == "v"
 
 
