@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from hf_mner_aug import cli_corpus, cli_hosts, cli_hydrate, cli_memory, cli_qual
 from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts, go_on
 from hf_mner_aug.columns import parse_columns
 from hf_mner_aug.disk import DiskFull, disk_full, find_full, fullest
-from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.printable import console, for_terminal, say, say_json, spell_what_cannot_be_written
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
@@ -317,29 +318,64 @@ def show(
 
 
 @app.command()
-def methods() -> None:
-    """List the methods: paper, what they need, what they do with images and boxes."""
-    from dataclasses import fields
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method or a backbone, to have it explained.")] = None,
+) -> None:
+    """List the methods: paper, what they need, what they do with images and boxes; or explain one of them."""
+    from hf_mner_aug.backbones import BACKBONES
+    from hf_mner_aug.methods import METHODS
 
-    from hf_mner_aug.methods import METHODS, method_class
+    for shown in METHODS if name is None else [name] if name in METHODS else []:
+        _show_method(shown, explain=name is not None)
+    if name is None:
+        say(f"backbones: {', '.join(BACKBONES)}\n`hf-mner-aug methods NAME` explains a method or a backbone")
+    elif name in BACKBONES:
+        _show_backbone(name)
+    elif name not in METHODS:
+        raise UnknownName("method or backbone", name, [*METHODS, *BACKBONES])
 
-    for name in METHODS:
-        cls = method_class(name)
-        facts = cls.facts
-        shown = [f"{f.name}={f.default!r}" for f in fields(cls) if f.name not in ("artifact", "from_recipe")]
-        say(f"{name}: {facts.does}")
-        for label, value in {
-            "paper": facts.paper,
-            "learns": facts.learns,
-            "images": facts.images,
-            "boxes": facts.boxes,
-            "install": facts.extra,
-            "models": facts.models,
-            "key": facts.key,
-            "parameters": ", ".join(shown),
-            "rejects": ", ".join(cls.rejects),
-        }.items():
-            say(f"  {label:<11}{value}")
+
+def _show_method(name: str, *, explain: bool) -> None:
+    from hf_mner_aug.methods import method_class
+    from hf_mner_aug.parameters import parameters_of
+
+    cls = method_class(name)
+    facts, parameters = cls.facts, parameters_of(cls)
+    say(f"{name}: {facts.does}")
+    told = {
+        "paper": facts.paper,
+        "learns": facts.learns,
+        "images": facts.images,
+        "boxes": facts.boxes,
+        "install": facts.extra,
+        "key": facts.key,
+        "presets": ", ".join(["embedded", *cls.presets]),
+    }
+    if not explain:
+        told["parameters"] = ", ".join(f"{p.name}={p.default!r}" for p in parameters)
+        told["rejects"] = ", ".join(cls.rejects)
+    for label, value in told.items():
+        say(f"  {label:<11}{value}")
+    if explain:
+        for preset, params in cls.presets.items():
+            say(f"  --preset {preset}: {', '.join(f'{key}={value}' for key, value in params.items())}")
+        _explain_each("parameters", {f"{p.name}={p.default!r}": p.explained for p in parameters})
+        _explain_each("reasons to reject posts", {reason: str(what) for reason, what in cls.rejects.items()})
+
+
+def _show_backbone(name: str) -> None:
+    from hf_mner_aug.backbones import Backbone, backbone_class
+    from hf_mner_aug.parameters import parameters_of
+
+    cls = backbone_class(name)
+    say(f"{name}: {(cls.__doc__ or '').partition(chr(10))[0]}")
+    _explain_each("settings", {f"{p.name}={p.default!r}": p.explained for p in parameters_of(cls, Backbone)})
+
+
+def _explain_each(title: str, explained: Mapping[str, str]) -> None:
+    say(f"  {title}:")
+    for name, text in explained.items():
+        say(f"    {name}: {text}")
 
 
 @app.command()

@@ -45,7 +45,7 @@ def go_on(question: str = "Go on?") -> None:
         UsageError: there is no terminal.
     """
     if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask in: see what it takes with --dry-run, then say --yes")
+        raise UsageError("there is no terminal to ask in: say --yes to go on")
     typer.confirm(question, abort=True)
 
 

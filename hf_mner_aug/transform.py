@@ -67,7 +67,6 @@ class Facts:
     images: str
     boxes: str
     extra: str = "core"
-    models: str = "none"
     key: str = "none"
 
 
@@ -109,15 +108,18 @@ class Method:
     parameters under one name (``paper``: the models of its paper); what the fields say is the preset ``embedded``.
     ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many.
 
-    ``keep`` names columns beside those that a method knows whose values made posts have from their gold posts; the
-    others are null there, or follow the words (``other_columns``).
-
     ``Dataset.map`` finds rows made before by the hash of the method's pickle. That holds the fields, and so what was
     learnt by its digest, and ``_code``: ``version``, the package's version, and of a class outside the package its
     module's source as it was when the class was made.
 
     ``version`` is raised where the same recipe gives other rows; where most stay as they are, ``drawn_as`` names the
     earlier version that random choices are still drawn as.
+
+    Args:
+        seed: of all random choices.
+        copies: new posts for each post.
+        keep: columns that made posts have from their gold posts; others that the method does not know are null
+            there, or follow the words.
     """
 
     name: ClassVar[str]

@@ -53,7 +53,17 @@ class Backbone(Protocol):
     """A frozen dataclass of settings; ``fit`` and ``load`` return a copy that can predict.
 
     ``train`` and ``validation`` are datasets or lists of posts. ``fit`` reads no other split, and learns from ``train``
-    only: ``validation`` chooses among the states of one training. ``predict`` reads no labels.
+    only: ``validation`` chooses among the states of one training. ``predict`` reads no labels. Settings that several
+    backbones have are:
+
+    Args:
+        encoder: the text encoder, a folder, a Hub id, one saved by this class (training goes on from there), or
+            `tiny`: small and without weights.
+        use_images: false is the ablation by text alone.
+        no_images: where no post of a split has a picture: `warn` and go by the text, or `refuse`.
+        max_length: subwords of a post that are read, at most.
+        dropout: of the layers on top of the encoder.
+        seed: what initial weights, order and dropout depend on.
     """
 
     name: ClassVar[str]

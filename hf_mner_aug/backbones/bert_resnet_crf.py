@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 class BertResNetCRF:
     """Encoder, tower, one gated cross-attention, CRF.
 
-    ``use_images=False`` is the ablation by text alone. Where no post of a split has a picture, ``no_images`` says
-    whether to ``warn`` and go by the text or to ``refuse``. A post's pictures, at most four, are read side by side.
+    A post's pictures, at most four, are read side by side.
     """
 
     name: ClassVar[str] = "bert_resnet_crf"

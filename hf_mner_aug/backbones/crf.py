@@ -85,8 +85,13 @@ def _squeezed(shape: str) -> str:
 class CRF:
     """Linear-chain CRF over word features.
 
-    ``c1`` and ``c2`` weigh the L1 and L2 penalties. With ``boundary`` it finds entities without their type. A label
-    that no train post has is never predicted. ``seed`` changes nothing: training draws no random number.
+    A label that no train post has is never predicted. ``seed`` changes nothing: training draws no random number.
+
+    Args:
+        c1: the weight of the L1 penalty.
+        c2: the weight of the L2 penalty.
+        iterations: how many steps of L-BFGS training takes at most.
+        boundary: find entities without their type.
     """
 
     name: ClassVar[str] = "crf"

@@ -32,11 +32,16 @@ TASKS = ("entities", "relations")
 
 @dataclass(frozen=True, kw_only=True)
 class HVPNet:
-    """Encoder with visual prefixes, for entities or, with ``task="relations"``, for the relation of head and tail.
+    """Encoder with visual prefixes, for entities or for the relation of head and tail.
 
-    Settings as ``BertResNetCRF``'s. ``objects`` is a detector of transformers, by folder or id, or ``crops``: fixed
-    parts of the picture, of which no detector says that they show something. ``none`` is the label of no relation.
-    Pictures that a method mixed can mislead a detector.
+    Of fixed parts of the picture no detector says that they show something. Pictures that a method mixed can mislead a
+    detector.
+
+    Args:
+        task: `entities` or `relations`.
+        objects: a detector of transformers, by folder or id, or `crops`: fixed parts of the picture.
+        most_objects: how many objects of a picture are read.
+        none: the label of no relation.
     """
 
     name: ClassVar[str] = "hvpnet"

@@ -46,10 +46,16 @@ if TYPE_CHECKING:
 class IIE4MNER:
     """Encoder, semantic augmentation, grid and objects, CRF, auxiliary span CRF.
 
-    Settings as ``BertResNetCRF``'s, with the code's training. ``vectors`` is a file of word vectors in the text format
-    of word2vec or GloVe (the paper's have 200 numbers and are of tweets); without one, vectors of at most
-    ``dimensions`` numbers are trained on train. ``objects`` is a detector of transformers, by folder or id, or
-    ``crops``: fixed parts of the picture. Pictures that a method mixed can mislead a detector.
+    The code's training. Pictures that a method mixed can mislead a detector.
+
+    Args:
+        vectors: a file of word vectors in the text format of word2vec or GloVe; without one they are trained on
+            train.
+        dimensions: how many numbers vectors have that are trained on train, at most.
+        neighbours: how many near words stand beside each word.
+        objects: a detector of transformers, by folder or id, or `crops`: fixed parts of the picture.
+        most_objects: how many objects of a picture are read.
+        fusion_dropout: the dropout where words, grid and objects meet.
     """
 
     name: ClassVar[str] = "iie4mner"

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 class MAF:
     """Encoder, tower, a cross-modal layer scaled by a match probability, gate, CRF.
 
-    Settings as ``BertResNetCRF``'s, with the paper's training: all learns at 5e-5.
+    The paper's training: all learns at 5e-5.
+
+    Args:
+        alpha: the weight of the CRF's loss; matching and aligning text and picture have the rest.
+        temperature: of the contrastive loss.
+        to_image: the weight of text to image in it; image to text has the rest.
+        swapped: the share of a batch's pictures that are exchanged, to learn which match.
     """
 
     name: ClassVar[str] = "maf"

@@ -101,8 +101,8 @@ def assemble(
 class RelationClassifier:
     """Encoder with a relation for each post.
 
-    ``encoder`` is a folder, an id on the Hub, or a folder this class saved: then training goes on from there. ``none``
-    is the label that says there is no relation: it counts neither as predicted nor as gold.
+    Args:
+        none: the label that says there is no relation: it counts neither as predicted nor as gold.
     """
 
     name: ClassVar[str] = "relation"

@@ -23,10 +23,13 @@ HEADS = ("softmax", "crf")
 class TokenClassifier:
     """Encoder with a tag for each word.
 
-    ``encoder`` is a folder, an id on the Hub, or a folder this class saved: then training goes on from there. Words
-    that do not fit ``max_length`` subwords get O with confidence 0. With ``boundary`` it finds entities without their
-    type. ``knowledge`` names a column with a text about each post, ``knowledge_file`` a file of JSON lines with ``id``
-    and ``knowledge``; it is read after the words, as far as there is room.
+    Words that do not fit get O with confidence 0.
+
+    Args:
+        head: what tags are chosen by: `crf`, or `softmax` for each word alone.
+        boundary: find entities without their type.
+        knowledge: a column with a text about each post, read after the words as far as there is room.
+        knowledge_file: a file of JSON lines with `id` and `knowledge`, instead of a column.
     """
 
     name: ClassVar[str] = "token_classifier"

@@ -35,9 +35,17 @@ Learnt = tuple[dict[str, Any], tuple[Check, ...]]
 class Training:
     """How a network learns.
 
-    ``steps`` counts optimiser steps and goes before ``epochs``. ``batch_size`` is the posts of one step on all devices
-    together. ``checks`` is how often the validation score is read; the best state is kept, of equals the first.
-    ``precision="auto"`` is bf16 or fp16 on a GPU and fp32 elsewhere.
+    Args:
+        epochs: how often train is read.
+        steps: optimiser steps; goes before `epochs`.
+        batch_size: the posts of one step, on all devices together.
+        learning_rate: of pretrained weights.
+        head_learning_rate: of new weights.
+        weight_decay: of AdamW.
+        warmup: the share of the steps in which the learning rates rise.
+        checks: how often the validation score is read; the best state is kept, of equals the first.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `fp32`, `bf16`, `fp16`; `auto` is bf16 or fp16 on a GPU and fp32 elsewhere.
     """
 
     epochs: int = 12

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 class UMT:
     """Encoder, tower, three cross-modal layers, gate, CRF, auxiliary span CRF.
 
-    Settings as ``BertResNetCRF``'s, with the paper's training: all learns at 5e-5.
+    The paper's training: all learns at 5e-5.
+
+    Args:
+        alpha: the weight of the tags' own scores; those of the auxiliary span CRF have the rest.
+        beta: the weight of the auxiliary span CRF's loss.
     """
 
     name: ClassVar[str] = "umt"

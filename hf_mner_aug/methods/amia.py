@@ -140,10 +140,16 @@ class Picture:
 class AMIA(Method):
     """Mix each image with one synthesised from the text, by their matching score.
 
-    ``mix`` is ``adaptive``, ``cosine``, or a weight of the original in [0, 1]: 0 takes the synthesised image, 1 leaves
-    the original. ``matcher`` is ``cca``, or ``open_clip:`` and a model; ``images`` is ``collage``, or an id (with
-    ``@revision``) or folder of a diffusers pipeline, which ``steps``, ``guidance`` and ``nsfw_model`` are for. With
-    ``no_person_prompts`` a prompt says ``a person`` for handles and for persons that train names.
+    Args:
+        mix: `adaptive`, `cosine`, or the original's weight from 0 (the synthesised image) to 1 (the original).
+        matcher: scores text and picture: `cca`, fitted on train, or `open_clip:` and a model.
+        images: makes the new picture: `collage` of train pictures, or the id (with `@revision`) or folder of a
+            diffusers pipeline.
+        steps: steps of the diffusers pipeline.
+        guidance: how closely its pictures follow the text; 0 is off.
+        nsfw_model: folder or id of an image classifier that finds unsafe pictures, where the pipeline has no
+            checker.
+        no_person_prompts: a prompt says `a person` for handles and for persons that train names.
     """
 
     name: ClassVar[str] = "amia"

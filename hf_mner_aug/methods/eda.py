@@ -67,7 +67,14 @@ def delete_words(where: Sequence[int], probability: float, draw: Draw) -> Edits:
 
 @dataclass(frozen=True, kw_only=True)
 class EDA(Method):
-    """Replace, insert, swap or delete ``alpha`` of a post's words, none within ``margin`` words of an entity."""
+    """Replace, insert, swap or delete words of a post, none of an entity.
+
+    Args:
+        alpha: the share of a post's words that change.
+        margin: how many words beside an entity are kept, too.
+        operations: what is drawn from: `replace`, `insert`, `swap`, `delete`.
+        synonyms: `split` takes the nearest words of train, `wordnet` those of nltk's WordNet.
+    """
 
     name: ClassVar[str] = "eda"
     version: ClassVar[int] = 3

@@ -112,17 +112,29 @@ def _mentions(post: Post) -> Counter[tuple[Words, str]]:
 class GMDA(Method):
     """Write a labelled text for each post's entities, and make a picture for it.
 
-    ``text_model`` is ``templates``; ``instructblip:`` and an id (with ``@revision``) or folder, fine-tuned on train
-    with ``tune`` (``lora`` or ``qformer``) for ``epochs`` and sampled with ``temperature``, ``top_k``, ``top_p``; or
-    ``endpoint:URL#MODEL,max_tokens=512,shown=3``, a model that is shown texts of other posts and sampled with
-    ``temperature`` (``HF_MNER_AUG_ENDPOINT`` holds what is this machine's: budget, prices, requests at a time).
-    ``image_model`` is ``collage``, or an id or folder of a diffusers pipeline, which ``steps``, ``guidance``,
-    ``strength`` and ``nsfw_model`` are for. ``text=False`` keeps the gold post's words, ``image=False`` its pictures.
-
-    A text needs ``least_words``, at most ``most_words`` (0: no limit), with ``all_entities`` those that it was asked
-    for, and a share ``agreement`` of ``detectors`` backbones ``consistency``, fitted on train, that find exactly its
-    entities; without ``consistency`` no backbone is asked. ``per_context`` is how many texts are published that
-    ``templates`` wrote into one train post, 0 for all: texts that repeat each other teach little.
+    Args:
+        text: write new words; false keeps the gold post's.
+        image: make new pictures; false keeps the gold post's.
+        text_model: `templates`; `instructblip:` and an id (with `@revision`) or folder;
+            `endpoint:URL#MODEL,max_tokens=512,shown=3`, a model that is shown other posts.
+        tune: what of InstructBLIP learns: `lora` or `qformer`.
+        epochs: how often InstructBLIP reads train.
+        temperature: of sampling from InstructBLIP or the endpoint.
+        top_k: InstructBLIP samples from so many tokens.
+        top_p: InstructBLIP samples from the tokens that have this share of the probability.
+        image_model: `collage` of train pictures, or the id or folder of a diffusers pipeline.
+        steps: steps of the diffusers pipeline.
+        guidance: how closely its pictures follow the text; 0 is off.
+        strength: how far a picture may go from the original, from 0 to 1.
+        nsfw_model: folder or id of an image classifier that finds unsafe pictures, where the pipeline has no
+            checker.
+        least_words: a text of fewer words is rejected.
+        most_words: a text of more words is rejected; 0 is no limit.
+        all_entities: a text that lacks an entity that was asked for is rejected.
+        consistency: the backbone, fitted on train, that must find the text's entities; empty asks none.
+        detectors: how many such backbones are fitted.
+        agreement: the share of them that must find exactly the text's entities.
+        per_context: how many texts are published that `templates` wrote into one train post; 0 is all.
     """
 
     name: ClassVar[str] = "gmda"

@@ -97,7 +97,12 @@ def segments_of(post: Post) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class LSMS(Method):
-    """Replace tokens, synonyms or mentions by others of their label, or shuffle words within segments."""
+    """Replace tokens, synonyms or mentions by others of their label, or shuffle words within segments.
+
+    Args:
+        ratio: the probability with which each word, mention or segment is taken.
+        operations: what is drawn from: `token`, `synonym`, `mention`, `shuffle`.
+    """
 
     name: ClassVar[str] = "lsms"
     version: ClassVar[int] = 2

@@ -64,21 +64,38 @@ IMAGE_PROMPT = "image_prompt"  # in the details of a post
 class MemoryHard(Method):
     """Write posts that test what a model gets wrong.
 
-    ``target`` is the backbone that is mined, over ``folds`` and ``seeds``; ``references`` are backbones to say which
-    errors are its own; from the confidence ``guard`` on, all of them against gold make a suspected label error.
-    ``engine`` names patterns, which need ``support`` failures nearer than ``distance``, and writes posts from
-    ``exemplars`` other failures: ``rules``, or the model behind ``endpoint:URL#MODEL,temperature=0.7,max_tokens=1024``
-    (``HF_MNER_AUG_ENDPOINT`` holds what is this machine's: budget, prices, requests at a time).
+    Copy n is made in round n, by the counts of the rounds before. Entities seen where there is none are kept in the
+    tree, but posts are written for them only with ``spurious``: gold often lacks what was seen (in 15 of 42 on 10% of
+    Twitter-2015, by reading), and new posts would teach that. ``HF_MNER_AUG_ENDPOINT`` holds what is this machine's:
+    budget, prices, requests at a time.
 
-    A draft needs ``least_words``, may share a part ``alike`` of its pairs of words with the posts it is made of, and a
-    share ``agreement`` of ``teachers`` backbones ``teacher`` (none where empty) must find exactly its entities. It is
-    written again ``attempts`` times, then as often for the parent pattern. Copy n is made in round n, at most
-    ``rounds``, by the counts of the rounds before. Entities seen where there is none are kept in the tree, but posts
-    are written for them only with ``spurious``: gold often lacks what was seen (in 15 of 42 on 10% of Twitter-2015, by
-    reading), and new posts would teach that.
-
-    Ablations: ``mining=False`` takes as many random posts, ``tree=False`` works from the failure alone,
-    ``iterate=False`` writes once.
+    Args:
+        target: the backbone whose errors are mined, as `crf` or `token_classifier:encoder=DIR`.
+        references: backbones, parted by commas, that tell which errors are the target's own.
+        folds: train is cut into so many; each is predicted by a model of the others.
+        seeds: how many models predict each fold.
+        guard: from this confidence on, all backbones against gold make a suspected label error.
+        engine: names patterns and writes posts: `rules`, or `endpoint:URL#MODEL,temperature=0.7,max_tokens=1024`.
+        distance: failures nearer than this are one pattern.
+        support: how many failures a pattern needs.
+        exemplars: how many other failures a post is written from.
+        attempts: how often a draft is written for a pattern, and again for its parent.
+        rounds: how many rounds of copies learn from the counts of earlier ones.
+        teacher: the backbone, fitted on train, that must find a draft's entities; empty asks none.
+        teachers: how many such backbones are fitted.
+        agreement: the share of them that must find exactly the draft's entities.
+        least_words: a draft of fewer words is rejected.
+        alike: a draft that shares more than this part of its pairs of words with a post it is made of is rejected.
+        spurious: write posts also for entities that were seen where gold has none.
+        mining: false takes as many random posts instead of hard ones (ablation).
+        tree: false works from the failure alone, without patterns (ablation).
+        iterate: false writes once (ablation).
+        image: make new pictures; false keeps the gold post's.
+        image_model: `collage` of train pictures, or the id or folder of a diffusers pipeline.
+        steps: steps of the diffusers pipeline.
+        guidance: how closely its pictures follow the text; 0 is off.
+        nsfw_model: folder or id of an image classifier that finds unsafe pictures, where the pipeline has no
+            checker.
     """
 
     name: ClassVar[str] = "memory_hard"

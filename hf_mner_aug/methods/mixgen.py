@@ -63,7 +63,11 @@ def moved(entity: Entity, words: int, scale: Scale) -> Entity:
 
 @dataclass(frozen=True, kw_only=True)
 class MixGen(Method):
-    """Join each post with another of the train split; ``weight`` (the paper's λ) is its own picture's share."""
+    """Join each post with another of the train split.
+
+    Args:
+        weight: the share of the post's own picture in the mix (the paper's λ).
+    """
 
     name: ClassVar[str] = "mixgen"
     rejects: ClassVar[Mapping[str, Reason]] = {

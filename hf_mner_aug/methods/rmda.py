@@ -61,20 +61,31 @@ PAGE_SECONDS = 1.0  # of a page, before any is fetched
 class RMDA(Method):
     """Take over posts that hold a post's entities, found in a corpus.
 
-    ``corpus`` is a file of ``hf-mner-aug index``; ``train``: the other posts of the train split; or ``serper``: the
-    web, searched by Serper, or by the engine of its shape at ``serper:URL``, with its key in ``SERPER_API_KEY`` (how
-    fast and at what cost is no part of the recipe: ``models.web``). ``sites`` are the hosts that posts may be of; on
-    the web it is ``twitter.com`` if none is named. Of the ``results`` that a search gives, ``copies`` are made posts at
-    most. ``image=False`` keeps the gold post's pictures, ``text=False`` its words, ``filter=False`` leaves out all
-    filters.
+    How fast and at what cost the web is searched is no part of the recipe: ``models.web``.
 
-    ``agreement`` is the share of the ``detectors`` that must see no other entity, ``support`` the share that must see
-    every mention with its type. ``consistency`` is the share of a mention's occurrences in train that must carry its
-    type, ``letters`` how many it must have; with ``capitals`` no other word may have a capital that is not known in
-    lower case, and with ``cased`` a mention must be written as in the gold post. For relations ``similarity`` is the
-    least cosine of the texts, by TF-IDF or by ``encoder``. ``per_entity`` is how many posts are published for a
-    mention, 0 for all; of posts with the same picture it is the first (not for relations). ``mask`` names what is
-    masked outside entities: handles, emails, phones (``masking``).
+    Args:
+        corpus: a file of `hf-mner-aug index`; `train`, the other posts of it; or the web: `serper` or
+            `serper:URL`, with its key in SERPER_API_KEY.
+        results: how many posts a search gives; of these as many as copies are made posts at most.
+        require: a found post must hold `all` entities of the gold post, or `any` of them.
+        sites: the hosts that posts may be of; on the web it is twitter.com if none is named.
+        image: take the found post's pictures; false keeps the gold post's.
+        text: take the found post's words; false keeps the gold post's.
+        filter: false leaves out all filters.
+        detector: the backbone, fitted on train, that checks the labels.
+        detectors: how many such backbones are fitted.
+        agreement: the share of them that must see no other entity.
+        support: the share of them that must see every mention with its type.
+        consistency: the share of a mention's occurrences in train that must carry its type.
+        letters: how many letters a mention must have.
+        capitals: no other word may have a capital, unless train knows it in lower case.
+        cased: a mention must be written as in the gold post.
+        least_words: a post of fewer words is rejected.
+        most_words: a post of more words is rejected.
+        per_entity: how many posts are published for a mention, 0 for all; of those with one picture the first.
+        mask: what is masked outside entities: `handles`, `emails`, `phones`.
+        similarity: for relations, the least cosine of the two texts.
+        encoder: folder or id of a sentence encoder for that cosine; empty takes TF-IDF.
     """
 
     name: ClassVar[str] = "rmda"

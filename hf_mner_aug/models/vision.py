@@ -30,10 +30,15 @@ FROZEN_BATCH = 32
 class Vision:
     """Which tower looks at pictures, and how.
 
-    ``tower`` is ``torchvision:NAME`` (a ResNet; weights IMAGENET1K_V1), ``timm:NAME``, the folder or id of a
-    transformers backbone such as ``microsoft/resnet-50``, or ``tiny``: a ResNet of 126,000 parameters and no weights,
-    to be trained. Pictures are resized to 8/7 of ``image_size`` on the shorter side and cut out of the centre. A tower
-    that is trained learns at ``vision_learning_rate``; None is the rate of its kind: pretrained or new.
+    Pictures are resized to 8/7 of ``image_size`` on the shorter side and cut out of the centre.
+
+    Args:
+        tower: `torchvision:NAME` (a ResNet), `timm:NAME`, the folder or id of a transformers backbone, or `tiny`:
+            a ResNet of 126,000 parameters without weights.
+        pretrained: start from the tower's weights (torchvision: IMAGENET1K_V1).
+        freeze_vision: the tower does not learn, and sees each picture once.
+        image_size: pixels of a side that the tower reads.
+        vision_learning_rate: of a tower that learns; none is the rate of its kind, pretrained or new.
     """
 
     tower: str = "torchvision:resnet152"

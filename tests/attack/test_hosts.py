@@ -282,7 +282,7 @@ def test_a_preview_of_a_paid_method_is_asked_about(evil, source, tmp_path, monke
     assert "2 posts are made by calls that may cost money" in printed
     assert call(monkeypatch, capsys, *command, "--dry-run")[0] == 0
     assert evil.log == []
-    assert call(monkeypatch, capsys, *command, answers="y\n")[0] == 0
+    assert call(monkeypatch, capsys, *command, answers="y\n", stdin=Terminal)[0] == 0
     assert len(evil.log) == 2
 
 
@@ -298,7 +298,7 @@ def test_evaluate_asks_before_it_makes_a_strangers_config_again(evil, splits, tm
     assert (code, err.count("\n")) == (2, 1), err
     assert f"posts would go to {origin_of(evil.url)}" in err
     allowed = ("--allow-host", origin_of(evil.url))
-    code, printed, _ = call(monkeypatch, capsys, *command, *allowed, answers="n\n")
+    code, printed, _ = call(monkeypatch, capsys, *command, *allowed, answers="n\n", stdin=Terminal)
     assert code == 1
     assert "calls that may cost money" in printed
     assert len(evil.log) == before
