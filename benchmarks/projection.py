@@ -110,7 +110,7 @@ def measure(queries: str, pool: str, folder: Path) -> None:
     (folder / f"{pool}.jsonl").write_text("".join(lines))
     index(str(folder / f"{pool}.jsonl"), folder / f"{pool}.db")
     begun = time.perf_counter()
-    base: dict[str, Any] = {"corpus": str(folder / f"{pool}.db"), "image": False}
+    base: dict[str, Any] = {"corpus": str(folder / f"{pool}.db"), "image": False, "require": "all", "results": 10}
     fitted = RMDA(**base).fit(gold)
     paper = RMDA(**base, **PAPER).fit(gold)
     print(f"\n{queries} ({len(gold)} posts) asks {pool} ({len(truth)}); fitted in {time.perf_counter() - begun:.0f} s")

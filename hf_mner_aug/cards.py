@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 from hf_mner_aug.artifacts import write_atomically
 from hf_mner_aug.dataset_cards import Structure, check_card, load_card
 from hf_mner_aug.exceptions import Corrupt, UsageError
+from hf_mner_aug.funnel import Funnel, asked_for, outcomes
 from hf_mner_aug.locks import lock
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.printable import code_span, fenced, for_markdown, for_terminal, without_comments
@@ -56,18 +57,6 @@ class SourceFacts:
     local: bool = True
 
 
-class Funnel(TypedDict):
-    """What became of the posts asked for, in numbers; by reason where they were rejected or dropped."""
-
-    posts: int
-    made: int
-    rejected: Mapping[str, int]
-    dropped: Mapping[str, int]
-    kept: int
-    usage: NotRequired[Mapping[str, float]]
-    limits: NotRequired[Mapping[str, int | float]]
-
-
 @dataclass(frozen=True)
 class ConfigFacts:
     """Everything the card says of a config, from its run; augmentation.json holds the same."""
@@ -75,7 +64,7 @@ class ConfigFacts:
     recipe: Recipe
     source: SourceFacts
     splits: Mapping[str, SplitFacts]
-    funnel: "Funnel"
+    funnel: Funnel
     entities: Mapping[str, tuple[int, int]]
     examples: Sequence[str]
     content_fingerprint: str
@@ -324,6 +313,8 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         subset=subset,
         splits={split: asdict(rows) for split, rows in facts.splits.items()},
         funnel=facts.funnel,
+        asked=asked_for(facts.funnel, recipe.copies),
+        outcomes=outcomes(facts.funnel, recipe.copies),
         entities=facts.entities,
         examples=facts.examples,
         source=source.name,

@@ -17,7 +17,7 @@ from hf_mner_aug import cli_corpus, cli_hosts, cli_hydrate, cli_memory, cli_qual
 from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts, go_on
 from hf_mner_aug.columns import parse_columns
 from hf_mner_aug.disk import DiskFull, disk_full, find_full, fullest
-from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.exceptions import NothingMade, UnknownName, UsageError
 from hf_mner_aug.printable import console, for_terminal, say, say_json, spell_what_cannot_be_written
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
@@ -169,7 +169,10 @@ def augment(
     push_to_hub: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the folder to this repo.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Push as a pull request.")] = False,
 ) -> None:
-    """Make an augmented config and publish it into a folder that load_dataset reads, or to the Hub."""
+    """Make an augmented config and publish it into a folder that load_dataset reads, or to the Hub.
+
+    Where no post was made it exits with 3, says why, and publishes nothing.
+    """
     from hf_mner_aug.ledger import estimate, run
     from hf_mner_aug.other_columns import spell
     from hf_mner_aug.ranks import check_rank
@@ -234,8 +237,12 @@ def augment(
         say("when all ranks are, publish with the same command without --rank and --world-size")
         return
     options = {"num_proc": num_proc, "overwrite": overwrite, "storage": storage, "progress": True}
-    options |= {"retrieved": retrieved, "into_existing": into_existing, "learned": learned}
-    done = run_and_publish(plan, gold, out, source=source, **options)
+    options |= {"retrieved": retrieved, "into_existing": into_existing, "learned": learned, "allow_empty": False}
+    try:
+        done = run_and_publish(plan, gold, out, source=source, **options)
+    except NothingMade as error:
+        _show_funnel(error.funnel, plan.copies)
+        raise
     _show_funnel(done.funnel, plan.copies)
     if done.columns:
         say(f"columns beside those that {plan.method} knows, in made posts: {spell(done.columns)}")
@@ -432,7 +439,11 @@ cli_study.register(app)
 
 
 def main() -> None:
-    """Run the command line: 2 is the user's mistake, 1 the machine's trouble, 128 and more a signal; one line each."""
+    """Run the command line.
+
+    Exit codes: 2 is the user's mistake, 1 the machine's trouble, 3 a run that made nothing, 128 and more a signal; one
+    line each.
+    """
     debug = "--debug" in sys.argv
     sys.argv[1:] = _spread([argument for argument in sys.argv[1:] if argument != "--debug"])
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -470,6 +481,8 @@ def _run(signals: Signals, debug: bool) -> Any:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """Return what a command says that ended in an error, and its exit code."""
+    if isinstance(error, NothingMade):
+        return str(error), 3
     if isinstance(error, UsageError):
         return f"error: {error}", 2
     full = find_full(error)
@@ -680,13 +693,12 @@ def _coloured(post: Any) -> Any:
     return text.append(for_terminal(" ".join(post.tokens[position:])))
 
 
-def _show_funnel(funnel: dict[str, Any], copies: int) -> None:
+def _show_funnel(funnel: Mapping[str, Any], copies: int) -> None:
     from rich.table import Table
 
+    from hf_mner_aug.funnel import asked_for, outcomes
+
     table = Table("what became of the posts", "count")
-    table.add_row(f"asked for ({funnel['posts']} posts × {copies})", str(funnel["posts"] * copies))
-    for kind in ("rejected", "dropped"):
-        for reason, count in funnel[kind].items():
-            table.add_row(for_terminal(f"{kind}: {reason}"), str(count))
-    table.add_row("kept", str(funnel["kept"]))
+    for name, count in (asked_for(funnel, copies), *outcomes(funnel, copies).items()):
+        table.add_row(for_terminal(name), str(count))
     console().print(table)

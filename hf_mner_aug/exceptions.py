@@ -5,7 +5,7 @@ what was found and what to do. The command line prints the message and exits wit
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -19,6 +19,16 @@ class DataError(UsageError):
     """A row or a file does not hold what its format promises."""
 
     reason = "bad_data"
+
+
+class NothingMade(UsageError):
+    """A run made no post: the message says why and what to do, ``funnel`` what became of the posts asked for."""
+
+    reason = "nothing_made"
+
+    def __init__(self, message: str, funnel: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.funnel = funnel
 
 
 class NotFitted(UsageError):

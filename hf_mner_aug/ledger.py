@@ -15,6 +15,7 @@ import pickle
 import platform
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 from hf_mner_aug import artifacts, other_columns
 from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
+from hf_mner_aug.funnel import nothing_made
 from hf_mner_aug.labels import encode
 from hf_mner_aug.locks import sweep
 from hf_mner_aug.parquet import reading, write_table
@@ -102,7 +104,7 @@ class Run:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """Posts in, rows made, rejects by reason, what calls took, and how often something did not fit."""
+        """Posts in, rows made, rejects by reason, posts with nothing to do, what calls took, what did not fit."""
         notes = [_note(self.folder, part) for part in self.parts]
         reasons: Counter[str] = Counter()
         limits: Counter[str] = Counter()
@@ -114,6 +116,7 @@ class Run:
             "posts": sum(note["posts"] for note in notes),
             "made": sum(note["made"] for note in notes),
             "rejected": dict(sorted(reasons.items())),
+            **({"idle": sum(note["idle"] for note in notes)} if all("idle" in note for note in notes) else {}),
             **({"usage": usage} if usage else {}),
             **({"limits": dict(sorted(limits.items()))} if limits else {}),
         }
@@ -161,6 +164,8 @@ def augment(
 ) -> Run:
     """Make the rows that ``Dataset.map`` of a method makes, with checks and rejects kept, resumably.
 
+    Where it makes none, a warning says why and what to do.
+
     Args:
         source: a dataset, a dict of splits, a folder or a Hub id.
         method: it is fitted on the gold train posts, unless it is fitted already.
@@ -194,7 +199,10 @@ def augment(
     splits = embed(splits, replace(allowed, anywhere=trust_image_paths), stacklevel=2)
     recipe, gold = resolve(recipe_for(method.keeping(keep), source=name, columns=dict(columns), **chosen), splits)
     options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage}
-    return run(recipe, gold, out=out, num_proc=num_proc, progress=progress, **options)
+    done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, **options)
+    if rank is None and not done.counts["made"]:
+        warnings.warn(nothing_made(done.counts, done.method), stacklevel=2)
+    return done
 
 
 def run(
@@ -505,6 +513,7 @@ def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict",
     note = {
         **_binding(recipe, method, part),
         **({"columns": columns} if columns else {}),
+        "idle": made.idle,
         "made": len(made.columns["id"]),
         "posts": part.stop - part.start,
         "rejected": dict(sorted(Counter(reject["reason"] for reject in made.rejects).items())),
@@ -637,6 +646,7 @@ class PartNote(TypedDict):
     posts: int
     rejected: Mapping[str, int]
     seconds: float
+    idle: NotRequired[int]
     sha256: list[str]
     usage: NotRequired[Mapping[str, int | float]]
     limits: NotRequired[Mapping[str, int | float]]

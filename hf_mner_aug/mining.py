@@ -119,7 +119,7 @@ def share_out(posts: Sequence[Post], folds: int, seed: int) -> list[int]:
     if not 2 <= folds <= len(groups):
         raise UsageError(
             f"mining: folds={folds} for {len(posts)} posts of {len(groups)} different texts and pictures: "
-            f"expected 2 to {len(groups)} folds"
+            + (f"expected 2 to {len(groups)} folds" if len(groups) > 1 else "expected posts of at least 2")
         )
 
     def key(members: list[int]) -> tuple[int, str]:

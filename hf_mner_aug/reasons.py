@@ -33,6 +33,13 @@ UNREADABLE_IMAGE: Mapping[str, Reason] = {
 WORD_COUNT: Mapping[str, Reason] = {
     "word_count": Reason("the text has too few words, or too many", "take longer posts", ("least_words=1",))
 }
+# Made posts that publishing drops, whatever the method.
+DROPPED: Mapping[str, Reason] = {
+    "duplicate": Reason("a gold or earlier post has the same words and labels", "take another seed, or another method"),
+    "leak_id": Reason("it is of a post of validation or test", "take other posts as train or as corpus"),
+    "leak_text": Reason("its text is that of a post of validation or test", "take other posts as train or as corpus"),
+    "leak_image": Reason("its picture is in validation or test", "take other posts as train or as corpus"),
+}
 # Pictures that an image engine does not give.
 NO_PICTURE: Mapping[str, Reason] = {
     "unsafe_image": Reason("a model calls the new picture unsafe", "name another pipeline"),

@@ -27,8 +27,9 @@ from hf_mner_aug.cards import (
     without_sizes,
 )
 from hf_mner_aug.dataset_cards import CARD, read_card
-from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
+from hf_mner_aug.exceptions import Corrupt, NothingMade, RecipeMismatch, UsageError
 from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
+from hf_mner_aug.funnel import nothing_made
 from hf_mner_aug.hygiene import Guard, origins
 from hf_mner_aug.ledger import Run, beside, kept_parts, library_versions, part_tables, run
 from hf_mner_aug.locks import lock, stage, sweep
@@ -90,6 +91,7 @@ def publish(
     overwrite: bool = False,
     retrieved: Retrieved = "whole",
     into_existing: bool = False,
+    allow_empty: bool = True,
 ) -> Published:
     """Write a run's config into a repo folder: Parquet, augmentation.json, and its section of the card.
 
@@ -105,8 +107,10 @@ def publish(
         retrieved: publish posts from outside ``whole``, or ``ids-only``: where they are from and their labels, without
             words and pictures (``stubs``); the content fingerprint is in both cases that of the whole rows.
         into_existing: publish also into a folder that holds something else, whose files and card text are kept.
+        allow_empty: publish a config without made posts, with a warning that says why; else ``NothingMade`` says it.
 
     Raises:
+        NothingMade: no post was made, or all were dropped, and ``allow_empty`` is not set.
         UsageError: the run is one rank's share, ids-only is asked of a method that retrieves nothing, or the folder
             holds something else and ``into_existing`` is not set.
         RecipeMismatch: there is such a config and ``overwrite`` is not set.
@@ -135,6 +139,11 @@ def publish(
             if not counts.made[STUBS]:  # datasets reads no table without rows
                 _remove(place, sizes, STUBS)
         funnel: Any = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": sum(counts.made.values())}
+        if not funnel["kept"]:
+            line = nothing_made(funnel, run.method)
+            if not allow_empty:
+                raise NothingMade(line, funnel)
+            warnings.warn(line, stacklevel=2)
         content = fingerprint_of(place, sizes)
         facts = ConfigFacts(
             recipe=replace(recipe, source=f"local:{name}" if (name := local_name(recipe.source)) else recipe.source),
@@ -412,13 +421,15 @@ def run_and_publish(
     retrieved: Retrieved = "whole",
     into_existing: bool = False,
     learned: str | None = None,
+    allow_empty: bool = True,
 ) -> Published:
     """Make a resolved recipe and publish it; raises as ``augment`` and ``publish``, the latter's before any work."""
     check_retrieved(recipe.build(), retrieved)
     check_free(out, recipe, overwrite=overwrite, into_existing=into_existing)
     done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, storage=storage, learned=learned)
+    options: dict[str, Any] = {"into_existing": into_existing, "allow_empty": allow_empty}
     with keeping(lambda: kept_parts(done.folder, done.parts)):
-        return publish(done, out, source=source, overwrite=overwrite, retrieved=retrieved, into_existing=into_existing)
+        return publish(done, out, source=source, overwrite=overwrite, retrieved=retrieved, **options)
 
 
 # ---------------------------------------------------------------- inside

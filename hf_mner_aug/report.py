@@ -20,6 +20,7 @@ from hf_mner_aug import artifacts
 from hf_mner_aug.cards import ConfigFacts
 from hf_mner_aug.disk import DiskFull
 from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
+from hf_mner_aug.funnel import asked_for, outcomes
 from hf_mner_aug.hygiene import eight_bits, image_digest, open_image
 from hf_mner_aug.ledger import read_rejects, run_folder
 from hf_mner_aug.other_columns import spell
@@ -260,14 +261,9 @@ class Sheet:
     def funnel(self) -> dict[str, int]:
         """What became of the posts asked for."""
         found, copies = self.facts.funnel, self.facts.recipe.copies
-        asked = found["posts"] * copies
-        idle = asked - found["made"] - sum(found["rejected"].values())
         return {
-            f"asked for ({found['posts']} posts × {copies})": asked,
-            **{f"rejected: {reason}": count for reason, count in found["rejected"].items()},
-            **({"nothing to do": idle} if idle else {}),
-            **{f"dropped: {reason}": count for reason, count in found["dropped"].items()},
-            "kept": found["made"] - sum(found["dropped"].values()),
+            **dict([asked_for(found, copies)]),
+            **outcomes(found, copies),
             **({"withdrawn since, gold posts too": self.withdrawn} if self.withdrawn else {}),
         }
 

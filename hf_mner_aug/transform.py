@@ -92,10 +92,11 @@ class CallPrice(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What a method made of a batch: columns of new rows, and the rejects."""
+    """What a method made of a batch: columns of new rows, the rejects, and for how many posts it had nothing to do."""
 
     columns: dict[str, list[Any]]
     rejects: list[dict[str, Any]]
+    idle: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,8 @@ class Method:
     the columns writes ``learn`` too. ``fit`` returns a copy that holds the digest of what was learnt. ``columns`` names
     columns that the method adds, with their dtypes; a made post has their values in ``details``. ``presets`` are
     parameters under one name (``paper``: the models of its paper); what the fields say is the preset ``embedded``.
-    ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many.
+    ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many;
+    ``drops`` those of ``reduce``, and ``idle`` is why there may be nothing to do.
 
     ``Dataset.map`` finds rows made before by the hash of the method's pickle. That holds the fields, and so what was
     learnt by its digest, and ``_code``: ``version``, the package's version, and of a class outside the package its
@@ -127,6 +129,8 @@ class Method:
     drawn_as: ClassVar[int | None] = None
     mode: ClassVar[Literal["append", "replace"]] = "append"
     rejects: ClassVar[Mapping[str, Reason]] = {}
+    drops: ClassVar[Mapping[str, Reason]] = {}
+    idle: ClassVar[Reason] = Reason("there is nothing to do")
     reads_images: ClassVar[bool] = False
     columns: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -504,7 +508,7 @@ class Method:
             row |= others.values(columns, source, before, result)
             for name in names:
                 made[name].append(row[name])
-        return Made(made, rejects)
+        return Made(made, rejects, results.count(None))
 
     def _pictures(self, values: list[Any], codec: Codec) -> list[Any]:
         """Return a batch's pictures; those that are only named are missing, which is said once in each process."""

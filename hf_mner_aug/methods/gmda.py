@@ -163,6 +163,11 @@ class GMDA(Method):
         ),
         **NO_PICTURE,
     }
+    drops: ClassVar[Mapping[str, Reason]] = {
+        "context_used": Reason(
+            "another text is written into the same train post", "fit on more posts", ("per_context=0",)
+        )
+    }
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {
         "paper": {

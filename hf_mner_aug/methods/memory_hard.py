@@ -124,6 +124,11 @@ class MemoryHard(Method):
         ),
         **NO_PICTURE,
     }
+    idle: ClassVar[Reason] = Reason(
+        "the model makes no mistake that a post could be written for",
+        "mine another model: `--set target=BACKBONE`",
+        ("spurious=true", "mining=false"),
+    )
     reads_images: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         does="writes posts that test the patterns of what a model gets wrong",

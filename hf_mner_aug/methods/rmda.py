@@ -54,6 +54,8 @@ from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
 TRAIN = "train"
 PINNED = "sha256:"
 SERPER = "serper"
+ON_WEB: Mapping[str, Any] = {"require": "all", "results": 10}  # as the paper: each page costs
+LOCALLY: Mapping[str, Any] = {"require": "any", "results": 50}
 PAGE_SECONDS = 1.0  # of a page, before any is fetched
 
 
@@ -66,8 +68,8 @@ class RMDA(Method):
     Args:
         corpus: a file of `hf-mner-aug index`; `train`, the other posts of it; or the web: `serper` or
             `serper:URL`, with its key in SERPER_API_KEY.
-        results: how many posts a search gives; of these as many as copies are made posts at most.
-        require: a found post must hold `all` entities of the gold post, or `any` of them.
+        results: how many posts a search gives (50 of a corpus, 10 on the web); at most as many as copies are made.
+        require: a found post must hold `all` entities of the gold post (on the web), or `any` of them (of a corpus).
         sites: the hosts that posts may be of; on the web it is twitter.com if none is named.
         image: take the found post's pictures; false keeps the gold post's.
         text: take the found post's words; false keeps the gold post's.
@@ -125,6 +127,11 @@ class RMDA(Method):
         "dissimilar": Reason("the text is unlike the gold post's", "search more posts", ("similarity=0.3",)),
         **WEB_REASONS,
     }
+    drops: ClassVar[Mapping[str, Reason]] = {
+        "repeated_text": Reason("the same post was found before", "search more posts"),
+        "repeated_image": Reason("a post with the same picture was found before", "search more posts"),
+        "too_many": Reason("enough posts hold the mention", "search more posts", ("per_entity=0",)),
+    }
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {
         "paper": {
@@ -140,6 +147,7 @@ class RMDA(Method):
             "most_words": 1000,
             "per_entity": 0,
             "similarity": 0.77,
+            **ON_WEB,
             "encoder": "princeton-nlp/sup-simcse-roberta-large",
         }
     }
@@ -154,8 +162,8 @@ class RMDA(Method):
 
     copies: int = 10
     corpus: str = TRAIN
-    results: int = 10
-    require: Require = "all"
+    results: int | None = None
+    require: Require | None = None
     sites: tuple[str, ...] = ()
     image: bool = True
     text: bool = True
@@ -177,6 +185,9 @@ class RMDA(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, value in (ON_WEB if self.on_web else LOCALLY).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         if not self.image and not self.text:
             raise UsageError("rmda: with image=False and text=False nothing is taken over: leave one of them out")
         for name in ("agreement", "support", "consistency", "similarity"):
@@ -218,6 +229,11 @@ class RMDA(Method):
         return self.corpus.partition(":")[0] == SERPER
 
     @property
+    def _most(self) -> int:
+        """How many posts a search gives: a number since the fields were checked."""
+        return self.results or 0
+
+    @property
     def _engine_url(self) -> str:
         return self.corpus.partition(":")[2] or SERPER_URL
 
@@ -248,7 +264,7 @@ class RMDA(Method):
         web = web_settings()
         each = max(web.delay, PAGE_SECONDS / web.concurrency)
         told = f"USD {web.price:g} a search and {self.results} pages of one host for it, {each:g} seconds each"
-        return CallPrice(web.price, self.results * each, told)
+        return CallPrice(web.price, self._most * each, told)
 
     def usage(self) -> Mapping[str, float]:
         """Return what was asked of the web in this process: searches, pages, requests, retries, USD."""
@@ -376,13 +392,13 @@ class RMDA(Method):
             return None
         sites = self.sites or (("twitter.com",) if self.on_web else ())
         text = normalise_text(post.tokens, casefold=False)
-        return Query(text=text, phrases=phrases, require=self.require, sites=sites)
+        return Query(text=text, phrases=phrases, require=self.require or "all", sites=sites)
 
     def _search(self, searcher: Searcher, post: Post) -> list[Hit]:
         """Return the posts that hold a post's entities, without the post itself and others of its text."""
         query = self._query(post)
-        hits = searcher.search(query, self.results + 5) if query else []
-        return [hit for hit in hits if not _same(hit, post)][: self.results]
+        hits = searcher.search(query, self._most + 5) if query else []
+        return [hit for hit in hits if not _same(hit, post)][: self._most]
 
     def _search_web(self, posts: Sequence[Post]) -> list[list[Hit | Reject]]:
         """Return, for each post, the posts on the web that hold its entities, and why the other pages gave none."""
@@ -390,7 +406,7 @@ class RMDA(Method):
 
         search: WebSearch = _web_search(self._engine_url, str(self.artifact)[:12])
         queries = [self._query(post) for post in posts]
-        answers = iter(search.find([query for query in queries if query], self.results))
+        answers = iter(search.find([query for query in queries if query], self._most))
         found = [next(answers) if query else [] for query in queries]
         return [
             [hit for hit in hits if isinstance(hit, Reject) or not _same(hit, post)]

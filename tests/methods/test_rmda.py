@@ -183,7 +183,7 @@ def spelt(post):
 
 
 def test_every_hit_is_a_post_or_a_reject_with_its_reason(gold, pool):
-    posts, rejects = make(RMDA(corpus=str(pool), copies=3, filter=False).fit(gold), gold)
+    posts, rejects = make(RMDA(corpus=str(pool), copies=3, filter=False, require="all").fit(gold), gold)
     found = {(post.id.partition("+")[0], post.details["post_id"]) for post in posts}
     assert found == {
         *{("g0", "901"), ("g0", "902")},
@@ -205,7 +205,7 @@ def test_every_hit_is_a_post_or_a_reject_with_its_reason(gold, pool):
 
 def test_filters_each_with_its_reason(gold, pool):
     base = {"agreement": 0.0, "support": 0.0, "consistency": 0.0, "capitals": False, "cased": False}
-    fitted = RMDA(corpus=str(pool), copies=4, image=False, detectors=2).fit(gold)
+    fitted = RMDA(corpus=str(pool), copies=4, image=False, detectors=2, require="all").fit(gold)
 
     def reasons(**chosen):
         posts, rejects = make(replace(fitted, **{**base, **chosen}), gold)
@@ -290,7 +290,7 @@ def test_publishing_drops_leaks_repetitions_and_what_is_too_many(gold, pool, tmp
     leak = Post("t1", *parse("what a day to see [PER Lionel Messi] or [PER Lionel Messi] play"))
     by_id = Post("903", *parse("nothing of it at all"))
     splits = DatasetDict(train=gold, test=as_dataset([leak, by_id], gold.features))
-    method = RMDA(corpus=str(pool), copies=4, image=False, filter=False, per_entity=1)
+    method = RMDA(corpus=str(pool), copies=4, image=False, filter=False, per_entity=1, require="all")
     done = publish(augment(splits, method, out=tmp_path / "out", progress=False), tmp_path / "out")
     made = load_dataset(str(tmp_path / "out"), done.config)["train"].filter(
         lambda m: m == "rmda", input_columns="method"
@@ -328,10 +328,18 @@ def test_corpus_is_named_by_content_wherever_it_lies(gold, pool, tmp_path):
     assert found.ok, found.difference
 
 
+def test_a_corpus_is_asked_for_any_entity_and_the_web_for_all():
+    assert (RMDA().require, RMDA().results) == ("any", 50)
+    assert (RMDA(corpus="serper").require, RMDA(corpus="serper").results) == ("all", 10)
+    assert (RMDA(require="all").results, RMDA(corpus="serper", results=11).require) == (50, "all")
+    paper = RMDA(**RMDA.presets["paper"])
+    assert (paper.require, paper.results) == ("all", 10)
+
+
 def test_retrieval_inside_train_needs_no_corpus(gold):
-    posts, _ = make(RMDA(filter=False, copies=2, text=False).fit(gold), gold)
+    posts, _ = make(RMDA(filter=False, copies=2, text=False, require="all").fit(gold), gold)
     assert {(post.id[:2], post.details["post_id"]) for post in posts} == {("g3", "g0"), ("g5", "g6"), ("g6", "g5")}
-    posts, rejects = make(RMDA(filter=False, copies=2).fit(gold), gold)
+    posts, rejects = make(RMDA(filter=False, copies=2, require="all").fit(gold), gold)
     # g0 names Barcelona too, and Jordan is a place in g6: train says so itself.
     assert posts == []
     assert {source for source, reason in rejects if reason == "contradicts_train"} == {"g3", "g5", "g6"}
@@ -402,7 +410,7 @@ ODD = [
 
 def test_odd_entities_are_words_not_operators(pool):
     dataset = as_dataset(ODD, mner_features())
-    posts, rejects = make(RMDA(corpus=str(pool), filter=False, copies=2).fit(dataset), dataset)
+    posts, rejects = make(RMDA(corpus=str(pool), filter=False, copies=2, require="all").fit(dataset), dataset)
     assert {post.id for post in posts} == {"o4+rmda.0", "o4+rmda.1"}
     assert {source: reason for source, reason in rejects} == {
         **dict.fromkeys(("o0", "o1", "o2", "o5"), "no_hit"),
