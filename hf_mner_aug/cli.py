@@ -15,6 +15,7 @@ import typer
 import hf_mner_aug
 from hf_mner_aug import cli_corpus, cli_hosts, cli_hydrate, cli_memory, cli_quality, cli_study
 from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts, go_on
+from hf_mner_aug.cli_lists import LISTS, spread
 from hf_mner_aug.columns import parse_columns
 from hf_mner_aug.disk import DiskFull, disk_full, find_full, fullest
 from hf_mner_aug.exceptions import NothingMade, UnknownName, UsageError
@@ -35,8 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ASK_ABOVE_SECONDS = 3600
-# Options that take several values.
-LISTS = ("--ablations", "--backbones", "--configs", "--methods", "--seeds", "--split-by", "--splits")
 ESTIMATE_ABOVE_ROWS = 100_000
 
 Source = Annotated[str, typer.Argument(help="A dataset folder or a Hub id, optionally with @revision and :config.")]
@@ -311,7 +310,7 @@ def verify(
 @app.command()
 def show(
     folder: Annotated[Path, typer.Argument(help="The repo folder.")],
-    config: Annotated[str, typer.Argument(help="The config.")],
+    config: Annotated[str | None, typer.Argument(help="The config; a folder's only one need not be named.")] = None,
     split: Annotated[str, typer.Option(help="The split whose made posts are shown.")] = "train",
     posts: Annotated[int, typer.Option("--posts", "-n", help="Made posts to show, evenly spread.")] = 100,
     rejects: Annotated[int, typer.Option(help="Rejected posts to show of each reason.")] = 20,
@@ -512,16 +511,11 @@ def _one_line(message: Warning | str, category: type[Warning], *where: Any, **mo
 
 
 def _spread(arguments: list[str]) -> list[str]:
-    """Return the arguments with ``--seeds 0 1 2`` written as ``--seeds 0 --seeds 1 --seeds 2``."""
-    spread: list[str] = []
-    option = ""
-    for argument in arguments:
-        if argument.startswith("--"):
-            option = argument if argument in LISTS else ""
-        elif option and spread[-1] != option:
-            spread.append(option)
-        spread.append(argument)
-    return spread
+    """Return the arguments with ``--seeds 0 1 2`` written as ``--seeds 0 --seeds 1 --seeds 2``; see ``cli_lists``."""
+    if not any(argument.partition("=")[0] in LISTS for argument in arguments):
+        return arguments
+    verbs: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
+    return spread(arguments, next((verbs[argument] for argument in arguments if argument in verbs), None))
 
 
 def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str], preset: str | None = None) -> "Recipe":

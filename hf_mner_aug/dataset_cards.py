@@ -3,6 +3,7 @@
 A card is a stranger's. Its ``data_files`` may name a file of this machine or an address anywhere, its types may be any.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
@@ -124,16 +125,30 @@ def reader_errors() -> tuple[type[Exception], ...]:
 
 
 def read_card(path: Path) -> str:
-    """Return the text of a card.
+    """Return the text of a card, without the byte order mark that some editors write.
 
     Raises:
         DataError: it is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         found = f"the byte {error.object[error.start]:#04x}"
         raise DataError(f"{path}: expected UTF-8 text, found {found}: {MEND}") from error
+
+
+def check_mark(path: Path) -> None:
+    """See that no byte order mark hides the YAML of a card: ``datasets`` would read nothing of it.
+
+    Raises:
+        DataError: one does.
+    """
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    if path.read_bytes().startswith(BOM_UTF8) and (path.name != CARD or REGEX_YAML_BLOCK.search(read_card(path))):
+        raise DataError(
+            f"{path} begins with a byte order mark, so datasets reads none of its YAML: save it as UTF-8 without one"
+        )
 
 
 def load_card(path: str | Path, shape: Any = Described) -> "DatasetCard":
@@ -143,12 +158,14 @@ def load_card(path: str | Path, shape: Any = Described) -> "DatasetCard":
         DataError: its YAML block is not valid.
     """
     import yaml
-    from huggingface_hub import DatasetCard
+    from huggingface_hub import DatasetCard, hf_hub_download
 
+    place = path if isinstance(path, Path) else Path(hf_hub_download(path, CARD, repo_type="dataset"))
+    text = read_card(place)
     if isinstance(path, Path):
-        check_card(read_card(path), f"the card {path}", shape)
+        check_card(text, f"the card {path}", shape)
     try:
-        return DatasetCard.load(path, ignore_metadata_errors=True)
+        return DatasetCard(text, ignore_metadata_errors=True)
     except (yaml.YAMLError, ValueError, TypeError) as error:
         said = excerpt(str(error), 120)
         raise DataError(f"the card {path} has a YAML block that does not parse ({said}): {MEND}") from error

@@ -14,7 +14,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.columns import map_columns
-from hf_mner_aug.dataset_cards import CARDS, Structure, check_card, check_card_yaml, read_card, reader_errors
+from hf_mner_aug.dataset_cards import (
+    CARDS,
+    Structure,
+    check_card,
+    check_card_yaml,
+    check_mark,
+    read_card,
+    reader_errors,
+)
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.labels import read_parquet, same_labels
 from hf_mner_aug.methods import method_class
@@ -428,6 +436,7 @@ def _check_data_files(path: str, revision: str | None) -> str | None:
             except EntryNotFoundError:
                 continue
     for place in found:
+        check_mark(place)
         check = check_card if place.suffix == ".md" else check_card_yaml
         check(read_card(place), f"{path}: {place.name}", Structure)
     return revision

@@ -293,10 +293,23 @@ def _foreign(out: Path) -> str | None:
     if (
         RECORD in names
         or any(out.glob(f"*/{NOTE}"))
-        or (card.is_file() and has_sections(card.read_text(encoding="utf-8", errors="replace")))
+        or (card.is_file() and has_sections(card.read_text(encoding="utf-8-sig", errors="replace")))
     ):
         return None
     return CARD if CARD in names else next(iter(names), None)
+
+
+def only_config(folder: str | Path) -> str:
+    """Return the name of the config that a repo folder holds.
+
+    Raises:
+        UsageError: it holds none, or several.
+    """
+    configs = sorted(path.parent.name for path in Path(folder).glob(f"*/{NOTE}"))
+    if len(configs) != 1:
+        found = f"several configs, name one: {', '.join(configs)}" if configs else "no config made here"
+        raise UsageError(f"{folder} holds {found}" if Path(folder).is_dir() else f"there is no folder {folder}")
+    return configs[0]
 
 
 def read_note(folder: Path) -> dict[str, Any]:

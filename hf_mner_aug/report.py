@@ -28,7 +28,7 @@ from hf_mner_aug.parquet import reading, shards
 from hf_mner_aug.printable import for_html
 from hf_mner_aug.ranks import fit_once
 from hf_mner_aug.recipe import Recipe, load_source, named_splits, with_pictures
-from hf_mner_aug.repo_folder import BATCH, KEYS, check_keys, read_features, read_note
+from hf_mner_aug.repo_folder import BATCH, KEYS, check_keys, only_config, read_features, read_note
 from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post, read_provenance
 from hf_mner_aug.store import open_store
 from hf_mner_aug.stubs import check_whole
@@ -307,15 +307,21 @@ class Sheet:
 
 
 def show(
-    folder: str | Path, config: str, *, out: str | Path | None = None, figures: Sequence[str] = (), **chosen: Any
+    folder: str | Path,
+    config: str | None = None,
+    *,
+    out: str | Path | None = None,
+    figures: Sequence[str] = (),
+    **chosen: Any,
 ) -> Path:
-    """Write the page of a config to ``out`` (default: ``<config>.html`` here) and return its path.
+    """Write the page of a config, or of a folder's only one, to ``out`` (default: ``<config>.html`` here).
 
-    ``chosen`` are the arguments of ``read_sheet``; for ``figures`` see ``Sheet``.
+    The path is returned. ``chosen`` are the arguments of ``read_sheet``; for ``figures`` see ``Sheet``.
 
     Raises:
         UsageError: ``out`` cannot be written, or as ``read_sheet``.
     """
+    config = only_config(folder) if config is None else config
     path = Path(f"{config}.html" if out is None else out)
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file with --out")

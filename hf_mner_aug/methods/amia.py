@@ -284,9 +284,9 @@ class AMIA(Method):
         return made
 
     def figures(self) -> tuple[str, ...]:
-        """Return a drawing of train's triplet losses, the mixture over them, and the score."""
+        """Return a drawing of train's triplet losses, if there are any, the mixture over them, and the score."""
         known = _known(self._fitted())
-        return (histogram_svg(known.losses, known.mixture),)
+        return (histogram_svg(known.losses, known.mixture),) if known.losses else ()
 
     def stages(self, posts: Sequence[Post]) -> list[Mapping[str, EncodedImage]]:
         """Return what was synthesised for each post, one picture for each of its own."""

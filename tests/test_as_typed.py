@@ -1,0 +1,138 @@
+"""What a user types and has: options of several values, cards with a byte order mark, folders with one config."""
+
+import codecs
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from datasets import DatasetDict, load_dataset
+
+from hf_mner_aug import AMIA, EDA, LSMS, augment, cli, load_sample, publish, show
+from hf_mner_aug.dataset_cards import load_card, read_card
+from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.recipe import load_source
+from hf_mner_aug.repo_folder import withdraw_posts
+
+
+@pytest.fixture(scope="module")
+def sample():
+    rows = load_sample()
+    return DatasetDict({s: rows[s].select(range(8)) for s in rows})
+
+
+# ---------------------------------------------------------------- options of several values
+
+
+@pytest.mark.parametrize(
+    ("typed", "repo"),
+    [
+        ("evaluate --configs a b org/repo", "org/repo"),
+        ("evaluate --configs a b ./out", "./out"),
+        ("evaluate --configs a b here", "here"),
+        ("evaluate --configs a b nowhere", "nowhere"),
+        ("evaluate --configs a b org/repo --seeds 0 1", "org/repo"),
+        ("evaluate --configs a b here --seeds 0 1 --quiet", "here"),
+        ("evaluate --configs a b --seeds 0 1 here", "here"),
+        ("evaluate --seeds 0 1 --configs a b nowhere", "nowhere"),
+        ("evaluate --configs a b --seeds 0 1 --backbone crf here", "here"),
+        ("evaluate --configs a b --seeds 0 1 --quiet here", "here"),
+        ("evaluate --configs=a b here --seeds=0 1", "here"),
+        ("evaluate --configs a b --seeds 0 1 -- here", "here"),
+        ("evaluate here --configs a b --seeds 0 1", "here"),
+    ],
+)
+def test_what_is_one_too_many_for_an_option_is_the_repo(tmp_path, monkeypatch, typed, repo):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    command = typer.main.get_command(cli.app).commands["evaluate"]
+    verb, *arguments = cli._spread(typed.split())
+    found = command.make_context(verb, arguments).params
+    assert (found["repo"], found["configs"]) == (repo, ["a", "b"])
+    assert found["seeds"] in ([0, 1], [0, 1, 2, 3, 4])
+    assert ("--seeds" not in typed) == (len(found["seeds"]) == 5)
+
+
+def test_every_verb_with_such_options_takes_its_argument_behind_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    commands = typer.main.get_command(cli.app).commands
+    for verb, option in (
+        ("errors", "--configs"),
+        ("errors", "--backbones"),
+        ("curve", "--methods"),
+        ("curve", "--seeds"),
+    ):
+        rest = [] if verb == "errors" else ["--ids", "ids", "--out", "out"]
+        for other in {"errors": ("--configs", "--backbones"), "curve": ("--methods",)}[verb]:
+            rest += [other, "x"] if other != option else []
+        found = commands[verb].make_context(verb, cli._spread([verb, *rest, option, "1", "2", "org/repo"])[1:]).params
+        assert found["repo" if verb == "errors" else "source"] == "org/repo"
+        assert list(map(str, found[option.removeprefix("--")])) == ["1", "2"]
+
+
+# ---------------------------------------------------------------- cards
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_byte_order_mark_on_a_card_loses_nothing(tmp_path, sample, end):
+    out = tmp_path / "out"
+    publish(augment(sample, LSMS(), config="a", progress=False), out)
+    card = out / "README.md"
+    text = card.read_text().replace("tags:\n", "tags:\n- mine\n") + "\nMy own words.\n"
+    card.write_bytes(codecs.BOM_UTF8 + text.replace("\n", end).encode())
+    assert load_card(card).data["tags"][0] == "mine"
+    publish(augment(sample, LSMS(seed=1), config="b", progress=False), out)
+    after = card.read_text()
+    assert "My own words." in after
+    assert "- mine\n" in after
+    assert after.count("\n---\n") == text.count("\n---\n")
+    assert "\ufeff" not in after
+    assert len(load_dataset(str(out), "a")["train"]) > 8
+    assert len(load_dataset(str(out), "b")["train"]) > 8
+    card.write_bytes(codecs.BOM_UTF8 + card.read_bytes())
+    withdraw_posts(out, [sample["train"]["id"][0]])
+    assert read_card(card).count("config_name: a") == after.count("config_name: a")
+
+
+def test_a_source_whose_card_datasets_cannot_read_is_refused(tmp_path, sample):
+    folder = tmp_path / "set"
+    publish(augment(sample, LSMS(), config="a", progress=False), folder)
+    card = folder / "README.md"
+    card.write_bytes(codecs.BOM_UTF8 + card.read_bytes())
+    with pytest.raises(DataError, match=r"README\.md begins with a byte order mark, .*save it as UTF-8 without one"):
+        load_source(f"{folder}:a")
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    sample["train"].to_parquet(plain / "train.parquet")
+    (plain / "README.md").write_bytes(codecs.BOM_UTF8 + b"# Posts\n")
+    assert len(load_source(str(plain))["train"]) == 8
+
+
+# ---------------------------------------------------------------- pages
+
+
+def test_a_folder_with_one_config_is_shown_without_its_name(tmp_path, monkeypatch, sample):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="there is no folder out"):
+        show("out")
+    publish(augment(sample, LSMS(), config="a", progress=False), "out")
+    assert show("out") == Path("a.html")
+    Path("empty").mkdir()
+    with pytest.raises(UsageError, match="empty holds no config"):
+        show("empty")
+    publish(augment(sample, EDA(), config="b", progress=False), "out")
+    with pytest.raises(UsageError, match="out holds several configs, name one: a, b"):
+        show("out")
+
+
+def test_a_page_has_no_empty_pill_and_no_empty_plot(tmp_path, sample):
+    blind = DatasetDict({s: rows.remove_columns("image").add_column("image", [None] * 8) for s, rows in sample.items()})
+    blind = blind.cast_column("image", sample["train"].features["image"])
+    out = tmp_path / "out"
+    publish(augment(sample, AMIA(), config="c", out=out, progress=False), out)
+    page = show(out, out=tmp_path / "page.html").read_text()
+    values = re.findall(r"<dd><bdi>(.*?)</bdi></dd>", page)
+    assert page.count('<div class="drawings">') == 1
+    assert "0" in values
+    assert not {"", "null", "{}", "[]"} & set(values)
+    assert AMIA().fit(blind).figures() == ()
