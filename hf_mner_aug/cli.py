@@ -68,6 +68,10 @@ def convert(
     types: Annotated[
         str | None, typer.Option(metavar="OLD=NEW,…", help="Give entity types other names, as OTHER=MISC,Per=PER.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=PLACE,…", help="Which columns of the lines to take, as tokens=1,ner_tags=3."),
+    ] = None,
     check_against: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Report train posts that are in this set's validation or test; repeatable."),
@@ -75,7 +79,7 @@ def convert(
 ) -> None:
     """Turn raw tweets into a dataset that load_dataset reads."""
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
-    options["types"] = _read_renames(types)
+    options |= {"types": _read_renames(types), "columns": parse_columns(columns)}
     say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))
     say(f'load_dataset("{out}")')
 

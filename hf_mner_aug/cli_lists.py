@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-LISTS = ("--ablations", "--backbones", "--configs", "--methods", "--seeds", "--split-by", "--splits")
+LISTS = ("--ablations", "--backbones", "--configs", "--keep", "--methods", "--seeds", "--split-by", "--splits")
 
 
 class Piece(NamedTuple):

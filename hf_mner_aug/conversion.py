@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hf_mner_aug import __version__, artifacts, parquet
@@ -36,6 +37,7 @@ def convert(
     orphans: Orphans = "promote",
     language: str | None = None,
     types: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | int] = MappingProxyType({}),
     check_against: Sequence[str | Path] = (),
 ) -> Report:
     """Write a raw set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``, ``convert.json``.
@@ -51,7 +53,9 @@ def convert(
     out = Path(out).resolve()
     _check_replaceable(out)
     others = {str(other): _held_out(other) for other in check_against}
-    reading = read(name, raw_dir, images=images, xml=xml, orphans=orphans, language=language, types=types)
+    reading = read(
+        name, raw_dir, images=images, xml=xml, orphans=orphans, language=language, types=types, columns=columns
+    )
     if others and "train" not in reading.splits:
         raise UsageError(f"expected a train split to check, found {', '.join(reading.splits)}")
     out.parent.mkdir(parents=True, exist_ok=True)

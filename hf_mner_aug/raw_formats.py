@@ -42,6 +42,7 @@ MNRE_RELATIONS = (
     "/misc/misc/part_of",
     "/misc/loc/held_on",
 )
+NAME_COLUMNS = "of other columns, name those to take: --columns tokens=1,ner_tags=3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +73,16 @@ class BadLine:
 # ---------------------------------------------------------------- blocks of words and tags
 
 
-def parse_imgid(path: Path) -> Iterator[RawPost | BadLine]:
+def parse_imgid(path: Path, columns: Sequence[int] = ()) -> Iterator[RawPost | BadLine]:
     """Yield the posts of ``IMGID:<id>`` blocks of ``word<TAB or space>tag[<TAB or space>fine tag]`` lines.
 
-    A word is all that stands before the separator, be it a no-break space or a lone variation selector.
+    A word is all that stands before the separator, be it a no-break space or a lone variation selector. ``columns`` are
+    the places of the word and its tags in a line, from 1, where there are others; any number of spaces part them then.
 
     Raises:
         DataError: a line is neither, or not UTF-8, or the file holds no post; the message gives the line.
     """
-    return _parse_blocks(path, "IMGID:", strict=True)
+    return _parse_blocks(path, "IMGID:", strict=True, places=columns)
 
 
 def parse_wid(path: Path) -> Iterator[RawPost | BadLine]:
@@ -95,7 +97,7 @@ def parse_wid(path: Path) -> Iterator[RawPost | BadLine]:
     return _parse_blocks(path, "WID:", strict=False)
 
 
-def _parse_blocks(path: Path, header: str, *, strict: bool) -> Iterator[RawPost | BadLine]:
+def _parse_blocks(path: Path, header: str, *, strict: bool, places: Sequence[int] = ()) -> Iterator[RawPost | BadLine]:
     post: RawPost | None = None
     open_post = False
     columns = n_posts = 0
@@ -117,8 +119,10 @@ def _parse_blocks(path: Path, header: str, *, strict: bool) -> Iterator[RawPost 
             message = f"{where}: expected '{header}<id>', found {line[:100]!r}"
             raise _bad_line(path, number, message, post is None)
         else:
-            word, *tags = line.split("\t" if "\t" in line else " ")
+            word, *tags = _fields(line, places)
             problem = _problem(word, tags, columns)
+            if problem and strict and len(tags) > 1 and not (places or columns):
+                problem += f" ({NAME_COLUMNS})"
             if problem:
                 message = f"post {post.id}: {problem}, found {line[:100]!r}"
                 if strict:
@@ -133,6 +137,14 @@ def _parse_blocks(path: Path, header: str, *, strict: bool) -> Iterator[RawPost 
     if post is None:
         raise _bad_line(path, 1, f"expected '{header}<id>', found no line", True)
     yield _of_a_length(post)
+
+
+def _fields(line: str, places: Sequence[int]) -> list[str]:
+    """Return the word and the tags of a line; an empty word where it has too few columns."""
+    if not places:
+        return line.split("\t" if "\t" in line else " ")
+    fields = line.split("\t") if "\t" in line else line.split()
+    return [fields[place - 1] for place in places] if max(places) <= len(fields) else [""]
 
 
 def _of_a_length(post: RawPost) -> RawPost | BadLine:

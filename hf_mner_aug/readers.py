@@ -11,6 +11,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from hf_mner_aug.picture_files import is_inside
 from hf_mner_aug.raw_boxes import Box, Shown, find_drawings, parse_voc, place_boxes
 from hf_mner_aug.raw_formats import (
     MNRE_RELATIONS,
+    NAME_COLUMNS,
     BadLine,
     RawPost,
     as_read,
@@ -301,6 +303,7 @@ def read(
     orphans: Orphans = "promote",
     language: str | None = None,
     types: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | int] = MappingProxyType({}),
 ) -> Reading:
     """Read a set once: find its labels, count, check every tag, id, image and box.
 
@@ -309,7 +312,8 @@ def read(
     of one tweet in MNRE, whose id is that of their image. An image is found by its post's id, or by the name that the
     post gives. Boxes come from the XML files in ``xml``, or in ``raw_dir/xml`` where that is there. ``types`` gives
     entity types, coarse or fine, other names: ``{"OTHER": "MISC"}``; no type is renamed without it, but for those that
-    the table of sets says.
+    the table of sets says. ``columns`` are the places of ``tokens``, ``ner_tags`` and perhaps ``fine_tags`` in the
+    lines of an ``IMGID:`` file, from 1.
 
     Raises:
         UnknownName: no such set, or no such policy for orphans.
@@ -324,7 +328,7 @@ def read(
     if language is not None and not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", language):
         raise UsageError(f"language {language!r}: expected a code such as en or zh")
     asked = types or {}
-    raw, met = _renaming(RAW_SETS[name], asked)
+    raw, met = _renaming(_with_columns(RAW_SETS[name], columns), asked)
     files = _find_files(raw, Path(raw_dir))
     drawings = _find_drawings(raw, Path(raw_dir), xml)
     report = Report(name, orphans, images is not None, raw.images == "many")
@@ -429,6 +433,7 @@ def _scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found:
         counts.relations += post.relation is not None
         found.lone_ats += post.tokens.count("@")
         found.handles += sum(len(word) > 1 and word[0] == "@" for word in post.tokens)
+        _check_columns(post, path)
         found.columns.setdefault(1 + bool(post.fine_tags), path)
         if len(found.columns) > 1:
             one, two = found.columns[1], found.columns[2]
@@ -456,6 +461,38 @@ def _scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found:
                         f"({path} line {post.lines[i]}): read other label sets as conll"
                     )
     return ids
+
+
+def _with_columns(raw: RawSet, columns: Mapping[str, str | int]) -> RawSet:
+    """Return the set read from some columns of its lines, if any are named.
+
+    Raises:
+        UsageError: its lines have no columns to choose, or these are not the places of words and tags.
+    """
+    if not columns:
+        return raw
+    names = ("tokens", "ner_tags", "fine_tags")[: max(2, len(columns))]
+    places = [str(columns.get(name, "")) for name in names]
+    if raw.parse is not parse_imgid:
+        raise UsageError(f"{raw.name} has columns of its own: leave out --columns")
+    if {*columns} - {*names} or not all(place.isdecimal() and 0 < int(place) < 100 for place in places):
+        found = ",".join(f"{name}={place}" for name, place in columns.items())
+        raise UsageError(f"--columns {found}: expected places from 1, as tokens=1,ner_tags=3, perhaps fine_tags=4")
+    return replace(raw, parse=partial(parse_imgid, columns=[int(place) for place in places]))
+
+
+def _check_columns(post: RawPost, path: Path) -> None:
+    """See that two columns of tags are those of the same mentions, coarse and fine.
+
+    Raises:
+        DataError: a word has a tag in one of them only, as chunks and entities do.
+    """
+    for i, (tag, fine) in enumerate(zip(post.tags, post.fine_tags, strict=False)):
+        if (tag == "O") != (fine == "O"):
+            raise DataError(
+                f"post {post.id}: expected coarse and fine tags of the same mentions, found {tag} and {fine} on "
+                f"{post.tokens[i]!r} ({path} line {post.lines[i]}): {NAME_COLUMNS}"
+            )
 
 
 def _renaming(raw: RawSet, types: Mapping[str, str]) -> tuple[RawSet, set[str]]:

@@ -6,6 +6,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, concatenate_datasets, load_dataset
 
 from hf_mner_aug import EDA, LSMS, augment, convert, publish, validate
+from hf_mner_aug.columns import parse_columns
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import find_leaks
 from hf_mner_aug.recipe import Recipe, choose_subset, load_source, named_splits, resolve
@@ -210,3 +211,56 @@ def test_a_blank_word_of_a_raw_file_is_refused_with_its_line(tmp_path):
     (tmp_path / "train.txt").write_text("IMGID:1\nAnn\tB-PER\n \tO\nleft\tO\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"post 1: expected a word, .*found ' \\tO' \(.*line 3\)"):
         convert("conll", tmp_path / "train.txt", tmp_path / "out")
+
+
+# ---------------------------------------------------------------- columns of raw files
+
+
+CHUNKS = "IMGID:1\nAnn B-NP B-PER\nleft B-VP O\nOslo B-NP B-LOC\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        (CHUNKS, "tokens=1,ner_tags=3"),
+        ("IMGID:1\nAnn B-NP B-PER\nleft O O\nthe B-NP O\n", "tokens=1,ner_tags=3"),
+        (CHUNKS.replace(" ", "\t"), "tokens=1,ner_tags=3"),
+        ("IMGID:1\nB-PER B-NP Ann\nO B-VP left\n", "tokens=3,ner_tags=1"),
+        ("IMGID:1\nAnn NNP B-NP B-PER\nleft VBD B-VP O\n", "tokens=1,ner_tags=4"),
+        ("IMGID:1\nAnn NNP B-PER\nleft VBD O\n", "tokens=1,ner_tags=3"),
+    ],
+)
+def test_other_columns_are_refused_until_they_are_named(tmp_path, text, columns):
+    (tmp_path / "train.txt").write_text(text)
+    with pytest.raises(DataError, match=r"^post 1: .*line \d.*"):
+        convert("conll", tmp_path / "train.txt", tmp_path / "out")
+    convert("conll", tmp_path / "train.txt", tmp_path / "out", columns=parse_columns(columns))
+    found = load_source(str(tmp_path / "out"))["train"]
+    names = found.features["ner_tags"].feature.names
+    assert found[0]["tokens"][:2] == ["Ann", "left"]
+    assert [names[tag] for tag in found[0]["ner_tags"]][:2] == ["B-PER", "O"]
+    assert "fine_tags" not in found.column_names
+
+
+def test_chunks_beside_entities_ask_for_the_columns(tmp_path):
+    (tmp_path / "train.txt").write_text(CHUNKS)
+    with pytest.raises(DataError, match=r"found B-VP and O on 'left' \(.*line 3\): .*--columns tokens=1,ner_tags=3"):
+        convert("conll", tmp_path / "train.txt", tmp_path / "out")
+    for columns in (
+        {"tokens": 0, "ner_tags": 3},
+        {"tokens": 1},
+        {"tokens": 1, "tags": 3},
+        {"tokens": "a", "ner_tags": 2},
+    ):
+        with pytest.raises(UsageError, match="expected places from 1"):
+            convert("conll", tmp_path / "train.txt", tmp_path / "out", columns=columns)
+    with pytest.raises(UsageError, match="mnre has columns of its own"):
+        convert("mnre", tmp_path / "train.txt", tmp_path / "out", columns={"tokens": 1, "ner_tags": 3})
+    with pytest.raises(DataError, match=r"expected a word, .*line 2"):
+        convert("conll", tmp_path / "train.txt", tmp_path / "out", columns={"tokens": 1, "ner_tags": 7})
+
+
+def test_coarse_and_fine_tags_are_still_read(tmp_path):
+    (tmp_path / "train.txt").write_text("IMGID:1\nAnn\tB-PER\tB-actor\nLee\tI-PER\tI-actor\nleft\tO\tO\n")
+    convert("conll", tmp_path / "train.txt", tmp_path / "out")
+    assert load_source(str(tmp_path / "out"))["train"].column_names[:4] == ["id", "tokens", "ner_tags", "fine_tags"]
