@@ -23,6 +23,7 @@ _HOMES = {
     "convert": "conversion",
     "curve": "curves",
     "embed_pictures": "picture_columns",
+    "errors": "error_analysis",
     "evaluate": "study_report",
     "hydrate": "hydration",
     "index": "corpus",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.conversion import convert as convert
     from hf_mner_aug.corpus import index as index
     from hf_mner_aug.curves import curve as curve
+    from hf_mner_aug.error_analysis import errors as errors
     from hf_mner_aug.hub import push as push
     from hf_mner_aug.hub import verify as verify
     from hf_mner_aug.hub import withdraw as withdraw

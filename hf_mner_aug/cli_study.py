@@ -101,10 +101,8 @@ def errors(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what backbones get wrong, what they take for what, and which errors they share."""
-    from hf_mner_aug.error_analysis import errors as analyse
-
     options: dict[str, Any] = {"split": split, "seed": seed, "source": source, "images": images}
-    for config, report in analyse(repo, configs, backbones, **options).items():
+    for config, report in hf_mner_aug.errors(repo, configs, backbones, **options).items():
         if as_json:
             say_json(report.data)
         else:

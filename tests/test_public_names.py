@@ -16,7 +16,7 @@ from hf_mner_aug import cli
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hf_mner_aug"
-VERBS = "convert validate augment publish push verify withdraw hydrate index evaluate curve quality show memory"
+VERBS = "convert validate augment publish push verify withdraw hydrate index evaluate curve errors quality show memory"
 # What stands in a command line, and what the function gets of it by position.
 CALLS = {
     "convert": (["conll", "raw", "--out", "o"], ("conll", Path("raw"), Path("o"))),
@@ -28,6 +28,7 @@ CALLS = {
     "memory": (["folder"], (Path("folder"), "")),
     "validate": (["folder"], ("folder",)),
     "evaluate": (["folder", "--configs", "eda"], ("folder", ["eda"])),
+    "errors": (["folder", "--configs", "eda", "--backbones", "crf"], ("folder", ["eda"], ["crf"])),
     "quality": (["folder", "eda"], ("folder", ["eda"])),
     "curve": (["folder", "--ids", "ids", "--methods", "eda", "--out", "o"], ("folder", Path("ids"), ["eda"])),
 }
