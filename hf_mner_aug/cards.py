@@ -23,7 +23,7 @@ from hf_mner_aug.recipe import Recipe, local_name, split_source
 from hf_mner_aug.schema import Post
 from hf_mner_aug.shapes import checked, fields_of
 from hf_mner_aug.stubs import STUBS, stub_config, stub_features
-from hf_mner_aug.transform import Model
+from hf_mner_aug.transform import Facts, Model
 
 if TYPE_CHECKING:
     from datasets import DatasetInfo, Features
@@ -57,6 +57,14 @@ class SourceFacts:
     local: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """What must be known of the class of a method outside this package."""
+
+    facts: Facts
+    replaces: bool
+
+
 @dataclass(frozen=True)
 class ConfigFacts:
     """Everything the card says of a config, from its run; augmentation.json holds the same."""
@@ -77,6 +85,8 @@ class ConfigFacts:
     masked: Mapping[str, int] = field(default_factory=dict)  # what was masked in retrieved posts, by kind
     inherited: Mapping[str, int] = field(default_factory=dict)  # the source's retrieved posts, by licence
     columns: Mapping[str, list[str]] = field(default_factory=dict)  # others of the source, by what became of them
+
+    outside: Outside | None = None  # of a method outside this package, which nobody imports to write a card
 
     @property
     def license(self) -> str:
@@ -308,7 +318,7 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         config=recipe.config,
         repo=repo,
         method=recipe.method,
-        facts=method_class(recipe.method).facts,
+        facts=facts.outside.facts if facts.outside else method_class(recipe.method).facts,
         recipe=recipe,
         subset=subset,
         splits={split: asdict(rows) for split, rows in facts.splits.items()},

@@ -35,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+CODE = ("code", "code_digest")  # of a recipe: the class of a method outside this package
 ASK_ABOVE_SECONDS = 3600
 ESTIMATE_ABOVE_ROWS = 100_000
 
@@ -114,7 +115,9 @@ def validate(
 def augment(
     source: Source,
     out: Out,
-    method: Annotated[str | None, typer.Option(help="The method; `hf-mner-aug methods` lists them.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="The method; `hf-mner-aug methods` lists them; or your own package.module:Class.")
+    ] = None,
     images: Images = None,
     columns: Columns = None,
     recipe: Annotated[Path | None, typer.Option(help="A YAML recipe or a config's augmentation.json.")] = None,
@@ -526,7 +529,7 @@ def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str],
     """Return the recipe of a file, with what the command line says instead."""
     from dataclasses import replace
 
-    from hf_mner_aug.methods import method_class
+    from hf_mner_aug.outside import is_class_name, named_by_user
     from hf_mner_aug.recipe import Recipe, check_keys, parse_params, preset_params
     from hf_mner_aug.shapes import checked, read_yaml
 
@@ -537,10 +540,15 @@ def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str],
         if "recipe" in data:
             data, where = checked(data["recipe"], dict[str, Any], f"{path}: recipe"), f"{path}: recipe"
         check_keys(data, where)
+    if is_class_name(chosen.get("method", "")):
+        named = named_by_user(chosen["method"])
+        chosen = {**chosen, "method": named.name, "code": chosen["method"], "code_digest": named.source_digest()}
+    elif "method" in chosen:
+        chosen = {**chosen, "code": "", "code_digest": ""}
     data = {**data, **chosen}
     if "method" not in data:
         raise UsageError("name a method with --method, or a recipe with --recipe")
-    cls = method_class(checked(data["method"], str, f"{where}: method"))
+    cls = checked({"method": data["method"], **{n: data[n] for n in CODE if n in data}}, Recipe, where).method_class()
     fields = cls.__dataclass_fields__
     defaults = {"version": cls.version, "copies": fields["copies"].default, "seed": fields["seed"].default}
     recipe = checked({**defaults, **data}, Recipe, where)
@@ -562,7 +570,7 @@ def _complete(recipe: "Recipe") -> "Recipe":
     from hf_mner_aug.recipe import recipe_for
 
     kept = asdict(recipe)
-    for name in ("method", "version", "params", "seed", "copies", "artifact", "keep", "models", "preset"):
+    for name in ("method", *CODE, "version", "params", "seed", "copies", "artifact", "keep", "models", "preset"):
         kept.pop(name)
     return recipe_for(recipe.build(), **kept)
 

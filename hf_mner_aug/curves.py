@@ -4,20 +4,18 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import MissingExtra, UsageError
-from hf_mner_aug.methods import method_class
 from hf_mner_aug.printable import for_markdown
-from hf_mner_aug.recipe import load_source, parse_params, read_ids, recipe_for, resolve
+from hf_mner_aug.recipe import load_source, named_method, read_ids, recipe_for, resolve
 from hf_mner_aug.repo_folder import run_and_publish
 from hf_mner_aug.significance import holm
 from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED
 from hf_mner_aug.study_report import LEVEL, Report, difference_table, evaluate, new_figure, save_figure, spelled, table
-from hf_mner_aug.transform import Method
 
 VALIDATION_NAMES = ("validation", "valid", "dev", "val")
 STYLES = {GOLD: "-", AUGMENTED: "-", OVERSAMPLED: "--"}
@@ -137,7 +135,7 @@ def curve(
     """
     splits = load_source(source, images=images)
     subsets = read_subsets(ids)
-    built = [parse_method(spec) for spec in methods]
+    built = [named_method(spec) for spec in methods]
     if len({method.name for method in built}) < len(built):
         raise UsageError(f"a curve has one line for each method, found {', '.join(methods)}")
     recipes = []
@@ -166,28 +164,6 @@ def curve(
     with contextlib.suppress(MissingExtra):  # each study has warned of it
         found.draw()
     return found
-
-
-def parse_method(spec: str) -> Method:
-    """Return the method of ``lsms`` or ``rmda:corpus=corpus.db,image=false,copies=5``.
-
-    Raises:
-        UnknownName: there is no such method or parameter.
-        UsageError: a parameter is not NAME=VALUE, or its value does not convert or is out of range.
-    """
-    name, _, inline = spec.partition(":")
-    cls = method_class(name)
-    params = {}
-    for setting in filter(None, inline.split(",")):
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise UsageError(f"parameter {setting!r} of {name}: expected NAME=VALUE")
-        params[key] = value
-    copies = params.pop("copies", None)
-    if copies is not None and not copies.isdecimal():
-        raise UsageError(f"{name}: copies={copies!r} is no int")
-    method = cls(**parse_params(cls, params))
-    return method if copies is None else replace(method, copies=int(copies))
 
 
 def combine(reports: dict[Subset, Report], beside: Path) -> Curve:

@@ -77,6 +77,12 @@ class HostNotAllowed(UsageError):
     reason = "host_not_allowed"
 
 
+class CodeNotAllowed(UsageError):
+    """A recipe names a class of another package, which the user has not allowed: nothing was imported."""
+
+    reason = "code_not_allowed"
+
+
 class EndpointError(UsageError):
     """An endpoint cannot be used: ``reason`` says whether it is the key, the credit, the model, the address, ….
 

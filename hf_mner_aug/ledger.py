@@ -35,7 +35,7 @@ from hf_mner_aug.parquet import reading, write_table
 from hf_mner_aug.picture_columns import embed
 from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.ranks import check_rank, claim_config, claim_run, fit_once, release_config
-from hf_mner_aug.recipe import Recipe, named_splits, open_source, recipe_for, resolve
+from hf_mner_aug.recipe import Recipe, named_method, named_splits, open_source, recipe_for, resolve
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, keeping, start_tracker
@@ -148,7 +148,7 @@ class Estimate:
 
 def augment(
     source: Any,
-    method: Method,
+    method: Method | str,
     *,
     out: str | Path | None = None,
     num_proc: int = 1,
@@ -168,7 +168,8 @@ def augment(
 
     Args:
         source: a dataset, a dict of splits, a folder or a Hub id.
-        method: it is fitted on the gold train posts, unless it is fitted already.
+        method: it is fitted on the gold train posts, unless it is fitted already; a name (``lsms``,
+            ``lsms:ratio=0.2``) or ``package.module:Class`` stands for one.
         out: the repo folder that ``publish`` will write; the run lives beside it (default: in the cache).
         num_proc: worker processes.
         progress: show a bar.
@@ -191,6 +192,7 @@ def augment(
         OSError: the disk is full or the storage out of reach; what is finished is kept.
     """
     check_rank(rank, world_size)
+    method = named_method(method) if isinstance(method, str) else method
     name = str(source) if isinstance(source, str | Path) else ""
     if name:
         splits, allowed = open_source(name, images=images, columns=columns)

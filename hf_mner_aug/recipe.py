@@ -25,8 +25,9 @@ from hf_mner_aug.dataset_cards import (
 )
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.labels import read_parquet, same_labels
-from hf_mner_aug.methods import method_class
+from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.names import RESERVED, check_columns, check_digest, check_repo, is_name
+from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
 from hf_mner_aug.parquet import find_damaged
 from hf_mner_aug.picture_columns import embed
 from hf_mner_aug.picture_files import Allowed, is_inside, own_folders, shown
@@ -54,10 +55,13 @@ class Recipe:
     The fingerprint covers all fields but ``source``: where the data lay is no part of what was made. Ids, where given,
     name the gold posts of train and validation; else ``fraction`` of both is drawn with ``subset_seed``. ``keep`` names
     columns that made posts have from their gold posts (``other_columns``); ``columns`` are the source's names for
-    columns of ours (``map_columns``).
+    columns of ours (``map_columns``). ``code`` is the class of a method outside this package (``outside``), and
+    ``code_digest`` the sha256 of its source.
     """
 
     method: str
+    code: str = ""
+    code_digest: str = ""
     version: int = 1
     params: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -114,10 +118,29 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the recipe's canonical JSON, without ``source``, and ``keep`` and ``columns`` where empty."""
-        left_out = {"source", *(name for name in ("keep", "columns") if not getattr(self, name))}
+        """The sha256 of the recipe's canonical JSON, without ``source``, and what is optional where empty."""
+        optional = ("keep", "columns", "code", "code_digest")
+        left_out = {"source", *(name for name in optional if not getattr(self, name))}
         data = {name: value for name, value in self.to_dict().items() if name not in left_out}
         return hashlib.sha256(canonical_json(data).encode()).hexdigest()
+
+    def method_class(self) -> type[Method]:
+        """Return the class of the method.
+
+        Raises:
+            UnknownName: there is no such method.
+            CodeNotAllowed: it is a class outside this package that the user has not allowed.
+            UsageError: that has another name or source than the recipe says.
+        """
+        if not self.code:
+            return method_class(self.method)
+        cls = named_by_recipe(self.code)
+        if cls.name != self.method or cls.source_digest() != self.code_digest:
+            raise UsageError(
+                f"the recipe is for {self.method} as {self.code} was ({self.code_digest[:12]}), now that is {cls.name} "
+                f"({cls.source_digest()[:12]}): make the config again with the code of today"
+            )
+        return cls
 
     def build(self) -> Method:
         """Return the method this recipe names, with its parameters; a host among these is not allowed by that.
@@ -126,7 +149,7 @@ class Recipe:
             UnknownName: there is no such method or parameter.
             UsageError: a value is out of range, or the recipe was made for another version of the method.
         """
-        cls = method_class(self.method)
+        cls = self.method_class()
         if self.version != cls.version:
             raise UsageError(
                 f"the recipe is for version {self.version} of {self.method}, installed is version {cls.version}"
@@ -148,7 +171,17 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
     """Return the recipe of a method, its models pinned; ``chosen`` are the fields that the method does not know."""
     method.allow_hosts()
     method = method.pinned()
+    cls = type(method)
+    try:
+        is_own = method_class(method.name) is cls
+    except UnknownName:
+        is_own = False
+    else:
+        if not is_own:
+            raise UsageError(f"{cls.__name__} has the name of {method.name}: give your class a name of its own")
     return Recipe(
+        code="" if is_own else name_of(cls),
+        code_digest="" if is_own else cls.source_digest(),
         models={model.role: model.id for model in method.models},
         preset=_preset_of(method),
         method=method.name,
@@ -160,6 +193,30 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
         keep=method.keep,
         **chosen,
     )
+
+
+def named_method(spec: str) -> Method:
+    """Return the method that a user names: ``lsms``, ``rmda:corpus=corpus.db,copies=5`` or ``package.module:Class``.
+
+    Raises:
+        UnknownName: there is no such method or parameter.
+        UsageError: a parameter is not NAME=VALUE, or its value does not convert or is out of range; no such class.
+    """
+    name, _, inline = spec.partition(":")
+    if name not in METHODS and is_class_name(spec):
+        return named_by_user(spec)()
+    cls = method_class(name)
+    params = {}
+    for setting in filter(None, inline.split(",")):
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"parameter {setting!r} of {name}: expected NAME=VALUE")
+        params[key] = value
+    copies = params.pop("copies", None)
+    if copies is not None and not copies.isdecimal():
+        raise UsageError(f"{name}: copies={copies!r} is no int")
+    method = cls(**parse_params(cls, params))
+    return method if copies is None else replace(method, copies=int(copies))
 
 
 def _preset_of(method: Method) -> str:

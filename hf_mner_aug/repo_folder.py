@@ -17,6 +17,7 @@ from hf_mner_aug.cards import (
     UNKNOWN,
     ConfigFacts,
     Note,
+    Outside,
     SplitFacts,
     described,
     has_sections,
@@ -160,6 +161,7 @@ def publish(
             inherited=dict(sorted(counts.inherited.items())),
             masked=dict(sorted(counts.masked.items())),
             columns=run.columns,
+            outside=Outside(facts=run.method.facts, replaces=run.method.mode == "replace") if recipe.code else None,
         )
         note = {
             "artifact": run.method.artifact,
@@ -648,7 +650,8 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
     licences, masked = Counter(note.get("licences", {})), Counter(note.get("masked", {}))
     inherited, entities = Counter(note.get("inherited", {})), note["entities"]
     features, method = read_features(folder), note["recipe"]["method"]
-    replaces = method_class(method).mode == "replace"
+    outside = note.get("outside")
+    replaces = outside["replaces"] if outside else method_class(method).mode == "replace"
     gone = made_gone = 0
     lost: set[str] = set()  # ids of rows that go; what was made of them stands behind them
     values = pa.array(sorted(unwanted), pa.string())

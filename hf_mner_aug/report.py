@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from hf_mner_aug import artifacts
 from hf_mner_aug.cards import ConfigFacts
 from hf_mner_aug.disk import DiskFull
-from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
+from hf_mner_aug.exceptions import CodeNotAllowed, Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.funnel import asked_for, outcomes
 from hf_mner_aug.hygiene import eight_bits, image_digest, open_image
 from hf_mner_aug.ledger import read_rejects, run_folder
@@ -501,10 +501,13 @@ def _pairs(
 
 
 def _fitted(run: Path, recipe: Recipe) -> Method | None:
-    """Return the method as the run fitted it, or None where the run is not here."""
+    """Return the method as the run fitted it, or None where the run is not here, or the method's class may not run."""
     if not (run / "fit" / "artifact.json").exists():
         return None
-    return fit_once(open_store(run), recipe, {})
+    try:
+        return fit_once(open_store(run), recipe, {})
+    except CodeNotAllowed:
+        return None
 
 
 def _stages(method: Method, gold: _Gold, ids: set[str], album: Album) -> dict[str, dict[str, Thumbnail]]:

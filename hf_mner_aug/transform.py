@@ -149,6 +149,11 @@ class Method:
         super().__init_subclass__(**kwargs)
         cls._source = _source_of(cls)
 
+    @classmethod
+    def source_digest(cls) -> str:
+        """Return the sha256 of the source that a class outside this package is written in; of others, nothing."""
+        return cls._source
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_code": (self.version, hf_mner_aug.__version__, self._source)}
 

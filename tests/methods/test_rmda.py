@@ -10,13 +10,12 @@ from datasets import DatasetDict, load_dataset
 
 from hf_mner_aug import RMDA, augment, publish
 from hf_mner_aug.corpus import index
-from hf_mner_aug.curves import parse_method
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.filters import capitalised_words, detect, fit_detectors, ordinary_forms
 from hf_mner_aug.methods.rmda import build_query
 from hf_mner_aug.models.search import Query
 from hf_mner_aug.models.train_search import TrainPosts
-from hf_mner_aug.recipe import Recipe, recipe_for
+from hf_mner_aug.recipe import Recipe, named_method, recipe_for
 from hf_mner_aug.repo_folder import verify_folder
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.study import kept
@@ -454,16 +453,16 @@ def test_a_study_keeps_what_publishing_keeps(gold, pool, tmp_path):
 
 
 def test_a_curve_takes_parameters(pool):
-    assert parse_method(f"rmda:corpus={pool},image=false,agreement=0.8") == RMDA(
+    assert named_method(f"rmda:corpus={pool},image=false,agreement=0.8") == RMDA(
         corpus=str(pool), image=False, agreement=0.8
     )
-    assert parse_method("rmda:copies=3,image=false") == RMDA(copies=3, image=False)
+    assert named_method("rmda:copies=3,image=false") == RMDA(copies=3, image=False)
     with pytest.raises(UsageError, match="rmda: copies='many' is no int"):
-        parse_method("rmda:copies=many")
+        named_method("rmda:copies=many")
     with pytest.raises(UsageError, match="parameter 'image' of rmda: expected NAME=VALUE"):
-        parse_method("rmda:image")
+        named_method("rmda:image")
     with pytest.raises(UsageError, match="unknown parameter of rmda 'imagge': did you mean 'image'"):
-        parse_method("rmda:imagge=false")
+        named_method("rmda:imagge=false")
 
 
 def test_a_picture_is_taken_over_once():

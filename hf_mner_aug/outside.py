@@ -1,0 +1,76 @@
+"""Methods that users write themselves: found by ``package.module:Class``, imported on the user's own word alone.
+
+A recipe is data. It may be a stranger's, and to import what it names would run that. So a class is taken where the
+user's program has imported its module already, or where he named it himself: in a call, as ``--method`` or in
+``HF_MNER_AUG_CODE``.
+"""
+
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug.exceptions import CodeNotAllowed, UsageError
+from hf_mner_aug.transform import Method
+
+VARIABLE = "HF_MNER_AUG_CODE"  # shout.methods:Shout,other:Other
+_SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_known: dict[str, type[Method]] = {}  # classes of which this process has had an object, or that the user named
+
+
+def is_class_name(text: str) -> bool:
+    """Say whether a text names a class: ``package.module:Class``."""
+    return bool(_SPEC.fullmatch(text))
+
+
+def name_of(cls: type[Method]) -> str:
+    """Return the name of a class that is here, by which this process finds it from now on."""
+    name = f"{cls.__module__}:{cls.__qualname__}"
+    _known[name] = cls
+    return name
+
+
+def named_by_user(name: str) -> type[Method]:
+    """Return a class that the user named himself; modules of the folder that he is in are found, too.
+
+    Raises:
+        UsageError: there is no such module or class, or it is no method.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    _known[name] = _imported(name)
+    return _known[name]
+
+
+def named_by_recipe(name: str) -> type[Method]:
+    """Return a class that a recipe names.
+
+    Raises:
+        CodeNotAllowed: its module is not imported, and the user has not named it.
+        UsageError: as ``named_by_user``.
+    """
+    if name in _known:
+        return _known[name]
+    if name in filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))):
+        return named_by_user(name)
+    if not is_class_name(name) or name.partition(":")[0] not in sys.modules:
+        raise CodeNotAllowed(
+            f"the recipe names the class {name!r}, whose code would run: nothing was imported; allow it with "
+            f"--method {name} or {VARIABLE}={name}, or import it first"
+        )
+    return _imported(name)
+
+
+def _imported(name: str) -> type[Method]:
+    if not is_class_name(name):
+        raise UsageError(f"{name!r}: expected a class as package.module:Class")
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), attribute, None)
+    except ImportError as error:
+        raise UsageError(f"{name}: {error}: install it, or run where {module.replace('.', '/')}.py lies") from error
+    if not isinstance(found, type) or not issubclass(found, Method) or not hasattr(found, "name"):
+        raise UsageError(f"{name}: expected a class of Method with a name, found {found!r}")
+    return found
