@@ -1,6 +1,7 @@
 """The command line: each verb reads its arguments, calls one library function and prints what came of it."""
 
 import contextlib
+import functools
 import gc
 import os
 import sys
@@ -228,8 +229,8 @@ def augment(
     check_free(out, plan, overwrite=overwrite, into_existing=into_existing)
     learned = None
     if dry_run or (not yes and (built.models or built.paid or _is_large(plan, gold))):
-        asked: dict[str, Any] = {"probe": probe, "num_proc": num_proc, "publish": publish, "progress": True}
-        expected = estimate(plan, gold, **asked)
+        published = functools.partial(publish, allow_empty=True)
+        expected = estimate(plan, gold, probe=probe, num_proc=num_proc, publish=published, progress=True)
         say(_spell_estimate(expected, num_proc))
         if dry_run:
             return

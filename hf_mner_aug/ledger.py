@@ -375,7 +375,8 @@ def _try(recipe: Recipe, method: Method, gold: "DatasetDict", publish: Callable[
         made = time.monotonic()
         counts = trial.counts
         if publish is not None and counts["made"]:
-            publish(trial, out)
+            with warnings.catch_warnings(action="ignore"):  # they are of these few posts
+                publish(trial, out)
         published = time.monotonic() - made
         disk = sum(path.stat().st_size for path in Path(temporary).rglob("*") if path.is_file())
         return _Trial(counts["posts"], made - begun, published, counts["made"], disk)

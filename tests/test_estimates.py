@@ -24,6 +24,7 @@ class Heavy(Method):
     fits: ClassVar[list[int]] = []
 
     model: str = "org/heavy"
+    shout: bool = True
 
     @property
     def models(self):
@@ -35,6 +36,8 @@ class Heavy(Method):
         return len(posts)
 
     def rewrite(self, posts, draws):
+        if not self.shout:
+            return list(posts)
         return [replace(post, tokens=[word.upper() for word in post.tokens]) for post in posts]
 
 
@@ -69,6 +72,13 @@ def test_without_a_terminal_a_yes_is_asked_for_before_learning(call, tmp_path):
     assert not (tmp_path / "out.runs").exists()
     assert call("--dry-run")[::3] == (0, [20])
     assert call("--yes")[::3] == (0, [20])
+
+
+def test_an_estimate_of_posts_that_will_all_be_dropped_is_one(call):
+    code, out, told, _ = call("--dry-run", "--set", "shout=false")
+    assert (code, "warning" in told) == (0, False)
+    assert out.startswith("20 posts give about 20 rows in ")
+    assert call("--yes", "--set", "shout=false")[0] == 3, "all repeat their gold posts"
 
 
 def test_the_gate_looks_at_the_models_really_used(call):
