@@ -328,5 +328,5 @@ class _Restorer:
 
     def _gold_post(self, stub: Mapping[str, Any]) -> Post:
         """Return the gold post that a stub's post was retrieved for."""
-        place = self._places[stub["id"].rpartition(f"+{self._method.name}.")[0]]
+        place = self._places[stub["id"].rpartition("+")[0]]
         return self._codec.to_post(self._gold.with_format("arrow")[place : place + 1].to_pylist()[0])

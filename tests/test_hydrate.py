@@ -218,6 +218,15 @@ def test_pictures_and_masks_come_back_too(gold, pool, tmp_path, chosen):
     assert files(tmp_path / "back") == files(tmp_path / "whole")
 
 
+def test_posts_of_a_second_generation_come_back_too(gold, pool, tmp_path):
+    train = gold["train"].map(lambda row: {"id": f"{row['id']}+rmda.0"})
+    made_by(DatasetDict(gold, train=train), tmp_path, corpus=str(pool), text=False)
+    done = hydrate(tmp_path / "stubs", CONFIG, tmp_path / "back", corpus=pool)
+    assert done.restored >= 3
+    assert files(tmp_path / "back") == files(tmp_path / "whole")
+    assert any("+rmda~2." in row["id"] for row in read_rows(tmp_path / "back" / CONFIG, "train", ["id"]))
+
+
 @pytest.mark.parametrize("name", ["multi_image", "fmnerg", "mre"])
 def test_other_sets_come_back_too(sets, tmp_path, name):
     rows = sets[name].select(range(min(12, sets[name].num_rows)))
