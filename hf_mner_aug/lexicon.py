@@ -228,8 +228,8 @@ def _reduce(matrix: Any, dimensions: int) -> Any:
     projected = np.empty((n_columns, dimensions), order="F")
     for i in range(dimensions):
         projected[:, i] = columns @ basis[:, i]
-    (triangle,) = qr(projected, mode="r", overwrite_a=True, check_finite=False)
-    _, values, rotation = svd(triangle[:dimensions])
+    _, triangle = qr(projected, mode="raw", overwrite_a=True, check_finite=False)
+    _, values, rotation = svd(triangle)
     return (basis @ rotation.T) * values
 
 

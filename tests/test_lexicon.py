@@ -2,13 +2,19 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import parse
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import random as random_matrix
+from sklearn.decomposition import TruncatedSVD
 
+from hf_mner_aug import lexicon
 from hf_mner_aug.exceptions import MissingExtra
 from hf_mner_aug.lexicon import (
+    Texts,
+    _reduce,
     common_words,
     entity_key,
     is_link,
@@ -16,6 +22,7 @@ from hf_mner_aug.lexicon import (
     mention_counts,
     nearest_words,
     ordinary_words,
+    ppmi,
     repeat_by_count,
     tag_keys,
     word_counts,
@@ -198,6 +205,34 @@ def test_nearest_words_do_not_depend_on_the_order_of_posts():
 @pytest.mark.parametrize("posts", [[], [post("just one tweet")], [post("a a a")], [post("[PER Jordan]")] * 5])
 def test_too_little_text_has_no_neighbours(posts):
     assert nearest_words(posts) == {}
+
+
+@pytest.mark.parametrize("shape", [(60, 400), (60, 40), (50, 50)])
+def test_reduced_rows_are_those_of_scikit_learn_but_for_signs(shape):
+    matrix = random_matrix(*shape, density=0.2, format="csr", rng=1)
+    expected = TruncatedSVD(10, algorithm="arpack", random_state=0).fit_transform(matrix)
+    found = _reduce(matrix, 10)
+    assert found.shape == expected.shape
+    assert np.abs(found) == pytest.approx(np.abs(expected), abs=1e-9)
+    assert found @ found.T == pytest.approx(expected @ expected.T, abs=1e-9)
+
+
+def test_chunks_of_texts_change_nothing(monkeypatch):
+    texts = Texts(corpus())
+    words = sorted({word for post in corpus() for word in post.tokens})
+    whole = ppmi(texts, words).toarray()
+    for size in (1, 5, 17):
+        monkeypatch.setattr(lexicon, "CHUNK", size)
+        assert sum(len(lengths) for _, lengths in texts.chunks()) == len(corpus())
+        assert (ppmi(texts, words).toarray() == whole).all()
+
+
+def test_pairs_of_words_and_places_by_hand():
+    texts = Texts([post("a b a"), post("b")])
+    counts = lexicon._count_pairs(texts, ["a", "b"]).toarray()
+    # Contexts in the order in which they are met: <s> two and one to the left, b one and a two to the right, then those
+    # of b: a to the left and right, </s> two to the right; then a two and b one to the left, </s> one to the right.
+    assert counts.tolist() == [[1, 1, 1, 1, 0, 0, 1, 1, 1, 1], [2, 1, 0, 0, 1, 1, 2, 0, 0, 1]]
 
 
 # ---------------------------------------------------------------- WordNet
