@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")  # those of most sets; others are held out, too, and follow in their order
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # as datasets has it
-_NUMBERED = re.compile(r"(.+)~[0-9]+", re.DOTALL)  # an id that convert gave to a post, as an earlier one has its own
+NUMBERED = re.compile(r"(.+)~[0-9]+", re.DOTALL)  # an id that convert gave to a post, as an earlier one has its own
 ALSO_VALIDATION = ("valid", "val", "dev")  # names of validation, the first of which a set without that split has for it
 
 
@@ -583,9 +583,9 @@ def _find_ids(names: Sequence[str], ids: Sequence[str], split: str) -> tuple[str
         UsageError: an id means no post.
     """
     posts: dict[str, list[str]] = {name: [name] for name in names}
-    if not any(_NUMBERED.fullmatch(name) and name in posts for name in ids):
+    if not any(NUMBERED.fullmatch(name) and name in posts for name in ids):
         for name in sorted(posts):
-            if numbered := _NUMBERED.fullmatch(name):
+            if numbered := NUMBERED.fullmatch(name):
                 posts.setdefault(numbered[1], []).append(name)
     if unknown := sorted({name for name in ids if name not in posts}):
         some = ", ".join(unknown[:3])

@@ -37,7 +37,7 @@ from hf_mner_aug.locks import lock, stage, sweep
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.names import RESERVED, check_columns, check_names, is_name
 from hf_mner_aug.parquet import read_features_of, reading, write_shards
-from hf_mner_aug.recipe import Recipe, local_name, parse_params, source_posts
+from hf_mner_aug.recipe import NUMBERED, Recipe, local_name, parse_params, source_posts
 from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, read_provenance, split_tag, tag_names
 from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import keeping
@@ -372,6 +372,7 @@ def check_keys(table: "pa.Table", path: Path) -> None:
 def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
     """Take posts, and what was made of them, out of every config of a folder; return the rows gone by config.
 
+    An id means all posts that ``convert`` numbered as of it: 12 takes 12~2, too; 12~2 means itself alone.
     Fingerprints, counts and the card follow; made posts that go count as dropped, ``withdrawn``. The recipe is kept,
     but a rerun would bring the posts back.
 
@@ -654,7 +655,6 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
     replaces = outside["replaces"] if outside else method_class(method).mode == "replace"
     gone = made_gone = 0
     lost: set[str] = set()  # ids of rows that go; what was made of them stands behind them
-    values = pa.array(sorted(unwanted), pa.string())
     with stage(folder.parent, folder.name) as room:
         place = room / folder.name
         for split, files in _files(folder, note["splits"]).items():
@@ -670,9 +670,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
                         for batch in parquet.iter_batches(batch_size=BATCH):
                             table = pa.Table.from_batches([batch])
                             check_keys(table, file)
-                            bad = pc.or_(pc.is_in(table["id"], values), pc.is_in(table["source_id"], values))
-                            bad = pc.or_(bad, pa.array(_is_of(table, unwanted), pa.bool_()))
-                            bad = pc.or_(bad, pa.array(_is_made_of(table, lost, bad), pa.bool_()))
+                            bad = pa.array(_is_made_of(table, lost, _is_of(table, unwanted)), pa.bool_())
                             if replaces:
                                 is_made = pc.equal(table["method"], method)
                             else:
@@ -713,17 +711,23 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
 
 
 def _is_of(table: "pa.Table", unwanted: set[str]) -> list[bool]:
-    """Say of each row whether a post of these ids is in it: a partner, a picture's source, what was retrieved."""
-    return [
-        any(not unwanted.isdisjoint(origins(note.get("details", {}))) for _, note in history)
-        for history in _histories(table)
-    ]
+    """Say of each row whether a post of these ids is in it: itself, its gold post, a partner, what was retrieved."""
+    named = zip(table["id"].to_pylist(), table["source_id"].to_pylist(), _histories(table), strict=True)
+    rows = (
+        {*ids, *(name for _, note in history for name in origins(note.get("details", {})))} for *ids, history in named
+    )
+    return [any(_means(unwanted, name) for name in row) for row in rows]
 
 
-def _is_made_of(table: "pa.Table", lost: set[str], bad: "pa.ChunkedArray") -> list[bool]:
+def _means(ids: set[str], name: str) -> bool:
+    """Say whether a post is one of these, or numbered as of one."""
+    return name in ids or bool((numbered := NUMBERED.fullmatch(name)) and numbered[1] in ids)
+
+
+def _is_made_of(table: "pa.Table", lost: set[str], bad: list[bool]) -> list[bool]:
     """Say of each row whether it goes, or its id is of what was made of one that went; note the ids of those."""
     found = []
-    for name, goes in zip(table["id"].to_pylist(), bad.to_pylist(), strict=True):
+    for name, goes in zip(table["id"].to_pylist(), bad, strict=True):
         found.append(goes or name.rpartition("+")[0] in lost)
         if found[-1]:
             lost.add(name)

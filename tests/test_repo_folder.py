@@ -283,6 +283,28 @@ def test_withdrawing_a_post_takes_the_mixes_it_is_in(splits, tmp_path):
     assert verify(str(done.folder), done.config).ok
 
 
+@pytest.mark.parametrize(
+    ("asked", "gone"), [("p0", {"p0", "p0~2", "p0~12"}), ("p0~2", {"p0~2"}), ("p0~", set()), ("p", set())]
+)
+def test_an_id_means_all_posts_numbered_as_of_it(splits, tmp_path, asked, gone):
+    names = ["p0", "p0~2", "p0~12", *splits["train"]["id"][3:]]
+    named = splits["train"].map(lambda row, i: {"id": names[i]}, with_indices=True)
+    _, done = make(DatasetDict(splits, train=named), tmp_path / "aug", MixGen(copies=2))
+    before = raw(load_dataset(str(done.folder), done.config)["train"])
+    withdraw_posts(done.folder, [asked])
+    files = map(str, (done.folder / done.config).glob("train-*.parquet"))
+    after = raw(Dataset.from_parquet([*files], cache_dir=str(tmp_path)))
+
+    def posts(rows):
+        partners = (json.loads(row["provenance"]).get("details", {}).get("post_id") for row in rows)
+        return {name for row in rows for name in (row["id"], row["source_id"])} | {*partners} - {None}
+
+    assert {"p0", "p0~2", "p0~12"} <= posts(before)
+    assert posts(before) & gone == gone
+    assert not posts(after) & gone
+    assert {"p0", "p0~2", "p0~12"} - gone <= posts(after)
+
+
 def test_files_of_other_columns_than_the_rest_are_named(mner, tmp_path):
     method = LSMS().fit(mner)
     made = method.map(mner)
