@@ -137,6 +137,19 @@ def read_card(path: Path) -> str:
         raise DataError(f"{path}: expected UTF-8 text, found {found}: {MEND}") from error
 
 
+def names_files(path: Path) -> bool:
+    """Say whether a card, or the YAML of one, says which data files its splits have."""
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    text = read_card(path)
+    if path.suffix == ".md":
+        found = REGEX_YAML_BLOCK.search(text)
+        text = found[2] if found else ""
+    data = parse_yaml(text, str(path))
+    configs = data.get("configs") or () if isinstance(data, dict) else ()
+    return any(entry.get("data_files") or entry.get("data_dir") for entry in configs)
+
+
 def check_mark(path: Path) -> None:
     """See that no byte order mark hides the YAML of a card: ``datasets`` would read nothing of it.
 

@@ -20,6 +20,7 @@ from hf_mner_aug.dataset_cards import (
     check_card,
     check_card_yaml,
     check_mark,
+    names_files,
     read_card,
     reader_errors,
 )
@@ -34,7 +35,7 @@ from hf_mner_aug.picture_files import Allowed, is_inside, own_folders, shown
 from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.shapes import checked
-from hf_mner_aug.sources import at_home, is_json_lines, locate, read_local
+from hf_mner_aug.sources import apart, at_home, is_json_lines, locate, read_local
 from hf_mner_aug.stubs import STUBS
 from hf_mner_aug.transform import Method
 from hf_mner_aug.values import convert_values
@@ -349,13 +350,44 @@ def _from_builder(path: str, config: str | None, revision: str | None) -> Any:
     has_card = any((Path(path) / card).is_file() for card in CARDS)
     chosen = {"description": _state_of(Path(path))} if has_card else {}
     builder = load_dataset_builder(path, config, revision=revision, **chosen)
-    _check_links(path, builder.config.data_files or {})
-    splits = read_parquet(builder.config.data_files or {}, builder.info.features, path)
+    files = builder.config.data_files or {}
+    _check_links(path, files)
+    by_name = _by_name(path, revision, files)
+    if by_name != {str(split): list(map(str, paths)) for split, paths in files.items()}:
+        files = by_name
+        builder = load_dataset_builder("parquet", data_files=files, features=builder.info.features)
+    splits = read_parquet(files, builder.info.features, path)
     if splits is None:
         with _quiet():
             builder.download_and_prepare()
         splits = builder.as_dataset()
     return splits
+
+
+def _by_name(path: str, revision: str | None, files: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the data files by split: as a card says, else each split apart that has a name of its own.
+
+    Raises:
+        UsageError: they are apart, and no Parquet files.
+    """
+    from datasets.data_files import SPLIT_KEYWORDS
+    from huggingface_hub import try_to_load_from_cache
+
+    found = {str(split): list(map(str, paths)) for split, paths in files.items()}
+    if Path(path).is_dir():
+        root, cards = str(Path(path).resolve()), [place for card in CARDS if (place := Path(path) / card).is_file()]
+    else:
+        kept = [try_to_load_from_cache(path, card, revision=revision, repo_type="dataset") for card in CARDS]
+        root, cards = f"hf://datasets/{path}@{revision}", [Path(place) for place in kept if isinstance(place, str)]
+    if any(map(names_files, cards)):
+        return found
+    by_name = apart(found, {str(split): words for split, words in SPLIT_KEYWORDS.items()}, root)
+    if by_name.keys() != found.keys() and not all(name.endswith(".parquet") for of in found.values() for name in of):
+        raise UsageError(
+            f"{path}: datasets would read the splits {', '.join(by_name)} as {', '.join(found)}: "
+            "name the files of each split in its card's configs"
+        )
+    return by_name if by_name.keys() != found.keys() else found
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Sources as a user types them: what lies at a path, and how it is read where it is no folder of Parquet files."""
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 FILES = {".parquet": "parquet", ".jsonl": "json"}
 SAVED, SAVED_SPLITS = ("state.json", "dataset_info.json"), "dataset_dict.json"
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$|[-_.]\d+$")
+_SHARD_OF = re.compile(r"-\d{5}-of-\d{5}$|[-_.]\d{5}$")
+_NUMBERED = re.compile(r"(.+)([-_.])(\d+)")
 
 
 class State(TypedDict):
@@ -103,17 +104,76 @@ def is_json_lines(place: Path) -> bool:
     return place.suffix.lower() == ".jsonl" if place.is_file() else not any(place.rglob("*.parquet"))
 
 
+def split_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the split that each file name, without its ending, is of: ``train-00000-of-00002`` and ``dev_1`` of two.
+
+    Numbers tell shards apart where they count from 0 or 1 and no file has the name without one; so ``test_2021``
+    beside ``test`` is a split of its own.
+    """
+    stems = {name: _SHARD_OF.sub("", name) for name in names}
+    series: dict[tuple[str, str], set[int]] = {}
+    for stem in stems.values():
+        if found := _NUMBERED.fullmatch(stem):
+            series.setdefault((found[1], found[2]), set()).add(int(found[3]))
+    split_of = {stem: stem for stem in stems.values()}
+    for (split, sign), numbers in series.items():
+        shards = {n for n in numbers if set(range(1, n)) <= numbers}
+        if split not in split_of:
+            split_of |= {stem: split for stem in split_of if _number(stem, split, sign) in shards}
+    return {name: split_of[stem] for name, stem in stems.items()}
+
+
+def apart(files: Mapping[str, Sequence[str]], keywords: Mapping[str, Sequence[str]], root: str) -> dict[str, list[str]]:
+    """Return the data files of splits with those apart that only share a word of their names with a split.
+
+    The datasets library takes ``test_2021.parquet`` beside ``test.parquet`` for more of test, and ``dev`` beside
+    ``validation`` for more of validation. Files of train without a ``train`` among them stay together.
+
+    Args:
+        files: paths by split, as the library found them by their names.
+        keywords: the words by which it finds each split.
+        root: the dataset's folder, or what its addresses begin with.
+    """
+    found: dict[str, list[str]] = {}
+    for split, paths in files.items():
+        words = tuple(keywords.get(split, (split,)))
+        own = _own_names(list(map(str, paths)), words, root)
+        together = len({*own.values()}) < 2 or (split == "train" and split not in own.values())
+        for path in map(str, paths):
+            found.setdefault(split if together else own[path] or split, []).append(path)
+    return found
+
+
 # ---------------------------------------------------------------- inside
+
+
+def _number(stem: str, split: str, sign: str) -> int | None:
+    """Return the number of a file's name, as 2 of ``dev_2``, or None where it is of another split."""
+    found = _NUMBERED.fullmatch(stem)
+    return int(found[3]) if found and found.group(1, 2) == (split, sign) else None
+
+
+def _own_names(paths: Sequence[str], words: Sequence[str], root: str) -> dict[str, str]:
+    """Return for each path the name, of its file or of the nearest folder, that has one of the words in it, or ""."""
+    inside = {path: PurePosixPath(path.removeprefix(root).lstrip("/")) for path in paths}
+    stems = split_names({str(place.with_suffix("")) for place in inside.values()})
+    word = re.compile(rf"(^|[-._ 0-9/])({'|'.join(map(re.escape, words))})([-._ 0-9/]|$)")
+    own = {}
+    for path, place in inside.items():
+        parts = PurePosixPath(stems[str(place.with_suffix(""))]).parts
+        own[path] = next((part for part in reversed(parts) if word.search(part)), "")
+    return own
 
 
 def _json_lines(folder: Path) -> dict[str, list[str]]:
     """Return the JSON Lines of a folder by split: ``train.jsonl``, ``data/test-00000-of-00002.jsonl``."""
     inside = [path for where in (folder, folder / "data") if where.is_dir() for path in sorted(where.glob("*.jsonl"))]
     files: dict[str, list[str]] = {}
+    splits = split_names(path.stem for path in inside)
     for path in inside:
         if not is_inside(path, folder.resolve()):
             raise UsageError(f"{folder}: its data file {path} lies outside of it: name the folder of that file")
-        files.setdefault(_SHARD.sub("", path.stem), []).append(str(path))
+        files.setdefault(splits[path.stem], []).append(str(path))
     if not files:
         raise UsageError(
             f"{folder} holds no Parquet file: make a dataset of raw files with hf-mner-aug convert"

@@ -155,6 +155,49 @@ def test_pictures_that_json_lines_name_lie_in_the_folder(tmp_path, sample):
     assert {row["image"]["bytes"] for row in found} == {picture}
 
 
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["train", "test", "test_2021"], {"train": 1, "test": 1, "test_2021": 1}),
+        (["train", "dev", "validation", "valid_hard"], {"train": 1, "validation": 1, "dev": 1, "valid_hard": 1}),
+        (["train-0", "train-1", "test_1", "test_2", "test_2021"], {"train": 2, "test": 2, "test_2021": 1}),
+        (["train-00000-of-00002", "train-00001-of-00002", "test-00000"], {"train": 2, "test": 1}),
+    ],
+)
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_files_of_another_split_are_no_shards(tmp_path, sample, names, splits, ending):
+    for name in names:
+        if ending == "jsonl":
+            write_lines(tmp_path / f"{name}.jsonl", sample["train"].select([0]))
+        else:
+            sample["train"].select([0]).to_parquet(tmp_path / f"{name}.parquet")
+    found = load_source(str(tmp_path))
+    assert {split: len(rows) for split, rows in found.items()} == splits
+    tags = found["train"].features["ner_tags"].feature
+    assert tags.int2str(found["train"][0]["ner_tags"]) == sample["train"].features["ner_tags"].feature.int2str(
+        sample["train"][0]["ner_tags"]
+    )
+
+
+def test_splits_of_folders_are_kept_by_name_and_parts_of_train_stay_together(tmp_path, sample):
+    for name in ("train/part-a", "train/part-b", "test/0", "test_2021/0"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        sample["train"].select([0]).to_parquet(tmp_path / "set" / f"{name}.parquet")
+    assert {s: len(rows) for s, rows in load_source(str(tmp_path / "set")).items()} == {
+        "train": 2,
+        "test": 1,
+        "test_2021": 1,
+    }
+
+
+def test_splits_are_as_a_card_says(tmp_path, sample):
+    for name in ("train", "test", "test_2021"):
+        sample["train"].select([0]).to_parquet(tmp_path / f"{name}.parquet")
+    files = "[{split: train, path: train.parquet}, {split: test, path: test*.parquet}]"
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {files}\n---\n")
+    assert {s: len(rows) for s, rows in load_source(str(tmp_path)).items()} == {"train": 1, "test": 2}
+
+
 # ---------------------------------------------------------------- columns
 
 
