@@ -48,7 +48,8 @@ class FileRefused(DataError):
 class Allowed:
     """The folders in which picture files may be read, links resolved; ``anywhere``: the user trusts every path.
 
-    A relative path is taken from these folders, the first that has it; with ``anywhere`` also from the current one.
+    Data names files as text: a relative one is taken from these folders, the first that has it; with ``anywhere`` also
+    from the current one. A ``Path`` is a file that was found, from the current folder as everywhere.
     """
 
     folders: tuple[Path, ...] = ()
@@ -120,7 +121,7 @@ def read_file(path: str | Path, allowed: Allowed, limit: int = MAX_BYTES) -> byt
         FileRefused: it is not read.
     """
     try:
-        return _read_inside(*_find(str(path), allowed), limit)
+        return _read_inside(*_find(path, allowed), limit)
     except FileRefused as error:
         raise FileRefused(error.reason, error.detail, path) from None
     except FileNotFoundError:
@@ -133,7 +134,7 @@ def read_file(path: str | Path, allowed: Allowed, limit: int = MAX_BYTES) -> byt
 
 def find_file(path: str | Path, allowed: Allowed) -> Path:
     """Return where the file lies that ``read_file`` reads, links resolved; raises as it does."""
-    folder, parts = _find(str(path), allowed)
+    folder, parts = _find(path, allowed)
     return folder.joinpath(*parts)
 
 
@@ -148,8 +149,9 @@ def shown(path: str | Path) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…'"
 
 
-def _find(path: str, allowed: Allowed) -> tuple[Path, tuple[str, ...]]:
+def _find(path: str | Path, allowed: Allowed) -> tuple[Path, tuple[str, ...]]:
     """Return the folder and the parts below it of the file that a path names, links resolved."""
+    path = str(path.absolute() if isinstance(path, Path) else path)
     if "://" in path:
         raise FileRefused("address", "is an address, not a file")
     bases = [*allowed.folders, *([Path.cwd()] if allowed.anywhere else [])]

@@ -2,6 +2,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -282,6 +283,27 @@ def test_files_that_are_not_there(tmp_path):
 
 
 # ---------------------------------------------------------------- images
+
+
+def test_folders_may_be_named_from_the_current_one(tmp_path, monkeypatch):
+    raw, images = tmp_path / "home" / "raw", tmp_path / "home" / "pics" / "of"
+    (raw / "txt").mkdir(parents=True)
+    (raw / "xml").mkdir()
+    images.mkdir(parents=True)
+    (raw / "txt" / "train.txt").write_text("IMGID:1\nAnn\tB-PER\n")
+    box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax></bndbox>"
+    size = "<size><width>16</width><height>12</height></size>"
+    (raw / "xml" / "1.xml").write_text(f"<annotation>{size}<object><name>Ann</name>{box}</object></annotation>")
+    Pillow.new("RGB", (16, 12)).save(images / "1.png")
+    monkeypatch.chdir(tmp_path / "home")
+    for folder in ("", "../home", str(tmp_path / "home")):
+        named = [Path(folder, *parts) for parts in (("raw",), ("pics",), ("raw", "xml"))]
+        counts = convert("twitter_gmner", named[0], "out", images=named[1], xml=named[2]).splits["train"]
+        assert (counts.images, counts.boxes, counts.missing, counts.unreadable) == (1, 1, 0, 0)
+        row = load_dataset("out", split="train")[0]
+        assert row["image"].size == (16, 12)
+        assert row["entities"][0]["boxes"] == [[1, 2, 9, 8]]
+        shutil.rmtree("out")
 
 
 def test_images_by_id_whatever_they_are(tmp_path):
