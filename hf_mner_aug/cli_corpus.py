@@ -19,7 +19,9 @@ def index(
         str, typer.Argument(help="A dataset folder, Hub id or DIR:config; a .txt or .jsonl file, or a folder of them.")
     ],
     out: Annotated[Path, typer.Option(help="The corpus, a file; posts that it has already are not added again.")],
-    splits: Annotated[list[str], typer.Option(help="The dataset's splits.")] = ["train"],  # noqa: B006 - typer reads it
+    splits: Annotated[
+        list[str], typer.Option(help="The splits of a dataset, or of a folder of train and other files.")
+    ] = ["train"],  # noqa: B006 - typer reads it
     name: Annotated[str | None, typer.Option(help="What found posts name as their source.")] = None,
     licence: Annotated[str | None, typer.Option(help="The licence of posts that do not say theirs.")] = None,
     site: Annotated[str | None, typer.Option(help="The host of posts without a URL, as twitter.com.")] = None,

@@ -29,6 +29,7 @@ from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, find_file, 
 from hf_mner_aug.printable import excerpt
 from hf_mner_aug.recipe import load_source, local_name
 from hf_mner_aug.schema import AUGMENTED, EncodedImage, canonical_json
+from hf_mner_aug.sources import split_names
 from hf_mner_aug.stopping import keeping
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def index(
         source: a dataset as ``recipe.load_source`` takes it, a ``.txt`` file (one post a line), a ``.jsonl`` file, or a
             folder of such files.
         out: the corpus.
-        splits: those of a dataset.
+        splits: those of a dataset, or of a folder with a ``train`` file and others.
         name: what hits give as their source (default: the file's, folder's or dataset's name, with the split).
         licence: that of posts that do not say theirs.
         site: the host of posts without a URL.
@@ -305,6 +306,7 @@ def _read_source(
     """Return the posts of a source by the name that hits give, and where the files that they name may be read."""
     path = Path(source).expanduser()
     if path.is_file():
+        _check_no_splits(path, splits)
         return [(name or path.stem, _reader_of(path)(path))], Allowed.of(path.parent, images)
     if path.is_dir() and not any(path.rglob("*.parquet")):
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS)
@@ -312,8 +314,14 @@ def _read_source(
             if not (file.is_file() and is_inside(file, path.resolve())):
                 raise UsageError(f"{file} is no regular file in {path}: index it by itself if you trust it")
         if files:
-            entries = chain.from_iterable(_reader_of(file)(file) for file in files)
-            return [(name or path.resolve().name, entries)], Allowed.of(path, images)
+            title = name or path.resolve().name
+            return [
+                (
+                    f"{title}/{split}" if split else title,
+                    chain.from_iterable(_reader_of(file)(file) for file in of_split),
+                )
+                for split, of_split in _files_of(path, files, splits).items()
+            ], Allowed.of(path, images)
     elif path.suffix.lower() in READERS:
         raise UsageError(f"there is no file {path}")
     found = load_source(str(path) if path.is_dir() else source, images=images)
@@ -324,6 +332,27 @@ def _read_source(
     licence = read_source(source).license
     declared = None if licence == "other" else licence
     return [(f"{title}/{split}", _dataset_entries(found[split], declared)) for split in splits], NOWHERE
+
+
+def _files_of(folder: Path, files: Sequence[Path], splits: Sequence[str]) -> dict[str, list[Path]]:
+    """Return the files to read by split; of a folder without a ``train`` all, as of no split.
+
+    Raises:
+        UnknownName: there is no such split.
+    """
+    names = split_names(file.stem for file in files)
+    if "train" not in names.values() or len(set(names.values())) < 2:
+        _check_no_splits(folder, splits)
+        return {"": list(files)}
+    for split in splits:
+        if split not in names.values():
+            raise UnknownName("split", split, sorted(set(names.values())))
+    return {split: [file for file in files if names[file.stem] == split] for split in splits}
+
+
+def _check_no_splits(path: Path, splits: Sequence[str]) -> None:
+    if tuple(splits) != ("train",):
+        raise UsageError(f"{path} has no splits, found {', '.join(splits)}: leave --splits out to index it whole")
 
 
 def _reader_of(path: Path) -> Callable[[Path], Iterator[Entry]]:

@@ -518,6 +518,24 @@ def test_posts_of_several_pictures_keep_them_in_order(tmp_path, sets):
     assert max(map(len, rows.values())) == 3
 
 
+def test_only_the_named_splits_of_a_folder_of_json_lines_are_indexed(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for split in ("train", "test", "test_2021"):
+        write_lines(folder / f"{split}.jsonl", [{"id": split, "text": f"Paris in {split}"}])
+    assert index(str(folder), tmp_path / "c.db").added == 1
+    found = open_corpus(tmp_path / "c.db").search(Query(text="Paris", phrases=("Paris",)), limit=10)
+    assert [(hit.id, hit.source) for hit in found] == [("train", "set/train")]
+    assert index(str(folder), tmp_path / "c.db", splits=["train", "test"]).added == 1
+    with pytest.raises(UnknownName, match="unknown split 'dev': valid are test, test_2021, train"):
+        index(str(folder), tmp_path / "c.db", splits=["dev"])
+    for place in (folder / "test.jsonl", tmp_path / "parts"):
+        (tmp_path / "parts").mkdir(exist_ok=True)
+        write_lines(tmp_path / "parts" / "a.jsonl", [{"text": "Oslo"}])
+        with pytest.raises(UsageError, match="has no splits, found test: leave --splits out"):
+            index(str(place), tmp_path / "c.db", splits=["test"])
+
+
 def test_json_lines_name_pictures_by_path_or_url(tmp_path):
     (tmp_path / "shots").mkdir()
     one, two = picture(1, "JPEG"), picture(2, "PNG")
