@@ -193,6 +193,10 @@ def augment(
     """
     check_rank(rank, world_size)
     method = named_method(method) if isinstance(method, str) else method
+    if not isinstance(method, Method):
+        raise UsageError(
+            f"method: expected an object or name of a method, as LSMS(copies=2) or 'lsms', found {method!r}"
+        )
     name = str(source) if isinstance(source, str | Path) else ""
     if name:
         splits, allowed = open_source(name, images=images, columns=columns)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.exceptions import CodeNotAllowed, UsageError
-from hf_mner_aug.transform import Method
+from hf_mner_aug.transform import Facts, Method
 
 VARIABLE = "HF_MNER_AUG_CODE"  # shout.methods:Shout,other:Other
 _SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -26,8 +26,13 @@ def is_class_name(text: str) -> bool:
 
 
 def name_of(cls: type[Method]) -> str:
-    """Return the name of a class that is here, by which this process finds it from now on."""
+    """Return the name of a class that is here, by which this process finds it from now on.
+
+    Raises:
+        UsageError: it lacks what a method says of itself.
+    """
     name = f"{cls.__module__}:{cls.__qualname__}"
+    _check_class(cls, name)
     _known[name] = cls
     return name
 
@@ -71,6 +76,18 @@ def _imported(name: str) -> type[Method]:
         found: Any = getattr(importlib.import_module(module), attribute, None)
     except ImportError as error:
         raise UsageError(f"{name}: {error}: install it, or run where {module.replace('.', '/')}.py lies") from error
-    if not isinstance(found, type) or not issubclass(found, Method) or not hasattr(found, "name"):
+    if not isinstance(found, type) or not issubclass(found, Method):
         raise UsageError(f"{name}: expected a class of Method with a name, found {found!r}")
+    _check_class(found, name)
     return found
+
+
+def _check_class(cls: type[Method], name: str) -> None:
+    """See that a class says what its name is, and what users ask before they choose it."""
+    if not hasattr(cls, "name"):
+        raise UsageError(f"{name}: expected a class of Method with a name, found none: name: ClassVar[str] = 'shout'")
+    if not isinstance(getattr(cls, "facts", None), Facts):
+        raise UsageError(
+            f"{name}: expected facts, for cards and pages, found none: facts: ClassVar[Facts] = Facts(does='…', "
+            "paper='…', learns='…', images='…', boxes='…'), with Facts of hf_mner_aug.transform"
+        )

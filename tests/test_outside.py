@@ -109,6 +109,21 @@ def test_an_object_of_ones_own_class_is_run_published_and_verified(tmp_path, sam
     assert withdraw_posts(out, [sample["train"]["id"][0]]) == {"shout_100pct": 2}
 
 
+def test_a_method_is_an_object_that_says_what_it_is(sample):
+    @dataclass(frozen=True, kw_only=True)
+    class Silent(Method):
+        name: ClassVar[str] = "silent"
+
+        def rewrite(self, posts, draws):
+            return posts
+
+    for wrong in (LSMS, None, 3):
+        with pytest.raises(UsageError, match=r"expected an object or name of a method, as LSMS\(copies=2\)"):
+            augment(sample, wrong, progress=False)
+    with pytest.raises(UsageError, match=r"Silent: expected facts, for cards and pages, found none: facts: ClassVar"):
+        augment(sample, Silent(), progress=False)
+
+
 def test_a_class_may_not_pass_for_another_method(sample):
     with pytest.raises(UsageError, match="Impostor has the name of eda: give your class a name of its own"):
         augment(sample, Impostor(), progress=False)
