@@ -54,6 +54,19 @@ def translators(found: Mapping[str, Any], wanted: Mapping[str, Any], where: str)
     return {name: change for name, change in changes.items() if change is not None}
 
 
+def spell_labels(value: Any, feature: Any) -> Any:
+    """Return a value with the names of its labels for their numbers: ``datasets`` writes them by any list."""
+    names = _names(feature)
+    if value is None:
+        return None
+    if names is not None:
+        return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
+    if isinstance(feature, Mapping):
+        return {name: spell_labels(part, feature[name]) for name, part in value.items()}
+    inner = _item(feature)
+    return value if inner is None else [spell_labels(part, inner) for part in value]
+
+
 def encode(dataset: Any, features: Mapping[str, Any], where: str) -> Any:
     """Return a dataset, streamed or not, whose labels are numbered as ``features`` say; other columns stay as they are.
 

@@ -19,7 +19,7 @@ from hf_mner_aug.columns import map_columns
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.hosts import Host, allow
-from hf_mner_aug.labels import encode, same_labels, translators
+from hf_mner_aug.labels import encode, same_labels, spell_labels, translators
 from hf_mner_aug.other_columns import OtherColumns, save_words, word_columns
 from hf_mner_aug.picture_columns import PictureReader, embed, is_named_only, with_bytes
 from hf_mner_aug.picture_files import NOWHERE, Allowed
@@ -358,7 +358,10 @@ class Method:
             UsageError: the batch is a single row, formatted, or holds decoded images.
             DataError: a row is not what its columns promise.
         """
-        return self.make(batch).columns
+        columns = self.make(batch).columns
+        for name in self._by_name(batch):  # map may write them with the list of the batch, or with that of features=
+            columns[name] = [spell_labels(value, self.features[name]) for value in columns[name]]
+        return columns
 
     def map(
         self,

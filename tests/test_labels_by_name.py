@@ -26,7 +26,7 @@ from hf_mner_aug.backbones.splits import entity_splits
 from hf_mner_aug.cli import main
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.labels import NO_NAME, concatenate, encode, same_labels, translator
+from hf_mner_aug.labels import NO_NAME, concatenate, encode, same_labels, spell_labels, translator
 from hf_mner_aug.readers import read
 from hf_mner_aug.recipe import load_source, named_splits
 from hf_mner_aug.schema import Codec, mner_features
@@ -110,6 +110,24 @@ def test_map_reads_labels_by_name(kind, num_proc):
         assert without_ids(made) == expected
         assert made.features == method.features
     assert [{k: row[k] for k in expected[0]} for row in method.map(other.to_iterable_dataset())] == expected
+
+
+@pytest.mark.parametrize("kind", ["mner", "fmnerg", "mre"])
+@pytest.mark.parametrize("removed", [False, True])
+def test_map_without_features_writes_labels_by_name(kind, removed):
+    gold = draw_set(kind)
+    labels = [name for name in ("ner_tags", "fine_tags", "relation") if name in gold.features]
+    method = EDA(copies=1).fit(gold)
+    other = renumbered(gold, {name: _reversed(gold.features[name]) for name in labels})
+
+    def spelt(rows, name, features):
+        return [spell_labels(value, features[name]) for value in rows[name]]
+
+    expected = method.map(gold)
+    made = other.map(method, batched=True, remove_columns=other.column_names if removed else None)
+    for name in labels:
+        assert spelt(made, name, made.features) == spelt(expected, name, expected.features)
+        assert made[name] != expected[name]
 
 
 def _reversed(feature):
