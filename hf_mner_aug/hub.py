@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from hf_mner_aug.cards import ConfigFacts, read_sections, render, with_section
 from hf_mner_aug.dataset_cards import CARD, check_card, read_card
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.names import check_name
+from hf_mner_aug.names import check_name, is_name
 from hf_mner_aug.recipe import with_pictures
 from hf_mner_aug.repo_folder import NOTE, Verification, read_features, read_note, verify_folder, withdraw_posts
 from hf_mner_aug.store import sha256
@@ -329,6 +329,14 @@ class _Hub:
 
     repo_id: str
     token: str | None
+
+    def __post_init__(self) -> None:
+        parts = self.repo_id.split("/")
+        if len(parts) == 2 and all(map(is_name, parts)) and not Path(self.repo_id).is_file():
+            return
+        place = Path(self.repo_id)
+        found = "that is a folder" if place.is_dir() else "that is a file" if place.exists() else "there is no such folder"
+        raise UsageError(f"{self.repo_id} is no repo id: expected ORG/NAME, and {found}")
 
     @cached_property
     def api(self) -> "HfApi":

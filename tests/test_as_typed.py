@@ -8,7 +8,22 @@ import pytest
 import typer
 from datasets import DatasetDict, load_dataset
 
-from hf_mner_aug import AMIA, EDA, LSMS, augment, cli, load_sample, publish, show
+from hf_mner_aug import (
+    AMIA,
+    EDA,
+    LSMS,
+    augment,
+    cli,
+    errors,
+    evaluate,
+    hydrate,
+    load_sample,
+    publish,
+    quality,
+    show,
+    verify,
+    withdraw,
+)
 from hf_mner_aug.dataset_cards import load_card, read_card
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.recipe import load_source
@@ -19,6 +34,29 @@ from hf_mner_aug.repo_folder import withdraw_posts
 def sample():
     rows = load_sample()
     return DatasetDict({s: rows[s].select(range(8)) for s in rows})
+
+
+@pytest.mark.parametrize("name", ["nowhere", "no/such/folder", "lines.jsonl", "here/lines.jsonl"])
+def test_a_repo_that_is_neither_a_folder_nor_an_id_is_named_at_once(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hf_mner_aug.hub._Hub.call", lambda *_: pytest.fail("the Hub was asked"))
+    for file in ("lines.jsonl", "here/lines.jsonl"):
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).write_text("{}\n")
+    found = "that is a file" if "lines" in name else "there is no such folder"
+    told = re.escape(f"{name} is no repo id: expected ORG/NAME, and {found}")
+    for verb in (
+        lambda: verify(name, "c"),
+        lambda: hydrate(name, "c", "out"),
+        lambda: evaluate(name, ["c"]),
+        lambda: quality(name, ["c"]),
+        lambda: errors(name, ["c"], ["crf"]),
+        lambda: withdraw(name, ["1"]),
+    ):
+        with pytest.raises(UsageError, match=told):
+            verb()
+    with pytest.raises(UsageError, match="here is no repo id: expected ORG/NAME, and that is a folder"):
+        withdraw("here", ["1"])
 
 
 # ---------------------------------------------------------------- options of several values
