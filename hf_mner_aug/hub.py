@@ -335,7 +335,9 @@ class _Hub:
         if len(parts) == 2 and all(map(is_name, parts)) and not Path(self.repo_id).is_file():
             return
         place = Path(self.repo_id)
-        found = "that is a folder" if place.is_dir() else "that is a file" if place.exists() else "there is no such folder"
+        found = (
+            "that is a folder" if place.is_dir() else "that is a file" if place.exists() else "there is no such folder"
+        )
         raise UsageError(f"{self.repo_id} is no repo id: expected ORG/NAME, and {found}")
 
     @cached_property
