@@ -6,6 +6,7 @@ Spans are 0-based with an exclusive end. Images stay encoded (``{"bytes": …, "
 
 import functools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -286,11 +287,13 @@ _CASTS = {
 }
 
 
-def _mend(name: str, found: str) -> str:
+def mend_column(name: str, feature: Any) -> str:
     """Return the line that gives a column its type: numbers say nothing of the names that they stand for."""
+    found = _kind(feature)
     mapped = f"columns={{{name!r}: {name!r}}} (--columns {name}={name})"
     if name not in _CASTS:
-        return f"pass {mapped}"
+        fields = [re.findall(r"(\w+):", kind) for kind in (found, _column_kinds()[name])]
+        return f"pass {mapped}" if fields[0] == fields[1] else "give it these fields with ds.map"
     cast = f"cast it with ds.cast_column({name!r}, {_CASTS[name]})"
     return cast if "ClassLabel" in _CASTS[name] and "int" in found else f"{cast}, or pass {mapped}"
 
@@ -324,7 +327,7 @@ class Codec:
         self.tag_names = tag_names(features, "ner_tags")
         self.fine_names = tag_names(features, "fine_tags")
         for name, fault in column_faults(features).items():
-            raise UsageError(f"{fault}: {_mend(name, _kind(features[name]))}")
+            raise UsageError(f"{fault}: {mend_column(name, features[name])}")
         self.relation_names: list[str] = list(features["relation"].names or ()) if "relation" in features else []
         if not self.tag_names and not self.relation_names:
             raise UsageError(
@@ -581,7 +584,7 @@ def tag_names(features: "Features", column: str) -> list[str]:
     if not names:
         raise UsageError(
             f"column {column}: expected List(ClassLabel(names=['O', 'B-PER', 'I-PER', …])), found {features[column]}: "
-            f"{_mend(column, _kind(features[column]))}"
+            f"{mend_column(column, features[column])}"
         )
     if not all(isinstance(name, str) for name in names):
         raise UsageError(f"column {column}: expected ClassLabel names that are text, found {names}")

@@ -25,6 +25,7 @@ from hf_mner_aug.schema import (
     Span,
     bio_to_spans,
     column_faults,
+    mend_column,
     other_names,
     tag_names,
     word_faults,
@@ -220,8 +221,8 @@ class _Columns:
         self.tag_names: dict[str, list[str]] = {}
         self.n_relations = 0
         wrong = column_faults(features)
-        for fault in wrong.values():
-            self._fault(fault)
+        for name, fault in wrong.items():
+            self._fault(f"{fault}: {mend_column(name, features[name])}")
         for name in COLUMNS:
             if name not in features or name in wrong:
                 continue

@@ -283,13 +283,25 @@ def test_bad_columns_are_named_and_the_others_still_checked():
     )
     dataset = make({"id": 1, "tokens": [], "ner_tags": [0], "image": "x", "entities": []}, features=features)
     assert found(dataset) == [
-        ("bad_column", "column id: expected string, found int"),
-        ("bad_column", "column ner_tags: expected List(ClassLabel), found List(int)"),
-        ("bad_column", "column image: expected Image, found string"),
+        (
+            "bad_column",
+            "column id: expected string, found int: cast it with ds.cast_column('id', Value('string')), or pass "
+            "columns={'id': 'id'} (--columns id=id)",
+        ),
+        (
+            "bad_column",
+            "column ner_tags: expected List(ClassLabel), found List(int): cast it with ds.cast_column('ner_tags', "
+            "List(ClassLabel(names=['O', 'B-PER', 'I-PER', …])))",
+        ),
+        (
+            "bad_column",
+            "column image: expected Image, found string: cast it with ds.cast_column('image', Image()), or pass "
+            "columns={'image': 'image'} (--columns image=image)",
+        ),
         (
             "bad_column",
             "column entities: expected List({boxes: List(List(float)), end: int, start: int, type: string}), "
-            "found List({end: int, start: int, type: string})",
+            "found List({end: int, start: int, type: string}): give it these fields with ds.map",
         ),
         ("empty_tokens", "there are no tokens"),
     ]
