@@ -109,7 +109,7 @@ class MixGen(Method):
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digest of the train posts, stored with their pictures."""
-        return {"files": {"posts": save_posts(post for post in train if post.tokens)}}
+        return {"files": {"posts": save_posts(train)}}
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return each post joined with its partner."""

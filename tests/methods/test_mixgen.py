@@ -221,14 +221,6 @@ def test_partners_come_from_train_alone(splits):
     assert seen <= train
 
 
-def test_posts_without_words_are_no_partners():
-    features = mner_features()
-    rows = [{"id": name, "tokens": words, "ner_tags": [0] * len(words), "image": None} for name, words in
-            (("a", ["x"]), ("b", []), ("c", ["y"]))]  # fmt: skip
-    method = MixGen().fit(Dataset.from_list(rows, features=features))
-    assert open_posts(method.learned["files"]["posts"]).ids == ["a", "c"]
-
-
 # ---------------------------------------------------------------- whole sets
 
 
