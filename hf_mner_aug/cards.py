@@ -84,6 +84,7 @@ class ConfigFacts:
     licences: Mapping[str, int] = field(default_factory=dict)  # rows by the licence of the retrieved post
     masked: Mapping[str, int] = field(default_factory=dict)  # what was masked in retrieved posts, by kind
     inherited: Mapping[str, int] = field(default_factory=dict)  # the source's retrieved posts, by licence
+    earlier: Mapping[str, int] = field(default_factory=dict)  # the source's made posts, by method: they count as gold
     columns: Mapping[str, list[str]] = field(default_factory=dict)  # others of the source, by what became of them
 
     outside: Outside | None = None  # of a method outside this package, which nobody imports to write a card
@@ -336,6 +337,7 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         stub_config=stub_config(recipe.config) if STUBS in facts.splits else "",
         licences=facts.licences,
         inherited=facts.inherited,
+        earlier=facts.earlier,
         masked=facts.masked,
         columns=facts.columns,
         recipe_fingerprint=recipe.fingerprint,

@@ -159,6 +159,7 @@ def publish(
             retrieved=retrieved if run.method.retrieves else "",
             licences=dict(sorted(counts.licences.items())) if run.method.retrieves else {},
             inherited=dict(sorted(counts.inherited.items())),
+            earlier=dict(sorted(counts.earlier.items())),
             masked=dict(sorted(counts.masked.items())),
             columns=run.columns,
             outside=Outside(facts=run.method.facts, replaces=run.method.mode == "replace") if recipe.code else None,
@@ -464,6 +465,7 @@ class Counts:
         self.examples: list[str] = []
         self.licences: Counter[str] = Counter()
         self.inherited: Counter[str] = Counter()
+        self.earlier: Counter[str] = Counter()
         self.masked: Counter[str] = Counter()
 
     def add_gold(self, table: "pa.Table", split: str) -> None:
@@ -474,8 +476,9 @@ class Counts:
                 self.entities.update(entity.type for entity in post.entities)
 
     def add_source(self, table: "pa.Table", split: str) -> None:
-        """Count the source's retrieved posts, and the entities of its train posts, published or replaced."""
+        """Count the source's retrieved and made posts, and the entities of its train posts, published or replaced."""
         self.inherited += _retrieved_posts(table)
+        self.earlier += _made_posts(table)
         if split == "train":
             for post in _posts(table, self.codec):
                 self.gold_entities.update(entity.type for entity in post.entities)
@@ -516,6 +519,12 @@ def _retrieved_posts(table: "pa.Table") -> Counter[str]:
                 licences[note["details"].get("licence") or UNKNOWN] += 1
                 break
     return licences
+
+
+def _made_posts(table: "pa.Table", *, replaced: bool = False) -> Counter[str]:
+    """Return the methods that made rows, or with ``replaced`` the rows that these stand for, by number."""
+    methods = (h[1][0] for h in _histories(table) if len(h) > 1) if replaced else table["method"].to_pylist()
+    return Counter(method for method in methods if method != "gold")
 
 
 def _histories(table: "pa.Table") -> Iterator[list[tuple[str, dict[str, Any]]]]:
@@ -649,7 +658,11 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
 
     note = read_note(folder)
     licences, masked = Counter(note.get("licences", {})), Counter(note.get("masked", {}))
-    inherited, entities = Counter(note.get("inherited", {})), note["entities"]
+    inherited, earlier, entities = (
+        Counter(note.get("inherited", {})),
+        Counter(note.get("earlier", {})),
+        note["entities"],
+    )
     features, method = read_features(folder), note["recipe"]["method"]
     outside = note.get("outside")
     replaces = outside["replaces"] if outside else method_class(method).mode == "replace"
@@ -684,8 +697,10 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
                             for details in _details(made):
                                 _count_origin(details, licences, masked, -1)
                             inherited.subtract(_retrieved_posts(gold))
+                            earlier.subtract(_made_posts(gold))
                             if replaces:
                                 inherited.subtract(_retrieved_posts(made))
+                                earlier.subtract(_made_posts(made, replaced=True))
                             if split in ("train", STUBS):
                                 _uncount_entities(entities, gold, features, gold=True)
                                 _uncount_entities(entities, made, features, gold=replaces)
@@ -694,6 +709,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
             counts["num_bytes"] = write_split(kept(), place, split, read_features(folder, split))
         if gone:
             note["licences"], note["masked"], note["inherited"] = dict(+licences), dict(+masked), dict(+inherited)
+            note["earlier"] = dict(+earlier)
             note["entities"] = {kind: both for kind, both in entities.items() if both[1]}
             funnel = note["funnel"]
             funnel["kept"] -= made_gone

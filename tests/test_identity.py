@@ -10,6 +10,7 @@ from hf_mner_aug.columns import parse_columns
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import find_leaks
 from hf_mner_aug.recipe import Recipe, choose_subset, load_source, named_splits, resolve
+from hf_mner_aug.repo_folder import read_note, withdraw_posts
 from hf_mner_aug.schema import bio_names, split_tag, word_faults
 
 TAGS = bio_names(("PER", "LOC"))
@@ -51,6 +52,22 @@ def test_a_config_of_a_published_config_repeats_no_id(tmp_path, chain):
         assert list(found["train"]["id"])[: len(before)] == list(before)
         assert not validate(found).counts().get("duplicate_id")
         assert len(set(found["train"]["id"])) == len(found["train"])
+
+
+def test_a_card_says_which_of_its_gold_posts_were_made_before(tmp_path):
+    out = tmp_path / "out"
+    first = published(splits(), EDA(copies=2), out, "first")
+    assert "made before" not in (out / "README.md").read_text()
+    made = len(first["train"]) - len(splits()["train"])
+    published(first, LSMS(copies=1), out, "second")
+    card = (out / "README.md").read_text()
+    assert f"The source holds {made} posts that were made before (`eda` {made}). They count as gold below" in card
+    assert card.count("The gold posts that no method made are real") == 1
+    of_zero = sum(row["source_id"] == "0" for row in first["train"]) - 1
+    assert of_zero
+    withdraw_posts(out, ["0"])
+    assert read_note(out / "second")["earlier"] == {"eda": made - of_zero}
+    assert f"made before (`eda` {made - of_zero})" in (out / "README.md").read_text()
 
 
 def test_the_first_augmentation_is_named_by_the_method_alone():
