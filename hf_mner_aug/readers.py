@@ -615,6 +615,7 @@ def _find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
                     if not is_inside(found[0], folder.resolve()):
                         raise DataError(f"{found[0]} is a link that leads out of {folder}: name the file itself")
             if files:
+                _warn_of_others(prefix, [path for _, path in inside if path not in files.values()])
                 return files
     others = sorted(path for path in raw_dir.iterdir() if not path.name.startswith("."))
     tried = ", ".join(name for names in SPLIT_FILES.values() for name in names)
@@ -626,6 +627,17 @@ def _find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
         f"{raw_dir}: tried {tried}; found {held}: give the folder of the splits, or one file to read as train"
         + (as_read(text) if text else "")
     )
+
+
+def _warn_of_others(prefix: str, left: Iterable[Path]) -> None:
+    """Say which files beside those of the splits are called as further splits are, as ``test_2021.txt``."""
+    further = re.compile(rf"{re.escape(prefix)}(train|valid|val|validation|dev|test)[-_. \d].*\.txt")
+    if names := [path.name for path in left if further.fullmatch(path.name)]:
+        warnings.warn(
+            f"left unread: {', '.join(names)}: a folder has train, validation and test; convert each of these by "
+            "itself, and name it as a split where you want it held out",
+            stacklevel=5,
+        )
 
 
 def _find_drawings(raw: RawSet, raw_dir: Path, xml: str | Path | None) -> dict[str, list[Path]]:

@@ -96,6 +96,8 @@ def read_local(place: Path) -> "DatasetDict | None":
         return None
     else:
         files, kind = _json_lines(place), "json"
+    if empty := next((file for of_split in files.values() for file in of_split if not Path(file).stat().st_size), None):
+        raise UsageError(f"{empty} is empty: expected a post on each line")
     return DatasetDict(load_dataset(kind, data_files=dict(files)))
 
 

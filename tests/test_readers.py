@@ -285,6 +285,14 @@ def test_files_that_are_not_there(tmp_path):
 # ---------------------------------------------------------------- images
 
 
+def test_files_of_further_splits_are_said_to_be_left_unread(tmp_path):
+    more = {"test_2021": TRAIN, "dev-2": TRAIN, "notes": "none", "testimonials": "none"}
+    source = raw(tmp_path / "raw", train=TRAIN, test=TRAIN, **more)
+    with pytest.warns(UserWarning, match=r"left unread: dev-2\.txt, test_2021\.txt: a folder has train, validation"):
+        report = convert("conll", source, tmp_path / "out")
+    assert list(report.splits) == ["train", "test"]
+
+
 def test_folders_may_be_named_from_the_current_one(tmp_path, monkeypatch):
     raw, images = tmp_path / "home" / "raw", tmp_path / "home" / "pics" / "of"
     (raw / "txt").mkdir(parents=True)

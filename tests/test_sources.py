@@ -146,6 +146,15 @@ def test_json_lines_of_our_columns_are_read(tmp_path, sample):
     assert publish(again, tmp_path / "other").content_fingerprint == done.content_fingerprint
 
 
+def test_an_empty_file_is_named(tmp_path, sample):
+    (tmp_path / "none.jsonl").write_text("")
+    write_lines(tmp_path / "set" / "train.jsonl", sample["train"])
+    (tmp_path / "set" / "test.jsonl").write_text("")
+    for source, name in (("none.jsonl", "none.jsonl"), ("set", "test.jsonl")):
+        with pytest.raises(UsageError, match=f"{name} is empty: expected a post on each line"):
+            load_source(str(tmp_path / source))
+
+
 def test_pictures_that_json_lines_name_lie_in_the_folder(tmp_path, sample):
     picture = sample["train"].cast_column("image", Image(decode=False))[0]["image"]["bytes"]
     (tmp_path / "set" / "images").mkdir(parents=True)
