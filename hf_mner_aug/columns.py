@@ -112,11 +112,26 @@ def _tags_of(splits: Mapping[str, Any], name: str) -> list[str]:
 
 def _cast(rows: Any, kinds: Mapping[str, Any]) -> Any:
     """Return a split with its columns of ours cast to some features, where it can be done without a guess."""
+    from datasets import Features
+
     for name, kind in kinds.items():
         found = rows.features.get(name)
-        if found is not None and found != kind and _fits(found, kind):
+        if name == "id" and type(found).__name__ == "Json":  # numbers and text side by side
+            rows = rows.map(_text_ids, input_columns="id", features=Features({**rows.features, "id": kind}))
+        elif found is not None and found != kind and _fits(found, kind):
             rows = rows.cast_column(name, kind)
     return rows
+
+
+def _text_ids(value: Any) -> dict[str, str]:
+    """Return an id, a number or text, as text.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise DataError(f"column id: expected text or a whole number, found {value!r}: mend the row or leave it out")
+    return {"id": str(value)}
 
 
 def _fits(found: Any, kind: Any) -> bool:

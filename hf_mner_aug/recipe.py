@@ -33,7 +33,7 @@ from hf_mner_aug.parquet import find_damaged
 from hf_mner_aug.picture_columns import embed
 from hf_mner_aug.picture_files import Allowed, is_inside, own_folders, shown
 from hf_mner_aug.printable import excerpt
-from hf_mner_aug.schema import canonical_json
+from hf_mner_aug.schema import canonical_json, column_faults
 from hf_mner_aug.shapes import checked
 from hf_mner_aug.sources import apart, at_home, is_json_lines, locate, read_local
 from hf_mner_aug.stubs import STUBS
@@ -648,7 +648,8 @@ def check_ids(splits: "DatasetDict") -> None:
     owners: dict[str, tuple[str, int]] = {}
     shared = []
     for split, rows in splits.items():
-        for i, name in enumerate(rows["id"] if "id" in rows.column_names else ()):
+        told = "id" not in rows.features or "id" in column_faults(rows.features)  # by whoever checks columns
+        for i, name in enumerate(() if told else rows["id"]):
             first, row = owners.setdefault(name, (split, i)) if name else (split, i)
             if first == split and row != i:
                 raise DataError(

@@ -146,6 +146,15 @@ def test_json_lines_of_our_columns_are_read(tmp_path, sample):
     assert publish(again, tmp_path / "other").content_fingerprint == done.content_fingerprint
 
 
+def test_ids_that_are_numbers_here_and_text_there_are_text(tmp_path):
+    rows = [{"id": name, "tokens": ["Ann"], "ner_tags": ["B-PER"]} for name in (7, "8", "nine")]
+    (tmp_path / "mixed.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert load_source(str(tmp_path / "mixed.jsonl"))["train"]["id"][:] == ["7", "8", "nine"]
+    (tmp_path / "odd.jsonl").write_text("".join(f"{json.dumps({**row, 'id': [row['id']]})}\n" for row in rows))
+    with pytest.raises(UsageError, match=r"column id: expected string, found List"):
+        augment(str(tmp_path / "odd.jsonl"), LSMS(), progress=False)
+
+
 def test_an_empty_file_is_named(tmp_path, sample):
     (tmp_path / "none.jsonl").write_text("")
     write_lines(tmp_path / "set" / "train.jsonl", sample["train"])
