@@ -40,7 +40,7 @@ def posts_of(dataset: Any) -> list[Post]:
 
 def matches_of(matcher: Matcher, posts: Sequence[Post], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return loss and cosine [n] of each post's picture."""
-    draws = [draw(seed, AMIA.name, AMIA.version, post.id, 0) for post in posts]
+    draws = [draw(seed, AMIA.name, AMIA.drawn_as, post.id, 0) for post in posts]
     found = match_pairs(matcher, [(post, 0) for post in posts], draws)
     return np.array([match.loss for match in found if match]), np.array([match.cosine for match in found if match])
 

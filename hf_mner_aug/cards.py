@@ -85,6 +85,7 @@ class ConfigFacts:
     masked: Mapping[str, int] = field(default_factory=dict)  # what was masked in retrieved posts, by kind
     inherited: Mapping[str, int] = field(default_factory=dict)  # the source's retrieved posts, by licence
     earlier: Mapping[str, int] = field(default_factory=dict)  # the source's made posts, by method: they count as gold
+    pictures: Mapping[str, int] = field(default_factory=dict)  # gold posts with some, and what made ones are made of
     columns: Mapping[str, list[str]] = field(default_factory=dict)  # others of the source, by what became of them
 
     outside: Outside | None = None  # of a method outside this package, which nobody imports to write a card
@@ -320,6 +321,8 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         repo=repo,
         method=recipe.method,
         facts=facts.outside.facts if facts.outside else method_class(recipe.method).facts,
+        pictures=facts.pictures,
+        shown=shown_pictures(facts.pictures),
         recipe=recipe,
         subset=subset,
         splits={split: asdict(rows) for split, rows in facts.splits.items()},
@@ -342,6 +345,16 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         columns=facts.columns,
         recipe_fingerprint=recipe.fingerprint,
         content_fingerprint=facts.content_fingerprint,
+    )
+
+
+def shown_pictures(counts: Mapping[str, int]) -> str:
+    """Return a sentence on the train pictures that made ones are made of; empty where they are made of none."""
+    if not counts.get("made"):
+        return ""
+    return (
+        f"{counts['made']} made posts show {counts['sources']} different train pictures, the most frequent of them in "
+        f"{counts['most']} posts."
     )
 
 

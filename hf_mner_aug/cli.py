@@ -180,6 +180,7 @@ def augment(
 
     Where no post was made it exits with 3, says why, and publishes nothing.
     """
+    from hf_mner_aug.cards import shown_pictures
     from hf_mner_aug.ledger import estimate, run
     from hf_mner_aug.other_columns import spell
     from hf_mner_aug.ranks import check_rank
@@ -253,6 +254,8 @@ def augment(
     _show_funnel(done.funnel, plan.copies)
     if done.columns:
         say(f"columns beside those that {plan.method} knows, in made posts: {spell(done.columns)}")
+    if shown := shown_pictures(done.pictures):
+        say(shown)
     say(f"content fingerprint {done.content_fingerprint}")
     say(f'load_dataset("{out}", "{done.config}")')
     if push_to_hub:

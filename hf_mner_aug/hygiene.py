@@ -8,11 +8,13 @@ import functools
 import hashlib
 import html
 import io
+import math
 import re
 import struct
 import unicodedata
 import urllib.parse
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -47,6 +49,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 # What a method notes in ``Post.details`` of where a text or picture comes from.
 ORIGIN_DETAILS = ("post_id", "url", "image_url")
+PICTURED = "pictured"  # a list of ids: of these the train posts whose pictures are in the made post's
 MADE_OF = "made_of"  # a list of ids: train posts of which something is in the pictures
 
 _URL = re.compile(
@@ -417,6 +420,26 @@ def _ids(post: Post, images: Sequence[EncodedImage] | None = None) -> set[str]:
         if isinstance(origin, str) and origin:
             ids.add(_origin_id(origin))
     return ids - {""}
+
+
+class PictureUse:
+    """Says which made posts show a train picture that enough others show, where pictures are made of train's.
+
+    Args:
+        made: the posts made of a split: of these a train picture may be in a tenth, or in 20 where that is more.
+    """
+
+    def __init__(self, made: int) -> None:
+        self.most = max(20, math.ceil(made / 10))
+        self.uses: Counter[str] = Counter()
+
+    def check(self, post: Post) -> str | None:
+        """Return ``picture_used`` where a post may not stay, or None; one that stays counts from then on."""
+        shown = post.details.get(PICTURED, ())
+        if any(self.uses[name] >= self.most for name in shown):
+            return "picture_used"
+        self.uses.update(shown)
+        return None
 
 
 def origins(details: Mapping[str, Any]) -> set[str]:

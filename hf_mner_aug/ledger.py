@@ -93,6 +93,10 @@ class Run:
         """Return the rows made of a split's posts, in their order."""
         return self._made_of([part for part in self.parts if part.split == split])
 
+    def n_made_of(self, split: str) -> int:
+        """Return how many rows were made of a split's posts."""
+        return sum(_note(self.folder, part)["made"] for part in self.parts if part.split == split)
+
     def _made_of(self, parts: list[Part]) -> "Dataset":
         return _read([self.folder / "parts" / f"{part.stem}.parquet" for part in parts], self.method.features)
 

@@ -39,6 +39,9 @@ DROPPED: Mapping[str, Reason] = {
     "leak_id": Reason("it is of a post of validation or test", "take other posts as train or as corpus"),
     "leak_text": Reason("its text is that of a post of validation or test", "take other posts as train or as corpus"),
     "leak_image": Reason("its picture is in validation or test", "take other posts as train or as corpus"),
+    "picture_used": Reason(
+        "enough made posts show the same train picture", "fit on more posts with pictures, or name a pipeline"
+    ),
 }
 # Pictures that an image engine does not give.
 NO_PICTURE: Mapping[str, Reason] = {

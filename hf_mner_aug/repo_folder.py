@@ -31,7 +31,7 @@ from hf_mner_aug.dataset_cards import CARD, read_card
 from hf_mner_aug.exceptions import Corrupt, NothingMade, RecipeMismatch, UsageError
 from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.funnel import nothing_made
-from hf_mner_aug.hygiene import Guard, origins
+from hf_mner_aug.hygiene import PICTURED, Guard, PictureUse, origins
 from hf_mner_aug.ledger import Run, beside, kept_parts, library_versions, part_tables, run
 from hf_mner_aug.locks import lock, stage, sweep
 from hf_mner_aug.methods import method_class
@@ -66,6 +66,7 @@ class Published:
     funnel: dict[str, Any]
     content_fingerprint: str
     columns: Mapping[str, list[str]] = field(default_factory=dict)
+    pictures: Mapping[str, int] = field(default_factory=dict)  # as ``ConfigFacts`` has them
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ def publish(
             masked=dict(sorted(counts.masked.items())),
             columns=run.columns,
             outside=Outside(facts=run.method.facts, replaces=run.method.mode == "replace") if recipe.code else None,
+            pictures=counts.pictures(),
         )
         note = {
             "artifact": run.method.artifact,
@@ -174,7 +176,7 @@ def publish(
         with writing(out, "publish"):
             free()  # another process may have published meanwhile
             place_config(place, out, note, features)
-    return Published(out, recipe.config, funnel, facts.content_fingerprint, facts.columns)
+    return Published(out, recipe.config, funnel, facts.content_fingerprint, facts.columns, facts.pictures)
 
 
 @contextlib.contextmanager
@@ -467,6 +469,9 @@ class Counts:
         self.inherited: Counter[str] = Counter()
         self.earlier: Counter[str] = Counter()
         self.masked: Counter[str] = Counter()
+        self.originals = 0
+        self.pictured = 0
+        self.uses: Counter[str] = Counter()
 
     def add_gold(self, table: "pa.Table", split: str) -> None:
         """Count gold rows that are published, and the entities of those in train."""
@@ -479,6 +484,7 @@ class Counts:
         """Count the source's retrieved and made posts, and the entities of its train posts, published or replaced."""
         self.inherited += _retrieved_posts(table)
         self.earlier += _made_posts(table)
+        self.originals += _with_pictures(table, self.codec.image_column)
         if split == "train":
             for post in _posts(table, self.codec):
                 self.gold_entities.update(entity.type for entity in post.entities)
@@ -487,10 +493,20 @@ class Counts:
         """Count a made post, and keep the first ones of train as examples."""
         self.made[split] += 1
         _count_origin(post.details, self.licences, self.masked)
+        self.pictured += PICTURED in post.details
         if split == "train":
             self.entities.update(entity.type for entity in post.entities)
             if len(self.examples) < EXAMPLES and post.entities:
                 self.examples.append(mark_entities(post))
+
+    def add_pictures(self, pictures: PictureUse) -> None:
+        """Count in how many made posts of a split each train picture is."""
+        self.uses += pictures.uses
+
+    def pictures(self) -> dict[str, int]:
+        """Return how many gold posts have pictures, and what made ones that show train's are of."""
+        made = {"made": self.pictured, "sources": len(self.uses), "most": max(self.uses.values(), default=0)}
+        return {"originals": self.originals, **(made if self.pictured else {})}
 
     def by_type(self) -> dict[str, tuple[int, int]]:
         """Return the entities of train by type: of the gold posts, and with the made ones."""
@@ -500,6 +516,17 @@ class Counts:
         """Count train's made posts as stubs, and show none of them."""
         self.made[STUBS] = self.made.pop("train", 0)
         self.examples = []
+
+
+def _with_pictures(table: "pa.Table", column: str | None) -> int:
+    """Return how many rows have a picture."""
+    import pyarrow.compute as pc
+
+    if column is None or not table.num_rows:
+        return 0
+    if column == "images":
+        return int(pc.sum(pc.greater(pc.list_value_length(table[column]), 0)).as_py() or 0)
+    return table.num_rows - table[column].null_count
 
 
 def _count_origin(details: Mapping[str, Any], licences: Counter[str], masked: Counter[str], times: int = 1) -> None:
@@ -556,10 +583,12 @@ def _published_rows(
     Where a method replaces posts, each made post stands in the place of its gold post; those without one stay gold.
     """
     if run.method.mode == "replace":
+        pictures = PictureUse(run.n_made_of(split))
         parts = [part for part in run.parts if part.split == split]
         for part, table in zip(parts, part_tables(run, split), strict=True):
             gold = run.gold[split].select(range(part.start, part.stop)).with_format("arrow")[:]
-            yield from _replaced(table, _as_gold(gold, features), split, counts)
+            yield from _replaced(table, _as_gold(gold, features), split, counts, pictures)
+        counts.add_pictures(pictures)
         return
     for table in run.gold[split].with_format("arrow").iter(BATCH):
         gold = _as_gold(table, features)
@@ -576,32 +605,42 @@ def _made_rows(run: Run, split: str, counts: Counts) -> Iterator["pa.Table"]:
 
     if not any(part.split == split for part in run.parts):
         return
-    guard, reduce = _guard(run), run.method.reduce()
+    guard, reduce, pictures = _guard(run), run.method.reduce(), PictureUse(run.n_made_of(split))
     for table in part_tables(run, split):
         for start in range(0, table.num_rows, BATCH):
             batch = table.slice(start, BATCH)
             keep = []
             for i, post in enumerate(_posts(batch, counts.codec)):
-                reason = guard.check(post) or reduce(post)
+                reason = guard.check(post) or reduce(post) or pictures.check(post)
                 if reason:
                     counts.dropped[reason] += 1
                     continue
                 keep.append(i)
                 counts.add_made(post, split)
             yield batch if len(keep) == batch.num_rows else batch.take(pa.array(keep, pa.int64()))
+    counts.add_pictures(pictures)
 
 
-def _replaced(made: "pa.Table", gold: "pa.Table", split: str, counts: Counts) -> Iterator["pa.Table"]:
-    """Yield a part's made rows in the order of their gold rows, and the gold row where none was made."""
+def _replaced(
+    made: "pa.Table", gold: "pa.Table", split: str, counts: Counts, pictures: PictureUse
+) -> Iterator["pa.Table"]:
+    """Yield a part's made rows in the order of their gold rows, and the gold row where none was made, or is kept."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    keep = []
+    for start in range(0, made.num_rows, BATCH):
+        for i, post in enumerate(_posts(made.slice(start, BATCH), counts.codec), start):
+            if reason := pictures.check(post):
+                counts.dropped[reason] += 1
+                continue
+            keep.append(i)
+            counts.add_made(post, split)
+    if len(keep) < made.num_rows:
+        made = made.take(pa.array(keep, pa.int64()))
     left = gold.filter(pc.invert(pc.is_in(gold["id"], made["id"])))
     counts.add_gold(left, split)
     counts.add_source(gold, split)
-    for start in range(0, made.num_rows, BATCH):
-        for post in _posts(made.slice(start, BATCH), counts.codec):
-            counts.add_made(post, split)
     if not left.num_rows:
         yield made
         return
@@ -721,7 +760,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
             note["content_fingerprint"] = content.total
             note["digests"] = {"columns": content.columns, "rows": content.rows}
             note["withdrawn"] = note.get("withdrawn", 0) + gone
-            note["examples"] = []
+            note["examples"], note["pictures"] = [], {}
             place_config(place, folder.parent, note, features)
     return gone
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.cards import ConfigFacts
+from hf_mner_aug.cards import ConfigFacts, shown_pictures
 from hf_mner_aug.disk import DiskFull
 from hf_mner_aug.exceptions import CodeNotAllowed, Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.funnel import asked_for, outcomes
@@ -266,6 +266,11 @@ class Sheet:
             **outcomes(found, copies),
             **({"withdrawn since, gold posts too": self.withdrawn} if self.withdrawn else {}),
         }
+
+    @property
+    def shown(self) -> str:
+        """A sentence on the train pictures that made ones are made of, if any."""
+        return shown_pictures(self.facts.pictures)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -23,14 +23,14 @@ from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.fingerprint import content_fingerprint
-from hf_mner_aug.hygiene import Guard
+from hf_mner_aug.hygiene import Guard, PictureUse
 from hf_mner_aug.labels import concatenate, disagreements, encode
 from hf_mner_aug.ledger import Run, beside, run
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.printable import for_terminal
 from hf_mner_aug.recipe import Recipe, source_posts
 from hf_mner_aug.repo_folder import NOTE, read_note, verify_folder
-from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, canonical_json, read_provenance
+from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, canonical_json, read_provenance
 from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.stubs import check_whole
@@ -447,20 +447,22 @@ def kept(made: "Dataset", gold: Mapping[str, "Dataset"], method: Method) -> list
 
     held_out = [split for split in gold if split != "train"]
     guard = Guard(posts(["train"]), lambda: posts(held_out), same_text=method.keeps_text, comparable=method.comparable)
-    reduce = method.reduce()
+    reduce, pictures = method.reduce(), PictureUse(len(made))
     rows = []
     for i, (post, note) in enumerate(zip(iterate_posts(made, codec, images=True), made["provenance"], strict=True)):
         post = replace(post, details=read_provenance(note, f"post {post.id}").get("details", {}))
-        if (guard.check(post) or reduce(post)) is None:
+        if (guard.check(post) or reduce(post) or pictures.check(post)) is None:
             rows.append(i)
     return rows
 
 
 def replaced(done: Run, split: str) -> "Dataset":
-    """Return a split's gold posts as a run remade them, with their own columns; those it rejected stay as they are."""
-    gold = done.gold[split]
-    made = done.made_of(split).select_columns(gold.column_names)
-    rows = {name: i for i, name in enumerate(made["id"])}
+    """Return a split's gold posts as publishing would replace them, with their own columns; the others stay."""
+    gold, whole = done.gold[split], done.made_of(split)
+    made, pictures = whole.select_columns(gold.column_names), PictureUse(len(whole))
+    notes = [read_provenance(note, f"post {name}") for name, note in zip(whole["id"], whole["provenance"], strict=True)]
+    posts = [Post(name, (), details=note.get("details", {})) for name, note in zip(whole["id"], notes, strict=True)]
+    rows = {post.id: i for i, post in enumerate(posts) if pictures.check(post) is None}
     order = [rows.get(name, len(made) + i) for i, name in enumerate(gold["id"])]
     return concatenate([made, gold]).select(order)
 

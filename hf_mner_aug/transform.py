@@ -180,6 +180,11 @@ class Method:
         """Return, for each post and its draw, a new post, a ``Reject``, or None where there is nothing to do."""
         raise NotImplementedError
 
+    @property
+    def needs_images(self) -> bool:
+        """True where a set without a column of pictures leaves nothing to do."""
+        return False
+
     def reduce(self) -> Callable[[Post], str | None]:
         """Return what says of each made post, in row order, why it is one too many, or None; made anew for each split.
 
@@ -319,6 +324,10 @@ class Method:
         features = train.features
         self.allow_hosts()
         codec = Codec(features)
+        if self.needs_images and codec.image_column is None:
+            raise UsageError(
+                f"{self.name} works on pictures: expected a column image or images, found {', '.join(features)}"
+            )
         beside: dict[str, Any] = {"by_word": by_word} if (by_word := self._by_word(train, codec)) else {}
         if self.keep and self.takes_over:
             warnings.warn(f"{self.name} keeps nothing of retrieved posts: {', '.join(self.keep)} is null", stacklevel=2)
@@ -358,7 +367,7 @@ class Method:
             UsageError: the batch is a single row, formatted, or holds decoded images.
             DataError: a row is not what its columns promise.
         """
-        columns = self.make(batch).columns
+        columns = self._make(batch, stays=self.mode == "replace").columns
         for name in self._by_name(batch):  # map may write them with the list of the batch, or with that of features=
             columns[name] = [spell_labels(value, self.features[name]) for value in columns[name]]
         return columns
@@ -406,7 +415,13 @@ class Method:
         return dataset.map(self, **{**arguments, **kwargs})
 
     def make(self, batch: Any) -> Made:
-        """Return the rows made from a batch and the rejects; raises as ``__call__``."""
+        """Return the rows made from a batch and the rejects; raises as ``__call__``.
+
+        Where a method that replaces posts has nothing to do, ``map`` gives the post as it was; here it is no row made.
+        """
+        return self._make(batch)
+
+    def _make(self, batch: Any, *, stays: bool = False) -> Made:
         self.allow_hosts()
         codec = self._codec()
         columns = _columns(batch)
@@ -435,7 +450,7 @@ class Method:
         results = self.rewrite(expanded, draws) if posts else []
         if len(results) != len(expanded):
             raise RuntimeError(f"{self.name}.rewrite gave {len(results)} results for {len(expanded)} posts")
-        return self._encode(codec, columns, others, posts, results)
+        return self._encode(codec, columns, others, posts, results, stays=stays)
 
     def keeping(self, names: Iterable[str]) -> Self:
         """Return a copy that keeps these columns, too (see ``keep``)."""
@@ -482,6 +497,8 @@ class Method:
         others: OtherColumns,
         posts: list[Post],
         results: list[Post | Reject | None],
+        *,
+        stays: bool = False,
     ) -> Made:
         added = [*AUGMENTED, *self.columns]
         names = [*columns, *(name for name in added if name not in columns)]
@@ -495,7 +512,9 @@ class Method:
             source, copy = divmod(i, self.copies)
             before = posts[source]
             if result is None:
-                continue
+                if not stays:
+                    continue
+                result = replace(before, details={**dict.fromkeys(self.columns), "synthetic": False})
             if isinstance(result, Reject):
                 if result.reason not in self.rejects:
                     raise RuntimeError(f"{self.name} rejects with {result.reason!r}, which its class does not declare")

@@ -335,7 +335,11 @@ def test_a_method_that_replaces_posts_is_measured_against_its_source(sets, tmp_p
     from hf_mner_aug import AMIA
 
     sample = load_sample()
-    splits = DatasetDict({split: sample[split].select(range(24)) for split in sample})
+    pictured = {
+        split: [i for i, image in enumerate(part.with_format("arrow")["image"].to_pylist()) if image]
+        for split, part in sample.items()
+    }  # the others stay as they are
+    splits = DatasetDict({split: sample[split].select(pictured[split][:24]) for split in sample})
     out = published(splits, tmp_path / "aug", AMIA())
     with pytest.raises(UsageError, match="name it with --source"):
         quality(out, ["amia_100pct"], backbone=FAST)

@@ -3,8 +3,8 @@
 Xu et al. 2025, "Enhancing Multimodal Named Entity Recognition through Adaptive Mixup Image Augmentation" (COLING). All
 splits are remade, labels and sizes stay. Deviates: a post's 63 negatives are drawn from the train split by the post's
 own draw, without those of its text or picture, in place of the batch it happens to be in; the score is made monotone
-in the loss; URLs and ``RT @user :`` are no part of a prompt; a post without an image gets the synthesised one. Several
-images are mixed one by one, and the post's score is that of its best.
+in the loss; URLs and ``RT @user :`` are no part of a prompt; a post without an image stays without one, unless a model
+draws what is missing (``fill_missing``). Several images are mixed one by one, and the post's score is that of its best.
 Rejects: unreadable_image, unsafe_image, black_image, no_region
 """
 
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.hygiene import MADE_OF, PICTURED, image_digest
+from hf_mner_aug.models.image import check_fill, check_sources
 from hf_mner_aug.models.matching import Matcher, TooFewPairs, fit_matcher
 from hf_mner_aug.models.mixture import Mixture, fit_mixture, histogram_svg, matching_score
 from hf_mner_aug.pictures import MIXED, TAKEN, Source, mix_images, open_rgb, write_picture
@@ -150,13 +152,21 @@ class AMIA(Method):
         nsfw_model: folder or id of an image classifier that finds unsafe pictures, where the pipeline has no
             checker.
         no_person_prompts: a prompt says `a person` for handles and for persons that train names.
+        fill_missing: give posts without a picture the synthesised one; a collage cannot.
     """
 
     name: ClassVar[str] = "amia"
+    version: ClassVar[int] = 2
+    drawn_as: ClassVar[int] = 1
     mode: ClassVar = "replace"
     reads_images: ClassVar[bool] = True
     columns: ClassVar = {"matching_score": "float64"}
     rejects: ClassVar[Mapping[str, Reason]] = {**UNREADABLE_IMAGE, **NO_PICTURE}
+    idle: ClassVar[Reason] = Reason(
+        "the post has no picture",
+        "give the folder of the pictures with `--images DIR`, or draw what is missing with a pipeline: "
+        "`--set images=MODEL --set fill_missing=true`",
+    )
     presets: ClassVar = {
         "paper": {"matcher": "open_clip:ViT-B-16-quickgelu/openai", "images": "stabilityai/sdxl-turbo"}
     }
@@ -175,9 +185,11 @@ class AMIA(Method):
     guidance: float = 0.0
     nsfw_model: str = ""
     no_person_prompts: bool = False
+    fill_missing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_fill(self.images, self.fill_missing, "images=")
         if self.mix in ("adaptive", "cosine"):
             return
         try:
@@ -186,6 +198,11 @@ class AMIA(Method):
             fixed = -1.0
         if not 0 <= fixed <= 1:
             raise UsageError(f"amia: mix must be adaptive, cosine or a number in [0, 1], found {self.mix!r}")
+
+    @property
+    def needs_images(self) -> bool:
+        """True: pictures are all that it changes."""
+        return True
 
     # ------------------------------------------------------------ what the card says
 
@@ -203,10 +220,17 @@ class AMIA(Method):
     def cautions(self) -> tuple[str, ...]:
         """What a user of the mixes must know."""
         maker = "a collage of train pictures" if self.images == "collage" else f"what {self.images} made of the text"
+        marked = "their files say so (IPTC's DigitalSourceType), and `provenance` holds the weights."
+        missing = (
+            f"Posts without an image have {maker}" if self.fill_missing else "Posts without an image stay without one"
+        )
+        if self.artifact is not None and not self.learned["pictures"]:
+            mixes = f"The images of all splits are {maker}: no post of train had one; {marked}"
+        else:
+            mixes = f"The images of all splits are mixes of the original and {maker}: {marked} {missing}."
         return (
-            f"The images of all splits are mixes of the original and {maker}: their files say so (IPTC's "
-            "DigitalSourceType), and `provenance` holds the weights. The gold row stands where a post was rejected.",
-            "`matching_score` is the probability that text and original image belong together; null in gold rows.",
+            f"{mixes} The gold row stands where a post was rejected, or has nothing to mix.",
+            "`matching_score` is the probability that text and image belong together; null in gold rows.",
             "Models that read object labels or crops can be misled by mixed images.",
             *(["Prompts say `a person` for handles and for persons that train names."] * self.no_person_prompts),
         )
@@ -231,6 +255,8 @@ class AMIA(Method):
         """Return the train posts, the matcher fitted on them, and the mixture of their triplet losses."""
         stored = save_posts(train)
         posts = open_posts(stored)
+        pictures = {digest for post in posts for image in post.images if (digest := image_digest(image))}
+        check_sources(self.images, len(pictures), "name a diffusers pipeline: images=MODEL")
         matcher = self._fitted_matcher(posts)
         losses = list(self._losses(matcher, posts)) if matcher else []
         mixture = fit_mixture(losses or [0.0])
@@ -248,6 +274,7 @@ class AMIA(Method):
             "matching": matcher and {name: value for name, value in matcher.state.items() if name != "files"},
             "mixture": mixture.to_dict(),
             "persons": sorted(persons),
+            "pictures": len(pictures),
         }
 
     def _fitted_matcher(self, posts: Sequence[Post]) -> Matcher | None:
@@ -268,19 +295,27 @@ class AMIA(Method):
         names = matcher.gallery.names
         for first in range(0, len(names), CHUNK):
             pairs = [(posts[rows[name]], place) for name, place in names[first : first + CHUNK]]
-            draws = [draw(self.seed, self.name, self.version, post.id, 0) for post, _ in pairs]
+            draws = [self._draw(post) for post, _ in pairs]
             yield from (match.loss for match in match_pairs(matcher, pairs, draws) if match)
+
+    def _draw(self, post: Post) -> Draw:
+        return draw(self.seed, self.name, self.drawn_as, post.id, 0)
 
     # ------------------------------------------------------------ making
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
-        """Return the posts with their pictures mixed, a few at a time: pixels of many would fill the memory."""
+        """Return the posts with their pictures mixed, a few at a time: pixels of many would fill the memory.
+
+        A post without a picture has nothing to mix, unless what is missing is drawn.
+        """
         engine = self._engine()
-        made: list[Post | Reject | None] = []
-        for first in range(0, len(posts), CHUNK):
-            chosen = slice(first, first + CHUNK)
-            for post, stage in zip(posts[chosen], self._stages(posts[chosen], draws[chosen]), strict=True):
-                made.append(stage if isinstance(stage, Reject) else _finished(post, stage, engine.source))
+        made: list[Post | Reject | None] = [None] * len(posts)
+        wanted = [i for i, post in enumerate(posts) if post.images or self.fill_missing]
+        for first in range(0, len(wanted), CHUNK):
+            chosen = wanted[first : first + CHUNK]
+            stages = self._stages([posts[i] for i in chosen], [draws[i] for i in chosen])
+            for i, stage in zip(chosen, stages, strict=True):
+                made[i] = stage if isinstance(stage, Reject) else _finished(posts[i], stage, engine.source)
         return made
 
     def figures(self) -> tuple[str, ...]:
@@ -291,7 +326,7 @@ class AMIA(Method):
     def stages(self, posts: Sequence[Post]) -> list[Mapping[str, EncodedImage]]:
         """Return what was synthesised for each post, one picture for each of its own."""
         source = self._engine().source
-        draws = [draw(self.seed, self.name, self.version, post.id, 0) for post in posts]
+        draws = [self._draw(post) for post in posts]
         shown: list[Mapping[str, EncodedImage]] = []
         for pictures in self._stages(posts, draws):
             made = [] if isinstance(pictures, Reject) else [p.synthesised for p in pictures if p.synthesised]
@@ -401,7 +436,7 @@ def _finished(post: Post, pictures: Sequence[Picture], source: Source) -> Post:
         "scores": [picture.score for picture in pictures],
         "synthetic": any(picture.synthesised is not None for picture in pictures),
         "weights": [picture.weight for picture in pictures],
-        **({"made_of": sorted(made_of)} if made_of else {}),
+        **({MADE_OF: sorted(made_of), PICTURED: sorted(made_of)} if made_of else {}),
     }
     return replace(post, images=tuple(images), details=details)
 

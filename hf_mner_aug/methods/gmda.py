@@ -21,12 +21,14 @@ from hf_mner_aug import filters
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hosts import Host
-from hf_mner_aug.hygiene import MADE_OF, text_key
+from hf_mner_aug.hygiene import MADE_OF, PICTURED, image_digest, text_key
 from hf_mner_aug.models.endpoint_engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
 from hf_mner_aug.models.image import (
     COLLAGE,
     POST_ID,
     Refused,
+    check_fill,
+    check_sources,
     engine_models,
     open_engine,
     pinned_engine,
@@ -135,6 +137,7 @@ class GMDA(Method):
         detectors: how many such backbones are fitted.
         agreement: the share of them that must find exactly the text's entities.
         per_context: how many texts are published that `templates` wrote into one train post; 0 is all.
+        fill_missing: draw pictures for posts without one, too; a collage cannot.
     """
 
     name: ClassVar[str] = "gmda"
@@ -205,11 +208,13 @@ class GMDA(Method):
     detectors: int = 1
     agreement: float = 1.0
     per_context: int = 1
+    fill_missing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.text and not self.image:
             raise UsageError("gmda: with text=False and image=False nothing is made: leave one of them out")
+        check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
         kind, _, model = self.text_model.partition(":")
         if kind not in (TEMPLATES, INSTRUCTBLIP, ENDPOINT):
             raise UsageError(
@@ -235,6 +240,11 @@ class GMDA(Method):
             raise UsageError(f"gmda: most_words {self.most_words} is below least_words {self.least_words}")
 
     # ------------------------------------------------------------ what publishing and the card ask
+
+    @property
+    def needs_images(self) -> bool:
+        """True where only pictures are made."""
+        return not self.text
 
     @property
     def keeps_text(self) -> bool:
@@ -280,18 +290,24 @@ class GMDA(Method):
         if self.artifact is not None and self._learns_to_write:
             found += _cut(self._text_engine().training())  # type: ignore[attr-defined]
         if self.image if self.artifact is None else self._makes_pictures:
-            maker = (
-                "collages of train pictures over"
-                if self.image_model == COLLAGE
-                else f"what {self.image_model} drew from"
-            )
-            found.append(f"The pictures are {maker} the original: their files say so (IPTC's DigitalSourceType).")
-        if self.artifact is not None and self._codec().boxed:
+            found.append(self._told_pictures())
+        if self.artifact is not None and self._codec().boxed and self.learned["pictures"]:
             found.append(
                 "Boxes are those of the original picture, on entities with the same words; whether the new picture "
                 "shows them there is not checked."
             )
         return tuple(found)
+
+    def _told_pictures(self) -> str:
+        """Return what the pictures are, and what becomes of posts without one."""
+        maker = (
+            "collages of train pictures over" if self.image_model == COLLAGE else f"what {self.image_model} drew from"
+        )
+        missing = " Posts without one " + ("have one drawn for the text." if self.fill_missing else "stay without.")
+        if self.artifact is not None and not self.learned["pictures"]:
+            maker, missing = f"what {self.image_model} drew for the text, as no post of train has", ""
+            return f"The pictures are {maker} one: their files say so (IPTC's DigitalSourceType)."
+        return f"The pictures are {maker} the original: their files say so (IPTC's DigitalSourceType).{missing}"
 
     @property
     def paid(self) -> bool:
@@ -351,12 +367,11 @@ class GMDA(Method):
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts, the text model and the detectors, and the types of tags."""
         keep = self._learns_to_write or (self.image and self.image_model == COLLAGE)
-        pictures = 0
+        pictures: set[str] = set()
 
         def noted() -> Iterable[Post]:
-            nonlocal pictures
             for post in train:
-                pictures += len(post.images)
+                pictures.update(filter(None, map(image_digest, post.images)))
                 if post.relation is not None and post.entities:
                     raise UsageError("gmda: expected tags or relations, found both: leave out one of the columns")
                 if post.tokens:
@@ -366,16 +381,18 @@ class GMDA(Method):
         posts = open_posts(files["posts"])
         types = sorted({tag_type(e) for post in posts if (asked := with_arguments(post)) for e in asked.entities})
         if self.image and not pictures:
-            if not self.text and self.image_model == COLLAGE:
+            if not self.text and not self.fill_missing:
                 raise UsageError("gmda: text=False makes pictures, and train has none to make them of")
-            warnings.warn("gmda: train has no pictures" + ": texts only" * (self.image_model == COLLAGE), stacklevel=3)
+            warnings.warn("gmda: train has no pictures" + ": texts only" * (not self.fill_missing), stacklevel=3)
+        elif self.image:
+            check_sources(self.image_model, len(pictures), "pass image=False, or name a pipeline: image_model=MODEL")
         if self.text:
             if self._learns_to_write:
                 files |= self._fit_text(posts, validation, types)
             plain = [replace(post, images=()) for post in posts if post.relation is None]
             if self.consistency and plain:
                 files |= filters.fit_detectors(plain, self.consistency, self.detectors, self.seed)
-        return {"files": files, "pictures": pictures > 0, "types": types}
+        return {"files": files, "pictures": bool(pictures), "types": types}
 
     def _fit_text(self, train: Iterable[Post], validation: Iterable[Post], types: Sequence[str]) -> dict[str, str]:
         from hf_mner_aug.models.text import InstructBLIPSettings, fit_instructblip
@@ -454,11 +471,24 @@ class GMDA(Method):
         self, golds: Sequence[Post], written: Sequence[Post | Reject], draws: Sequence[Draw]
     ) -> list[Post | Reject | None]:
         """Return written posts with the gold posts' boxes and with pictures of their own, each with its own draw."""
-        if not self._makes_pictures:
-            return [
-                carry_boxes(post, gold) if isinstance(post, Post) else post
-                for post, gold in zip(written, golds, strict=True)
-            ]
+        made: list[Post | Reject | None] = [
+            carry_boxes(post, gold) if isinstance(post, Post) else post
+            for post, gold in zip(written, golds, strict=True)
+        ]
+        wanted = [i for i, gold in enumerate(golds) if self._makes_pictures and (gold.images or self.fill_missing)]
+        new = self._with_pictures([golds[i] for i in wanted], [written[i] for i in wanted], [draws[i] for i in wanted])
+        for i, post in zip(wanted, new, strict=True):
+            made[i] = post
+        if not self.text:  # what has no new picture is the gold post
+            return [made[i] if i in set(wanted) else None for i in range(len(made))]
+        return made
+
+    def _with_pictures(
+        self, golds: Sequence[Post], written: Sequence[Post | Reject], draws: Sequence[Draw]
+    ) -> list[Post | Reject]:
+        """Return written posts with new pictures, and boxes as large as these."""
+        if not golds:
+            return []
         opened = [_open(post) if isinstance(post, Post) else post for post in written]
         jobs = [(i, j) for i, found in enumerate(opened) if not isinstance(found, Reject) for j in range(len(found))]
         engine = self._image_engine()
@@ -483,7 +513,7 @@ class GMDA(Method):
 
     @property
     def _makes_pictures(self) -> bool:
-        there = self.learned["pictures"] or self.image_model != COLLAGE
+        there = self.learned["pictures"] or self.fill_missing
         return self.image and there and self._codec().image_column is not None
 
     def _text_engine(self) -> TextEngine:
@@ -574,14 +604,15 @@ def _finished(
 ) -> Post | Reject:
     """Return a post with its pictures, and what there is to tell of them."""
     images: list[EncodedImage] = []
-    made_of = set(post.details.get(MADE_OF, ()))
+    made_of, shown = set(post.details.get(MADE_OF, ())), set[str]()
     for n, (original, picture) in enumerate(zip(originals, pictures, strict=True)):
         if isinstance(picture, Refused):
             return Reject(picture.reason, picture.detail)
         like = post.images[n] if original is not None else None
         images.append(write_picture(picture, engine.source if original is None else MIXED[engine.source], like=like))
-        made_of.update(picture.info.get(MADE_OF, ()))
+        shown.update(picture.info.get(MADE_OF, ()))
     first, made = originals[0], pictures[0]
     scale = (made.width / first.width, made.height / first.height) if first is not None else None  # type: ignore[union-attr]
-    details = {**post.details, "synthetic": True, **({MADE_OF: sorted(made_of)} if made_of else {})}
+    sources = {MADE_OF: sorted(made_of | shown), PICTURED: sorted(shown)}
+    details = {**post.details, "synthetic": True, **{name: ids for name, ids in sources.items() if ids}}
     return carry_boxes(replace(post, images=tuple(images), details=details), gold, scale)

@@ -35,11 +35,12 @@ from hf_mner_aug.hard_requests import (
     outcome_of,
 )
 from hf_mner_aug.hosts import Host
-from hf_mner_aug.hygiene import MADE_OF, text_key
+from hf_mner_aug.hygiene import MADE_OF, PICTURED, image_digest, text_key
 from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.memory_tree import OUTSIDERS, ROUNDS, Gardener, Tree
 from hf_mner_aug.mining import Failure, mine
 from hf_mner_aug.models.endpoint_engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
+from hf_mner_aug.models.image import check_fill, check_sources
 from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.llm import BATCH, PatternEndpoint, Settings
 from hf_mner_aug.models.pattern_engine import Draft, PatternEngine, Question, WriteRequest, as_failure
@@ -90,7 +91,8 @@ class MemoryHard(Method):
         mining: false takes as many random posts instead of hard ones (ablation).
         tree: false works from the failure alone, without patterns (ablation).
         iterate: false writes once (ablation).
-        image: make new pictures; false keeps the gold post's.
+        image: make new pictures for posts that have some; false keeps the gold post's.
+        fill_missing: draw pictures for posts without one, too; a collage cannot.
         image_model: `collage` of train pictures, or the id or folder of a diffusers pipeline.
         steps: steps of the diffusers pipeline.
         guidance: how closely its pictures follow the text; 0 is off.
@@ -164,9 +166,11 @@ class MemoryHard(Method):
     steps: int = 50
     guidance: float = 7.5
     nsfw_model: str = ""
+    fill_missing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
         if self.engine.partition(":")[0] not in ENGINES or self.engine.startswith(f"{RULES}:"):
             engine = self.engine.partition("//")[0]  # an address may hold a key
             raise UnknownName("engine of memory_hard", engine, ENGINES)
@@ -222,9 +226,13 @@ class MemoryHard(Method):
                 "The texts are put together from other train posts and mentions (`provenance` names the posts as "
                 "made_of): what they say of people, places and companies is made up."
             )
-        if self.image:
+        if self.image and (self.artifact is None or self.learned["pictures"] or self.fill_missing):
             maker = "collages of train pictures" if self.image_model == "collage" else f"what {self.image_model} drew"
-            found.append(f"The pictures are {maker} for the new text: their files say so (IPTC's DigitalSourceType).")
+            missing = "have one, too" if self.fill_missing else "stay without"
+            found.append(
+                f"The pictures are {maker} for the new text: their files say so (IPTC's DigitalSourceType). Posts "
+                f"without one {missing}."
+            )
         return tuple(found)
 
     @property
@@ -287,6 +295,9 @@ class MemoryHard(Method):
             raise UsageError(
                 "memory_hard: no post has an entity, so no model can be wrong about one: expected an MNER set"
             )
+        shown = {digest for post in posts for image in post.images if (digest := image_digest(image))}
+        if self.image and shown:
+            check_sources(self.image_model, len(shown), "pass image=False, or name a pipeline: image_model=MODEL")
         files = {"posts": save_posts(posts)}
         options = {"folds": self.folds, "seeds": self.seeds, "seed": self.seed, "guard": self.guard}
         mined = mine(posts, target=self.target, references=self.references, **options)  # type: ignore[arg-type]
@@ -428,14 +439,14 @@ class MemoryHard(Method):
 
     def _pictured(self, made: list[Post | Reject | None], draws: Sequence[Draw]) -> list[Post | Reject | None]:
         """Return the posts with pictures for their texts, where the set has any, a few at a time."""
-        there = self.learned["pictures"] or self.image_model != "collage"
+        there = self.learned["pictures"] or self.fill_missing
         if not (self.image and there and self._codec().image_column is not None):
             return made
         from hf_mner_aug.models.image import Refused
         from hf_mner_aug.pictures import write_picture
 
         engine = self._image_engine()
-        wanted = [i for i, post in enumerate(made) if isinstance(post, Post)]
+        wanted = [i for i, post in enumerate(made) if isinstance(post, Post) and (post.images or self.fill_missing)]
         for first in range(0, len(wanted), CHUNK):
             chosen = wanted[first : first + CHUNK]
             sentences = [self._prompt(made[i]) for i in chosen]  # type: ignore[arg-type]
@@ -446,8 +457,9 @@ class MemoryHard(Method):
                 if isinstance(picture, Refused):
                     made[i] = Reject(picture.reason, picture.detail)
                     continue
-                made_of = sorted({*post.details[MADE_OF], *picture.info.get(MADE_OF, ())})
-                details = {**post.details, MADE_OF: made_of, "synthetic": True}
+                shown = sorted(picture.info.get(MADE_OF, ()))
+                details = {**post.details, MADE_OF: sorted({*post.details[MADE_OF], *shown}), "synthetic": True}
+                details |= {PICTURED: shown} if shown else {}
                 made[i] = replace(post, images=(write_picture(picture, engine.source),), details=details)
         return made
 

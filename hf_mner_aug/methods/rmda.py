@@ -275,6 +275,11 @@ class RMDA(Method):
         return usage()
 
     @property
+    def needs_images(self) -> bool:
+        """True where only pictures are taken over."""
+        return not self.text
+
+    @property
     def keeps_text(self) -> bool:
         """True where only pictures are taken over."""
         return not self.text

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
 COLLAGE = "collage"
+FEWEST = 5  # different train pictures that a collage needs: so many it may show, of other posts
 POST_ID = "post_id"  # under which an original's ``info`` names its post, which then is no source of the new picture
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 OFFLOADS = ("auto", "none", "model", "sequential")
@@ -502,6 +503,33 @@ def resolved_revision(model: str, revision: str | None = None) -> str:
     if commit is None:
         raise UsageError(f"model {model!r}: the Hub names no commit")
     return commit
+
+
+def check_sources(images: str, pictures: int, instead: str) -> None:
+    """See that a collage has train pictures enough: with fewer, all that it makes looks alike.
+
+    Args:
+        images: the name of the engine.
+        pictures: how many different pictures train has.
+        instead: what to do without a collage, for the message.
+
+    Raises:
+        UsageError: the engine is ``collage`` and there are fewer than ``FEWEST``.
+    """
+    if images == COLLAGE and pictures < FEWEST:
+        raise UsageError(
+            f"collages are made of train's pictures: expected at least {FEWEST} different ones, found {pictures}: "
+            f"give the folder that holds them (--images DIR), or {instead}"
+        )
+
+
+def check_fill(images: str, fill_missing: bool, instead: str) -> None:
+    """Raise UsageError where a collage is to fill posts without a picture: many would show the same train pictures."""
+    if fill_missing and images == COLLAGE:
+        raise UsageError(
+            "fill_missing=true needs a model that draws: a collage would put the same train pictures into many posts: "
+            f"name a diffusers pipeline with {instead}"
+        )
 
 
 def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageEngine:

@@ -371,7 +371,7 @@ def with_painter(monkeypatch, **options):
 
 def test_each_text_gets_a_picture_of_its_own_from_the_original(mner, monkeypatch):
     painter = with_painter(monkeypatch)
-    method = GMDA(consistency=None, copies=2).fit(mner)
+    method = GMDA(consistency=None, copies=2, image_model="painter", fill_missing=True).fit(mner)
     made = rows(method.map(mner))
     source = {row["id"]: row["image"] for row in rows(mner)}
     bytes_ = [row["image"]["bytes"] for row in made]
@@ -385,6 +385,12 @@ def test_each_text_gets_a_picture_of_its_own_from_the_original(mner, monkeypatch
         mark = "trainedAlgorithmicMedia" if before is None else "compositeWithTrainedAlgorithmicMedia"
         assert picture_source(row["image"]) == mark
         assert details(row)["synthetic"] is True
+    painter.calls.clear()
+    fewer = rows(replace(method, fill_missing=False).map(mner))
+    assert len(painter.calls) == sum(source[row["source_id"]] is not None for row in fewer)
+    for row, other in zip(fewer, made, strict=True):
+        assert row["image"] == (other["image"] if source[row["source_id"]] else None)
+        assert ("synthetic" in details(row)) == (row["image"] is not None)
 
 
 def test_several_pictures_are_each_remade_with_a_draw_of_their_own(sets, monkeypatch):
@@ -392,9 +398,9 @@ def test_several_pictures_are_each_remade_with_a_draw_of_their_own(sets, monkeyp
     dataset = sets["multi_image"]
     gold = {row["id"]: row["images"] for row in rows(dataset)}
     made = rows(GMDA(consistency=None).fit(dataset).map(dataset))
-    assert {len(row["images"]) for row in made} == {1, 2, 3}
+    assert {len(row["images"]) for row in made} == {0, 1, 2, 3}
     for row in made:
-        assert len(row["images"]) == max(1, len(gold[row["source_id"]]))
+        assert len(row["images"]) == len(gold[row["source_id"]])
         assert len({image["bytes"] for image in row["images"]}) == len(row["images"])
 
 
@@ -423,7 +429,7 @@ def test_boxes_are_scaled_to_the_picture(sets, monkeypatch):
 @pytest.mark.parametrize("reason", ["black_image", "unsafe_image", "no_region"])
 def test_a_refused_picture_is_a_reject(mner, monkeypatch, reason):
     with_painter(monkeypatch, refuse=reason)
-    method = GMDA(consistency=None).fit(mner)
+    method = GMDA(consistency=None, image_model="painter", fill_missing=True).fit(mner)
     found = reasons(method, mner)
     assert found[reason] > len(mner) / 2
     assert not method.make(mner.with_format("arrow")[:]).columns["id"]
@@ -447,17 +453,19 @@ def test_collages_are_made_of_train_pictures_over_the_original(mner):
     n_changed = 0
     for row in made:
         before = source[row["source_id"]]["image"]
-        assert picture_source(row["image"]) == "compositeCapture"
+        assert (row["image"] is None) == (before is None) == ("pictured" not in details(row))
         if before:
+            assert picture_source(row["image"]) == "compositeCapture"
             assert open_rgb(row["image"]).size == open_rgb(before).size
             n_changed += row["image"]["bytes"] != before["bytes"]
+            assert details(row)["pictured"]
         assert set(details(row)["made_of"]) <= set(source) - {row["source_id"]}
     assert n_changed > 8
 
 
 def test_diffusers_start_from_the_original(mner, folders, monkeypatch):
     """The paper's settings reach the pipeline: its prompt, its strength, and a revision where there is one."""
-    method = GMDA(consistency=None, image_model=str(folders / "sd"), steps=3).fit(mner)
+    method = GMDA(consistency=None, image_model=str(folders / "sd"), steps=3, fill_missing=True).fit(mner)
     engine = method._image_engine()
     assert (engine.prompt, engine.steps, engine.guidance, engine.strength) == ("A photo of {sentence}", 3, 10.0, 0.8)
     assert method.pinned() == method
@@ -508,6 +516,8 @@ def test_sets_without_pictures_get_texts_only(mner, sets):
     assert {row["image"] for row in made} == {None}
     assert any(entity["boxes"] for row in made for entity in row["entities"])
     with pytest.raises(UsageError, match="text=False makes pictures, and train has none"):
+        GMDA(text=False).fit(empty)
+    with pytest.raises(UsageError, match="gmda works on pictures: expected a column image or images, found id, tokens"):
         GMDA(text=False).fit(bare)
 
 
