@@ -38,7 +38,7 @@ from hf_mner_aug.hosts import Host
 from hf_mner_aug.hygiene import MADE_OF, PICTURED, image_digest, text_key
 from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.memory_tree import OUTSIDERS, ROUNDS, Gardener, Tree
-from hf_mner_aug.mining import Failure, mine
+from hf_mner_aug.mining import Failure, mine, share_out
 from hf_mner_aug.models.endpoint_engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
 from hf_mner_aug.models.image import check_fill, check_sources
 from hf_mner_aug.models.labelled_text import Unwritten
@@ -295,6 +295,7 @@ class MemoryHard(Method):
             raise UsageError(
                 "memory_hard: no post has an entity, so no model can be wrong about one: expected an MNER set"
             )
+        share_out(posts, self.folds, self.seed)  # raises where there are too few
         shown = {digest for post in posts for image in post.images if (digest := image_digest(image))}
         if self.image and shown:
             check_sources(self.image_model, len(shown), "pass image=False, or name a pipeline: image_model=MODEL")
