@@ -171,6 +171,27 @@ def test_publishing_holds_the_bound_and_tells_the_sources(name, mner, tmp_path):
     assert read_sheet(out, done.config, posts=1).shown.startswith(line)
 
 
+def test_the_gold_post_stands_where_one_shows_a_picture_too_often(name, mner, tmp_path, monkeypatch):
+    from hf_mner_aug import repo_folder
+
+    class ThreeTimes(PictureUse):
+        def __init__(self, made):
+            super().__init__(made)
+            self.most = 3
+
+    monkeypatch.setattr(repo_folder, "PictureUse", ThreeTimes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = publish(augment(mner, method_class(name)(**PICTURING[name]), out=tmp_path, progress=False), tmp_path)
+    train = rows(load_dataset(str(tmp_path), done.config)["train"])
+    made = [row for row in train if row["method"] == name]
+    uses = Counter(source for row in made for source in json.loads(row["provenance"])["details"].get(PICTURED, ()))
+    assert max(uses.values()) == 3
+    assert done.funnel["dropped"]["picture_used"] > 0
+    assert done.funnel["kept"] == len(made)
+    assert [row["id"] for row in train][: len(mner)] == mner["id"][:]
+
+
 # ---------------------------------------------------------------- what the card says
 
 
