@@ -54,6 +54,7 @@ SPLIT_FILES = {
     "validation": ("valid.txt", "val.txt", "dev.txt", "validation.txt"),
     "test": ("test.txt",),
 }
+_FURTHER = re.compile(r"(train|valid|val|validation|dev|test)[-_. \d].*\.txt")  # files of splits that are not read
 BATCH = 100  # rows held while writing, with their pictures
 
 
@@ -631,8 +632,8 @@ def _find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
 
 def _warn_of_others(prefix: str, left: Iterable[Path]) -> None:
     """Say which files beside those of the splits are called as further splits are, as ``test_2021.txt``."""
-    further = re.compile(rf"{re.escape(prefix)}(train|valid|val|validation|dev|test)[-_. \d].*\.txt")
-    if names := [path.name for path in left if further.fullmatch(path.name)]:
+    ours = (path.name for path in left if path.name.startswith(prefix))
+    if names := [name for name in ours if _FURTHER.fullmatch(name.removeprefix(prefix))]:
         warnings.warn(
             f"left unread: {', '.join(names)}: a folder has train, validation and test; convert each of these by "
             "itself, and name it as a split where you want it held out",

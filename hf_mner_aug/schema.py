@@ -292,7 +292,7 @@ def mend_column(name: str, feature: Any) -> str:
     found = _kind(feature)
     mapped = f"columns={{{name!r}: {name!r}}} (--columns {name}={name})"
     if name not in _CASTS:
-        fields = [re.findall(r"(\w+):", kind) for kind in (found, _column_kinds()[name])]
+        fields = [re.findall(r"\b(\w+):", kind) for kind in (found, _column_kinds()[name])]
         return f"pass {mapped}" if fields[0] == fields[1] else "give it these fields with ds.map"
     cast = f"cast it with ds.cast_column({name!r}, {_CASTS[name]})"
     return cast if "ClassLabel" in _CASTS[name] and "int" in found else f"{cast}, or pass {mapped}"

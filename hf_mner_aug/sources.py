@@ -17,6 +17,7 @@ FILES = {".parquet": "parquet", ".jsonl": "json"}
 SAVED, SAVED_SPLITS = ("state.json", "dataset_info.json"), "dataset_dict.json"
 _SHARD_OF = re.compile(r"-\d{5}-of-\d{5}$|[-_.]\d{5}$")
 _NUMBERED = re.compile(r"(.+)([-_.])(\d+)")
+_BETWEEN = re.compile(r"[-._ 0-9/]")  # what stands between the words of a file's name
 
 
 class State(TypedDict):
@@ -159,12 +160,16 @@ def _own_names(paths: Sequence[str], words: Sequence[str], root: str) -> dict[st
     """Return for each path the name, of its file or of the nearest folder, that has one of the words in it, or ""."""
     inside = {path: PurePosixPath(path.removeprefix(root).lstrip("/")) for path in paths}
     stems = split_names({str(place.with_suffix("")) for place in inside.values()})
-    word = re.compile(rf"(^|[-._ 0-9/])({'|'.join(map(re.escape, words))})([-._ 0-9/]|$)")
     own = {}
     for path, place in inside.items():
         parts = PurePosixPath(stems[str(place.with_suffix(""))]).parts
-        own[path] = next((part for part in reversed(parts) if word.search(part)), "")
+        own[path] = next((part for part in reversed(parts) if any(_apart(word) in _apart(part) for word in words)), "")
     return own
+
+
+def _apart(name: str) -> str:
+    """Return a name with a blank before, after and in place of each sign and digit that stands between words."""
+    return f" {_BETWEEN.sub(' ', name)} "
 
 
 def _json_lines(folder: Path) -> dict[str, list[str]]:

@@ -163,7 +163,7 @@ def test_a_folder_with_one_config_is_shown_without_its_name(tmp_path, monkeypatc
         show("out")
 
 
-def test_a_page_has_no_empty_pill_and_no_empty_plot(tmp_path, sample):
+def test_a_page_has_no_empty_pill_and_no_empty_plot(tmp_path, sample, folders):
     blind = DatasetDict({s: rows.remove_columns("image").add_column("image", [None] * 8) for s, rows in sample.items()})
     blind = blind.cast_column("image", sample["train"].features["image"])
     out = tmp_path / "out"
@@ -173,4 +173,4 @@ def test_a_page_has_no_empty_pill_and_no_empty_plot(tmp_path, sample):
     assert page.count('<div class="drawings">') == 1
     assert "0" in values
     assert not {"", "null", "{}", "[]"} & set(values)
-    assert AMIA().fit(blind).figures() == ()
+    assert AMIA(images=str(folders / "sd")).fit(blind).figures() == ()

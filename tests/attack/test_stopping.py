@@ -355,7 +355,7 @@ def test_an_interrupt_ends_calls_under_way_and_their_threads(tmp_path):
         requests = [ChatRequest(messages=[{"role": "user", "content": f"tweet {i}"}], seed=1) for i in range(9)]
 
         def interrupt():
-            while len(server.log) < 4:
+            while len(server.log) < 4 or not list(tmp_path.rglob("*.json")):
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGINT)
 
