@@ -86,8 +86,8 @@ def test_what_is_one_too_many_for_an_option_is_the_repo(tmp_path, monkeypatch, t
     command = typer.main.get_command(cli.app).commands["evaluate"]
     verb, *arguments = cli._spread(typed.split())
     found = command.make_context(verb, arguments).params
-    assert (found["repo"], found["configs"]) == (repo, ["a", "b"])
-    assert found["seeds"] in ([0, 1], [0, 1, 2, 3, 4])
+    assert (found["repo"], [*found["configs"]]) == (repo, ["a", "b"])
+    assert [*found["seeds"]] in ([0, 1], [0, 1, 2, 3, 4])
     assert ("--seeds" not in typed) == (len(found["seeds"]) == 5)
 
 
