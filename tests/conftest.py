@@ -40,6 +40,7 @@ from hypothesis import settings  # noqa: E402
 from PIL import Image as Pillow  # noqa: E402
 from tiny_pipelines import folders  # noqa: E402, F401
 
+from hf_mner_aug import cli  # noqa: E402
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features  # noqa: E402
 
 deprecations.watch()
@@ -202,3 +203,18 @@ def two_configs(splits, tmp_path_factory):
     for method in (EDA(copies=1), LSMS(copies=1)):
         publish(augment(splits, method, out=out, progress=False), out)
     return out
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Call the command line here, in a folder of its own: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hf-mner-aug", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.out, said.err
+
+    return run

@@ -50,21 +50,6 @@ def converted(tmp_path_factory):
     return folder / "set"
 
 
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Call the command line here, in a folder of its own: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hf-mner-aug", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.out, said.err
-
-    return run
-
-
 def test_from_raw_text_to_a_verified_config(call, converted):
     code, out, _ = call("augment", converted, "--method", "lsms", "--copies", "3", "--out", "aug")
     assert code == 0

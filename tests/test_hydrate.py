@@ -18,7 +18,7 @@ from datasets import DatasetDict, get_dataset_config_names, load_dataset
 from hub_server import HubServer
 from web_server import WebServer
 
-from hf_mner_aug import AMIA, EDA, LSMS, RMDA, MixGen, augment, cli, publish
+from hf_mner_aug import AMIA, EDA, LSMS, RMDA, MixGen, augment, publish
 from hf_mner_aug.cards import ConfigFacts, read_sections
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
@@ -584,20 +584,6 @@ def test_a_card_has_the_licence_of_its_posts_too(gold, tmp_path, licence, shown)
 
 
 # ---------------------------------------------------------------- bad input, and the command line
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hf-mner-aug", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.out, said.err
-
-    return run
 
 
 def test_from_a_run_to_a_hydrated_folder(call, gold, pool, tmp_path):

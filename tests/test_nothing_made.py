@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sys
 import warnings
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from datasets import Dataset, DatasetDict, load_dataset
 from test_contract import build, copies
 
-from hf_mner_aug import augment, cli, publish
+from hf_mner_aug import augment, publish
 from hf_mner_aug.exceptions import NothingMade, UsageError
 from hf_mner_aug.funnel import asked_for, nothing_made, outcomes
 from hf_mner_aug.methods import METHODS, method_class
@@ -36,20 +35,6 @@ def folder(splits, tmp_path_factory):
     for split, rows in splits.items():
         rows.to_parquet(place / f"{split}-00000-of-00001.parquet")
     return place
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hf-mner-aug", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.out, said.err
-
-    return run
 
 
 def settings(method):

@@ -102,7 +102,7 @@ class RelationClassifier:
     """Encoder with a relation for each post.
 
     Args:
-        none: the label that says there is no relation: it counts neither as predicted nor as gold.
+        none: the label of pairs without a relation; it is counted neither as predicted nor as gold.
     """
 
     name: ClassVar[str] = "relation"
