@@ -1,6 +1,7 @@
 """Small sets drawn in memory for all tests; caches lie in a temporary folder of the session."""
 
 import atexit
+import gc
 import io
 import os
 import re
@@ -172,6 +173,13 @@ def no_name_is_looked_up():
     before = len(loopback_only.refused)
     yield
     assert loopback_only.refused[before:] == [], "tests stay on loopback"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_was_imported_is_no_garbage():
+    """Keep the collection at the end of each command that fails from going through all that tests have imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
