@@ -19,7 +19,7 @@ from hf_mner_aug.columns import map_columns
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.hosts import Host, allow
-from hf_mner_aug.labels import encode, same_labels, spell_labels, translators
+from hf_mner_aug.labels import same_labels, spell_labels, translators
 from hf_mner_aug.other_columns import OtherColumns, save_words, word_columns
 from hf_mner_aug.picture_columns import PictureReader, embed, is_named_only, with_bytes
 from hf_mner_aug.picture_files import NOWHERE, Allowed
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 _MADE = re.compile(r"\+([^+~]+)(?:~([0-9]{1,9}))?\.[0-9]+")  # the end of a made post's id
 
 
+_KNOW = "pass features= when you make or map it"
 QUIET_S = 1.0  # seconds before a bar is shown
 
 
@@ -318,7 +319,7 @@ class Method:
         if validation is not None:
             splits["validation"] = validation
         if any(data.features is None for data in (splits["train"], splits.get("validation")) if data is not None):
-            raise UsageError("fit needs a dataset that knows its features: pass features= when you make or map it")
+            raise UsageError(f"fit needs a dataset that knows its features: {_KNOW}")
         splits = same_labels(map_columns(splits, columns) if columns else splits)
         train, validation = splits["train"], splits.get("validation")
         features = train.features
@@ -359,15 +360,25 @@ class Method:
         base = {field.name for field in fields(Method)}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in base}
 
-    def __call__(self, batch: Any, rank: int | None = None) -> dict[str, list[Any]]:
+    def __call__(
+        self, batch: Any, rank: int | None = None, *, features: Mapping[str, Any] | None = None
+    ) -> dict[str, list[Any]]:
         """Return the rows made from a batch, for ``Dataset.map(method, batched=True, features=method.features)``.
+
+        Args:
+            batch: columns of rows.
+            rank: of the process.
+            features: the columns of the dataset, where its batches do not know them, as those of a stream; labels of
+                the rows are numbered as ``method.features`` says then.
 
         Raises:
             NotFitted: ``fit`` was not called.
-            UsageError: the batch is a single row, formatted, or holds decoded images.
+            UsageError: the batch is a single row, formatted, holds decoded images, or labels without names.
             DataError: a row is not what its columns promise.
         """
-        columns = self._make(batch, stays=self.mode == "replace").columns
+        columns = self._make(batch, features, stays=self.mode == "replace").columns
+        if _features_of(batch)[0] is None:
+            return columns
         for name in self._by_name(batch):  # map may write them with the list of the batch, or with that of features=
             columns[name] = [spell_labels(value, self.features[name]) for value in columns[name]]
         return columns
@@ -385,7 +396,8 @@ class Method:
         """Return ``dataset.map`` of this method with the arguments it needs set; ``kwargs`` are map's own.
 
         Pictures that the dataset only names are read in the folder ``images``, or with ``trust_image_paths`` anywhere;
-        else they are missing, and a warning counts them. ``keep`` names columns as the field does.
+        else they are missing, and a warning counts them. ``keep`` names columns as the field does. The rows of a stream
+        are not formatted, and their pictures not decoded.
 
         Raises:
             UsageError: a label is none of the set that the method was fitted on, or there is no such folder or column.
@@ -408,20 +420,21 @@ class Method:
         arguments: dict[str, Any] = {"batched": True, "features": features}
         if self.reads_images:
             arguments["batch_size"] = 16
-        if not hasattr(dataset, "cleanup_cache_files") and self._codec().image_column:
-            dataset = dataset.decode(False)
-        if not hasattr(dataset, "cleanup_cache_files"):  # a streamed batch does not know its labels' names
-            dataset = encode(dataset, self.features, self.name)
+        if not hasattr(dataset, "cleanup_cache_files"):
+            if dataset.features is None:
+                raise UsageError(f"{self.name} needs a stream that knows its features: {_KNOW}")
+            arguments["fn_kwargs"] = {"features": dataset.features}  # which batches of a stream do not know
+            dataset = dataset.with_format(None).decode(False)
         return dataset.map(self, **{**arguments, **kwargs})
 
-    def make(self, batch: Any) -> Made:
-        """Return the rows made from a batch and the rejects; raises as ``__call__``.
+    def make(self, batch: Any, *, features: Mapping[str, Any] | None = None) -> Made:
+        """Return the rows made from a batch and the rejects; takes ``features`` and raises as ``__call__``.
 
         Where a method that replaces posts has nothing to do, ``map`` gives the post as it was; here it is no row made.
         """
-        return self._make(batch)
+        return self._make(batch, features)
 
-    def _make(self, batch: Any, *, stays: bool = False) -> Made:
+    def _make(self, batch: Any, features: Mapping[str, Any] | None, *, stays: bool = False) -> Made:
         self.allow_hosts()
         codec = self._codec()
         columns = _columns(batch)
@@ -437,7 +450,7 @@ class Method:
                     "call ds.with_format(None) before map"
                 )
         others = self.other_columns(columns)
-        for name, change in self._by_name(batch).items():
+        for name, change in self._by_name(batch, features).items():
             columns[name] = [change(value) for value in columns[name]]
         if codec.image_column:
             _check_encoded(columns[codec.image_column])
@@ -546,14 +559,22 @@ class Method:
             warnings.warn(f"{self.name}: in this batch {refused}; later batches are not counted", stacklevel=5)
         return found
 
-    def _by_name(self, batch: Any) -> dict[str, Callable[[Any], Any]]:
-        """Return by column what turns a batch's labels into those of the fitted set, where the batch knows their names.
+    def _by_name(self, batch: Any, features: Mapping[str, Any] | None = None) -> dict[str, Callable[[Any], Any]]:
+        """Return by column what turns a batch's labels into those of the fitted set, by their names.
 
         Raises:
-            UsageError: a label is none of the fitted set's, or an Arrow table says that it numbers them otherwise.
+            UsageError: a label is none of the fitted set's, or an Arrow table says that it numbers them otherwise, or
+                neither the batch nor ``features`` says what its numbers are.
         """
-        features, certain = _features_of(batch)
-        changes = _changes(self, features) if features else {}
+        found, certain = _features_of(batch)
+        if features is not None and not certain:
+            found, certain = features, True
+        if found is None:
+            raise UsageError(
+                f"{self.name}: this batch holds labels without their names, as of a stream or a formatted set: "
+                "call method.map(stream), or ds.with_format(None) before map"
+            )
+        changes = _changes(self, found)
         if changes and not certain:
             raise UsageError(
                 f"{self.name} was fitted on a set that numbers the labels of {next(iter(changes))} otherwise than this "

@@ -197,7 +197,8 @@ def test_streaming_changes_nothing(method, mner):
     expected = rows(method.map(mner))
     stream = mner.to_iterable_dataset(num_shards=3)
     assert list(method.map(stream)) == expected
-    assert list(stream.decode(False).map(method, batched=True, features=method.features, batch_size=3)) == expected
+    named = {"features": method.features, "fn_kwargs": {"features": stream.features}}
+    assert list(stream.decode(False).map(method, batched=True, batch_size=3, **named)) == expected
 
 
 def test_calls_do_not_hang_together(method, mner):
@@ -384,7 +385,7 @@ def test_plain_map_makes_the_same_rows(method, mner):
 def test_stream_of_decoded_images_is_one_clear_line(method, mner):
     stream = mner.to_iterable_dataset()
     with pytest.raises(UsageError, match=r"encoded images, found \w+ImageFile.*decode\(False\)"):
-        list(stream.map(method, batched=True, features=method.features))
+        list(stream.map(method, batched=True, fn_kwargs={"features": stream.features}))
 
 
 @pytest.mark.parametrize("format_type", ["numpy", "pandas", "torch", "arrow"])

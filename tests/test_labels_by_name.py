@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import pyarrow as pa
 import pytest
 from conftest import as_dataset, draw_posts, draw_set
 from datasets import (
@@ -18,6 +19,8 @@ from datasets import (
     LargeList,
     List,
     Value,
+    concatenate_datasets,
+    interleave_datasets,
     load_dataset,
 )
 
@@ -160,8 +163,82 @@ def test_numbers_without_names_are_refused_where_the_batch_says_so(texts):
     for mapped in (lambda: bare.map(method, batched=True, features=method.features), lambda: method.map(bare)):
         with pytest.raises(UsageError, match="give it the names that its numbers stand for"):
             mapped()
-    batch = bare.with_format("arrow")[:].to_pydict()  # of a stream: nobody knows
-    assert method(batch)["ner_tags"] == method.map(texts).with_format("arrow")[:]["ner_tags"].to_pylist()
+
+
+@pytest.fixture(scope="module")
+def swapped(texts):
+    """The same posts, their types numbered in another order, and without pictures."""
+    return renumbered(texts, {"ner_tags": OTHER["ner_tags"]}).remove_columns("image")
+
+
+STREAMS = {
+    "one": lambda data: data.to_iterable_dataset(),
+    "shards": lambda data: data.to_iterable_dataset(num_shards=3),
+    "arrow": lambda data: data.to_iterable_dataset().with_format("arrow"),
+    "numpy": lambda data: data.to_iterable_dataset(num_shards=2).with_format("numpy"),
+    "pandas": lambda data: data.to_iterable_dataset().with_format("pandas"),
+    "interleaved": lambda data: interleave_datasets(
+        [data.shard(2, i, contiguous=False).to_iterable_dataset() for i in range(2)],
+        stopping_strategy="all_exhausted",
+    ),
+    "taken": lambda data: concatenate_datasets(
+        [data.to_iterable_dataset().take(7), data.to_iterable_dataset().skip(7)]
+    ),
+    "mapped": lambda data: data.to_iterable_dataset().map(_same, batched=True, features=data.features),
+}
+
+
+def _same(batch):
+    return batch
+
+
+@pytest.mark.parametrize("way", STREAMS)
+@pytest.mark.parametrize("order", ["same", "other"])
+def test_a_stream_is_read_by_name_or_refused(texts, swapped, way, order):
+    texts = texts.remove_columns("image")
+    method = LSMS(copies=1).fit(texts)
+    expected = method.map(texts).to_list()
+    data = texts if order == "same" else swapped
+    stream = STREAMS[way](data)
+    assert list(method.map(stream)) == expected
+    for features in (None, method.features):
+        with pytest.raises(UsageError, match=r"labels without their names, .* call method\.map\(stream\)"):
+            list(stream.with_format(None).map(method, batched=True, features=features))
+
+
+def test_a_batch_without_names_is_refused_unless_its_features_are_given(texts, swapped):
+    method = LSMS(copies=1).fit(texts.remove_columns("image"))
+    expected = method.map(swapped).to_list()
+    stream = swapped.to_iterable_dataset()
+    known = {"features": method.features, "fn_kwargs": {"features": stream.features}}
+    assert list(stream.map(method, batched=True, **known)) == expected
+    assert swapped.map(method, batched=True, fn_kwargs={"features": texts.features})["ner_tags"] == _tags(
+        expected, swapped
+    )
+    batch = swapped[:]
+    assert list(method(batch, features=swapped.features)["ner_tags"]) == [row["ner_tags"] for row in expected]
+    named = {**batch, "ner_tags": spell_labels(batch["ner_tags"], List(swapped.features["ner_tags"]))}
+    for bare in (batch, named, pa.table(batch)):
+        for call in (method, method.make):
+            with pytest.raises(UsageError, match="labels without their names"):
+                call(bare)
+    with pytest.raises(UsageError, match="lsms needs a stream that knows its features: pass features="):
+        method.map(stream.map(_same, batched=True))
+
+
+def _tags(rows, dataset):
+    """The tags of rows, which are numbered as usual, as a dataset numbers them."""
+    features = dataset.features["ner_tags"].feature
+    usual = ClassLabel(names=_bio("PER", "LOC", "ORG", "MISC"))
+    return [features.str2int(usual.int2str(row["ner_tags"])) for row in rows]
+
+
+def test_workers_of_a_loader_read_a_stream_by_name(texts, swapped):
+    data = pytest.importorskip("torch.utils.data")
+    method = LSMS(copies=1).fit(texts.remove_columns("image"))
+    loader = data.DataLoader(method.map(swapped.to_iterable_dataset(num_shards=2)), num_workers=2, batch_size=None)
+    expected = method.map(texts.remove_columns("image")).to_list()
+    assert sorted(map(str, loader)) == sorted(map(str, expected))
 
 
 def test_an_arrow_table_numbered_otherwise_is_refused(texts):
