@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import regex
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.schema import EncodedImage, Post
+from hf_mner_aug.schema import EncodedImage, Post, raw_id
 from hf_mner_aug.scripts import GOES_ON
 
 if TYPE_CHECKING:
@@ -410,16 +410,19 @@ class Guard:
 
 
 def _ids(post: Post, images: Sequence[EncodedImage] | None = None) -> set[str]:
-    """Return the names under which a post, its pictures (or those given) and what it is made of are known."""
-    ids = {_POOLED.sub("", post.id)}
+    """Return the names under which a post, its pictures (or those given) and what it is made of are known.
+
+    With each goes its raw id, which is written as no name is: ``12~`` for 12 and 12~2.
+    """
+    names = [_POOLED.sub("", post.id)]
     for image in post.images if images is None else images:
         if image["path"]:
-            ids.add(_POOLED.sub("", Path(image["path"]).stem))
+            names.append(_POOLED.sub("", Path(image["path"]).stem))
     for key in ORIGIN_DETAILS:
         origin = post.details.get(key)
         if isinstance(origin, str) and origin:
-            ids.add(_origin_id(origin))
-    return ids - {""}
+            names.append(_origin_id(origin))
+    return {key for name in names if name for key in (name, f"{raw_id(name)}~")}
 
 
 class PictureUse:
@@ -512,7 +515,8 @@ def find_duplicates(dataset: "Dataset") -> list[Match]:
 def find_leaks(train: "Dataset", held_out: "Dataset", *, looks: bool = True) -> list[Match]:
     """Return each train row that is in a held-out dataset too, which may be of another set and tokenised otherwise.
 
-    The kind is ``leak_id``, ``leak_text`` or ``leak_image`` (the same bytes, or with ``looks`` the same to the eye).
+    The kind is ``leak_id`` (12~2 and 12+eda.0 are 12 of the raw files), ``leak_text`` or ``leak_image`` (the same
+    bytes, or with ``looks`` the same to the eye).
 
     Raises:
         UsageError: a dataset lacks the column id or tokens.
@@ -539,7 +543,8 @@ def find_leaks(train: "Dataset", held_out: "Dataset", *, looks: bool = True) -> 
 
 
 def _leak_keys(row: _Row) -> Iterator[tuple[str, str]]:
-    for name in sorted(_ids(Post(row.id, row.tokens, images=tuple(row.images)))):
+    names = _ids(Post(row.id, row.tokens, images=tuple(row.images)))
+    for name in sorted(names, key=lambda name: (name.endswith("~"), name)):  # the very id first
         yield "leak_id", name
     text = text_key(row.tokens)
     if text:

@@ -33,7 +33,7 @@ from hf_mner_aug.parquet import find_damaged
 from hf_mner_aug.picture_columns import embed
 from hf_mner_aug.picture_files import Allowed, is_inside, own_folders, shown
 from hf_mner_aug.printable import excerpt
-from hf_mner_aug.schema import canonical_json, column_faults
+from hf_mner_aug.schema import NUMBERED, canonical_json, column_faults
 from hf_mner_aug.shapes import checked
 from hf_mner_aug.sources import apart, at_home, is_json_lines, locate, read_local
 from hf_mner_aug.stubs import STUBS
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")  # those of most sets; others are held out, too, and follow in their order
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # as datasets has it
-NUMBERED = re.compile(r"(.+)~[0-9]+", re.DOTALL)  # an id that convert gave to a post, as an earlier one has its own
 ALSO_VALIDATION = ("valid", "val", "dev")  # names of validation, the first of which a set without that split has for it
 
 

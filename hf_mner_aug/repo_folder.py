@@ -37,8 +37,8 @@ from hf_mner_aug.locks import lock, stage, sweep
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.names import RESERVED, check_columns, check_names, is_name
 from hf_mner_aug.parquet import read_features_of, reading, write_shards
-from hf_mner_aug.recipe import NUMBERED, Recipe, local_name, parse_params, source_posts
-from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, read_provenance, split_tag, tag_names
+from hf_mner_aug.recipe import Recipe, local_name, parse_params, source_posts
+from hf_mner_aug.schema import AUGMENTED, NUMBERED, Codec, Post, canonical_json, read_provenance, split_tag, tag_names
 from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.stubs import STUBS, Retrieved, check_retrieved, stub_features, to_stubs

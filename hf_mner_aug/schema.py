@@ -29,6 +29,22 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 IMAGE_COLUMNS = ("image", "images")
 COLUMNS = ("id", "tokens", "ner_tags", "fine_tags", "image", "images", "entities", "head", "tail", "relation")
 AUGMENTED = ("source_id", "method", "provenance")
+NUMBERED = re.compile(r"(.+)~[0-9]+", re.DOTALL)  # an id that convert gave to a post, as an earlier one has its own
+MADE = re.compile(r"\+([^+~]+)(?:~([0-9]{1,9}))?\.[0-9]+")  # the end of a made post's id
+
+
+def raw_id(name: str) -> str:
+    """Return the id of a post in its raw file: 12 of 12~2, which ``convert`` numbered, and of 12~2+eda.0 made of it."""
+    while found := made_by(name):
+        name = name[: found.start()]
+    while found := NUMBERED.fullmatch(name):
+        name = found[1]
+    return name
+
+
+def made_by(name: str) -> re.Match[str] | None:
+    """Return how the id of a made post ends, as a match of ``MADE``; of other ids, nothing."""
+    return MADE.fullmatch(name, max(0, name.rfind("+")))
 
 
 class Span(NamedTuple):

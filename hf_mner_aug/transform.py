@@ -4,7 +4,6 @@ import functools
 import hashlib
 import inspect
 import json
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from hf_mner_aug.schema import (
     augmented_features,
     canonical_json,
     codec_of,
+    made_by,
     read_provenance,
 )
 
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
     AnyDataset = Dataset | IterableDataset
     AnyDatasetDict = DatasetDict | IterableDatasetDict
-
-_MADE = re.compile(r"\+([^+~]+)(?:~([0-9]{1,9}))?\.[0-9]+")  # the end of a made post's id
-
 
 _KNOW = "pass features= when you make or map it"
 QUIET_S = 1.0  # seconds before a bar is shown
@@ -669,7 +666,7 @@ def _free_suffix(name: str, splits: Iterable[Any]) -> str:
         for data in splits
         if data is not None and (hasattr(data, "cleanup_cache_files") or "source_id" in data.features)
         for row in iterate_rows(data, ["id"])
-        if row["id"] and (found := _MADE.fullmatch(row["id"], max(0, row["id"].rfind("+")))) and found[1] == name
+        if row["id"] and (found := made_by(row["id"])) and found[1] == name
     }
     return f"{name}~{max(rounds) + 1}" if rounds else name
 

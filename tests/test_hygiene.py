@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from hf_mner_aug import hygiene
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hygiene import Guard, Match, find_duplicates, find_leaks, normalise_text, text_key
-from hf_mner_aug.schema import Entity, Post, mner_features
+from hf_mner_aug.schema import Entity, Post, mner_features, raw_id
 
 DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"no real data in {DATA}: set MNER_DATA")
@@ -283,6 +283,47 @@ def test_find_leaks():
     ]
     assert find_leaks(train, test) == expected
     assert find_leaks(train, test, looks=False) == [expected[0], *expected[2:]]
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("12", "12"),
+        ("12~2", "12"),
+        ("12+eda.0", "12"),
+        ("12~2+eda~2.10", "12"),
+        ("12+eda.0+lsms~3.1", "12"),
+        ("O_12+b", "O_12+b"),
+        ("~2", "~2"),
+        ("+eda.0", ""),
+        ("12~", "12~"),
+        ("12~x", "12~x"),
+    ],
+)
+def test_raw_ids(name, raw):
+    assert raw_id(name) == raw
+
+
+def test_leaks_by_the_ids_of_raw_files():
+    ids = ("12", "12~2", "twitter2017-7~3", "12~3+eda.0+eda~2.1", "8", "")
+    train = dataset(*((name, f"word {i}", None) for i, name in enumerate(ids)))
+    test = dataset(("12~2", "x", None), ("7", "y", None), ("8~x", "z", None), ("", "w", None))
+    assert find_leaks(train, test) == [
+        Match("12", "12~2", "leak_id"),
+        Match("12~2", "12~2", "leak_id"),
+        Match("twitter2017-7~3", "7", "leak_id"),
+        Match("12~3+eda.0+eda~2.1", "12~2", "leak_id"),
+    ]
+
+
+@pytest.mark.parametrize("origin", ["12", "12~2", "12~5", "12~2+rmda.0"])
+def test_what_is_made_of_a_held_out_raw_id_leaks_unless_it_is_the_posts_own(origin):
+    held_out = [post("12~2", "Bye")]
+    made = post("1+x.0", "Something new", post_id=origin)
+    assert Guard([post("1", "Hello")], lambda: held_out).check(made) == "leak_id"
+    own = Guard([post("12", "Hello")], lambda: held_out)
+    assert own.check(made) == ("leak_id" if origin == "12~2" else None)
+    assert own.check(post("12", "Hello again")) is None
 
 
 def test_a_set_without_ids_is_refused():
