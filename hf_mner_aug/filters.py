@@ -1,11 +1,14 @@
 """What a made or foreign post is checked with: its length, detectors of entities, names by their capitals."""
 
 import functools
+import heapq
 import tempfile
+import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hf_mner_aug import artifacts
 from hf_mner_aug.backbones import Backbone, Prediction, backbone_class
@@ -14,6 +17,8 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.lexicon import is_link
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.transform import Reject
+
+MOST = 20_000  # posts that backbones of a method learn from: more than the published sets have
 
 # ---------------------------------------------------------------- length
 
@@ -26,6 +31,47 @@ def check_length(tokens: Sequence[str], least: int, most: int = 0) -> Reject | N
 
 
 # ---------------------------------------------------------------- detectors
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Posts that backbones learn from, and of how many they are."""
+
+    posts: list[Post]
+    total: int
+
+    @property
+    def sizes(self) -> dict[str, list[int]]:
+        """The number of the posts and of all, as a method keeps it in what it learned; nothing where they are all."""
+        return {"sample": [len(self.posts), self.total]} if len(self.posts) < self.total else {}
+
+
+def sample_posts(posts: Iterable[Post], seed: int) -> Sample:
+    """Return at most ``MOST`` posts in their order, chosen by seed and ids alone; they are read once.
+
+    A warning says so where they are not all.
+    """
+    total = 0
+
+    def keyed() -> Iterable[tuple[int, int, Post]]:
+        nonlocal total
+        for post in posts:
+            yield Draw(f"sample\0{seed}\0{post.id}".encode("utf-8", "surrogatepass")).seed(), total, post
+            total += 1
+
+    chosen = heapq.nsmallest(MOST, keyed())
+    sample = Sample([post for _, _, post in sorted(chosen, key=lambda found: found[1])], total)
+    for told in told_sample(sample.sizes, "backbones learn from"):
+        warnings.warn(told, stacklevel=3)
+    return sample
+
+
+def told_sample(learned: Mapping[str, Any], what: str = "The detectors learned from") -> tuple[str, ...]:
+    """Return a sentence on what was done with a ``Sample`` of train; nothing where it was done with all posts."""
+    if "sample" not in learned:
+        return ()
+    n_posts, total = learned["sample"]
+    return (f"{what} {n_posts:,} of {total:,} posts.",)
 
 
 def fit_detectors(train: Sequence[Post], spec: str, members: int, seed: int) -> dict[str, str]:

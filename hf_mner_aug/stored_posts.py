@@ -69,6 +69,10 @@ class StoredPosts(Sequence[Post]):
         before = self._ends[place - 1] if place else 0
         return _to_post(self._batches[place].slice(index - before, 1).to_pylist()[0])
 
+    def __iter__(self) -> Iterator[Post]:
+        for batch in self._batches:
+            yield from map(_to_post, batch.to_pylist())
+
     @functools.cached_property
     def ids(self) -> list[str]:
         """The posts' ids, in order."""

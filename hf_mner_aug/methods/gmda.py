@@ -289,6 +289,8 @@ class GMDA(Method):
             found.append(f"The texts are a model's: what they say of people, places and companies is made up.{told}")
         if self.artifact is not None and self._learns_to_write:
             found += _cut(self._text_engine().training())  # type: ignore[attr-defined]
+        if self.artifact is not None:
+            found += filters.told_sample(self.learned)
         if self.image if self.artifact is None else self._makes_pictures:
             found.append(self._told_pictures())
         if self.artifact is not None and self._codec().boxed and self.learned["pictures"]:
@@ -368,6 +370,7 @@ class GMDA(Method):
         """Return the digests of the train posts, the text model and the detectors, and the types of tags."""
         keep = self._learns_to_write or (self.image and self.image_model == COLLAGE)
         pictures: set[str] = set()
+        types: set[str] = set()
 
         def noted() -> Iterable[Post]:
             for post in train:
@@ -375,11 +378,12 @@ class GMDA(Method):
                 if post.relation is not None and post.entities:
                     raise UsageError("gmda: expected tags or relations, found both: leave out one of the columns")
                 if post.tokens:
+                    types.update(map(tag_type, asked.entities if (asked := with_arguments(post)) else ()))
                     yield post if keep else replace(post, images=())
 
         files = {"posts": save_posts(noted())}
         posts = open_posts(files["posts"])
-        types = sorted({tag_type(e) for post in posts if (asked := with_arguments(post)) for e in asked.entities})
+        sizes: dict[str, list[int]] = {}
         if self.image and not pictures:
             if not self.text and not self.fill_missing:
                 raise UsageError("gmda: text=False makes pictures, and train has none to make them of")
@@ -388,11 +392,13 @@ class GMDA(Method):
             check_sources(self.image_model, len(pictures), "pass image=False, or name a pipeline: image_model=MODEL")
         if self.text:
             if self._learns_to_write:
-                files |= self._fit_text(posts, validation, types)
-            plain = [replace(post, images=()) for post in posts if post.relation is None]
-            if self.consistency and plain:
-                files |= filters.fit_detectors(plain, self.consistency, self.detectors, self.seed)
-        return {"files": files, "pictures": bool(pictures), "types": types}
+                files |= self._fit_text(posts, validation, sorted(types))
+            plain = (replace(post, images=()) for post in posts if post.relation is None)
+            sample = filters.sample_posts(plain if self.consistency else (), self.seed)
+            if self.consistency and sample.posts:
+                files |= filters.fit_detectors(sample.posts, self.consistency, self.detectors, self.seed)
+                sizes = sample.sizes
+        return {"files": files, "pictures": bool(pictures), "types": sorted(types), **sizes}
 
     def _fit_text(self, train: Iterable[Post], validation: Iterable[Post], types: Sequence[str]) -> dict[str, str]:
         from hf_mner_aug.models.text import InstructBLIPSettings, fit_instructblip

@@ -226,6 +226,8 @@ class MemoryHard(Method):
                 "The texts are put together from other train posts and mentions (`provenance` names the posts as "
                 "made_of): what they say of people, places and companies is made up."
             )
+        if self.artifact is not None:
+            found += filters.told_sample(self.learned, "Mistakes were looked for, and teachers learned, in")
         if self.image and (self.artifact is None or self.learned["pictures"] or self.fill_missing):
             maker = "collages of train pictures" if self.image_model == "collage" else f"what {self.image_model} drew"
             missing = "have one, too" if self.fill_missing else "stay without"
@@ -290,7 +292,9 @@ class MemoryHard(Method):
         specs = (self.target, *self.references)
         seen = any(getattr(parse_backbone(spec), "reads_images", False) for spec in specs)
         keep = seen or (self.image and self.image_model == "collage")
-        posts = [post if keep else replace(post, images=()) for post in train if post.tokens]
+        kept = (post if keep else replace(post, images=()) for post in train if post.tokens)
+        sample = filters.sample_posts(kept, self.seed)
+        posts = sample.posts
         if not any(post.entities for post in posts):
             raise UsageError(
                 "memory_hard: no post has an entity, so no model can be wrong about one: expected an MNER set"
@@ -336,7 +340,7 @@ class MemoryHard(Method):
             }
         )
         rounds = [{key: list(count) for key, count in sorted(counts.items())} for counts in memory.rounds]
-        return {"files": files, "pictures": any(post.images for post in posts), "rounds": rounds}
+        return {"files": files, "pictures": any(post.images for post in posts), "rounds": rounds, **sample.sizes}
 
     def _draw(self, post: str, copy: int) -> Draw:
         return draw(self.seed, self.name, self.drawn_as or self.version, post, copy)

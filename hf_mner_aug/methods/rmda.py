@@ -303,6 +303,7 @@ class RMDA(Method):
             f"The made posts are {where}, written by people; `provenance` names each one's id, source, url, date and "
             "licence where they are known. Their authors have rights in them, and may have deleted them since.",
             "Their labels are the gold post's, put wherever its mentions stand: nobody has checked them by hand.",
+            *(filters.told_sample(self.learned) if self.artifact is not None else ()),
         )
 
     def reduce(self) -> Callable[[Post], str | None]:
@@ -352,14 +353,17 @@ class RMDA(Method):
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts and of the detectors, and the style of words."""
-        posts = [post if self.corpus == TRAIN else replace(post, images=()) for post in train if post.tokens]
-        files = {"posts": save_posts(posts)}
+        kept = (post if self.corpus == TRAIN else replace(post, images=()) for post in train if post.tokens)
+        files = {"posts": save_posts(kept)}
+        posts = open_posts(files["posts"])
+        sizes: dict[str, list[int]] = {}
         if self.image and not self.on_web:
             self._check_images(posts, _searcher(self.corpus, files["posts"]))
         if self.filter and any(post.relation is None for post in posts):
-            texts = [replace(post, images=()) for post in posts]
-            files |= filters.fit_detectors(texts, self.detector, self.detectors, self.seed)
-        return {"files": files, "style": word_style(posts)}
+            sample = filters.sample_posts((replace(post, images=()) for post in posts), self.seed)
+            files |= filters.fit_detectors(sample.posts, self.detector, self.detectors, self.seed)
+            sizes = sample.sizes
+        return {"files": files, "style": word_style(posts), **sizes}
 
     def _check_images(self, posts: Iterable[Post], searcher: Searcher) -> None:
         found = 0
