@@ -365,11 +365,32 @@ def _tried(
         each = (large - small) / (last.posts - before.posts)
         return large / last.posts * total if each <= 0 else large + each * (total - last.posts)
 
-    at_once = min(num_proc, len(plan(recipe, method, gold)), os.cpu_count() or 1)
-    seconds = whole(before.making, last.making) / at_once + whole(before.publishing, last.publishing)
+    making = whole(before.making, last.making)
+    n_workers = min(num_proc, len(plan(recipe, method, gold)))
+    if n_workers > 1 and method.models:  # which the workers would load beside this process
+        making = WORKER_START_S + making / min(n_workers, os.cpu_count() or 1)
+    elif n_workers > 1:
+        start, each = _try_workers(recipe, method, _spread(gold, last.posts / total), n_workers)
+        making = start + each * total / n_workers
     scale = total / last.posts
-    start = WORKER_START_S if at_once > 1 else 0
-    return Estimate(total, round(last.rows * scale), seconds + start, round(last.disk * scale))
+    seconds = making + whole(before.publishing, last.publishing)
+    return Estimate(total, round(last.rows * scale), seconds, round(last.disk * scale))
+
+
+def _try_workers(recipe: Recipe, method: Method, gold: "DatasetDict", n_workers: int) -> tuple[float, float]:
+    """Return the seconds until workers are at work, and those that each then takes for a post, by making some."""
+    n_posts = sum(len(gold[split]) for split in _splits(method, gold))
+    small = replace(recipe, part_size=max(1, min(recipe.part_size, n_posts // (2 * n_workers))))
+    with tempfile.TemporaryDirectory(prefix="hf_mner_aug-") as temporary:
+        folder, parts, seconds, begun = Path(temporary), plan(small, method, gold), [], time.monotonic()
+        warm = 0.0  # when each may have made a part, and loaded what it needs
+        for n, part in enumerate(_make_all(folder, small, method, gold, parts, n_workers)):
+            if n < n_workers:
+                warm = time.monotonic() - begun
+            if n >= n_workers or n == len(parts) - 1:
+                seconds.append(_note(folder, part)["seconds"] / (part.stop - part.start))
+    each = sum(seconds) / len(seconds)
+    return max(0.0, warm - each * small.part_size), each
 
 
 def _try(recipe: Recipe, method: Method, gold: "DatasetDict", publish: Callable[[Run, Path], object] | None) -> _Trial:

@@ -145,11 +145,48 @@ def test_an_estimate_is_what_making_and_publishing_more_posts_adds(mner, monkeyp
     found = estimate(recipe, gold, publish=published)
     assert found.seconds == pytest.approx(2000 * 0.03 + 1, rel=0.01)
     assert found.posts == 2000
+    monkeypatch.setattr(ledger, "_try_workers", lambda recipe, method, gold, n_workers: (5.0, 0.03 / n_workers))
+    four = estimate(recipe, gold, publish=published, num_proc=4)
+    assert four.seconds == pytest.approx(2000 * (0.03 / 4 / 4 + 0.02) + 1 + 5, rel=0.01)
     monkeypatch.setattr(ledger.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(EDA, "models", (Model(role="text", id="org/large"),))
     four = estimate(recipe, gold, publish=published, num_proc=4)
     assert four.seconds == pytest.approx(2000 * (0.01 / 4 + 0.02) + 1 + ledger.WORKER_START_S, rel=0.01)
     made = augment({"train": gold["train"]}, EDA(copies=1), progress=False).counts["made"]
     assert found.rows == pytest.approx(made, rel=0.05)
+
+
+def test_workers_are_timed_from_when_all_are_at_work(mner, monkeypatch):
+    """A clock of our own: 5 s to start, 2 s to load what is needed, 20 ms a post, by four workers at a time."""
+    now, sizes = [0.0], []
+    monkeypatch.setattr(ledger, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
+
+    def made(folder, recipe, method, gold, parts, n_workers):
+        now[0] += 5 + 2
+        for n, part in enumerate(parts):
+            sizes.append(part.stop - part.start)
+            now[0] += 0.02 * sizes[-1] if n % n_workers == 0 else 0
+            yield part
+
+    monkeypatch.setattr(ledger, "_make_all", made)
+    monkeypatch.setattr(
+        ledger, "_note", lambda folder, part: {"seconds": 2 * (part.index < 4) + 0.02 * (part.stop - part.start)}
+    )
+    recipe, gold = resolve(recipe_for(EDA(copies=1)), {"train": numbered(mner, 2000)})
+    start, each = ledger._try_workers(recipe, recipe.build(), gold, 4)
+    assert (start, each) == (pytest.approx(7), pytest.approx(0.02))
+    assert sizes == [250] * 8, "parts of the run's size"
+    assert ledger._try_workers(recipe, recipe.build(), {"train": gold["train"].select(range(16))}, 4)[
+        0
+    ] == pytest.approx(7)
+    assert sizes[8:] == [2] * 8, "smaller ones of few posts, so that each worker makes some"
+
+
+def test_workers_of_an_estimate_are_real_ones(mner):
+    recipe, gold = resolve(recipe_for(EDA(copies=1)), {"train": mner})
+    start, each = ledger._try_workers(recipe, recipe.build().fit(mner), gold, 2)
+    assert 0 < each < 0.1
+    assert start > 0.2, "no interpreter imports this package sooner"
 
 
 def test_an_estimate_publishes_nothing_where_the_user_looks(mner, tmp_path, monkeypatch):
