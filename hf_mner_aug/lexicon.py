@@ -54,13 +54,6 @@ class LabelCounts:
         return {key: [(list(words), n) for words, n in sorted(found.items())] for key, found in self._mentions.items()}
 
 
-def word_counts(posts: Iterable[Post]) -> dict[str, dict[str, int]]:
-    """Return, for each tag key, how often each word stands under it."""
-    counts = LabelCounts()
-    deque(counts.counting(posts), maxlen=0)
-    return counts.words()
-
-
 def mention_counts(posts: Iterable[Post]) -> dict[str, list[tuple[list[str], int]]]:
     """Return, for each entity key, its mentions (the words of each) and how often each occurs."""
     counts = LabelCounts()

@@ -13,6 +13,7 @@ from sklearn.decomposition import TruncatedSVD
 from hf_mner_aug import lexicon
 from hf_mner_aug.exceptions import MissingExtra
 from hf_mner_aug.lexicon import (
+    LabelCounts,
     Texts,
     _reduce,
     common_words,
@@ -25,7 +26,6 @@ from hf_mner_aug.lexicon import (
     ppmi,
     repeat_by_count,
     tag_keys,
-    word_counts,
     wordnet_synonyms,
 )
 from hf_mner_aug.schema import Entity, Post, Relation
@@ -57,15 +57,21 @@ def test_tags_of_words():
     assert [entity_key(e) for e in fine.entities] == ["PER/actor", "LOC"]
 
 
-def test_word_counts_by_hand():
-    assert word_counts(POSTS) == {
+def words_of(posts):
+    counts = LabelCounts()
+    assert list(counts.counting(posts)) == list(posts)
+    return counts.words()
+
+
+def test_words_are_counted_by_tag():
+    assert words_of(POSTS) == {
         "O": {"in": 2, "see": 3},
         "B-PER": {"Paris": 2},
         "I-PER": {"Hilton": 2},
         "B-LOC": {"New": 1, "Paris": 2},
         "I-LOC": {"York": 1},
     }
-    assert word_counts([]) == {}
+    assert words_of([]) == {}
 
 
 def test_mention_counts_by_hand():

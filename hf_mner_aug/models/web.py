@@ -254,9 +254,8 @@ class Session:
         rules = await asyncio.shield(self._robots[origin])
         if rules is None:
             return
-        delay = (
-            rules.crawl_delay(self.web.user_agent) or 0.0
-        )  # Protego before 0.7 also returns nan, inf and negative numbers
+        # Protego before 0.7 also gives delays that are negative, infinite or NaN.
+        delay = rules.crawl_delay(self.web.user_agent) or 0.0
         self._host(target).crawl_delay = min(MAX_CRAWL_DELAY, delay) if 0 <= delay < math.inf else 0.0
         if not rules.can_fetch(str(target), self.web.user_agent):
             raise Refused("robots", f"robots.txt of {target.host}")

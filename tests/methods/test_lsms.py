@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hf_mner_aug import artifacts
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.lexicon import mention_counts, ordinary_words, tag_keys, word_counts
+from hf_mner_aug.lexicon import LabelCounts, mention_counts, ordinary_words, tag_keys
 from hf_mner_aug.methods.lsms import (
     LSMS,
     OPERATIONS,
@@ -247,7 +247,9 @@ def test_learns_words_mentions_and_synonyms(mner):
     codec = Codec(mner.features)
     gold = [codec.to_post(row) for row in mner.with_format("arrow")[:].to_pylist()]
     learned = LSMS().fit(mner).learned
-    assert learned["words"] == word_counts(gold)
+    counts = LabelCounts()
+    assert list(counts.counting(gold)) == gold
+    assert learned["words"] == counts.words()
     assert learned["words"]["B-PER"] == {"Adele": 1, "Jordan": 2, "Lionel": 1, "Stephen": 1, "Steve": 1, "Taylor": 1}
     assert learned["mentions"]["MISC"] == [[["Game", "of", "Thrones"], 1], [["The", "Office"], 1]]
     assert "happy" in learned["synonyms"]
