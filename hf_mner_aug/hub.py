@@ -25,7 +25,15 @@ from hf_mner_aug.dataset_cards import CARD, check_card, read_card
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.names import check_name, is_name
 from hf_mner_aug.recipe import with_pictures
-from hf_mner_aug.repo_folder import NOTE, Verification, read_features, read_note, verify_folder, withdraw_posts
+from hf_mner_aug.repo_folder import (
+    NOTE,
+    Verification,
+    pages_of,
+    read_features,
+    read_note,
+    verify_folder,
+    withdraw_posts,
+)
 from hf_mner_aug.store import sha256
 from hf_mner_aug.stubs import STUBS
 
@@ -38,8 +46,6 @@ T = TypeVar("T")
 ATTEMPTS = 5
 PATIENCE_S = 180.0  # for one step with the Hub, with the client's own tries; and more for each byte that moves
 SLOWEST = 50_000  # bytes a second
-# Pages that ``show`` and ``memory`` write, where they lie in the config's folder; ``{}`` is its name.
-PAGES = ("{}.html", "memory.html")
 _TEMPORARY = (".tmp", "~", ".swp", ".swo", ".bak", ".orig", ".part", ".incomplete", ".old")
 LINES_COMPARED = 5_000  # of a card
 OPEN_LICENSES = (
@@ -574,7 +580,7 @@ def _choose(folder: Path) -> _Folder:
 def _config_files(folder: Path, note: Mapping[str, Any], left_out: list[str]) -> dict[str, Path]:
     """Return the files of a config that are sent, by their path in the repo, and note those that are not."""
     files: dict[str, Path] = {}
-    pages = [] if note.get("retrieved") == "ids-only" else [page.format(folder.name) for page in PAGES]
+    pages = [] if note.get("retrieved") == "ids-only" else pages_of(folder.name)
     for path in sorted(folder.iterdir()):
         name, reason = f"{folder.name}/{path.name}", _unfit(path)
         if reason is not None and _is_data(path.name, note["splits"]):

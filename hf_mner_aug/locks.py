@@ -41,6 +41,8 @@ FOREIGN_S = 86_400.0  # age from which a file of another machine counts as left 
 LOCAL = Path(".cache") / "huggingface"
 
 _LEFT = re.compile(r"\..+\.([0-9a-f]{4})[0-9a-f]{8}\.tmp")
+_STAGE = re.compile(r"\..+\.[0-9a-f]{12}\.stage")
+_BEFORE_LOCKS = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # as earlier versions called unfinished files
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -125,27 +127,19 @@ def sweep(folder: Path) -> None:
     """Delete the unfinished files and stages that dead processes left in a folder.
 
     A file is its owner's as long as he holds its lock. Where another machine made it, it must be a day old as well: its
-    locks may not be seen here.
+    locks may not be seen here. So must what has no lock, as it was made by a version before there were any.
     """
     try:
         entries = [entry.name for entry in os.scandir(folder)]
     except (FileNotFoundError, NotADirectoryError):
         return
     for name in entries:
-        found = _LEFT.fullmatch(name)
-        if not found:
-            continue
         path = folder / name
         with contextlib.suppress(OSError):  # gone meanwhile, or not ours to delete
-            if found[1] != _machine() and time.time() - path.stat().st_mtime < FOREIGN_S:
-                continue
-            descriptor = os.open(path, os.O_RDWR)
-            try:
-                if _try_lock(descriptor) and _is_at(descriptor, path):
-                    shutil.rmtree(_room(path), ignore_errors=True)
-                    path.unlink()
-            finally:
-                os.close(descriptor)
+            if found := _LEFT.fullmatch(name):
+                _delete_unowned(path, found[1])
+            elif _is_ownerless(path) and _is_old(path):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 _sweep_once = functools.cache(sweep)
@@ -237,6 +231,31 @@ def _claim(file: Path) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def _delete_unowned(claim: Path, machine: str) -> None:
+    """Delete an unfinished file and its stage unless a process holds the lock, or may hold it elsewhere."""
+    if machine != _machine() and not _is_old(claim):
+        return
+    descriptor = os.open(claim, os.O_RDWR)
+    try:
+        if _try_lock(descriptor) and _is_at(descriptor, claim):
+            shutil.rmtree(_room(claim), ignore_errors=True)
+            claim.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _is_ownerless(path: Path) -> bool:
+    """Say whether nobody can hold a lock: a stage whose claim has gone, or what versions before the locks made."""
+    if _STAGE.fullmatch(path.name):
+        return not path.with_suffix(".tmp").exists()
+    staged = path.parent.name.endswith(".runs") and path.name.startswith(".") and path.suffix == ".publishing"
+    return staged or bool(_BEFORE_LOCKS.fullmatch(path.name))
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime >= FOREIGN_S
 
 
 def _room(claim: Path) -> Path:

@@ -276,7 +276,8 @@ def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False, into_exist
         return
     if not (folder / NOTE).exists():
         raise RecipeMismatch(f"{folder} exists and was not made here: choose another --config-name or --out")
-    if added := min((path.name for path in folder.iterdir() if not OF_CONFIG.fullmatch(path.name)), default=None):
+    names = {path.name for path in folder.iterdir()} - set(pages_of(recipe.config))  # pages are made again
+    if added := min((name for name in names if not OF_CONFIG.fullmatch(name)), default=None):
         raise UsageError(f"{folder / added} is no file of the config, which would be replaced: move it elsewhere")
     if overwrite:
         return
@@ -302,6 +303,11 @@ def _foreign(out: Path) -> str | None:
     ):
         return None
     return CARD if CARD in names else next(iter(names), None)
+
+
+def pages_of(config: str) -> list[str]:
+    """Return the names of the pages that ``show`` and ``memory`` write, where they lie in a config's folder."""
+    return [f"{config}.html", "memory.html"]
 
 
 def only_config(folder: str | Path) -> str:
@@ -454,6 +460,24 @@ def run_and_publish(
 # ---------------------------------------------------------------- inside
 
 
+class ShownPictures:
+    """How many made posts show pictures of train posts, and each of these in how many."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.uses: Counter[str] = Counter()
+
+    def add(self, details: Mapping[str, Any]) -> None:
+        """Count a made post by what its method noted of it."""
+        if shown := details.get(PICTURED):
+            self.made += 1
+            self.uses.update(shown)
+
+    def counts(self) -> dict[str, int]:
+        """Return the made posts, the different pictures, and in how many posts the most frequent one is, if any."""
+        return {"made": self.made, "sources": len(self.uses), "most": max(self.uses.values())} if self.made else {}
+
+
 class Counts:
     """What is counted while the rows of a config stream by."""
 
@@ -470,8 +494,7 @@ class Counts:
         self.earlier: Counter[str] = Counter()
         self.masked: Counter[str] = Counter()
         self.originals = 0
-        self.pictured = 0
-        self.uses: Counter[str] = Counter()
+        self.shown = ShownPictures()
 
     def add_gold(self, table: "pa.Table", split: str) -> None:
         """Count gold rows that are published, and the entities of those in train."""
@@ -493,20 +516,15 @@ class Counts:
         """Count a made post, and keep the first ones of train as examples."""
         self.made[split] += 1
         _count_origin(post.details, self.licences, self.masked)
-        self.pictured += PICTURED in post.details
+        self.shown.add(post.details)
         if split == "train":
             self.entities.update(entity.type for entity in post.entities)
             if len(self.examples) < EXAMPLES and post.entities:
                 self.examples.append(mark_entities(post))
 
-    def add_pictures(self, pictures: PictureUse) -> None:
-        """Count in how many made posts of a split each train picture is."""
-        self.uses += pictures.uses
-
     def pictures(self) -> dict[str, int]:
         """Return how many gold posts have pictures, and what made ones that show train's are of."""
-        made = {"made": self.pictured, "sources": len(self.uses), "most": max(self.uses.values(), default=0)}
-        return {"originals": self.originals, **(made if self.pictured else {})}
+        return {"originals": self.originals, **self.shown.counts()}
 
     def by_type(self) -> dict[str, tuple[int, int]]:
         """Return the entities of train by type: of the gold posts, and with the made ones."""
@@ -588,7 +606,6 @@ def _published_rows(
         for part, table in zip(parts, part_tables(run, split), strict=True):
             gold = run.gold[split].select(range(part.start, part.stop)).with_format("arrow")[:]
             yield from _replaced(table, _as_gold(gold, features), split, counts, pictures)
-        counts.add_pictures(pictures)
         return
     for table in run.gold[split].with_format("arrow").iter(BATCH):
         gold = _as_gold(table, features)
@@ -618,7 +635,6 @@ def _made_rows(run: Run, split: str, counts: Counts) -> Iterator["pa.Table"]:
                 keep.append(i)
                 counts.add_made(post, split)
             yield batch if len(keep) == batch.num_rows else batch.take(pa.array(keep, pa.int64()))
-    counts.add_pictures(pictures)
 
 
 def _replaced(
@@ -706,6 +722,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
     outside = note.get("outside")
     replaces = outside["replaces"] if outside else method_class(method).mode == "replace"
     gone = made_gone = 0
+    shown = ShownPictures()
     lost: set[str] = set()  # ids of rows that go; what was made of them stands behind them
     with stage(folder.parent, folder.name) as room:
         place = room / folder.name
@@ -735,6 +752,8 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
                             counts["made"] -= made.num_rows
                             for details in _details(made):
                                 _count_origin(details, licences, masked, -1)
+                            for details in _details(table.filter(pc.and_not(is_made, bad))):
+                                shown.add(details)
                             inherited.subtract(_retrieved_posts(gold))
                             earlier.subtract(_made_posts(gold))
                             if replaces:
@@ -760,7 +779,9 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
             note["content_fingerprint"] = content.total
             note["digests"] = {"columns": content.columns, "rows": content.rows}
             note["withdrawn"] = note.get("withdrawn", 0) + gone
-            note["examples"], note["pictures"] = [], {}
+            note["examples"] = []
+            originals = {name: n for name, n in note.get("pictures", {}).items() if name == "originals"}
+            note["pictures"] = {**originals, **shown.counts()}
             place_config(place, folder.parent, note, features)
     return gone
 

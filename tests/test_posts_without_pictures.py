@@ -15,7 +15,7 @@ from hf_mner_aug.hygiene import PICTURED, PictureUse
 from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.models.image import FEWEST
 from hf_mner_aug.pictures import picture_source
-from hf_mner_aug.repo_folder import read_note
+from hf_mner_aug.repo_folder import read_note, withdraw_posts
 from hf_mner_aug.report import read_sheet
 from hf_mner_aug.schema import Post
 
@@ -170,6 +170,25 @@ def test_publishing_holds_the_bound_and_tells_the_sources(name, mner, tmp_path):
     line = f"{told['made']} made posts show {told['sources']} different train pictures, the most frequent of them in"
     assert f"{line} {told['most']} posts." in (out / "README.md").read_text()
     assert read_sheet(out, done.config, posts=1).shown.startswith(line)
+    withdraw_posts(out, [uses.most_common(1)[0][0]])
+    shown = [
+        found
+        for split in load_dataset(str(out), done.config, cache_dir=str(tmp_path / "cache")).values()
+        for row in rows(split)
+        if row["method"] == name
+        if (found := json.loads(row["provenance"])["details"].get(PICTURED))
+    ]
+    uses = Counter(source for found in shown for source in found)
+    left = read_note(out / done.config)["pictures"]
+    assert left["made"] < told["made"]
+    assert left == {
+        "originals": told["originals"],
+        "made": len(shown),
+        "sources": len(uses),
+        "most": max(uses.values()),
+    }
+    line = f"{len(shown)} made posts show {len(uses)} different train pictures, the most frequent of them in"
+    assert f"{line} {left['most']} posts." in (out / "README.md").read_text()
 
 
 def test_the_gold_post_stands_where_one_shows_a_picture_too_often(name, mner, tmp_path, monkeypatch):

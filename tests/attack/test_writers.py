@@ -247,6 +247,29 @@ def test_what_a_dead_process_left_goes_and_what_a_live_one_writes_stays(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == [".notes.tmp"], "what is not of this package is left alone"
 
 
+def test_what_versions_before_the_locks_left_goes_after_a_day(tmp_path):
+    runs = tmp_path / "aug.runs"
+    left = [runs / ".eda_100pct.publishing", runs / ".README.md.0123abcd.tmp", runs / ".eda_100pct.ffff0123abcd.stage"]
+    for path in left:
+        (path / "eda_100pct").mkdir(parents=True)
+    left[1] = left[1].with_name(".augmentation.json.0123abcd.tmp")
+    left[1].touch()
+    shutil.rmtree(runs / ".README.md.0123abcd.tmp")
+    kept = [runs / "eda_100pct-0123abcd", tmp_path / ".mine.publishing"]
+    for path in kept:
+        path.mkdir()
+    with stage(runs, "config") as live:
+        for folder in (runs, tmp_path):
+            sweep(folder)
+        assert all(path.exists() for path in (*left, *kept)), "another process may still write them"
+        for path in (*left, *kept, live):
+            os.utime(path, (0, 0))
+        for folder in (runs, tmp_path):
+            sweep(folder)
+        assert not any(path.exists() for path in left)
+        assert all(path.exists() for path in (*kept, live))
+
+
 # ---------------------------------------------------------------- killed between any two steps
 
 STEPS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "fcntl.flock", "ctypes.dlsym")
@@ -601,6 +624,19 @@ def test_a_file_that_somebody_put_into_a_config_is_not_deleted_with_it(run, tmp_
     mine = augment(run.gold, LSMS(), progress=False, config="own")
     with pytest.raises(RecipeMismatch, match="own exists and was not made here"):
         publish(mine, out, overwrite=True)
+
+
+def test_our_own_pages_of_a_config_go_with_it(run, tmp_path):
+    out = tmp_path / "aug"
+    config = out / "lsms_100pct"
+    publish(run, out)
+    for name in ("lsms_100pct.html", "memory.html"):
+        (config / name).write_text("of the posts of before")
+    publish(run, out, overwrite=True)
+    assert not list(config.glob("*.html"))
+    (config / "other.html").touch()
+    with pytest.raises(UsageError, match=r"other\.html is no file of the config"):
+        publish(run, out, overwrite=True)
 
 
 # ---------------------------------------------------------------- writers at once
