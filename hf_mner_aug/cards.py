@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from hf_mner_aug.artifacts import write_atomically
-from hf_mner_aug.dataset_cards import Structure, check_card, load_card
+from hf_mner_aug.dataset_cards import check_card, load_card
 from hf_mner_aug.exceptions import Corrupt, UsageError
 from hf_mner_aug.funnel import Funnel, asked_for, outcomes
 from hf_mner_aug.locks import lock
 from hf_mner_aug.methods import method_class
+from hf_mner_aug.names import STUBS
 from hf_mner_aug.printable import code_span, fenced, for_markdown, for_terminal, without_comments
-from hf_mner_aug.recipe import Recipe, local_name, split_source
+from hf_mner_aug.recipe import Recipe
 from hf_mner_aug.schema import Post
 from hf_mner_aug.shapes import checked, fields_of
-from hf_mner_aug.stubs import STUBS, stub_config, stub_features
+from hf_mner_aug.source_facts import SourceFacts
+from hf_mner_aug.stubs import stub_config, stub_features
 from hf_mner_aug.transform import Facts, Model
 
 if TYPE_CHECKING:
@@ -45,16 +47,6 @@ class SplitFacts:
     gold: int
     made: int
     num_bytes: int
-
-
-@dataclass(frozen=True)
-class SourceFacts:
-    """What the source's own card declares."""
-
-    name: str
-    language: Sequence[str] = ()
-    license: str = "other"
-    local: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,31 +135,6 @@ def mark_entities(post: Post) -> str:
         words[entity.start] = "[" + words[entity.start]
         words[entity.end - 1] += f"]({kind})"
     return " ".join(words)
-
-
-def read_source(name: str) -> SourceFacts:
-    """Return what the card of a folder or Hub dataset declares; an absent card declares nothing."""
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    if not name or name.startswith("local:"):
-        return SourceFacts(name.removeprefix("local:") or "a dataset in memory")
-    local = bool(local_name(name))
-    place, title = split_source(name)[0], local_name(name) or name
-    path: str | Path = Path(place) / "README.md" if local else place
-    if local and not Path(path).is_file():
-        return SourceFacts(title)
-    try:
-        data = load_card(path, Structure).data
-    except (EntryNotFoundError, HfHubHTTPError):
-        return SourceFacts(title, local=local)
-    language, licence, named = data.get("language"), data.get("license") or "other", data.get("pretty_name")
-    languages = language if isinstance(language, list) else [language]
-    return SourceFacts(
-        str(named) if isinstance(named, str | int | float) and named else title,
-        [name for name in languages if isinstance(name, str)],
-        licence if isinstance(licence, str) and licence != "unknown" else "other",
-        local,
-    )
 
 
 @contextlib.contextmanager

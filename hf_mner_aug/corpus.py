@@ -17,7 +17,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.cards import read_source
 from hf_mner_aug.dates import parse_date, spell_date
 from hf_mner_aug.disk import disk_full
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
@@ -29,6 +28,7 @@ from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, find_file, 
 from hf_mner_aug.printable import excerpt
 from hf_mner_aug.recipe import load_source, local_name
 from hf_mner_aug.schema import AUGMENTED, EncodedImage, canonical_json
+from hf_mner_aug.source_facts import read_source
 from hf_mner_aug.sources import split_names
 from hf_mner_aug.stopping import keeping
 

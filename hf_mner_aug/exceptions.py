@@ -92,3 +92,8 @@ class EndpointError(UsageError):
     def __init__(self, message: str, reason: str = "endpoint") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; its type's name where it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

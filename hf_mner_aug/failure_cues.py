@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hf_mner_aug.lexicon import is_link
-from hf_mner_aug.mining import Failure
+from hf_mner_aug.models.failures import Failure
 from hf_mner_aug.schema import Post
 
 NEAR = 3  # words to each side that are a mention's context

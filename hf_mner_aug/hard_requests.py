@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.memory_tree import Branch, Node, Tree
-from hf_mner_aug.mining import Failure
+from hf_mner_aug.models.failures import Failure
 from hf_mner_aug.models.pattern_engine import Draft, PatternEngine
 from hf_mner_aug.transform import Reject
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hf_mner_aug.cards import ConfigFacts, read_sections, render, with_section
 from hf_mner_aug.dataset_cards import CARD, check_card, read_card
-from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.names import check_name, is_name
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError, first_line
+from hf_mner_aug.names import STUBS, check_name, is_name
 from hf_mner_aug.recipe import with_pictures
 from hf_mner_aug.repo_folder import (
     NOTE,
@@ -35,7 +35,6 @@ from hf_mner_aug.repo_folder import (
     withdraw_posts,
 )
 from hf_mner_aug.store import sha256
-from hf_mner_aug.stubs import STUBS
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, HfApi
@@ -307,26 +306,22 @@ def _clear_errors(repo_id: str) -> Iterator[None]:
             raise UsageError(f"{repo_id}: the Hub refused this token ({status}): hf auth login") from error
         if status >= 500 or status in (408, 429):
             raise HubError(f"{repo_id}: the Hub answered {status}") from error
-        raise UsageError(f"{repo_id}: the Hub answered {status}: {_first_line(error)}") from error
+        raise UsageError(f"{repo_id}: the Hub answered {status}: {first_line(error)}") from error
     except (httpx2.RequestError, LocalEntryNotFoundError) as error:
         raise HubError(f"{repo_id}: the Hub could not be reached ({type(error).__name__})") from error
     except OSError as error:
         if error.errno is not None:  # this machine's trouble
             raise
-        raise HubError(f"{repo_id}: {_first_line(error)}") from error
+        raise HubError(f"{repo_id}: {first_line(error)}") from error
     except json.JSONDecodeError as error:
         raise HubError(f"{repo_id}: the Hub's answer is no JSON") from error
     except RuntimeError as error:
         # What the client raises when a file could not be uploaded, after its own retries.
-        raise HubError(f"{repo_id}: {_first_line(error)}") from error
+        raise HubError(f"{repo_id}: {first_line(error)}") from error
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         # What the client raises on JSON of another shape than the Hub's.
-        line = f"{type(error).__name__}: {_first_line(error)}"
+        line = f"{type(error).__name__}: {first_line(error)}"
         raise HubError(f"{repo_id}: the Hub's answer is not understood ({line})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from hf_mner_aug.ledger import beside
 from hf_mner_aug.locks import stage
 from hf_mner_aug.methods.rmda import RMDA, found_words
 from hf_mner_aug.models.search import IMAGES, Hit, LocalCorpus, open_corpus
+from hf_mner_aug.names import STUBS
 from hf_mner_aug.parquet import reading
 from hf_mner_aug.recipe import Recipe
 from hf_mner_aug.repo_folder import (
@@ -40,7 +41,7 @@ from hf_mner_aug.repo_folder import (
     writing,
 )
 from hf_mner_aug.schema import Codec, Post, read_provenance
-from hf_mner_aug.stubs import STUBS, withheld
+from hf_mner_aug.stubs import withheld
 from hf_mner_aug.swap import sync
 from hf_mner_aug.tokenising import Style, word_style
 from hf_mner_aug.transform import Reject, iterate_posts

@@ -12,7 +12,7 @@ from hf_mner_aug.cards import ConfigFacts
 from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
 from hf_mner_aug.ledger import beside, run_folder
 from hf_mner_aug.memory_tree import Node, Tree
-from hf_mner_aug.mining import Failure
+from hf_mner_aug.models.failures import Failure
 from hf_mner_aug.names import check_digest
 from hf_mner_aug.printable import for_html, for_terminal
 from hf_mner_aug.repo_folder import NOTE, read_note

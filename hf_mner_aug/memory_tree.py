@@ -17,7 +17,7 @@ from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, DataError
 from hf_mner_aug.failure_cues import Space
-from hf_mner_aug.mining import Failure
+from hf_mner_aug.models.failures import Failure
 from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.pattern_engine import Pattern, PatternEngine, what_goes_wrong
 from hf_mner_aug.schema import canonical_json

@@ -19,6 +19,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 # What column names of public sets hold besides letters, digits and "_.-": no path, pattern, Markdown or HTML.
 _IN_COLUMNS = " :()+,=#%&@'?"
 _GIT_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
+STUBS = "retrieved"  # the stem of the files of stubs: no split is called so
 RESERVED = ("data", "README.md")  # the Hub takes no config of the first name, the card has the second
 
 

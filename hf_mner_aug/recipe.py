@@ -27,7 +27,7 @@ from hf_mner_aug.dataset_cards import (
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.labels import read_parquet, same_labels
 from hf_mner_aug.methods import METHODS, method_class
-from hf_mner_aug.names import RESERVED, check_columns, check_digest, check_repo, is_name
+from hf_mner_aug.names import RESERVED, STUBS, check_columns, check_digest, check_repo, is_name
 from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
 from hf_mner_aug.parquet import find_damaged
 from hf_mner_aug.picture_columns import embed
@@ -36,7 +36,6 @@ from hf_mner_aug.printable import excerpt
 from hf_mner_aug.schema import NUMBERED, canonical_json, column_faults
 from hf_mner_aug.shapes import checked
 from hf_mner_aug.sources import apart, at_home, is_json_lines, locate, read_local
-from hf_mner_aug.stubs import STUBS
 from hf_mner_aug.transform import Method
 from hf_mner_aug.values import convert_values
 

@@ -22,7 +22,6 @@ from hf_mner_aug.cards import (
     described,
     has_sections,
     mark_entities,
-    read_source,
     render,
     split_names,
     without_sizes,
@@ -35,13 +34,14 @@ from hf_mner_aug.hygiene import PICTURED, Guard, PictureUse, origins
 from hf_mner_aug.ledger import Run, beside, kept_parts, library_versions, part_tables, run
 from hf_mner_aug.locks import lock, stage, sweep
 from hf_mner_aug.methods import method_class
-from hf_mner_aug.names import RESERVED, check_columns, check_names, is_name
+from hf_mner_aug.names import RESERVED, STUBS, check_columns, check_names, is_name
 from hf_mner_aug.parquet import read_features_of, reading, write_shards
 from hf_mner_aug.recipe import Recipe, local_name, parse_params, source_posts
 from hf_mner_aug.schema import AUGMENTED, NUMBERED, Codec, Post, canonical_json, read_provenance, split_tag, tag_names
 from hf_mner_aug.shapes import read_json
+from hf_mner_aug.source_facts import read_source
 from hf_mner_aug.stopping import keeping
-from hf_mner_aug.stubs import STUBS, Retrieved, check_retrieved, stub_features, to_stubs
+from hf_mner_aug.stubs import Retrieved, check_retrieved, stub_features, to_stubs
 from hf_mner_aug.swap import put_back, swap, sync
 from hf_mner_aug.transform import iterate_posts
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.fingerprint import DIGEST, row_digests
+from hf_mner_aug.names import STUBS
 from hf_mner_aug.schema import IMAGE_COLUMNS
 from hf_mner_aug.transform import Method
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from datasets import Features
 
 Retrieved = Literal["whole", "ids-only"]
-STUBS = "retrieved"  # the stem of their files
 WITHHELD = ("tokens", *IMAGE_COLUMNS)
 
 

@@ -14,8 +14,9 @@ from hf_mner_aug.backbones.crf import CRF, post_features, word_features, word_sh
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.relation import RelationClassifier, mark
 from hf_mner_aug.backbones.token_classifier import TokenClassifier
-from hf_mner_aug.backbones.training import Training, run_batches, with_smaller_batches
+from hf_mner_aug.backbones.training import Training, run_batches
 from hf_mner_aug.exceptions import Corrupt, DataError, NotFitted, UnknownName, UsageError
+from hf_mner_aug.models.device import with_smaller_batches
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")

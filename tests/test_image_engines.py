@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
-from hf_mner_aug.models import collage, image
+from hf_mner_aug.models import collage, device, image
 from hf_mner_aug.models.collage import Collage, Label, Opened, Reading, Region
 from hf_mner_aug.models.image import SDXL_TURBO, STABLE_DIFFUSION_15, Diffusers, Refused
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
@@ -71,15 +71,15 @@ def test_each_rank_has_its_gpu(monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [image.find_device("auto", rank) for rank in (None, 0, 1, 5)] == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
-    assert image.find_device("cpu", 1) == "cpu"
+    assert [device.find_device("auto", rank) for rank in (None, 0, 1, 5)] == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    assert device.find_device("cpu", 1) == "cpu"
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert image.find_device("auto") == "cuda:1"
-    assert [image.find_dtype("auto", device) for device in ("cuda:1", "cpu")] == ["bfloat16", "float32"]
+    assert device.find_device("auto") == "cuda:1"
+    assert [device.find_dtype("auto", place) for place in ("cuda:1", "cpu")] == ["bfloat16", "float32"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert image.find_device("auto", 3) == "cpu"
+    assert device.find_device("auto", 3) == "cpu"
     with pytest.raises(UsageError, match=r"'cuda:1'.*sees no GPU"):
-        image.find_device("cuda:1")
+        device.find_device("cuda:1")
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_the_presets_are_the_papers():
     assert (SDXL_TURBO.model, SDXL_TURBO.guidance, SDXL_TURBO.size) == ("stabilityai/sdxl-turbo", 0.0, 512)
     assert 1 <= SDXL_TURBO.steps <= 4
     assert (STABLE_DIFFUSION_15.strength, STABLE_DIFFUSION_15.guidance) == (0.8, 10.0)
-    assert image.model_licence(STABLE_DIFFUSION_15.model) == "creativeml-openrail-m"
-    assert image.model_licence(SDXL_TURBO.model) == image.model_licence("some/one") == "other"
+    assert device.model_licence(STABLE_DIFFUSION_15.model) == "creativeml-openrail-m"
+    assert device.model_licence(SDXL_TURBO.model) == device.model_licence("some/one") == "other"
 
 
 def test_nothing_heavy_is_imported_before_a_picture_is_asked_for():
@@ -294,20 +294,20 @@ def test_an_engine_stays_its_settings(engine):
 def test_a_folder_is_known_by_its_files(folders, tmp_path):
     import shutil
 
-    first = image.resolved_revision(str(folders / "sd"))
+    first = device.resolved_revision(str(folders / "sd"))
     assert len(first) == 64
     moved = tmp_path / "elsewhere"
     shutil.copytree(folders / "sd", moved)
     (moved / ".cache").mkdir()
     (moved / ".cache" / "downloaded").write_text("yesterday")
-    assert image.resolved_revision(str(moved)) == first
+    assert device.resolved_revision(str(moved)) == first
     scheduler = moved / "scheduler" / "scheduler_config.json"
     scheduler.write_text(scheduler.read_text().replace("0.012", "0.013"))
-    changed = image.resolved_revision(str(moved))
+    changed = device.resolved_revision(str(moved))
     scheduler.rename(moved / "scheduler" / "other.json")
-    assert len({first, changed, image.resolved_revision(str(moved))}) == 3
+    assert len({first, changed, device.resolved_revision(str(moved))}) == 3
     engine = Diffusers(model=str(folders / "sd"), nsfw_model=str(folders / "nsfw"))
-    assert engine.models() == {engine.model: first, engine.nsfw_model: image.resolved_revision(str(folders / "nsfw"))}
+    assert engine.models() == {engine.model: first, engine.nsfw_model: device.resolved_revision(str(folders / "nsfw"))}
 
 
 def test_a_hub_id_is_resolved_to_its_commit(monkeypatch):
@@ -323,9 +323,9 @@ def test_a_hub_id_is_resolved_to_its_commit(monkeypatch):
         return types.SimpleNamespace(sha=commit)
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
-    assert image.resolved_revision("org/name") == image.resolved_revision("org/name", "v1") == commit
+    assert device.resolved_revision("org/name") == device.resolved_revision("org/name", "v1") == commit
     assert asked == [("org/name", None), ("org/name", "v1")]
-    assert image.resolved_revision("org/name", commit[::-1]) == commit[::-1]
+    assert device.resolved_revision("org/name", commit[::-1]) == commit[::-1]
     assert len(asked) == 2
 
     def offline(self, repo_id, *, revision):
@@ -333,14 +333,14 @@ def test_a_hub_id_is_resolved_to_its_commit(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", offline)
     with pytest.raises(UsageError, match="'org/name': the Hub cannot be reached and the cache has none") as caught:
-        image.resolved_revision("org/name")
+        device.resolved_revision("org/name")
     assert "\n" not in str(caught.value)
     cached = Path(HF_HUB_CACHE) / "models--org--name"
     (cached / "refs").mkdir(parents=True)
     (cached / "refs" / "main").write_text(commit)
     (cached / "snapshots" / commit).mkdir(parents=True)
     (cached / "snapshots" / commit / "model_index.json").write_text("{}")
-    assert image.resolved_revision("org/name") == commit
+    assert device.resolved_revision("org/name") == commit
 
 
 @pytest.mark.parametrize("model", ["", "/there/is/none"])

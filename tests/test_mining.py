@@ -17,7 +17,8 @@ from hf_mner_aug import mining
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.metrics.span_errors import Error
-from hf_mner_aug.mining import Failure, agree_against_gold, hard_errors, mine, predict_folds, share_out
+from hf_mner_aug.mining import agree_against_gold, hard_errors, mine, predict_folds, share_out
+from hf_mner_aug.models.failures import Failure
 from hf_mner_aug.schema import Post
 
 

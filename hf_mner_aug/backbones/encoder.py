@@ -1,8 +1,7 @@
 """Pretrained encoders and their tokenizers, aligned to words by hand: slow tokenizers give no alignment."""
 
-import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import regex
 
 from hf_mner_aug.backbones import checkpoint
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.models.device import quiet
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.schema import Post
 from hf_mner_aug.scripts import WORD
@@ -165,21 +165,6 @@ def longest_input(source: Source, tokenizer: Any, asked: int) -> int:
     # RoBERTa counts positions from 2.
     positions = getattr(config, "max_position_embeddings", asked + 2) - 2
     return min(asked, tokenizer.model_max_length, positions)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers from printing what every fresh head makes it print."""
-    logging = need("transformers.utils.logging", extra="models")
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _load_config(source: Source) -> Any:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from hf_mner_aug.backbones import Prediction, ScoredRelation, fitting, splits, tagging
 from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
-from hf_mner_aug.backbones.training import Training, find_device, pad, run_batches
+from hf_mner_aug.backbones.training import Training, pad, run_batches
 from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.models.device import find_device
 from hf_mner_aug.need import need
 from hf_mner_aug.schema import Post
 

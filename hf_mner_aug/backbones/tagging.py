@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug.backbones import Prediction, checkpoint, fitting, knowledge, splits
 from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
-from hf_mner_aug.backbones.training import find_device, pad, run_batches
+from hf_mner_aug.backbones.training import pad, run_batches
 from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.models.device import find_device
 from hf_mner_aug.models.vision import Gallery, load_tower
 from hf_mner_aug.need import need
 from hf_mner_aug.schema import Post, bio_names

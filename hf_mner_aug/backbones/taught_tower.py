@@ -11,9 +11,10 @@ from typing import Any
 
 from hf_mner_aug.backbones import fitting, splits
 from hf_mner_aug.backbones.bert_resnet_crf import BertResNetCRF
-from hf_mner_aug.backbones.encoder import TINY, quiet
+from hf_mner_aug.backbones.encoder import TINY
 from hf_mner_aug.backbones.training import Check, Training
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.models.device import quiet
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.schema import Entity, Post
 

@@ -2,14 +2,12 @@
 
 import math
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from hf_mner_aug.backbones.encoder import quiet
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.need import need
+from hf_mner_aug.models.device import find_device, quiet, with_smaller_batches
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +147,7 @@ class Training:
                 fp16=half == "fp16",
                 seed=seed,
                 use_cpu=device == "cpu",
-                dataloader_pin_memory=device == "cuda",
+                dataloader_pin_memory=device.startswith("cuda"),
                 remove_unused_columns=False,
                 save_strategy="no",
                 logging_strategy="no",
@@ -207,44 +205,6 @@ class Training:
         if self.precision == "auto":
             return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
         return self.precision
-
-
-def find_device(asked: str) -> str:
-    """Return ``cuda`` or ``cpu``.
-
-    Raises:
-        MissingExtra: torch is not installed.
-        UsageError: a GPU is asked for and absent.
-    """
-    torch = need("torch", extra="models")
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        built = torch.version.cuda or "no CUDA"
-        raise UsageError(
-            f"device='cuda': torch {torch.__version__} (built for {built}) sees no GPU: pass 'cpu' or 'auto'"
-        )
-    return "cuda" if there and asked != "cpu" else "cpu"
-
-
-def with_smaller_batches(call: Callable[[int], T], batch_size: int) -> T:
-    """Return what a call with a batch size gives; when memory ends, call again with half of it and warn.
-
-    Raises:
-        UsageError: memory does not hold a batch of one.
-    """
-    import torch
-
-    while True:
-        try:
-            return call(batch_size)
-        except torch.OutOfMemoryError as error:
-            if batch_size == 1:
-                raise UsageError(
-                    "out of memory with one post a batch: take a smaller encoder or max_length, or device='cpu'"
-                ) from error
-        batch_size //= 2
-        torch.cuda.empty_cache()
-        warnings.warn(f"out of memory: going on with batches of {batch_size}", stacklevel=2)
 
 
 def run_batches(

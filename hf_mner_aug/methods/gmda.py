@@ -22,6 +22,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.hosts import Host
 from hf_mner_aug.hygiene import MADE_OF, PICTURED, image_digest, text_key
+from hf_mner_aug.models.device import split_revision
 from hf_mner_aug.models.endpoint_engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
 from hf_mner_aug.models.image import (
     COLLAGE,
@@ -32,7 +33,6 @@ from hf_mner_aug.models.image import (
     engine_models,
     open_engine,
     pinned_engine,
-    split_revision,
 )
 from hf_mner_aug.models.labelled_text import (
     MALFORMED,

@@ -38,8 +38,9 @@ from hf_mner_aug.hosts import Host
 from hf_mner_aug.hygiene import MADE_OF, PICTURED, image_digest, text_key
 from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.memory_tree import OUTSIDERS, ROUNDS, Gardener, Tree
-from hf_mner_aug.mining import Failure, mine, share_out
+from hf_mner_aug.mining import mine, share_out
 from hf_mner_aug.models.endpoint_engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
+from hf_mner_aug.models.failures import Failure
 from hf_mner_aug.models.image import check_fill, check_sources
 from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.llm import BATCH, PatternEndpoint, Settings

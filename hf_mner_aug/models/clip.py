@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.models.cca import CCA, SIDE, edges_squared, orientation_histograms
+from hf_mner_aug.models.device import find_device, find_dtype
 from hf_mner_aug.models.embeddings import vectors_of
-from hf_mner_aug.models.image import find_device, find_dtype
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import open_rgb
 from hf_mner_aug.schema import EncodedImage

@@ -4,22 +4,27 @@ An engine is told the sentence, the draw and, where a method starts from it, the
 no boxes. Methods remake pictures of validation and test too, so anything else would let labels into them.
 """
 
-import contextlib
 import functools
-import hashlib
 import math
-import os
-import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.exceptions import UnknownName, UsageError, first_line
 from hf_mner_aug.hygiene import normalise_text
+from hf_mner_aug.models.device import (
+    DTYPES,
+    find_device,
+    find_dtype,
+    model_licence,
+    quiet,
+    resolved_revision,
+    split_revision,
+)
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import Source
 from hf_mner_aug.transform import Model
@@ -30,18 +35,10 @@ if TYPE_CHECKING:
 COLLAGE = "collage"
 FEWEST = 5  # different train pictures that a collage needs: so many it may show, of other posts
 POST_ID = "post_id"  # under which an original's ``info`` names its post, which then is no source of the new picture
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 OFFLOADS = ("auto", "none", "model", "sequential")
 ACTIVATIONS = 4 * 2**30  # bytes to leave beside the weights
 BLACK = 2  # grey levels: a picture with no lighter pixel is black
-LICENCES = {
-    "stabilityai/sdxl-turbo": "other",  # non-commercial research
-    "stabilityai/sd-turbo": "other",
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
-    "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
-}
 CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,27 +101,6 @@ def fit(picture: "PIL.Image.Image", size: tuple[int, int]) -> "PIL.Image.Image":
     from PIL import Image
 
     return picture if picture.size == tuple(size) else picture.resize(size, Image.Resampling.LANCZOS)
-
-
-def find_device(asked: str, rank: int | None = None) -> str:
-    """Return the device asked for; for ``auto``, the GPU of a process's rank (or ``$LOCAL_RANK``), else ``cpu``.
-
-    Raises:
-        MissingExtra: torch is not installed.
-        UsageError: a GPU is asked for and absent.
-    """
-    torch = need("torch", extra="models")
-    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if asked == "auto" and n_gpus:
-        return f"cuda:{(int(os.environ.get('LOCAL_RANK', 0)) if rank is None else rank) % n_gpus}"
-    if asked.startswith("cuda") and not n_gpus:
-        raise UsageError(f"device={asked!r}: torch {torch.__version__} sees no GPU: pass 'cpu' or 'auto'")
-    return "cpu" if asked == "auto" else asked
-
-
-def find_dtype(asked: str, device: str) -> str:
-    """Return the name of the dtype asked for; for ``auto``, bfloat16 on a GPU and float32 on a CPU."""
-    return asked if asked != "auto" else "bfloat16" if device.startswith("cuda") else "float32"
 
 
 def choose_offload(free: int, parts: Sequence[int]) -> Literal["none", "model", "sequential"]:
@@ -330,7 +306,7 @@ class Diffusers:
             pipeline = loaded.image_to_image
             originals = [row.original.resize(row.size, Image.Resampling.LANCZOS) for row in rows if row.original]
             options |= {"image": originals, "strength": self.strength}
-        with _quiet():
+        with quiet("diffusers", "transformers"):
             output = pipeline(**options)
         flagged = getattr(output, "nsfw_content_detected", None) or [False] * len(rows)
         return [picture.convert("RGB") for picture in output.images], [bool(unsafe) for unsafe in flagged]
@@ -373,15 +349,13 @@ class Loaded:
             return AutoPipelineForImage2Image.from_pipe(self.text_to_image)
         except ValueError as error:
             name = type(self.text_to_image).__name__
-            raise UsageError(
-                f"{name} cannot start from a picture ({_first_line(error)}): take another model"
-            ) from error
+            raise UsageError(f"{name} cannot start from a picture ({first_line(error)}): take another model") from error
 
     def is_truncated(self, prompt: str) -> bool:
         """Say whether a prompt is longer than each of the pipeline's tokenizers takes."""
         tokenizers = [part for name, part in self.text_to_image.components.items() if name.startswith("tokenizer")]
         tokenizers = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
-        with _quiet():
+        with quiet("diffusers", "transformers"):
             return bool(tokenizers) and all(len(t(prompt)["input_ids"]) > t.model_max_length for t in tokenizers)
 
 
@@ -395,14 +369,14 @@ def _load(model: str, revision: str | None, variant: str | None, dtype: str, dev
     torch = need("torch", extra="models")
     diffusers = need("diffusers", extra="models")
     try:
-        with _quiet():
+        with quiet("diffusers", "transformers"):
             pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
                 model, revision=revision, variant=variant, dtype=getattr(torch, dtype), trust_remote_code=False
             )
     except UNUSABLE_MODEL as error:
         kind = "folder" if Path(model).exists() else "folder or model id"
         raise UsageError(
-            f"model {model!r}: no usable {kind} of a text-to-image pipeline ({_first_line(error)})"
+            f"model {model!r}: no usable {kind} of a text-to-image pipeline ({first_line(error)})"
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     vae: Any = getattr(pipeline, "vae", None)
@@ -429,12 +403,12 @@ def _nsfw_classifier(model: str, device: str) -> "Callable[[list[PIL.Image.Image
     """Return what gives the probability of ``nsfw`` for each of some pictures."""
     transformers = need("transformers", extra="models")
     try:
-        with _quiet():
+        with quiet("diffusers", "transformers"):
             classify = transformers.pipeline(
                 "image-classification", model=model, device=device, trust_remote_code=False
             )
     except UNUSABLE_MODEL as error:
-        raise UsageError(f"nsfw_model {model!r}: no usable image classifier ({_first_line(error)})") from error
+        raise UsageError(f"nsfw_model {model!r}: no usable image classifier ({first_line(error)})") from error
     labels = list(classify.model.config.id2label.values())
     label = next((name for name in labels if name.casefold() == "nsfw"), None)
     if label is None:
@@ -447,62 +421,7 @@ def _nsfw_classifier(model: str, device: str) -> "Callable[[list[PIL.Image.Image
     return chances
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep diffusers and transformers from printing a line for each prompt that is cut and each picture flagged."""
-    loggers = [need(f"{name}.utils.logging", extra="models") for name in ("diffusers", "transformers")]
-    levels = [logger.get_verbosity() for logger in loggers]
-    bars = [logger.is_progress_bar_enabled() for logger in loggers]
-    for logger in loggers:
-        logger.set_verbosity_error()
-        logger.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for logger, level, bar in zip(loggers, levels, bars, strict=True):
-            logger.set_verbosity(level)
-            if bar:
-                logger.enable_progress_bar()
-
-
 # ---------------------------------------------------------------- models
-
-
-def resolved_revision(model: str, revision: str | None = None) -> str:
-    """Return the commit of a model on the Hub; of a folder, a digest of its files.
-
-    Without a connection it is the commit that lies in the Hub's cache.
-
-    Raises:
-        UsageError: there is no such model or revision, or the Hub cannot be reached and the cache has none.
-    """
-    folder = Path(model)
-    if folder.is_dir():
-        return _folder_digest(folder)
-    if revision and _COMMIT.fullmatch(revision):
-        return revision
-    import httpx2
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        commit = HfApi().model_info(model, revision=revision).sha
-    except HFValidationError as error:
-        raise UsageError(f"model {model!r}: no folder, and no id as the Hub takes them") from error
-    except HfHubHTTPError as error:
-        raise UsageError(f"model {model!r}: the Hub does not give it ({_first_line(error)})") from error
-    except (OSError, httpx2.TransportError) as error:
-        for name in ("model_index.json", "config.json"):
-            path = try_to_load_from_cache(model, name, revision=revision)
-            if isinstance(path, str):
-                return Path(path).parent.name
-        raise UsageError(
-            f"model {model!r}: the Hub cannot be reached and the cache has none ({type(error).__name__}): "
-            "give a folder, or revision= as a commit"
-        ) from error
-    if commit is None:
-        raise UsageError(f"model {model!r}: the Hub names no commit")
-    return commit
 
 
 def check_sources(images: str, pictures: int, instead: str) -> None:
@@ -549,12 +468,6 @@ def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageE
     return Diffusers(model=model, revision=revision, **options)
 
 
-def split_revision(name: str) -> tuple[str, str | None]:
-    """Return the id and the revision of ``ID@REVISION``; a folder has none."""
-    model, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
-    return model, revision or None
-
-
 def pinned_engine(images: str) -> str:
     """Return the name of an image engine with the commit that its id means today; raises as ``resolved_revision``."""
     if images == COLLAGE or "@" in images or Path(images).is_dir():
@@ -574,23 +487,3 @@ def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
 def has_safety_checker(model: str) -> bool:
     """Say whether a model is known to come with a safety checker; of a folder, whether one lies in it."""
     return model in CHECKED or (Path(model) / "safety_checker").is_dir()
-
-
-def model_licence(model: str) -> str:
-    """Return the licence of a model as the Hub spells it; ``other`` where it is not known here."""
-    return LICENCES.get(model, "other")
-
-
-def _folder_digest(folder: Path) -> str:
-    """Return a digest of a folder's files and their names; hidden ones are none of the model's."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            with path.open("rb") as file:
-                digest.update(f"{name.as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from hf_mner_aug.backbones.encoder import quiet
-from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.exceptions import UsageError, first_line
+from hf_mner_aug.models.device import quiet
 from hf_mner_aug.models.labelled_text import escape_word
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.pictures import open_rgb
@@ -253,7 +253,7 @@ def open_base(
                 model, revision=revision, dtype=getattr(torch, dtype)
             )
     except UNUSABLE_MODEL as error:
-        raise UsageError(f"model {model!r}: no usable {kind} of an InstructBLIP ({_first_line(error)})") from error
+        raise UsageError(f"model {model!r}: no usable {kind} of an InstructBLIP ({first_line(error)})") from error
     net.requires_grad_(False)
     net.config.tie_word_embeddings = False  # PEFT would pass over rows of layers that it takes for tied
     ids = add_tags(net.language_model, processor.tokenizer, tags)
@@ -381,7 +381,3 @@ def _grow(language: Any, n_tokens: int) -> None:
         setattr(layer, "num_embeddings" if isinstance(layer, torch.nn.Embedding) else "out_features", n_tokens)
     if grown:
         language.config.vocab_size = n_tokens
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.metrics.spans import PlainSpan
-from hf_mner_aug.mining import Failure
 from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
 from hf_mner_aug.models.endpoint_engine import ENDPOINT, UNUSABLE, open_endpoint
+from hf_mner_aug.models.failures import Failure
 from hf_mner_aug.models.labelled_text import Unwritten, type_name
 from hf_mner_aug.models.pattern_engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
 from hf_mner_aug.models.prompts import as_block, read_prompt

@@ -141,7 +141,7 @@ class Detector:
         """Return the surest objects of an RGB picture, their boxes cut at its edges; too thin ones are left out."""
         import torch
 
-        from hf_mner_aug.models.image import find_device
+        from hf_mner_aug.models.device import find_device
 
         device = find_device(self.device)
         network, processor, _ = _load(self.model)
@@ -192,7 +192,7 @@ class _Loaded(NamedTuple):
 def _load(model: str) -> _Loaded:
     need("torch", extra="models")
     transformers = need("transformers", extra="models")
-    from hf_mner_aug.backbones.encoder import quiet
+    from hf_mner_aug.models.device import quiet
 
     try:
         with quiet():

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.metrics.spans import PlainSpan
-from hf_mner_aug.mining import Failure
+from hf_mner_aug.models.failures import Failure
 from hf_mner_aug.models.labelled_text import Unwritten
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.image import find_device
+from hf_mner_aug.models.device import find_device
 from hf_mner_aug.models.search import words
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.shapes import read_json

@@ -25,12 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hf_mner_aug import artifacts
-from hf_mner_aug.backbones.encoder import quiet
-from hf_mner_aug.backbones.training import with_smaller_batches
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.hygiene import image_bytes
-from hf_mner_aug.models.image import find_device, find_dtype, resolved_revision
+from hf_mner_aug.models.device import find_device, find_dtype, quiet, resolved_revision, with_smaller_batches
 from hf_mner_aug.models.instructblip import (
     MULTIPLE,
     Example,

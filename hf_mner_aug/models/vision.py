@@ -73,8 +73,8 @@ def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None)
         UsageError: there is no such tower, or it cannot be downloaded.
     """
     need("torch", extra="models")
-    from hf_mner_aug.backbones.encoder import quiet
     from hf_mner_aug.models import tower
+    from hf_mner_aug.models.device import quiet
 
     library, _, name = vision.tower.rpartition(":")
     load = {"torchvision": _torchvision, "timm": _timm}.get(library)

@@ -16,7 +16,7 @@ from hf_mner_aug.failure_cues import mention_shape
 from hf_mner_aug.hard_requests import Memory, check_draft, choose_failure, likeness, success
 from hf_mner_aug.memory_tree import Branch, Node, Tree
 from hf_mner_aug.methods import memory_hard
-from hf_mner_aug.mining import Failure
+from hf_mner_aug.models.failures import Failure
 from hf_mner_aug.models.labelled_text import Unwritten
 from hf_mner_aug.models.pattern_engine import Draft, Pattern, WriteRequest, as_failure
 from hf_mner_aug.models.rules import Rules

@@ -23,7 +23,7 @@ from hf_mner_aug.hard_requests import Memory, funnel
 from hf_mner_aug.memory_page import memory
 from hf_mner_aug.memory_tree import Branch, Node, Tree
 from hf_mner_aug.methods.memory_hard import open_engine
-from hf_mner_aug.mining import Failure
+from hf_mner_aug.models.failures import Failure
 from hf_mner_aug.models.pattern_engine import Pattern
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import Post, mner_features

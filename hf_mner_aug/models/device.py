@@ -1,0 +1,145 @@
+"""What every model needs to be loaded and run: a device, a dtype, quiet libraries, smaller batches, a revision."""
+
+import contextlib
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from hf_mner_aug.exceptions import UsageError, first_line
+from hf_mner_aug.need import need
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+LICENCES = {
+    "stabilityai/sdxl-turbo": "other",  # non-commercial research
+    "stabilityai/sd-turbo": "other",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
+    "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
+}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+T = TypeVar("T")
+
+
+def find_device(asked: str, rank: int | None = None) -> str:
+    """Return the device asked for; for ``auto``, the GPU of a process's rank (or ``$LOCAL_RANK``), else ``cpu``.
+
+    Raises:
+        MissingExtra: torch is not installed.
+        UsageError: a GPU is asked for and absent.
+    """
+    torch = need("torch", extra="models")
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked == "auto" and n_gpus:
+        return f"cuda:{(int(os.environ.get('LOCAL_RANK', 0)) if rank is None else rank) % n_gpus}"
+    if asked.startswith("cuda") and not n_gpus:
+        built = torch.version.cuda or "no CUDA"
+        raise UsageError(
+            f"device={asked!r}: torch {torch.__version__} (built for {built}) sees no GPU: pass 'cpu' or 'auto'"
+        )
+    return "cpu" if asked == "auto" else asked
+
+
+def find_dtype(asked: str, device: str) -> str:
+    """Return the name of the dtype asked for; for ``auto``, bfloat16 on a GPU and float32 on a CPU."""
+    return asked if asked != "auto" else "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def with_smaller_batches(call: Callable[[int], T], batch_size: int) -> T:
+    """Return what a call with a batch size gives; when memory ends, call again with half of it and warn.
+
+    Raises:
+        UsageError: memory does not hold a batch of one.
+    """
+    import torch
+
+    while True:
+        try:
+            return call(batch_size)
+        except torch.OutOfMemoryError as error:
+            if batch_size == 1:
+                raise UsageError(
+                    "out of memory with one post a batch: take a smaller encoder or max_length, or device='cpu'"
+                ) from error
+        batch_size //= 2
+        torch.cuda.empty_cache()
+        warnings.warn(f"out of memory: going on with batches of {batch_size}", stacklevel=2)
+
+
+@contextlib.contextmanager
+def quiet(*libraries: str) -> Iterator[None]:
+    """Keep transformers, or the libraries named (``diffusers``), from printing warnings and progress bars."""
+    loggers = [need(f"{name}.utils.logging", extra="models") for name in libraries or ("transformers",)]
+    levels = [logger.get_verbosity() for logger in loggers]
+    bars = [logger.is_progress_bar_enabled() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger, level, bar in zip(loggers, levels, bars, strict=True):
+            logger.set_verbosity(level)
+            if bar:
+                logger.enable_progress_bar()
+
+
+def resolved_revision(model: str, revision: str | None = None) -> str:
+    """Return the commit of a model on the Hub; of a folder, a digest of its files.
+
+    Without a connection it is the commit that lies in the Hub's cache.
+
+    Raises:
+        UsageError: there is no such model or revision, or the Hub cannot be reached and the cache has none.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return _folder_digest(folder)
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
+    import httpx2
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        commit = HfApi().model_info(model, revision=revision).sha
+    except HFValidationError as error:
+        raise UsageError(f"model {model!r}: no folder, and no id as the Hub takes them") from error
+    except HfHubHTTPError as error:
+        raise UsageError(f"model {model!r}: the Hub does not give it ({first_line(error)})") from error
+    except (OSError, httpx2.TransportError) as error:
+        for name in ("model_index.json", "config.json"):
+            path = try_to_load_from_cache(model, name, revision=revision)
+            if isinstance(path, str):
+                return Path(path).parent.name
+        raise UsageError(
+            f"model {model!r}: the Hub cannot be reached and the cache has none ({type(error).__name__}): "
+            "give a folder, or revision= as a commit"
+        ) from error
+    if commit is None:
+        raise UsageError(f"model {model!r}: the Hub names no commit")
+    return commit
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Return the id and the revision of ``ID@REVISION``; a folder has none."""
+    model, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
+    return model, revision or None
+
+
+def model_licence(model: str) -> str:
+    """Return the licence of a model as the Hub spells it; ``other`` where it is not known here."""
+    return LICENCES.get(model, "other")
+
+
+def _folder_digest(folder: Path) -> str:
+    """Return a digest of a folder's files and their names; hidden ones are none of the model's."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            with path.open("rb") as file:
+                digest.update(f"{name.as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
