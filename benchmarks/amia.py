@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hf_mner_aug import AMIA, augment, load_sample, publish
 from hf_mner_aug.backbones.taught_tower import teach_tower
-from hf_mner_aug.study_report import evaluate
+from hf_mner_aug.studies.tables import evaluate
 
 CONFIGS = {"amia_100pct": "adaptive", **{f"amia_{mix}": mix for mix in ("0", "0.3", "0.5", "0.7", "cosine")}}
 READING = ["encoder=tiny", "image_size=64", "batch_size=32", "learning_rate=1e-3", "dropout=0.3", "checks=6"]

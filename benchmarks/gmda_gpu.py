@@ -25,9 +25,9 @@ from PIL import Image
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
 from hf_mner_aug.draw import draw
-from hf_mner_aug.models import instructblip
-from hf_mner_aug.models.image import STABLE_DIFFUSION_15
-from hf_mner_aug.models.sampling import RowSampler
+from hf_mner_aug.models.image.diffusers import STABLE_DIFFUSION_15
+from hf_mner_aug.models.text import instructblip_net as instructblip
+from hf_mner_aug.models.text.sampling import RowSampler
 
 GIB = 2**30
 TAGS = [f"{prefix}-{kind}" for kind in ("PER", "LOC", "ORG", "MISC") for prefix in "BI"]
@@ -189,7 +189,7 @@ def save_pipeline(folder: Path, *, tiny: bool) -> None:
 def measure_images(device: str, batch: int, runs: int, *, tiny: bool) -> None:
     from dataclasses import replace
 
-    from hf_mner_aug.models import image
+    from hf_mner_aug.models.image import diffusers as image
 
     rates = {}
     with tempfile.TemporaryDirectory() as folder:

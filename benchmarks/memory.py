@@ -29,7 +29,7 @@ TYPES = ("PER", "LOC", "ORG", "MISC")
 FIT = """
 import resource, sys, time
 from datasets import load_from_disk
-from hf_mner_aug.recipe import named_method
+from hf_mner_aug.runs.recipe import named_method
 
 begun = time.monotonic()
 named_method(sys.argv[2]).fit(load_from_disk(sys.argv[1]), progress=False)

@@ -23,7 +23,7 @@ from datasets import Dataset, concatenate_datasets, disable_caching, disable_pro
 from PIL import Image
 
 from hf_mner_aug import MixGen
-from hf_mner_aug.pictures import JPEG_QUALITY
+from hf_mner_aug.posts.pictures import JPEG_QUALITY
 from hf_mner_aug.readers import read
 
 DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hf_mner_aug.pictures import mix_images, open_rgb, write_picture
+from hf_mner_aug.posts.pictures import mix_images, open_rgb, write_picture
 
 RUNS = 9
 WEIGHT = 0.37

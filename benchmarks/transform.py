@@ -143,7 +143,7 @@ def measure_methods(dataset: Dataset) -> None:
 
 def measure_fingerprint(dataset: Dataset) -> None:
     """Print how long the content fingerprint of 4,000 posts with 40 kB images takes."""
-    from hf_mner_aug.fingerprint import content_fingerprint
+    from hf_mner_aug.storage.fingerprint import content_fingerprint
 
     features = dataset.features
     noise = random.Random(0)

@@ -18,38 +18,30 @@ _HOMES = {
     "MemoryHard": "methods.memory_hard",
     "MixGen": "methods.mixgen",
     "RMDA": "methods.rmda",
-    "Recipe": "recipe",
-    "augment": "ledger",
+    "Recipe": "runs.recipe",
+    "augment": "runs.ledger",
     "convert": "conversion",
-    "curve": "curves",
-    "embed_pictures": "picture_columns",
-    "errors": "error_analysis",
-    "evaluate": "study_report",
-    "hydrate": "hydration",
+    "curve": "studies.curves",
+    "embed_pictures": "storage.picture_columns",
+    "errors": "studies.errors",
+    "evaluate": "studies.tables",
+    "hydrate": "publishing.hydration",
     "index": "corpus",
     "load_sample": "sample",
-    "memory": "memory_page",
-    "publish": "repo_folder",
-    "push": "hub",
-    "quality": "quality_measures",
-    "show": "report",
+    "memory": "pages.memory",
+    "publish": "publishing.folder",
+    "push": "publishing.hub",
+    "quality": "studies.quality",
+    "show": "pages.config",
     "validate": "source_check",
-    "verify": "hub",
-    "withdraw": "hub",
+    "verify": "publishing.hub",
+    "withdraw": "publishing.hub",
 }
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
     from hf_mner_aug.conversion import convert as convert
     from hf_mner_aug.corpus import index as index
-    from hf_mner_aug.curves import curve as curve
-    from hf_mner_aug.error_analysis import errors as errors
-    from hf_mner_aug.hub import push as push
-    from hf_mner_aug.hub import verify as verify
-    from hf_mner_aug.hub import withdraw as withdraw
-    from hf_mner_aug.hydration import hydrate as hydrate
-    from hf_mner_aug.ledger import augment as augment
-    from hf_mner_aug.memory_page import memory as memory
     from hf_mner_aug.methods.amia import AMIA as AMIA
     from hf_mner_aug.methods.eda import EDA as EDA
     from hf_mner_aug.methods.gmda import GMDA as GMDA
@@ -57,14 +49,22 @@ if TYPE_CHECKING:
     from hf_mner_aug.methods.memory_hard import MemoryHard as MemoryHard
     from hf_mner_aug.methods.mixgen import MixGen as MixGen
     from hf_mner_aug.methods.rmda import RMDA as RMDA
-    from hf_mner_aug.picture_columns import embed_pictures as embed_pictures
-    from hf_mner_aug.quality_measures import quality as quality
-    from hf_mner_aug.recipe import Recipe as Recipe
-    from hf_mner_aug.repo_folder import publish as publish
-    from hf_mner_aug.report import show as show
+    from hf_mner_aug.pages.config import show as show
+    from hf_mner_aug.pages.memory import memory as memory
+    from hf_mner_aug.publishing.folder import publish as publish
+    from hf_mner_aug.publishing.hub import push as push
+    from hf_mner_aug.publishing.hub import verify as verify
+    from hf_mner_aug.publishing.hub import withdraw as withdraw
+    from hf_mner_aug.publishing.hydration import hydrate as hydrate
+    from hf_mner_aug.runs.ledger import augment as augment
+    from hf_mner_aug.runs.recipe import Recipe as Recipe
     from hf_mner_aug.sample import load_sample as load_sample
     from hf_mner_aug.source_check import validate as validate
-    from hf_mner_aug.study_report import evaluate as evaluate
+    from hf_mner_aug.storage.picture_columns import embed_pictures as embed_pictures
+    from hf_mner_aug.studies.curves import curve as curve
+    from hf_mner_aug.studies.errors import errors as errors
+    from hf_mner_aug.studies.quality import quality as quality
+    from hf_mner_aug.studies.tables import evaluate as evaluate
 else:  # a type checker that sees it takes any name for one
 
     def __getattr__(name: str) -> Any:

@@ -8,18 +8,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from hf_mner_aug import __version__, artifacts, parquet
-from hf_mner_aug.cards import size_category
+from hf_mner_aug import __version__
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.hygiene import find_leaks
-from hf_mner_aug.locks import lock, stage
-from hf_mner_aug.printable import code_span, fenced
-from hf_mner_aug.raw_report import EXAMPLES, Report, SplitReport
+from hf_mner_aug.posts.hygiene import find_leaks
+from hf_mner_aug.publishing.cards import size_category
+from hf_mner_aug.publishing.folder import RECORD
 from hf_mner_aug.readers import SPLIT_FILES, Reading, read
-from hf_mner_aug.recipe import load_source
-from hf_mner_aug.repo_folder import RECORD
+from hf_mner_aug.readers.report import EXAMPLES, Report, SplitReport
+from hf_mner_aug.runs.recipe import load_source
 from hf_mner_aug.schema import Orphans
-from hf_mner_aug.swap import put_back, swap, sync
+from hf_mner_aug.storage import artifacts, parquet
+from hf_mner_aug.storage.locks import lock, stage
+from hf_mner_aug.storage.swap import put_back, swap, sync
+from hf_mner_aug.untrusted.printable import code_span, fenced
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset

@@ -17,20 +17,20 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.dates import parse_date, spell_date
-from hf_mner_aug.disk import disk_full
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.hygiene import image_bytes, too_long
-from hf_mner_aug.locks import lock
 from hf_mner_aug.models.search import TABLES, check_format, guard, read_state, told, words
-from hf_mner_aug.picture_columns import is_named_only
-from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, find_file, is_inside, read_picture_file
-from hf_mner_aug.printable import excerpt
-from hf_mner_aug.recipe import load_source, local_name
+from hf_mner_aug.posts.hygiene import image_bytes, too_long
+from hf_mner_aug.runs.recipe import load_source, local_name
+from hf_mner_aug.runs.source_facts import read_source
 from hf_mner_aug.schema import AUGMENTED, EncodedImage, canonical_json
-from hf_mner_aug.source_facts import read_source
 from hf_mner_aug.sources import split_names
 from hf_mner_aug.stopping import keeping
+from hf_mner_aug.storage.disk import disk_full
+from hf_mner_aug.storage.locks import lock
+from hf_mner_aug.storage.picture_columns import is_named_only
+from hf_mner_aug.storage.picture_files import NOWHERE, Allowed, FileRefused, find_file, is_inside, read_picture_file
+from hf_mner_aug.untrusted.dates import parse_date, spell_date
+from hf_mner_aug.untrusted.printable import excerpt
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.printable import say
+from hf_mner_aug.untrusted.printable import say
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -16,10 +16,10 @@ def run_demo(out: Path) -> None:
     """Augment the sample set with every method that needs no model, and print what a user would look at first."""
     from datasets import load_dataset
 
-    from hf_mner_aug.cards import mark_entities
-    from hf_mner_aug.ledger import augment
     from hf_mner_aug.methods import METHODS, method_class
-    from hf_mner_aug.repo_folder import publish, verify_folder
+    from hf_mner_aug.publishing.cards import mark_entities
+    from hf_mner_aug.publishing.folder import publish, verify_folder
+    from hf_mner_aug.runs.ledger import augment
     from hf_mner_aug.sample import load_sample
     from hf_mner_aug.schema import Codec, read_provenance
 
@@ -52,10 +52,10 @@ def _params(cls: Any, sample: "DatasetDict") -> dict[str, Any]:
     """Return what a method is given beside its defaults: one that retrieves, the posts that the demo does not use."""
     if "corpus" not in cls.__dataclass_fields__:
         return {}
-    from hf_mner_aug.artifacts import cache_folder
     from hf_mner_aug.corpus import index
-    from hf_mner_aug.locks import stage
-    from hf_mner_aug.recipe import Recipe, choose_subset
+    from hf_mner_aug.runs.recipe import Recipe, choose_subset
+    from hf_mner_aug.storage.artifacts import cache_folder
+    from hf_mner_aug.storage.locks import stage
 
     used = set(choose_subset(sample, Recipe(method=cls.name, fraction=FRACTION))["train"]["id"])
     others = sample["train"].select([i for i, name in enumerate(sample["train"]["id"]) if name not in used])

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.shapes import parse_json
+from hf_mner_aug.untrusted.shapes import parse_json
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -82,7 +82,7 @@ class Post:
     ``details`` is what a method has to tell of a post it made (scores, the operation chosen, a url); it goes to the
     ``provenance`` column. ``origins`` tells of such a post where each word [n_words] comes from, as far as that is
     known: its index in the post that it is made of, the id of another train post and the index there, or None for a
-    new word. Values of columns beside the words follow them by it (``other_columns``).
+    new word. Values of columns beside the words follow them by it (``columns.unknown``).
     """
 
     id: str

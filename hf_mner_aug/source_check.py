@@ -6,12 +6,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hf_mner_aug.columns import map_columns
-from hf_mner_aug.picture_files import Allowed
-from hf_mner_aug.recipe import open_source
-from hf_mner_aug.validation import Validation
-from hf_mner_aug.validation import validate as validate_rows
-from hf_mner_aug.viewer import viewer_problems
+from hf_mner_aug.columns.mapping import map_columns
+from hf_mner_aug.columns.validation import Validation
+from hf_mner_aug.columns.validation import validate as validate_rows
+from hf_mner_aug.columns.viewer import viewer_problems
+from hf_mner_aug.runs.recipe import open_source
+from hf_mner_aug.storage.picture_files import Allowed
 
 
 def validate(

@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.names import is_name
-from hf_mner_aug.picture_files import is_inside
-from hf_mner_aug.shapes import read_json
+from hf_mner_aug.storage.picture_files import is_inside
+from hf_mner_aug.untrusted.names import is_name
+from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

@@ -13,15 +13,11 @@ from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import hf_mner_aug
-from hf_mner_aug import artifacts
-from hf_mner_aug.columns import map_columns
+from hf_mner_aug.columns.labels import same_labels, spell_labels, translators
+from hf_mner_aug.columns.mapping import map_columns
+from hf_mner_aug.columns.unknown import OtherColumns, save_words, word_columns
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UsageError
-from hf_mner_aug.hosts import Host, allow
-from hf_mner_aug.labels import same_labels, spell_labels, translators
-from hf_mner_aug.other_columns import OtherColumns, save_words, word_columns
-from hf_mner_aug.picture_columns import PictureReader, embed, is_named_only, with_bytes
-from hf_mner_aug.picture_files import NOWHERE, Allowed
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import (
     AUGMENTED,
@@ -35,6 +31,10 @@ from hf_mner_aug.schema import (
     made_by,
     read_provenance,
 )
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.picture_columns import PictureReader, embed, is_named_only, with_bytes
+from hf_mner_aug.storage.picture_files import NOWHERE, Allowed
+from hf_mner_aug.untrusted.hosts import Host, allow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -170,7 +170,7 @@ class Method:
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return what the method needs to know of its train split, as JSON.
 
-        What is no JSON (``stored_posts``) is an artifact of its own, named by its digest under the key ``files``.
+        What is no JSON (``storage.posts``) is an artifact of its own, named by its digest under the key ``files``.
         """
         return None
 
@@ -494,7 +494,7 @@ class Method:
         return [name for name in features if name not in known]
 
     def _by_word(self, train: Any, codec: Codec) -> list[str]:
-        """Return the columns of a train split that have a value for each word; raises as ``other_columns``."""
+        """Return the columns of a train split that have a value for each word; raises as ``columns.unknown``."""
         unknown = self._unknown(codec.features, codec)
         by_word = word_columns([train], codec.features, unknown)
         OtherColumns.of(unknown, keep=self.keep, by_word=by_word)

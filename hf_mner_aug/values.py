@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.printable import excerpt
+from hf_mner_aug.untrusted.printable import excerpt
 
 
 def convert_value(value: Any, kind: Any) -> Any:

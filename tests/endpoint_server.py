@@ -22,7 +22,7 @@ from typing import Any
 
 from PIL import Image
 
-from hf_mner_aug import hosts
+from hf_mner_aug.untrusted import hosts
 
 
 @dataclass

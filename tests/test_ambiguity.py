@@ -12,11 +12,11 @@ from statistics import mean, stdev
 
 import pytest
 
-from hf_mner_aug import sample_words
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.backbones.taught_tower import LESSONS, teach_tower
 from hf_mner_aug.metrics.spans import score_spans
 from hf_mner_aug.sample import draw_posts
+from hf_mner_aug.sample import words as sample_words
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import Corrupt, NotFitted
+from hf_mner_aug.storage import artifacts
 
 
 @pytest.fixture(autouse=True)

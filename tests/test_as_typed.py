@@ -24,10 +24,10 @@ from hf_mner_aug import (
     verify,
     withdraw,
 )
-from hf_mner_aug.dataset_cards import load_card, read_card
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.recipe import load_source
-from hf_mner_aug.repo_folder import withdraw_posts
+from hf_mner_aug.publishing.folder import withdraw_posts
+from hf_mner_aug.runs.recipe import load_source
+from hf_mner_aug.untrusted.cards import load_card, read_card
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def sample():
 @pytest.mark.parametrize("name", ["nowhere", "no/such/folder", "lines.jsonl", "here/lines.jsonl"])
 def test_a_repo_that_is_neither_a_folder_nor_an_id_is_named_at_once(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hf_mner_aug.hub._Hub.call", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("hf_mner_aug.publishing.hub._Hub.call", lambda *_: pytest.fail("the Hub was asked"))
     for file in ("lines.jsonl", "here/lines.jsonl"):
         Path(file).parent.mkdir(exist_ok=True)
         Path(file).write_text("{}\n")

@@ -9,9 +9,10 @@ import pytest
 import typer
 from datasets import load_dataset
 
-from hf_mner_aug import cli, ledger
+from hf_mner_aug import cli
 from hf_mner_aug.backbones import BACKBONES
 from hf_mner_aug.methods import METHODS
+from hf_mner_aug.runs import ledger
 
 RAW = """IMGID:{0}1
 RT\tO
@@ -210,7 +211,7 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 
 def test_a_fault_of_ours_is_one_line_and_exit_1(call, converted, monkeypatch):
-    from hf_mner_aug import recipe
+    from hf_mner_aug.runs import recipe
 
     monkeypatch.setattr(recipe, "load_source", lambda name, **_: 1 / 0)
     code, _, error = call("augment", converted, "--method", "eda", "--out", "aug")

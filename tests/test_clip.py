@@ -12,10 +12,17 @@ from PIL import Image
 
 from hf_mner_aug import sample
 from hf_mner_aug.exceptions import MissingExtra, NotFitted, UnknownName, UsageError
-from hf_mner_aug.hygiene import image_digest, normalise_text
-from hf_mner_aug.models import cca, clip, embeddings
-from hf_mner_aug.models.cca import BINS, CELLS, FEATURES, SIDE, crop_to_edges, edges_squared, orientation_histograms
-from hf_mner_aug.models.matching import WHOLE, Matcher, TooFewPairs, fit_matcher
+from hf_mner_aug.models.matching import WHOLE, Matcher, TooFewPairs, cca, clip, embeddings, fit_matcher
+from hf_mner_aug.models.matching.cca import (
+    BINS,
+    CELLS,
+    FEATURES,
+    SIDE,
+    crop_to_edges,
+    edges_squared,
+    orientation_histograms,
+)
+from hf_mner_aug.posts.hygiene import image_digest, normalise_text
 from hf_mner_aug.schema import Post
 
 WORDS = {"stripes": "rows lines level sea horizon", "bars": "columns poles tall fence upright"}

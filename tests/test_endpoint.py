@@ -25,9 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hf_mner_aug import hosts
 from hf_mner_aug.exceptions import Corrupt, EndpointError, UsageError
-from hf_mner_aug.models.budget import Account
 from hf_mner_aug.models.endpoint import (
     KEY_ENV,
     REASONS,
@@ -41,7 +39,9 @@ from hf_mner_aug.models.endpoint import (
     Usage,
     find_key,
 )
-from hf_mner_aug.models.protocol import Answer, Failure, parse_json, read_answer, retry_after, same_model
+from hf_mner_aug.models.endpoint.budget import Account
+from hf_mner_aug.models.endpoint.protocol import Answer, Failure, parse_json, read_answer, retry_after, same_model
+from hf_mner_aug.untrusted import hosts
 
 DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 KEY = "sk-this-key-must-stand-nowhere-42"
@@ -788,7 +788,7 @@ def test_a_full_disk_stops_and_the_run_goes_on(server, llm, tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("hf_mner_aug.artifacts.write_atomically", full)
+        patched.setattr("hf_mner_aug.storage.artifacts.write_atomically", full)
         with pytest.raises(OSError, match="No space left"):
             llm.many(asks(2))
     assert [reply.text for reply in llm.many(asks(2))] == ["echo: tweet 0", "echo: tweet 1"]

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from hf_mner_aug import LSMS, augment, publish
-from hf_mner_aug.error_analysis import analyse, report_errors
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific, overlap, same_place
+from hf_mner_aug.studies.errors import analyse, report_errors
 
 GOLD = [[(0, 2, "PER"), (4, 5, "LOC"), (6, 8, "ORG"), (9, 10, "PER")]]
 

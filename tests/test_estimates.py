@@ -10,9 +10,10 @@ import pytest
 from conftest import Terminal
 from datasets import concatenate_datasets
 
-from hf_mner_aug import EDA, LSMS, augment, cli, ledger, methods, publish, transform
-from hf_mner_aug.ledger import Estimate, estimate, rough_seconds
-from hf_mner_aug.recipe import recipe_for, resolve
+from hf_mner_aug import EDA, LSMS, augment, cli, methods, publish, transform
+from hf_mner_aug.runs import ledger
+from hf_mner_aug.runs.ledger import Estimate, estimate, rough_seconds
+from hf_mner_aug.runs.recipe import recipe_for, resolve
 from hf_mner_aug.schema import Codec, Post
 from hf_mner_aug.transform import Facts, Method, Model, iterate_posts
 

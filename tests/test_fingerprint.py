@@ -25,9 +25,9 @@ from datasets import (
 from PIL import Image as PillowImage
 
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.fingerprint import ContentDigest, content_fingerprint, first_difference, row_digests
-from hf_mner_aug.picture_columns import embed_pictures
 from hf_mner_aug.schema import augmented_features, mner_features
+from hf_mner_aug.storage.fingerprint import ContentDigest, content_fingerprint, first_difference, row_digests
+from hf_mner_aug.storage.picture_columns import embed_pictures
 
 FEATURES = mner_features(boxes=True)
 
@@ -245,8 +245,8 @@ def test_other_columns_have_fingerprints_too():
 def test_another_process_finds_the_same(tmp_path):
     make().save_to_disk(str(tmp_path / "rows"))
     code = (
-        "from datasets import load_from_disk; from hf_mner_aug.fingerprint import content_fingerprint; import sys;"
-        "print(content_fingerprint(load_from_disk(sys.argv[1])))"
+        "from datasets import load_from_disk; from hf_mner_aug.storage.fingerprint import content_fingerprint; "
+        "import sys; print(content_fingerprint(load_from_disk(sys.argv[1])))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-c", code, str(tmp_path / "rows")]

@@ -13,12 +13,12 @@ from datasets import load_dataset
 from hub_server import HubServer
 
 from hf_mner_aug import EDA, LSMS, augment, publish
-from hf_mner_aug.cards import with_section
+from hf_mner_aug.publishing.cards import with_section
 
 REPO = "org/aug"
 PRELUDE = """
 import json, os, sys, urllib.request
-import hf_mner_aug.hub as hub
+import hf_mner_aug.publishing.hub as hub
 hub.time.sleep = lambda seconds: None
 folder = os.environ["FOLDER"]
 

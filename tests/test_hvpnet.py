@@ -10,8 +10,8 @@ from hf_mner_aug.backbones.hvpnet import Album, HVPNet
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.models.objects import FixedCrops
 from hf_mner_aug.models.vision import Gallery, Vision, load_tower
+from hf_mner_aug.models.vision.objects import FixedCrops
 from hf_mner_aug.schema import Codec, Post, Relation, mner_features
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
@@ -261,7 +261,7 @@ def test_a_post_is_its_pictures_and_what_is_cut_out_of_them():
 
 
 def test_a_frozen_tower_sees_each_part_once(tmp_path, monkeypatch):
-    from hf_mner_aug.models.tower import Tower
+    from hf_mner_aug.models.vision.tower import Tower
 
     torch.manual_seed(0)
     load_tower(TINY).body.save_pretrained(tmp_path)

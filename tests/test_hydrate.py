@@ -19,17 +19,17 @@ from hub_server import HubServer
 from web_server import WebServer
 
 from hf_mner_aug import AMIA, EDA, LSMS, RMDA, MixGen, augment, publish
-from hf_mner_aug.cards import ConfigFacts, read_sections
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
-from hf_mner_aug.fingerprint import content_fingerprint
-from hf_mner_aug.hub import _check_rights
-from hf_mner_aug.hydration import hydrate, on_web
 from hf_mner_aug.models.search import Hit
-from hf_mner_aug.recipe import load_source, recipe_for
-from hf_mner_aug.repo_folder import read_note, verify_folder, withdraw_posts
+from hf_mner_aug.publishing.cards import ConfigFacts, read_sections
+from hf_mner_aug.publishing.folder import read_note, verify_folder, withdraw_posts
+from hf_mner_aug.publishing.hub import _check_rights
+from hf_mner_aug.publishing.hydration import hydrate, on_web
+from hf_mner_aug.runs.recipe import load_source, recipe_for
 from hf_mner_aug.schema import FOUR_TYPES, Post, mner_features, tag_names
-from hf_mner_aug.study import kept, read_config
+from hf_mner_aug.storage.fingerprint import content_fingerprint
+from hf_mner_aug.studies.study import kept, read_config
 from hf_mner_aug.transform import Reject
 
 CONFIG = "rmda_100pct"
@@ -696,7 +696,7 @@ def test_a_run_that_found_nothing(gold, tmp_path):
 def test_killed_while_writing_nothing_is_half_there(published, pool, tmp_path):
     script = f"""
 import os
-import hf_mner_aug.hydration as hydration
+import hf_mner_aug.publishing.hydration as hydration
 hydration.fingerprint_of = lambda *arguments: os._exit(9)
 hydration.hydrate({str(published / "stubs")!r}, {CONFIG!r}, {str(tmp_path / "out")!r}, corpus={str(pool)!r})
 """

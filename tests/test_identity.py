@@ -6,11 +6,11 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, concatenate_datasets, load_dataset
 
 from hf_mner_aug import EDA, LSMS, augment, convert, publish, validate
-from hf_mner_aug.columns import parse_columns
+from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hygiene import find_leaks
-from hf_mner_aug.recipe import Recipe, choose_subset, load_source, named_splits, resolve
-from hf_mner_aug.repo_folder import read_note, withdraw_posts
+from hf_mner_aug.posts.hygiene import find_leaks
+from hf_mner_aug.publishing.folder import read_note, withdraw_posts
+from hf_mner_aug.runs.recipe import Recipe, choose_subset, load_source, named_splits, resolve
 from hf_mner_aug.schema import bio_names, split_tag, word_faults
 
 TAGS = bio_names(("PER", "LOC"))

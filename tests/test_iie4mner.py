@@ -8,15 +8,15 @@ from hf_mner_aug.backbones import backbone_class, checkpoint, splits
 from hf_mner_aug.backbones.iie4mner import IIE4MNER, Senses
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.models.objects import Detector, Region
 from hf_mner_aug.models.vision import Vision, load_tower
-from hf_mner_aug.models.word_vectors import random_vector, read_word_vectors
+from hf_mner_aug.models.vision.objects import Detector, Region
+from hf_mner_aug.models.words.vectors import random_vector, read_word_vectors
 from hf_mner_aug.schema import Codec, Post, mner_features
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
 from hf_mner_aug.backbones.iie4mner_net import Gate, Granularity, IIE4MNERNet  # noqa: E402
-from hf_mner_aug.models.tower import whole  # noqa: E402
+from hf_mner_aug.models.vision.tower import whole  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -350,7 +350,7 @@ def test_labels_of_objects_are_embedded(monkeypatch):
     monkeypatch.setattr(IIE4MNER, "finder", Faces())
     # A tower that is shown the same picture whatever there is: only the labels tell.
     monkeypatch.setattr(
-        "hf_mner_aug.models.tower.Tower.stages", lambda self, pixels: [torch.ones(len(pixels), 64, 2, 2)]
+        "hf_mner_aug.models.vision.tower.Tower.stages", lambda self, pixels: [torch.ones(len(pixels), 64, 2, 2)]
     )
     fitted = small(objects="faces").fit(POSTS, POSTS)
     assert fitted.fitted.net.object.num_embeddings == 3

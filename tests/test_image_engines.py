@@ -17,11 +17,13 @@ from PIL import Image, ImageDraw
 
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
-from hf_mner_aug.models import collage, device, image
-from hf_mner_aug.models.collage import Collage, Label, Opened, Reading, Region
-from hf_mner_aug.models.image import SDXL_TURBO, STABLE_DIFFUSION_15, Diffusers, Refused
+from hf_mner_aug.models import device
+from hf_mner_aug.models.image import collage
+from hf_mner_aug.models.image import diffusers as image
+from hf_mner_aug.models.image.collage import Collage, Label, Opened, Reading, Region
+from hf_mner_aug.models.image.diffusers import SDXL_TURBO, STABLE_DIFFUSION_15, Diffusers, Refused
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
-from hf_mner_aug.stored_posts import open_posts
+from hf_mner_aug.storage.posts import open_posts
 
 DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SENTENCES = [f"RT @fan{i} : tweet number {i} from Paris http://t.co/x{i}" for i in range(16)]
@@ -112,7 +114,9 @@ def test_the_presets_are_the_papers():
 
 
 def test_nothing_heavy_is_imported_before_a_picture_is_asked_for():
-    code = "import sys, hf_mner_aug.models.collage; print({'torch', 'numpy', 'PIL', 'sklearn'} & set(sys.modules))"
+    code = (
+        "import sys, hf_mner_aug.models.image.collage; print({'torch', 'numpy', 'PIL', 'sklearn'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

@@ -27,15 +27,15 @@ from datasets import (
 from hf_mner_aug import AMIA, EDA, LSMS, MixGen, augment, publish
 from hf_mner_aug.backbones.splits import entity_splits
 from hf_mner_aug.cli import main
+from hf_mner_aug.columns.labels import NO_NAME, concatenate, encode, same_labels, spell_labels, translator
+from hf_mner_aug.columns.validation import validate
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.labels import NO_NAME, concatenate, encode, same_labels, spell_labels, translator
 from hf_mner_aug.readers import read
-from hf_mner_aug.recipe import load_source, named_splits
+from hf_mner_aug.runs.recipe import load_source, named_splits
 from hf_mner_aug.schema import Codec, mner_features
-from hf_mner_aug.study import Study, check_comparable, numbered_alike, read_config, spans_of
+from hf_mner_aug.studies.study import Study, check_comparable, numbered_alike, read_config, spans_of
 from hf_mner_aug.transform import Method, iterate_posts
-from hf_mner_aug.validation import validate
 
 ORDER = ("MISC", "ORG", "LOC", "PER")
 OTHER = mner_features(ORDER)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from conftest import as_dataset
 
-from hf_mner_aug import GMDA, RMDA, MemoryHard, augment, filters, publish
-from hf_mner_aug.filters import sample_posts
+from hf_mner_aug import GMDA, RMDA, MemoryHard, augment, publish
+from hf_mner_aug.backbones import detectors as filters
+from hf_mner_aug.backbones.detectors import sample_posts
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import Codec, Post, mner_features
 from hf_mner_aug.transform import iterate_posts

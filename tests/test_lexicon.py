@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from scipy.sparse import random as random_matrix
 from sklearn.decomposition import TruncatedSVD
 
-from hf_mner_aug import lexicon
 from hf_mner_aug.exceptions import MissingExtra
-from hf_mner_aug.lexicon import (
-    LabelCounts,
+from hf_mner_aug.posts import lexicon
+from hf_mner_aug.posts.lexicon import (
     Texts,
     _reduce,
     common_words,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_mner_aug.exceptions import UnknownName
-from hf_mner_aug.masking import KINDS, mask, parse_kinds
+from hf_mner_aug.posts.masking import KINDS, mask, parse_kinds
 
 WORDS = ["@joe", "@", "joe", "_", "-", "(", ")", ".", "+", "555", "1234", "555-1234", "0207", "a.b@mail.co.uk", "com"]
 WORDS += ["#tag", "love", "@a@b", "2015", "$", "http://t.co/x1", "\u00a0", "你", "13800138000", "gmail", ":", "👩‍👧"]

@@ -10,10 +10,11 @@ from conftest import as_dataset
 from datasets import DatasetDict
 from typer.testing import CliRunner
 
-from hf_mner_aug import MemoryHard, augment, cli_memory, publish
+from hf_mner_aug import MemoryHard, augment, publish
+from hf_mner_aug.cli import memory as cli_memory
 from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
-from hf_mner_aug.ledger import run_folder
-from hf_mner_aug.memory_page import memory
+from hf_mner_aug.pages.memory import memory
+from hf_mner_aug.runs.ledger import run_folder
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import mner_features
 

@@ -6,15 +6,15 @@ from typing import ClassVar
 import pytest
 from conftest import parse
 
-from hf_mner_aug import memory_tree
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.failure_cues import Space, cues_of, mention_shape, spell_cue
-from hf_mner_aug.memory_tree import Gardener, Tree, check, cluster, induce_checked
-from hf_mner_aug.mining import mine
-from hf_mner_aug.models.failures import Failure
-from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.pattern_engine import Pattern
-from hf_mner_aug.models.rules import Rules, best_threshold, weigh_cues
+from hf_mner_aug.methods.memory_hard import tree as memory_tree
+from hf_mner_aug.methods.memory_hard.mining import mine
+from hf_mner_aug.methods.memory_hard.tree import Gardener, Tree, check, cluster, induce_checked
+from hf_mner_aug.models.patterns.cues import Space, cues_of, mention_shape, spell_cue
+from hf_mner_aug.models.patterns.engine import Pattern
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.models.patterns.rules import Rules, best_threshold, weigh_cues
+from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import Post
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from conftest import parse, picture
 
-from hf_mner_aug import mining
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.methods.memory_hard import mining
+from hf_mner_aug.methods.memory_hard.mining import agree_against_gold, hard_errors, mine, predict_folds, share_out
 from hf_mner_aug.metrics.span_errors import Error
-from hf_mner_aug.mining import agree_against_gold, hard_errors, mine, predict_folds, share_out
-from hf_mner_aug.models.failures import Failure
+from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.schema import Post
 
 
@@ -177,7 +177,7 @@ NAMES = ("Rome", "Oslo", "Turin", "Bergen", "Adele", "Cher", "Prince", "Apple", 
 FRAMES = ("we love {}", "we love {} too", "my {} job", "all about {} today", "{} is up")
 MINE = """
 import json, sys
-from hf_mner_aug.mining import mine
+from hf_mner_aug.methods.memory_hard.mining import mine
 from hf_mner_aug.schema import Entity, Post
 posts = [Post(name, words, tuple(Entity(*e) for e in spans)) for name, words, spans in json.load(open(sys.argv[1]))]
 found = mine(posts, target="crf:iterations=60", folds=4, seeds=2)

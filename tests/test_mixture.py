@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
-from hf_mner_aug.models.mixture import SETTINGS, Mixture, fit_mixture, matching_score, posterior
+from hf_mner_aug.models.matching.mixture import SETTINGS, Mixture, fit_mixture, matching_score, posterior
 
 
 def two_humps(n=400, seed=0):

@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch", reason="the models extra is not installed")
 from torch.nn import functional as F  # noqa: E402
 
 from hf_mner_aug.backbones import fusion_nets  # noqa: E402
-from hf_mner_aug.models.tower import Tower, pyramid, see  # noqa: E402
+from hf_mner_aug.models.vision.tower import Tower, pyramid, see  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -594,7 +594,7 @@ def test_each_picture_goes_through_a_frozen_tower_once(towers, monkeypatch):
 
 
 def gallery_pixels(tower, image):
-    from hf_mner_aug.pictures import open_rgb
+    from hf_mner_aug.posts.pictures import open_rgb
 
     return _transform(tower.size)(open_rgb(image))[None]
 

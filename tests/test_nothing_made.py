@@ -11,13 +11,13 @@ from test_contract import build, copies
 
 from hf_mner_aug import augment, publish
 from hf_mner_aug.exceptions import NothingMade, UsageError
-from hf_mner_aug.funnel import asked_for, nothing_made, outcomes
 from hf_mner_aug.methods import METHODS, method_class
-from hf_mner_aug.printable import for_markdown
+from hf_mner_aug.pages.config import read_sheet
+from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.readers import read
-from hf_mner_aug.repo_folder import read_note
-from hf_mner_aug.report import read_sheet
+from hf_mner_aug.runs.funnel import asked_for, nothing_made, outcomes
 from hf_mner_aug.transform import Reject
+from hf_mner_aug.untrusted.printable import for_markdown
 
 DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 POSTS = 14  # of the plain set's train

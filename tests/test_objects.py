@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.models.objects import Detector, FixedCrops, Region, cut, fixed_boxes, object_finder, objects_of
-from hf_mner_aug.pictures import open_rgb
+from hf_mner_aug.models.vision.objects import Detector, FixedCrops, Region, cut, fixed_boxes, object_finder, objects_of
+from hf_mner_aug.posts.pictures import open_rgb
+from hf_mner_aug.storage import artifacts
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 torch.set_num_threads(1)

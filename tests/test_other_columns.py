@@ -29,16 +29,17 @@ from datasets import (
 from datasets.fingerprint import Hasher
 from test_contract import build, copies, params_of, rows
 
-from hf_mner_aug import AMIA, EDA, GMDA, LSMS, MixGen, Recipe, artifacts, augment, publish, validate
+from hf_mner_aug import AMIA, EDA, GMDA, LSMS, MixGen, Recipe, augment, publish, validate
 from hf_mner_aug.cli import main
+from hf_mner_aug.columns.unknown import OtherColumns, merged, spell, word_columns
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.hydration import hydrate
 from hf_mner_aug.methods import METHODS
-from hf_mner_aug.other_columns import OtherColumns, merged, spell, word_columns
-from hf_mner_aug.recipe import recipe_for
-from hf_mner_aug.repo_folder import read_note, verify_folder, withdraw_posts
-from hf_mner_aug.report import show
+from hf_mner_aug.pages.config import show
+from hf_mner_aug.publishing.folder import read_note, verify_folder, withdraw_posts
+from hf_mner_aug.publishing.hydration import hydrate
+from hf_mner_aug.runs.recipe import recipe_for
 from hf_mner_aug.schema import Codec, Post, mner_features, respell
+from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Facts, Method
 
 CASE = Path(__file__).parents[2] / "shared" / "cases" / "38-amia-extra-columns" / "src"

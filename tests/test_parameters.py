@@ -8,8 +8,8 @@ import pytest
 from hf_mner_aug import cli
 from hf_mner_aug.backbones import BACKBONES, Backbone, backbone_class
 from hf_mner_aug.backbones.settings import settings_of
+from hf_mner_aug.cli.parameters import INSIDE, parameters_of, read_args
 from hf_mner_aug.methods import METHODS, method_class
-from hf_mner_aug.parameters import INSIDE, parameters_of, read_args
 
 
 def explained(found):

@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Image, load_dataset
 
-from hf_mner_aug import parquet
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.parquet import shards, write_shards, write_table
 from hf_mner_aug.schema import mner_features
+from hf_mner_aug.storage import parquet
+from hf_mner_aug.storage.parquet import shards, write_shards, write_table
 
 FEATURES = mner_features()
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.pictures import mix_images, open_rgb, picture_source, write_picture
+from hf_mner_aug.posts.pictures import mix_images, open_rgb, picture_source, write_picture
 
 
 def encoded(picture, kind="PNG", **options):

@@ -11,12 +11,12 @@ from PIL import Image
 
 from hf_mner_aug import augment, publish
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.hygiene import PICTURED, PictureUse
 from hf_mner_aug.methods import METHODS, method_class
-from hf_mner_aug.models.image import FEWEST
-from hf_mner_aug.pictures import picture_source
-from hf_mner_aug.repo_folder import read_note, withdraw_posts
-from hf_mner_aug.report import read_sheet
+from hf_mner_aug.models.image.diffusers import FEWEST
+from hf_mner_aug.pages.config import read_sheet
+from hf_mner_aug.posts.hygiene import PICTURED, PictureUse
+from hf_mner_aug.posts.pictures import picture_source
+from hf_mner_aug.publishing.folder import read_note, withdraw_posts
 from hf_mner_aug.schema import Post
 
 WEAK = {"folds": 2, "target": "crf:iterations=2", "teacher": ""}  # a model that errs on twenty posts
@@ -192,7 +192,7 @@ def test_publishing_holds_the_bound_and_tells_the_sources(name, mner, tmp_path):
 
 
 def test_the_gold_post_stands_where_one_shows_a_picture_too_often(name, mner, tmp_path, monkeypatch):
-    from hf_mner_aug import repo_folder
+    from hf_mner_aug.publishing import folder as repo_folder
 
     class Once(PictureUse):
         def __init__(self, made):

@@ -3,7 +3,7 @@
 from conftest import parse
 
 from hf_mner_aug.methods.rmda import keep, project_labels  # where other code finds them
-from hf_mner_aug.projection import Known, Mention, bare_words, project_relation, support
+from hf_mner_aug.methods.rmda.projection import Known, Mention, bare_words, project_relation, support
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.transform import Reject
 

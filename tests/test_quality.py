@@ -13,11 +13,15 @@ from datasets import DatasetDict
 from test_sentence import language_model
 from typer.testing import CliRunner
 
-from hf_mner_aug import EDA, LSMS, augment, cli_quality, load_sample, methods, publish, repo_folder
+from hf_mner_aug import EDA, LSMS, augment, load_sample, methods, publish
 from hf_mner_aug.backbones import Prediction, ScoredRelation, ScoredSpan
+from hf_mner_aug.cli import quality as cli_quality
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.sentence import TfidfSimilarity
-from hf_mner_aug.quality_measures import (
+from hf_mner_aug.models.words.sentence import TfidfSimilarity
+from hf_mner_aug.publishing import folder as repo_folder
+from hf_mner_aug.publishing.folder import read_note
+from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
+from hf_mner_aug.studies.quality import (
     agrees,
     count_faults,
     count_ngrams,
@@ -26,8 +30,6 @@ from hf_mner_aug.quality_measures import (
     match_scores,
     quality,
 )
-from hf_mner_aug.repo_folder import read_note
-from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.transform import Facts, Method, iterate_posts
 
 FAST = "crf:iterations=20"
@@ -302,7 +304,7 @@ def small_clip(folder):
     import open_clip
     import torch
 
-    from hf_mner_aug.models import clip
+    from hf_mner_aug.models.matching import clip
 
     torch.manual_seed(0)
     folder.mkdir()
@@ -314,8 +316,8 @@ def small_clip(folder):
 def test_clip_scores_each_pair_by_the_model_itself(repo, tmp_path):
     from datasets import load_dataset
 
-    from hf_mner_aug.hygiene import normalise_text
-    from hf_mner_aug.models.clip import load
+    from hf_mner_aug.models.matching.clip import load
+    from hf_mner_aug.posts.hygiene import normalise_text
 
     folder = small_clip(tmp_path / "clip")
     found = quality(repo, ["eda_100pct"], backbone=FAST, clip=folder)
@@ -438,7 +440,8 @@ def test_the_verb_prints_the_table_or_json(repo, report):
 
 def test_nothing_heavy_is_imported_with_the_modules():
     code = (
-        "import sys; from hf_mner_aug import quality_measures, cli_quality; from hf_mner_aug.models import sentence; "
+        "import sys; from hf_mner_aug.studies import quality; from hf_mner_aug.cli import quality; "
+        "from hf_mner_aug.models.words import sentence; "
         "print([m for m in ('torch', 'datasets', 'numpy', 'sklearn', 'transformers', 'rich.console') "
         "if m in sys.modules])"
     )

@@ -13,11 +13,12 @@ import pytest
 from datasets import concatenate_datasets
 from fsspec.implementations.memory import MemoryFileSystem
 
-from hf_mner_aug import EDA, LSMS, augment, cli, ledger, publish, ranks
+from hf_mner_aug import EDA, LSMS, augment, cli, publish
 from hf_mner_aug.exceptions import Corrupt, MissingExtra, RecipeMismatch, UsageError
-from hf_mner_aug.recipe import load_source, recipe_for, resolve
-from hf_mner_aug.repo_folder import run_and_publish
-from hf_mner_aug.store import Folder, Remote, open_store
+from hf_mner_aug.publishing.folder import run_and_publish
+from hf_mner_aug.runs import ledger, ranks
+from hf_mner_aug.runs.recipe import load_source, recipe_for, resolve
+from hf_mner_aug.storage.shared import Folder, Remote, open_store
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -175,7 +176,7 @@ def test_an_artifact_of_several_files_travels_whole(splits, machine, storage, mo
     digests = {}
 
     def learn(self, train, validation):
-        from hf_mner_aug import artifacts
+        from hf_mner_aug.storage import artifacts
 
         digests["posts"] = artifacts.save(b"pictures")
         return {"files": digests}

@@ -13,13 +13,13 @@ import pytest
 from datasets import Dataset, DatasetDict, Image, load_dataset
 from PIL import Image as Pillow
 
+from hf_mner_aug.columns.validation import validate
 from hf_mner_aug.conversion import convert, describe_leaks
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.raw_boxes import mend_box, parse_voc
-from hf_mner_aug.raw_formats import MNRE_RELATIONS, BadLine, parse_mner_mi, parse_mnre, parse_wid
 from hf_mner_aug.readers import RAW_SETS, read
+from hf_mner_aug.readers.boxes import mend_box, parse_voc
+from hf_mner_aug.readers.formats import MNRE_RELATIONS, BadLine, parse_mner_mi, parse_mnre, parse_wid
 from hf_mner_aug.schema import Codec
-from hf_mner_aug.validation import validate
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("MNER_DATA", ROOT.parent / "shared" / "data"))

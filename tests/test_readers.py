@@ -16,11 +16,11 @@ from PIL import Image as Pillow
 from hf_mner_aug import conversion as converting
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.picture_files import Allowed
-from hf_mner_aug.raw_formats import parse_imgid
-from hf_mner_aug.raw_images import look_at
 from hf_mner_aug.readers import read
+from hf_mner_aug.readers.formats import parse_imgid
+from hf_mner_aug.readers.images import look_at
 from hf_mner_aug.schema import bio_to_spans
+from hf_mner_aug.storage.picture_files import Allowed
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("MNER_DATA", ROOT.parent / "shared" / "data"))

@@ -7,9 +7,9 @@ from huggingface_hub import DatasetCard
 
 from hf_mner_aug import EDA, LSMS, MixGen, augment, publish, verify
 from hf_mner_aug.exceptions import Corrupt, DataError, RecipeMismatch, UsageError
-from hf_mner_aug.parquet import write_table
-from hf_mner_aug.repo_folder import NOTE, read_features, read_note, withdraw_posts
+from hf_mner_aug.publishing.folder import NOTE, read_features, read_note, withdraw_posts
 from hf_mner_aug.schema import Codec
+from hf_mner_aug.storage.parquet import write_table
 
 
 def make(splits, out, method=None, **chosen):

@@ -16,14 +16,14 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as Pillow
 
 from hf_mner_aug import LSMS, augment, cli, publish
-from hf_mner_aug.cards import ConfigFacts, SplitFacts
 from hf_mner_aug.exceptions import Corrupt, DataError
-from hf_mner_aug.ledger import run_folder
-from hf_mner_aug.parquet import write_shards, write_table
-from hf_mner_aug.recipe import Recipe
-from hf_mner_aug.report import HUES, Album, Pair, Side, read_sheet, show
+from hf_mner_aug.pages.config import HUES, Album, Pair, Side, read_sheet, show
+from hf_mner_aug.publishing.cards import ConfigFacts, SplitFacts
+from hf_mner_aug.runs.ledger import run_folder
+from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.runs.source_facts import SourceFacts
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, augmented_features, mner_features
-from hf_mner_aug.source_facts import SourceFacts
+from hf_mner_aug.storage.parquet import write_shards, write_table
 
 DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 HOSTILE = [

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_mner_aug import sample, sample_words
+from hf_mner_aug import sample
 from hf_mner_aug.exceptions import UnknownName
+from hf_mner_aug.sample import words as sample_words
 from hf_mner_aug.schema import FOUR_TYPES, Codec, bio_to_spans, spans_to_bio
 
 TEXTS = "b10ab18eb711e311cd2294b414c42bf53de21ebb84ed81073be09c2433fcba05"
@@ -220,7 +221,7 @@ def test_boxes_stand_where_the_picture_shows_the_mentions():
 
 def test_a_box_holds_what_the_picture_adds_to_its_background():
     from hf_mner_aug.draw import draw
-    from hf_mner_aug.sample_drawing import picture
+    from hf_mner_aug.sample.drawing import picture
 
     for kind in FOUR_TYPES:
         for copy in range(5):
@@ -263,7 +264,7 @@ def test_a_mismatched_picture_shows_types_that_the_text_cannot_mean(monkeypatch)
         drawn.append([kind for kind, _ in shown])
         return Image.new("RGB", (4, 4)), [(0, 0, 1, 1) for _ in shown]
 
-    monkeypatch.setattr("hf_mner_aug.sample_drawing.picture", picture)
+    monkeypatch.setattr("hf_mner_aug.sample.drawing.picture", picture)
     for d in sample._draw_split("test", 150, set()):
         shown, drawn = drawn, []
         kinds = [e.type for e in d.post.entities]

@@ -5,7 +5,7 @@ import pytest
 
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.sampling import RowSampler, candidates, draw_token
+from hf_mner_aug.models.text.sampling import RowSampler, candidates, draw_token
 
 ALL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
 

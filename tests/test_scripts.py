@@ -9,16 +9,17 @@ from conftest import as_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_mner_aug import EDA, GMDA, LSMS, RMDA, MemoryHard, masking, scripts
+from hf_mner_aug import EDA, GMDA, LSMS, RMDA, MemoryHard
 from hf_mner_aug.backbones.crf import word_shape
 from hf_mner_aug.backbones.encoder import make_tiny
-from hf_mner_aug.hygiene import find_duplicates, normalise_text, text_key
-from hf_mner_aug.lexicon import nearest_words, ordinary_words
-from hf_mner_aug.models.collage import words_of
+from hf_mner_aug.methods.rmda.projection import Mention, bare_words, project_labels
+from hf_mner_aug.models.image.collage import words_of
 from hf_mner_aug.models.search import words
-from hf_mner_aug.projection import Mention, bare_words, project_labels
+from hf_mner_aug.posts import masking, scripts
+from hf_mner_aug.posts.hygiene import find_duplicates, normalise_text, text_key
+from hf_mner_aug.posts.lexicon import nearest_words, ordinary_words
+from hf_mner_aug.posts.tokenising import restyle, split_words, word_style
 from hf_mner_aug.schema import Entity, Post, mner_features
-from hf_mner_aug.tokenising import restyle, split_words, word_style
 
 # Somebody, doing something, like something, somewhere.
 WORDS = {

@@ -9,7 +9,7 @@ import pytest
 from hub_server import HubServer
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.sentence import (
+from hf_mner_aug.models.words.sentence import (
     EncoderSimilarity,
     LanguageModel,
     TfidfSimilarity,
@@ -96,7 +96,7 @@ def test_a_vector_that_is_made_otherwise_is_told(encoder, config, found):
 
 FROM_HUB = """
 import json
-from hf_mner_aug.models.sentence import _pooling
+from hf_mner_aug.models.words.sentence import _pooling
 
 found = {}
 for name in ("org/mean", "org/first"):

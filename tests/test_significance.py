@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_mner_aug.significance import holm, paired_bootstrap, rates, resample
+from hf_mner_aug.studies.significance import holm, paired_bootstrap, rates, resample
 
 
 def test_rates_from_counts():

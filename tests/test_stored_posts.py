@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import NotFitted
 from hf_mner_aug.schema import Entity, Post, Relation
-from hf_mner_aug.stored_posts import open_posts, save_posts
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.posts import open_posts, save_posts
 
 POSTS = [
     Post(

@@ -12,16 +12,17 @@ from datasets import DatasetDict, Image, load_dataset
 from PIL import Image as Pillow
 from typer.testing import CliRunner
 
-from hf_mner_aug import EDA, LSMS, augment, cli_study, publish
-from hf_mner_aug import study as studies
+from hf_mner_aug import EDA, LSMS, augment, publish
 from hf_mner_aug.backbones import BACKBONES, Prediction, ScoredSpan
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.curves import curve
+from hf_mner_aug.cli import studies as cli_study
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, UsageError
 from hf_mner_aug.schema import Codec, Entity, Post, mner_features
-from hf_mner_aug.study import Cell, Study, oversample, shuffle_types
-from hf_mner_aug.study_report import FIGURE_DPI, FIGURE_INCHES, evaluate
+from hf_mner_aug.studies import study as studies
+from hf_mner_aug.studies.curves import curve
+from hf_mner_aug.studies.study import Cell, Study, oversample, shuffle_types
+from hf_mner_aug.studies.tables import FIGURE_DPI, FIGURE_INCHES, evaluate
 from tests.conftest import as_dataset
 
 NAMES = {
@@ -287,8 +288,8 @@ def test_the_table_on_the_card_is_replaced_and_the_rest_kept(repo, report, tmp_p
 
 KILLED = """
 import os, signal, sys
-from hf_mner_aug import study
-from hf_mner_aug.study_report import evaluate
+from hf_mner_aug.studies import study
+from hf_mner_aug.studies.tables import evaluate
 calls, real = [], study._validation_f1
 def dying(*arguments):
     calls.append(1)
@@ -545,7 +546,8 @@ def test_the_verbs_print_what_the_library_returns(repo, report, tmp_path):
 
 def test_nothing_heavy_is_imported_with_the_modules():
     code = (
-        "import sys; from hf_mner_aug import study, study_report, curves, error_analysis, significance, cli_study; "
+        "import sys; from hf_mner_aug.studies import study, tables, curves, errors, significance; "
+        "from hf_mner_aug.cli import studies; "
         "print([m for m in ('torch', 'datasets', 'matplotlib', 'numpy', 'sklearn') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

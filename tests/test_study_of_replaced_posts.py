@@ -14,18 +14,19 @@ from PIL import Image as Pillow
 from test_study import NAMES, draw_posts, read_tables, source_folder, spell, write_ids
 from typer.testing import CliRunner
 
-from hf_mner_aug import AMIA, LSMS, augment, cli_study, load_sample, publish
+from hf_mner_aug import AMIA, LSMS, augment, load_sample, publish
 from hf_mner_aug.backbones import BACKBONES, Prediction, ScoredSpan
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.curves import curve
-from hf_mner_aug.error_analysis import analyse
+from hf_mner_aug.cli import studies as cli_study
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.methods import METHODS
-from hf_mner_aug.pictures import open_rgb
-from hf_mner_aug.repo_folder import withdraw_posts
+from hf_mner_aug.posts.pictures import open_rgb
+from hf_mner_aug.publishing.folder import withdraw_posts
 from hf_mner_aug.schema import Codec, mner_features
-from hf_mner_aug.study import Study
-from hf_mner_aug.study_report import evaluate
+from hf_mner_aug.studies.curves import curve
+from hf_mner_aug.studies.errors import analyse
+from hf_mner_aug.studies.study import Study
+from hf_mner_aug.studies.tables import evaluate
 from hf_mner_aug.transform import Facts, Method, Reject, iterate_posts
 from tests.conftest import as_dataset
 

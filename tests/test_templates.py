@@ -7,8 +7,7 @@ import pytest
 from conftest import TEXTS, parse
 
 from hf_mner_aug.draw import draw
-from hf_mner_aug.hygiene import text_key
-from hf_mner_aug.models.labelled_text import (
+from hf_mner_aug.models.text.engine import (
     TextRequest,
     Unwritten,
     delinearize,
@@ -17,9 +16,10 @@ from hf_mner_aug.models.labelled_text import (
     tag_type,
     with_arguments,
 )
-from hf_mner_aug.models.templates import Templates, body_of, lead_of
+from hf_mner_aug.models.text.templates import Templates, body_of, lead_of
+from hf_mner_aug.posts.hygiene import text_key
 from hf_mner_aug.schema import Entity, Post, Relation
-from hf_mner_aug.stored_posts import save_posts
+from hf_mner_aug.storage.posts import save_posts
 
 
 def posts_of(*texts):

@@ -20,14 +20,16 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 tiny = pytest.importorskip("tiny_instructblip")
 
-from hf_mner_aug import artifacts, load_sample  # noqa: E402
+from hf_mner_aug import load_sample  # noqa: E402
 from hf_mner_aug.draw import draw  # noqa: E402
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError  # noqa: E402
-from hf_mner_aug.models import instructblip, text  # noqa: E402
-from hf_mner_aug.models.labelled_text import TextRequest, Unwritten, instruction, linearize  # noqa: E402
-from hf_mner_aug.models.text import InstructBLIP, InstructBLIPSettings, fit_instructblip  # noqa: E402
-from hf_mner_aug.pictures import open_rgb  # noqa: E402
+from hf_mner_aug.models.text import instructblip as text  # noqa: E402
+from hf_mner_aug.models.text import instructblip_net as instructblip  # noqa: E402
+from hf_mner_aug.models.text.engine import TextRequest, Unwritten, instruction, linearize  # noqa: E402
+from hf_mner_aug.models.text.instructblip import InstructBLIP, InstructBLIPSettings, fit_instructblip  # noqa: E402
+from hf_mner_aug.posts.pictures import open_rgb  # noqa: E402
 from hf_mner_aug.schema import Codec, Entity, Post  # noqa: E402
+from hf_mner_aug.storage import artifacts  # noqa: E402
 from hf_mner_aug.transform import iterate_posts  # noqa: E402
 
 TYPES = tiny.TAGS
@@ -331,7 +333,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint_and_learns_the_same(
 
 FIT = """
 import pickle, sys, time, torch
-from hf_mner_aug.models import text
+from hf_mner_aug.models.text import instructblip as text
 torch.set_num_threads(1)
 pairs, held_out, settings, types = pickle.load(open(sys.argv[1], "rb"))
 keep = text._Training._keep

@@ -10,17 +10,17 @@ from datasets import load_dataset
 from PIL import Image
 
 from hf_mner_aug import AMIA, MixGen
+from hf_mner_aug.columns.validation import validate
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hygiene import decode_image, perceptual_hash
 from hf_mner_aug.methods import gmda
 from hf_mner_aug.methods.mixgen import mix_posts, moved
-from hf_mner_aug.models.collage import Collage
-from hf_mner_aug.pictures import mix_images, open_rgb, write_picture
+from hf_mner_aug.models.image.collage import Collage
+from hf_mner_aug.posts.hygiene import decode_image, perceptual_hash
+from hf_mner_aug.posts.pictures import mix_images, open_rgb, write_picture
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec, Entity, Post
-from hf_mner_aug.validation import validate
 
 STORED = (60, 40)
 CORNER = (0, 0, 16, 8)  # red on blue, in pixels as stored

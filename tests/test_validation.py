@@ -10,11 +10,11 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from PIL import Image
 
-from hf_mner_aug import validation
+from hf_mner_aug.columns import validation
+from hf_mner_aug.columns.validation import ERRORS, WARNINGS, Problem, validate
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.picture_files import Allowed
 from hf_mner_aug.schema import FOUR_TYPES, Codec, mner_features
-from hf_mner_aug.validation import ERRORS, WARNINGS, Problem, validate
+from hf_mner_aug.storage.picture_files import Allowed
 
 DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"no real data in {DATA}: set MNER_DATA")

@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hf_mner_aug import LSMS, augment, publish
-from hf_mner_aug.viewer import viewer_problems
+from hf_mner_aug.columns.viewer import viewer_problems
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def test_each_fault_is_found(tmp_path, monkeypatch):
     table = pa.table({"id": ["1", "2", "3"], "image": picture})
     for i in range(2):
         pq.write_table(table, tmp_path / f"train-0000{i}-of-00002.parquet")
-    monkeypatch.setattr("hf_mner_aug.viewer.ROW_BYTES", 100)
-    monkeypatch.setattr("hf_mner_aug.viewer.SCAN_BYTES", 1000)
+    monkeypatch.setattr("hf_mner_aug.columns.viewer.ROW_BYTES", 100)
+    monkeypatch.setattr("hf_mner_aug.columns.viewer.SCAN_BYTES", 1000)
     found = {problem.kind: problem.detail for problem in viewer_problems(tmp_path)}
     assert found == {
         "viewer_row_group": "row group 0 has 0 MiB, at most 286",

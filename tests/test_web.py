@@ -19,15 +19,15 @@ from PIL import Image
 from web_server import BAD, GOOD, INSIDE, KINDS, WebServer, drawing
 
 from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
-from hf_mner_aug.models import posts
-from hf_mner_aug.models import web as web_module
-from hf_mner_aug.models.bodies import UnusableBody, read_body
 from hf_mner_aug.models.endpoint import Endpoint
-from hf_mner_aug.models.posts import Page, WebSearch, fetch_pages, fetch_pictures, read_page, read_picture
 from hf_mner_aug.models.search import Hit, Query
-from hf_mner_aug.models.serper import Serper, build_query, page_id
-from hf_mner_aug.models.web import Fetched, Refused, Web, is_public, web_settings
+from hf_mner_aug.models.search import fetching as web_module
+from hf_mner_aug.models.search import web as posts
+from hf_mner_aug.models.search.fetching import Fetched, Refused, Web, is_public, web_settings
+from hf_mner_aug.models.search.serper import Serper, build_query, page_id
+from hf_mner_aug.models.search.web import Page, WebSearch, fetch_pages, fetch_pictures, read_page, read_picture
 from hf_mner_aug.transform import Reject
+from hf_mner_aug.untrusted.bodies import UnusableBody, read_body
 
 KEY = "serper-key-0123456789"
 PARIS = Query(text="we love Paris", phrases=("Paris",), sites=("twitter.com",))
@@ -108,7 +108,7 @@ def test_any_key_of_a_reply_may_be_missing(tmp_path):
 def test_queries_of_600_words_and_of_any_entities_or_days():
     import datetime
 
-    from hf_mner_aug.models.serper import query_string
+    from hf_mner_aug.models.search.serper import query_string
 
     words = build_query("word " * 600, ["New York"]).split()
     assert words[:3] == ['"New', 'York"', "site:twitter.com"]
@@ -336,7 +336,7 @@ def test_no_more_is_unpacked_than_the_limit():
     ],
 )
 def test_hostile_addresses(web, url, monkeypatch):
-    monkeypatch.setattr("hf_mner_aug.models.web.BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("hf_mner_aug.models.search.fetching.BACKOFF_SECONDS", 0.01)
     with WebServer(["Paris"]) as server:
         trap = server.inside.rpartition(":")[2]
         strict = Web(**{**vars(web), "allow": ""})
@@ -417,7 +417,7 @@ def test_what_may_be_answered_later_is_asked_again_by_the_next_call_and_nothing_
 
 
 def test_hosts_that_are_away(web, monkeypatch):
-    monkeypatch.setattr("hf_mner_aug.models.web.BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("hf_mner_aug.models.search.fetching.BACKOFF_SECONDS", 0.01)
     with WebServer(["post"] * 30) as server:
         urls = [server.page(n) for n in range(30)]
     with pytest.raises(EndpointError, match="20 pages in a row cannot be reached"):

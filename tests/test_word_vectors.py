@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.models.word_vectors import (
+from hf_mner_aug.models.words.vectors import (
     WordVectors,
     load_word_vectors,
     random_vector,

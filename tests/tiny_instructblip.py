@@ -3,7 +3,7 @@
 import torch
 import transformers
 
-from hf_mner_aug.models.instructblip import open_base
+from hf_mner_aug.models.text.instructblip_net import open_base
 
 TAGS = [f"{prefix}-{kind}" for kind in ("PER", "LOC", "ORG", "MISC") for prefix in "BI"]
 SIDE = 16  # pixels of a picture as the network sees it

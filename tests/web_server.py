@@ -24,7 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 from PIL import Image
 
-from hf_mner_aug import hosts
+from hf_mner_aug.untrusted import hosts
 
 INSIDE = "127.0.0.2"
 # What becomes of a page of each kind: None is a post.

@@ -14,7 +14,7 @@ from hf_mner_aug.models.vision import Vision
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.fusion_nets import GatedNet
-    from hf_mner_aug.models.tower import Tower
+    from hf_mner_aug.models.vision.tower import Tower
 
 
 @dataclass(frozen=True, kw_only=True)

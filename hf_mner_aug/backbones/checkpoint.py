@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import Corrupt, NotFitted, UsageError
-from hf_mner_aug.shapes import checked, fields_of, read_json
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.untrusted.shapes import checked, fields_of, read_json
 
 RECORD = "backbone.json"
 ENCODER = "encoder"

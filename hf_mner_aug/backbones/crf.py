@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.backbones import Prediction, checkpoint, splits
-from hf_mner_aug.disk import disk_full
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.lexicon import is_link
-from hf_mner_aug.scripts import without_marks
+from hf_mner_aug.posts.lexicon import is_link
+from hf_mner_aug.posts.scripts import without_marks
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.disk import disk_full
 
 if TYPE_CHECKING:
     import pycrfsuite

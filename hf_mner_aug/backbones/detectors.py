@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.backbones import Backbone, Prediction, backbone_class
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.lexicon import is_link
+from hf_mner_aug.posts.lexicon import is_link
 from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Reject
 
 MOST = 20_000  # posts that backbones of a method learn from: more than the published sets have

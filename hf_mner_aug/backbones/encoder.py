@@ -12,8 +12,8 @@ from hf_mner_aug.backbones import checkpoint
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import quiet
 from hf_mner_aug.need import UNUSABLE_MODEL, need
+from hf_mner_aug.posts.scripts import WORD
 from hf_mner_aug.schema import Post
-from hf_mner_aug.scripts import WORD
 
 TINY = "tiny"  # the encoder that needs no weights
 

@@ -13,7 +13,7 @@ from hf_mner_aug.backbones import checkpoint
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Check
 from hf_mner_aug.exceptions import Corrupt
-from hf_mner_aug.shapes import checked
+from hf_mner_aug.untrusted.shapes import checked
 
 
 @dataclass(frozen=True, slots=True)

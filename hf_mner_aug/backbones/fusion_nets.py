@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_mner_aug.backbones.nets import LinearChain, at, tagged
-from hf_mner_aug.models.tower import Tower, channels_of, see
+from hf_mner_aug.models.vision.tower import Tower, channels_of, see
 
 
 class Batch(NamedTuple):

@@ -18,14 +18,14 @@ from hf_mner_aug.backbones import Prediction, fitting, relation, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.models.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
+from hf_mner_aug.models.vision.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.schema import Post
 
 if TYPE_CHECKING:
     import torch
 
-    from hf_mner_aug.models.tower import Tower
+    from hf_mner_aug.models.vision.tower import Tower
 
 TASKS = ("entities", "relations")
 

@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from hf_mner_aug.backbones.fusion_nets import Batch
 from hf_mner_aug.backbones.nets import FORBIDDEN, LinearChain, at, classified, tagged
-from hf_mner_aug.models.tower import Tower, see
+from hf_mner_aug.models.vision.tower import Tower, see
 
 CELLS = 4  # of a picture, each pooled from all maps of the pyramid: its prompts
 PARTS = 4  # to which a cell is projected, and among which each layer's gate chooses

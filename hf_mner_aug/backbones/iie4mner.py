@@ -21,9 +21,9 @@ from hf_mner_aug.backbones import checkpoint, fitting, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training, pad
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
-from hf_mner_aug.models.word_vectors import (
+from hf_mner_aug.models.vision.objects import CROPS, ObjectFinder, object_finder, objects_of
+from hf_mner_aug.models.words.vectors import (
     DIMENSIONS,
     NEIGHBOURS,
     WordVectors,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import torch
 
     from hf_mner_aug.backbones.iie4mner_net import IIE4MNERNet
-    from hf_mner_aug.models.tower import Tower
+    from hf_mner_aug.models.vision.tower import Tower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ class Senses:
     """What the network is told of posts: pictures, objects, and what the nearest words of their words say of them."""
 
     def __init__(self, backbone: IIE4MNER, net: "IIE4MNERNet") -> None:
-        from hf_mner_aug.models.tower import whole
+        from hf_mner_aug.models.vision.tower import whole
 
         self.backbone = backbone
         self.vectors = net.word_vectors

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hf_mner_aug.backbones.fusion_nets import SPAN_TAGS, Batch, ReadingLayer, span_helped_loss, span_tags
 from hf_mner_aug.backbones.nets import LinearChain, at
-from hf_mner_aug.models.tower import Tower, see
+from hf_mner_aug.models.vision.tower import Tower, see
 
 SPAN_WEIGHT = 0.5
 

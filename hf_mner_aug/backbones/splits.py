@@ -124,7 +124,7 @@ def _splits(train: Any, validation: Any, kind: str, *, boundary: bool = False, i
         if unknown:
             raise UsageError(
                 f"validation has the {kind}s {', '.join(unknown)}, train knows only {', '.join(labels) or 'none'}: "
-                "give both one list with hf_mner_aug.labels.same_labels(splits)"
+                "give both one list with hf_mner_aug.columns.labels.same_labels(splits)"
             )
     if boundary:
         train_posts, validation_posts = (

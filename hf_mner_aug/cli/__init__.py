@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import hf_mner_aug
-from hf_mner_aug import cli_corpus, cli_hosts, cli_hydrate, cli_memory, cli_quality, cli_study
-from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts, go_on
-from hf_mner_aug.cli_lists import LISTS, spread
-from hf_mner_aug.columns import parse_columns
-from hf_mner_aug.disk import DiskFull, disk_full, find_full, fullest
+from hf_mner_aug.cli import corpus, hosts, hydrate, memory, quality, studies
+from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
+from hf_mner_aug.cli.lists import LISTS, spread
+from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.exceptions import NothingMade, UnknownName, UsageError
-from hf_mner_aug.printable import console, for_terminal, say, say_json, spell_what_cannot_be_written
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.schema import Orphans
 from hf_mner_aug.stopping import Signals
+from hf_mner_aug.storage.disk import DiskFull, disk_full, find_full, fullest
+from hf_mner_aug.untrusted.printable import console, for_terminal, say, say_json, spell_what_cannot_be_written
 
 if TYPE_CHECKING:
-    from hf_mner_aug.ledger import Estimate
-    from hf_mner_aug.recipe import Recipe
+    from hf_mner_aug.runs.ledger import Estimate
+    from hf_mner_aug.runs.recipe import Recipe
     from hf_mner_aug.transform import Method
 
 app = typer.Typer(
@@ -180,13 +180,13 @@ def augment(
 
     Where no post was made it exits with 3, says why, and publishes nothing.
     """
-    from hf_mner_aug.cards import shown_pictures
-    from hf_mner_aug.ledger import estimate, run
-    from hf_mner_aug.other_columns import spell
-    from hf_mner_aug.ranks import check_rank
-    from hf_mner_aug.recipe import load_source, read_ids, resolve
-    from hf_mner_aug.repo_folder import check_free, publish, run_and_publish
-    from hf_mner_aug.stubs import check_retrieved
+    from hf_mner_aug.columns.unknown import spell
+    from hf_mner_aug.publishing.cards import shown_pictures
+    from hf_mner_aug.publishing.folder import check_free, publish, run_and_publish
+    from hf_mner_aug.publishing.stubs import check_retrieved
+    from hf_mner_aug.runs.ledger import estimate, run
+    from hf_mner_aug.runs.ranks import check_rank
+    from hf_mner_aug.runs.recipe import load_source, read_ids, resolve
 
     _go_out(web, endpoint, replay)
     check_rank(rank, world_size)
@@ -286,7 +286,7 @@ def withdraw(
     squash: Annotated[bool, typer.Option("--squash", help="Make one commit of the history, too.")] = False,
 ) -> None:
     """Take posts, and all that was made of them, out of every config of a Hub repo, in one commit."""
-    from hf_mner_aug.recipe import read_ids
+    from hf_mner_aug.runs.recipe import read_ids
 
     for config, rows in hf_mner_aug.withdraw(repo, read_ids(ids), squash=squash).items():
         say(f"{config}: {rows} rows withdrawn")
@@ -353,8 +353,8 @@ def methods(
 
 
 def _show_method(name: str, *, explain: bool) -> None:
+    from hf_mner_aug.cli.parameters import parameters_of
     from hf_mner_aug.methods import method_class
-    from hf_mner_aug.parameters import parameters_of
 
     cls = method_class(name)
     facts, parameters = cls.facts, parameters_of(cls)
@@ -382,7 +382,7 @@ def _show_method(name: str, *, explain: bool) -> None:
 
 def _show_backbone(name: str) -> None:
     from hf_mner_aug.backbones import Backbone, backbone_class
-    from hf_mner_aug.parameters import parameters_of
+    from hf_mner_aug.cli.parameters import parameters_of
 
     cls = backbone_class(name)
     say(f"{name}: {(cls.__doc__ or '').partition(chr(10))[0]}")
@@ -404,8 +404,8 @@ def doctor() -> None:
 
     from huggingface_hub import get_token
 
-    from hf_mner_aug.artifacts import cache_folder
-    from hf_mner_aug.ledger import library_versions
+    from hf_mner_aug.runs.ledger import library_versions
+    from hf_mner_aug.storage.artifacts import cache_folder
 
     say(f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")
     say(", ".join(f"{name} {version}" for name, version in library_versions().items()))
@@ -440,12 +440,12 @@ def demo(out: Out = Path("demo-out")) -> None:
     run_demo(out)
 
 
-cli_corpus.register(app)
-cli_memory.register(app)
-cli_hosts.register(app)
-cli_hydrate.register(app)
-cli_quality.register(app)
-cli_study.register(app)
+corpus.register(app)
+memory.register(app)
+hosts.register(app)
+hydrate.register(app)
+quality.register(app)
+studies.register(app)
 
 
 def main() -> None:
@@ -511,7 +511,7 @@ def _fullest() -> Path:
     """Return the folder, of those that are written to, on whose disk the least is free."""
     from datasets import config
 
-    from hf_mner_aug.artifacts import cache_folder
+    from hf_mner_aug.storage.artifacts import cache_folder
 
     return fullest([Path.cwd(), tempfile.gettempdir(), cache_folder(), config.HF_DATASETS_CACHE])
 
@@ -522,7 +522,7 @@ def _one_line(message: Warning | str, category: type[Warning], *where: Any, **mo
 
 
 def _spread(arguments: list[str]) -> list[str]:
-    """Return the arguments with ``--seeds 0 1 2`` written as ``--seeds 0 --seeds 1 --seeds 2``; see ``cli_lists``."""
+    """Return the arguments with ``--seeds 0 1 2`` written as ``--seeds 0 --seeds 1 --seeds 2``; see ``lists``."""
     if not any(argument.partition("=")[0] in LISTS for argument in arguments):
         return arguments
     verbs: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
@@ -534,8 +534,8 @@ def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str],
     from dataclasses import replace
 
     from hf_mner_aug.outside import is_class_name, named_by_user
-    from hf_mner_aug.recipe import Recipe, check_keys, parse_params, preset_params
-    from hf_mner_aug.shapes import checked, read_yaml
+    from hf_mner_aug.runs.recipe import Recipe, check_keys, parse_params, preset_params
+    from hf_mner_aug.untrusted.shapes import checked, read_yaml
 
     data: dict[str, Any] = {}
     where = "recipe" if path is None else str(path)
@@ -571,7 +571,7 @@ def _complete(recipe: "Recipe") -> "Recipe":
     """Return the recipe with the method's every parameter spelled out, so that the same choice has one fingerprint."""
     from dataclasses import asdict
 
-    from hf_mner_aug.recipe import recipe_for
+    from hf_mner_aug.runs.recipe import recipe_for
 
     kept = asdict(recipe)
     for name in ("method", *CODE, "version", "params", "seed", "copies", "artifact", "keep", "models", "preset"):
@@ -589,7 +589,7 @@ def _check_light(plan: "Recipe", method: "Method", gold: Any) -> None:
     Raises:
         UsageError: it pays, uses models, or takes long.
     """
-    from hf_mner_aug.ledger import rough_seconds
+    from hf_mner_aug.runs.ledger import rough_seconds
 
     models = ", ".join(f"{model.id} ({model.role})" for model in method.models)
     why = "makes calls that may cost money" if method.paid else f"uses {models}" if models else ""
@@ -622,8 +622,8 @@ def _go_out(web: str | None, endpoint: str | None, replay: bool) -> None:
     """Put settings of the web and of endpoints where worker processes find them, too."""
     if not (web or endpoint or replay):
         return
-    from hf_mner_aug.models import endpoint_engine as endpoints
-    from hf_mner_aug.models import web as webs
+    from hf_mner_aug.models.endpoint import engine as endpoints
+    from hf_mner_aug.models.search import fetching as webs
 
     for name, settings in ((webs.SETTINGS, web), (endpoints.SETTINGS, endpoint)):
         if settings or replay:
@@ -661,7 +661,7 @@ def _spell_estimate(expected: "Estimate", num_proc: int = 1) -> str:
 def _show_preview(recipe: "Recipe", gold: Any, n: int) -> None:
     from rich.text import Text
 
-    from hf_mner_aug.ledger import preview
+    from hf_mner_aug.runs.ledger import preview
     from hf_mner_aug.schema import Codec, read_provenance
 
     posts, table, made, method = preview(recipe, gold, n)
@@ -706,7 +706,7 @@ def _coloured(post: Any) -> Any:
 def _show_funnel(funnel: Mapping[str, Any], copies: int) -> None:
     from rich.table import Table
 
-    from hf_mner_aug.funnel import asked_for, outcomes
+    from hf_mner_aug.runs.funnel import asked_for, outcomes
 
     table = Table("what became of the posts", "count")
     for name, count in (asked_for(funnel, copies), *outcomes(funnel, copies).items()):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hf_mner_aug import hosts as known
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.printable import say
+from hf_mner_aug.untrusted import hosts as known
+from hf_mner_aug.untrusted.printable import say
 
 if TYPE_CHECKING:
     from hf_mner_aug.transform import Method

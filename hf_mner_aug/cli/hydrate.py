@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 import hf_mner_aug
-from hf_mner_aug.printable import say
+from hf_mner_aug.untrusted.printable import say
 
 
 def register(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import hf_mner_aug
-from hf_mner_aug.printable import say
+from hf_mner_aug.untrusted.printable import say
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +22,7 @@ def memory(
     html: Annotated[Path | None, typer.Option(help="Draw the tree into this HTML file.")] = None,
 ) -> None:
     """Print what a model gets wrong as a tree: patterns, examples, what was written for them, suspected labels."""
-    from hf_mner_aug.artifacts import write_atomically
+    from hf_mner_aug.storage.artifacts import write_atomically
 
     found = hf_mner_aug.memory(folder, config)
     if html is None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import hf_mner_aug
-from hf_mner_aug.printable import console, for_terminal, say, say_json
+from hf_mner_aug.untrusted.printable import console, for_terminal, say, say_json
 
 
 def register(app: typer.Typer) -> None:

@@ -8,8 +8,8 @@ import typer
 
 import hf_mner_aug
 from hf_mner_aug.backbones import BACKBONES
-from hf_mner_aug.cli_hosts import AllowHost, confirm_hosts, go_on
-from hf_mner_aug.printable import say, say_json
+from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
+from hf_mner_aug.untrusted.printable import say, say_json
 
 if TYPE_CHECKING:
     from hf_mner_aug.transform import Method

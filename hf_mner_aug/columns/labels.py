@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.dataset_cards import reader_errors
 from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.untrusted.cards import reader_errors
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features

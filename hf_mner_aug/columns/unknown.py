@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.schema import Origin, Post
+from hf_mner_aug.storage import artifacts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,12 +13,10 @@ from functools import partial
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from hf_mner_aug.columns.labels import disagreements, renumbered
+from hf_mner_aug.columns.unknown import word_columns
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hygiene import open_image, text_key
-from hf_mner_aug.labels import disagreements, renumbered
-from hf_mner_aug.other_columns import word_columns
-from hf_mner_aug.picture_columns import ADVICE, is_named_only
-from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
+from hf_mner_aug.posts.hygiene import open_image, text_key
 from hf_mner_aug.schema import (
     COLUMNS,
     EncodedImage,
@@ -30,6 +28,8 @@ from hf_mner_aug.schema import (
     tag_names,
     word_faults,
 )
+from hf_mner_aug.storage.picture_columns import ADVICE, is_named_only
+from hf_mner_aug.storage.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.parquet import reading
-from hf_mner_aug.validation import Problem
+from hf_mner_aug.columns.validation import Problem
+from hf_mner_aug.storage.parquet import reading
 
 SCAN_BYTES = 286 * 2**20
 ROW_BYTES = 2_000_000

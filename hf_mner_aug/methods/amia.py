@@ -14,24 +14,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hygiene import MADE_OF, PICTURED, image_digest
-from hf_mner_aug.models.image import check_fill, check_sources
+from hf_mner_aug.models.image.diffusers import check_fill, check_sources
 from hf_mner_aug.models.matching import Matcher, TooFewPairs, fit_matcher
-from hf_mner_aug.models.mixture import Mixture, fit_mixture, histogram_svg, matching_score
-from hf_mner_aug.pictures import MIXED, TAKEN, Source, mix_images, open_rgb, write_picture
+from hf_mner_aug.models.matching.mixture import Mixture, fit_mixture, histogram_svg, matching_score
+from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED, image_digest
+from hf_mner_aug.posts.pictures import MIXED, TAKEN, Source, mix_images, open_rgb, write_picture
 from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Post
-from hf_mner_aug.stored_posts import StoredPosts, open_posts, save_posts
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.posts import StoredPosts, open_posts, save_posts
 from hf_mner_aug.transform import Facts, Method, Model, Reject
 
 if TYPE_CHECKING:
     import numpy as np
     import PIL.Image
 
-    from hf_mner_aug.models.image import ImageEngine
+    from hf_mner_aug.models.image.diffusers import ImageEngine
 
 __all__ = ["AMIA", "matching_score", "mix_images", "triplet_loss", "without_persons"]
 
@@ -209,7 +209,7 @@ class AMIA(Method):
     @property
     def models(self) -> tuple[Model, ...]:
         """The matcher's and the image engine's models, where they are none of the package's own."""
-        from hf_mner_aug.models.image import engine_models
+        from hf_mner_aug.models.image.diffusers import engine_models
 
         found = engine_models(self.images, self.nsfw_model)
         if self.matcher.startswith("open_clip:"):
@@ -245,7 +245,7 @@ class AMIA(Method):
 
     def pinned(self) -> Self:
         """Return a copy whose pipeline is named with the commit that its id means today."""
-        from hf_mner_aug.models.image import pinned_engine
+        from hf_mner_aug.models.image.diffusers import pinned_engine
 
         return replace(self, images=pinned_engine(self.images))
 
@@ -337,7 +337,7 @@ class AMIA(Method):
     # ------------------------------------------------------------ inside
 
     def _engine(self) -> "ImageEngine":
-        from hf_mner_aug.models.image import open_engine
+        from hf_mner_aug.models.image.diffusers import open_engine
 
         return open_engine(
             self.images,
@@ -389,7 +389,7 @@ class AMIA(Method):
         self, posts: Sequence[Post], draws: Sequence[Draw], pictures: dict[tuple[int, int], Picture]
     ) -> dict[tuple[int, int], Picture | Reject]:
         """Return the pictures with what was made of their posts' texts; those of weight 1 stay as they are."""
-        from hf_mner_aug.models.image import Refused
+        from hf_mner_aug.models.image.diffusers import Refused
 
         persons = _known(self._fitted()).persons
         wanted = [place for place, picture in pictures.items() if picture.weight < 1]

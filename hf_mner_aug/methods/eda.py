@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
+from hf_mner_aug.posts.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
+from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Facts, Method, Reject
 
 T = TypeVar("T")

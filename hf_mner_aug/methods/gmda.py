@@ -17,14 +17,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from hf_mner_aug import filters
+from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hosts import Host
-from hf_mner_aug.hygiene import MADE_OF, PICTURED, image_digest, text_key
 from hf_mner_aug.models.device import split_revision
-from hf_mner_aug.models.endpoint_engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
-from hf_mner_aug.models.image import (
+from hf_mner_aug.models.endpoint.engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
+from hf_mner_aug.models.image.diffusers import (
     COLLAGE,
     POST_ID,
     Refused,
@@ -34,7 +32,8 @@ from hf_mner_aug.models.image import (
     open_engine,
     pinned_engine,
 )
-from hf_mner_aug.models.labelled_text import (
+from hf_mner_aug.models.text.endpoint import Settings, TextEndpoint
+from hf_mner_aug.models.text.engine import (
     MALFORMED,
     Composed,
     TextEngine,
@@ -47,17 +46,18 @@ from hf_mner_aug.models.labelled_text import (
     tag_type,
     with_arguments,
 )
-from hf_mner_aug.models.text_endpoint import Settings, TextEndpoint
-from hf_mner_aug.pictures import MIXED, TAKEN, open_rgb, write_picture
+from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED, image_digest, text_key
+from hf_mner_aug.posts.pictures import MIXED, TAKEN, open_rgb, write_picture
 from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Box, EncodedImage, Post
-from hf_mner_aug.stored_posts import open_posts, save_posts
+from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
+from hf_mner_aug.untrusted.hosts import Host
 
 if TYPE_CHECKING:
     import PIL.Image
 
-    from hf_mner_aug.models.image import ImageEngine
+    from hf_mner_aug.models.image.diffusers import ImageEngine
 
 __all__ = ["GMDA", "carry_boxes", "delinearize", "instruction", "linearize"]
 
@@ -262,7 +262,7 @@ class GMDA(Method):
         found = []
         kind, _, name = self.text_model.partition(":")
         if self.text and kind == INSTRUCTBLIP:
-            from hf_mner_aug.models.text import PAPER_MODEL
+            from hf_mner_aug.models.text.instructblip import PAPER_MODEL
 
             licence = "mit" if name.partition("@")[0] == PAPER_MODEL else "other"
             found.append(Model(role="text", id=name, license=licence))
@@ -401,7 +401,7 @@ class GMDA(Method):
         return {"files": files, "pictures": bool(pictures), "types": sorted(types), **sizes}
 
     def _fit_text(self, train: Iterable[Post], validation: Iterable[Post], types: Sequence[str]) -> dict[str, str]:
-        from hf_mner_aug.models.text import InstructBLIPSettings, fit_instructblip
+        from hf_mner_aug.models.text.instructblip import InstructBLIPSettings, fit_instructblip
 
         def pairs(posts: Iterable[Post]) -> list[tuple[TextRequest, str]]:
             asked = [post for found in posts if found.tokens and (post := with_arguments(found))]
@@ -526,7 +526,7 @@ class GMDA(Method):
         files = self.learned["files"]
         kind, _, name = self.text_model.partition(":")
         if kind == TEMPLATES:
-            from hf_mner_aug.models.templates import Templates
+            from hf_mner_aug.models.text.templates import Templates
 
             return Templates(posts=files["posts"], seed=self.seed)
         if kind == ENDPOINT:
@@ -540,7 +540,7 @@ class GMDA(Method):
                 temperature=self.temperature,
                 run=run_name(self.name, files["posts"], self.params, self.seed, self.copies),
             )
-        from hf_mner_aug.models.text import InstructBLIP
+        from hf_mner_aug.models.text.instructblip import InstructBLIP
 
         model, revision = split_revision(name)
         return InstructBLIP(

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.lexicon import (
+from hf_mner_aug.posts.lexicon import (
     LabelCounts,
     Texts,
     entity_key,
@@ -26,6 +25,7 @@ from hf_mner_aug.lexicon import (
 )
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Entity, Post, respell
+from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Facts, Method, Reject
 
 T = TypeVar("T")

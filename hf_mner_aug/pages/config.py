@@ -16,23 +16,23 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from hf_mner_aug import artifacts
-from hf_mner_aug.cards import ConfigFacts, shown_pictures
-from hf_mner_aug.disk import DiskFull
+from hf_mner_aug.columns.unknown import spell
 from hf_mner_aug.exceptions import CodeNotAllowed, Corrupt, DataError, UnknownName, UsageError
-from hf_mner_aug.funnel import asked_for, outcomes
-from hf_mner_aug.hygiene import eight_bits, image_digest, open_image
-from hf_mner_aug.ledger import read_rejects, run_folder
-from hf_mner_aug.other_columns import spell
-from hf_mner_aug.parquet import reading, shards
-from hf_mner_aug.printable import for_html
-from hf_mner_aug.ranks import fit_once
-from hf_mner_aug.recipe import Recipe, load_source, named_splits, with_pictures
-from hf_mner_aug.repo_folder import BATCH, KEYS, check_keys, only_config, read_features, read_note
+from hf_mner_aug.posts.hygiene import eight_bits, image_digest, open_image
+from hf_mner_aug.publishing.cards import ConfigFacts, shown_pictures
+from hf_mner_aug.publishing.folder import BATCH, KEYS, check_keys, only_config, read_features, read_note
+from hf_mner_aug.publishing.stubs import check_whole
+from hf_mner_aug.runs.funnel import asked_for, outcomes
+from hf_mner_aug.runs.ledger import read_rejects, run_folder
+from hf_mner_aug.runs.ranks import fit_once
+from hf_mner_aug.runs.recipe import Recipe, load_source, named_splits, with_pictures
 from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post, read_provenance
-from hf_mner_aug.store import open_store
-from hf_mner_aug.stubs import check_whole
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.disk import DiskFull
+from hf_mner_aug.storage.parquet import reading, shards
+from hf_mner_aug.storage.shared import open_store
 from hf_mner_aug.transform import Method
+from hf_mner_aug.untrusted.printable import for_html
 
 if TYPE_CHECKING:
     import pyarrow as pa

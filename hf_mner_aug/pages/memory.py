@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from hf_mner_aug.cards import ConfigFacts
 from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
-from hf_mner_aug.ledger import beside, run_folder
-from hf_mner_aug.memory_tree import Node, Tree
-from hf_mner_aug.models.failures import Failure
-from hf_mner_aug.names import check_digest
-from hf_mner_aug.printable import for_html, for_terminal
-from hf_mner_aug.repo_folder import NOTE, read_note
-from hf_mner_aug.shapes import checked, parse_json
+from hf_mner_aug.methods.memory_hard.tree import Node, Tree
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.publishing.cards import ConfigFacts
+from hf_mner_aug.publishing.folder import NOTE, read_note
+from hf_mner_aug.runs.ledger import beside, run_folder
+from hf_mner_aug.untrusted.names import check_digest
+from hf_mner_aug.untrusted.printable import for_html, for_terminal
+from hf_mner_aug.untrusted.shapes import checked, parse_json
 
 NAME = "memory_hard"
 EXAMPLES = 3
@@ -170,7 +170,9 @@ class MemoryPage:
         """Return the tree as one HTML file with nothing to load; all that comes from posts or models is escaped."""
         import jinja2
 
-        source = importlib.resources.files("hf_mner_aug").joinpath("memory.html.jinja").read_text(encoding="utf-8")
+        source = (
+            importlib.resources.files("hf_mner_aug.pages").joinpath("memory.html.jinja").read_text(encoding="utf-8")
+        )
         environment = jinja2.Environment(
             autoescape=True, finalize=for_html, undefined=jinja2.StrictUndefined, trim_blocks=True
         )

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import regex
 
 from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.posts.scripts import GOES_ON
 from hf_mner_aug.schema import EncodedImage, Post, raw_id
-from hf_mner_aug.scripts import GOES_ON
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+from hf_mner_aug.posts.scripts import is_emoji, is_plain_word
 from hf_mner_aug.schema import Entity, Post
-from hf_mner_aug.scripts import is_emoji, is_plain_word
 
 VOCABULARY = 20_000  # most frequent words that get neighbours
 WINDOW = 2  # words to each side that count as context

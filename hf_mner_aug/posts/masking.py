@@ -17,7 +17,7 @@ from itertools import accumulate
 import regex
 
 from hf_mner_aug.exceptions import UnknownName
-from hf_mner_aug.scripts import GOES_ON, STARTS, UNSPACED, is_one_sign, plain_digits
+from hf_mner_aug.posts.scripts import GOES_ON, STARTS, UNSPACED, is_one_sign, plain_digits
 
 KINDS = ("handles", "emails", "phones")
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hf_mner_aug.hygiene import eight_bits, image_bytes, open_image
+from hf_mner_aug.posts.hygiene import eight_bits, image_bytes, open_image
 from hf_mner_aug.schema import EncodedImage
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Literal
 
 import regex
 
+from hf_mner_aug.posts.scripts import SIGN, WORD, is_one_sign, signs_of, starts_word
 from hf_mner_aug.schema import Post
-from hf_mner_aug.scripts import SIGN, WORD, is_one_sign, signs_of, starts_word
 
 Style = Literal["whole", "split", "characters"]
 HEADS = ("#", "@")

@@ -12,20 +12,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
-from hf_mner_aug.artifacts import write_atomically
-from hf_mner_aug.dataset_cards import check_card, load_card
 from hf_mner_aug.exceptions import Corrupt, UsageError
-from hf_mner_aug.funnel import Funnel, asked_for, outcomes
-from hf_mner_aug.locks import lock
 from hf_mner_aug.methods import method_class
-from hf_mner_aug.names import STUBS
-from hf_mner_aug.printable import code_span, fenced, for_markdown, for_terminal, without_comments
-from hf_mner_aug.recipe import Recipe
+from hf_mner_aug.publishing.stubs import stub_config, stub_features
+from hf_mner_aug.runs.funnel import Funnel, asked_for, outcomes
+from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.runs.source_facts import SourceFacts
 from hf_mner_aug.schema import Post
-from hf_mner_aug.shapes import checked, fields_of
-from hf_mner_aug.source_facts import SourceFacts
-from hf_mner_aug.stubs import stub_config, stub_features
+from hf_mner_aug.storage.artifacts import write_atomically
+from hf_mner_aug.storage.locks import lock
 from hf_mner_aug.transform import Facts, Model
+from hf_mner_aug.untrusted.cards import check_card, load_card
+from hf_mner_aug.untrusted.names import STUBS
+from hf_mner_aug.untrusted.printable import code_span, fenced, for_markdown, for_terminal, without_comments
+from hf_mner_aug.untrusted.shapes import checked, fields_of
 
 if TYPE_CHECKING:
     from datasets import DatasetInfo, Features
@@ -374,10 +374,10 @@ def has_sections(body: str) -> bool:
 
 
 def _template(name: str) -> Any:
-    """Return a Jinja template of ``cards/``: in the wheel they lie beside the modules, in a checkout above them."""
+    """Return a Jinja template of ``cards/``: in the wheel they lie in the package, in a checkout beside it."""
     import jinja2
 
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     loader = jinja2.FileSystemLoader([str(here / "card_templates"), str(here.parent / "cards")])
     environment = jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, finalize=_in_card, keep_trailing_newline=True

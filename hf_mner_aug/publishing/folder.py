@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug import artifacts
-from hf_mner_aug.cards import (
+from hf_mner_aug.exceptions import Corrupt, NothingMade, RecipeMismatch, UsageError
+from hf_mner_aug.methods import method_class
+from hf_mner_aug.posts.hygiene import PICTURED, Guard, PictureUse, origins
+from hf_mner_aug.publishing.cards import (
     AS_PUBLISHED,
     UNKNOWN,
     ConfigFacts,
@@ -26,24 +28,22 @@ from hf_mner_aug.cards import (
     split_names,
     without_sizes,
 )
-from hf_mner_aug.dataset_cards import CARD, read_card
-from hf_mner_aug.exceptions import Corrupt, NothingMade, RecipeMismatch, UsageError
-from hf_mner_aug.fingerprint import Fingerprint, parquet_fingerprint
-from hf_mner_aug.funnel import nothing_made
-from hf_mner_aug.hygiene import PICTURED, Guard, PictureUse, origins
-from hf_mner_aug.ledger import Run, beside, kept_parts, library_versions, part_tables, run
-from hf_mner_aug.locks import lock, stage, sweep
-from hf_mner_aug.methods import method_class
-from hf_mner_aug.names import RESERVED, STUBS, check_columns, check_names, is_name
-from hf_mner_aug.parquet import read_features_of, reading, write_shards
-from hf_mner_aug.recipe import Recipe, local_name, parse_params, source_posts
+from hf_mner_aug.publishing.stubs import Retrieved, check_retrieved, stub_features, to_stubs
+from hf_mner_aug.runs.funnel import nothing_made
+from hf_mner_aug.runs.ledger import Run, beside, kept_parts, library_versions, part_tables, run
+from hf_mner_aug.runs.recipe import Recipe, local_name, parse_params, source_posts
+from hf_mner_aug.runs.source_facts import read_source
 from hf_mner_aug.schema import AUGMENTED, NUMBERED, Codec, Post, canonical_json, read_provenance, split_tag, tag_names
-from hf_mner_aug.shapes import read_json
-from hf_mner_aug.source_facts import read_source
 from hf_mner_aug.stopping import keeping
-from hf_mner_aug.stubs import Retrieved, check_retrieved, stub_features, to_stubs
-from hf_mner_aug.swap import put_back, swap, sync
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.fingerprint import Fingerprint, parquet_fingerprint
+from hf_mner_aug.storage.locks import lock, stage, sweep
+from hf_mner_aug.storage.parquet import read_features_of, reading, write_shards
+from hf_mner_aug.storage.swap import put_back, swap, sync
 from hf_mner_aug.transform import iterate_posts
+from hf_mner_aug.untrusted.cards import CARD, read_card
+from hf_mner_aug.untrusted.names import RESERVED, STUBS, check_columns, check_names, is_name
+from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -420,7 +420,7 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
     difference = "" if found.total == expected.total else _spell_difference(place, expected, found)
     again = None
     if rerun:
-        from hf_mner_aug.models.web import replaying
+        from hf_mner_aug.models.search.fetching import replaying
 
         recipe = Recipe.from_dict(note["recipe"])
         recipe, gold = source_posts(recipe, source)

@@ -20,12 +20,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from hf_mner_aug.cards import ConfigFacts, read_sections, render, with_section
-from hf_mner_aug.dataset_cards import CARD, check_card, read_card
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError, first_line
-from hf_mner_aug.names import STUBS, check_name, is_name
-from hf_mner_aug.recipe import with_pictures
-from hf_mner_aug.repo_folder import (
+from hf_mner_aug.publishing.cards import ConfigFacts, read_sections, render, with_section
+from hf_mner_aug.publishing.folder import (
     NOTE,
     Verification,
     pages_of,
@@ -34,7 +31,10 @@ from hf_mner_aug.repo_folder import (
     verify_folder,
     withdraw_posts,
 )
-from hf_mner_aug.store import sha256
+from hf_mner_aug.runs.recipe import with_pictures
+from hf_mner_aug.storage.shared import sha256
+from hf_mner_aug.untrusted.cards import CARD, check_card, read_card
+from hf_mner_aug.untrusted.names import STUBS, check_name, is_name
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, HfApi

@@ -14,20 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.cards import AS_PUBLISHED
 from hf_mner_aug.corpus import index
-from hf_mner_aug.disk import room_for
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.fingerprint import DIGEST, value_digest
-from hf_mner_aug.hub import download_config
-from hf_mner_aug.ledger import beside
-from hf_mner_aug.locks import stage
 from hf_mner_aug.methods.rmda import RMDA, found_words
 from hf_mner_aug.models.search import IMAGES, Hit, LocalCorpus, open_corpus
-from hf_mner_aug.names import STUBS
-from hf_mner_aug.parquet import reading
-from hf_mner_aug.recipe import Recipe
-from hf_mner_aug.repo_folder import (
+from hf_mner_aug.posts.tokenising import Style, word_style
+from hf_mner_aug.publishing.cards import AS_PUBLISHED
+from hf_mner_aug.publishing.folder import (
     BATCH,
     NOTE,
     Counts,
@@ -40,11 +33,18 @@ from hf_mner_aug.repo_folder import (
     write_split,
     writing,
 )
+from hf_mner_aug.publishing.hub import download_config
+from hf_mner_aug.publishing.stubs import withheld
+from hf_mner_aug.runs.ledger import beside
+from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import Codec, Post, read_provenance
-from hf_mner_aug.stubs import withheld
-from hf_mner_aug.swap import sync
-from hf_mner_aug.tokenising import Style, word_style
+from hf_mner_aug.storage.disk import room_for
+from hf_mner_aug.storage.fingerprint import DIGEST, value_digest
+from hf_mner_aug.storage.locks import stage
+from hf_mner_aug.storage.parquet import reading
+from hf_mner_aug.storage.swap import sync
 from hf_mner_aug.transform import Reject, iterate_posts
+from hf_mner_aug.untrusted.names import STUBS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -118,7 +118,7 @@ def hydrate(
         out: the repo folder to write.
         corpus: a file of ``corpus.index``.
         posts: an export of posts: what ``corpus.index`` takes, such as JSON lines.
-        web: fetch each post from its url, as it is today (``models.web`` says how politely).
+        web: fetch each post from its url, as it is today (``models.search.fetching`` says how politely).
         look_up: any other place.
         overwrite: replace a config of the same name that another recipe made.
         into_existing: write also into a folder that holds something else.
@@ -170,8 +170,8 @@ def hydrate(
 
 def _fetch(urls: Sequence[str], *, record: str, pictures: int) -> list[Hit | Reject]:
     """Return the posts at some addresses, each with so many pictures at most, asked for anew unless set otherwise."""
-    from hf_mner_aug.models.posts import fetch_pages, fetch_posts
-    from hf_mner_aug.models.web import web_settings
+    from hf_mner_aug.models.search.fetching import web_settings
+    from hf_mner_aug.models.search.web import fetch_pages, fetch_posts
 
     web = web_settings()
     web = web if web.record else replace(web, record=record)

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.fingerprint import DIGEST, row_digests
-from hf_mner_aug.names import STUBS
 from hf_mner_aug.schema import IMAGE_COLUMNS
+from hf_mner_aug.storage.fingerprint import DIGEST, row_digests
 from hf_mner_aug.transform import Method
+from hf_mner_aug.untrusted.names import STUBS
 
 if TYPE_CHECKING:
     import pyarrow as pa

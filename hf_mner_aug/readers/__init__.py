@@ -18,10 +18,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.hygiene import normalise_unicode
-from hf_mner_aug.picture_files import is_inside
-from hf_mner_aug.raw_boxes import Box, Shown, find_drawings, parse_voc, place_boxes
-from hf_mner_aug.raw_formats import (
+from hf_mner_aug.posts.hygiene import normalise_unicode
+from hf_mner_aug.readers.boxes import Box, Shown, find_drawings, parse_voc, place_boxes
+from hf_mner_aug.readers.formats import (
     MNRE_RELATIONS,
     NAME_COLUMNS,
     BadLine,
@@ -32,8 +31,8 @@ from hf_mner_aug.raw_formats import (
     parse_mnre,
     parse_wid,
 )
-from hf_mner_aug.raw_images import Picture, Wanted, attach
-from hf_mner_aug.raw_report import Report, SplitReport
+from hf_mner_aug.readers.images import Picture, Wanted, attach
+from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.schema import (
     FOUR_TYPES,
     ORPHANS,
@@ -44,6 +43,7 @@ from hf_mner_aug.schema import (
     mner_features,
     repair_orphans,
 )
+from hf_mner_aug.storage.picture_files import is_inside
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, NoReturn, cast
 from xml.parsers import expat
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hygiene import normalise_unicode
-from hf_mner_aug.picture_files import Allowed, FileRefused, read_file
+from hf_mner_aug.posts.hygiene import normalise_unicode
 from hf_mner_aug.schema import Box
+from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_file
 
 Size = tuple[int, int]
 Span = tuple[int, int]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hygiene import FORMATS, decode_image, normalise_unicode
-from hf_mner_aug.picture_files import Allowed, FileRefused, read_file
-from hf_mner_aug.raw_report import Report, SplitReport
+from hf_mner_aug.posts.hygiene import FORMATS, decode_image, normalise_unicode
+from hf_mner_aug.readers.report import Report, SplitReport
+from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_file
 
 PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
 # Other endings of the same formats, and what Twitter puts behind an ending: 12.jpg_large, 12.jpg:orig.

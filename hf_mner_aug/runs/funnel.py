@@ -5,7 +5,7 @@ from typing import Any, NotRequired, TypedDict
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.reasons import DROPPED
-from hf_mner_aug.recipe import parse_params
+from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.transform import Method
 
 

@@ -26,21 +26,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
-from hf_mner_aug import artifacts, other_columns
+from hf_mner_aug.columns import unknown as other_columns
+from hf_mner_aug.columns.labels import encode
 from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
-from hf_mner_aug.funnel import nothing_made
-from hf_mner_aug.labels import encode
-from hf_mner_aug.locks import sweep
-from hf_mner_aug.parquet import reading, write_table
-from hf_mner_aug.picture_columns import embed
-from hf_mner_aug.picture_files import Allowed
-from hf_mner_aug.ranks import check_rank, claim_config, claim_run, fit_once, release_config
-from hf_mner_aug.recipe import Recipe, named_method, named_splits, open_source, recipe_for, resolve
+from hf_mner_aug.runs.funnel import nothing_made
+from hf_mner_aug.runs.ranks import check_rank, claim_config, claim_run, fit_once, release_config
+from hf_mner_aug.runs.recipe import Recipe, named_method, named_splits, open_source, recipe_for, resolve
 from hf_mner_aug.schema import Codec
-from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, keeping, start_tracker
-from hf_mner_aug.store import Folder, Store, open_store, sha256
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.locks import sweep
+from hf_mner_aug.storage.parquet import reading, write_table
+from hf_mner_aug.storage.picture_columns import embed
+from hf_mner_aug.storage.picture_files import Allowed
+from hf_mner_aug.storage.shared import Folder, Store, open_store, sha256
 from hf_mner_aug.transform import QUIET_S, Made, Method, iterate_posts, iterate_rows
+from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -127,7 +128,7 @@ class Run:
 
     @property
     def columns(self) -> dict[str, list[str]]:
-        """The columns that the method does not know, by what became of them in made rows (``other_columns``)."""
+        """The columns that the method does not know, by what became of them in made rows (``columns.unknown``)."""
         return other_columns.merged(_note(self.folder, part).get("columns", {}) for part in self.parts)
 
 
@@ -448,7 +449,7 @@ def _probed(recipe: Recipe, method: Method, gold: "DatasetDict", posts: int, num
 
 def _counted(recipe: Recipe, method: Method, gold: "DatasetDict") -> Estimate:
     """Return what a run of a paid method takes, by its calls alone; nothing is sent."""
-    from hf_mner_aug.models.web import replaying
+    from hf_mner_aug.models.search.fetching import replaying
 
     begun, train = time.monotonic(), gold["train"]
     codec = Codec(train.features)

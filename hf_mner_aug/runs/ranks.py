@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
-from hf_mner_aug.names import check_digest
-from hf_mner_aug.recipe import Recipe
-from hf_mner_aug.shapes import parse_json
-from hf_mner_aug.store import Store, sha256
+from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.shared import Store, sha256
 from hf_mner_aug.transform import Method, features_for
+from hf_mner_aug.untrusted.names import check_digest
+from hf_mner_aug.untrusted.shapes import parse_json
 
 if TYPE_CHECKING:
     from datasets import Dataset

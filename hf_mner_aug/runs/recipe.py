@@ -13,8 +13,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.columns import map_columns
-from hf_mner_aug.dataset_cards import (
+from hf_mner_aug.columns.labels import read_parquet, same_labels
+from hf_mner_aug.columns.mapping import map_columns
+from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
+from hf_mner_aug.methods import METHODS, method_class
+from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
+from hf_mner_aug.schema import NUMBERED, canonical_json, column_faults
+from hf_mner_aug.sources import apart, at_home, is_json_lines, locate, read_local
+from hf_mner_aug.storage.parquet import find_damaged
+from hf_mner_aug.storage.picture_columns import embed
+from hf_mner_aug.storage.picture_files import Allowed, is_inside, own_folders, shown
+from hf_mner_aug.transform import Method
+from hf_mner_aug.untrusted.cards import (
     CARDS,
     Structure,
     check_card,
@@ -24,19 +34,9 @@ from hf_mner_aug.dataset_cards import (
     read_card,
     reader_errors,
 )
-from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.labels import read_parquet, same_labels
-from hf_mner_aug.methods import METHODS, method_class
-from hf_mner_aug.names import RESERVED, STUBS, check_columns, check_digest, check_repo, is_name
-from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
-from hf_mner_aug.parquet import find_damaged
-from hf_mner_aug.picture_columns import embed
-from hf_mner_aug.picture_files import Allowed, is_inside, own_folders, shown
-from hf_mner_aug.printable import excerpt
-from hf_mner_aug.schema import NUMBERED, canonical_json, column_faults
-from hf_mner_aug.shapes import checked
-from hf_mner_aug.sources import apart, at_home, is_json_lines, locate, read_local
-from hf_mner_aug.transform import Method
+from hf_mner_aug.untrusted.names import RESERVED, STUBS, check_columns, check_digest, check_repo, is_name
+from hf_mner_aug.untrusted.printable import excerpt
+from hf_mner_aug.untrusted.shapes import checked
 from hf_mner_aug.values import convert_values
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Recipe:
 
     The fingerprint covers all fields but ``source``: where the data lay is no part of what was made. Ids, where given,
     name the gold posts of train and validation; else ``fraction`` of both is drawn with ``subset_seed``. ``keep`` names
-    columns that made posts have from their gold posts (``other_columns``); ``columns`` are the source's names for
+    columns that made posts have from their gold posts (``columns.unknown``); ``columns`` are the source's names for
     columns of ours (``map_columns``). ``code`` is the class of a method outside this package (``outside``), and
     ``code_digest`` the sha256 of its source.
     """
@@ -677,7 +677,7 @@ def resolve(recipe: Recipe, splits: "DatasetDict") -> tuple[Recipe, "DatasetDict
         DataError: the recipe names a source of another content, or two posts of a split have one id.
         UsageError: as ``choose_subset``.
     """
-    from hf_mner_aug.fingerprint import content_fingerprint
+    from hf_mner_aug.storage.fingerprint import content_fingerprint
 
     found = content_fingerprint(splits)
     if recipe.source_fingerprint and recipe.source_fingerprint != found:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_mner_aug.dataset_cards import Structure, load_card
-from hf_mner_aug.recipe import local_name, split_source
+from hf_mner_aug.runs.recipe import local_name, split_source
+from hf_mner_aug.untrusted.cards import Structure, load_card
 
 
 @dataclass(frozen=True)

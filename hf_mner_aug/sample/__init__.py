@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hf_mner_aug import sample_words as words
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import UnknownName
+from hf_mner_aug.sample import words
 from hf_mner_aug.schema import FOUR_TYPES, Codec, Entity, Post, Relation, mner_features
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ def _illustrate(root: Draw, post: Post, plan: Plan, others: Sequence[str]) -> Po
 
     A mismatched picture shows as many things as there are mentions, at least one, of ``others``' types.
     """
-    from hf_mner_aug.sample_drawing import picture, png
+    from hf_mner_aug.sample.drawing import picture, png
 
     mentions = [(e.type, " ".join(post.tokens[e.start : e.end])) for e in post.entities]
     images = []

@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.disk import room_for
 from hf_mner_aug.exceptions import Corrupt, NotFitted
-from hf_mner_aug.locks import unfinished
-from hf_mner_aug.names import check_digest, is_name
 from hf_mner_aug.schema import canonical_json
+from hf_mner_aug.storage.disk import room_for
+from hf_mner_aug.storage.locks import unfinished
+from hf_mner_aug.untrusted.names import check_digest, is_name
 
 
 def cache_folder() -> Path:

@@ -30,7 +30,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.printable import excerpt, say
+from hf_mner_aug.untrusted.printable import excerpt, say
 
 TIMEOUT = "HF_MNER_AUG_LOCK_TIMEOUT"  # the environment variable that sets how many seconds to wait for a lock
 TIMEOUT_S = 600.0

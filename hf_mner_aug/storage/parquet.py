@@ -19,14 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_mner_aug.dataset_cards import reader_errors
-from hf_mner_aug.disk import room_for
 from hf_mner_aug.exceptions import Corrupt, DataError
-from hf_mner_aug.locks import unfinished
-from hf_mner_aug.picture_columns import PictureReader, seal
-from hf_mner_aug.picture_files import NOWHERE
-from hf_mner_aug.printable import excerpt
-from hf_mner_aug.swap import sync
+from hf_mner_aug.storage.disk import room_for
+from hf_mner_aug.storage.locks import unfinished
+from hf_mner_aug.storage.picture_columns import PictureReader, seal
+from hf_mner_aug.storage.picture_files import NOWHERE
+from hf_mner_aug.storage.swap import sync
+from hf_mner_aug.untrusted.cards import reader_errors
+from hf_mner_aug.untrusted.printable import excerpt
 
 if TYPE_CHECKING:
     import numpy as np

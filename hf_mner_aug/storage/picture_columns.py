@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug import artifacts
-from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.picture_files import NOWHERE, Allowed, FileRefused, read_picture_file
 
 if TYPE_CHECKING:
     import pyarrow as pa

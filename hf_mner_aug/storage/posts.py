@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug import artifacts
-from hf_mner_aug.hygiene import image_bytes
+from hf_mner_aug.posts.hygiene import image_bytes
 from hf_mner_aug.schema import Entity, Post, Relation
+from hf_mner_aug.storage import artifacts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.disk import room_for
 from hf_mner_aug.exceptions import MissingExtra, UsageError
-from hf_mner_aug.locks import lock, unfinished
+from hf_mner_aug.storage.disk import room_for
+from hf_mner_aug.storage.locks import lock, unfinished
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import shutil
 import uuid
 from pathlib import Path
 
-from hf_mner_aug.disk import room_for
-from hf_mner_aug.locks import stage
+from hf_mner_aug.storage.disk import room_for
+from hf_mner_aug.storage.locks import stage
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2

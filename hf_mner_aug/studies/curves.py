@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import MissingExtra, UsageError
-from hf_mner_aug.printable import for_markdown
-from hf_mner_aug.recipe import load_source, named_method, read_ids, recipe_for, resolve
-from hf_mner_aug.repo_folder import run_and_publish
-from hf_mner_aug.significance import holm
-from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED
-from hf_mner_aug.study_report import LEVEL, Report, difference_table, evaluate, new_figure, save_figure, spelled, table
+from hf_mner_aug.publishing.folder import run_and_publish
+from hf_mner_aug.runs.recipe import load_source, named_method, read_ids, recipe_for, resolve
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.studies.significance import holm
+from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED
+from hf_mner_aug.studies.tables import (
+    LEVEL,
+    Report,
+    difference_table,
+    evaluate,
+    new_figure,
+    save_figure,
+    spelled,
+    table,
+)
+from hf_mner_aug.untrusted.printable import for_markdown
 
 VALIDATION_NAMES = ("validation", "valid", "dev", "val")
 STYLES = {GOLD: "-", AUGMENTED: "-", OVERSAMPLED: "--"}

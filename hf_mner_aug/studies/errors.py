@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.metrics.span_errors import (
@@ -18,12 +17,13 @@ from hf_mner_aug.metrics.span_errors import (
     overlap,
 )
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
-from hf_mner_aug.printable import for_markdown
-from hf_mner_aug.recipe import with_pictures
+from hf_mner_aug.runs.recipe import with_pictures
 from hf_mner_aug.schema import Codec
-from hf_mner_aug.study import read_config, read_gold, spans_of
-from hf_mner_aug.study_report import table
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.studies.study import read_config, read_gold, spans_of
+from hf_mner_aug.studies.tables import table
 from hf_mner_aug.transform import iterate_posts
+from hf_mner_aug.untrusted.printable import for_markdown
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.fingerprint import content_fingerprint
-from hf_mner_aug.hygiene import Guard, normalise_text, text_key
-from hf_mner_aug.models.cca import TooFewPairs
 from hf_mner_aug.models.matching import PairEncoder, fit_folds
-from hf_mner_aug.models.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
-from hf_mner_aug.printable import for_markdown
-from hf_mner_aug.quality_report import SIZES, Column, QualityReport, meanings
-from hf_mner_aug.recipe import with_pictures
+from hf_mner_aug.models.matching.cca import TooFewPairs
+from hf_mner_aug.models.words.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
+from hf_mner_aug.posts.hygiene import Guard, normalise_text, text_key
+from hf_mner_aug.runs.recipe import with_pictures
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, read_provenance
-from hf_mner_aug.study import Config, open_config
+from hf_mner_aug.storage.fingerprint import content_fingerprint
+from hf_mner_aug.studies.quality_tables import SIZES, Column, QualityReport, meanings
+from hf_mner_aug.studies.study import Config, open_config
 from hf_mner_aug.transform import iterate_posts
+from hf_mner_aug.untrusted.printable import for_markdown
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -145,8 +145,8 @@ def quality(
         configs: augmented configs.
         encoder: a sentence encoder, a folder or Hub id: similarity by it, beside TF-IDF.
         language_model: a causal language model, a folder or Hub id: perplexity under it.
-        clip: a model as ``models.clip.load`` takes it; without one, CCA fitted on the gold pairs scores texts and
-            pictures.
+        clip: a model as ``models.matching.clip.load`` takes it; without one, CCA fitted on the gold pairs scores texts
+            and pictures.
         backbone: what is fitted on the gold posts to predict labels; ``crf`` for entities, none for relations.
         one_copy: measure one made post of each gold post, the first that is there.
         source: where the gold posts of a method that replaces posts are: a folder, a Hub id or splits.
@@ -207,7 +207,7 @@ class _Engines:
         self.encoders = {_public(encoder): open_encoder(encoder)} if encoder else {}
         self.clip: PairEncoder | None = None
         if clip:
-            from hf_mner_aug.models.clip import load
+            from hf_mner_aug.models.matching.clip import load
 
             self.clip = load(clip)
         self.labels = {

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.cards import edited_card, with_section
-from hf_mner_aug.printable import for_markdown, for_terminal
-from hf_mner_aug.study_report import table
+from hf_mner_aug.publishing.cards import edited_card, with_section
+from hf_mner_aug.studies.tables import table
+from hf_mner_aug.untrusted.printable import for_markdown, for_terminal
 
 SIZES = (1, 2, 3)  # of the n-grams that are counted
 ABSENT = "–"

@@ -18,23 +18,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from hf_mner_aug import __version__, artifacts
+from hf_mner_aug import __version__
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
+from hf_mner_aug.columns.labels import concatenate, disagreements, encode
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.fingerprint import content_fingerprint
-from hf_mner_aug.hygiene import Guard, PictureUse
-from hf_mner_aug.labels import concatenate, disagreements, encode
-from hf_mner_aug.ledger import Run, beside, run
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
-from hf_mner_aug.printable import for_terminal
-from hf_mner_aug.recipe import Recipe, source_posts
-from hf_mner_aug.repo_folder import NOTE, read_note, verify_folder
+from hf_mner_aug.posts.hygiene import Guard, PictureUse
+from hf_mner_aug.publishing.folder import NOTE, read_note, verify_folder
+from hf_mner_aug.publishing.stubs import check_whole
+from hf_mner_aug.runs.ledger import Run, beside, run
+from hf_mner_aug.runs.recipe import Recipe, source_posts
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, canonical_json, read_provenance
-from hf_mner_aug.shapes import read_json
 from hf_mner_aug.stopping import keeping
-from hf_mner_aug.stubs import check_whole
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.fingerprint import content_fingerprint
 from hf_mner_aug.transform import Method, iterate_posts
+from hf_mner_aug.untrusted.printable import for_terminal
+from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -481,7 +482,7 @@ def open_config(repo: str | Path, name: str, *, images: bool = False, source: An
     """
     from datasets import Dataset, DatasetDict
 
-    from hf_mner_aug.hub import download_config
+    from hf_mner_aug.publishing.hub import download_config
 
     folder = (Path(repo) if Path(repo).is_dir() else download_config(str(repo), name)) / name
     note = read_note(folder)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.backbones.settings import settings_of
-from hf_mner_aug.cards import edited_card, with_section
 from hf_mner_aug.exceptions import MissingExtra
 from hf_mner_aug.metrics.spans import PlainSpan, post_counts
 from hf_mner_aug.need import need
-from hf_mner_aug.printable import for_markdown
-from hf_mner_aug.recipe import with_pictures
+from hf_mner_aug.publishing.cards import edited_card, with_section
+from hf_mner_aug.runs.recipe import with_pictures
 from hf_mner_aug.schema import Codec
-from hf_mner_aug.significance import holm, paired_bootstrap, rates, resample
-from hf_mner_aug.study import AUGMENTED, GOLD, OVERSAMPLED, SEEDLESS, SHUFFLED, Study
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.studies.significance import holm, paired_bootstrap, rates, resample
+from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SEEDLESS, SHUFFLED, Study
 from hf_mner_aug.transform import Method
+from hf_mner_aug.untrusted.printable import for_markdown
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.names import check_repo_path
-from hf_mner_aug.printable import excerpt
-from hf_mner_aug.shapes import checked, parse_yaml
+from hf_mner_aug.untrusted.names import check_repo_path
+from hf_mner_aug.untrusted.printable import excerpt
+from hf_mner_aug.untrusted.shapes import checked, parse_yaml
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCard

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.printable import excerpt
+from hf_mner_aug.untrusted.printable import excerpt
 
 DEEPEST = 64
 LONGEST_YAML = 4_000_000  # characters, which PyYAML reads in half a minute

@@ -110,18 +110,7 @@ def main():
     import sklearn.linear_model  # noqa: F401
     from datasets import DatasetDict
 
-    from hf_mner_aug import (  # noqa: F401
-        cli,
-        corpus,
-        curves,
-        demo,
-        hydration,
-        methods,
-        quality_measures,
-        report,
-        sample,
-        study_report,
-    )
+    from hf_mner_aug import sample
 
     whole = sample.load_sample()
     small = DatasetDict({split: rows.select(range(80 if split == "train" else 24)) for split, rows in whole.items()})

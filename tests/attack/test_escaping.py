@@ -16,12 +16,21 @@ from datasets import DatasetDict
 from markdown_it import MarkdownIt
 
 from hf_mner_aug import EDA, augment, cli, publish
-from hf_mner_aug.cards import ConfigFacts, read_sections, render, with_section
-from hf_mner_aug.printable import code_span, excerpt, fenced, for_html, for_markdown, for_terminal, say, say_json
-from hf_mner_aug.repo_folder import read_features, read_note
+from hf_mner_aug.publishing.cards import ConfigFacts, read_sections, render, with_section
+from hf_mner_aug.publishing.folder import read_features, read_note
 from hf_mner_aug.schema import Post, mner_features
-from hf_mner_aug.study_report import table
+from hf_mner_aug.studies.tables import table
 from hf_mner_aug.transform import Model
+from hf_mner_aug.untrusted.printable import (
+    code_span,
+    excerpt,
+    fenced,
+    for_html,
+    for_markdown,
+    for_terminal,
+    say,
+    say_json,
+)
 
 PACKAGE = Path(cli.__file__).parent
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -13,22 +13,23 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
-from hf_mner_aug import hygiene
 from hf_mner_aug.corpus import index
-from hf_mner_aug.dates import parse_date, spell_date
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.hygiene import Guard, too_long
-from hf_mner_aug.models import posts, web
-from hf_mner_aug.models.bodies import UnusableBody, read_body
-from hf_mner_aug.models.posts import read_page
-from hf_mner_aug.models.protocol import Answer, read_answer, retry_after
+from hf_mner_aug.models.endpoint.protocol import Answer, read_answer, retry_after
 from hf_mner_aug.models.search import Query, open_corpus
-from hf_mner_aug.models.serper import page_id
-from hf_mner_aug.models.web import Fetched, Refused, Web
-from hf_mner_aug.raw_boxes import parse_voc
+from hf_mner_aug.models.search import fetching as web
+from hf_mner_aug.models.search import web as posts
+from hf_mner_aug.models.search.fetching import Fetched, Refused, Web
+from hf_mner_aug.models.search.serper import page_id
+from hf_mner_aug.models.search.web import read_page
+from hf_mner_aug.posts import hygiene
+from hf_mner_aug.posts.hygiene import Guard, too_long
 from hf_mner_aug.readers import read
+from hf_mner_aug.readers.boxes import parse_voc
 from hf_mner_aug.schema import Post
 from hf_mner_aug.transform import Reject
+from hf_mner_aug.untrusted.bodies import UnusableBody, read_body
+from hf_mner_aug.untrusted.dates import parse_date, spell_date
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 HUGE = "9" * 5_000  # digits, more than int reads

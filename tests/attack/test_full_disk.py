@@ -19,13 +19,14 @@ import pytest
 from forked import said_by
 from verbs import VERBS, check_published, leftovers, state
 
-from hf_mner_aug import artifacts, cli, corpus, disk
+from hf_mner_aug import cli, corpus
 from hf_mner_aug.backbones import crf
 from hf_mner_aug.conversion import convert
-from hf_mner_aug.disk import DiskFull, disk_full, find_full, room_for
-from hf_mner_aug.models.budget import Account, Usage
-from hf_mner_aug.parquet import write_shards, write_table
-from hf_mner_aug.store import Folder
+from hf_mner_aug.models.endpoint.budget import Account, Usage
+from hf_mner_aug.storage import artifacts, disk
+from hf_mner_aug.storage.disk import DiskFull, disk_full, find_full, room_for
+from hf_mner_aug.storage.parquet import write_shards, write_table
+from hf_mner_aug.storage.shared import Folder
 
 forks, prepared = prepared_folder.forks, prepared_folder.prepared  # fixtures
 
@@ -58,7 +59,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 from datasets import Features, Value
-from hf_mner_aug.parquet import write_shards, write_table
+from hf_mner_aug.storage.parquet import write_shards, write_table
 
 folder = sys.argv[1]
 random = np.random.default_rng(5)

@@ -25,8 +25,8 @@ from datasets import DatasetDict
 
 from hf_mner_aug import EDA, RMDA, MemoryHard, augment, cli, publish
 from hf_mner_aug.corpus import index
-from hf_mner_aug.models.budget import Usage
-from hf_mner_aug.models.responses import Record, write_record
+from hf_mner_aug.models.endpoint.budget import Usage
+from hf_mner_aug.models.endpoint.responses import Record, write_record
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import Post, mner_features
 
@@ -275,12 +275,12 @@ def arguments(command: str, w: Path, new: Path) -> list[str] | Callable[[], Any]
         return lines[command]
 
     def withdraw() -> None:
-        from hf_mner_aug.repo_folder import withdraw_posts
+        from hf_mner_aug.publishing.folder import withdraw_posts
 
         withdraw_posts(w / "out", ["g0"])
 
     def merge() -> None:
-        from hf_mner_aug.hub import _check_rights, _choose, _merged_card
+        from hf_mner_aug.publishing.hub import _check_rights, _choose, _merged_card
 
         local = _choose(w / "out")
         with contextlib.suppress(cli.UsageError):
@@ -288,7 +288,7 @@ def arguments(command: str, w: Path, new: Path) -> list[str] | Callable[[], Any]
         _merged_card(local, None, "org/name")
 
     def card() -> None:
-        from hf_mner_aug.study_report import Report
+        from hf_mner_aug.studies.tables import Report
 
         row = {"name": "eda", "kind": "augmented", "per_type": {}, "train_posts": 1, "cells": 1}
         score = {"mean": 0.5, "sd": None}
@@ -298,12 +298,12 @@ def arguments(command: str, w: Path, new: Path) -> list[str] | Callable[[], Any]
         Report(w, {**data, "tried": [], "notes": []}).write_card(w / "out")
 
     def answer() -> None:
-        from hf_mner_aug.models.responses import read_record
+        from hf_mner_aug.models.endpoint.responses import read_record
 
         read_record(next((w / "answers/ab").glob("*.json")))
 
     def pooling() -> None:
-        from hf_mner_aug.models.sentence import _pooling
+        from hf_mner_aug.models.words.sentence import _pooling
 
         _pooling(str(w / "encoder"))
 
@@ -420,7 +420,7 @@ def campaign(kind: Kind, tree: Path, place: Path, seeds: Iterable[int]) -> tuple
 def spell(found: Found) -> str:
     """Return a failure with the end of its traceback."""
     trace = [line for line in found.trace.splitlines() if line.strip()]
-    frames = [line.strip() for line in trace if "hf_mner_aug/" in line and "cli.py" not in line]
+    frames = [line.strip() for line in trace if "hf_mner_aug/" in line and "cli/" not in line]
     return f"{found.what}: {found.seed}: {found.said.strip()[:300]} @ {' < '.join(frames[-2:][::-1])}"
 
 

@@ -18,15 +18,16 @@ from endpoint_server import EndpointServer
 from filelock import FileLock
 from web_server import WebServer
 
-from hf_mner_aug import GMDA, RMDA, MemoryHard, Recipe, augment, cli, hosts, verify
+from hf_mner_aug import GMDA, RMDA, MemoryHard, Recipe, augment, cli, verify
 from hf_mner_aug.exceptions import Corrupt, EndpointError, HostNotAllowed, UsageError
-from hf_mner_aug.hosts import VARIABLE, Host, is_allowed, origin_of, remembered, require_allowed
-from hf_mner_aug.ledger import estimate, preview, run
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.models.endpoint import KEY_ENV, Endpoint
-from hf_mner_aug.models.web import is_public
-from hf_mner_aug.recipe import recipe_for, resolve
-from hf_mner_aug.repo_folder import publish
+from hf_mner_aug.models.search.fetching import is_public
+from hf_mner_aug.publishing.folder import publish
+from hf_mner_aug.runs.ledger import estimate, preview, run
+from hf_mner_aug.runs.recipe import recipe_for, resolve
+from hf_mner_aug.untrusted import hosts
+from hf_mner_aug.untrusted.hosts import VARIABLE, Host, is_allowed, origin_of, remembered, require_allowed
 
 KEY = "sk-victims-own-key-4711"
 SEARCH_KEY = "serper-victims-key-4712"

@@ -18,15 +18,15 @@ import pytest
 import yaml
 from hub_server import HubServer
 
-from hf_mner_aug.repo_folder import NOTE, verify_folder
+from hf_mner_aug.publishing.folder import NOTE, verify_folder
 
 PATIENCE = 3.0  # seconds that a step with the Hub may take here
 # A call is a few steps, each may be tried again: far less than this is the rule, nothing takes longer.
 LONGEST = 60.0
 CLIENT = f"""
 import json, os, sys, time
-import hf_mner_aug.hub as hub
-from hf_mner_aug.hydration import hydrate
+import hf_mner_aug.publishing.hub as hub
+from hf_mner_aug.publishing.hydration import hydrate
 sleep = time.sleep
 time.sleep = lambda seconds: sleep(min(seconds, 600) / 600 if seconds < 600 else seconds)
 hub.PATIENCE_S = {PATIENCE}

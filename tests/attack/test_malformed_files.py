@@ -13,10 +13,10 @@ import pytest
 import test_fuzz as fuzz
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.recipe import Recipe, load_source
-from hf_mner_aug.repo_folder import read_note
+from hf_mner_aug.publishing.folder import read_note
+from hf_mner_aug.runs.recipe import Recipe, load_source
 from hf_mner_aug.schema import read_provenance
-from hf_mner_aug.shapes import checked, parse_json, parse_yaml, read_yaml
+from hf_mner_aug.untrusted.shapes import checked, parse_json, parse_yaml, read_yaml
 from hf_mner_aug.values import convert_value
 
 

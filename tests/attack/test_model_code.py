@@ -73,7 +73,12 @@ def evil_folder(folder, mark, model_type):
 def loaders():
     """What reads a model that a recipe may name, by the kind of its parameter."""
     from hf_mner_aug.backbones import encoder
-    from hf_mner_aug.models import clip, image, instructblip, objects, sentence, vision
+    from hf_mner_aug.models import vision
+    from hf_mner_aug.models.image import diffusers as image
+    from hf_mner_aug.models.matching import clip
+    from hf_mner_aug.models.text import instructblip_net as instructblip
+    from hf_mner_aug.models.vision import objects
+    from hf_mner_aug.models.words import sentence
 
     def source(name):
         return encoder.Source(name, Path(name), None)
@@ -119,7 +124,7 @@ def test_open_clip_runs_no_code_of_a_model(text, mark, tmp_path):
     pytest.importorskip("open_clip")
     from safetensors.torch import save_file
 
-    from hf_mner_aug.models import clip
+    from hf_mner_aug.models.matching import clip
 
     name = evil_folder(tmp_path / "model", mark, "evil")
     text = {key: name if value == "HERE" else value for key, value in text.items()}
@@ -145,7 +150,7 @@ def test_open_clip_runs_no_code_of_a_model(text, mark, tmp_path):
 )
 def test_diffusers_runs_no_code_of_a_model(index, mark, tmp_path):
     pytest.importorskip("diffusers")
-    from hf_mner_aug.models import image
+    from hf_mner_aug.models.image import diffusers as image
 
     folder = tmp_path / "model"
     name = evil_folder(folder, mark, "evil")
@@ -178,4 +183,4 @@ def test_every_call_says_so():
                 assert "weights_only=True" in ast.unparse(call), path.name
     unpickles = [p.name for p in (ROOT / "hf_mner_aug").rglob("*.py") if "pickle.load" in p.read_text()]
     assert unpickles == ["ledger.py"]  # what a worker's own parent gave it
-    assert "pickle.load(" not in (ROOT / "hf_mner_aug" / "ledger.py").read_text()
+    assert "pickle.load(" not in (ROOT / "hf_mner_aug" / "runs" / "ledger.py").read_text()

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 from hub_server import HubServer
 
-from hf_mner_aug import EDA, artifacts, augment, publish
+from hf_mner_aug import EDA, augment, publish
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.memory_page import _learned
-from hf_mner_aug.names import check_columns, check_name, check_repo, check_repo_path, is_name
-from hf_mner_aug.ranks import fit_once
-from hf_mner_aug.recipe import Recipe, load_source, named_splits, recipe_for, source_posts
-from hf_mner_aug.repo_folder import place_config, read_features, read_note, verify_folder, withdraw_posts
-from hf_mner_aug.store import Folder
+from hf_mner_aug.pages.memory import _learned
+from hf_mner_aug.publishing.folder import place_config, read_features, read_note, verify_folder, withdraw_posts
+from hf_mner_aug.runs.ranks import fit_once
+from hf_mner_aug.runs.recipe import Recipe, load_source, named_splits, recipe_for, source_posts
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.shared import Folder
+from hf_mner_aug.untrusted.names import check_columns, check_name, check_repo, check_repo_path, is_name
 
 BAD_NAMES = (
     "../x", "..", ".", ".git", "", "/tmp/x", "a/b", "a\\b", "train/../../y", "*", "trai?", "[a-z]*", "a b", "a\nb",
@@ -248,7 +249,7 @@ def test_a_host_that_a_card_names_is_not_asked(tmp_path):
             hub.commit(repo, {"README.md": card})
         script = """
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.recipe import load_source
+from hf_mner_aug.runs.recipe import load_source
 for repo in ("a/a", "b/b"):
     try:
         load_source(repo)
@@ -278,8 +279,8 @@ def test_the_token_goes_to_the_hub_only(tmp_path):
         hub.commit("org/aug", {"README.md": "# hello", "eda/augmentation.json": "{}"})
         places = [repo.format(host=other.host) for repo in REPOS]
         script = f"""
-import hf_mner_aug.hub as hub
-from hf_mner_aug.recipe import load_source
+import hf_mner_aug.publishing.hub as hub
+from hf_mner_aug.runs.recipe import load_source
 hub.time.sleep = lambda seconds: None
 def attempt(function, *arguments, **options):
     try:

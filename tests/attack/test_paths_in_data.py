@@ -24,18 +24,19 @@ from conftest import picture
 from datasets import Audio, Dataset, DatasetDict, Features, Image, List, load_dataset
 from PIL import Image as Pillow
 
-from hf_mner_aug import EDA, MixGen, augment, cli, embed_pictures, picture_files, publish, validate
+from hf_mner_aug import EDA, MixGen, augment, cli, embed_pictures, publish, validate
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.fingerprint import content_fingerprint
 from hf_mner_aug.models.search import Query, open_corpus
-from hf_mner_aug.parquet import write_table
-from hf_mner_aug.picture_columns import PictureReader
-from hf_mner_aug.picture_files import NOWHERE, Allowed, FileRefused, own_folders, read_picture_file
-from hf_mner_aug.recipe import load_source
-from hf_mner_aug.repo_folder import withdraw_posts
+from hf_mner_aug.publishing.folder import withdraw_posts
+from hf_mner_aug.runs.recipe import load_source
 from hf_mner_aug.schema import mner_features
+from hf_mner_aug.storage import picture_files
+from hf_mner_aug.storage.fingerprint import content_fingerprint
+from hf_mner_aug.storage.parquet import write_table
+from hf_mner_aug.storage.picture_columns import PictureReader
+from hf_mner_aug.storage.picture_files import NOWHERE, Allowed, FileRefused, own_folders, read_picture_file
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n"
 MARK = b"b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"

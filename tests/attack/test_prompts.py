@@ -8,8 +8,8 @@ from endpoint_server import EndpointServer, said
 from pattern_server import block
 
 from hf_mner_aug import GMDA
-from hf_mner_aug.models.prompts import as_block, read_prompt
-from hf_mner_aug.models.text_endpoint import PROMPT
+from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
+from hf_mner_aug.models.text.endpoint import PROMPT
 from hf_mner_aug.schema import Entity, Post, mner_features
 
 EVIL = [

@@ -9,11 +9,11 @@ import sys
 import pytest
 from hub_server import HubServer
 
-import hf_mner_aug.hub as hub_module
+import hf_mner_aug.publishing.hub as hub_module
 from hf_mner_aug import EDA, augment, publish
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.hub import _choose, _persist
-from hf_mner_aug.repo_folder import NOTE
+from hf_mner_aug.publishing.folder import NOTE
+from hf_mner_aug.publishing.hub import _choose, _persist
 
 REPO = "org/aug"
 SECRET = b"hf_mner_aug-attack-secret-key"
@@ -154,7 +154,7 @@ def test_a_card_whose_yaml_is_broken_is_one_line(folder):
 
 PRELUDE = """
 import json, os, sys, urllib.request
-import hf_mner_aug.hub as hub
+import hf_mner_aug.publishing.hub as hub
 hub.time.sleep = lambda seconds: None
 folder, REPO = os.environ["FOLDER"], "org/aug"
 

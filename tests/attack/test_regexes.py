@@ -20,10 +20,16 @@ from typing import Any, NamedTuple
 import pytest
 
 import hf_mner_aug
-from hf_mner_aug import cards, dates, hygiene, masking, printable, report, scripts, tokenising
-from hf_mner_aug.models import collage, posts, protocol, search
-from hf_mner_aug.models.web import Fetched, Refused
+from hf_mner_aug.models import search
+from hf_mner_aug.models.endpoint import protocol
+from hf_mner_aug.models.image import collage
+from hf_mner_aug.models.search import web as posts
+from hf_mner_aug.models.search.fetching import Fetched, Refused
+from hf_mner_aug.pages import config as report
+from hf_mner_aug.posts import hygiene, masking, scripts, tokenising
+from hf_mner_aug.publishing import cards
 from hf_mner_aug.schema import Post
+from hf_mner_aug.untrusted import dates, printable
 
 SECONDS = 0.1
 LENGTH = 100_000
@@ -34,7 +40,7 @@ PACKAGE = Path(hf_mner_aug.__file__).parent
 FUNCTIONS = ("compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn")
 # Patterns with parts that only a running function knows: by module and function, the pattern with such parts.
 MADE_AT_RUN_TIME: dict[tuple[str, str], Callable[[], Any]] = {
-    ("hf_mner_aug.parquet", "shards"): lambda: re.escape("train") + r"-\d{5}-of-\d{5}\.parquet",
+    ("hf_mner_aug.storage.parquet", "shards"): lambda: re.escape("train") + r"-\d{5}-of-\d{5}\.parquet",
 }
 
 

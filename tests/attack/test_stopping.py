@@ -23,7 +23,7 @@ from endpoint_server import EndpointServer
 
 from hf_mner_aug import LSMS, augment, cli, stopping
 from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply
-from hf_mner_aug.models.protocol import read_answer
+from hf_mner_aug.models.endpoint.protocol import read_answer
 from hf_mner_aug.schema import mner_features
 
 SECONDS = 5.0  # promised are 3; the machine may be busy
@@ -301,7 +301,7 @@ def million(tmp_path_factory):
     folder = tmp_path_factory.mktemp("million")
     write_set(folder / "set", 1_000_000)
     (folder / "posts.txt").write_text("".join(f"post number {i} about place{i % 9999} today\n" for i in range(10**6)))
-    from hf_mner_aug.recipe import load_source
+    from hf_mner_aug.runs.recipe import load_source
 
     load_source(str(folder / "set"))
     return folder

@@ -20,19 +20,20 @@ import pytest
 from datasets import DatasetDict, load_dataset
 from huggingface_hub import DatasetCard
 
-from hf_mner_aug import EDA, LSMS, augment, locks, publish, verify
-from hf_mner_aug import swap as swapping
-from hf_mner_aug.artifacts import write_atomically
-from hf_mner_aug.cards import edited_card, with_section
+from hf_mner_aug import EDA, LSMS, augment, publish, verify
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import RecipeMismatch, UsageError
-from hf_mner_aug.ledger import beside
-from hf_mner_aug.locks import LOCAL, lock, stage, sweep, unfinished
-from hf_mner_aug.quality_report import QualityReport
-from hf_mner_aug.repo_folder import NOTE, withdraw_posts
-from hf_mner_aug.store import Folder
-from hf_mner_aug.study_report import Report
+from hf_mner_aug.publishing.cards import edited_card, with_section
+from hf_mner_aug.publishing.folder import NOTE, withdraw_posts
+from hf_mner_aug.runs.ledger import beside
+from hf_mner_aug.storage import locks
+from hf_mner_aug.storage import swap as swapping
+from hf_mner_aug.storage.artifacts import write_atomically
+from hf_mner_aug.storage.locks import LOCAL, lock, stage, sweep, unfinished
+from hf_mner_aug.storage.shared import Folder
+from hf_mner_aug.studies.quality_tables import QualityReport
+from hf_mner_aug.studies.tables import Report
 
 # Children are forked: each is a process of its own, and has imported everything.
 CONTEXT = multiprocessing.get_context("fork")
@@ -75,7 +76,7 @@ def check_whole(out, cache):
 
 HOLDER = """
 import sys, time
-from hf_mner_aug.locks import lock
+from hf_mner_aug.storage.locks import lock
 with lock(sys.argv[1], "publish", beside=len(sys.argv) > 2):
     print("held", flush=True)
     time.sleep(60)

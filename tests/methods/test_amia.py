@@ -16,11 +16,11 @@ from PIL import Image
 from hf_mner_aug import AMIA, augment, load_sample, publish, verify
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
-from hf_mner_aug.hygiene import image_digest
 from hf_mner_aug.methods import amia
 from hf_mner_aug.methods.amia import match_pairs, triplet_loss, without_persons
 from hf_mner_aug.models.matching import fit_matcher
-from hf_mner_aug.pictures import open_rgb, picture_source
+from hf_mner_aug.posts.hygiene import image_digest
+from hf_mner_aug.posts.pictures import open_rgb, picture_source
 from hf_mner_aug.schema import Codec, Post
 
 pytestmark = pytest.mark.filterwarnings("ignore:amia:UserWarning", "ignore:matching:UserWarning")
@@ -180,7 +180,7 @@ def test_matches_hang_on_no_other_pair(fitted, sample):
 
 
 def test_each_picture_is_read_once(monkeypatch):
-    from hf_mner_aug.models import cca, embeddings
+    from hf_mner_aug.models.matching import cca, embeddings
 
     monkeypatch.setattr(embeddings, "_held", type(embeddings._held)())
     read = []
@@ -249,7 +249,7 @@ def test_persons_leave_a_prompt():
 
 
 def test_no_person_prompts_reach_the_engine(sample, monkeypatch):
-    from hf_mner_aug.models.collage import Collage
+    from hf_mner_aug.models.image.collage import Collage
 
     asked = []
     generate = Collage.generate
@@ -293,7 +293,7 @@ def test_the_papers_preset():
 
 
 def test_few_pairs_are_said_and_equal_losses_give_half(mner, monkeypatch):
-    from hf_mner_aug.models import image
+    from hf_mner_aug.models.image import diffusers as image
 
     monkeypatch.setattr(image, "FEWEST", 1)
     with pytest.warns(UserWarning, match=r"train has \d+ text-image pairs|every matching score is 0.5"):

@@ -5,10 +5,8 @@ from conftest import SETS, parse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.lexicon import nearest_words, ordinary_words
 from hf_mner_aug.methods import eda
 from hf_mner_aug.methods.eda import (
     EDA,
@@ -19,7 +17,9 @@ from hf_mner_aug.methods.eda import (
     replace_words,
     swap_words,
 )
+from hf_mner_aug.posts.lexicon import nearest_words, ordinary_words
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, respell
+from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Reject
 
 SYNONYMS = {"happy": ["glad", "merry"], "today": ["tonight"], "see": ["meet"], "rain": ["snow"]}

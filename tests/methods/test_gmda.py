@@ -21,14 +21,15 @@ from hypothesis import strategies as st
 from pattern_server import block
 from PIL import Image
 
-from hf_mner_aug import GMDA, augment, cli, filters, publish, verify
+from hf_mner_aug import GMDA, augment, cli, publish, verify
+from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.methods.gmda import _request, carry_boxes, check_entities, delinearize, instruction, linearize
-from hf_mner_aug.models.image import Refused
-from hf_mner_aug.models.labelled_text import Unwritten, find_relation, tag_type, with_arguments
-from hf_mner_aug.models.text_endpoint import asked_entities
-from hf_mner_aug.pictures import open_rgb, picture_source
+from hf_mner_aug.models.image.diffusers import Refused
+from hf_mner_aug.models.text.endpoint import asked_entities
+from hf_mner_aug.models.text.engine import Unwritten, find_relation, tag_type, with_arguments
+from hf_mner_aug.posts.pictures import open_rgb, picture_source
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.transform import Reject

@@ -5,10 +5,8 @@ from conftest import SETS, parse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.lexicon import LabelCounts, mention_counts, ordinary_words, tag_keys
 from hf_mner_aug.methods.lsms import (
     LSMS,
     OPERATIONS,
@@ -20,7 +18,9 @@ from hf_mner_aug.methods.lsms import (
     segments_of,
     shuffle_segments,
 )
+from hf_mner_aug.posts.lexicon import LabelCounts, mention_counts, ordinary_words, tag_keys
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, respell
+from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Reject
 
 WORDS = {

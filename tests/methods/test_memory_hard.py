@@ -8,21 +8,23 @@ from typing import ClassVar
 import pytest
 from conftest import as_dataset, parse
 
-from hf_mner_aug import MemoryHard, artifacts, mining
+from hf_mner_aug import MemoryHard
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.failure_cues import mention_shape
-from hf_mner_aug.hard_requests import Memory, check_draft, choose_failure, likeness, success
-from hf_mner_aug.memory_tree import Branch, Node, Tree
 from hf_mner_aug.methods import memory_hard
-from hf_mner_aug.models.failures import Failure
-from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.pattern_engine import Draft, Pattern, WriteRequest, as_failure
-from hf_mner_aug.models.rules import Rules
-from hf_mner_aug.recipe import parse_params
+from hf_mner_aug.methods.memory_hard import mining
+from hf_mner_aug.methods.memory_hard.requests import Memory, check_draft, choose_failure, likeness, success
+from hf_mner_aug.methods.memory_hard.tree import Branch, Node, Tree
+from hf_mner_aug.models.patterns.cues import mention_shape
+from hf_mner_aug.models.patterns.engine import Draft, Pattern, WriteRequest, as_failure
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.models.patterns.rules import Rules
+from hf_mner_aug.models.text.engine import Unwritten
+from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import Codec, Post, mner_features
+from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Reject
 
 TYPES = ("LOC", "ORG", "PER")

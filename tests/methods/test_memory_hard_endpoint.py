@@ -16,17 +16,18 @@ import pytest
 from conftest import as_dataset, parse
 from pattern_server import FAULTS, INJECTED, PatternServer, block
 
-from hf_mner_aug import MemoryHard, artifacts, augment, cli, verify
+from hf_mner_aug import MemoryHard, augment, cli, verify
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
-from hf_mner_aug.hard_requests import Memory, funnel
-from hf_mner_aug.memory_page import memory
-from hf_mner_aug.memory_tree import Branch, Node, Tree
 from hf_mner_aug.methods.memory_hard import open_engine
-from hf_mner_aug.models.failures import Failure
-from hf_mner_aug.models.pattern_engine import Pattern
+from hf_mner_aug.methods.memory_hard.requests import Memory, funnel
+from hf_mner_aug.methods.memory_hard.tree import Branch, Node, Tree
+from hf_mner_aug.models.patterns.engine import Pattern
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.pages.memory import memory
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import Post, mner_features
+from hf_mner_aug.storage import artifacts
 
 TYPES = ("LOC", "ORG", "PER")
 KEY = "sk-this-key-must-stand-nowhere-44"

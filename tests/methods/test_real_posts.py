@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset
 
 from hf_mner_aug.methods import eda, lsms, method_class
-from hf_mner_aug.pictures import open_rgb, picture_source
+from hf_mner_aug.posts.pictures import open_rgb, picture_source
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.transform import iterate_posts

@@ -9,17 +9,17 @@ from conftest import as_dataset, parse, picture
 from datasets import DatasetDict, load_dataset
 
 from hf_mner_aug import RMDA, augment, publish
+from hf_mner_aug.backbones.detectors import capitalised_words, detect, fit_detectors, ordinary_forms
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.filters import capitalised_words, detect, fit_detectors, ordinary_forms
 from hf_mner_aug.methods.rmda import build_query
 from hf_mner_aug.models.search import Query
-from hf_mner_aug.models.train_search import TrainPosts
-from hf_mner_aug.recipe import Recipe, named_method, recipe_for
-from hf_mner_aug.repo_folder import verify_folder
+from hf_mner_aug.models.search.train import TrainPosts
+from hf_mner_aug.posts.tokenising import restyle, split_words, word_style
+from hf_mner_aug.publishing.folder import verify_folder
+from hf_mner_aug.runs.recipe import Recipe, named_method, recipe_for
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
-from hf_mner_aug.study import kept
-from hf_mner_aug.tokenising import restyle, split_words, word_style
+from hf_mner_aug.studies.study import kept
 
 # ---------------------------------------------------------------- the query
 

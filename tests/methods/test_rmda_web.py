@@ -13,10 +13,10 @@ from web_server import BAD, WebServer
 from hf_mner_aug import RMDA, augment, publish
 from hf_mner_aug.cli import app
 from hf_mner_aug.exceptions import EndpointError, UsageError
-from hf_mner_aug.hub import verify as verify_config
-from hf_mner_aug.ledger import estimate
-from hf_mner_aug.models import posts as web_posts
-from hf_mner_aug.recipe import recipe_for, resolve
+from hf_mner_aug.models.search import web as web_posts
+from hf_mner_aug.publishing.hub import verify as verify_config
+from hf_mner_aug.runs.ledger import estimate
+from hf_mner_aug.runs.recipe import recipe_for, resolve
 from hf_mner_aug.schema import Post, mner_features
 
 KEY = "serper-key-0123456789"

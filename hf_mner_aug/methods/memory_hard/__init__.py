@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from hf_mner_aug import artifacts, filters
+from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.failure_cues import Space
-from hf_mner_aug.hard_requests import (
+from hf_mner_aug.methods.memory_hard.mining import mine, share_out
+from hf_mner_aug.methods.memory_hard.requests import (
     KEPT,
     STAGES,
     Job,
@@ -34,25 +34,26 @@ from hf_mner_aug.hard_requests import (
     likeness,
     outcome_of,
 )
-from hf_mner_aug.hosts import Host
-from hf_mner_aug.hygiene import MADE_OF, PICTURED, image_digest, text_key
-from hf_mner_aug.lexicon import entity_key
-from hf_mner_aug.memory_tree import OUTSIDERS, ROUNDS, Gardener, Tree
-from hf_mner_aug.mining import mine, share_out
-from hf_mner_aug.models.endpoint_engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
-from hf_mner_aug.models.failures import Failure
-from hf_mner_aug.models.image import check_fill, check_sources
-from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.llm import BATCH, PatternEndpoint, Settings
-from hf_mner_aug.models.pattern_engine import Draft, PatternEngine, Question, WriteRequest, as_failure
-from hf_mner_aug.models.rules import Rules
+from hf_mner_aug.methods.memory_hard.tree import OUTSIDERS, ROUNDS, Gardener, Tree
+from hf_mner_aug.models.endpoint.engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
+from hf_mner_aug.models.image.diffusers import check_fill, check_sources
+from hf_mner_aug.models.patterns.cues import Space
+from hf_mner_aug.models.patterns.engine import Draft, PatternEngine, Question, WriteRequest, as_failure
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.models.patterns.llm import BATCH, PatternEndpoint, Settings
+from hf_mner_aug.models.patterns.rules import Rules
+from hf_mner_aug.models.text.engine import Unwritten
+from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED, image_digest, text_key
+from hf_mner_aug.posts.lexicon import entity_key
 from hf_mner_aug.reasons import NO_PICTURE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post
-from hf_mner_aug.stored_posts import open_posts, save_posts
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
+from hf_mner_aug.untrusted.hosts import Host
 
 if TYPE_CHECKING:
-    from hf_mner_aug.models.image import ImageEngine
+    from hf_mner_aug.models.image.diffusers import ImageEngine
 
 RULES = "rules"
 ENGINES = (RULES, ENDPOINT)
@@ -203,7 +204,7 @@ class MemoryHard(Method):
     @property
     def models(self) -> tuple[Model, ...]:
         """The language model, the encoders and the image engine's model, where they are none of the package's own."""
-        from hf_mner_aug.models.image import engine_models
+        from hf_mner_aug.models.image.diffusers import engine_models
 
         specs = {"target": self.target, "teacher": self.teacher}
         specs |= {f"reference {n + 1}": spec for n, spec in enumerate(self.references)}
@@ -278,7 +279,7 @@ class MemoryHard(Method):
 
     def pinned(self) -> Self:
         """Return a copy whose image pipeline is named with the commit that its id means today."""
-        from hf_mner_aug.models.image import pinned_engine
+        from hf_mner_aug.models.image.diffusers import pinned_engine
 
         return replace(self, image_model=pinned_engine(self.image_model)) if self.image else self
 
@@ -448,8 +449,8 @@ class MemoryHard(Method):
         there = self.learned["pictures"] or self.fill_missing
         if not (self.image and there and self._codec().image_column is not None):
             return made
-        from hf_mner_aug.models.image import Refused
-        from hf_mner_aug.pictures import write_picture
+        from hf_mner_aug.models.image.diffusers import Refused
+        from hf_mner_aug.posts.pictures import write_picture
 
         engine = self._image_engine()
         wanted = [i for i, post in enumerate(made) if isinstance(post, Post) and (post.images or self.fill_missing)]
@@ -476,7 +477,7 @@ class MemoryHard(Method):
         return prompt
 
     def _image_engine(self) -> "ImageEngine":
-        from hf_mner_aug.models import image
+        from hf_mner_aug.models.image import diffusers as image
 
         return image.open_engine(
             self.image_model,

@@ -17,16 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hygiene import image_digest, text_key
-from hf_mner_aug.lexicon import entity_key
 from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific
-from hf_mner_aug.models.failures import Failure
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.posts.hygiene import image_digest, text_key
+from hf_mner_aug.posts.lexicon import entity_key
 from hf_mner_aug.schema import Post, canonical_json
-from hf_mner_aug.shapes import read_json
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.untrusted.shapes import read_json
 
 DIGITS = 4  # of confidences
 PLAIN = 2  # how often words without a label make a missed entity of the same words suspicious

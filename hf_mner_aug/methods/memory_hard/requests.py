@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.memory_tree import Branch, Node, Tree
-from hf_mner_aug.models.failures import Failure
-from hf_mner_aug.models.pattern_engine import Draft, PatternEngine
+from hf_mner_aug.methods.memory_hard.tree import Branch, Node, Tree
+from hf_mner_aug.models.patterns.engine import Draft, PatternEngine
+from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.transform import Reject
 
 STAGES = ("pattern", "parent")

@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypedDict
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, DataError
-from hf_mner_aug.failure_cues import Space
-from hf_mner_aug.models.failures import Failure
-from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.pattern_engine import Pattern, PatternEngine, what_goes_wrong
+from hf_mner_aug.models.patterns.cues import Space
+from hf_mner_aug.models.patterns.engine import Pattern, PatternEngine, what_goes_wrong
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.schema import canonical_json
-from hf_mner_aug.shapes import checked, read_json
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.untrusted.shapes import checked, read_json
 
 ACCURACY = 0.8
 ROUNDS = 5

@@ -21,19 +21,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from hf_mner_aug import artifacts, filters, masking
+from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.hosts import Host
-from hf_mner_aug.hygiene import image_digest, normalise_text, strip_urls, text_key, too_long
-from hf_mner_aug.models import sentence
-from hf_mner_aug.models.endpoint import Endpoint, host_of
-from hf_mner_aug.models.search import IMAGES, WEB_REASONS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
-from hf_mner_aug.models.serper import SERPER as SERPER_URL
-from hf_mner_aug.models.serper import build_query as build_query
-from hf_mner_aug.models.train_search import open_train
-from hf_mner_aug.names import check_digest
-from hf_mner_aug.projection import (
+from hf_mner_aug.methods.rmda.projection import (
     Known,
     bare_words,
     keep,
@@ -44,12 +35,23 @@ from hf_mner_aug.projection import (
     project_relation,
     support,
 )
+from hf_mner_aug.models.endpoint import Endpoint, host_of
+from hf_mner_aug.models.search import IMAGES, WEB_REASONS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
+from hf_mner_aug.models.search.serper import SERPER as SERPER_URL
+from hf_mner_aug.models.search.serper import build_query as build_query
+from hf_mner_aug.models.search.train import open_train
+from hf_mner_aug.models.words import sentence
+from hf_mner_aug.posts import masking
+from hf_mner_aug.posts.hygiene import image_digest, normalise_text, strip_urls, text_key, too_long
+from hf_mner_aug.posts.scripts import written_length
+from hf_mner_aug.posts.tokenising import Style, restyle, split_words, word_style
 from hf_mner_aug.reasons import WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
-from hf_mner_aug.scripts import written_length
-from hf_mner_aug.stored_posts import open_posts, save_posts
-from hf_mner_aug.tokenising import Style, restyle, split_words, word_style
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
+from hf_mner_aug.untrusted.hosts import Host
+from hf_mner_aug.untrusted.names import check_digest
 
 TRAIN = "train"
 PINNED = "sha256:"
@@ -63,7 +65,7 @@ PAGE_SECONDS = 1.0  # of a page, before any is fetched
 class RMDA(Method):
     """Take over posts that hold a post's entities, found in a corpus.
 
-    How fast and at what cost the web is searched is no part of the recipe: ``models.web``.
+    How fast and at what cost the web is searched is no part of the recipe: ``models.search.fetching``.
 
     Args:
         corpus: a file of `hf-mner-aug index`; `train`, the other posts of it; or the web: `serper` or
@@ -259,7 +261,7 @@ class RMDA(Method):
         """Return what a search and its pages take, all of one host; sending nothing."""
         if not self.on_web:
             return CallPrice()
-        from hf_mner_aug.models.web import web_settings
+        from hf_mner_aug.models.search.fetching import web_settings
 
         web = web_settings()
         each = max(web.delay, PAGE_SECONDS / web.concurrency)
@@ -270,7 +272,7 @@ class RMDA(Method):
         """Return what was asked of the web in this process: searches, pages, requests, retries, USD."""
         if not self.on_web:
             return {}
-        from hf_mner_aug.models.posts import usage
+        from hf_mner_aug.models.search.web import usage
 
         return usage()
 
@@ -411,7 +413,7 @@ class RMDA(Method):
 
     def _search_web(self, posts: Sequence[Post]) -> list[list[Hit | Reject]]:
         """Return, for each post, the posts on the web that hold its entities, and why the other pages gave none."""
-        from hf_mner_aug.models.posts import WebSearch
+        from hf_mner_aug.models.search.web import WebSearch
 
         search: WebSearch = _web_search(self._engine_url, str(self.artifact)[:12])
         queries = [self._query(post) for post in posts]
@@ -439,8 +441,8 @@ class RMDA(Method):
 
     def _illustrated(self, found: list[list[Post | Reject]]) -> list[list[Post | Reject]]:
         """Return posts with the pictures that ``image_urls`` in their details name."""
-        from hf_mner_aug.models.posts import fetch_pictures, usable
-        from hf_mner_aug.models.web import web_settings
+        from hf_mner_aug.models.search.fetching import web_settings
+        from hf_mner_aug.models.search.web import fetch_pictures, usable
 
         posts = [result for results in found for result in results if isinstance(result, Post)]
         urls = list(dict.fromkeys(url for post in posts for url in post.details["image_urls"]))
@@ -571,8 +573,8 @@ def _same(hit: Hit, post: Post) -> bool:
 
 def _web_search(url: str, run: str) -> Any:
     """Return the search of the web by the engine at an address, on this machine's terms."""
-    from hf_mner_aug.models.posts import WebSearch
-    from hf_mner_aug.models.web import web_settings
+    from hf_mner_aug.models.search.fetching import web_settings
+    from hf_mner_aug.models.search.web import WebSearch
 
     return WebSearch(web=web_settings(), url=url, run=f"rmda-{run}")
 

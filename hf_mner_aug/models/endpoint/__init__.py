@@ -31,12 +31,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import urlsplit
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import DataError, EndpointError, UsageError
-from hf_mner_aug.hosts import Host, origin_of, require_allowed
-from hf_mner_aug.models.bodies import ENCODINGS, UnusableBody, read_body
-from hf_mner_aug.models.budget import NO_LIMIT, Account, Budget, Usage
-from hf_mner_aug.models.protocol import (
+from hf_mner_aug.models.endpoint.budget import NO_LIMIT, Account, Budget, Usage
+from hf_mner_aug.models.endpoint.protocol import (
     REASONS,
     Answer,
     Call,
@@ -53,10 +50,13 @@ from hf_mner_aug.models.protocol import (
     read_answer,
     to_call,
 )
-from hf_mner_aug.models.responses import Record, read_record, record_path, write_record
-from hf_mner_aug.printable import excerpt
+from hf_mner_aug.models.endpoint.responses import Record, read_record, record_path, write_record
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.stopping import keeping
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.untrusted.bodies import ENCODINGS, UnusableBody, read_body
+from hf_mner_aug.untrusted.hosts import Host, origin_of, require_allowed
+from hf_mner_aug.untrusted.printable import excerpt
 
 if TYPE_CHECKING:
     import httpx2

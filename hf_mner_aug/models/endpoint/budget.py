@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from hf_mner_aug.disk import room_for
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.storage.disk import room_for
 
 
 @dataclass(frozen=True, kw_only=True)

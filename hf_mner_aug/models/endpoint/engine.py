@@ -5,11 +5,11 @@ import os
 from typing import Any, TypeVar, get_type_hints
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.hosts import Host
-from hf_mner_aug.models.budget import Budget
 from hf_mner_aug.models.endpoint import KEY_ENV, Endpoint, host_of
+from hf_mner_aug.models.endpoint.budget import Budget
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.transform import CallPrice
+from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import parse_settings
 
 ENDPOINT = "endpoint"  # an engine of a method: endpoint:URL#MODEL

@@ -15,11 +15,11 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hygiene import FORMATS, image_bytes, open_image
-from hf_mner_aug.models.budget import Usage
-from hf_mner_aug.models.responses import Record, request_digest
-from hf_mner_aug.printable import excerpt
+from hf_mner_aug.models.endpoint.budget import Usage
+from hf_mner_aug.models.endpoint.responses import Record, request_digest
+from hf_mner_aug.posts.hygiene import FORMATS, image_bytes, open_image
 from hf_mner_aug.schema import EncodedImage, canonical_json
+from hf_mner_aug.untrusted.printable import excerpt
 
 REASONS = (
     "timeout",  # no whole answer in time; not asked again, for it may have been paid

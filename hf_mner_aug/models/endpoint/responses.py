@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import Corrupt
-from hf_mner_aug.models.budget import Usage
+from hf_mner_aug.models.endpoint.budget import Usage
 from hf_mner_aug.schema import canonical_json
-from hf_mner_aug.shapes import checked, read_json
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.untrusted.shapes import checked, read_json
 
 
 @dataclass(frozen=True)

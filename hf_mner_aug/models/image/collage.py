@@ -20,13 +20,13 @@ import regex
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hygiene import image_bytes, image_digest, normalise_text, open_image, text_key
-from hf_mner_aug.lexicon import entity_key
-from hf_mner_aug.models.image import POST_ID, Refused
-from hf_mner_aug.pictures import Source, open_rgb
+from hf_mner_aug.models.image.diffusers import POST_ID, Refused
+from hf_mner_aug.posts.hygiene import image_bytes, image_digest, normalise_text, open_image, text_key
+from hf_mner_aug.posts.lexicon import entity_key
+from hf_mner_aug.posts.pictures import Source, open_rgb
+from hf_mner_aug.posts.scripts import GOES_ON, STARTS
 from hf_mner_aug.schema import Box, EncodedImage, Post
-from hf_mner_aug.scripts import GOES_ON, STARTS
-from hf_mner_aug.stored_posts import StoredPosts, open_posts, save_posts
+from hf_mner_aug.storage.posts import StoredPosts, open_posts, save_posts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ class Collage:
     """Composes a picture for a sentence from the pictures of train posts.
 
     Args:
-        posts: the digest of the train posts (``stored_posts``), which the method names among its files.
+        posts: the digest of the train posts (``storage.posts``), which the method names among its files.
         size: sides in pixels of a picture whose size is not asked for; the longest side that is not scaled up to.
     """
 

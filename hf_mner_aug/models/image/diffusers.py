@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UnknownName, UsageError, first_line
-from hf_mner_aug.hygiene import normalise_text
 from hf_mner_aug.models.device import (
     DTYPES,
     find_device,
@@ -26,7 +25,8 @@ from hf_mner_aug.models.device import (
     split_revision,
 )
 from hf_mner_aug.need import UNUSABLE_MODEL, need
-from hf_mner_aug.pictures import Source
+from hf_mner_aug.posts.hygiene import normalise_text
+from hf_mner_aug.posts.pictures import Source
 from hf_mner_aug.transform import Model
 
 if TYPE_CHECKING:
@@ -456,12 +456,12 @@ def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageE
 
     Args:
         images: its name.
-        posts: the digest of the train posts (``stored_posts``), for a collage.
+        posts: the digest of the train posts (``storage.posts``), for a collage.
         side: of a collage whose size is not asked for, in pixels.
         options: of ``Diffusers``.
     """
     if images == COLLAGE:
-        from hf_mner_aug.models.collage import Collage
+        from hf_mner_aug.models.image.collage import Collage
 
         return Collage(posts=posts, size=side)
     model, revision = split_revision(images)

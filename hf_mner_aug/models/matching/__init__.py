@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.hygiene import image_digest, normalise_text, text_key
-from hf_mner_aug.models.cca import CCA, TooFewPairs, load_arrays, read_histograms, save_arrays
+from hf_mner_aug.models.matching.cca import CCA, TooFewPairs, load_arrays, read_histograms, save_arrays
+from hf_mner_aug.posts.hygiene import image_digest, normalise_text, text_key
 from hf_mner_aug.schema import EncodedImage, Post
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Matcher:
         matcher, files = self.state["matcher"], self.state["files"]
         if matcher == "cca":
             return CCA.restore(files)
-        from hf_mner_aug.models.clip import load, restore
+        from hf_mner_aug.models.matching.clip import load, restore
 
         if matcher == "open_clip":
             return restore(files)
@@ -210,7 +210,7 @@ def fit_matcher(posts: Iterable[Post], matcher: str = "cca", *, seed: int = 0, f
     state: dict[str, Any] = {"matcher": matcher, "files": {}}
     encoders: list[Any]
     if model:
-        from hf_mner_aug.models.clip import load
+        from hf_mner_aug.models.matching.clip import load
 
         encoders = [load(model)]
         split = _gather(posts, encoders[0].encode_image)
@@ -350,7 +350,7 @@ def _small(engine: str, seed: int) -> tuple[Read, Callable[..., Any]]:
     """Return how an engine reads pictures, and how it learns from texts and what was read."""
     if engine == "cca":
         return read_histograms, CCA.fit
-    from hf_mner_aug.models.clip import read_squares, train
+    from hf_mner_aug.models.matching.clip import read_squares, train
 
     return read_squares, functools.partial(train, seed=seed)
 

@@ -12,11 +12,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.models.embeddings import vectors_of
-from hf_mner_aug.pictures import open_rgb
+from hf_mner_aug.models.matching.embeddings import vectors_of
+from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.schema import EncodedImage
+from hf_mner_aug.storage import artifacts
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.models.cca import CCA, SIDE, edges_squared, orientation_histograms
 from hf_mner_aug.models.device import find_device, find_dtype
-from hf_mner_aug.models.embeddings import vectors_of
+from hf_mner_aug.models.matching.cca import CCA, SIDE, edges_squared, orientation_histograms
+from hf_mner_aug.models.matching.embeddings import vectors_of
 from hf_mner_aug.need import UNUSABLE_MODEL, need
-from hf_mner_aug.pictures import open_rgb
+from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.schema import EncodedImage
+from hf_mner_aug.storage import artifacts
 
 if TYPE_CHECKING:
     import numpy as np

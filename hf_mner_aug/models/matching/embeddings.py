@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_mner_aug import artifacts
-from hf_mner_aug.hygiene import image_digest
+from hf_mner_aug.posts.hygiene import image_digest
 from hf_mner_aug.schema import EncodedImage
+from hf_mner_aug.storage import artifacts
 
 if TYPE_CHECKING:
     import numpy as np

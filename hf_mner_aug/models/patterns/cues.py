@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hf_mner_aug.lexicon import is_link
-from hf_mner_aug.models.failures import Failure
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.posts.lexicon import is_link
 from hf_mner_aug.schema import Post
 
 NEAR = 3  # words to each side that are a mention's context

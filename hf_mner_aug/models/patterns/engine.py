@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Protocol
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.metrics.spans import PlainSpan
-from hf_mner_aug.models.failures import Failure
-from hf_mner_aug.models.labelled_text import Unwritten
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.models.text.engine import Unwritten
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 from hf_mner_aug.exceptions import Corrupt
 from hf_mner_aug.metrics.span_errors import NOTHING
 from hf_mner_aug.metrics.spans import PlainSpan
-from hf_mner_aug.shapes import checked
+from hf_mner_aug.untrusted.shapes import checked
 
 
 @dataclass(frozen=True, slots=True)

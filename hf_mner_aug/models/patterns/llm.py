@@ -19,14 +19,14 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
-from hf_mner_aug.models.endpoint_engine import ENDPOINT, UNUSABLE, open_endpoint
-from hf_mner_aug.models.failures import Failure
-from hf_mner_aug.models.labelled_text import Unwritten, type_name
-from hf_mner_aug.models.pattern_engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
-from hf_mner_aug.models.prompts import as_block, read_prompt
-from hf_mner_aug.models.rules import key_at
-from hf_mner_aug.printable import excerpt
+from hf_mner_aug.models.endpoint.engine import ENDPOINT, UNUSABLE, open_endpoint
+from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
+from hf_mner_aug.models.patterns.engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.models.patterns.rules import key_at
+from hf_mner_aug.models.text.engine import Unwritten, type_name
 from hf_mner_aug.schema import Entity, canonical_json
+from hf_mner_aug.untrusted.printable import excerpt
 
 PROMPTS = "memory_hard"  # their folder
 INDUCE, MATCH, WRITE = "induce-1.md", "match-1.md", "write-1.md"

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.failure_cues import all_cues, mention_shape, spell_cue
-from hf_mner_aug.lexicon import mention_counts, repeat_by_count
 from hf_mner_aug.metrics.spans import PlainSpan
-from hf_mner_aug.models.failures import Failure
-from hf_mner_aug.models.labelled_text import Unwritten
-from hf_mner_aug.models.pattern_engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
+from hf_mner_aug.models.patterns.cues import all_cues, mention_shape, spell_cue
+from hf_mner_aug.models.patterns.engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
+from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.models.text.engine import Unwritten
+from hf_mner_aug.posts.lexicon import mention_counts, repeat_by_count
 from hf_mner_aug.schema import Post
 
 SWAPPED = 0.5  # share of the other entities that change

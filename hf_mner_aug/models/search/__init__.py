@@ -30,12 +30,12 @@ from typing import Any, Literal, Protocol, get_args
 import regex
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.hygiene import normalise_unicode
-from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file
-from hf_mner_aug.printable import excerpt
+from hf_mner_aug.posts.hygiene import normalise_unicode
+from hf_mner_aug.posts.scripts import STARTS, UNSPACED
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import EncodedImage
-from hf_mner_aug.scripts import STARTS, UNSPACED
+from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_picture_file
+from hf_mner_aug.untrusted.printable import excerpt
 
 Require = Literal["all", "any"]
 HEADS = ("#", "@")

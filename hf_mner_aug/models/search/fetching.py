@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING, Any
 import httpcore2
 import httpx2
 
-from hf_mner_aug import __version__, artifacts
+from hf_mner_aug import __version__
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.bodies import ENCODINGS, UnusableBody, read_body
-from hf_mner_aug.models.budget import Budget
-from hf_mner_aug.models.endpoint_engine import SETTINGS as ENDPOINT_SETTINGS
-from hf_mner_aug.models.protocol import retry_after
-from hf_mner_aug.models.serper import PRICE
+from hf_mner_aug.models.endpoint.budget import Budget
+from hf_mner_aug.models.endpoint.engine import SETTINGS as ENDPOINT_SETTINGS
+from hf_mner_aug.models.endpoint.protocol import retry_after
+from hf_mner_aug.models.search.serper import PRICE
 from hf_mner_aug.need import need
-from hf_mner_aug.printable import excerpt
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.untrusted.bodies import ENCODINGS, UnusableBody, read_body
+from hf_mner_aug.untrusted.printable import excerpt
 from hf_mner_aug.values import parse_settings
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hf_mner_aug.exceptions import EndpointError
-from hf_mner_aug.hygiene import origins
 from hf_mner_aug.models.endpoint import Endpoint
-from hf_mner_aug.models.protocol import Found, Result, SearchRequest, Unanswered
+from hf_mner_aug.models.endpoint.protocol import Found, Result, SearchRequest, Unanswered
 from hf_mner_aug.models.search import Hit, Query, Require
+from hf_mner_aug.posts.hygiene import origins
 
 SERPER = "https://google.serper.dev"
 KEY_ENV = "SERPER_API_KEY"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hf_mner_aug.models.search import Hit, Query, phrase_words, words
 from hf_mner_aug.schema import Post
-from hf_mner_aug.stored_posts import open_posts
+from hf_mner_aug.storage.posts import open_posts
 
 
 class TrainPosts:

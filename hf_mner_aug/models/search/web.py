@@ -19,21 +19,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from hf_mner_aug import artifacts
-from hf_mner_aug.dates import parse_date, spell_date
 from hf_mner_aug.exceptions import Corrupt, DataError, EndpointError
-from hf_mner_aug.hygiene import too_long
 from hf_mner_aug.models.endpoint import Endpoint
-from hf_mner_aug.models.protocol import Found
+from hf_mner_aug.models.endpoint.protocol import Found
 from hf_mner_aug.models.search import IMAGES, Hit, Query
-from hf_mner_aug.models.serper import KEY_ENV, SERPER, Serper, page_id
-from hf_mner_aug.models.web import Fetched, Refused, Session, Web, open_session
+from hf_mner_aug.models.search.fetching import Fetched, Refused, Session, Web, open_session
+from hf_mner_aug.models.search.serper import KEY_ENV, SERPER, Serper, page_id
 from hf_mner_aug.need import need
-from hf_mner_aug.picture_files import Allowed, FileRefused, read_picture_file
-from hf_mner_aug.pictures import JPEG_QUALITY, open_rgb
-from hf_mner_aug.printable import excerpt
+from hf_mner_aug.posts.hygiene import too_long
+from hf_mner_aug.posts.pictures import JPEG_QUALITY, open_rgb
 from hf_mner_aug.schema import EncodedImage
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_picture_file
 from hf_mner_aug.transform import Reject
+from hf_mner_aug.untrusted.dates import parse_date, spell_date
+from hf_mner_aug.untrusted.printable import excerpt
 
 if TYPE_CHECKING:
     from lxml.html import HtmlElement

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.hygiene import text_key
 from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
-from hf_mner_aug.models.endpoint_engine import ENDPOINT, UNUSABLE, open_endpoint
-from hf_mner_aug.models.labelled_text import (
+from hf_mner_aug.models.endpoint.engine import ENDPOINT, UNUSABLE, open_endpoint
+from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
+from hf_mner_aug.models.text.engine import (
     Composed,
     TextRequest,
     Unwritten,
@@ -25,9 +25,9 @@ from hf_mner_aug.models.labelled_text import (
     type_name,
     with_arguments,
 )
-from hf_mner_aug.models.prompts import as_block, read_prompt
+from hf_mner_aug.posts.hygiene import text_key
 from hf_mner_aug.schema import Post
-from hf_mner_aug.stored_posts import open_posts
+from hf_mner_aug.storage.posts import open_posts
 
 PROMPT = ("gmda", "write-1.md")
 TRIES = 10  # posts looked at for each one that is shown
@@ -54,7 +54,7 @@ class TextEndpoint:
         base_url: as ``Endpoint`` takes it.
         model: the name that the server knows.
         types: the types of tags, as ``tag_type`` writes them.
-        posts: the digest of the train posts (``stored_posts``).
+        posts: the digest of the train posts (``storage.posts``).
         settings: how it is asked.
         temperature: of the sampling.
         run: what a budget is counted over.

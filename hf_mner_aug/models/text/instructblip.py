@@ -24,12 +24,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.hygiene import image_bytes
 from hf_mner_aug.models.device import find_device, find_dtype, quiet, resolved_revision, with_smaller_batches
-from hf_mner_aug.models.instructblip import (
+from hf_mner_aug.models.text.engine import TextRequest, Unwritten
+from hf_mner_aug.models.text.instructblip_net import (
     MULTIPLE,
     Example,
     Network,
@@ -41,11 +40,12 @@ from hf_mner_aug.models.instructblip import (
     read_weights,
     write_weights,
 )
-from hf_mner_aug.models.labelled_text import TextRequest, Unwritten
-from hf_mner_aug.models.sampling import RowSampler
+from hf_mner_aug.models.text.sampling import RowSampler
 from hf_mner_aug.need import need
+from hf_mner_aug.posts.hygiene import image_bytes
 from hf_mner_aug.schema import EncodedImage, canonical_json
-from hf_mner_aug.shapes import read_json
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     import torch

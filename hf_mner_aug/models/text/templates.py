@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.hygiene import strip_urls, text_key
-from hf_mner_aug.lexicon import match_case
-from hf_mner_aug.models.labelled_text import Composed, TextRequest, Unwritten, linearize, tag_type, with_arguments
+from hf_mner_aug.models.text.engine import Composed, TextRequest, Unwritten, linearize, tag_type, with_arguments
+from hf_mner_aug.posts.hygiene import strip_urls, text_key
+from hf_mner_aug.posts.lexicon import match_case
+from hf_mner_aug.posts.scripts import without_marks
+from hf_mner_aug.posts.tokenising import HEADS
 from hf_mner_aug.schema import Entity, Origin, Post
-from hf_mner_aug.scripts import without_marks
-from hf_mner_aug.stored_posts import open_posts
-from hf_mner_aug.tokenising import HEADS
+from hf_mner_aug.storage.posts import open_posts
 
 POOL = 16  # contexts that are compared
 TRIES = 8  # of them, and of the ways to part the entities
@@ -94,7 +94,7 @@ class Templates:
     """Writes the asked entities into other train posts.
 
     Args:
-        posts: the digest of the train posts (``stored_posts``), which the method names among its files.
+        posts: the digest of the train posts (``storage.posts``), which the method names among its files.
         seed: of the order of contexts.
     """
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.hygiene import image_digest
-from hf_mner_aug.models.objects import cut
+from hf_mner_aug.models.vision.objects import cut
 from hf_mner_aug.need import UNUSABLE_MODEL, need
-from hf_mner_aug.pictures import open_rgb
+from hf_mner_aug.posts.hygiene import image_digest
+from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, Post
 
 if TYPE_CHECKING:
     import PIL.Image
     import torch
 
-    from hf_mner_aug.models.tower import Tower
+    from hf_mner_aug.models.vision.tower import Tower
 
 TINY = "tiny"
 MOST_PICTURES = 4  # of a post: MNER-MI has no more
@@ -73,8 +73,8 @@ def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None)
         UsageError: there is no such tower, or it cannot be downloaded.
     """
     need("torch", extra="models")
-    from hf_mner_aug.models import tower
     from hf_mner_aug.models.device import quiet
+    from hf_mner_aug.models.vision import tower
 
     library, _, name = vision.tower.rpartition(":")
     load = {"torchvision": _torchvision, "timm": _timm}.get(library)

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from hf_mner_aug import artifacts
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.hygiene import image_digest
 from hf_mner_aug.need import UNUSABLE_MODEL, need
-from hf_mner_aug.pictures import open_rgb
+from hf_mner_aug.posts.hygiene import image_digest
+from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, canonical_json
-from hf_mner_aug.shapes import read_json
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -11,7 +11,7 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import find_device
 from hf_mner_aug.models.search import words
 from hf_mner_aug.need import UNUSABLE_MODEL, need
-from hf_mner_aug.shapes import read_json
+from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.lexicon import Texts, ppmi
+from hf_mner_aug.posts.lexicon import Texts, ppmi
 from hf_mner_aug.schema import Post
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Engines that make a picture for a sentence: collage, diffusers."""

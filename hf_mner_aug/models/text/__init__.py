@@ -1,0 +1,1 @@
+"""Engines that write labelled text: templates, InstructBLIP, an endpoint."""

@@ -1,0 +1,1 @@
+"""HTML pages: of a config, and of memory_hard's memory."""

@@ -1,0 +1,1 @@
+"""A run becomes a repo folder and a Hub repo: folder, cards, hub, stubs, hydration."""

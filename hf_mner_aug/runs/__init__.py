@@ -1,0 +1,1 @@
+"""A recipe and its run, part by part: recipe, ledger, ranks, funnel."""

@@ -1,0 +1,1 @@
+"""Gold against augmented over seeds: study, learning curve, errors, significance, quality of what was made."""
