@@ -12,10 +12,11 @@ demo: .venv/core.stamp  ## augment the drawn sample set, offline, and load it ba
 test: .venv/dev.stamp  ## the default tests: offline, CPU
 	$(BIN)/pytest -n 2
 
-check: .venv/dev.stamp  ## format, lint, types, tests
+check: .venv/dev.stamp  ## format, lint, types, floors, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2
 
 attack: .venv/dev.stamp  ## the long campaigns: kills, writers, mutations, Hub faults, full disk

@@ -1,0 +1,21 @@
+"""The rooms of the package: none imports itself over others, and CONTRIBUTING shows where each stands."""
+
+from pathlib import Path
+
+from house import arrows, floors
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_no_room_stands_above_itself():
+    rooms = arrows()
+    stack = floors(rooms)
+    assert sorted(room for floor in stack for room in floor) == sorted(rooms)
+    assert stack[-1] == ["cli"]
+    assert "exceptions" in stack[0]
+
+
+def test_contributing_shows_every_room():
+    shown = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Floors")[1]
+    missing = [room for room in arrows() if room.removeprefix("models.") not in shown.split()]
+    assert missing == []
