@@ -10,7 +10,6 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import FrozenInstanceError, fields, replace
-from pathlib import Path
 
 import pytest
 from conftest import SESSION, SETS, TEXTS, parse, picture
@@ -24,6 +23,7 @@ from datasets import (
     concatenate_datasets,
 )
 from datasets.fingerprint import Hasher
+from places import ROOT
 
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
@@ -32,7 +32,6 @@ from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, bio_to_spans, mner_features
 from hf_mner_aug.transform import Facts, Method
 
-ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "numpy", "PIL", "sklearn", "pyarrow", "pandas", "ray"}
 
 

@@ -1,10 +1,7 @@
 """The rooms of the package: none imports itself over others, and CONTRIBUTING shows where each stands."""
 
-from pathlib import Path
-
 from house import arrows, floors
-
-ROOT = Path(__file__).parent.parent
+from places import ROOT
 
 
 def test_no_room_stands_above_itself():

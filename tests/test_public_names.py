@@ -9,12 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from places import ROOT
 from typer.testing import CliRunner
 
 import hf_mner_aug
 from hf_mner_aug import cli
 
-ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hf_mner_aug"
 VERBS = "convert validate augment publish push verify withdraw hydrate index evaluate curve errors quality show memory"
 # What stands in a command line, and what the function gets of it by position.

@@ -1,11 +1,9 @@
 """What the README and CONTRIBUTING show is run."""
 
 import re
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
+from places import ROOT
 
 
 def blocks(name, language):

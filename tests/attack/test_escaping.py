@@ -15,6 +15,7 @@ from conftest import as_dataset, parse
 from datasets import DatasetDict
 from markdown_it import MarkdownIt
 
+import hf_mner_aug
 from hf_mner_aug import EDA, augment, cli, publish
 from hf_mner_aug.publishing.cards import ConfigFacts, read_sections, render, with_section
 from hf_mner_aug.publishing.folder import read_features, read_note
@@ -32,7 +33,7 @@ from hf_mner_aug.untrusted.printable import (
     say_json,
 )
 
-PACKAGE = Path(cli.__file__).parent
+PACKAGE = Path(hf_mner_aug.__file__).parent
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 HOSTILE = [
     "\x1b[2J\x1b]0;owned\x07",
@@ -284,13 +285,15 @@ def test_every_exit_to_the_terminal_goes_through_say():
 
 def test_templates_leave_nothing_out():
     """Pages: only drawings that code makes are written as they are. Cards: nothing is, but by our own filters."""
-    pages = {path.name: path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.jinja")}
-    assert pages
+    pages = {path.name: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.jinja")}
+    assert len(pages) == 2
     for name, text in pages.items():
         assert set(re.findall(r"[^{ ]*\s*\|\s*safe", text)) <= {"figure|safe"}, name
         assert "autoescape" not in text
         assert not re.search(r"""(href|src|action)=(?!"(#|data:|\{\{ picture\.url \}\}))""", text), name
-    for path in (PACKAGE.parent / "cards").glob("*.md"):
+    cards = sorted((PACKAGE.parent / "cards").glob("*.md"))
+    assert len(cards) == 2
+    for path in cards:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"\|\s*(safe|tojson|escape|e|forceescape)\b", text), path
         assert not re.search(r"\}\}[(\[:]", text), f"{path}: a bracket behind a value could make it a link"

@@ -5,13 +5,13 @@ import contextlib
 import json
 import random
 import time
-from pathlib import Path
 from typing import ClassVar
 
 import httpx2
 import pyarrow as pa
 import pytest
 from datasets import Dataset
+from places import CASES
 
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import DataError
@@ -31,7 +31,6 @@ from hf_mner_aug.transform import Reject
 from hf_mner_aug.untrusted.bodies import UnusableBody, read_body
 from hf_mner_aug.untrusted.dates import parse_date, spell_date
 
-CASES = Path(__file__).parents[3] / "shared" / "cases"
 HUGE = "9" * 5_000  # digits, more than int reads
 ODD_DATES = (
     "9999-12-31T23:59:59-23:59",

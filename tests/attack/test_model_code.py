@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.need import UNUSABLE_MODEL
 
-ROOT = Path(__file__).parents[2]
 CODE = """
 open({mark!r}, "w").write("ran")
 from transformers import PretrainedConfig as Evil

@@ -4,7 +4,6 @@ import json
 import sys
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
@@ -39,7 +38,6 @@ from hf_mner_aug.transform import Method, iterate_posts
 
 ORDER = ("MISC", "ORG", "LOC", "PER")
 OTHER = mner_features(ORDER)
-CASES = Path(__file__).parent.parent / "shared" / "cases"
 
 
 def posts_of(dataset):

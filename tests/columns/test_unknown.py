@@ -27,6 +27,7 @@ from datasets import (
     load_dataset,
 )
 from datasets.fingerprint import Hasher
+from places import CASES
 from test_contract import build, copies, params_of, rows
 
 from hf_mner_aug import AMIA, EDA, GMDA, LSMS, MixGen, Recipe, augment, publish, validate
@@ -42,7 +43,7 @@ from hf_mner_aug.schema import Codec, Post, mner_features, respell
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Facts, Method
 
-CASE = Path(__file__).parents[2] / "shared" / "cases" / "38-amia-extra-columns" / "src"
+CASE = CASES / "38-amia-extra-columns" / "src"
 FOLLOW = {"amia", "eda", "gmda", "lsms", "mixgen"}  # methods that know where words come from
 KINDS = {
     "text": Value("string"),

@@ -1,7 +1,6 @@
 import io
 import json
 import math
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from PIL import Image
+from places import DATA
 
 from hf_mner_aug.columns import validation
 from hf_mner_aug.columns.validation import ERRORS, WARNINGS, Problem, validate
@@ -16,7 +16,6 @@ from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.schema import FOUR_TYPES, Codec, mner_features
 from hf_mner_aug.storage.picture_files import Allowed
 
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"no real data in {DATA}: set MNER_DATA")
 
 OUT, B_PER, I_PER, B_LOC, I_LOC = range(5)

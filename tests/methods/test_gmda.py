@@ -2,13 +2,11 @@
 
 import io
 import json
-import os
 import re
 import sys
 import warnings
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pattern_server import block
 from PIL import Image
+from places import DATA
 
 from hf_mner_aug import GMDA, augment, cli, publish, verify
 from hf_mner_aug.backbones import detectors as filters
@@ -35,7 +34,6 @@ from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.transform import Reject
 
 pytestmark = pytest.mark.filterwarnings("ignore:gmda. train has no pictures")
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[3] / "shared" / "data"))
 TYPES = ("PER", "LOC", "ORG", "MISC")
 CURRY = Post("p", ["Stephen", "Curry", "Makes", "NBA", "History"], (Entity(0, 2, "PER"), Entity(3, 4, "ORG")))
 

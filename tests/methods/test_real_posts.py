@@ -1,13 +1,12 @@
 """Every method that edits text, on real posts of every shape: boxes, fine types, relations, pictures."""
 
 import json
-import os
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from datasets import Dataset
+from places import DATA
 
 from hf_mner_aug.methods import eda, lsms, method_class
 from hf_mner_aug.posts.pictures import open_rgb, picture_source
@@ -15,7 +14,6 @@ from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.transform import iterate_posts
 
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = pytest.mark.skipif(not (DATA / "twitter_gmner").is_dir(), reason=f"no real data in {DATA} ($MNER_DATA)")
 POSTS = 250
 SHAPES = {  # file, what stands between two posts, boxes

@@ -1,18 +1,17 @@
 """The metrics equal hand-worked numbers, seqeval and nervaluate."""
 
 import functools
-import os
 import random
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nervaluate.evaluator import Evaluator
+from places import DATA
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as seqeval_default
 from seqeval.metrics.v1 import precision_recall_fscore_support as seqeval_by_scheme
 from seqeval.scheme import IOB2, Entities
@@ -23,7 +22,6 @@ from hf_mner_aug.metrics.grounding import iou, read_entities, score_grounded
 from hf_mner_aug.metrics.spans import Score, post_counts, read_spans, score_spans, score_tags
 from hf_mner_aug.schema import ORPHANS, Entity, bio_to_spans, repair_orphans
 
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TYPES = ["LOC", "PER", "product-car"]
 TAGS = ["O", *(f"{prefix}-{kind}" for kind in TYPES for prefix in "BI")]
 tag_lists = st.lists(st.sampled_from(TAGS), max_size=12)

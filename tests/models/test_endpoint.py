@@ -17,13 +17,13 @@ import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 
 import pytest
 from endpoint_server import EndpointServer, drawing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from places import DATA
 
 from hf_mner_aug.exceptions import Corrupt, EndpointError, UsageError
 from hf_mner_aug.models.endpoint import (
@@ -43,7 +43,6 @@ from hf_mner_aug.models.endpoint.budget import Account
 from hf_mner_aug.models.endpoint.protocol import Answer, Failure, parse_json, read_answer, retry_after, same_model
 from hf_mner_aug.untrusted import hosts
 
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 KEY = "sk-this-key-must-stand-nowhere-42"
 QUICK = {"backoff_s": 0.01, "max_wait_s": 3.0, "retries": 3, "timeout_s": 5.0}
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from places import DATA
 
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
@@ -25,7 +25,6 @@ from hf_mner_aug.models.image.diffusers import SDXL_TURBO, STABLE_DIFFUSION_15, 
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
 from hf_mner_aug.storage.posts import open_posts
 
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SENTENCES = [f"RT @fan{i} : tweet number {i} from Paris http://t.co/x{i}" for i in range(16)]
 
 

@@ -1,10 +1,9 @@
 import io
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 from PIL import Image
+from places import DATA
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.models.vision.objects import Detector, FixedCrops, Region, cut, fixed_boxes, object_finder, objects_of
@@ -21,7 +20,7 @@ def encoded(width, height, colour="red", kind="PNG"):
     return {"bytes": file.getvalue(), "path": None}
 
 
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "tweets_with_images"
+PICTURES = DATA / "tweets_with_images"
 BROKEN = {"bytes": b"no picture", "path": None}
 
 
@@ -80,9 +79,9 @@ def test_a_part_is_cut_out_and_has_at_least_a_pixel():
     assert cut(picture, (3, 3, 3, 3)).size == (1, 1)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no real pictures in {DATA} ($MNER_DATA)")
+@pytest.mark.skipif(not PICTURES.is_dir(), reason=f"no real pictures in {PICTURES} ($MNER_DATA)")
 def test_tweets_pictures_are_cut():
-    paths = sorted((DATA / "images").iterdir())
+    paths = sorted((PICTURES / "images").iterdir())
     assert len(paths) == 36
     for path in paths:
         image = {"bytes": path.read_bytes(), "path": path.name}

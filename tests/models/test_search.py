@@ -4,7 +4,6 @@ import datetime
 import hashlib
 import json
 import multiprocessing
-import os
 import pickle
 import random
 import re
@@ -19,6 +18,7 @@ import pytest
 from conftest import TEXTS, parse, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import DATA
 from typer.testing import CliRunner
 
 from hf_mner_aug.corpus import index
@@ -26,7 +26,6 @@ from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.models import search as searching
 from hf_mner_aug.models.search import Hit, LocalCorpus, Query, Searcher, open_corpus, phrase_words, words
 
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_pool = pytest.mark.skipif(not (DATA / "tweet_pool").is_dir(), reason=f"no tweet_pool in {DATA} ($MNER_DATA)")
 UNSPACED = [(0xE00, 0xEFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3005, 0x3007), (0x3040, 0x30FF), (0x31F0, 0x31FF)]
 UNSPACED += [(0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x20000, 0x3FFFF)]

@@ -2,7 +2,6 @@ import base64
 import colorsys
 import io
 import json
-import os
 import re
 import sys
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as Pillow
+from places import DATA
 
 from hf_mner_aug import LSMS, augment, cli, publish
 from hf_mner_aug.exceptions import Corrupt, DataError
@@ -25,7 +25,6 @@ from hf_mner_aug.runs.source_facts import SourceFacts
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, augmented_features, mner_features
 from hf_mner_aug.storage.parquet import write_shards, write_table
 
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img/onerror=alert(2)>',

@@ -2,19 +2,18 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
 from PIL import Image, ImageDraw
+from places import DATA
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts import hygiene
 from hf_mner_aug.posts.hygiene import Guard, Match, find_duplicates, find_leaks, normalise_text, text_key
 from hf_mner_aug.schema import Entity, Post, mner_features, raw_id
 
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"no real data in {DATA}: set MNER_DATA")
 
 

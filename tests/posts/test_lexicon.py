@@ -1,18 +1,18 @@
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import parse
 from hypothesis import given
 from hypothesis import strategies as st
+from places import DATA
 from scipy.sparse import random as random_matrix
 from sklearn.decomposition import TruncatedSVD
 
 from hf_mner_aug.exceptions import MissingExtra
 from hf_mner_aug.posts import lexicon
 from hf_mner_aug.posts.lexicon import (
+    LabelCounts,
     Texts,
     _reduce,
     common_words,
@@ -118,9 +118,6 @@ def test_heads_and_tails_are_not_ordinary():
 def test_links(word):
     assert is_link(word)
     assert not is_link(word[1:])
-
-
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 @pytest.mark.skipif(not (DATA / "twitter2017").is_dir(), reason=f"no real data in {DATA} ($MNER_DATA)")

@@ -2,16 +2,15 @@
 
 import io
 import json
-import os
 import re
 import runpy
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict, Image, load_dataset
 from PIL import Image as Pillow
+from places import DATA, ROOT
 
 from hf_mner_aug.columns.validation import validate
 from hf_mner_aug.conversion import convert, describe_leaks
@@ -21,8 +20,6 @@ from hf_mner_aug.readers.boxes import mend_box, parse_voc
 from hf_mner_aug.readers.formats import MNRE_RELATIONS, BadLine, parse_mner_mi, parse_mnre, parse_wid
 from hf_mner_aug.schema import Codec
 
-ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("MNER_DATA", ROOT.parent / "shared" / "data"))
 needs_data = pytest.mark.skipif(not (DATA / "twitter_gmner").is_dir(), reason=f"no real data in {DATA} ($MNER_DATA)")
 
 POST = "IMGID:7\nNew\tB-LOC\nYork\tI-LOC\nloves\tO\nAdele\tB-PER\n\n"

@@ -1,6 +1,5 @@
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Image, List, load_dataset
 from PIL import Image as Pillow
+from places import DATA, ROOT
 
 from hf_mner_aug import conversion as converting
 from hf_mner_aug.conversion import convert
@@ -22,8 +22,6 @@ from hf_mner_aug.readers.images import look_at
 from hf_mner_aug.schema import bio_to_spans
 from hf_mner_aug.storage.picture_files import Allowed
 
-ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("MNER_DATA", ROOT.parent / "shared" / "data"))
 needs_data = pytest.mark.skipif(not (DATA / "twitter2015").is_dir(), reason=f"no real data in {DATA} ($MNER_DATA)")
 
 TRAIN = "IMGID:12\nRT\tO\nSt\tO\n.\tO\nLouis\tI-LOC\n\nIMGID:13\nThe\tB-OTHER\nOffice\tI-OTHER\n"

@@ -1,12 +1,11 @@
 """A run that makes nothing is no success, and what became of the posts adds up, whatever the method."""
 
 import functools
-import os
 import warnings
-from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict, load_dataset
+from places import DATA
 from test_contract import build, copies
 
 from hf_mner_aug import augment, publish
@@ -19,7 +18,6 @@ from hf_mner_aug.runs.funnel import asked_for, nothing_made, outcomes
 from hf_mner_aug.transform import Reject
 from hf_mner_aug.untrusted.printable import for_markdown
 
-DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 POSTS = 14  # of the plain set's train
 
 

@@ -5,7 +5,7 @@
         subprocess.run([sys.executable, "push.py"], env=hub.env("hf_write"), check=True)
         assert "README.md" in hub.files("org/name")
 
-By hand: ``python tests/hub_server.py --folder /tmp/hub --port 8000``.
+By hand: ``python tests/servers/hub_server.py --folder /tmp/hub --port 8000``.
 It speaks plain LFS and no Xet, and serves LFS files itself where the real Hub redirects to a CDN. No client reaches
 ``datasets-server``: the viewer's host name, which load_dataset makes from HF_ENDPOINT, does not resolve.
 """

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from datetime import datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -23,6 +22,7 @@ from datasets import (
     load_from_disk,
 )
 from PIL import Image as PillowImage
+from places import ROOT
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.schema import augmented_features, mner_features
@@ -248,7 +248,7 @@ def test_another_process_finds_the_same(tmp_path):
         "from datasets import load_from_disk; from hf_mner_aug.storage.fingerprint import content_fingerprint; "
         "import sys; print(content_fingerprint(load_from_disk(sys.argv[1])))"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, str(tmp_path / "rows")]
     found = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert found.stdout.strip() == content_fingerprint(make())
