@@ -17,6 +17,7 @@ import hf_mner_aug
 from hf_mner_aug.cli import corpus, hosts, hydrate, memory, quality, studies
 from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
 from hf_mner_aug.cli.lists import LISTS, spread
+from hf_mner_aug.cli.studies import Columns
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.exceptions import NothingMade, UnknownName, UsageError
 from hf_mner_aug.readers import RAW_SETS
@@ -43,12 +44,6 @@ ESTIMATE_ABOVE_ROWS = 100_000
 Source = Annotated[str, typer.Argument(help="A dataset folder or a Hub id, optionally with @revision and :config.")]
 Images = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where pictures may lie that the data names, beside its own folder.")
-]
-Columns = Annotated[
-    str | None,
-    typer.Option(
-        "--columns", metavar="OURS=THEIRS,…", help="What the source calls our columns, as tokens=words,ner_tags=labels."
-    ),
 ]
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
 

@@ -1,6 +1,7 @@
 """The verbs that measure: evaluate, errors, curve."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 import hf_mner_aug
 from hf_mner_aug.backbones import BACKBONES
 from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
+from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.untrusted.printable import say, say_json
 
 if TYPE_CHECKING:
@@ -24,6 +26,13 @@ Images = Annotated[
     typer.Option(metavar="DIR", help="Where pictures may lie that the source names, beside its own folder."),
 ]
 ReadOn = Annotated[str, typer.Option("--split", help="The split to read: test or validation.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", metavar="OURS=THEIRS,…", help="What the source calls our columns, as tokens=words,ner_tags=labels."
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before configs are made by paid calls.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no bar.")]
 
 
@@ -55,18 +64,11 @@ def evaluate(
     source: Source = None,
     images: Images = None,
     quiet: Quiet = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before configs are made again by paid calls.")] = False,
+    yes: Yes = False,
     allow_host: AllowHost = None,
 ) -> None:
     """Train on gold, gold repeated and augmented posts, over seeds, and say what augmentation changed."""
-
-    def ask(methods: Sequence["Method"]) -> None:
-        confirm_hosts(methods, allowed=allow_host)
-        paid = [method.name for method in methods if method.paid]
-        if paid and not yes:
-            say(f"{', '.join(paid)}: made again for each of {len(seeds)} seeds, by calls that may cost money")
-            go_on()
-
+    again = f"made again for each of {len(seeds)} seeds"
     report = hf_mner_aug.evaluate(
         repo,
         configs,
@@ -81,7 +83,7 @@ def evaluate(
         source=source,
         images=images,
         progress=not quiet,
-        ask=ask,
+        ask=functools.partial(_confirm, again, yes=yes, allowed=allow_host),
     )
     say(report.to_markdown())
     if write_card:
@@ -124,9 +126,14 @@ def curve(
         bool, typer.Option("--into-existing", help="Publish into a folder that holds something else, too.")
     ] = False,
     images: Images = None,
+    columns: Columns = None,
     quiet: Quiet = False,
+    yes: Yes = False,
+    allow_host: AllowHost = None,
 ) -> None:
     """Augment published subsets (10, 20, 40%), study each, and put them into one table and figure."""
+    made = f"made for each subset, and again for each of {len(seeds)} seeds"
+    typed = {part.partition("=")[0] for spec in methods for part in spec.partition(":")[2].split(",")}
     found = hf_mner_aug.curve(
         source,
         ids,
@@ -139,6 +146,28 @@ def curve(
         into_existing=into_existing,
         progress=not quiet,
         images=images,
+        columns=parse_columns(columns),
+        ask=functools.partial(_confirm, made, yes=yes, allowed=allow_host, typed=typed),
     )
     say(found.to_markdown())
     say(found.folder)
+
+
+def _confirm(
+    made: str,
+    methods: Sequence["Method"],
+    *,
+    yes: bool,
+    allowed: Sequence[str] | None,
+    typed: Collection[str] = (),
+) -> None:
+    """See that the user allows the methods' hosts and wants to pay; ``made`` says how often posts are made.
+
+    Raises:
+        UsageError: a host is not allowed, or there is no terminal to ask in.
+    """
+    confirm_hosts(methods, typed=typed, allowed=allowed)
+    paid = [method.name for method in methods if method.paid]
+    if paid and not yes:
+        say(f"{', '.join(paid)}: {made}, by calls that may cost money")
+        go_on()

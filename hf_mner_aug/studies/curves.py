@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hf_mner_aug.exceptions import MissingExtra, UsageError
@@ -24,6 +25,7 @@ from hf_mner_aug.studies.tables import (
     spelled,
     table,
 )
+from hf_mner_aug.transform import Method
 from hf_mner_aug.untrusted.printable import for_markdown
 
 VALIDATION_NAMES = ("validation", "valid", "dev", "val")
@@ -122,6 +124,8 @@ def curve(
     into_existing: bool = False,
     progress: bool = True,
     images: str | Path | None = None,
+    columns: Mapping[str, str] = MappingProxyType({}),
+    ask: Callable[[Sequence[Method]], None] | None = None,
 ) -> Curve:
     """Make each method's config of each subset, study them, and put the studies into one table and figure.
 
@@ -137,20 +141,24 @@ def curve(
         into_existing: publish also into a folder that holds something else.
         progress: show a bar.
         images: where pictures may lie that the source names, beside its own folder.
+        columns: the source's names for columns of ours, which are cast then.
+        ask: called with the methods before anything is sent or made; it may raise.
 
     Raises:
         UsageError: a name or value is wrong, there are no ids, an id is not in the source, or ``out`` is not a folder
             of this package.
     """
-    splits = load_source(source, images=images)
+    splits = load_source(source, images=images, columns=columns)
     subsets = read_subsets(ids)
     built = [named_method(spec) for spec in methods]
     if len({method.name for method in built}) < len(built):
         raise UsageError(f"a curve has one line for each method, found {', '.join(methods)}")
+    if ask:
+        ask(built)
     recipes = []
     for subset in subsets:
         for method in built:
-            chosen = {"ids_train": subset.train, "ids_validation": subset.validation}
+            chosen = {"ids_train": subset.train, "ids_validation": subset.validation, "columns": dict(columns)}
             recipe = recipe_for(method, config=f"{method.name}_{subset.name}", source=source, **chosen)
             recipes.append(resolve(recipe, splits))
     for recipe, gold in recipes:

@@ -13,7 +13,7 @@ import time
 import pytest
 import yaml
 from conftest import Terminal, draw_posts
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from endpoint_server import EndpointServer
 from filelock import FileLock
 from web_server import WebServer
@@ -306,6 +306,31 @@ def test_evaluate_asks_before_it_makes_a_strangers_config_again(evil, splits, tm
     code, printed, err = call(monkeypatch, capsys, *command, *allowed, "--yes")
     assert code == 0, err
     assert len(evil.log) > before
+
+
+def test_a_curve_asks_before_it_pays(evil, source, tmp_path, monkeypatch, capsys):
+    """The host is the user's own, whom the calls cost money all the same; another's is asked for as elsewhere."""
+    ids = tmp_path / "ids" / "50pct"
+    ids.mkdir(parents=True)
+    for name, split in (("train", "train"), ("dev", "validation")):
+        rows = Dataset.from_parquet(str(source / f"{split}.parquet"))
+        (ids / f"{name}.txt").write_text("".join(f"{row}\n" for row in rows["id"]))
+    spec = f"gmda:text_model=endpoint:{evil.url}#gpt,consistency=none,image=false,all_entities=false"
+    command = ("curve", source, "--ids", ids.parent, "--methods", spec, "--seeds", "0", "--split", "validation")
+    command += ("--out", tmp_path / "out", "--quiet")
+    code, printed, err = call(monkeypatch, capsys, *command, answers="y\n")
+    assert (code, evil.log) == (2, []), err
+    assert "there is no terminal to ask in: say --yes" in err
+    told = "gmda: made for each subset, and again for each of 1 seeds, by calls that may cost money"
+    assert told in printed
+    assert f"text_model sends posts to {origin_of(evil.url)}" in printed
+    code, printed, _ = call(monkeypatch, capsys, *command, answers="n\n", stdin=Terminal)
+    assert (code, evil.log) == (1, [])
+    assert not (tmp_path / "out").exists()
+    code, printed, err = call(monkeypatch, capsys, *command, "--yes")
+    assert code == 0, err
+    assert evil.log
+    assert not remembered()
 
 
 ASK = """

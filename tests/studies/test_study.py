@@ -541,7 +541,12 @@ def test_the_verbs_print_what_the_library_returns(repo, report, tmp_path):
     assert (tmp_path / "errors" / "lsms_100pct" / "errors.md").is_file()
     source, ids = source_folder(drawn(), tmp_path / "source"), write_ids(tmp_path / "ids", {"50pct": 20})
     arguments = ["--ids", ids, "--methods", "lsms", "--seeds", 0, "--out", tmp_path / "aug", *fast]
-    assert "| oversampled to lsms |" in call("curve", source, *arguments)
+    said = call("curve", source, *arguments)
+    assert "| oversampled to lsms |" in said
+    theirs = DatasetDict({split: rows.rename_columns({"tokens": "words"}) for split, rows in drawn().items()})
+    named = source_folder(theirs, tmp_path / "theirs")
+    arguments[-len(fast) - 1] = tmp_path / "again"
+    assert call("curve", named, *arguments, "--columns", "tokens=words").splitlines()[:-4] == said.splitlines()[:-4]
 
 
 def test_nothing_heavy_is_imported_with_the_modules():
