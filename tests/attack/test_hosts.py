@@ -205,9 +205,18 @@ def test_answers_on_record_need_nobodys_leave(evil, few, tmp_path):
 # ---------------------------------------------------------------- from the command line
 
 
-@pytest.mark.parametrize("kind", ["gmda", "memory_hard", "rmda"])
-@pytest.mark.parametrize("form", ["augmentation.json", "recipe.yaml"])
-def test_augment_with_a_strangers_recipe(kind, form, mner, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        ("recipe.yaml", "gmda"),
+        ("augmentation.json", "memory_hard"),
+        ("augmentation.json", "rmda"),
+        pytest.param("augmentation.json", "gmda", marks=pytest.mark.attack),
+        pytest.param("recipe.yaml", "memory_hard", marks=pytest.mark.attack),
+        pytest.param("recipe.yaml", "rmda", marks=pytest.mark.attack),
+    ],
+)
+def test_augment_with_a_strangers_recipe(form, kind, mner, tmp_path, monkeypatch, capsys):
     (tmp_path / "set").mkdir()
     mner.to_parquet(tmp_path / "set" / "train.parquet")
     with EndpointServer(allowed=()) as endpoint, WebServer(["x"], allowed=False) as web:

@@ -56,7 +56,8 @@ def campaign(forks, prepared, folder, verb, n_kills):
         begun = time.monotonic()
         forks.run(*command, cwd=trial)
         took = max(took, (time.monotonic() - begun) * 0.7)  # a busy machine
-        different = [name for name in {*final, *state(trial)} if state(trial).get(name) != final.get(name)]
+        ended = state(trial)
+        different = [name for name in {*final, *ended} if ended.get(name) != final.get(name)]
         assert not different, (verb, counts, sorted(different))
         assert not leftovers(trial), (verb, counts)
         counts["same bytes"] += 1

@@ -17,6 +17,7 @@ from hf_mner_aug.publishing.hub import _choose, _persist
 
 REPO = "org/aug"
 SECRET = b"hf_mner_aug-attack-secret-key"
+KEPT = b"a file of the repo that no config names"
 
 
 @pytest.fixture
@@ -152,11 +153,12 @@ def test_a_card_whose_yaml_is_broken_is_one_line(folder):
 
 # ---------------------------------------------------------------- with a Hub
 
-PRELUDE = """
-import json, os, sys, urllib.request
+CLIENT = """
+import contextlib, json, os, sys, traceback, urllib.request
+import datasets, jinja2, pyarrow.parquet
 import hf_mner_aug.publishing.hub as hub
 hub.time.sleep = lambda seconds: None
-folder, REPO = os.environ["FOLDER"], "org/aug"
+REPO = "org/aug"
 
 def attempt(function, *arguments, **options):
     try:
@@ -168,22 +170,48 @@ def order(**fault):
     url = os.environ["HF_ENDPOINT"] + "/_control/fault"
     urllib.request.urlopen(urllib.request.Request(url, json.dumps(fault).encode(), method="POST")).read()
 
-answers = []
+for line in sys.stdin:
+    script, folder, cwd = json.loads(line)
+    if pid := os.fork():  # what a script changes is gone with it
+        os.waitpid(pid, 0)
+        continue
+    os.chdir(cwd)
+    answers, error = [], ""
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            exec(script)
+        except BaseException:
+            error = traceback.format_exc()
+    print(json.dumps([answers, error]), flush=True)
+    os._exit(0)
 """
 
 
-def client(server, script, folder, *, cwd=None):
-    """Run a script with the real client; return what it put into ``answers``, and its other output."""
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script + "\nprint(json.dumps(answers))"],
-        env=server.env("hf_write") | {"FOLDER": str(folder), "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=cwd,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1]), done.stdout
+class Client:
+    """A process with the real client, and a server for it; each script runs in a fork."""
+
+    def __init__(self, server):
+        environment = server.env("hf_write") | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.server = server
+        self.process = subprocess.Popen([sys.executable, "-c", CLIENT], env=environment, **pipes)
+
+    def run(self, script, folder):
+        """Run a script beside a repo folder; return what it put into ``answers``."""
+        print(json.dumps([script, str(folder), str(folder.parent)]), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        assert answer, "the process of the script died"
+        answers, error = json.loads(answer)
+        assert not error, error
+        return answers
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with HubServer(tmp_path_factory.mktemp("hub")) as server:
+        found = Client(server)
+        yield found
+        found.process.communicate(timeout=60)
 
 
 def upload(server, repo, folder, more=None):
@@ -206,32 +234,32 @@ def notes_of(server, repo):
     }
 
 
-def test_nothing_of_the_user_leaves_and_all_that_stays_is_listed(folder, tmp_path):
+def test_nothing_of_the_user_leaves_and_all_that_stays_is_listed(folder, client):
     expected = litter(folder)
-    with HubServer(tmp_path / "hub") as server:
-        script = """
+    script = """
 for dry in (True, False, False):
     answers.append(attempt(hub.push, folder, REPO, dry_run=dry))
 """
-        (plan, first, again), _ = client(server, script, folder)
-        for said in (plan, first, again):
-            listed = [line.removeprefix("left out: ") for line in said.splitlines() if line.startswith("left out: ")]
-            assert dict(line[:-1].split(" (", 1) for line in listed) == expected
-        assert "nothing to push" in again
-        held = [path for path in (tmp_path / "hub" / "blobs").iterdir() if SECRET in path.read_bytes()]
-        assert held == [], "not one byte of it came to the server"
-        assert set(server.files(REPO)) == {".gitattributes", "README.md", *sent(folder)}
+    plan, first, again = client.run(script, folder)
+    for said in (plan, first, again):
+        listed = [line.removeprefix("left out: ") for line in said.splitlines() if line.startswith("left out: ")]
+        assert dict(line[:-1].split(" (", 1) for line in listed) == expected
+    assert "nothing to push" in again
+    held = [path for path in (client.server.folder / "blobs").iterdir() if SECRET in path.read_bytes()]
+    assert held == [], "not one byte of it came to the server"
+    assert set(client.server.files(REPO)) == {".gitattributes", "README.md", *sent(folder)}
 
 
-def test_withdraw_keeps_a_push_in_between_and_fetches_its_configs_only(folder, splits, tmp_path):
+def test_withdraw_keeps_a_push_in_between_and_fetches_its_configs_only(folder, splits, tmp_path, client):
     """A config is pushed after all was read and before the commit; in the other repo the commit's answer is lost."""
     other = tmp_path / "other"
     publish(augment(splits, EDA(copies=2), out=other, config="twice", progress=False), other)
-    with HubServer(tmp_path / "hub") as server:
-        for repo in ("org/one", "org/two"):
-            upload(server, repo, folder, {"big.bin": b"x" * 1000, "notes/a.parquet": b"x", ".env": SECRET})
-        before = notes_of(server, "org/one")
-        script = f"""
+    server = client.server
+    server.log.clear()
+    for repo in ("org/one", "org/two"):
+        upload(server, repo, folder, {"big.bin": b"x" * 1000, "notes/a.parquet": b"x", ".env": KEPT})
+    before = notes_of(server, "org/one")
+    script = f"""
 withdraw_posts, pushes = hub.withdraw_posts, ["org/one"]
 
 def meanwhile(*arguments):
@@ -246,21 +274,19 @@ order(kind="drop_after", method="POST", path="org/two/commit/")
 answers.append(attempt(hub.withdraw, "org/two", ["p3"]))
 answers += [hub.verify("org/one", config).ok for config in ("eda_100pct", "lsms_100pct", "twice")]
 """
-        (one, two, *verified), _ = client(server, script, folder)
-        assert one == "{'eda_100pct': 2, 'lsms_100pct': 2, 'twice': 3}", (
-            "what was pushed in between is gone through, too"
-        )
-        assert two == "{'eda_100pct': 2, 'lsms_100pct': 2}"
-        assert verified == [True] * 3
-        for repo in ("org/one", "org/two"):
-            assert {name: rows + 2 for name, rows in notes_of(server, repo).items() if name != "twice"} == before
-            assert server.read(repo, ".env") == SECRET, "a file outside all configs is kept"
-        made = [(commit["title"], commit["parent"]) for commit in server.commits("org/one")]
-        assert [title for title, _ in made][:2] == ["Withdraw posts", "Publish twice"], "the push in between is kept"
-        assert made[0][1] == server.commits("org/one")[1]["id"]
-        assert len(server.commits("org/two")) == 3, "what landed is not sent twice"
-        fetched = {request.path for request in server.log if request.method == "GET" and "/resolve/" in request.path}
-        assert not [path for path in fetched if "big.bin" in path or "notes/" in path or ".env" in path]
+    one, two, *verified = client.run(script, folder)
+    assert one == "{'eda_100pct': 2, 'lsms_100pct': 2, 'twice': 3}", "what was pushed in between is gone through, too"
+    assert two == "{'eda_100pct': 2, 'lsms_100pct': 2}"
+    assert verified == [True] * 3
+    for repo in ("org/one", "org/two"):
+        assert {name: rows + 2 for name, rows in notes_of(server, repo).items() if name != "twice"} == before
+        assert server.read(repo, ".env") == KEPT, "a file outside all configs is kept"
+    made = [(commit["title"], commit["parent"]) for commit in server.commits("org/one")]
+    assert [title for title, _ in made][:2] == ["Withdraw posts", "Publish twice"], "the push in between is kept"
+    assert made[0][1] == server.commits("org/one")[1]["id"]
+    assert len(server.commits("org/two")) == 3, "what landed is not sent twice"
+    fetched = {request.path for request in server.log if request.method == "GET" and "/resolve/" in request.path}
+    assert not [path for path in fetched if "big.bin" in path or "notes/" in path or ".env" in path]
 
 
 HOSTILE = {
@@ -274,41 +300,41 @@ HOSTILE = {
 }
 
 
-def test_a_repo_with_hostile_names_moves_nothing(folder, tmp_path):
+def test_a_repo_with_hostile_names_moves_nothing(folder, tmp_path, client):
     """Names that the Hub itself would refuse, from a server that does not."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.txt").write_text("years of work")
     note = json.loads((folder / "eda_100pct" / NOTE).read_text())
     hostile = json.dumps(note | {"recipe": note["recipe"] | {"config": "../home"}}).encode()
-    with HubServer(tmp_path / "hub") as server:
-        heads = {}
-        for i, (path, _) in enumerate(HOSTILE.values()):
-            data = hostile if path.endswith(NOTE) else b"theirs"
-            upload(server, f"org/hostile{i}", folder, {path: data})
-            heads[i] = server.commits(f"org/hostile{i}")[0]["id"]
-        script = f"""
+    server = client.server
+    heads = {}
+    for i, (path, _) in enumerate(HOSTILE.values()):
+        data = hostile if path.endswith(NOTE) else b"theirs"
+        upload(server, f"org/hostile{i}", folder, {path: data})
+        heads[i] = server.commits(f"org/hostile{i}")[0]["id"]
+    script = f"""
 for i in range({len(HOSTILE)}):
     answers.append([attempt(hub.withdraw, f"org/hostile{{i}}", ["p3"]),
                     attempt(hub.verify, f"org/hostile{{i}}", "eda_100pct"),
                     attempt(hub.verify, f"org/hostile{{i}}", "../home"), attempt(hub.verify, f"org/hostile{{i}}", "*")])
 """
-        answers, _ = client(server, script, folder, cwd=tmp_path)
-        for i, ((path, said), (withdrew, verified, *others)) in enumerate(zip(HOSTILE.values(), answers, strict=True)):
-            for other in others:
-                assert other.startswith("DataError: config name "), other
-            if said:
-                assert withdrew.startswith("DataError: "), withdrew
-                assert said in withdrew
-                assert len(withdrew.splitlines()) == 1
-                assert server.commits(f"org/hostile{i}")[0]["id"] == heads[i], "nothing was sent"
-            else:  # it is no part of a config: not fetched, not touched
-                assert withdrew == "{'eda_100pct': 2, 'lsms_100pct': 2}"
-                assert verified.startswith("Verification(config='eda_100pct'")
-                assert path in server.files(f"org/hostile{i}")
+    answers = client.run(script, folder)
+    for i, ((path, said), (withdrew, verified, *others)) in enumerate(zip(HOSTILE.values(), answers, strict=True)):
+        for other in others:
+            assert other.startswith("DataError: config name "), other
+        if said:
+            assert withdrew.startswith("DataError: "), withdrew
+            assert said in withdrew
+            assert len(withdrew.splitlines()) == 1
+            assert server.commits(f"org/hostile{i}")[0]["id"] == heads[i], "nothing was sent"
+        else:  # it is no part of a config: not fetched, not touched
+            assert withdrew == "{'eda_100pct': 2, 'lsms_100pct': 2}"
+            assert verified.startswith("Verification(config='eda_100pct'")
+            assert path in server.files(f"org/hostile{i}")
     assert [path.name for path in home.iterdir()] == ["thesis.txt"]
     assert (home / "thesis.txt").read_text() == "years of work"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["aug", "home", "hub", "ssh"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["aug", "home", "ssh"]
 
 
 def test_another_try_is_bounded(monkeypatch):

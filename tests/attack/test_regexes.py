@@ -59,7 +59,10 @@ class Used(NamedTuple):
 def used_patterns() -> Iterator[Used]:
     """Yield the regular expressions in the package's source."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if not re.search(r"\bre\b", text):
+            continue
+        tree = ast.parse(text)
         name = ".".join(("hf_mner_aug", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
         yield from _patterns_of(tree, name)
 
@@ -248,7 +251,7 @@ def cpu_seconds(call: Callable[[], Any], enough: float, tries: int = 3) -> float
         begin = time.thread_time()
         call()
         best = min(best, time.thread_time() - begin)
-        if best < enough or best > 10 * enough:
+        if best < enough or best > 4 * enough:
             break
     return best
 
@@ -336,8 +339,8 @@ def test_a_pattern_is_fast_on_100_kb(used: Used) -> None:
         Used("charset", rb"""charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE, frozenset(["finditer"])),
         Used("sections", r"<!-- (a [^\n]*?) -->\n(.*?)\n<!-- end of \1 -->", re.DOTALL, frozenset(["finditer"])),
         Used("address", r"[\w.+-]+@\w+\.\w+", 0, frozenset(["search"])),
-        Used("blanks", r"\s+$", 0, frozenset(["sub"])),
-        Used("tags", r"<a.*?</a>", re.DOTALL, frozenset(["sub"])),
+        pytest.param(Used("blanks", r"\s+$", 0, frozenset(["sub"])), marks=pytest.mark.attack),
+        pytest.param(Used("tags", r"<a.*?</a>", re.DOTALL, frozenset(["sub"])), marks=pytest.mark.attack),
         Used("behind a choice", r"(?:x|y=)(?:[0-9]*-?)*z", 0, frozenset(["search"])),
     ],
     ids=lambda used: used.where,

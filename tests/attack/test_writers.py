@@ -374,7 +374,7 @@ def kill_at(steps, old_and_new, tmp_path, exchanges=True):
 
 
 def test_killed_between_two_steps_a_folder_loads_as_before_or_as_after(old_and_new, tmp_path):
-    seen = kill_at(slice(-21, None, 5), old_and_new, tmp_path)
+    seen = kill_at(slice(-21, None, 10), old_and_new, tmp_path)
     assert min(seen["old"], seen["new"]) >= 1, "before and after the swap"
 
 
@@ -741,7 +741,7 @@ def base(splits, tmp_path_factory):
 
 
 def test_writers_at_once_break_nothing_and_are_silent_about_nothing(base, splits, tmp_path):
-    for number in range(6):
+    for number in (3, 4, 5, 6):  # the first three are parts of these
         trial(number, base, splits, tmp_path)
 
 
