@@ -1,7 +1,7 @@
-"""A config as one HTML page to look at: posts before and after, boxes drawn, scores, and what was rejected and why.
+"""A config as one HTML page: posts before and after, with boxes and scores, and the rejected posts with their reasons.
 
-The page holds everything it shows: pictures are thumbnails in ``data:`` URLs, each embedded once; there is no script,
-and a content security policy forbids any request. What tweets say is escaped.
+The page is self-contained: pictures are thumbnails in ``data:`` URLs, each embedded once; there is no script, and a
+content security policy forbids any request. Text of posts is escaped.
 """
 
 import base64
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TEMPLATE = "sheet.html.jinja"
-WORDS_COMPARED = 300  # in order: the time grows with the third power of their number
+WORDS_COMPARED = 300  # of a post, by diff: its time grows with the cube of the number of words
 WIDTH, HEIGHT = 320, 320  # of a thumbnail, in pixels, at most
 SMALL = 192  # the width where a post has several
 QUALITY = 70
-HUES = (215, 175, 35, 280, 325, 60, 250, 195, 15, 300)  # of types, in degrees; green and red are for words that changed
-STAGED = 16  # posts whose pictures are made again at a time
+HUES = (215, 175, 35, 280, 325, 60, 250, 195, 15, 300)  # of entity types, in degrees; green and red mark changes
+STAGED = 16  # batch size when intermediate pictures are made again
 LONGEST = 240  # characters of a note
 
 
 class Words(NamedTuple):
-    """Words side by side that changed, or did not; ``ending`` are the roles (head, tail) of which they are the end."""
+    """Adjacent words that all changed, or all did not; ``ending`` lists the roles (head, tail) that end with them."""
 
     text: str
     changed: bool
@@ -60,7 +60,7 @@ class Words(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The words of a mention, or of what stands between two."""
+    """The words of a mention, or those between two mentions."""
 
     entity: Entity | None
     runs: list[Words]
@@ -79,7 +79,7 @@ class DrawnBox(NamedTuple):
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture made small: its own width and height in pixels, or why it cannot be shown."""
+    """A thumbnail with the original width and height in pixels, or the reason why there is none."""
 
     digest: str
     key: str = ""
@@ -90,12 +90,12 @@ class Thumbnail:
 
     @property
     def size(self) -> str:
-        """The picture's own size."""
+        """The size of the original picture."""
         return f"{self.width} × {self.height}" if not self.fault else ""
 
 
 class Album:
-    """The thumbnails of a page, each once, however many posts have the picture."""
+    """The thumbnails of a page: a picture that several posts share is kept once."""
 
     def __init__(self) -> None:
         self._thumbnails: dict[tuple[str, int], Thumbnail] = {}
@@ -120,7 +120,7 @@ class Album:
 
 @dataclass(frozen=True)
 class Side:
-    """A post as it is shown: without the pictures' bytes, with their thumbnails."""
+    """A post as the page shows it: with thumbnails instead of the pictures' bytes."""
 
     post: Post
     pictures: tuple[Thumbnail, ...] = ()
@@ -134,12 +134,12 @@ class Side:
 
     @property
     def direction(self) -> str:
-        """Where the text runs, by its first letter: ``ltr`` or ``rtl``."""
+        """The direction of the text, taken from its first letter: ``ltr`` or ``rtl``."""
         letters = (unicodedata.bidirectional(char) for token in self.post.tokens for char in token)
         return "rtl" if next((kind for kind in letters if kind in ("L", "R", "AL")), "L") != "L" else "ltr"
 
     def blocks(self, changed: Collection[int] = ()) -> list[Block]:
-        """Return the text cut at mentions, at head and tail, and where the words at the indices ``changed`` begin."""
+        """Return the text split at mentions, at head and tail, and where changed words (by index) begin or end."""
         relation = self.post.relation
         spans = {"head": relation.head, "tail": relation.tail} if relation else {}
 
@@ -173,7 +173,7 @@ class Side:
 
     @property
     def undrawn(self) -> list[str]:
-        """The boxes that there is no picture for, or that are none, as text."""
+        """Boxes that cannot be drawn, as text: there is no picture, or the coordinates are not those of a box."""
         return [
             f"{words} ({entity.type}): box {', '.join(f'{value:g}' for value in box)}"
             for entity, words, box in self._boxes()
@@ -197,7 +197,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """A made post beside the one it was made of, with what is noted of it and further pictures by caption."""
+    """A made post beside its gold post, with its notes and further pictures by caption."""
 
     before: Side | None
     after: Side
@@ -206,7 +206,7 @@ class Pair:
 
     @property
     def changed(self) -> tuple[set[int], set[int]]:
-        """The indices of words that went, and of words that came; of long posts, without those that moved."""
+        """The indices of removed words and of added words; in long posts, moved words count as unchanged."""
         if self.before is None:
             return set(), set()
         before, after = self.before.post.tokens, self.after.post.tokens
@@ -227,7 +227,7 @@ class Pair:
 
 
 class Rejected(NamedTuple):
-    """A post that a method refused: its id, the copy asked for, the detail given, and the post where it is here."""
+    """A rejected post: its id, the number of the copy, the detail of the reject, and the post where it is available."""
 
     source_id: str
     copy: int
@@ -237,11 +237,11 @@ class Rejected(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """What the page shows.
+    """The content of the page.
 
-    ``made`` is the number of made posts of the split, ``types`` those that have a colour, ``absent`` what stands where
-    a source is not here, ``rejects`` some by reason (None where the folder of the run is not here). ``figures`` are SVG
-    drawings that stand above the posts and are written as they are: code makes them, never data.
+    ``made`` is the number of made posts in the split, ``types`` are the types that have a colour, ``absent`` is the
+    text in place of a source post that is not available, ``rejects`` has examples by reason (None without the run's
+    folder). ``figures`` are SVG drawings above the posts; they are not escaped, since code makes them, never data.
     """
 
     facts: ConfigFacts
@@ -259,22 +259,22 @@ class Sheet:
 
     @property
     def funnel(self) -> dict[str, int]:
-        """What became of the posts asked for."""
+        """The number of posts by outcome."""
         found, copies = self.facts.funnel, self.facts.recipe.copies
         return {
             **dict([asked_for(found, copies)]),
             **outcomes(found, copies),
-            **({"withdrawn since, gold posts too": self.withdrawn} if self.withdrawn else {}),
+            **({"withdrawn since, gold posts included": self.withdrawn} if self.withdrawn else {}),
         }
 
     @property
     def shown(self) -> str:
-        """A sentence on the train pictures that made ones are made of, if any."""
+        """A sentence on the train pictures that made pictures show, if any."""
         return shown_pictures(self.facts.pictures)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the config was made with."""
+        """The settings of the config."""
         recipe = self.facts.recipe
         return {
             "method": recipe.method,
@@ -319,9 +319,9 @@ def show(
     figures: Sequence[str] = (),
     **chosen: Any,
 ) -> Path:
-    """Write the page of a config, or of a folder's only one, to ``out`` (default: ``<config>.html`` here).
+    """Write the page of a config to ``out`` (default: ``<config>.html`` in this folder), and return its path.
 
-    The path is returned. ``chosen`` are the arguments of ``read_sheet``; for ``figures`` see ``Sheet``.
+    A folder's only config need not be named. ``chosen`` are arguments of ``read_sheet``; ``figures``: see ``Sheet``.
 
     Raises:
         UsageError: ``out`` cannot be written, or as ``read_sheet``.
@@ -354,7 +354,7 @@ def read_sheet(
     source: Any = None,
     images: str | Path | None = None,
 ) -> Sheet:
-    """Return what the page of a config shows; rows are read a batch at a time, and only thumbnails are kept.
+    """Return the content of a config's page; rows are read in batches, and only thumbnails are kept.
 
     Args:
         folder: the repo folder.
@@ -363,12 +363,12 @@ def read_sheet(
         posts: how many of them, evenly spread.
         rejects: how many rejected posts of each reason, evenly spread.
         source: the folder or Hub id of the source, or its splits; without it, gold posts are taken from the config.
-        images: where pictures may lie that ``source`` names, beside its own folder.
+        images: a further folder that pictures named by ``source`` may be read from.
 
     Raises:
-        UsageError: there is no such config or split, it holds no made post, a number is too small.
-        Corrupt: a file is damaged or gone.
-        DataError: a row is not what its columns promise.
+        UsageError: there is no such config or split, it holds no made posts, or a number is too small.
+        Corrupt: a file is damaged or missing.
+        DataError: a row does not fit its columns.
     """
     if posts < 1 or rejects < 0:
         raise UsageError(f"expected at least 1 post and 0 rejected ones, found {posts} and {rejects}")
@@ -418,7 +418,7 @@ def read_sheet(
         album=album,
         types=list(dict.fromkeys([*codec.types, *gold.codec.types, *facts.entities])),
         pictured=codec.image_column is not None,
-        absent="source not here: name it with --source" if source is None else "not in the source that was named",
+        absent="source not available: name it with --source" if source is None else "not in the source that was named",
         withdrawn=note.get("withdrawn", 0),
         run=str(run),
         rejects=_rejects(run, rejects, gold) if run.is_dir() else None,
@@ -427,14 +427,14 @@ def read_sheet(
 
 
 class _Gold(NamedTuple):
-    """Where the posts before are: their codec, and what yields tables of some columns."""
+    """The gold posts: their codec, and a function that yields tables of the columns asked for."""
 
     codec: Codec
     tables: "Callable[[list[str]], Iterator[pa.Table]]"
-    ids: set[str] | None = None  # None: whatever is there
+    ids: set[str] | None = None  # None: all
 
     def sides(self, ids: set[str], album: Album | None) -> dict[str, Side]:
-        """Return the posts that are there, by id; without an album no picture is read."""
+        """Return the posts that are available, by id; without an album no picture is read."""
         wanted = ids if self.ids is None else ids & self.ids
         columns = [name for name in self.codec.columns if album is not None or name != self.codec.image_column]
         rows = _pick(self.tables(columns), wanted)
@@ -443,7 +443,7 @@ class _Gold(NamedTuple):
 
 
 def _from_source(splits: "DatasetDict", split: str) -> _Gold:
-    """Return the source's posts; an id that several splits have is ``split``'s."""
+    """Return the source's posts; of an id that several splits have, the post of ``split`` is taken."""
 
     def tables(columns: list[str]) -> "Iterator[pa.Table]":
         for name in sorted(splits, key=lambda name: name == split):
@@ -459,7 +459,7 @@ def _tables(files: Iterable[Path], columns: list[str]) -> "Iterator[pa.Table]":
 
     for path in files:
         with reading(path), pq.ParquetFile(path) as parquet:
-            for group in range(parquet.num_row_groups):  # asked for at once, they would all be held in memory
+            for group in range(parquet.num_row_groups):  # one at a time: together they would fill memory
                 for batch in parquet.iter_batches(BATCH, row_groups=[group], columns=columns):
                     yield pa.Table.from_batches([batch])
 
@@ -482,7 +482,7 @@ def _pairs(
     stages: Mapping[str, Mapping[str, Thumbnail]],
     album: Album,
 ) -> list[Pair]:
-    """Return made posts beside their sources; columns that are no part of a post are notes and further pictures."""
+    """Return made posts beside their gold posts; columns outside of a post become notes and further pictures."""
     kinds = {name: type(feature).__name__ for name, feature in features.items()}
     others = [name for name in features if name not in (*codec.columns, *AUGMENTED)]
     notes = [name for name in others if kinds[name] == "Value"]
@@ -506,7 +506,7 @@ def _pairs(
 
 
 def _fitted(run: Path, recipe: Recipe) -> Method | None:
-    """Return the method as the run fitted it, or None where the run is not here, or the method's class may not run."""
+    """Return the fitted method of the run; None if the run is missing or the method's class is not allowed."""
     if not (run / "fit" / "artifact.json").exists():
         return None
     try:
@@ -516,7 +516,7 @@ def _fitted(run: Path, recipe: Recipe) -> Method | None:
 
 
 def _stages(method: Method, gold: _Gold, ids: set[str], album: Album) -> dict[str, dict[str, Thumbnail]]:
-    """Return the pictures between a post and what was made of it, by id and caption, for posts that are here."""
+    """Return the intermediate pictures of the available posts, by id and caption."""
     if type(method).stages is Method.stages:
         return {}
     found: dict[str, dict[str, Thumbnail]] = {}

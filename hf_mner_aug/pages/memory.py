@@ -1,4 +1,4 @@
-"""What a run of memory_hard learnt, as text and as a page."""
+"""The memory that a run of memory_hard has learnt, as text and as an HTML page."""
 
 import hashlib
 import importlib.resources
@@ -20,17 +20,17 @@ from hf_mner_aug.untrusted.shapes import checked, parse_json
 
 NAME = "memory_hard"
 EXAMPLES = 3
-AROUND = 5  # words to each side of a mention that an example shows
+AROUND = 5  # words of context that an example shows on each side of a mention
 
 
 class Fitted(TypedDict):
-    """What ``fit/artifact.json`` holds: which artifact is the method's."""
+    """The content of ``fit/artifact.json``: the digest of the method's artifact."""
 
     artifact: str
 
 
 class Artifact(TypedDict):
-    """What a method's artifact holds, as far as it is read here."""
+    """The part of a method's artifact that is read here."""
 
     method: str
     learned: Any
@@ -43,13 +43,13 @@ class Files(TypedDict):
 
 
 class Learned(TypedDict):
-    """What memory_hard learnt."""
+    """The learnt state of memory_hard."""
 
     files: Files
 
 
 class Stubborn(TypedDict):
-    """A failure that no draft was good enough for."""
+    """A failure for which every draft was rejected."""
 
     failure: str
     reason: str
@@ -58,7 +58,7 @@ class Stubborn(TypedDict):
 
 
 class Step(TypedDict):
-    """What became of the drafts of an attempt."""
+    """The drafts of one attempt, by outcome."""
 
     stage: str
     attempt: int
@@ -68,7 +68,7 @@ class Step(TypedDict):
 
 
 class TreeNote(TypedDict):
-    """What the artifact of a tree holds."""
+    """The content of a tree's artifact."""
 
     tree: Mapping[str, Any]
     posts: int
@@ -81,7 +81,7 @@ class TreeNote(TypedDict):
 
 @dataclass(frozen=True)
 class Example:
-    """A failure as it is shown: its words with those around, and what is right and wrong about them."""
+    """A failure as it is shown: its words in context, with the gold and the predicted label."""
 
     post: str
     before: str
@@ -92,7 +92,7 @@ class Example:
 
 @dataclass(frozen=True)
 class MemoryPage:
-    """A fitted memory_hard's tree, with its posts that stayed without a draft and those whose gold is suspected."""
+    """The tree of a fitted memory_hard, with failures that no draft fits and posts with suspected label errors."""
 
     tree: Tree
     posts: int
@@ -114,27 +114,27 @@ class MemoryPage:
         )
 
     def shares(self) -> list[str]:
-        """Return how many failures are the model's own, in sentences; none without references."""
+        """Return the share of failures that only this model makes, in sentences; empty without reference models."""
         told = {
-            "right_somewhere": "some reference is right there",
-            "wrong_nowhere_else": "every reference is right there",
+            "right_somewhere": "some reference model is right there",
+            "wrong_nowhere_else": "every reference model is right there",
         }
         return [f"{told[name]}: {share:.1%}" for name, share in self.specific.items() if share is not None]
 
     def named(self) -> list[str]:
-        """Return in which rounds the patterns were found and what was wrong in the others, in sentences."""
+        """Return the rounds in which patterns were found, and the faults of rejected answers, in sentences."""
         nodes = [node for branch in self.tree.branches for node in branch.nodes]
         if not nodes:
             return []
         good = Counter(node.rounds for node in nodes if node.accuracy is None or node.told_apart)
         told = [f"{n} in round {round_}" for round_, n in sorted(good.items())]
-        told += [f"{n} in none that told it apart"] if (n := len(nodes) - good.total()) else []
+        told += [f"{n} never told apart"] if (n := len(nodes) - good.total()) else []
         wrong = Counter(_reason(critique) for node in nodes for critique in node.critiques)
         sentences = [f"patterns: {', '.join(told)}"]
-        return sentences + ([f"answers that were not enough: {_counted(wrong)}"] if wrong else [])
+        return sentences + ([f"rejected answers: {_counted(wrong)}"] if wrong else [])
 
     def drafts(self) -> list[str]:
-        """Return what became of the drafts of each attempt, and how many posts the later attempts recovered."""
+        """Return the outcome of each attempt's drafts, and the number of posts that later attempts recovered."""
         if not self.funnel:
             return []
         told = []
@@ -147,27 +147,27 @@ class MemoryPage:
         return [*told, f"recovered after the first attempt: {sum(later.values())} posts{recovered}"]
 
     def asked(self, key: str) -> str:
-        """Return what became of the posts that were asked for a pattern."""
+        """Return the outcome of the posts requested for a pattern."""
         tried, kept = self.tree.counts.get(key, (0, 0))
-        return f"{kept} of {tried} posts kept" if tried else "no post asked for"
+        return f"{kept} of {tried} posts kept" if tried else "no post requested"
 
     def examples(self, names: tuple[str, ...]) -> list[Example]:
-        """Return the first failures of a list of ids."""
+        """Return the first failures of a list of ids, as examples."""
         return [example_of(self.tree.failures[name]) for name in names[:EXAMPLES]]
 
     def shown_stubborn(self) -> list[tuple[Example, str]]:
-        """Return the failures that no draft was good enough for, with the last reason."""
+        """Return the failures for which every draft was rejected, with the last reason."""
         return [
             (example_of(self.tree.failures[s["failure"]]), f"{s['reason']} after {s['attempts']} drafts: {s['detail']}")
             for s in self.stubborn
         ]
 
     def to_text(self) -> str:
-        """Return the tree as text for a terminal: what would control it is spelt out."""
+        """Return the tree as text for a terminal; control characters are spelt out."""
         return "".join(f"{for_terminal(line)}\n" for line in self._lines())
 
     def to_html(self) -> str:
-        """Return the tree as one HTML file with nothing to load; all that comes from posts or models is escaped."""
+        """Return the tree as one self-contained HTML file; text from posts and models is escaped."""
         import jinja2
 
         source = (
@@ -192,7 +192,7 @@ class MemoryPage:
                 yield f"│  │    how: {node.pattern.how}"
                 yield from (f"│  │    {_spelled(example)}" for example in self.examples(node.members))
             if branch.rest:
-                yield f"│  └─ of no pattern: {len(branch.rest)}"
+                yield f"│  └─ without a pattern: {len(branch.rest)}"
                 yield from (f"│       {_spelled(example)}" for example in self.examples(branch.rest))
         if self.funnel:
             yield "├─ drafts of the first rounds"
@@ -204,13 +204,13 @@ class MemoryPage:
 
 
 def describe(node: Node) -> str:
-    """Return a pattern's support and how well it tells its failures from others."""
-    told = "nothing to tell it from" if node.accuracy is None else f"told apart with {node.accuracy:.2f}"
-    told += "" if node.told_apart or node.accuracy is None else ", too little"
+    """Return the number of a pattern's failures and how well it separates them from others, as text."""
+    told = "no others to tell it from" if node.accuracy is None else f"told apart with {node.accuracy:.2f}"
+    told += "" if node.told_apart or node.accuracy is None else ", not well enough"
     if node.critiques:
         asked = len(node.critiques) + (node.accuracy is None or node.told_apart)
         wrong = _counted(Counter(map(_reason, node.critiques)))
-        told += f", from round {node.rounds} of {asked} (not enough: {wrong})"
+        told += f", from round {node.rounds} of {asked} (rejected: {wrong})"
     return f"{len(node.members)} failures, {told}"
 
 
@@ -247,9 +247,10 @@ def _spelled(example: Example) -> str:
 
 
 def memory(folder: str | Path, config: str = "") -> MemoryPage:
-    """Return what was learnt for a config of a repo folder, or in a run folder.
+    """Return what memory_hard has learnt for a config of a repo folder, or in a run folder.
 
-    A repo folder's only config of memory_hard needs no name. Where none is published yet, the one run beside it counts.
+    The only config of memory_hard in a repo folder need not be named. If none is published yet, the only run beside the
+    folder is read.
 
     Raises:
         UnknownName: the folder has no such config of memory_hard.
@@ -274,7 +275,7 @@ def memory(folder: str | Path, config: str = "") -> MemoryPage:
 
 
 def _chosen(folder: Path, config: str) -> tuple[Path, Any]:
-    """Return the run to show and what its method learnt."""
+    """Return the run to show and the learnt state of its method."""
     facts = [ConfigFacts.from_note(read_note(path.parent)) for path in sorted(folder.glob(f"*/{NOTE}"))]
     runs = {fact.recipe.config: run_folder(fact.recipe, folder) for fact in facts if fact.recipe.method == NAME}
     if config and config not in runs:
@@ -296,7 +297,7 @@ def _chosen(folder: Path, config: str) -> tuple[Path, Any]:
 
 
 def _learned(place: Path) -> Any:
-    """Return what a run's method learnt, None where it is another method's or none."""
+    """Return the learnt state of a run; None if the run is of another method, or there is none."""
     note = place / "fit" / "artifact.json"
     if not note.is_file():
         return None
@@ -308,7 +309,7 @@ def _learned(place: Path) -> Any:
 
 
 def _read(path: Path, shape: Any) -> Any:
-    """Return what a file of a run's ``fit`` holds; an artifact's name is its digest."""
+    """Return the content of a file in a run's ``fit`` folder; an artifact's name is its digest."""
     advice = "delete the run and augment again"
     try:
         data = path.read_bytes()
@@ -320,5 +321,5 @@ def _read(path: Path, shape: Any) -> Any:
 
 
 def _artifact(place: Path, digest: str, shape: Any) -> Any:
-    """Return what an artifact in a run holds."""
+    """Return the content of an artifact in a run."""
     return _read(place / "fit" / check_digest(digest, f"{place}/fit"), shape)

@@ -841,7 +841,7 @@ def test_what_did_not_fit_stands_on_the_card(splits, tmp_path, monkeypatch):
     )
     assert "posts of validation" not in card
     assert "batches were halved, times: 1" in card
-    assert "While posts were made, something did not fit: instructions cut 4, text batches halved 2." in card
+    assert "Inputs that exceeded a limit, by kind: instructions cut 4, text batches halved 2." in card
     note = json.loads((tmp_path / "out" / "gmda_100pct" / "augmentation.json").read_text())
     assert note["funnel"]["limits"] == {"instructions_cut": 4, "text_batches_halved": 2}
 

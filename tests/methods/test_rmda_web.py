@@ -95,7 +95,7 @@ def test_posts_of_the_web_become_rows(server, gold, tmp_path):
     assert fetched == {n for n in range(66) if KINDS[n % 11] not in BAD or KINDS[n % 11] == "image bomb"}
     assert publish(done, tmp_path / "out").funnel["kept"] > 0
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "Calls took: pages 66, " in card
+    assert "Calls: pages 66, " in card
     assert f"accepted per search {len(good)}." in card
     assert re.search(r"500 accepted posts took \d+ seconds and USD 0\.\d+", card)
 

@@ -237,11 +237,11 @@ def test_rejects_show_their_post_and_say_when_the_run_is_gone(tmp_path):
     _, first, second = section.find("tr")
     assert [mark.text() for mark in first.find("mark")] == ["Paris LOC"]
     assert [cell.text() for cell in first.find("td")][1:] == ["1", "<b>token</b>"]
-    assert "source not here" in second.text()
+    assert "source not available" in second.text()
     assert section.find("svg") == []
     (tmp_path / "aug.runs").rename(tmp_path / "elsewhere")
     section = look(tmp_path / "aug").find("section")[-1]
-    assert "which is not here" in section.text()
+    assert "which is missing" in section.text()
     assert section.find("summary")[0].text() == "unchanged: 2"
     assert section.find("tr") == []
 
@@ -556,7 +556,7 @@ def test_configs_that_replace_their_posts_take_the_source_by_name(tmp_path):
     page = look(folder, split="validation")
     for article in page.find("article"):
         before, _ = cells(article)
-        assert before.text() == "before source not here: name it with --source"
+        assert before.text() == "before source not available: name it with --source"
         assert article.find("ins") == []
     source = tmp_path / "source"
     splits = {"train": [Post("a", ["train", "a"])], "validation": [Post("a", ["old", "a"])], "test": [Post("q", ["t"])]}
