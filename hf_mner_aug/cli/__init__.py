@@ -1,4 +1,4 @@
-"""The command line: each verb reads its arguments, calls one library function and prints what came of it."""
+"""The command line: each verb reads its arguments, calls one library function and prints the result."""
 
 import contextlib
 import functools
@@ -37,13 +37,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-CODE = ("code", "code_digest")  # of a recipe: the class of a method outside this package
+CODE = ("code", "code_digest")  # fields of a recipe that name a method's class outside this package
 ASK_ABOVE_SECONDS = 3600
 ESTIMATE_ABOVE_ROWS = 100_000
 
 Source = Annotated[str, typer.Argument(help="A dataset folder or a Hub id, optionally with @revision and :config.")]
 Images = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where pictures may lie that the data names, beside its own folder.")
+    Path | None, typer.Option(metavar="DIR", help="A further folder to read the pictures from that data names.")
 ]
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
 
@@ -55,26 +55,26 @@ def _options(debug: Annotated[bool, typer.Option("--debug", help="Show traceback
 
 @app.command()
 def convert(
-    name: Annotated[str, typer.Argument(help=f"The set: {', '.join(RAW_SETS)}; conll is any IMGID file.")],
+    name: Annotated[str, typer.Argument(help=f"The raw set: {', '.join(RAW_SETS)}; conll is any IMGID file.")],
     raw: Annotated[Path, typer.Argument(help="The folder (or file) with the raw text.")],
     out: Out,
     images: Annotated[Path | None, typer.Option(help="The folder with the images, named by id.")] = None,
-    xml: Annotated[Path | None, typer.Option(help="The folder with boxes, if it is not RAW/xml.")] = None,
-    orphans: Annotated[Orphans, typer.Option(help="What becomes of an I- without its B-.")] = "promote",
-    language: Annotated[str | None, typer.Option(help="The language, where it is not the set's own.")] = None,
+    xml: Annotated[Path | None, typer.Option(help="The folder with the boxes (default: RAW/xml).")] = None,
+    orphans: Annotated[Orphans, typer.Option(help="What to do with an I- tag without its B-.")] = "promote",
+    language: Annotated[str | None, typer.Option(help="The language, if it differs from the set's.")] = None,
     types: Annotated[
-        str | None, typer.Option(metavar="OLD=NEW,…", help="Give entity types other names, as OTHER=MISC,Per=PER.")
+        str | None, typer.Option(metavar="OLD=NEW,…", help="Rename entity types, e.g. OTHER=MISC,Per=PER.")
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(metavar="NAME=PLACE,…", help="Which columns of the lines to take, as tokens=1,ner_tags=3."),
+        typer.Option(metavar="NAME=PLACE,…", help="The columns of the file's lines to read, e.g. tokens=1,ner_tags=3."),
     ] = None,
     check_against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Report train posts that are in this set's validation or test; repeatable."),
+        typer.Option(metavar="DIR", help="Report train posts that are in validation or test of this set; repeatable."),
     ] = None,
 ) -> None:
-    """Turn raw tweets into a dataset that load_dataset reads."""
+    """Convert a raw set into a dataset that load_dataset reads."""
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
     options |= {"types": _read_renames(types), "columns": parse_columns(columns)}
     say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))
@@ -82,7 +82,7 @@ def convert(
 
 
 def _read_renames(text: str | None) -> dict[str, str]:
-    """Return what ``OLD=NEW,…`` says."""
+    """Return the renames of ``OLD=NEW,…``."""
     renames = dict(part.strip().partition("=")[::2] for part in (text or "").split(",") if part.strip())
     if text and (not renames or not all(renames.values())):
         raise UsageError(f"--types {text}: expected OLD=NEW,…, as OTHER=MISC")
@@ -97,7 +97,7 @@ def validate(
     no_images: Annotated[bool, typer.Option("--no-images", help="Decode no image.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the problems as JSON.")] = False,
 ) -> None:
-    """Report every problem of a dataset with its row; exits with 2 where there are errors."""
+    """Report every problem of a dataset with its row; the exit code is 2 if there are errors."""
     found = hf_mner_aug.validate(source, images=False if no_images else images or True, columns=parse_columns(columns))
     if as_json:
         say_json(found.to_dicts())
@@ -112,18 +112,18 @@ def augment(
     source: Source,
     out: Out,
     method: Annotated[
-        str | None, typer.Option(help="The method; `hf-mner-aug methods` lists them; or your own package.module:Class.")
+        str | None, typer.Option(help="The method (see `hf-mner-aug methods`), or your own package.module:Class.")
     ] = None,
     images: Images = None,
     columns: Columns = None,
     recipe: Annotated[Path | None, typer.Option(help="A YAML recipe or a config's augmentation.json.")] = None,
-    fraction: Annotated[float | None, typer.Option(help="The share of train and validation to take.")] = None,
-    subset_seed: Annotated[int | None, typer.Option(help="Which posts the fraction takes.")] = None,
+    fraction: Annotated[float | None, typer.Option(help="The share of train and validation to use.")] = None,
+    subset_seed: Annotated[int | None, typer.Option(help="The seed that draws the posts of the fraction.")] = None,
     ids_train: Annotated[
-        Path | None, typer.Option(help="Ids of the train posts: one a line, or an IMGID file.")
+        Path | None, typer.Option(help="Ids of the train posts: one per line, or an IMGID file.")
     ] = None,
     ids_validation: Annotated[Path | None, typer.Option(help="Ids of the validation posts.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The augmentation's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of the augmentation.")] = None,
     copies: Annotated[int | None, typer.Option(help="New posts per post.")] = None,
     preset: Annotated[str | None, typer.Option(help="embedded (no download, no key), or paper (its models).")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A method's parameter.")] = None,
@@ -134,46 +134,45 @@ def augment(
     ] = None,
     num_proc: Annotated[int, typer.Option(help="Worker processes.")] = 1,
     part_size: Annotated[int | None, typer.Option(help="Posts per part.")] = None,
-    rank: Annotated[int | None, typer.Option(help="Make only this rank's parts, and publish nothing.")] = None,
-    world_size: Annotated[int | None, typer.Option(help="How many ranks share the parts.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Make only the parts of this rank, and publish nothing.")] = None,
+    world_size: Annotated[int | None, typer.Option(help="The number of ranks that share the parts.")] = None,
     storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where ranks share parts, if not in OUT.runs: any fsspec URL.")
+        str | None, typer.Option(metavar="URL", help="Where ranks share parts, any fsspec URL (default: OUT.runs).")
     ] = None,
     preview: Annotated[int, typer.Option(help="Show this many posts before and after, and stop.")] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print rows, hours and disk expected, send nothing, and stop.")
+        bool, typer.Option("--dry-run", help="Estimate rows, hours and disk space, send nothing, and stop.")
     ] = False,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Pay for a few posts, to say more exactly what a paid run takes.")
+        bool, typer.Option("--probe", help="Pay for a few posts, for a better estimate of a paid run.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask before a long or paid run; a recipe's host needs --allow-host.")
+        bool,
+        typer.Option("--yes", help="Do not ask before a long or paid run; a recipe's host still needs --allow-host."),
     ] = False,
     allow_host: AllowHost = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config made by another recipe.")] = False,
     into_existing: Annotated[
-        bool, typer.Option("--into-existing", help="Publish into a folder that holds something else, too.")
+        bool, typer.Option("--into-existing", help="Publish into a folder even if it holds other files.")
     ] = False,
     retrieved: Annotated[
-        str, typer.Option(help="Publish posts of others whole, or ids-only: without words and pictures.")
+        str, typer.Option(help="Publish retrieved posts whole, or ids-only (without words and pictures).")
     ] = "whole",
     web: Annotated[
         str | None,
-        typer.Option(metavar="NAME=VALUE,…", help="How to go to the web: delay, concurrency, price, usd, …."),
+        typer.Option(metavar="NAME=VALUE,…", help="Settings of web access: delay, concurrency, price, usd, …."),
     ] = None,
     endpoint: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME=VALUE,…", help="How to go to an endpoint: max_concurrency, usd, price_in, calls, …."
-        ),
+        typer.Option(metavar="NAME=VALUE,…", help="Settings of an endpoint: max_concurrency, usd, price_in, calls, …."),
     ] = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Take what was recorded; ask nobody.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="Use recorded answers only; send nothing.")] = False,
     push_to_hub: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the folder to this repo.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Push as a pull request.")] = False,
 ) -> None:
     """Make an augmented config and publish it into a folder that load_dataset reads, or to the Hub.
 
-    Where no post was made it exits with 3, says why, and publishes nothing.
+    If no post was made, it says why, publishes nothing, and exits with 3.
     """
     from hf_mner_aug.columns.unknown import spell
     from hf_mner_aug.publishing.cards import shown_pictures
@@ -260,16 +259,16 @@ def augment(
 @app.command()
 def push(
     folder: Annotated[Path, typer.Argument(help="The repo folder.")],
-    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The dataset repo; it is made if it is not there.")],
+    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The dataset repo; created if it does not exist.")],
     public: Annotated[bool, typer.Option("--public", help="Make a new repo public.")] = False,
     rights: Annotated[
-        bool, typer.Option("--i-have-the-rights", help="You may show openly what the card restricts.")
+        bool, typer.Option("--i-have-the-rights", help="Confirm that you may publish what the card restricts.")
     ] = False,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
     revision: Annotated[str | None, typer.Option(help="The branch.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and send nothing.")] = False,
 ) -> None:
-    """Push a repo folder to the Hub as one commit; what is there already is kept."""
+    """Push a repo folder to the Hub as one commit; other content of the repo is kept."""
     options: dict[str, Any] = {"private": not public, "create_pr": create_pr, "revision": revision}
     say(hf_mner_aug.push(folder, repo, rights=rights, dry_run=dry_run, **options))
 
@@ -277,16 +276,16 @@ def push(
 @app.command()
 def withdraw(
     repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The dataset repo.")],
-    ids: Annotated[Path, typer.Option(help="Ids of posts, one a line.")],
-    squash: Annotated[bool, typer.Option("--squash", help="Make one commit of the history, too.")] = False,
+    ids: Annotated[Path, typer.Option(help="Ids of posts, one per line.")],
+    squash: Annotated[bool, typer.Option("--squash", help="Also squash the repo's history into one commit.")] = False,
 ) -> None:
-    """Take posts, and all that was made of them, out of every config of a Hub repo, in one commit."""
+    """Remove posts, and everything made from them, from every config of a Hub repo, in one commit."""
     from hf_mner_aug.runs.recipe import read_ids
 
     for config, rows in hf_mner_aug.withdraw(repo, read_ids(ids), squash=squash).items():
         say(f"{config}: {rows} rows withdrawn")
     if not squash:
-        say("the repo's history still holds them: --squash makes one commit of it")
+        say("the repo's history still holds them: --squash makes it one commit")
 
 
 @app.command()
@@ -294,10 +293,10 @@ def verify(
     folder: Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")],
     config: Annotated[str, typer.Argument(help="The config.")],
     rerun: Annotated[bool, typer.Option("--rerun", help="Make the config again and compare.")] = False,
-    source: Annotated[str | None, typer.Option(help="Where the source is now, if it was a local folder.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where a local source folder is now.")] = None,
     images: Images = None,
 ) -> None:
-    """Recompute a config's content fingerprint; exits with 2 where it is not the one on its card."""
+    """Recompute a config's content fingerprint; the exit code is 2 if it differs from the card's."""
     from hf_mner_aug.exceptions import EndpointError
 
     try:
@@ -316,13 +315,13 @@ def verify(
 @app.command()
 def show(
     folder: Annotated[Path, typer.Argument(help="The repo folder.")],
-    config: Annotated[str | None, typer.Argument(help="The config; a folder's only one need not be named.")] = None,
+    config: Annotated[str | None, typer.Argument(help="The config (default: the folder's only one).")] = None,
     split: Annotated[str, typer.Option(help="The split whose made posts are shown.")] = "train",
     posts: Annotated[int, typer.Option("--posts", "-n", help="Made posts to show, evenly spread.")] = 100,
-    rejects: Annotated[int, typer.Option(help="Rejected posts to show of each reason.")] = 20,
-    source: Annotated[str | None, typer.Option(help="The source set, where the config lacks its posts.")] = None,
+    rejects: Annotated[int, typer.Option(help="Rejected posts to show for each reason.")] = 20,
+    source: Annotated[str | None, typer.Option(help="The source set, if the config does not hold its posts.")] = None,
     images: Images = None,
-    out: Annotated[Path | None, typer.Option(help="The page to write (default: CONFIG.html here).")] = None,
+    out: Annotated[Path | None, typer.Option(help="The page to write (default: CONFIG.html in this folder).")] = None,
 ) -> None:
     """Write a config as one HTML page: posts before and after, boxes, scores, and what was rejected."""
     options: dict[str, Any] = {"split": split, "posts": posts, "rejects": rejects}
@@ -331,9 +330,9 @@ def show(
 
 @app.command()
 def methods(
-    name: Annotated[str | None, typer.Argument(help="A method or a backbone, to have it explained.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A method or a backbone to explain.")] = None,
 ) -> None:
-    """List the methods: paper, what they need, what they do with images and boxes; or explain one of them."""
+    """List the methods (paper, requirements, effect on images and boxes), or explain one of them."""
     from hf_mner_aug.backbones import BACKBONES
     from hf_mner_aug.methods import METHODS
 
@@ -392,7 +391,7 @@ def _explain_each(title: str, explained: Mapping[str, str]) -> None:
 
 @app.command()
 def doctor() -> None:
-    """Print what this machine has: versions, extras, GPU, disk, Hub token."""
+    """Print the state of this machine: versions, extras, GPU, disk, Hub token."""
     import importlib.util
     import platform
     import shutil
@@ -429,7 +428,7 @@ def doctor() -> None:
 
 @app.command()
 def demo(out: Out = Path("demo-out")) -> None:
-    """Augment the drawn sample set, offline, and load the result back."""
+    """Augment the drawn sample set offline, and load the result."""
     from hf_mner_aug.demo import run_demo
 
     run_demo(out)
@@ -463,7 +462,7 @@ def main() -> None:
 
 
 def _run(signals: Signals, debug: bool) -> Any:
-    """Run the command, say in one line what ended it, and return the exit code."""
+    """Run the command, print one line if an error ended it, and return the exit code."""
     try:
         app()
     except SystemExit as end:
@@ -485,7 +484,7 @@ def _run(signals: Signals, debug: bool) -> Any:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """Return what a command says that ended in an error, and its exit code."""
+    """Return the message and the exit code of a command that ended in an error."""
     if isinstance(error, NothingMade):
         return str(error), 3
     if isinstance(error, UsageError):
@@ -503,7 +502,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _fullest() -> Path:
-    """Return the folder, of those that are written to, on whose disk the least is free."""
+    """Return the folder with the least free disk space, among those that are written to."""
     from datasets import config
 
     from hf_mner_aug.storage.artifacts import cache_folder
@@ -512,7 +511,7 @@ def _fullest() -> Path:
 
 
 def _one_line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
-    """Return a warning as a user reads it: without the place in the code."""
+    """Return a warning as one line for users, without its place in the code."""
     return f"warning: {for_terminal(message)}\n"
 
 
@@ -614,7 +613,7 @@ def _pays_to_fit(method: "Method", gold: Any) -> bool:
 
 
 def _go_out(web: str | None, endpoint: str | None, replay: bool) -> None:
-    """Put settings of the web and of endpoints where worker processes find them, too."""
+    """Put settings of the web and of endpoints into the environment, where worker processes find them."""
     if not (web or endpoint or replay):
         return
     from hf_mner_aug.models.endpoint import engine as endpoints

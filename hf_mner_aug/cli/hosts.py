@@ -1,4 +1,4 @@
-"""Asking before what takes long, costs or sends posts to a recipe's host; the verb that shows those allowed: hosts."""
+"""Questions before a run that is long, paid or sends posts to a recipe's host; the verb ``hosts``."""
 
 import sys
 from collections.abc import Collection, Sequence
@@ -18,7 +18,7 @@ AllowHost = Annotated[
     typer.Option(
         "--allow-host",
         metavar="HOST",
-        help="Let the recipe's host get posts and its key, on this machine from now on; --yes does not; repeatable.",
+        help="Allow a host of the recipe to get posts and its key, on this machine from now on; repeatable.",
     ),
 ]
 
@@ -29,9 +29,11 @@ def register(app: typer.Typer) -> None:
 
 
 def hosts(
-    forget: Annotated[list[str] | None, typer.Option(metavar="HOST", help="Ask for it again; repeatable.")] = None,
+    forget: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Ask again before this host is used; repeatable.")
+    ] = None,
 ) -> None:
-    """List the hosts that may get posts and keys on this machine, since you said yes to them."""
+    """List the hosts that you have allowed to get posts and keys on this machine."""
     for host in map(known.parse_host, forget or []):
         say(f"{host}: {'forgotten' if known.forget(host) else 'was not allowed'}")
     if not forget:
@@ -39,7 +41,7 @@ def hosts(
 
 
 def go_on(question: str = "Go on?") -> None:
-    """Ask the user, who is at a terminal or says --yes: nothing that is piped in answers for him.
+    """Ask the user at a terminal; piped input is not an answer.
 
     Raises:
         UsageError: there is no terminal.
@@ -56,7 +58,7 @@ def confirm_hosts(
     allowed: Sequence[str] | None = None,
     sends: bool = True,
 ) -> None:
-    """Print the hosts that methods' parameters name, and see that the user allows each before anything is sent.
+    """Print the hosts that methods' parameters name; each needs the user's permission before anything is sent.
 
     He is asked in a terminal only, so that nothing that is piped in answers for him.
 

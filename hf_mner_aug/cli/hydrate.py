@@ -1,4 +1,4 @@
-"""The verb that puts retrieved posts back into a config that holds their ids only: hydrate."""
+"""The verb ``hydrate``: puts retrieved posts back into a config that holds only their ids."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,13 +22,13 @@ def hydrate(
     posts: Annotated[
         Path | None, typer.Option(help="An export of the posts: a .jsonl or .txt file, or a folder of them.")
     ] = None,
-    web: Annotated[bool, typer.Option("--web", help="Fetch each post from its url, as it is today.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Fetch each post from its URL, in its present state.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a config made by another recipe.")] = False,
     into_existing: Annotated[
-        bool, typer.Option("--into-existing", help="Write into a folder that holds something else, too.")
+        bool, typer.Option("--into-existing", help="Write into a folder even if it holds other files.")
     ] = False,
 ) -> None:
-    """Put the words and pictures of retrieved posts back into a config that holds their ids only."""
+    """Put the words and pictures of retrieved posts back into a config that holds only their ids."""
     options: dict[str, Any] = {"overwrite": overwrite, "into_existing": into_existing}
     done = hf_mner_aug.hydrate(repo, config, out, corpus=corpus, posts=posts, web=web, **options)
     say(done)

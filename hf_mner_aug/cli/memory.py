@@ -1,4 +1,4 @@
-"""The verb that shows what memory_hard learnt of a model: memory."""
+"""The verb ``memory``: shows the errors of a model that memory_hard has learnt."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,12 +16,10 @@ def register(app: typer.Typer) -> None:
 
 def memory(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A repo folder, or a run of memory_hard.")],
-    config: Annotated[
-        str, typer.Argument(help="Which of the folder's configs, if it has several of memory_hard.")
-    ] = "",
-    html: Annotated[Path | None, typer.Option(help="Draw the tree into this HTML file.")] = None,
+    config: Annotated[str, typer.Argument(help="The config, if the folder has several of memory_hard.")] = "",
+    html: Annotated[Path | None, typer.Option(help="Also write the tree into this HTML file.")] = None,
 ) -> None:
-    """Print what a model gets wrong as a tree: patterns, examples, what was written for them, suspected labels."""
+    """Print the errors of a model as a tree: patterns, examples, posts written for them, suspected label errors."""
     from hf_mner_aug.storage.artifacts import write_atomically
 
     found = hf_mner_aug.memory(folder, config)

@@ -1,4 +1,4 @@
-"""The verb that measures what is in a config: quality."""
+"""The verb ``quality``: measures the posts of a config."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,29 +17,31 @@ def register(app: typer.Typer) -> None:
 def quality(
     repo: Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")],
     configs: Annotated[list[str], typer.Argument(help="The configs.")],
-    encoder: Annotated[str | None, typer.Option(help="A sentence encoder (folder or Hub id) beside TF-IDF.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="A sentence encoder (folder or Hub id), in addition to TF-IDF.")
+    ] = None,
     language_model: Annotated[
-        str | None, typer.Option(help="A causal language model (folder or Hub id), as gpt2: perplexity under it.")
+        str | None, typer.Option(help="A causal language model (folder or Hub id), e.g. gpt2, for perplexity.")
     ] = None,
     clip: Annotated[
         str | None, typer.Option(help="NAME/WEIGHTS of open_clip, hf-hub:ORG/REPO or a folder, instead of CCA.")
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="Predicts the labels (default: crf; none for relations), as relation:encoder=DIR."),
+        typer.Option(help="Predicts labels (default: crf; none for relations), e.g. relation:encoder=DIR."),
     ] = None,
     one_copy: Annotated[bool, typer.Option("--one-copy", help="Measure one made post of each gold post.")] = False,
     source: Annotated[
-        str | None, typer.Option(help="The source set of a config whose posts replace it, if it was a local folder.")
+        str | None, typer.Option(help="The local source folder of a config whose method replaces posts.")
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where pictures may lie that the source names, beside its own folder."),
+        typer.Option(metavar="DIR", help="A further folder to read the pictures from that the source names."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    write_card: Annotated[bool, typer.Option("--write-card", help="Put the table onto the folder's card.")] = False,
+    write_card: Annotated[bool, typer.Option("--write-card", help="Write the table into the folder's card.")] = False,
 ) -> None:
-    """Say what is in configs: likeness to the source, diversity, perplexity, labels, pictures, repetitions, leaks."""
+    """Measure configs: similarity to the source, diversity, perplexity, labels, pictures, repetitions, leaks."""
     report = hf_mner_aug.quality(
         repo,
         configs,

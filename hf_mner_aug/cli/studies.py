@@ -20,20 +20,22 @@ Repo = Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the H
 Seeds = Annotated[list[int], typer.Option(help="Seeds of augmentation and model.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A backbone's setting.")]
 BackboneName = Annotated[str, typer.Option(help=f"The backbone: {', '.join(BACKBONES)}.")]
-Source = Annotated[str | None, typer.Option(help="The source, where a method replaced its posts and it is a folder.")]
+Source = Annotated[str | None, typer.Option(help="The source folder, if the method replaces its posts.")]
 Images = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Where pictures may lie that the source names, beside its own folder."),
+    typer.Option(metavar="DIR", help="A further folder to read the pictures from that the source names."),
 ]
 ReadOn = Annotated[str, typer.Option("--split", help="The split to read: test or validation.")]
 Columns = Annotated[
     str | None,
     typer.Option(
-        "--columns", metavar="OURS=THEIRS,…", help="What the source calls our columns, as tokens=words,ner_tags=labels."
+        "--columns",
+        metavar="OURS=THEIRS,…",
+        help="The source's names of our columns, e.g. tokens=words,ner_tags=labels.",
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before configs are made by paid calls.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no bar.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,22 +47,22 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     repo: Repo,
-    configs: Annotated[list[str], typer.Option(help="Augmented configs; gold_10pct stands for their gold posts.")],
+    configs: Annotated[list[str], typer.Option(help="Augmented configs; gold_10pct means their gold posts.")],
     backbone: BackboneName = "crf",
     seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default
     set_: Settings = None,
     split: ReadOn = "test",
     split_by: Annotated[
         list[str] | None,
-        typer.Option(help="A column, or matched (matching_score > 0.5): one more table by its values."),
+        typer.Option(help="A column, or matched (matching_score > 0.5): adds a table by its values."),
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Search batch size and learning rate on gold first.")] = False,
     ablations: Annotated[
         list[str] | None,
         typer.Option(help="Those of the configs that the others are compared with; gold is not repeated for them."),
     ] = None,
-    write_card: Annotated[bool, typer.Option("--write-card", help="Put the table onto the folder's card.")] = False,
-    out: Annotated[Path | None, typer.Option(help="The folder beside which the study lies (default: REPO).")] = None,
+    write_card: Annotated[bool, typer.Option("--write-card", help="Write the table into the folder's card.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The study is written beside this folder (default: REPO).")] = None,
     source: Source = None,
     images: Images = None,
     quiet: Quiet = False,
@@ -93,16 +95,16 @@ def evaluate(
 
 def errors(
     repo: Repo,
-    backbones: Annotated[list[str], typer.Option(help="Backbones, as crf or token_classifier:encoder=DIR,epochs=5.")],
+    backbones: Annotated[list[str], typer.Option(help="Backbones, e.g. crf or token_classifier:encoder=DIR,epochs=5.")],
     configs: Annotated[list[str], typer.Option(help="The configs to train on.")],
     split: ReadOn = "validation",
-    seed: Annotated[int, typer.Option(help="The models' seed.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the models.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write each error with its post into this folder.")] = None,
     source: Source = None,
     images: Images = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what backbones get wrong, what they take for what, and which errors they share."""
+    """Report the errors of backbones, their confusions, and the errors that they share."""
     options: dict[str, Any] = {"split": split, "seed": seed, "source": source, "images": images}
     for config, report in hf_mner_aug.errors(repo, configs, backbones, **options).items():
         if as_json:
@@ -116,14 +118,14 @@ def errors(
 def curve(
     source: Annotated[str, typer.Argument(help="A dataset folder or a Hub id.")],
     ids: Annotated[Path, typer.Option(help="A folder with 10pct/train.txt, 10pct/dev.txt, 20pct/… of ids.")],
-    methods: Annotated[list[str], typer.Option(help="The methods, as lsms or rmda:corpus=FILE,image=false.")],
+    methods: Annotated[list[str], typer.Option(help="The methods, e.g. lsms or rmda:corpus=FILE,image=false.")],
     out: Annotated[Path, typer.Option(help="The repo folder to write.")],
     backbone: BackboneName = "crf",
     seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default
     set_: Settings = None,
     split: ReadOn = "test",
     into_existing: Annotated[
-        bool, typer.Option("--into-existing", help="Publish into a folder that holds something else, too.")
+        bool, typer.Option("--into-existing", help="Publish into a folder even if it holds other files.")
     ] = False,
     images: Images = None,
     columns: Columns = None,
@@ -131,7 +133,7 @@ def curve(
     yes: Yes = False,
     allow_host: AllowHost = None,
 ) -> None:
-    """Augment published subsets (10, 20, 40%), study each, and put them into one table and figure."""
+    """Augment published subsets (10, 20, 40%), evaluate each, and write one table and figure."""
     made = f"made for each subset, and again for each of {len(seeds)} seeds"
     typed = {part.partition("=")[0] for spec in methods for part in spec.partition(":")[2].split(",")}
     found = hf_mner_aug.curve(

@@ -57,7 +57,7 @@ def test_a_config_of_a_published_config_repeats_no_id(tmp_path, chain):
 def test_a_card_says_which_of_its_gold_posts_were_made_before(tmp_path):
     out = tmp_path / "out"
     first = published(splits(), EDA(copies=2), out, "first")
-    assert "made before" not in (out / "README.md").read_text()
+    assert "made earlier" not in (out / "README.md").read_text()
     made = len(first["train"]) - len(splits()["train"])
     published(first, LSMS(copies=1), out, "second")
     card = (out / "README.md").read_text()
