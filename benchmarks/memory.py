@@ -1,8 +1,9 @@
 """Measure memory.
 
 ``python benchmarks/memory.py fit [METHOD ...] [POSTS ...]`` prints a table: the peak of the resident memory of ``fit``,
-and its seconds, each in a process of its own, of made short posts without pictures (``amia`` has tiny ones). The
-figures of the changelog are those of ``python benchmarks/memory.py fit 1000000``. Bound: 1.5 GB for a million posts.
+with that of its largest child process, and its seconds. Each is one process, of made short posts without pictures
+(``amia`` has tiny ones). The figures of the changelog are those of ``python benchmarks/memory.py fit 1000000``. Bound:
+1.5 GB for a million posts.
 
 ``python benchmarks/memory.py [POSTS ...]`` measures the anonymous memory of making and publishing a config. For 10,000
 and for 50,000 posts with 40 kB images, a process of its own makes an eda config and publishes it; its RssAnon (memory
@@ -33,7 +34,7 @@ from hf_mner_aug.runs.recipe import named_method
 
 begun = time.monotonic()
 named_method(sys.argv[2]).fit(load_from_disk(sys.argv[1]), progress=False)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+peak = sum(resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1e6
 print(f"{peak:.2f} | {time.monotonic() - begun:.0f}")
 """
 

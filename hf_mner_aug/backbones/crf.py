@@ -4,11 +4,15 @@ Lafferty et al. 2001, by CRFsuite: L-BFGS with L1 and L2 penalties, so equal inp
 word, its affixes and shape, what stands up to two words away, and what a tweet marks (handle, hashtag, URL).
 """
 
+import contextlib
 import functools
+import json
 import re
 import struct
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,6 +21,8 @@ from hf_mner_aug.backbones import Prediction, checkpoint, splits
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.posts.lexicon import is_link
 from hf_mner_aug.posts.scripts import without_marks
+from hf_mner_aug.schema import Post
+from hf_mner_aug.stopping import interrupts_blocked
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import disk_full
 
@@ -26,6 +32,18 @@ if TYPE_CHECKING:
 WEIGHTS = "model.crfsuite"
 LONGEST_AFFIX = 4
 REACH = 2  # words to each side that are features
+APART = 5_000  # posts: more are trained on in a process of its own
+TRAINING = """
+import json, os, sys, threading
+import pycrfsuite
+
+trainer = pycrfsuite.Trainer(**json.loads(sys.stdin.readline()))
+for line in iter(sys.stdin.readline, "\\n"):
+    trainer.append(*json.loads(line or os._exit(1)))
+threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()  # when whoever asks has ended
+trainer.train(sys.argv[1])
+os._exit(0)
+"""
 
 
 def word_shape(word: str) -> str:
@@ -116,20 +134,14 @@ class CRF:
         Raises:
             UsageError: a split is empty or of other columns, or train has no entity.
             DiskFull: there is no room for the model among the temporary files.
+            OSError: the process that trains died.
         """
-        import pycrfsuite
-
         data = splits.entity_splits(train, validation, boundary=self.boundary)
-        trainer = pycrfsuite.Trainer(
-            algorithm="lbfgs",
-            params={"c1": self.c1, "c2": self.c2, "max_iterations": self.iterations},
-            verbose=False,
-        )
-        for post in data.train:
-            trainer.append(post_features(post.tokens), splits.bio_tags(post))
+        params = {"c1": self.c1, "c2": self.c2, "max_iterations": self.iterations}
+        options = {"algorithm": "lbfgs", "params": params, "verbose": False}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / WEIGHTS
-            trainer.train(str(path))
+            (_train_apart if len(data.train) > APART else _train)(data.train, options, path)
             model = path.read_bytes()
             if not _is_whole(model):
                 raise disk_full(path)
@@ -181,6 +193,38 @@ class CRF:
         if self.model is None:
             raise checkpoint.not_fitted(self.name)
         return self.model
+
+
+def _train(posts: Sequence[Post], options: Mapping[str, Any], path: Path) -> None:
+    """Write the model of some posts."""
+    import pycrfsuite
+
+    trainer = pycrfsuite.Trainer(**options)
+    for post in posts:
+        trainer.append(post_features(post.tokens), splits.bio_tags(post))
+    trainer.train(str(path))
+
+
+def _train_apart(posts: Sequence[Post], options: Mapping[str, Any], path: Path) -> None:
+    """Write the model of some posts by another process: CRFsuite holds Python's lock, and Ctrl-C would wait for it."""
+    with interrupts_blocked():
+        process = subprocess.Popen([sys.executable, "-P", "-c", TRAINING, path], stdin=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    try:
+        with contextlib.suppress(BrokenPipeError):  # it has died
+            process.stdin.write(f"{json.dumps(options)}\n")
+            for post in posts:
+                process.stdin.write(f"{json.dumps([post_features(post.tokens), splits.bio_tags(post)])}\n")
+            process.stdin.write("\n")
+            process.stdin.flush()
+        process.wait()
+    finally:
+        process.kill()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        process.wait()
+    if process.returncode:
+        raise OSError(f"crf: the process that trains on {len(posts)} posts died, perhaps for lack of memory")
 
 
 def _is_whole(model: bytes) -> bool:
