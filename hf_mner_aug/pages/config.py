@@ -20,7 +20,15 @@ from hf_mner_aug.columns.unknown import spell
 from hf_mner_aug.exceptions import CodeNotAllowed, Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.posts.hygiene import eight_bits, image_digest, open_image
 from hf_mner_aug.publishing.cards import ConfigFacts, shown_pictures
-from hf_mner_aug.publishing.folder import BATCH, KEYS, check_keys, only_config, read_features, read_note
+from hf_mner_aug.publishing.folder import (
+    BATCH,
+    KEYS,
+    check_keys,
+    check_own_files,
+    only_config,
+    read_features,
+    read_note,
+)
 from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.runs.funnel import asked_for, outcomes
 from hf_mner_aug.runs.ledger import read_rejects, run_folder
@@ -530,7 +538,9 @@ def _stages(method: Method, gold: _Gold, ids: set[str], album: Album) -> dict[st
 def _rejects(run: Path, n: int, gold: _Gold) -> dict[str, list[Rejected]]:
     """Return at most n rejected posts of each reason."""
     by_reason: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted((run / "rejected").glob("*.parquet")):
+    files = sorted((run / "rejected").glob("*.parquet"))
+    check_own_files(files, run)
+    for path in files:
         for row in read_rejects(path):
             by_reason.setdefault(row["reason"], []).append(row)
     chosen = {reason: _spread(rows, n) for reason, rows in by_reason.items()}

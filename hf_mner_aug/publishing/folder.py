@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.exceptions import Corrupt, NothingMade, RecipeMismatch, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, NothingMade, RecipeMismatch, UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.posts.hygiene import PICTURED, Guard, PictureUse, origins
 from hf_mner_aug.publishing.cards import (
@@ -39,6 +39,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.storage.locks import lock, stage, sweep
 from hf_mner_aug.storage.parquet import read_features_of, reading, write_shards
+from hf_mner_aug.storage.picture_files import is_inside, own_folders
 from hf_mner_aug.storage.swap import put_back, swap, sync
 from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.cards import CARD, read_card
@@ -329,9 +330,11 @@ def read_note(folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: there is none.
         Corrupt: it does not parse, or a value has another type than its field.
-        DataError: it is for another config than its folder's, or a split has no proper name.
+        DataError: it is for another config than its folder's, a split has no proper name, or it or a Parquet file
+            beside it is no file of the repo folder.
     """
     path = folder / NOTE
+    check_own_files([path, *folder.glob("*.parquet")], folder.parent)
     try:
         note: dict[str, Any] = read_json(path, Note, error=Corrupt, advice=AS_PUBLISHED)
     except FileNotFoundError as error:
@@ -341,6 +344,20 @@ def read_note(folder: Path) -> dict[str, Any]:
     if not ConfigFacts.from_note(note, str(path)).splits:
         raise Corrupt(f"{path}: splits: expected train, found none: {AS_PUBLISHED}")
     return note
+
+
+def check_own_files(paths: Iterable[Path], repo: Path) -> None:
+    """See that the files that are there lie in a repo folder, or in the cache of downloads that it is in.
+
+    Raises:
+        DataError: one is a link that leads out of it, or no file.
+    """
+    homes = own_folders(str(repo)) if repo.is_dir() else ()
+    for path in paths:
+        is_link = not any(is_inside(path, home) for home in homes)
+        if path.exists() and (is_link or not path.is_file()):
+            found = f"a link out of {repo}" if is_link else "none"
+            raise DataError(f"{path}: expected a file, found {found}: put the file itself there")
 
 
 def read_features(folder: Path, split: str | None = None) -> "Features":
