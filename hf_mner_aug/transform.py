@@ -113,7 +113,7 @@ class Method:
     module's source as it was when the class was made.
 
     ``version`` is raised where the same recipe gives other rows; where most stay as they are, ``drawn_as`` names the
-    earlier version that random choices are still drawn as.
+    earlier version that random choices are still drawn as. A method that draws nothing is ``deterministic``.
 
     Args:
         seed: of all random choices.
@@ -126,6 +126,7 @@ class Method:
     version: ClassVar[int] = 1
     drawn_as: ClassVar[int | None] = None
     mode: ClassVar[Literal["append", "replace"]] = "append"
+    deterministic: ClassVar[bool] = False
     rejects: ClassVar[Mapping[str, Reason]] = {}
     drops: ClassVar[Mapping[str, Reason]] = {}
     idle: ClassVar[Reason] = Reason("there is nothing to do")
@@ -164,6 +165,8 @@ class Method:
             raise UsageError(f"{self.name}: copies must be at least 1, found {self.copies}")
         if self.mode == "replace" and self.copies != 1:
             raise UsageError(f"{self.name} replaces posts: copies must be 1, found {self.copies}")
+        if self.deterministic and self.copies != 1:
+            raise UsageError(f"{self.name} draws nothing, so copies would be equal: expected 1, found {self.copies}")
 
     # ------------------------------------------------------------ for subclasses
 
