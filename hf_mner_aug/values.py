@@ -2,19 +2,23 @@
 
 import math
 import re
+import shlex
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.untrusted.printable import excerpt
 
+_NAMED = re.compile(r"\w+=")
+_BETWEEN = re.compile(rf",(?!\s*{_NAMED.pattern})")
+
 
 def convert_value(value: Any, kind: Any) -> Any:
     """Return a value as a field's type.
 
-    Commas part the items of a tuple, but for those before ``NAME=``: ``crf,umt:steps=300,epochs=2`` are two.
+    Commas separate the items of a tuple, except before ``NAME=``: ``crf,umt:steps=300,epochs=2`` are two.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
@@ -22,7 +26,7 @@ def convert_value(value: Any, kind: Any) -> Any:
             return None
         return convert_value(value, next(argument for argument in arguments if argument is not type(None)))
     if origin is tuple:
-        items = re.split(r",(?!\w+=)", value) if isinstance(value, str) else value
+        items = [*filter(None, map(str.strip, _BETWEEN.split(value)))] if isinstance(value, str) else value
         if not isinstance(items, list | tuple):
             raise ValueError(value)
         return tuple(convert_value(item, arguments[0]) for item in items)
@@ -51,20 +55,90 @@ def _scalar(value: Any, kind: type[int] | type[float] | type[str]) -> int | floa
     return found
 
 
+def parse_spec(
+    spec: str, kinds_of: Callable[[str], Mapping[str, Any]], what: str = "setting", more: Iterable[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """Return the name and the settings of ``NAME:key=value,…``; ``more`` are settings written one by one.
+
+    Args:
+        spec: as ``parse_settings`` has what follows the name.
+        kinds_of: gives the types of the settings that a name has.
+        what: they are, in messages.
+        more: each NAME=VALUE.
+
+    Raises:
+        UnknownName: there is no such setting; else as ``kinds_of``.
+        UsageError: one is not NAME=VALUE, or does not convert.
+    """
+    name, _, inline = spec.partition(":")
+    kinds = kinds_of(name)
+    typed = _split(inline, kinds, name, what) | parse_each(more, f"{name}: {what}")
+    return name, convert_values(typed, kinds, name, what)
+
+
 def parse_settings(text: str, kinds: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return settings written as ``delay=0.5,sites=a,b`` with the types that some fields have.
+
+    A list goes on after a comma where no ``NAME=`` follows. Double quotes keep commas in a value:
+    ``target="crf:iterations=50,c1=1",seeds=3``.
 
     Raises:
         UnknownName: there is no such field.
         UsageError: one is not NAME=VALUE, or does not convert.
     """
-    typed = {}
-    for setting in filter(None, re.split(r",(?=\s*\w+=)", text.strip(" ,"))):
-        name, equals, value = setting.strip().partition("=")
+    return convert_values(_split(text, kinds, where, "setting"), kinds, where, "setting")
+
+
+def parse_each(settings: Iterable[str], where: str) -> dict[str, str]:
+    """Return settings, each NAME=VALUE, as text by name; ``where`` stands before one in messages.
+
+    Raises:
+        UsageError: one is not NAME=VALUE.
+    """
+    found = {}
+    for setting in settings:
+        name, equals, found[name] = setting.partition("=")
         if not equals:
-            raise UsageError(f"{where}: expected NAME=VALUE, found {setting!r}")
-        typed[name] = value
-    return convert_values(typed, kinds, where, "setting")
+            raise UsageError(f"{where} {setting}: expected NAME=VALUE")
+    return found
+
+
+def parse_pairs(text: str | None, option: str, form: str) -> dict[str, str]:
+    """Return ``a=b,c=d`` as a mapping; messages name the ``option`` and the ``form`` expected, as ``OLD=NEW,…``.
+
+    Raises:
+        UsageError: a part is not NAME=NAME.
+    """
+    pairs = [part.strip().partition("=") for part in (text or "").split(",") if part.strip()]
+    if text and (not pairs or not all(left and right for left, _, right in pairs)):
+        raise UsageError(f"{option} {text}: expected {form}")
+    return {left: right for left, _, right in pairs}
+
+
+def _split(text: str, kinds: Mapping[str, Any], where: str, what: str) -> dict[str, str]:
+    """Return settings separated by commas as text by name; see ``parse_settings``."""
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace, lexer.quotes, lexer.escape, lexer.commenters, lexer.whitespace_split = ",", '"', "", "", True
+    try:
+        parts = [part.strip() for part in lexer if part.strip()]
+    except ValueError as error:
+        raise UsageError(f"{where}: a double quote without its second in {excerpt(text, 80)}") from error
+    found: dict[str, str] = {}
+    name = ""
+    for part in parts:
+        goes_on = name and (name not in kinds or _is_list(kinds[name]))
+        if _NAMED.match(part) or ("=" in part and not goes_on):
+            name, _, found[name] = part.partition("=")
+        elif goes_on:
+            found[name] += f",{part}"
+        else:
+            raise UsageError(f"{what} {part!r} of {where}: expected NAME=VALUE, NAME one of {', '.join(kinds)}")
+    return found
+
+
+def _is_list(kind: Any) -> bool:
+    """Say whether a field's type is a tuple, or may be one."""
+    return typing.get_origin(kind) is tuple or any(map(_is_list, typing.get_args(kind)))
 
 
 def convert_values(values: Mapping[str, Any], kinds: Mapping[str, Any], where: str, what: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.backbones import Backbone, Prediction, backbone_class
-from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.backbones.settings import parse_backbone, read_spec
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.posts.lexicon import is_link
 from hf_mner_aug.schema import Entity, Post
@@ -101,7 +101,7 @@ def fit_detectors(train: Sequence[Post], spec: str, members: int, seed: int) -> 
 
 def encoder_of(spec: str) -> str:
     """Return the encoder that a detector is fine-tuned from, as ``token_classifier:encoder=…`` says; else nothing."""
-    return dict(setting.partition("=")[::2] for setting in spec.partition(":")[2].split(",")).get("encoder", "")
+    return str(read_spec(spec)[1].get("encoder", ""))
 
 
 def detect(spec: str, digests: Sequence[str], posts: Sequence[Post]) -> list[list[Prediction]]:

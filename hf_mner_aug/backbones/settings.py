@@ -6,8 +6,7 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
 from hf_mner_aug.backbones import backbone_class
-from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.values import convert_value, spell_type
+from hf_mner_aug.values import parse_spec
 
 
 def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Any:
@@ -19,27 +18,26 @@ def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Any:
         UnknownName: there is no such backbone or setting.
         UsageError: a setting is not NAME=VALUE, or its value does not convert or is out of range.
     """
-    name, _, inline = spec.partition(":")
-    cls: Any = backbone_class(name)
-    kinds = _settable(cls)
-    nested = {inner: outer for outer, kind in kinds.items() if is_dataclass(kind) for inner in _settable(kind)}
-    known = [name for name in kinds if name not in nested.values()] + [*nested]
-    chosen: dict[str, Any] = {}
-    parts: dict[str, dict[str, Any]] = {}
-    for setting in [*filter(None, inline.split(",")), *settings]:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise UsageError(f"setting {setting!r} of {name}: expected NAME=VALUE, NAME one of {', '.join(known)}")
-        if key not in known:
-            raise UnknownName(f"setting of {name}", key, known)
-        kind = _settable(kinds[nested[key]])[key] if key in nested else kinds[key]
-        try:
-            converted = convert_value(value, kind)
-        except (ValueError, OverflowError) as error:
-            raise UsageError(f"{name}: {key}={value!r} is no {spell_type(kind)}") from error
-        (parts.setdefault(nested[key], {}) if key in nested else chosen)[key] = converted
-    backbone = cls(**chosen)
-    return replace(backbone, **{outer: replace(getattr(backbone, outer), **inner) for outer, inner in parts.items()})
+    name, chosen = read_spec(spec, settings)
+    backbone: Any = backbone_class(name)()
+    for outer, kind in _settable(type(backbone)).items():
+        if is_dataclass(kind):
+            inner = {key: chosen.pop(key) for key in _settable(kind) if key in chosen}
+            chosen[outer] = replace(getattr(backbone, outer), **inner)
+    return replace(backbone, **chosen)
+
+
+def read_spec(spec: str, settings: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
+    """Return the name of a backbone and the settings that a spec gives it; raises as ``parse_backbone``."""
+    return parse_spec(spec, lambda name: _flat(backbone_class(name)), more=settings)
+
+
+def _flat(cls: Any) -> dict[str, Any]:
+    """Return the settings of a backbone with their types; those of a field that is a dataclass instead of the field."""
+    kinds: dict[str, Any] = {}
+    for name, kind in _settable(cls).items():
+        kinds.update(_settable(kind) if is_dataclass(kind) else {name: kind})
+    return kinds
 
 
 def settings_of(backbone: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from hf_mner_aug.schema import Orphans
 from hf_mner_aug.stopping import Signals
 from hf_mner_aug.storage.disk import DiskFull, disk_full, find_full, fullest
 from hf_mner_aug.untrusted.printable import console, for_terminal, say, say_json, spell_what_cannot_be_written
+from hf_mner_aug.values import parse_each, parse_pairs
 
 if TYPE_CHECKING:
     from hf_mner_aug.runs.ledger import Estimate
@@ -76,17 +77,9 @@ def convert(
 ) -> None:
     """Convert a raw set into a dataset that load_dataset reads."""
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
-    options |= {"types": _read_renames(types), "columns": parse_columns(columns)}
+    options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as OTHER=MISC"), "columns": parse_columns(columns)}
     say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))
     say(f'load_dataset("{out}")')
-
-
-def _read_renames(text: str | None) -> dict[str, str]:
-    """Return the renames of ``OLD=NEW,…``."""
-    renames = dict(part.strip().partition("=")[::2] for part in (text or "").split(",") if part.strip())
-    if text and (not renames or not all(renames.values())):
-        raise UsageError(f"--types {text}: expected OLD=NEW,…, as OTHER=MISC")
-    return renames
 
 
 @app.command()
@@ -550,12 +543,7 @@ def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str],
     fields = cls.__dataclass_fields__
     defaults = {"version": cls.version, "copies": fields["copies"].default, "seed": fields["seed"].default}
     recipe = checked({**defaults, **data}, Recipe, where)
-    typed = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting}: expected NAME=VALUE")
-        typed[name] = value
+    typed = parse_each(settings, "--set")
     given = parse_params(cls, recipe.params, "" if path is None else f"{where}: ")
     params = {**given, **(preset_params(cls, preset) if preset else {}), **parse_params(cls, typed)}
     return _complete(replace(recipe, params=params))

@@ -11,6 +11,7 @@ from typing import Any
 
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.schema import COLUMNS, bio_names, in_order, mner_features, split_tag
+from hf_mner_aug.values import parse_pairs
 
 BATCH = 1000
 
@@ -21,13 +22,7 @@ def parse_columns(text: str | None) -> dict[str, str]:
     Raises:
         UsageError: a part is not NAME=NAME.
     """
-    found: dict[str, str] = {}
-    for part in filter(None, map(str.strip, (text or "").split(","))):
-        ours, equals, theirs = part.partition("=")
-        if not equals or not ours or not theirs:
-            raise UsageError(f"--columns {text}: expected OURS=THEIRS,…, as tokens=words,ner_tags=labels")
-        found[ours] = theirs
-    return found
+    return parse_pairs(text, "--columns", "OURS=THEIRS,…, as tokens=words,ner_tags=labels")
 
 
 def map_columns(data: Any, columns: Mapping[str, str]) -> Any:

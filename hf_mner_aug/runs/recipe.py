@@ -37,7 +37,7 @@ from hf_mner_aug.untrusted.cards import (
 from hf_mner_aug.untrusted.names import RESERVED, STUBS, check_columns, check_digest, check_repo, is_name
 from hf_mner_aug.untrusted.printable import excerpt
 from hf_mner_aug.untrusted.shapes import checked
-from hf_mner_aug.values import convert_values
+from hf_mner_aug.values import convert_values, parse_spec
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -201,21 +201,10 @@ def named_method(spec: str) -> Method:
         UnknownName: there is no such method or parameter.
         UsageError: a parameter is not NAME=VALUE, or its value does not convert or is out of range; no such class.
     """
-    name, _, inline = spec.partition(":")
-    if name not in METHODS and is_class_name(spec):
+    if spec.partition(":")[0] not in METHODS and is_class_name(spec):
         return named_by_user(spec)()
-    cls = method_class(name)
-    params = {}
-    for setting in filter(None, inline.split(",")):
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise UsageError(f"parameter {setting!r} of {name}: expected NAME=VALUE")
-        params[key] = value
-    copies = params.pop("copies", None)
-    if copies is not None and not copies.isdecimal():
-        raise UsageError(f"{name}: copies={copies!r} is no int")
-    method = cls(**parse_params(cls, params))
-    return method if copies is None else replace(method, copies=int(copies))
+    name, params = parse_spec(spec, lambda name: parameters(method_class(name)) | {"copies": int}, "parameter")
+    return method_class(name)(**params)
 
 
 def _preset_of(method: Method) -> str:
@@ -244,10 +233,15 @@ def parse_params(cls: type[Method], params: Mapping[str, Any], where: str = "") 
         UnknownName: the method has no such parameter; the message gives the valid ones.
         UsageError: a value does not convert.
     """
+    return convert_values(params, parameters(cls), where + cls.name, "parameter")
+
+
+def parameters(cls: type[Method]) -> dict[str, Any]:
+    """Return the types of a method's parameters, without the fields that all methods share."""
     base = {f.name for f in fields(Method)}
-    kinds = typing.get_type_hints(cls)
-    known = {f.name: kinds[f.name] for f in fields(cls) if f.name not in base}
-    return convert_values(params, known, where + cls.name, "parameter")
+    return {
+        name: kind for name, kind in typing.get_type_hints(cls).items() if name in {f.name for f in fields(cls)} - base
+    }
 
 
 def _plain(value: Any) -> Any:

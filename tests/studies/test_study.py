@@ -540,7 +540,8 @@ def test_the_verbs_print_what_the_library_returns(repo, report, tmp_path):
     assert json.loads(said)["backbones"].keys() == {"crf", "crf:iterations=1"}
     assert (tmp_path / "errors" / "lsms_100pct" / "errors.md").is_file()
     source, ids = source_folder(drawn(), tmp_path / "source"), write_ids(tmp_path / "ids", {"50pct": 20})
-    arguments = ["--ids", ids, "--methods", "lsms", "--seeds", 0, "--out", tmp_path / "aug", *fast]
+    arguments = ["--ids", ids, "--methods", "lsms:operations=mention,shuffle", "--seeds", 0, "--out", tmp_path / "aug"]
+    arguments += fast
     said = call("curve", source, *arguments)
     assert "| oversampled to lsms |" in said
     theirs = DatasetDict({split: rows.rename_columns({"tokens": "words"}) for split, rows in drawn().items()})

@@ -1,0 +1,89 @@
+"""Settings as they are typed: NAME:key=value,… with lists, quotes and what is wrong in them."""
+
+from typing import Any
+
+import pytest
+
+from hf_mner_aug import EDA, RMDA, MemoryHard
+from hf_mner_aug.backbones.detectors import encoder_of
+from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.runs.recipe import named_method
+from hf_mner_aug.values import parse_pairs, parse_settings, parse_spec
+
+KINDS: dict[str, Any] = {"n": int, "sites": tuple[str, ...], "text": str, "maybe": tuple[int, ...] | None}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", {}),
+        (" , ,", {}),
+        ("n=3", {"n": 3}),
+        ("sites=a,b", {"sites": ("a", "b")}),
+        ("sites=a, b , c,n=3", {"sites": ("a", "b", "c"), "n": 3}),
+        ("n=3,sites=a,b:x=1", {"n": 3, "sites": ("a", "b:x=1")}),
+        ("maybe=1,2", {"maybe": (1, 2)}),
+        ("maybe=none", {"maybe": None}),
+        ("sites=", {"sites": ()}),
+        ("text=", {"text": ""}),
+        ("text=a=b", {"text": "a=b"}),
+        ("text=http://h/v1?a=b#m,n=2", {"text": "http://h/v1?a=b#m", "n": 2}),
+        ('text="crf:a=1,b=2",n=2', {"text": "crf:a=1,b=2", "n": 2}),
+        ('sites="a:x=1,y=2",b', {"sites": ("a:x=1,y=2", "b")}),
+        ("text=it's C:\\new,n=1", {"text": "it's C:\\new", "n": 1}),
+        ("n=1,n=2", {"n": 2}),
+    ],
+)
+def test_settings(text, found):
+    assert parse_settings(text, KINDS, "here") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("n", "setting 'n' of here: expected NAME=VALUE, NAME one of n, sites, text, maybe"),
+        ("n=1,2", "setting '2' of here: expected NAME=VALUE"),
+        ("text=a,b", "setting 'b' of here: expected NAME=VALUE"),
+        ("site=a,b", "unknown setting of here 'site': did you mean 'sites'"),
+        ("n=1,si-tes=2", "unknown setting of here 'si-tes': did you mean 'sites'"),
+        ("n=x", "here: n='x' is no int"),
+        ('text="a,n=1', 'here: a double quote without its second in text="a,n=1'),
+    ],
+)
+def test_a_setting_that_is_wrong_is_one_line(text, told):
+    with pytest.raises(UsageError) as caught:
+        parse_settings(text, KINDS, "here")
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_spec_names_what_has_the_settings():
+    asked = []
+    assert parse_spec("one:n=1,sites=a,b", lambda name: asked.append(name) or KINDS, more=["n=2", "text=x,n=5"]) == (
+        "one",
+        {"n": 2, "sites": ("a", "b"), "text": "x,n=5"},
+    )
+    assert asked == ["one"]
+    with pytest.raises(UsageError, match="one: parameter n: expected NAME=VALUE"):
+        parse_spec("one", lambda name: KINDS, "parameter", more=["n"])
+
+
+def test_methods_and_backbones_are_named_with_lists():
+    assert named_method("eda:operations=swap,delete") == EDA(operations=("swap", "delete"))
+    assert named_method("rmda:mask=handles,emails,copies=3") == RMDA(mask=("handles", "emails"), copies=3)
+    target = 'memory_hard:target="crf:iterations=50,c1=1",references=crf,crf:iterations=3'
+    assert named_method(target) == MemoryHard(target="crf:iterations=50,c1=1", references=("crf", "crf:iterations=3"))
+    for parse in (named_method, parse_backbone):
+        with pytest.raises(UnknownName):
+            parse("nothing:a=1")
+    assert encoder_of("token_classifier:steps=3,encoder=a/b") == "a/b"
+    assert encoder_of("token_classifier") == encoder_of("crf:iterations=3") == ""
+
+
+def test_pairs():
+    assert parse_pairs(" a=b, c=d,", "--x", "A=B") == {"a": "b", "c": "d"}
+    assert parse_pairs(None, "--x", "A=B") == parse_pairs("", "--x", "A=B") == {}
+    for wrong in ("a", "a=", "=b", ",", "a=b,c"):
+        with pytest.raises(UsageError, match=f"--x {wrong}: expected A=B"):
+            parse_pairs(wrong, "--x", "A=B")
