@@ -70,7 +70,7 @@ def run(chosen: argparse.Namespace, work: Path) -> None:
     from web_server import INSIDE, retold
 
     from hf_mner_aug import RMDA, augment, publish
-    from hf_mner_aug.runs.ledger import estimate
+    from hf_mner_aug.runs.estimate import estimate
     from hf_mner_aug.runs.recipe import recipe_for, resolve
     from hf_mner_aug.schema import Codec
     from hf_mner_aug.transform import iterate_posts

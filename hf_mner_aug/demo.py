@@ -18,7 +18,8 @@ def run_demo(out: Path) -> None:
 
     from hf_mner_aug.methods import METHODS, method_class
     from hf_mner_aug.publishing.cards import mark_entities
-    from hf_mner_aug.publishing.folder import publish, verify_folder
+    from hf_mner_aug.publishing.folder import publish
+    from hf_mner_aug.publishing.verify import verify_folder
     from hf_mner_aug.runs.ledger import augment
     from hf_mner_aug.sample import load_sample
     from hf_mner_aug.schema import Codec, read_provenance

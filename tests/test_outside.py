@@ -12,7 +12,7 @@ from datasets import DatasetDict, load_dataset
 
 from hf_mner_aug import EDA, LSMS, Recipe, augment, load_sample, outside, publish, show, validate, verify
 from hf_mner_aug.exceptions import CodeNotAllowed, UnknownName, UsageError
-from hf_mner_aug.publishing.folder import withdraw_posts
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.recipe import named_method, recipe_for
 from hf_mner_aug.schema import Post, respell
 from hf_mner_aug.transform import Facts, Method

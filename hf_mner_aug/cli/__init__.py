@@ -28,7 +28,7 @@ from hf_mner_aug.untrusted.printable import console, for_terminal, say, say_json
 from hf_mner_aug.values import parse_each, parse_pairs
 
 if TYPE_CHECKING:
-    from hf_mner_aug.runs.ledger import Estimate
+    from hf_mner_aug.runs.estimate import Estimate
     from hf_mner_aug.runs.recipe import Recipe
     from hf_mner_aug.transform import Method
 
@@ -171,7 +171,8 @@ def augment(
     from hf_mner_aug.publishing.cards import shown_pictures
     from hf_mner_aug.publishing.folder import check_free, publish, run_and_publish
     from hf_mner_aug.publishing.stubs import check_retrieved
-    from hf_mner_aug.runs.ledger import estimate, run
+    from hf_mner_aug.runs.estimate import estimate
+    from hf_mner_aug.runs.ledger import run
     from hf_mner_aug.runs.ranks import check_rank
     from hf_mner_aug.runs.recipe import load_source, read_ids, resolve
 
@@ -571,7 +572,7 @@ def _check_light(plan: "Recipe", method: "Method", gold: Any) -> None:
     Raises:
         UsageError: it pays, uses models, or takes long.
     """
-    from hf_mner_aug.runs.ledger import rough_seconds
+    from hf_mner_aug.runs.estimate import rough_seconds
 
     models = ", ".join(f"{model.id} ({model.role})" for model in method.models)
     why = "makes calls that may cost money" if method.paid else f"uses {models}" if models else ""

@@ -21,7 +21,6 @@ from hf_mner_aug.exceptions import CodeNotAllowed, Corrupt, DataError, UnknownNa
 from hf_mner_aug.posts.hygiene import eight_bits, image_digest, open_image
 from hf_mner_aug.publishing.cards import ConfigFacts, shown_pictures
 from hf_mner_aug.publishing.folder import (
-    BATCH,
     KEYS,
     check_keys,
     check_own_files,
@@ -29,6 +28,7 @@ from hf_mner_aug.publishing.folder import (
     read_features,
     read_note,
 )
+from hf_mner_aug.publishing.rows import BATCH
 from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.runs.funnel import asked_for, outcomes
 from hf_mner_aug.runs.ledger import read_rejects, run_folder

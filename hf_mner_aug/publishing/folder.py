@@ -1,47 +1,42 @@
-"""From a run to a repo folder that ``load_dataset`` reads, and back: publish and verify."""
+"""From a run to a repo folder that ``load_dataset`` reads."""
 
 import contextlib
 import functools
 import json
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import Corrupt, DataError, NothingMade, RecipeMismatch, UsageError
-from hf_mner_aug.methods import method_class
-from hf_mner_aug.posts.hygiene import PICTURED, Guard, PictureUse, origins
 from hf_mner_aug.publishing.cards import (
     AS_PUBLISHED,
-    UNKNOWN,
     ConfigFacts,
     Note,
     Outside,
     SplitFacts,
     described,
     has_sections,
-    mark_entities,
     render,
     split_names,
     without_sizes,
 )
+from hf_mner_aug.publishing.rows import Counts, made_rows, published_rows
 from hf_mner_aug.publishing.stubs import Retrieved, check_retrieved, stub_features, to_stubs
 from hf_mner_aug.runs.funnel import nothing_made
-from hf_mner_aug.runs.ledger import Run, beside, kept_parts, library_versions, part_tables, run
-from hf_mner_aug.runs.recipe import Recipe, local_name, parse_params, source_posts
+from hf_mner_aug.runs.ledger import Run, beside, kept_parts, library_versions, run
+from hf_mner_aug.runs.recipe import Recipe, local_name
 from hf_mner_aug.runs.source_facts import read_source
-from hf_mner_aug.schema import AUGMENTED, NUMBERED, Codec, Post, canonical_json, read_provenance, split_tag, tag_names
+from hf_mner_aug.schema import AUGMENTED, Codec
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.fingerprint import Fingerprint, parquet_fingerprint
 from hf_mner_aug.storage.locks import lock, stage, sweep
-from hf_mner_aug.storage.parquet import read_features_of, reading, write_shards
+from hf_mner_aug.storage.parquet import read_features_of, write_shards
 from hf_mner_aug.storage.picture_files import is_inside, own_folders
 from hf_mner_aug.storage.swap import put_back, swap, sync
-from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.cards import CARD, read_card
 from hf_mner_aug.untrusted.names import RESERVED, STUBS, check_columns, check_names, is_name
 from hf_mner_aug.untrusted.shapes import read_json
@@ -52,8 +47,6 @@ if TYPE_CHECKING:
 
 NOTE = "augmentation.json"
 KEYS = ("id", *AUGMENTED)  # the columns of text that every row of a config has
-BATCH = 100  # rows read at a time: bounds the memory that pictures take
-EXAMPLES = 3
 RECORD = "convert.json"  # in the folder of a converted set
 OF_CONFIG = re.compile(rf"[\w.]+-\d{{5}}-of-\d{{5}}\.parquet|{re.escape(NOTE)}|\..*")  # the files of a config's folder
 
@@ -68,22 +61,6 @@ class Published:
     content_fingerprint: str
     columns: Mapping[str, list[str]] = field(default_factory=dict)
     pictures: Mapping[str, int] = field(default_factory=dict)  # as ``ConfigFacts`` has them
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Whether a config is what its augmentation.json says; ``difference`` names the first row that is not."""
-
-    config: str
-    expected: str
-    found: str
-    rerun: str | None = None
-    difference: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """True where every fingerprint that was computed is the expected one."""
-        return self.found == self.expected and self.rerun in (None, self.expected)
 
 
 def publish(
@@ -133,14 +110,14 @@ def publish(
         counts = Counts(Codec(features))
         sizes = {}
         for split in run.gold:
-            rows = _published_rows(run, split, features, counts, made=retrieved == "whole")
+            rows = published_rows(run, split, features, counts, made=retrieved == "whole")
             sizes[split] = write_split(rows, place, split, features)
         if retrieved == "ids-only":
-            stubs = (to_stubs(table, features) for table in _made_rows(run, "train", counts))
+            stubs = (to_stubs(table, features) for table in made_rows(run, "train", counts))
             sizes[STUBS] = write_split(stubs, place, STUBS, stub_features(features))
             counts.hide_made()
             if not counts.made[STUBS]:  # datasets reads no table without rows
-                _remove(place, sizes, STUBS)
+                remove_split(place, sizes, STUBS)
         funnel: Any = {**run.counts, "dropped": dict(sorted(counts.dropped.items())), "kept": sum(counts.made.values())}
         if not funnel["kept"]:
             line = nothing_made(funnel, run.method)
@@ -395,61 +372,6 @@ def check_keys(table: "pa.Table", path: Path) -> None:
             raise Corrupt(f"{path}: expected {name} in every row, found {found}: {AS_PUBLISHED}")
 
 
-def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
-    """Take posts, and what was made of them, out of every config of a folder; return the rows gone by config.
-
-    An id means all posts that ``convert`` numbered as of it: 12 takes 12~2, too; 12~2 means itself alone.
-    Fingerprints, counts and the card follow; made posts that go count as dropped, ``withdrawn``. The recipe is kept,
-    but a rerun would bring the posts back.
-
-    Raises:
-        TimeoutError: another process did not let go of the folder.
-    """
-    gone = {}
-    unwanted = set(ids)
-    with writing(out, "withdraw"):
-        for path in sorted(out.glob(f"*/{NOTE}")):
-            gone[path.parent.name] = _withdraw_from(path.parent, unwanted)
-    return gone
-
-
-def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, source: Any = None) -> Verification:
-    """Recompute a config's content fingerprint, and with ``rerun`` make the config again and compare.
-
-    Args:
-        folder: the repo folder.
-        config: the config's name.
-        rerun: make it again in a temporary folder, from ``source`` or the Hub id it was made from; what came from the
-            web comes from the record, and nobody is asked.
-        source: the folder or Hub id of the source, or its splits; its content is checked.
-
-    Raises:
-        UsageError: there is no such config, or a rerun needs ``source``.
-        Corrupt: a file does not parse or is truncated.
-        DataError: the source has another content than the one the config was made from.
-    """
-    import tempfile
-
-    place = Path(folder) / config
-    note = read_note(place)
-    found = fingerprint_of(place, note["splits"])
-    expected = Fingerprint(note["content_fingerprint"], **note["digests"])
-    difference = "" if found.total == expected.total else _spell_difference(place, expected, found)
-    again = None
-    if rerun:
-        from hf_mner_aug.models.search.fetching import replaying
-
-        recipe = Recipe.from_dict(note["recipe"])
-        recipe, gold = source_posts(recipe, source)
-        with tempfile.TemporaryDirectory() as temporary, replaying():
-            run_and_publish(recipe, gold, Path(temporary) / "again", retrieved=note.get("retrieved") or "whole")
-            made = fingerprint_of(Path(temporary) / "again" / config, note["splits"])
-            again = made.total
-            if again != expected.total:
-                difference = "rerun: " + _spell_difference(Path(temporary) / "again" / config, expected, made)
-    return Verification(config, expected.total, found.total, again, difference)
-
-
 def run_and_publish(
     recipe: Recipe,
     gold: "DatasetDict",
@@ -477,385 +399,12 @@ def run_and_publish(
 # ---------------------------------------------------------------- inside
 
 
-class ShownPictures:
-    """How many made posts show pictures of train posts, and each of these in how many."""
-
-    def __init__(self) -> None:
-        self.made = 0
-        self.uses: Counter[str] = Counter()
-
-    def add(self, details: Mapping[str, Any]) -> None:
-        """Count a made post by what its method noted of it."""
-        if shown := details.get(PICTURED):
-            self.made += 1
-            self.uses.update(shown)
-
-    def counts(self) -> dict[str, int]:
-        """Return the made posts, the different pictures, and in how many posts the most frequent one is, if any."""
-        return {"made": self.made, "sources": len(self.uses), "most": max(self.uses.values())} if self.made else {}
-
-
-class Counts:
-    """What is counted while the rows of a config stream by."""
-
-    def __init__(self, codec: Codec) -> None:
-        self.codec = codec
-        self.gold: Counter[str] = Counter()
-        self.made: Counter[str] = Counter()
-        self.dropped: Counter[str] = Counter()
-        self.gold_entities: Counter[str] = Counter()
-        self.entities: Counter[str] = Counter()
-        self.examples: list[str] = []
-        self.licences: Counter[str] = Counter()
-        self.inherited: Counter[str] = Counter()
-        self.earlier: Counter[str] = Counter()
-        self.masked: Counter[str] = Counter()
-        self.originals = 0
-        self.shown = ShownPictures()
-
-    def add_gold(self, table: "pa.Table", split: str) -> None:
-        """Count gold rows that are published, and the entities of those in train."""
-        self.gold[split] += table.num_rows
-        if split == "train":
-            for post in _posts(table, self.codec):
-                self.entities.update(entity.type for entity in post.entities)
-
-    def add_source(self, table: "pa.Table", split: str) -> None:
-        """Count the source's retrieved and made posts, and the entities of its train posts, published or replaced."""
-        self.inherited += _retrieved_posts(table)
-        self.earlier += _made_posts(table)
-        self.originals += _with_pictures(table, self.codec.image_column)
-        if split == "train":
-            for post in _posts(table, self.codec):
-                self.gold_entities.update(entity.type for entity in post.entities)
-
-    def add_made(self, post: Post, split: str) -> None:
-        """Count a made post, and keep the first ones of train as examples."""
-        self.made[split] += 1
-        _count_origin(post.details, self.licences, self.masked)
-        self.shown.add(post.details)
-        if split == "train":
-            self.entities.update(entity.type for entity in post.entities)
-            if len(self.examples) < EXAMPLES and post.entities:
-                self.examples.append(mark_entities(post))
-
-    def pictures(self) -> dict[str, int]:
-        """Return how many gold posts have pictures, and what made ones that show train's are of."""
-        return {"originals": self.originals, **self.shown.counts()}
-
-    def by_type(self) -> dict[str, tuple[int, int]]:
-        """Return the entities of train by type: of the gold posts, and with the made ones."""
-        return {kind: (self.gold_entities[kind], self.entities[kind]) for kind in sorted(self.entities)}
-
-    def hide_made(self) -> None:
-        """Count train's made posts as stubs, and show none of them."""
-        self.made[STUBS] = self.made.pop("train", 0)
-        self.examples = []
-
-
-def _with_pictures(table: "pa.Table", column: str | None) -> int:
-    """Return how many rows have a picture."""
-    import pyarrow.compute as pc
-
-    if column is None or not table.num_rows:
-        return 0
-    if column == "images":
-        return int(pc.sum(pc.greater(pc.list_value_length(table[column]), 0)).as_py() or 0)
-    return table.num_rows - table[column].null_count
-
-
-def _count_origin(details: Mapping[str, Any], licences: Counter[str], masked: Counter[str], times: int = 1) -> None:
-    """Count what a made post's details say of the post that was retrieved."""
-    if "post_id" in details:
-        licences[details.get("licence") or UNKNOWN] += times
-    for kind, count in details.get("masked", {}).items():
-        masked[kind] += times * count
-
-
-def _retrieved_posts(table: "pa.Table") -> Counter[str]:
-    """Return the licences of the posts from outside the train split that rows hold, or were made of, by number."""
-    licences: Counter[str] = Counter()
-    for history in _histories(table):
-        for method, note in history:
-            if "post_id" in note.get("details", {}) and _retrieves(method, canonical_json(note.get("params", {}))):
-                licences[note["details"].get("licence") or UNKNOWN] += 1
-                break
-    return licences
-
-
-def _made_posts(table: "pa.Table", *, replaced: bool = False) -> Counter[str]:
-    """Return the methods that made rows, or with ``replaced`` the rows that these stand for, by number."""
-    methods = (h[1][0] for h in _histories(table) if len(h) > 1) if replaced else table["method"].to_pylist()
-    return Counter(method for method in methods if method != "gold")
-
-
-def _histories(table: "pa.Table") -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """Yield the method and provenance of each row, then those of the row that it replaced, and so on."""
-    rows = zip(*(table[name].to_pylist() for name in ("id", "method", "provenance")), strict=True)
-    for name, method, text in rows:
-        found = [(method, read_provenance(text, f"post {name}"))]
-        while "of" in found[-1][1]:
-            before = found[-1][1]["of"]
-            found.append((before["method"], before["provenance"]))
-        yield found
-
-
-@functools.lru_cache(maxsize=16)
-def _retrieves(method: str, params: str) -> bool:
-    """Say whether a method with these parameters (JSON) brings posts from outside; if it is not known here, it may."""
-    try:
-        cls = method_class(method)
-        return cls(**parse_params(cls, json.loads(params))).retrieves
-    except UsageError:
-        return True
-
-
-def _published_rows(
-    run: Run, split: str, features: "Features", counts: Counts, *, made: bool = True
-) -> Iterator["pa.Table"]:
-    """Yield a split's rows: gold first, then what was made of it, unless that is left out.
-
-    Where a method replaces posts, each made post stands in the place of its gold post; those without one stay gold.
-    """
-    if run.method.mode == "replace":
-        pictures = PictureUse(run.n_made_of(split))
-        parts = [part for part in run.parts if part.split == split]
-        for part, table in zip(parts, part_tables(run, split), strict=True):
-            gold = run.gold[split].select(range(part.start, part.stop)).with_format("arrow")[:]
-            yield from _replaced(table, _as_gold(gold, features), split, counts, pictures)
-        return
-    for table in run.gold[split].with_format("arrow").iter(BATCH):
-        gold = _as_gold(table, features)
-        yield gold
-        counts.add_gold(gold, split)
-        counts.add_source(gold, split)
-    if made:
-        yield from _made_rows(run, split, counts)
-
-
-def _made_rows(run: Run, split: str, counts: Counts) -> Iterator["pa.Table"]:
-    """Yield what was made of a split's posts and is neither a repetition nor a leak."""
-    import pyarrow as pa
-
-    if not any(part.split == split for part in run.parts):
-        return
-    guard, reduce, pictures = _guard(run), run.method.reduce(), PictureUse(run.n_made_of(split))
-    for table in part_tables(run, split):
-        for start in range(0, table.num_rows, BATCH):
-            batch = table.slice(start, BATCH)
-            keep = []
-            for i, post in enumerate(_posts(batch, counts.codec)):
-                reason = guard.check(post) or reduce(post) or pictures.check(post)
-                if reason:
-                    counts.dropped[reason] += 1
-                    continue
-                keep.append(i)
-                counts.add_made(post, split)
-            yield batch if len(keep) == batch.num_rows else batch.take(pa.array(keep, pa.int64()))
-
-
-def _replaced(
-    made: "pa.Table", gold: "pa.Table", split: str, counts: Counts, pictures: PictureUse
-) -> Iterator["pa.Table"]:
-    """Yield a part's made rows in the order of their gold rows, and the gold row where none was made, or is kept."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    keep = []
-    for start in range(0, made.num_rows, BATCH):
-        for i, post in enumerate(_posts(made.slice(start, BATCH), counts.codec), start):
-            if reason := pictures.check(post):
-                counts.dropped[reason] += 1
-                continue
-            keep.append(i)
-            counts.add_made(post, split)
-    if len(keep) < made.num_rows:
-        made = made.take(pa.array(keep, pa.int64()))
-    left = gold.filter(pc.invert(pc.is_in(gold["id"], made["id"])))
-    counts.add_gold(left, split)
-    counts.add_source(gold, split)
-    if not left.num_rows:
-        yield made
-        return
-    places = {name: i for i, name in enumerate(gold["id"].to_pylist())}
-    both = pa.concat_tables([made, left.cast(made.schema)])
-    order = sorted(range(both.num_rows), key=[places[name] for name in both["id"].to_pylist()].__getitem__)
-    yield both.take(pa.array(order, pa.int64()))
-
-
-def _guard(run: Run) -> Guard:
-    """Return the guard against repetitions of gold train posts and leaks of every other split."""
-
-    def posts(split: str) -> Iterator[Post]:
-        return iterate_posts(run.gold[split], Codec(run.gold[split].features), images=True)
-
-    return Guard(
-        posts("train"),
-        lambda: (post for split in run.gold if split != "train" for post in posts(split)),
-        same_text=run.method.keeps_text,
-        comparable=run.method.comparable,
-    )
-
-
-def _posts(table: "pa.Table", codec: Codec) -> Iterator[Post]:
-    """Yield rows as posts, with what a method noted of a row it made."""
-    for row in table.to_pylist():
-        post = codec.to_post(row)
-        note = row.get("provenance")
-        yield replace(post, details=read_provenance(note, f"post {post.id}").get("details", {})) if note else post
-
-
-def _as_gold(table: "pa.Table", features: "Features") -> "pa.Table":
-    """Return gold rows with the columns of an augmented config; those of an augmented source are kept."""
-    import pyarrow as pa
-
-    values = {
-        "source_id": table.column("id"),
-        "method": ["gold"] * table.num_rows,
-        "provenance": ["{}"] * table.num_rows,
-    }
-    for name in AUGMENTED:
-        if name not in table.column_names:
-            table = table.append_column(name, values[name] if name == "source_id" else pa.array(values[name]))
-    for name in set(features) - set(table.column_names):  # what a method adds to the posts it makes
-        table = table.append_column(name, pa.nulls(table.num_rows, features.arrow_schema.field(name).type))
-    return table.select(list(features))
-
-
-def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
-    """Take rows out of a config's files; return how many."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    note = read_note(folder)
-    licences, masked = Counter(note.get("licences", {})), Counter(note.get("masked", {}))
-    inherited, earlier, entities = (
-        Counter(note.get("inherited", {})),
-        Counter(note.get("earlier", {})),
-        note["entities"],
-    )
-    features, method = read_features(folder), note["recipe"]["method"]
-    outside = note.get("outside")
-    replaces = outside["replaces"] if outside else method_class(method).mode == "replace"
-    gone = made_gone = 0
-    shown = ShownPictures()
-    lost: set[str] = set()  # ids of rows that go; what was made of them stands behind them
-    with stage(folder.parent, folder.name) as room:
-        place = room / folder.name
-        for split, files in _files(folder, note["splits"]).items():
-            counts = note["splits"][split]
-
-            def kept(
-                split: str = split, files: list[Path] = files, counts: dict[str, int] = counts
-            ) -> Iterator["pa.Table"]:
-                nonlocal gone, made_gone
-                row, first_made = 0, counts["gold"]
-                for file in files:
-                    with reading(file), pq.ParquetFile(file) as parquet:
-                        for batch in parquet.iter_batches(batch_size=BATCH):
-                            table = pa.Table.from_batches([batch])
-                            check_keys(table, file)
-                            bad = pa.array(_is_made_of(table, lost, _is_of(table, unwanted)), pa.bool_())
-                            if replaces:
-                                is_made = pc.equal(table["method"], method)
-                            else:
-                                is_made = pa.array([row + i >= first_made for i in range(table.num_rows)])
-                            row += table.num_rows
-                            gold, made = table.filter(pc.and_not(bad, is_made)), table.filter(pc.and_(bad, is_made))
-                            gone += gold.num_rows + made.num_rows
-                            made_gone += made.num_rows
-                            counts["gold"] -= gold.num_rows
-                            counts["made"] -= made.num_rows
-                            for details in _details(made):
-                                _count_origin(details, licences, masked, -1)
-                            for details in _details(table.filter(pc.and_not(is_made, bad))):
-                                shown.add(details)
-                            inherited.subtract(_retrieved_posts(gold))
-                            earlier.subtract(_made_posts(gold))
-                            if replaces:
-                                inherited.subtract(_retrieved_posts(made))
-                                earlier.subtract(_made_posts(made, replaced=True))
-                            if split in ("train", STUBS):
-                                _uncount_entities(entities, gold, features, gold=True)
-                                _uncount_entities(entities, made, features, gold=replaces)
-                            yield table.filter(pc.invert(bad))
-
-            counts["num_bytes"] = write_split(kept(), place, split, read_features(folder, split))
-        if gone:
-            note["licences"], note["masked"], note["inherited"] = dict(+licences), dict(+masked), dict(+inherited)
-            note["earlier"] = dict(+earlier)
-            note["entities"] = {kind: both for kind, both in entities.items() if both[1]}
-            funnel = note["funnel"]
-            funnel["kept"] -= made_gone
-            if made_gone:
-                funnel["dropped"]["withdrawn"] = funnel["dropped"].get("withdrawn", 0) + made_gone
-            if STUBS in note["splits"] and not note["splits"][STUBS]["made"]:
-                _remove(place, note["splits"], STUBS)
-            content = fingerprint_of(place, note["splits"])
-            note["content_fingerprint"] = content.total
-            note["digests"] = {"columns": content.columns, "rows": content.rows}
-            note["withdrawn"] = note.get("withdrawn", 0) + gone
-            note["examples"] = []
-            originals = {name: n for name, n in note.get("pictures", {}).items() if name == "originals"}
-            note["pictures"] = {**originals, **shown.counts()}
-            place_config(place, folder.parent, note, features)
-    return gone
-
-
-def _is_of(table: "pa.Table", unwanted: set[str]) -> list[bool]:
-    """Say of each row whether a post of these ids is in it: itself, its gold post, a partner, what was retrieved."""
-    named = zip(table["id"].to_pylist(), table["source_id"].to_pylist(), _histories(table), strict=True)
-    rows = (
-        {*ids, *(name for _, note in history for name in origins(note.get("details", {})))} for *ids, history in named
-    )
-    return [any(_means(unwanted, name) for name in row) for row in rows]
-
-
-def _means(ids: set[str], name: str) -> bool:
-    """Say whether a post is one of these, or numbered as of one."""
-    return name in ids or bool((numbered := NUMBERED.fullmatch(name)) and numbered[1] in ids)
-
-
-def _is_made_of(table: "pa.Table", lost: set[str], bad: list[bool]) -> list[bool]:
-    """Say of each row whether it goes, or its id is of what was made of one that went; note the ids of those."""
-    found = []
-    for name, goes in zip(table["id"].to_pylist(), bad, strict=True):
-        found.append(goes or name.rpartition("+")[0] in lost)
-        if found[-1]:
-            lost.add(name)
-    return found
-
-
-def _uncount_entities(entities: dict[str, list[int]], table: "pa.Table", features: "Features", *, gold: bool) -> None:
-    """Take the entities of rows out of those counted: of gold and made posts, and with ``gold`` of gold posts, too.
-
-    What replaces a gold post has its entities.
-    """
-    if "ner_tags" not in table.column_names:
-        return
-    names = tag_names(features, "ner_tags")
-    for tag in (names[tag] for tags in table["ner_tags"].to_pylist() for tag in tags):
-        prefix, kind = split_tag(tag)
-        if prefix == "B":
-            if kind not in entities:
-                raise Corrupt(f"{NOTE}: entities: expected the type {kind} of the rows, found none: {AS_PUBLISHED}")
-            entities[kind][0] -= gold
-            entities[kind][1] -= 1
-
-
-def _details(table: "pa.Table") -> Iterator[dict[str, Any]]:
-    """Yield what the method noted of each row."""
-    rows = zip(table["id"].to_pylist(), table["provenance"].to_pylist(), strict=True)
-    return (read_provenance(note, f"post {name}").get("details", {}) for name, note in rows)
-
-
 def write_split(rows: Iterable["pa.Table"], folder: Path, stem: str, features: "Features") -> int:
     """Write a split's rows and return the bytes that they take."""
     return sum(path.stat().st_size for path in write_shards(rows, folder, stem, features))
 
 
-def _remove(folder: Path, splits: dict[str, Any], split: str) -> None:
+def remove_split(folder: Path, splits: dict[str, Any], split: str) -> None:
     """Take a split without rows out again."""
     del splits[split]
     for path in folder.glob(f"{split}-*.parquet"):
@@ -868,7 +417,7 @@ def fingerprint_of(folder: Path, splits: Iterable[str]) -> Fingerprint:
     Raises:
         Corrupt: a split has no file, or one is damaged.
     """
-    files = _files(folder, splits)
+    files = split_files(folder, splits)
     if STUBS in files:
         files["train"] = files.get("train", []) + files.pop(STUBS)
     return parquet_fingerprint(files)
@@ -879,7 +428,7 @@ def _write_note(folder: Path, note: dict[str, Any]) -> None:
     artifacts.write_atomically(folder / NOTE, data + b"\n")
 
 
-def _files(folder: Path, splits: Iterable[str]) -> dict[str, list[Path]]:
+def split_files(folder: Path, splits: Iterable[str]) -> dict[str, list[Path]]:
     """Return the Parquet files of a config's splits.
 
     Raises:
@@ -890,19 +439,3 @@ def _files(folder: Path, splits: Iterable[str]) -> dict[str, list[Path]]:
         if not found:
             raise Corrupt(f"{folder}: expected {split}-*.parquet, found none: {AS_PUBLISHED}")
     return files
-
-
-def _spell_difference(folder: Path, expected: Fingerprint, found: Fingerprint) -> str:
-    """Return where the rows of a folder differ from what is expected."""
-    import pyarrow.dataset as pads
-
-    difference = expected.difference(found)
-    if difference is None:
-        return "the features differ"
-    split, row, columns = difference
-    if row is None:
-        return f"{split}: the columns {', '.join(columns)} are not the same"
-    stubs = sorted(folder.glob(f"{STUBS}-*.parquet")) if split == "train" else []
-    rows = pads.dataset([*_files(folder, [split])[split], *stubs]).to_table(columns=["id"]).column("id")
-    name = rows[row].as_py() if row < len(rows) else "absent"
-    return f"{split}, row {row} (post {name}) is the first that differs; columns that differ: {', '.join(columns)}"

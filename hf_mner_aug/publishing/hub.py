@@ -22,15 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError, first_line
 from hf_mner_aug.publishing.cards import ConfigFacts, read_sections, render, with_section
-from hf_mner_aug.publishing.folder import (
-    NOTE,
-    Verification,
-    pages_of,
-    read_features,
-    read_note,
-    verify_folder,
-    withdraw_posts,
-)
+from hf_mner_aug.publishing.folder import NOTE, pages_of, read_features, read_note
+from hf_mner_aug.publishing.verify import Verification, verify_folder
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.recipe import with_pictures
 from hf_mner_aug.storage.shared import sha256
 from hf_mner_aug.untrusted.cards import CARD, check_card, read_card

@@ -21,20 +21,19 @@ from hf_mner_aug.models.search import IMAGES, Hit, LocalCorpus, open_corpus
 from hf_mner_aug.posts.tokenising import Style, word_style
 from hf_mner_aug.publishing.cards import AS_PUBLISHED
 from hf_mner_aug.publishing.folder import (
-    BATCH,
     NOTE,
-    Counts,
     check_free,
     fingerprint_of,
     place_config,
     read_features,
     read_note,
-    verify_folder,
     write_split,
     writing,
 )
 from hf_mner_aug.publishing.hub import download_config
+from hf_mner_aug.publishing.rows import BATCH, Counts
 from hf_mner_aug.publishing.stubs import withheld
+from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.runs.ledger import beside
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import Codec, Post, read_provenance

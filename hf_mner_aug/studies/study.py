@@ -25,8 +25,9 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.posts.hygiene import Guard, PictureUse
-from hf_mner_aug.publishing.folder import NOTE, read_note, verify_folder
+from hf_mner_aug.publishing.folder import NOTE, read_note
 from hf_mner_aug.publishing.stubs import check_whole
+from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.runs.ledger import Run, beside, run
 from hf_mner_aug.runs.recipe import Recipe, source_posts
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, canonical_json, read_provenance

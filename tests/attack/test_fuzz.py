@@ -275,7 +275,7 @@ def arguments(command: str, w: Path, new: Path) -> list[str] | Callable[[], Any]
         return lines[command]
 
     def withdraw() -> None:
-        from hf_mner_aug.publishing.folder import withdraw_posts
+        from hf_mner_aug.publishing.withdraw import withdraw_posts
 
         withdraw_posts(w / "out", ["g0"])
 

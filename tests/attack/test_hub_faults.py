@@ -18,7 +18,8 @@ import pytest
 import yaml
 from hub_server import HubServer
 
-from hf_mner_aug.publishing.folder import NOTE, verify_folder
+from hf_mner_aug.publishing.folder import NOTE
+from hf_mner_aug.publishing.verify import verify_folder
 
 PATIENCE = 3.0  # seconds that a step with the Hub may take here
 # A call is a few steps, each may be tried again: far less than this is the rule, nothing takes longer.

@@ -11,7 +11,8 @@ from datasets import DatasetDict
 
 from hf_mner_aug import EDA, augment, publish, show, verify
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.publishing.folder import NOTE, withdraw_posts
+from hf_mner_aug.publishing.folder import NOTE
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.ledger import run_folder
 from hf_mner_aug.schema import mner_features
 from hf_mner_aug.studies.study import open_config

@@ -16,7 +16,9 @@ from hub_server import HubServer
 from hf_mner_aug import EDA, augment, publish
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.pages.memory import _learned
-from hf_mner_aug.publishing.folder import place_config, read_features, read_note, verify_folder, withdraw_posts
+from hf_mner_aug.publishing.folder import place_config, read_features, read_note
+from hf_mner_aug.publishing.verify import verify_folder
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.ranks import fit_once
 from hf_mner_aug.runs.recipe import Recipe, load_source, named_splits, recipe_for, source_posts
 from hf_mner_aug.storage import artifacts

@@ -29,7 +29,7 @@ from hf_mner_aug.conversion import convert
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.search import Query, open_corpus
-from hf_mner_aug.publishing.folder import withdraw_posts
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.recipe import load_source
 from hf_mner_aug.schema import mner_features
 from hf_mner_aug.storage import picture_files

@@ -25,7 +25,8 @@ from hf_mner_aug.conversion import convert
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import RecipeMismatch, UsageError
 from hf_mner_aug.publishing.cards import edited_card, with_section
-from hf_mner_aug.publishing.folder import NOTE, withdraw_posts
+from hf_mner_aug.publishing.folder import NOTE
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.ledger import beside
 from hf_mner_aug.storage import locks
 from hf_mner_aug.storage import swap as swapping

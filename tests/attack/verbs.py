@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from hf_mner_aug.publishing.folder import verify_folder
+from hf_mner_aug.publishing.verify import verify_folder
 
 SECONDS = 5.0  # from a signal to the end; promised are 3
 LSMS = ("augment", "set", "--method", "lsms", "--copies", "2", "--part-size", "10")

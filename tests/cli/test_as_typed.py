@@ -25,7 +25,7 @@ from hf_mner_aug import (
     withdraw,
 )
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.publishing.folder import withdraw_posts
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.recipe import load_source
 from hf_mner_aug.untrusted.cards import load_card, read_card
 

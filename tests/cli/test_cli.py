@@ -12,7 +12,7 @@ from datasets import load_dataset
 from hf_mner_aug import cli
 from hf_mner_aug.backbones import BACKBONES
 from hf_mner_aug.methods import METHODS
-from hf_mner_aug.runs import ledger
+from hf_mner_aug.runs import estimate
 
 RAW = """IMGID:{0}1
 RT\tO
@@ -90,7 +90,7 @@ def test_ids_of_a_published_split(call, converted):
 
 
 def test_dry_run_and_preview_write_nothing(call, converted, monkeypatch):
-    monkeypatch.setattr(ledger, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(monotonic=lambda: 0.0))
     code, out, _ = call("augment", converted, "--method", "lsms", "--out", "aug", "--dry-run")
     assert code == 0
     assert re.match(r"2 posts give about [1-8] rows in 0 seconds in one process, with 0 MB on disk; ", out)

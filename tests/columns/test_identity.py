@@ -9,7 +9,8 @@ from hf_mner_aug import EDA, LSMS, augment, convert, publish, validate
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.hygiene import find_leaks
-from hf_mner_aug.publishing.folder import read_note, withdraw_posts
+from hf_mner_aug.publishing.folder import read_note
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.recipe import Recipe, choose_subset, load_source, named_splits, resolve
 from hf_mner_aug.schema import bio_names, split_tag, word_faults
 

@@ -36,8 +36,10 @@ from hf_mner_aug.columns.unknown import OtherColumns, merged, spell, word_column
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.methods import METHODS
 from hf_mner_aug.pages.config import show
-from hf_mner_aug.publishing.folder import read_note, verify_folder, withdraw_posts
+from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.publishing.hydration import hydrate
+from hf_mner_aug.publishing.verify import verify_folder
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.recipe import recipe_for
 from hf_mner_aug.schema import Codec, Post, mner_features, respell
 from hf_mner_aug.storage import artifacts

@@ -16,7 +16,8 @@ from hf_mner_aug.models.image.diffusers import FEWEST
 from hf_mner_aug.pages.config import read_sheet
 from hf_mner_aug.posts.hygiene import PICTURED, PictureUse
 from hf_mner_aug.posts.pictures import picture_source
-from hf_mner_aug.publishing.folder import read_note, withdraw_posts
+from hf_mner_aug.publishing.folder import read_note
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.schema import Post
 
 WEAK = {"folds": 2, "target": "crf:iterations=2", "teacher": ""}  # a model that errs on twenty posts
@@ -192,14 +193,14 @@ def test_publishing_holds_the_bound_and_tells_the_sources(name, mner, tmp_path):
 
 
 def test_the_gold_post_stands_where_one_shows_a_picture_too_often(name, mner, tmp_path, monkeypatch):
-    from hf_mner_aug.publishing import folder as repo_folder
+    from hf_mner_aug.publishing import rows as published_rows
 
     class Once(PictureUse):
         def __init__(self, made):
             super().__init__(made)
             self.most = 1
 
-    monkeypatch.setattr(repo_folder, "PictureUse", Once)
+    monkeypatch.setattr(published_rows, "PictureUse", Once)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = publish(augment(mner, method_class(name)(**PICTURING[name]), out=tmp_path, progress=False), tmp_path)

@@ -16,7 +16,7 @@ from hf_mner_aug.methods.rmda import build_query
 from hf_mner_aug.models.search import Query
 from hf_mner_aug.models.search.train import TrainPosts
 from hf_mner_aug.posts.tokenising import restyle, split_words, word_style
-from hf_mner_aug.publishing.folder import verify_folder
+from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.runs.recipe import Recipe, named_method, recipe_for
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.studies.study import kept

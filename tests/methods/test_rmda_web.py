@@ -15,7 +15,7 @@ from hf_mner_aug.cli import app
 from hf_mner_aug.exceptions import EndpointError, UsageError
 from hf_mner_aug.models.search import web as web_posts
 from hf_mner_aug.publishing.hub import verify as verify_config
-from hf_mner_aug.runs.ledger import estimate
+from hf_mner_aug.runs.estimate import estimate
 from hf_mner_aug.runs.recipe import recipe_for, resolve
 from hf_mner_aug.schema import Post, mner_features
 

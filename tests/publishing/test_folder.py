@@ -7,7 +7,8 @@ from huggingface_hub import DatasetCard
 
 from hf_mner_aug import EDA, LSMS, MixGen, augment, publish, verify
 from hf_mner_aug.exceptions import Corrupt, DataError, RecipeMismatch, UsageError
-from hf_mner_aug.publishing.folder import NOTE, read_features, read_note, withdraw_posts
+from hf_mner_aug.publishing.folder import NOTE, read_features, read_note
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.storage.parquet import write_table
 

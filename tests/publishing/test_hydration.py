@@ -23,9 +23,11 @@ from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
 from hf_mner_aug.models.search import Hit
 from hf_mner_aug.publishing.cards import ConfigFacts, read_sections
-from hf_mner_aug.publishing.folder import read_note, verify_folder, withdraw_posts
+from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.publishing.hub import _check_rights
 from hf_mner_aug.publishing.hydration import hydrate, on_web
+from hf_mner_aug.publishing.verify import verify_folder
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.recipe import load_source, recipe_for
 from hf_mner_aug.schema import FOUR_TYPES, Post, mner_features, tag_names
 from hf_mner_aug.storage.fingerprint import content_fingerprint

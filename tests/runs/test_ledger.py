@@ -12,7 +12,7 @@ from datasets import DatasetDict, concatenate_datasets
 
 from hf_mner_aug import EDA, LSMS, augment
 from hf_mner_aug.exceptions import Corrupt, DataError, RecipeMismatch, UsageError
-from hf_mner_aug.runs.ledger import estimate
+from hf_mner_aug.runs.estimate import estimate
 from hf_mner_aug.runs.ranks import fit_once
 from hf_mner_aug.runs.recipe import recipe_for, resolve
 from hf_mner_aug.schema import mner_features

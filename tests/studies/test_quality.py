@@ -18,7 +18,7 @@ from hf_mner_aug.backbones import Prediction, ScoredRelation, ScoredSpan
 from hf_mner_aug.cli import quality as cli_quality
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.words.sentence import TfidfSimilarity
-from hf_mner_aug.publishing import folder as repo_folder
+from hf_mner_aug.publishing import rows as published_rows
 from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.studies.quality import (
@@ -161,7 +161,9 @@ def planted(splits, tmp_path, monkeypatch):
     for module in list(sys.modules.values()):
         if module.__name__.startswith("hf_mner_aug.") and hasattr(module, "method_class"):
             monkeypatch.setattr(module, "method_class", lambda name: Planter)
-    monkeypatch.setattr(repo_folder, "_guard", lambda *arguments: type("Blind", (), {"check": lambda s, post: None})())
+    monkeypatch.setattr(
+        published_rows, "_guard", lambda *arguments: type("Blind", (), {"check": lambda s, post: None})()
+    )
     test = as_dataset([Post("h", *parse(HELD_OUT))], splits["test"].features)
     return published(DatasetDict({**splits, "test": test}), tmp_path / "aug", Planter())
 
@@ -414,7 +416,7 @@ def test_wrong_input_is_one_line(repo, configs, options, said):
 
 
 def test_a_config_without_made_posts_is_told(planted, monkeypatch):
-    monkeypatch.setattr(repo_folder, "_guard", lambda *a: type("All", (), {"check": lambda s, post: "duplicate"})())
+    monkeypatch.setattr(published_rows, "_guard", lambda *a: type("All", (), {"check": lambda s, post: "duplicate"})())
     splits = DatasetDict(train=as_dataset([Post("p0", *parse(HELD_OUT))], mner_features()))
     published(splits, planted, Planter(), config="empty")
     with pytest.raises(UsageError, match="empty holds no made posts in train: there is nothing to measure"):

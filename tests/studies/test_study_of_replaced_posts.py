@@ -21,7 +21,7 @@ from hf_mner_aug.cli import studies as cli_study
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.methods import METHODS
 from hf_mner_aug.posts.pictures import open_rgb
-from hf_mner_aug.publishing.folder import withdraw_posts
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.schema import Codec, mner_features
 from hf_mner_aug.studies.curves import curve
 from hf_mner_aug.studies.errors import analyse

@@ -11,8 +11,8 @@ from conftest import Terminal
 from datasets import concatenate_datasets
 
 from hf_mner_aug import EDA, LSMS, augment, cli, methods, publish, transform
-from hf_mner_aug.runs import ledger
-from hf_mner_aug.runs.ledger import Estimate, estimate, rough_seconds
+from hf_mner_aug.runs import estimate as estimates
+from hf_mner_aug.runs.estimate import Estimate, estimate, rough_seconds
 from hf_mner_aug.runs.recipe import recipe_for, resolve
 from hf_mner_aug.schema import Codec, Post
 from hf_mner_aug.transform import Facts, Method, Model, iterate_posts
@@ -101,11 +101,11 @@ def test_in_a_terminal_the_estimate_is_shown_and_its_fit_is_used(call, monkeypat
 
 def test_a_long_run_without_models_is_known_from_a_few_posts(call, mner, monkeypatch):
     monkeypatch.setattr(cli, "ESTIMATE_ABOVE_ROWS", 10)
-    monkeypatch.setattr(ledger, "rough_seconds", lambda recipe, gold: 7200.0)
+    monkeypatch.setattr(estimates, "rough_seconds", lambda recipe, gold: 7200.0)
     code, _, told, fits = call("--set", "model=")
     assert (code, fits) == (2, [])
     assert "heavy takes more than 2 hours in one process, and there is no terminal to ask in" in told
-    monkeypatch.setattr(ledger, "rough_seconds", lambda recipe, gold: 60.0)
+    monkeypatch.setattr(estimates, "rough_seconds", lambda recipe, gold: 60.0)
     assert call("--set", "model=")[::3] == (0, [20])
 
 
@@ -122,7 +122,7 @@ def test_a_rough_estimate_learns_from_a_few_posts(mner, monkeypatch):
         seen.append(len(gold["train"]))
         return Estimate(0, 0, 2.0 + len(gold["train"]) / 100, 0)
 
-    monkeypatch.setattr(ledger, "estimate", timed)
+    monkeypatch.setattr(estimates, "estimate", timed)
     recipe, gold = resolve(recipe_for(LSMS()), {"train": numbered(mner, 2000)})
     assert rough_seconds(recipe, gold) == pytest.approx(20.0), "what learning takes however many posts there are is out"
     assert seen == [200, 400]
@@ -131,8 +131,8 @@ def test_a_rough_estimate_learns_from_a_few_posts(mner, monkeypatch):
 def test_an_estimate_is_what_making_and_publishing_more_posts_adds(mner, monkeypatch):
     """A clock of our own: 1 s for each call, 10 ms a post made, 20 ms a post published."""
     now = [0.0]
-    monkeypatch.setattr(ledger, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
-    make_part = ledger.make_part
+    monkeypatch.setattr(estimates, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
+    make_part = estimates.make_part
 
     def made(folder, recipe, method, gold, part):
         make_part(folder, recipe, method, gold, part)
@@ -141,18 +141,18 @@ def test_an_estimate_is_what_making_and_publishing_more_posts_adds(mner, monkeyp
     def published(run, out):
         now[0] += 1 + 0.02 * len(run.gold["train"])
 
-    monkeypatch.setattr(ledger, "make_part", made)
+    monkeypatch.setattr(estimates, "make_part", made)
     recipe, gold = resolve(recipe_for(EDA(copies=1)), {"train": numbered(mner, 2000)})
     found = estimate(recipe, gold, publish=published)
     assert found.seconds == pytest.approx(2000 * 0.03 + 1, rel=0.01)
     assert found.posts == 2000
-    monkeypatch.setattr(ledger, "_try_workers", lambda recipe, method, gold, n_workers: (5.0, 0.03 / n_workers))
+    monkeypatch.setattr(estimates, "_try_workers", lambda recipe, method, gold, n_workers: (5.0, 0.03 / n_workers))
     four = estimate(recipe, gold, publish=published, num_proc=4)
     assert four.seconds == pytest.approx(2000 * (0.03 / 4 / 4 + 0.02) + 1 + 5, rel=0.01)
-    monkeypatch.setattr(ledger.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(estimates.os, "cpu_count", lambda: 64)
     monkeypatch.setattr(EDA, "models", (Model(role="text", id="org/large"),))
     four = estimate(recipe, gold, publish=published, num_proc=4)
-    assert four.seconds == pytest.approx(2000 * (0.01 / 4 + 0.02) + 1 + ledger.WORKER_START_S, rel=0.01)
+    assert four.seconds == pytest.approx(2000 * (0.01 / 4 + 0.02) + 1 + estimates.WORKER_START_S, rel=0.01)
     made = augment({"train": gold["train"]}, EDA(copies=1), progress=False).counts["made"]
     assert found.rows == pytest.approx(made, rel=0.05)
 
@@ -160,7 +160,7 @@ def test_an_estimate_is_what_making_and_publishing_more_posts_adds(mner, monkeyp
 def test_workers_are_timed_from_when_all_are_at_work(mner, monkeypatch):
     """A clock of our own: 5 s to start, 2 s to load what is needed, 20 ms a post, by four workers at a time."""
     now, sizes = [0.0], []
-    monkeypatch.setattr(ledger, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
+    monkeypatch.setattr(estimates, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
 
     def made(folder, recipe, method, gold, parts, n_workers):
         now[0] += 5 + 2
@@ -169,15 +169,15 @@ def test_workers_are_timed_from_when_all_are_at_work(mner, monkeypatch):
             now[0] += 0.02 * sizes[-1] if n % n_workers == 0 else 0
             yield part
 
-    monkeypatch.setattr(ledger, "_make_all", made)
+    monkeypatch.setattr(estimates, "make_all", made)
     monkeypatch.setattr(
-        ledger, "_note", lambda folder, part: {"seconds": 2 * (part.index < 4) + 0.02 * (part.stop - part.start)}
+        estimates, "part_note", lambda folder, part: {"seconds": 2 * (part.index < 4) + 0.02 * (part.stop - part.start)}
     )
     recipe, gold = resolve(recipe_for(EDA(copies=1)), {"train": numbered(mner, 2000)})
-    start, each = ledger._try_workers(recipe, recipe.build(), gold, 4)
+    start, each = estimates._try_workers(recipe, recipe.build(), gold, 4)
     assert (start, each) == (pytest.approx(7), pytest.approx(0.02))
     assert sizes == [250] * 8, "parts of the run's size"
-    assert ledger._try_workers(recipe, recipe.build(), {"train": gold["train"].select(range(16))}, 4)[
+    assert estimates._try_workers(recipe, recipe.build(), {"train": gold["train"].select(range(16))}, 4)[
         0
     ] == pytest.approx(7)
     assert sizes[8:] == [2] * 8, "smaller ones of few posts, so that each worker makes some"
@@ -185,7 +185,7 @@ def test_workers_are_timed_from_when_all_are_at_work(mner, monkeypatch):
 
 def test_workers_of_an_estimate_are_real_ones(mner):
     recipe, gold = resolve(recipe_for(EDA(copies=1)), {"train": mner})
-    start, each = ledger._try_workers(recipe, recipe.build().fit(mner), gold, 2)
+    start, each = estimates._try_workers(recipe, recipe.build().fit(mner), gold, 2)
     assert 0 < each < 0.1
     assert start > 0.2, "no interpreter imports this package sooner"
 

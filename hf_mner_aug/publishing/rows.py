@@ -1,0 +1,270 @@
+"""The rows of a config: gold posts, and of what was made of them the rows that publishing keeps, counted."""
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.methods import method_class
+from hf_mner_aug.posts.hygiene import PICTURED, Guard, PictureUse
+from hf_mner_aug.publishing.cards import UNKNOWN, mark_entities
+from hf_mner_aug.runs.ledger import Run, part_tables
+from hf_mner_aug.runs.recipe import parse_params
+from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, read_provenance
+from hf_mner_aug.transform import iterate_posts
+from hf_mner_aug.untrusted.names import STUBS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+
+BATCH = 100  # rows read at a time: bounds the memory that pictures take
+EXAMPLES = 3
+
+
+class ShownPictures:
+    """How many made posts show pictures of train posts, and each of these in how many."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.uses: Counter[str] = Counter()
+
+    def add(self, details: Mapping[str, Any]) -> None:
+        """Count a made post by what its method noted of it."""
+        if shown := details.get(PICTURED):
+            self.made += 1
+            self.uses.update(shown)
+
+    def counts(self) -> dict[str, int]:
+        """Return the made posts, the different pictures, and in how many posts the most frequent one is, if any."""
+        return {"made": self.made, "sources": len(self.uses), "most": max(self.uses.values())} if self.made else {}
+
+
+class Counts:
+    """What is counted while the rows of a config stream by."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.gold: Counter[str] = Counter()
+        self.made: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self.gold_entities: Counter[str] = Counter()
+        self.entities: Counter[str] = Counter()
+        self.examples: list[str] = []
+        self.licences: Counter[str] = Counter()
+        self.inherited: Counter[str] = Counter()
+        self.earlier: Counter[str] = Counter()
+        self.masked: Counter[str] = Counter()
+        self.originals = 0
+        self.shown = ShownPictures()
+
+    def add_gold(self, table: "pa.Table", split: str) -> None:
+        """Count gold rows that are published, and the entities of those in train."""
+        self.gold[split] += table.num_rows
+        if split == "train":
+            for post in _posts(table, self.codec):
+                self.entities.update(entity.type for entity in post.entities)
+
+    def add_source(self, table: "pa.Table", split: str) -> None:
+        """Count the source's retrieved and made posts, and the entities of its train posts, published or replaced."""
+        self.inherited += retrieved_posts(table)
+        self.earlier += made_posts(table)
+        self.originals += _with_pictures(table, self.codec.image_column)
+        if split == "train":
+            for post in _posts(table, self.codec):
+                self.gold_entities.update(entity.type for entity in post.entities)
+
+    def add_made(self, post: Post, split: str) -> None:
+        """Count a made post, and keep the first ones of train as examples."""
+        self.made[split] += 1
+        count_origin(post.details, self.licences, self.masked)
+        self.shown.add(post.details)
+        if split == "train":
+            self.entities.update(entity.type for entity in post.entities)
+            if len(self.examples) < EXAMPLES and post.entities:
+                self.examples.append(mark_entities(post))
+
+    def pictures(self) -> dict[str, int]:
+        """Return how many gold posts have pictures, and what made ones that show train's are of."""
+        return {"originals": self.originals, **self.shown.counts()}
+
+    def by_type(self) -> dict[str, tuple[int, int]]:
+        """Return the entities of train by type: of the gold posts, and with the made ones."""
+        return {kind: (self.gold_entities[kind], self.entities[kind]) for kind in sorted(self.entities)}
+
+    def hide_made(self) -> None:
+        """Count train's made posts as stubs, and show none of them."""
+        self.made[STUBS] = self.made.pop("train", 0)
+        self.examples = []
+
+
+def published_rows(
+    run: Run, split: str, features: "Features", counts: Counts, *, made: bool = True
+) -> Iterator["pa.Table"]:
+    """Yield a split's rows: gold first, then what was made of it, unless that is left out.
+
+    Where a method replaces posts, each made post stands in the place of its gold post; those without one stay gold.
+    """
+    if run.method.mode == "replace":
+        pictures = PictureUse(run.n_made_of(split))
+        parts = [part for part in run.parts if part.split == split]
+        for part, table in zip(parts, part_tables(run, split), strict=True):
+            gold = run.gold[split].select(range(part.start, part.stop)).with_format("arrow")[:]
+            yield from _replaced(table, _as_gold(gold, features), split, counts, pictures)
+        return
+    for table in run.gold[split].with_format("arrow").iter(BATCH):
+        gold = _as_gold(table, features)
+        yield gold
+        counts.add_gold(gold, split)
+        counts.add_source(gold, split)
+    if made:
+        yield from made_rows(run, split, counts)
+
+
+def made_rows(run: Run, split: str, counts: Counts) -> Iterator["pa.Table"]:
+    """Yield what was made of a split's posts and is neither a repetition nor a leak."""
+    import pyarrow as pa
+
+    if not any(part.split == split for part in run.parts):
+        return
+    guard, reduce, pictures = _guard(run), run.method.reduce(), PictureUse(run.n_made_of(split))
+    for table in part_tables(run, split):
+        for start in range(0, table.num_rows, BATCH):
+            batch = table.slice(start, BATCH)
+            keep = []
+            for i, post in enumerate(_posts(batch, counts.codec)):
+                reason = guard.check(post) or reduce(post) or pictures.check(post)
+                if reason:
+                    counts.dropped[reason] += 1
+                    continue
+                keep.append(i)
+                counts.add_made(post, split)
+            yield batch if len(keep) == batch.num_rows else batch.take(pa.array(keep, pa.int64()))
+
+
+def _replaced(
+    made: "pa.Table", gold: "pa.Table", split: str, counts: Counts, pictures: PictureUse
+) -> Iterator["pa.Table"]:
+    """Yield a part's made rows in the order of their gold rows, and the gold row where none was made, or is kept."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keep = []
+    for start in range(0, made.num_rows, BATCH):
+        for i, post in enumerate(_posts(made.slice(start, BATCH), counts.codec), start):
+            if reason := pictures.check(post):
+                counts.dropped[reason] += 1
+                continue
+            keep.append(i)
+            counts.add_made(post, split)
+    if len(keep) < made.num_rows:
+        made = made.take(pa.array(keep, pa.int64()))
+    left = gold.filter(pc.invert(pc.is_in(gold["id"], made["id"])))
+    counts.add_gold(left, split)
+    counts.add_source(gold, split)
+    if not left.num_rows:
+        yield made
+        return
+    places = {name: i for i, name in enumerate(gold["id"].to_pylist())}
+    both = pa.concat_tables([made, left.cast(made.schema)])
+    order = sorted(range(both.num_rows), key=[places[name] for name in both["id"].to_pylist()].__getitem__)
+    yield both.take(pa.array(order, pa.int64()))
+
+
+def _guard(run: Run) -> Guard:
+    """Return the guard against repetitions of gold train posts and leaks of every other split."""
+
+    def posts(split: str) -> Iterator[Post]:
+        return iterate_posts(run.gold[split], Codec(run.gold[split].features), images=True)
+
+    return Guard(
+        posts("train"),
+        lambda: (post for split in run.gold if split != "train" for post in posts(split)),
+        same_text=run.method.keeps_text,
+        comparable=run.method.comparable,
+    )
+
+
+def _posts(table: "pa.Table", codec: Codec) -> Iterator[Post]:
+    """Yield rows as posts, with what a method noted of a row it made."""
+    for row in table.to_pylist():
+        post = codec.to_post(row)
+        note = row.get("provenance")
+        yield replace(post, details=read_provenance(note, f"post {post.id}").get("details", {})) if note else post
+
+
+def _as_gold(table: "pa.Table", features: "Features") -> "pa.Table":
+    """Return gold rows with the columns of an augmented config; those of an augmented source are kept."""
+    import pyarrow as pa
+
+    values = {
+        "source_id": table.column("id"),
+        "method": ["gold"] * table.num_rows,
+        "provenance": ["{}"] * table.num_rows,
+    }
+    for name in AUGMENTED:
+        if name not in table.column_names:
+            table = table.append_column(name, values[name] if name == "source_id" else pa.array(values[name]))
+    for name in set(features) - set(table.column_names):  # what a method adds to the posts it makes
+        table = table.append_column(name, pa.nulls(table.num_rows, features.arrow_schema.field(name).type))
+    return table.select(list(features))
+
+
+def _with_pictures(table: "pa.Table", column: str | None) -> int:
+    """Return how many rows have a picture."""
+    import pyarrow.compute as pc
+
+    if column is None or not table.num_rows:
+        return 0
+    if column == "images":
+        return int(pc.sum(pc.greater(pc.list_value_length(table[column]), 0)).as_py() or 0)
+    return table.num_rows - table[column].null_count
+
+
+def count_origin(details: Mapping[str, Any], licences: Counter[str], masked: Counter[str], times: int = 1) -> None:
+    """Count what a made post's details say of the post that was retrieved."""
+    if "post_id" in details:
+        licences[details.get("licence") or UNKNOWN] += times
+    for kind, count in details.get("masked", {}).items():
+        masked[kind] += times * count
+
+
+def retrieved_posts(table: "pa.Table") -> Counter[str]:
+    """Return the licences of the posts from outside the train split that rows hold, or were made of, by number."""
+    licences: Counter[str] = Counter()
+    for history in histories(table):
+        for method, note in history:
+            if "post_id" in note.get("details", {}) and _retrieves(method, canonical_json(note.get("params", {}))):
+                licences[note["details"].get("licence") or UNKNOWN] += 1
+                break
+    return licences
+
+
+def made_posts(table: "pa.Table", *, replaced: bool = False) -> Counter[str]:
+    """Return the methods that made rows, or with ``replaced`` the rows that these stand for, by number."""
+    methods = (h[1][0] for h in histories(table) if len(h) > 1) if replaced else table["method"].to_pylist()
+    return Counter(method for method in methods if method != "gold")
+
+
+def histories(table: "pa.Table") -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Yield the method and provenance of each row, then those of the row that it replaced, and so on."""
+    rows = zip(*(table[name].to_pylist() for name in ("id", "method", "provenance")), strict=True)
+    for name, method, text in rows:
+        found = [(method, read_provenance(text, f"post {name}"))]
+        while "of" in found[-1][1]:
+            before = found[-1][1]["of"]
+            found.append((before["method"], before["provenance"]))
+        yield found
+
+
+@functools.lru_cache(maxsize=16)
+def _retrieves(method: str, params: str) -> bool:
+    """Say whether a method with these parameters (JSON) brings posts from outside; if it is not known here, it may."""
+    try:
+        cls = method_class(method)
+        return cls(**parse_params(cls, json.loads(params))).retrieves
+    except UsageError:
+        return True
