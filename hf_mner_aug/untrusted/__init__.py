@@ -1,1 +1,1 @@
-"""What strangers wrote, checked before it is used: names, dates, text, JSON and YAML, cards, hosts, answers."""
+"""Untrusted input, checked before it is used: names, dates, text, JSON and YAML, cards, hosts, responses."""

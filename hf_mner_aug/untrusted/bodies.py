@@ -1,13 +1,13 @@
-"""The body of an answer from a stranger's server: bounded in bytes, also those that it unpacks to."""
+"""The body of an untrusted server's response: bounded in bytes, compressed and decompressed."""
 
 import zlib
 from collections.abc import AsyncIterator, Mapping
 
-ENCODINGS = "gzip, deflate"  # what to ask for
+ENCODINGS = "gzip, deflate"  # sent as Accept-Encoding
 
 
 class UnusableBody(Exception):
-    """A body that is not taken: ``reason`` is too_large or unreadable."""
+    """A rejected body: ``reason`` is too_large or unreadable."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -15,15 +15,15 @@ class UnusableBody(Exception):
 
 
 async def read_body(stream: AsyncIterator[bytes], headers: Mapping[str, str], limit: int) -> bytes:
-    """Return a body unpacked; neither what comes nor what is in it is read beyond the limit.
+    """Return the decompressed body; neither the stream nor its content is read beyond the limit.
 
     Args:
-        stream: the body as it comes, packed.
-        headers: of the answer, by names in small letters or in any case.
+        stream: the body as received, still compressed.
+        headers: of the response, with names in lower case or case-insensitive.
         limit: bytes.
 
     Raises:
-        UnusableBody: it is too large, or packed in a way that nobody asked for.
+        UnusableBody: it is too large, damaged, or in an encoding that was not requested.
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", "deflate"):

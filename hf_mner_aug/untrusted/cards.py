@@ -1,6 +1,6 @@
-"""The YAML of a dataset's card, which says what ``datasets`` reads: checked before anything acts on it.
+"""The YAML of a dataset's card, which tells ``datasets`` what to read: checked before anything acts on it.
 
-A card is a stranger's. Its ``data_files`` may name a file of this machine or an address anywhere, its types may be any.
+A card is untrusted: its ``data_files`` may name a file of this machine or any URL, and its values may have any type.
 """
 
 from codecs import BOM_UTF8
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from huggingface_hub import DatasetCard
 
 CARD = "README.md"
-CARDS = (CARD, ".huggingface.yaml")  # the files that say what a dataset's configs are
-MEND = "mend it first"
+CARDS = (CARD, ".huggingface.yaml")  # the files that declare a dataset's configs
+MEND = "correct it first"
 
 
 class DataFiles(TypedDict):
-    """Where the files of a split lie."""
+    """The data files of a split."""
 
     split: str
     path: str | list[str]
 
 
 class ConfigEntry(TypedDict):
-    """A config of a card, beside the settings of its reader."""
+    """A config of a card, without the settings of its reader."""
 
     config_name: str
     data_files: NotRequired[str | list[str | DataFiles] | None]
@@ -55,14 +55,14 @@ class InfoEntry(TypedDict):
 
 
 class Structure(TypedDict):
-    """What a card says to ``datasets``."""
+    """The part of a card that ``datasets`` reads."""
 
     configs: NotRequired[list[ConfigEntry] | None]
     dataset_info: NotRequired[InfoEntry | list[InfoEntry] | None]
 
 
 class Described(Structure):
-    """What a card says to people and to the Hub, too."""
+    """The part of a card that ``datasets``, people and the Hub read."""
 
     annotations_creators: NotRequired[str | list[str] | None]
     language: NotRequired[str | list[str] | None]
@@ -75,10 +75,10 @@ class Described(Structure):
 
 
 def check_card(text: str, where: str, shape: Any = Described) -> None:
-    """See that the YAML of a card is one that ``datasets`` and this package can act on.
+    """Check that ``datasets`` and this package can use the YAML of a card.
 
     Raises:
-        DataError: it does not parse, a value has another type than it should, or files lie outside the dataset.
+        DataError: it does not parse, a value has the wrong type, or files lie outside the dataset.
     """
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
@@ -88,7 +88,7 @@ def check_card(text: str, where: str, shape: Any = Described) -> None:
 
 
 def check_card_yaml(text: str, where: str, shape: Any = Described) -> None:
-    """See that the YAML of a card, without its body, can be acted on; raises as ``check_card``."""
+    """Check the YAML of a card, given without the card's body; raises as ``check_card``."""
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCardData
@@ -97,7 +97,7 @@ def check_card_yaml(text: str, where: str, shape: Any = Described) -> None:
     if data is None:
         return
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise DataError(f"{where}: expected a mapping with keys that are text, found {excerpt(repr(data), 60)}: {MEND}")
+        raise DataError(f"{where}: expected a mapping with text keys, found {excerpt(repr(data), 60)}: {MEND}")
     known = {key: data[key] for key in shape.__annotations__.keys() | Structure.__annotations__.keys() if key in data}
     structure = checked(known, shape, where, advice=MEND)
     for entry in structure.get("configs") or ():
@@ -113,9 +113,9 @@ def check_card_yaml(text: str, where: str, shape: Any = Described) -> None:
 
 
 def reader_errors() -> tuple[type[Exception], ...]:
-    """Return what ``datasets`` and ``pyarrow`` raise on data that is not as they expect.
+    """Return the exceptions that ``datasets`` and ``pyarrow`` raise on malformed data.
 
-    OSError is among it: Arrow raises it, without a number, of damaged pages.
+    OSError is one of them: Arrow raises it, without an errno, for damaged pages.
     """
     import pyarrow as pa
     from datasets.exceptions import DatasetsError
@@ -138,7 +138,7 @@ def read_card(path: Path) -> str:
 
 
 def names_files(path: Path) -> bool:
-    """Say whether a card, or the YAML of one, says which data files its splits have."""
+    """Return whether a card, or a YAML file of one, declares the data files of its splits."""
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
     text = read_card(path)
@@ -151,7 +151,7 @@ def names_files(path: Path) -> bool:
 
 
 def check_mark(path: Path) -> None:
-    """See that no byte order mark hides the YAML of a card: ``datasets`` would read nothing of it.
+    """Check that no byte order mark hides the YAML of a card: ``datasets`` would ignore it.
 
     Raises:
         DataError: one does.

@@ -1,8 +1,8 @@
-"""Dates and times that strangers write: in ISO 8601, in UTC, or none."""
+"""Dates and times from untrusted text: in ISO 8601 and UTC, or None."""
 
 import datetime
 
-MOST = 100  # characters of what may be a date
+MOST = 100  # characters of a text that may be a date
 
 
 def parse_date(text: str) -> datetime.date | None:

@@ -1,10 +1,10 @@
-"""Which hosts may be sent posts and keys: those that the user named, or said yes to.
+"""The hosts that posts and keys may be sent to: those that the user named or confirmed.
 
-A recipe is data. It may be a stranger's, and the host that it names may be his, too. So nothing is sent to a host
-unless it is allowed, for the key that goes there: ``models.endpoint`` asks ``require_allowed`` before each request.
-Allowed are the hosts that this package names itself, those that the user's own code or command line named
-(``HF_MNER_AUG_HOSTS``: for this process and those that it starts), and those that he said yes to on this machine
-(``hosts.json`` in his configuration folder, which nobody else may write).
+A recipe is data: it may come from a stranger, and so may the host that it names. So nothing is sent to a host that is
+not allowed for the key in question: ``models.endpoint`` calls ``require_allowed`` before each request. Allowed are the
+hosts that this package names itself, those that the user's own code or command line named (``HF_MNER_AUG_HOSTS``: for
+this process and those that it starts), and those that the user confirmed on this machine (``hosts.json`` in the user's
+configuration folder, which nobody else may write).
 
     allow("https://api.example/v1", "HF_MNER_AUG_API_KEY")
 """
@@ -21,12 +21,12 @@ from hf_mner_aug.exceptions import Corrupt, HostNotAllowed, UsageError
 
 VARIABLE = "HF_MNER_AUG_HOSTS"  # https://api.example=HF_MNER_AUG_API_KEY,http://10.0.0.5:8000
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:\d+)?")
-_PORTS = {"https": ":443", "http": ":80"}  # not spelt
+_PORTS = {"https": ":443", "http": ":80"}  # default ports, which an origin leaves out
 _KEY = re.compile(r"([A-Z][A-Z0-9_]*)?")
 
 
 class Host(NamedTuple):
-    """A host and the environment variable whose key is sent to it, empty where there is no key.
+    """A host and the environment variable that holds the key sent to it, empty if there is no key.
 
     ``origin`` is as ``origin_of`` writes it. A host that is allowed for a key is allowed without one, but not for
     another key.
@@ -41,23 +41,23 @@ class Host(NamedTuple):
         return self.origin.removeprefix("https://")
 
     def __str__(self) -> str:
-        """Return the host and what is sent to it, for people."""
+        """Return the host and the key that is sent to it, for messages."""
         scheme = "" if self.origin.startswith("https:") else ", unencrypted"
         return f"{self.origin}{scheme}, with {f'the key in {self.key}' if self.key else 'no key'}"
 
 
-# models.serper's default, which a recipe cannot change: it says ``serper`` and no address.
+# The default of models.search.serper, which a recipe cannot change: it names ``serper``, not an address.
 OWN = (Host("https://google.serper.dev", "SERPER_API_KEY"),)
 
 
 def origin_of(url: str) -> str:
     """Return scheme, host and port of a URL in one spelling: ``HTTPS://API.Example.:443/v1`` is https://api.example.
 
-    It is read by the library that connects, so that what is compared is what is connected to. Names are spelt in ASCII
-    (``xn--…``), which shows letters that look alike.
+    The library that connects parses it, so that the host compared is the host connected to. Names are in ASCII
+    (``xn--…``), which exposes look-alike letters.
 
     Raises:
-        UsageError: it is no http(s) URL, or it names a user or a password.
+        UsageError: it is not an http(s) URL, or it contains a user or a password.
     """
     import httpx2
 
@@ -75,15 +75,15 @@ def origin_of(url: str) -> str:
 
 
 def parse_host(text: str) -> str:
-    """Return the origin of a host as it is typed: ``api.example``, ``api.example:8443`` or a URL; raises as that."""
+    """Return the origin of ``api.example``, ``api.example:8443`` or a URL, as typed; raises as ``origin_of``."""
     return origin_of(text if "://" in text else f"https://{text}")
 
 
 def allow(url: str, key: str = "") -> None:
-    """Let posts, and the key in an environment variable, be sent to a URL's host by this process and its workers.
+    """Allow this process and its workers to send posts, and the key in a variable, to a URL's host.
 
     Raises:
-        UsageError: the URL is none, or the variable's name is no name.
+        UsageError: the URL or the variable's name is invalid.
     """
     host = Host(origin_of(url), _checked(key))
     named = _named()
@@ -95,7 +95,7 @@ def remember(url: str, key: str = "") -> None:
     """Allow a host as ``allow`` does, and on this machine from now on.
 
     Raises:
-        Corrupt: the file of those that are allowed already is damaged.
+        Corrupt: the file of allowed hosts is damaged.
         OSError: it cannot be written.
     """
     from filelock import FileLock
@@ -108,7 +108,7 @@ def remember(url: str, key: str = "") -> None:
 
 
 def forget(url: str) -> int:
-    """Take a host out of those that are allowed on this machine, for all keys; return how many entries went."""
+    """Remove a host from those allowed on this machine, for all keys; return the number of entries removed."""
     from filelock import FileLock
 
     path, origin = hosts_file(), origin_of(url)
@@ -123,22 +123,22 @@ def forget(url: str) -> int:
 
 
 def is_allowed(url: str, key: str = "") -> bool:
-    """Say whether posts, and the key in a variable, may be sent to a URL's host; raises as ``require_allowed``."""
+    """Return whether posts, and the key in a variable, may be sent to a URL's host; raises as ``require_allowed``."""
     origin = origin_of(url)
     return any(
         host.origin == origin and key in ("", host.key)
-        for found in (lambda: OWN, _named, remembered)  # the file is read where nothing else says yes
+        for found in (lambda: OWN, _named, remembered)  # the file is read only if nothing else allows it
         for host in found()
     )
 
 
 def require_allowed(url: str, key: str = "") -> None:
-    """See that posts, and the key in a variable, may be sent to a URL's host.
+    """Check that posts, and the key in a variable, may be sent to a URL's host.
 
     Raises:
         HostNotAllowed: they may not.
-        UsageError: the URL is none, or ``HF_MNER_AUG_HOSTS`` holds something else than hosts.
-        Corrupt: the file of those that are allowed on this machine is damaged, or others may write it.
+        UsageError: the URL, or an entry of ``HF_MNER_AUG_HOSTS``, is invalid.
+        Corrupt: the file of allowed hosts is damaged, or others may write it.
     """
     if not is_allowed(url, key):
         host = Host(origin_of(url), key)
@@ -149,7 +149,7 @@ def require_allowed(url: str, key: str = "") -> None:
 
 
 def hosts_file() -> Path:
-    """Return the file of the hosts that are allowed on this machine; it need not be there."""
+    """Return the file of the hosts that are allowed on this machine; it may not exist."""
     folder = os.environ.get("XDG_CONFIG_HOME")
     return (Path(folder) if folder else Path.home() / ".config") / "hf_mner_aug" / "hosts.json"
 
@@ -164,7 +164,7 @@ def remembered() -> frozenset[Host]:
     try:
         with path.open("rb") as file:
             if os.name == "posix" and not _is_own(os.fstat(file.fileno())):
-                raise Corrupt(f"{path}: others may write it, so it counts for nothing: chmod 600 it, or delete it")
+                raise Corrupt(f"{path}: others may write it, so it is not trusted: chmod 600 it, or delete it")
             found = json.loads(file.read())
         return frozenset(_host(entry["host"], entry["key"]) for entry in found)
     except FileNotFoundError:
@@ -177,7 +177,7 @@ def remembered() -> frozenset[Host]:
 
 
 def _named() -> list[Host]:
-    """Return the hosts in the environment."""
+    """Return the hosts that the environment variable lists."""
     found = []
     for entry in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
         host, _, key = entry.partition("=")
@@ -189,7 +189,7 @@ def _named() -> list[Host]:
 
 
 def _is_own(found: os.stat_result) -> bool:
-    """Say whether a file is the user's (root may read another's), and nobody else may write it."""
+    """Return whether a file belongs to the user (root may read another's) and nobody else may write it."""
     user = os.geteuid()
     return not found.st_mode & 0o022 and (user == 0 or found.st_uid in (0, user))
 
@@ -209,7 +209,7 @@ def _checked(key: str) -> str:
 
 
 def _write(path: Path, hosts: Iterable[Host]) -> None:
-    """Write the file so that it is whole or not there, and for its owner only."""
+    """Write the file atomically, readable by its owner only."""
     entries = [{"host": host.origin, "key": host.key} for host in sorted(hosts)]
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".hosts.", suffix=".tmp", delete=False) as file:
         try:

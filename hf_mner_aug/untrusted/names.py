@@ -1,7 +1,7 @@
-"""Names that come with data: of configs, splits, columns and files, and digests that are file names.
+"""Names that come with data: of configs, splits, columns and files, and digests used as file names.
 
-A dataset, a repo or an augmentation.json of somebody else says how its parts are called, and some of these names become
-paths here. What is refused here can leave no folder, hide no file, and match no other file as a pattern.
+A dataset, a repo or an augmentation.json of somebody else names its own parts, and some of these names become paths
+here. A name that passes cannot lead out of its folder, hide a file, or match other files as a pattern.
 """
 
 import re
@@ -12,24 +12,24 @@ from typing import Any
 
 from hf_mner_aug.exceptions import Corrupt, DataError
 
-LONGEST = 128  # characters: hidden and temporary names are made of a name, and file systems take 255 bytes
-LONGEST_PATH = 1_000  # characters of a path or pattern: fsspec takes the square of the brackets in one in time
+LONGEST = 128  # characters: hidden and temporary names add to a name, and file systems take 255 bytes
+LONGEST_PATH = 1_000  # characters of a path or pattern: fsspec's time is quadratic in its brackets
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# What column names of public sets hold besides letters, digits and "_.-": no path, pattern, Markdown or HTML.
+# Also found in column names of public sets, besides letters, digits and "_.-": no path, pattern, Markdown or HTML.
 _IN_COLUMNS = " :()+,=#%&@'?"
 _GIT_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
-STUBS = "retrieved"  # the stem of the files of stubs: no split is called so
-RESERVED = ("data", "README.md")  # the Hub takes no config of the first name, the card has the second
+STUBS = "retrieved"  # the stem of the files of stubs: no split may have this name
+RESERVED = ("data", "README.md")  # the Hub refuses a config of the first name, the card has the second
 
 
 def is_name(name: Any) -> bool:
-    """Say whether a value is letters, digits and ``_.-`` without a dot in front: one component of a path."""
+    """Return whether a value is one component of a path: letters, digits and ``_.-``, no dot first."""
     return isinstance(name, str) and len(name) <= LONGEST and bool(_NAME.fullmatch(name))
 
 
 def check_name(kind: str, name: Any, where: str = "") -> None:
-    """See that the name of a config, split or file can be one component of a path.
+    """Check that the name of a config, split or file can be one component of a path.
 
     Raises:
         DataError: it cannot.
@@ -41,12 +41,12 @@ def check_name(kind: str, name: Any, where: str = "") -> None:
 
 
 def check_columns(names: Iterable[Any], where: str = "") -> None:
-    """See that columns have names that are no path, no pattern and no markup.
+    """Check that no column name is a path, a pattern or markup.
 
-    These become no paths, so letters and digits of any script are taken, and some signs that public sets have in them.
+    Column names never become paths, so letters and digits of any script are accepted, and some signs of public sets.
 
     Raises:
-        DataError: a name is something else.
+        DataError: a name is invalid.
     """
     for name in names:
         fits = isinstance(name, str) and 0 < len(name) <= LONGEST and not name.startswith((".", " "))
@@ -58,10 +58,10 @@ def check_columns(names: Iterable[Any], where: str = "") -> None:
 
 
 def check_names(note: Mapping[str, Any], folder: Path) -> None:
-    """See that a config's augmentation.json is for the folder it lies in, and that its splits' names are names.
+    """Check that a config's augmentation.json belongs to its folder, and that its splits have valid names.
 
     Raises:
-        DataError: it is for another config, or a name is none.
+        DataError: it is for another config, or a name is invalid.
     """
     where = f"{folder}/augmentation.json"
     recipe, splits = note.get("recipe"), note.get("splits")
@@ -70,7 +70,7 @@ def check_names(note: Mapping[str, Any], folder: Path) -> None:
     if config != folder.name:
         raise DataError(
             f"{where}: its recipe is for the config {config!r}, but the folder is {_spelt(folder.name)}: "
-            "name the folder as the config"
+            "give the folder the config's name"
         )
     for split in splits if isinstance(splits, Mapping) else ():
         check_name("split", split, where)
@@ -88,10 +88,10 @@ def check_digest(digest: Any, where: str = "") -> str:
 
 
 def check_repo_path(path: Any, where: str = "") -> None:
-    """See that the path or pattern of data files leads into the repo or folder that names them.
+    """Check that the path or pattern of data files stays inside the repo or folder that names them.
 
     Raises:
-        DataError: it is absolute, has ``..`` in it, is an address, or longer than any path.
+        DataError: it is absolute, contains ``..``, is a URL, cannot be printed, or is too long.
     """
     bad = (
         not isinstance(path, str) or len(path) > LONGEST_PATH or path.startswith(("/", "~")) or ".." in path.split("/")
@@ -101,7 +101,7 @@ def check_repo_path(path: Any, where: str = "") -> None:
 
 
 def check_repo(repo: Any, revision: Any, config: Any, where: str = "") -> None:
-    """See that data names a Hub dataset as its source: ``name`` or ``org/name``, a revision or none, a config or none.
+    """Check that the source that data names is a Hub dataset: ``name`` or ``org/name``, revision and config optional.
 
     Raises:
         DataError: it names something else, such as a folder of this machine.

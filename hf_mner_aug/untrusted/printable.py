@@ -1,8 +1,8 @@
-"""Text from data as text that a terminal, Markdown or HTML shows and does not obey.
+"""Escape text from data, so that a terminal, Markdown or HTML shows it and does not interpret it.
 
-Names, licences, tweets and reasons are strangers' words. Whatever goes to a terminal goes through ``say`` or
-``for_terminal``; whatever goes into Markdown, through ``for_markdown``, ``code_span`` or
-``fenced``; into HTML, through a template that escapes and has ``for_html`` as its last step.
+Names, licences, tweets and reasons are untrusted text. Text for a terminal goes through ``say`` or ``for_terminal``;
+for Markdown, through ``for_markdown``, ``code_span`` or ``fenced``; for HTML, through a template that escapes and has
+``for_html`` as its last step.
 """
 
 import io
@@ -12,18 +12,18 @@ import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-# Control characters, those that turn the direction of text, line separators, halves of surrogate pairs.
+# Control characters, direction marks, line separators, lone surrogates.
 _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
-# What Markdown could read as a heading, list, quote, rule or number at the beginning of a line.
+# The start of a line that Markdown could read as a heading, list, quote, rule or number.
 _LEADING = re.compile(r"^(\s*)(?:([#+=-])(?=[\s#=-]|$)|(\d+)([.)])(?=\s|$))")
-# Marks of emphasis, code, tables, mathematics; an underscore inside a word is none; a bracket that links.
+# Marks of emphasis (but no underscore inside a word), code, tables and mathematics; a bracket that links.
 _MARKS = re.compile(r"[\\`*~|$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[(\[:])")
 
 
 def for_terminal(text: Any, *, lines: bool = False) -> str:
-    r"""Return text with what would control a terminal spelt out, as ``\x1b`` and ``\u202e``; ``lines`` may end."""
+    r"""Return text with control characters escaped, as ``\x1b`` and ``\u202e``; ``lines`` keeps newlines and tabs."""
     return _CONTROLS.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _spelt(found[0]), str(text))
 
 
@@ -34,37 +34,37 @@ def _spelt(character: str) -> str:
 
 
 def spell_what_cannot_be_written() -> None:
-    """Let a terminal of another encoding than UTF-8 show what it has no letters for spelt out."""
+    """Make standard output and error escape the characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def say(*values: Any, file: TextIO | None = None) -> None:
-    """Print values as ``print`` does, with whatever would control the terminal spelt out."""
+    """Print values as ``print`` does, with control characters escaped."""
     print(*(for_terminal(value, lines=True) for value in values), file=file or sys.stdout)
 
 
 def say_json(data: Any) -> None:
-    """Print data as JSON that is equal when read and controls no terminal."""
+    """Print data as JSON with control characters escaped; it parses to equal data."""
     text = json.dumps(data, indent=2, ensure_ascii=False)
     print(_CONTROLS.sub(lambda found: "\n" if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text))
 
 
 def console() -> Any:
-    """Return a terminal that rich draws on, in which no text is markup; give it cells of ``for_terminal``."""
+    """Return a rich console that takes no text as markup; give it cells of ``for_terminal``."""
     from rich.console import Console
 
     return Console(markup=False, emoji=False, highlight=False)
 
 
 def for_html(value: Any) -> Any:
-    """Return what a template of HTML shows: text as ``for_terminal``, since direction marks turn a page's text, too."""
+    """Return a value for an HTML template: text as ``for_terminal``, since direction marks also affect a page."""
     return for_terminal(value, lines=True) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def excerpt(text: str, length: int = 200) -> str:
-    """Return the start of a stranger's text as one printable line."""
+    """Return the start of an untrusted text as one printable line."""
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * length]).split())[:length]
 
 
@@ -72,7 +72,7 @@ def excerpt(text: str, length: int = 200) -> str:
 
 
 def for_markdown(text: Any) -> str:
-    """Return text as one line of Markdown that shows it: nothing in it is Markdown or HTML."""
+    """Return text as one line of Markdown that shows it literally: nothing in it acts as Markdown or HTML."""
     line = for_terminal(re.sub(r"\s+", " ", str(text)))
     line = re.sub(r"&(?=#?\w+;)", "&amp;", line).replace("<", "&lt;").replace(">", "&gt;")
     line = _MARKS.sub(lambda found: f"\\{found[0]}", line)
@@ -88,17 +88,17 @@ def code_span(text: Any) -> str:
 
 
 def fenced(lines: Iterable[Any], language: str = "text") -> str:
-    """Return lines as a block of code of Markdown, each on one line."""
+    """Return lines as a fenced code block of Markdown, each on one line."""
     shown = [without_comments(for_terminal(line)) for line in lines]
     fence = _ticks("\n".join(shown), 3)
     return "\n".join([f"{fence}{language}", *shown, fence])
 
 
 def without_comments(text: str) -> str:
-    """Return text in which no HTML comment begins: the marks of a card's sections are such comments."""
+    """Return text in which no HTML comment begins: such comments mark the sections of a card."""
     return text.replace("<!--", "<! --")
 
 
 def _ticks(text: str, least: int) -> str:
-    """Return more backticks than stand anywhere side by side in a text."""
+    """Return a run of backticks longer than any in a text."""
     return "`" * max(least, max(map(len, re.findall("`+", text)), default=0) + 1)

@@ -1,8 +1,8 @@
-"""JSON and YAML that anybody may have written, checked against declared types; what does not fit is one line.
+"""Untrusted JSON and YAML, checked against declared types; a mismatch is reported in one line.
 
-A shape is a dataclass, a TypedDict (other keys may stand beside its own), or a type such as ``Mapping[str, int]``,
+A shape is a dataclass, a TypedDict (further keys are allowed), or a type such as ``Mapping[str, int]``,
 ``tuple[str, ...]``, ``tuple[int, int]``, ``float | None``, ``Literal["a", "b"]``; ``Any`` is any JSON. Text is Unicode
-without halves of surrogate pairs, numbers are finite, and nothing is nested deeper than ``DEEPEST``.
+without lone surrogates, numbers are finite, and nothing is nested deeper than ``DEEPEST``.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 class _Misfit(Exception):
-    """Where something does not fit its shape, what was expected and what was found."""
+    """A value does not fit its shape: where, what was expected and what was found."""
 
     def __init__(self, place: tuple[str, ...], expected: str, found: str) -> None:
         super().__init__(f"{'.'.join(place)}: " * bool(place) + f"expected {expected}, found {found}")
 
 
 def read_json(path: Path, shape: Any, **told: Any) -> Any:
-    """Return what a JSON file holds; raises as ``parse_json``, and FileNotFoundError."""
+    """Return the value in a JSON file; raises as ``parse_json``, and FileNotFoundError."""
     return parse_json(path.read_bytes(), shape, str(path), **told)
 
 
@@ -44,28 +44,28 @@ def parse_json(
     advice: str = "",
     halves: bool = False,
 ) -> Any:
-    """Return a JSON value as its shape; dataclasses are built.
+    """Return a JSON value checked against its shape, with dataclasses built.
 
-    ``advice`` says what to do where it does not fit; with ``halves``, text may hold halves of surrogate pairs.
+    ``advice`` says what to do if it does not fit; with ``halves``, text may contain lone surrogates.
 
     Raises:
-        UsageError: as ``error``, it is no JSON or does not fit.
+        UsageError: (of type ``error``) it is not valid JSON or does not fit.
     """
     try:
         value = json.loads(data)
     except ValueError as fault:
-        raise error(_line(where, f"expected JSON, found none ({excerpt(str(fault), 80)})", advice)) from fault
+        raise error(_line(where, f"expected JSON, found malformed text ({excerpt(str(fault), 80)})", advice)) from fault
     except RecursionError as fault:
-        raise error(_line(where, "expected JSON, found some that is nested too deep", advice)) from fault
+        raise error(_line(where, "expected JSON, found a value nested too deep", advice)) from fault
     return checked(value, shape, where, error=error, advice=advice, halves=halves)
 
 
 def read_yaml(path: Path, shape: Any) -> Any:
-    """Return what a YAML file, or one of JSON, holds that was written by hand.
+    """Return the value in a hand-written YAML or JSON file.
 
     Raises:
         UsageError: the file cannot be read.
-        DataError: it is no YAML, has aliases (a few lines of them can stand for more than any memory), or does not fit.
+        DataError: it is not valid YAML, has aliases (a few lines of them can exhaust any memory), or does not fit.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -90,15 +90,17 @@ def parse_yaml(text: str, where: str) -> Any:
             if isinstance(event, yaml.AliasEvent):
                 raise DataError(f"{where}: expected YAML without aliases, found one: write out what it stands for")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:  # PyYAML takes the square of the depth in time
+            if depth > DEEPEST:  # PyYAML's time is quadratic in the depth
                 raise DataError(f"{where}: expected YAML of at most {DEEPEST} levels, found more")
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark
         place = f" at line {mark.line + 1}" if mark else ""
-        raise DataError(f"{where}: expected YAML, found none{place} ({excerpt(str(fault.problem), 80)})") from fault
-    except (yaml.YAMLError, ValueError, OverflowError) as fault:  # a date that is none, a number of thousands of digits
-        raise DataError(f"{where}: expected YAML, found none ({excerpt(str(fault), 80)})") from fault
+        raise DataError(
+            f"{where}: expected YAML, found malformed text{place} ({excerpt(str(fault.problem), 80)})"
+        ) from fault
+    except (yaml.YAMLError, ValueError, OverflowError) as fault:  # an impossible date, a number of thousands of digits
+        raise DataError(f"{where}: expected YAML, found malformed text ({excerpt(str(fault), 80)})") from fault
 
 
 def checked(
@@ -110,10 +112,10 @@ def checked(
     advice: str = "",
     halves: bool = False,
 ) -> Any:
-    """Return JSON-like data as its shape; dataclasses are built of mappings.
+    """Return JSON-like data checked against its shape, with dataclasses built from mappings.
 
     Raises:
-        UsageError: as ``error``, it does not fit.
+        UsageError: (of type ``error``) it does not fit.
     """
     try:
         return _Check(halves).value(value, shape, ())
@@ -136,7 +138,7 @@ def _line(where: str, told: str, advice: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Check:
-    """Checks values; with ``halves``, text may hold halves of surrogate pairs."""
+    """Checks values; with ``halves``, text may contain lone surrogates."""
 
     halves: bool
 
@@ -165,7 +167,7 @@ class _Check:
         return self.scalar(value, shape, place)
 
     def one_of(self, value: Any, shapes: Sequence[Any], place: tuple[str, ...]) -> Any:
-        """Return a value as the one of several shapes that it fits."""
+        """Return a value checked against the first of several shapes that it fits."""
         if value is None and type(None) in shapes:
             return None
         others = [shape for shape in shapes if shape is not type(None)]
@@ -177,7 +179,7 @@ class _Check:
         return self.value(value, others[-1], place)
 
     def record(self, value: Any, shape: type, place: tuple[str, ...]) -> Any:
-        """Return a mapping with the keys of a TypedDict, or as a dataclass."""
+        """Return a mapping checked against a TypedDict, or as a dataclass."""
         if not isinstance(value, Mapping):
             raise _Misfit(place, "a mapping", _found(value))
         for key in value:
@@ -203,11 +205,11 @@ class _Check:
             return {**found, **{key: self.json(value[key], (*place, key)) for key in other}}
         try:
             return shape(**found)
-        except UsageError as fault:  # what the dataclass itself refuses
+        except UsageError as fault:  # the dataclass itself rejects the value
             raise _Misfit(place, "a value in its range", str(fault)) from fault
 
     def items(self, value: Any, origin: type, arguments: Sequence[Any], place: tuple[str, ...]) -> Any:
-        """Return the items of a list, as a tuple where the shape is one."""
+        """Return the checked items of a list, as a tuple if the shape is one."""
         if not isinstance(value, list | tuple):
             raise _Misfit(place, "a list", _found(value))
         if origin is tuple and arguments[-1] is not Ellipsis:
@@ -228,14 +230,14 @@ class _Check:
         return float(value) if shape is float else value
 
     def json(self, value: Any, place: tuple[str, ...]) -> Any:
-        """Return a value that JSON can write."""
+        """Return a value, checked to be valid JSON."""
         if len(place) > DEEPEST:
             raise _Misfit(place[:3], f"at most {DEEPEST} levels", "more")
         if isinstance(value, str):
             try:
                 value.encode("utf-8", "surrogatepass" if self.halves else "strict")
             except UnicodeEncodeError:
-                raise _Misfit(place, "text", "half of a surrogate pair") from None
+                raise _Misfit(place, "text", "a lone surrogate") from None
         elif isinstance(value, Mapping):
             return {self.key(key, place): self.json(item, (*place, key)) for key, item in value.items()}
         elif isinstance(value, list | tuple):
@@ -245,12 +247,12 @@ class _Check:
         elif isinstance(value, int) and not -LARGEST - 1 <= value <= LARGEST:
             raise _Misfit(place, "a whole number of at most 64 bits", "a larger one")
         elif value is not None and not isinstance(value, bool | int | float):
-            raise _Misfit(place, "a value that JSON has", f"a {type(value).__name__}")
+            raise _Misfit(place, "a JSON value", f"a {type(value).__name__}")
         return value
 
     def key(self, key: Any, place: tuple[str, ...]) -> str:
         if not isinstance(key, str):
-            raise _Misfit(place, "keys that are text", _found(key))
+            raise _Misfit(place, "text keys", _found(key))
         name: str = self.json(key, place)
         return name
 

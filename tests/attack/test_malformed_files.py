@@ -57,9 +57,9 @@ class Outer(TypedDict):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "f: expected JSON, found none (Expecting value"),
-        ("[" * 100_000, "f: expected JSON, found some that is nested too deep"),
-        ("9" * 5000, "f: expected JSON, found none (Exceeds the limit"),
+        ("", "f: expected JSON, found malformed text (Expecting value"),
+        ("[" * 100_000, "f: expected JSON, found a value nested too deep"),
+        ("9" * 5000, "f: expected JSON, found malformed text (Exceeds the limit"),
         ("[]", "f: expected a mapping, found a list"),
         ("{}", "f: expected the key inner, found no key"),
         ('{"x": 1}', "f: expected the key inner, found x"),
@@ -77,8 +77,8 @@ class Outer(TypedDict):
         ('{"inner": [], "pair": [1]}', "f: pair: expected a list of 2, found one of 1"),
         ('{"inner": [], "pair": ["a", 1]}', "f: pair.0: expected a whole number, found 'a'"),
         ('{"inner": [], "share": NaN}', "f: share: expected a finite number, found nan"),
-        ('{"inner": [], "by": {"k": "\\ud83d"}}', "f: by.k: expected text, found half of a surrogate pair"),
-        ('{"inner": [], "by": {"\\ud83d": "k"}}', "f: by: expected text, found half of a surrogate pair"),
+        ('{"inner": [], "by": {"k": "\\ud83d"}}', "f: by.k: expected text, found a lone surrogate"),
+        ('{"inner": [], "by": {"\\ud83d": "k"}}', "f: by: expected text, found a lone surrogate"),
         ('{"inner": [], "more": ' + "[" * 80 + "]" * 80 + "}", "f: more.0.0: expected at most 64 levels, found more"),
     ],
 )
@@ -109,12 +109,12 @@ def test_yaml_that_grows_is_refused_before_it_does(tmp_path):
         parse_yaml(bomb, "f")
     assert time.monotonic() - begun < 1
     for text, told in {
-        "a: [": "expected YAML, found none at line 1",
-        "a: b: c": "expected YAML, found none at line 1",
-        "x: !!python/object/apply:os.system [id]": "expected YAML, found none at line 1",
-        "a: 2024-99-99": "expected YAML, found none (month must be in 1..12)",
-        "a: " + "9" * 5000: "expected YAML, found none (Exceeds the limit",
-        "\x00": "expected YAML, found none",
+        "a: [": "expected YAML, found malformed text at line 1",
+        "a: b: c": "expected YAML, found malformed text at line 1",
+        "x: !!python/object/apply:os.system [id]": "expected YAML, found malformed text at line 1",
+        "a: 2024-99-99": "expected YAML, found malformed text (month must be in 1..12)",
+        "a: " + "9" * 5000: "expected YAML, found malformed text (Exceeds the limit",
+        "\x00": "expected YAML, found malformed text",
         "[" * 1_000_000: "of at most 64 levels, found more",
         "a: " * 5_000_000: "at most 4,000,000 characters of YAML",
     }.items():
@@ -193,7 +193,7 @@ def test_provenance_is_looked_at():
         ("method: eda\nids_train: 7", "recipe.yaml: ids_train: expected a list, found 7"),
         ("method: eda\nconfig: 2017", "recipe.yaml: config: expected text, found 2017"),
         ("recipe: [eda]", "recipe.yaml: recipe: expected a mapping, found a list"),
-        ("recipe: {method: eda, 3: x}", "recipe.yaml: recipe: expected keys that are text, found 3"),
+        ("recipe: {method: eda, 3: x}", "recipe.yaml: recipe: expected text keys, found 3"),
         ("method: eda\nmodels: {a: [b]}", "recipe.yaml: models.a: expected text, found a list"),
     ],
 )
@@ -218,10 +218,10 @@ def test_ids_that_are_no_text(tree):
         ("configs:\n- config_name: [a]", "README.md: configs.0.config_name: expected text, found a list"),
         ("dataset_info: {splits: 3}", "README.md: dataset_info: "),
         ("dataset_info: {features: [{name: id, dtype: nothing}]}", "README.md: expected configs and dataset_info as"),
-        ("a: [", "README.md: expected YAML, found none at line"),
+        ("a: [", "README.md: expected YAML, found malformed text at line"),
         ("a: &a [1]\nb: *a", "README.md: expected YAML without aliases, found one"),
-        ("[1]", "README.md: expected a mapping with keys that are text"),
-        ("1: x", "README.md: expected a mapping with keys that are text"),
+        ("[1]", "README.md: expected a mapping with text keys"),
+        ("1: x", "README.md: expected a mapping with text keys"),
     ],
 )
 def test_a_source_card_is_checked_before_it_is_acted_on(tree, block, told):

@@ -147,7 +147,7 @@ def test_pages_of_a_config_of_ids_stay_here(folder):
 
 def test_a_card_whose_yaml_is_broken_is_one_line(folder):
     (folder / "README.md").write_text("---\nconfigs: [a\n---\n")
-    with pytest.raises(DataError, match=r"README.md: expected YAML, found none at line 1"):
+    with pytest.raises(DataError, match=r"README.md: expected YAML, found malformed text at line 1"):
         _choose(folder)
 
 

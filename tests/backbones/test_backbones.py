@@ -597,7 +597,7 @@ def test_a_damaged_folder_is_said(tmp_path):
     with pytest.raises(Corrupt, match=r"model\.crfsuite is damaged"):
         CRF.load(tmp_path)
     (tmp_path / "backbone.json").write_text("{")
-    with pytest.raises(Corrupt, match=r"backbone\.json: expected JSON, found none"):
+    with pytest.raises(Corrupt, match=r"backbone\.json: expected JSON, found malformed text"):
         CRF.load(tmp_path)
 
 

@@ -177,7 +177,7 @@ def test_a_broken_card_stops_publishing_and_nothing_is_lost(splits, tmp_path):
     out = tmp_path / "aug"
     make(splits, out)
     (out / "README.md").write_text("---\nlicense: [mit\n---\nhello\n")
-    with pytest.raises(DataError, match=r"README\.md: expected YAML, found none"):
+    with pytest.raises(DataError, match=r"README\.md: expected YAML, found malformed text"):
         make(splits, out, EDA(copies=1))
     assert (out / "README.md").read_text().endswith("hello\n")
     assert not (out / "eda_100pct").exists()

@@ -339,7 +339,7 @@ finish(answer)
         ("hf_expired", "org/new", [], "the Hub refused this token (401)"),
         ("hf_write", "not a name", [], "is no repo id: expected ORG/NAME"),
         ("hf_write", "org/there", ["--revision", "nowhere"], "no such revision"),
-        ("hf_write", "org/broken", [], "README.md: expected YAML, found none"),
+        ("hf_write", "org/broken", [], "README.md: expected YAML, found malformed text"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_2(hub, folder, token, repo, more, said):
