@@ -1,6 +1,6 @@
-"""What methods learn, stored under the sha256 of its bytes.
+"""The results of fitting, stored under the sha256 of their bytes.
 
-A fitted method holds the digest only, so pickling and hashing it is cheap and says nothing of where it was fitted. The
+A fitted method holds the digest only, so pickling and hashing it is cheap and independent of where it was fitted. The
 store is ``$HF_MNER_AUG_CACHE/artifacts`` (default ``~/.cache/hf_mner_aug/artifacts``).
 """
 
@@ -38,7 +38,7 @@ def load(digest: str, folder: Path | None = None) -> bytes:
 
     Raises:
         NotFitted: they are not here.
-        Corrupt: they no longer have that digest, or it is none.
+        Corrupt: they no longer have that digest, or the digest is invalid.
     """
     path = (folder or cache_folder() / "artifacts") / check_digest(digest, "artifact")
     try:
@@ -80,7 +80,7 @@ def load_folder(digest: str, folder: Path) -> None:
     """Write the files that ``save_folder`` stored into a folder.
 
     Raises:
-        Corrupt: the artifact holds something else than files with plain names; else as ``load``.
+        Corrupt: the artifact holds anything but files with plain names; otherwise as ``load``.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(load(digest)), mode="r:") as tar:
@@ -89,15 +89,15 @@ def load_folder(digest: str, folder: Path) -> None:
                     raise Corrupt(f"artifact {digest[:12]} holds {member.name!a}, expected files with plain names")
             tar.extractall(folder, filter="data")
     except tarfile.TarError as error:
-        raise Corrupt(f"artifact {digest[:12]} is no archive of files: {error}") from error
+        raise Corrupt(f"artifact {digest[:12]} is not an archive of files: {error}") from error
 
 
 def path_of(digest: str) -> Path:
-    """Return where the bytes of a digest lie; they are not read.
+    """Return the path of the bytes stored under a digest; they are not read.
 
     Raises:
         NotFitted: they are not here.
-        Corrupt: it is no digest.
+        Corrupt: it is not a digest.
     """
     path = cache_folder() / "artifacts" / check_digest(digest, "artifact")
     if not path.exists():
@@ -108,12 +108,12 @@ def path_of(digest: str) -> Path:
 def files(digest: str) -> list[str]:
     """Return the digests of the files that a method's artifact consists of, itself first.
 
-    The others are those under the key ``files`` of what the method learnt, and the words beside which columns stand.
+    The others are those under the key ``files`` of the method's result, and the words that columns are aligned with.
     """
     whole = load_json(digest)
     learned = whole["learned"]
     named = learned.get("files") if isinstance(learned, dict) else None
-    found = list(named.values()) if isinstance(named, dict) else []  # "files" may be a word learnt
+    found = list(named.values()) if isinstance(named, dict) else []  # "files" may be a learned word
     found += [words] if (words := whole.get("words")) is not None else []
     return [digest, *sorted(check_digest(file, f"files of artifact {digest[:12]}") for file in found)]
 
@@ -129,7 +129,7 @@ def load_json(digest: str) -> Any:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file that is either whole on disk or not there.
+    """Write a file so that it is either complete on disk or absent.
 
     Raises:
         DiskFull: the disk is full.

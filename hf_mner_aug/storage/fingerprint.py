@@ -1,4 +1,4 @@
-"""Fingerprints of content: equal for equal rows, wherever they lie and however they are stored.
+"""Fingerprints of content: equal for equal rows, wherever and however they are stored.
 
 A value is digested after the cast to the features, an image by its bytes. Cache paths, image paths, Arrow chunks and
 offsets, the order of columns, and whether images are embedded or decoded on reading make no difference.
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, Features
 
-ROW_BYTES = 4  # of each row's digest that are kept
-DIGEST = "_sha256"  # the ending of a column that holds the digests of values that are not there
+ROW_BYTES = 4  # kept of each row's digest
+DIGEST = "_sha256"  # the suffix of a column that holds the digests of values that were left out
 _LARGE = {"LargeList": "List", "large_string": "string", "large_binary": "binary"}
 
 
 class ContentDigest:
-    """The fingerprint of rows that come batch by batch; where the batches are cut makes no difference."""
+    """The fingerprint of rows that arrive in batches; the batch boundaries make no difference."""
 
     def __init__(self, features: "Features") -> None:
         self.features = features
@@ -79,7 +79,7 @@ def content_fingerprint(dataset: "Dataset | Mapping[str, Dataset]") -> str:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The ``content_fingerprint`` of some splits, and by split what tells where a difference is."""
+    """The ``content_fingerprint`` of some splits, and digests by split that locate a difference."""
 
     total: str
     columns: Mapping[str, Mapping[str, str]]
@@ -125,7 +125,7 @@ def parquet_fingerprint(files: Mapping[str, Sequence[Path]]) -> Fingerprint:
 def row_digests(table: "pa.Table", features: "Features", *, first_row: int = 0) -> dict[str, list[bytes]]:
     """Return the SHA-256 of each value [n_rows] of each column; rows without an id are counted from ``first_row``.
 
-    Where a column is not there, ``<column>_sha256`` may stand for it, with the digests in hexadecimal.
+    If a column is missing, ``<column>_sha256`` may replace it, with the digests in hexadecimal.
 
     Raises:
         DataError: the table lacks a column, does not fit the features, holds NaN or infinity, or names an image file
@@ -187,17 +187,17 @@ def _row_digests_of(rows: str) -> list[bytes]:
 
 
 def _batches(dataset: "Dataset") -> Iterator["pa.Table"]:
-    """Yield a dataset's rows as they are stored, few at a time where there are pictures."""
+    """Yield a dataset's rows as they are stored, in smaller batches if there are pictures."""
     files = any(map(holds_files, dataset.features.values()))
     return dataset.with_format("arrow").iter(batch_size=64 if files else 1000)
 
 
 def _known_digests(table: "pa.Table", name: str) -> list[bytes]:
-    """Return the digests [n_rows] that stand for a column's values."""
+    """Return the digests [n_rows] that replace a column's values."""
     try:
         return [bytes.fromhex(digest) for digest in table.column(name + DIGEST).to_pylist()]
     except (TypeError, ValueError) as error:
-        raise DataError(f"the column {name}{DIGEST} holds something else than digests in hexadecimal") from error
+        raise DataError(f"the column {name}{DIGEST} holds values that are not digests in hexadecimal") from error
 
 
 def _digests(table: "pa.Table", name: str, feature: Any, first_row: int) -> list[bytes]:
@@ -217,7 +217,7 @@ def _digests(table: "pa.Table", name: str, feature: Any, first_row: int) -> list
 
 
 def value_digest(value: Any, feature: Any) -> bytes:
-    """Return the digest that ``row_digests`` gives a value that is as its feature says."""
+    """Return the digest that ``row_digests`` gives a value already cast to its feature."""
     return _digest(_without_files(value, feature))
 
 
@@ -230,7 +230,7 @@ class _Unread(DataError):
 
 
 def _without_files(value: Any, feature: Any) -> Any:
-    """Return a value with the SHA-256 of each file in its place."""
+    """Return a value in which the SHA-256 of each file replaces the file."""
     if value is None:
         return None
     if hasattr(feature, "embed_storage"):
@@ -246,7 +246,7 @@ def _without_files(value: Any, feature: Any) -> Any:
 
 
 def _plain(value: Any) -> str:
-    """Return a value that JSON does not know as a string."""
+    """Return a value of a type that JSON lacks as a string."""
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
     if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal):
@@ -260,7 +260,7 @@ _ENCODER = json.JSONEncoder(
 
 
 def _canonical(features: Any) -> Any:
-    """Return features, as plain data, without what only says how values are stored or read."""
+    """Return features, as plain data, without details of how values are stored or read."""
     if isinstance(features, dict):
         typed = isinstance(features.get("_type"), str)
         return {key: _canonical(value) for key, value in features.items() if not (typed and key == "decode")}

@@ -1,9 +1,9 @@
 """One writer at a time, and hidden files that are deleted once their writer is dead.
 
-A lock is an ``flock``: the kernel drops it when its owner ends, however it ends, so a lock is never stale. It holds
-between all processes of a machine, and between machines on NFS (version 4, or 3 with its lock daemon). It does not hold
-between machines on NFS mounted with ``nolock`` or ``local_lock``, or on Lustre with ``localflock``. A file system
-without locks gives a warning, and writers are not kept apart there.
+A lock is an ``flock``: the kernel releases it when its owner ends, however it ends, so a lock is never stale. It works
+between all processes of a machine, and between machines on NFS (version 4, or 3 with its lock daemon). It does not work
+between machines on NFS mounted with ``nolock`` or ``local_lock``, or on Lustre with ``localflock``. On a file system
+without locks there is a warning, and no mutual exclusion.
 
 - ``lock(folder, verb)``: the one lock of a repo folder, or with ``beside=True`` of a file;
 - ``unfinished(path)``: a hidden name to write a file under before it gets its own, ``.NAME.<hex>.tmp``;
@@ -36,31 +36,31 @@ TIMEOUT = "HF_MNER_AUG_LOCK_TIMEOUT"  # the environment variable that sets how m
 TIMEOUT_S = 600.0
 SILENT_S = 1.0  # nothing is printed about a shorter wait
 STEP_S = 0.02
-FOREIGN_S = 86_400.0  # age from which a file of another machine counts as left behind
-# Uploads leave this folder out: huggingface_hub keeps its own locks there.
+FOREIGN_S = 86_400.0  # age from which a file of another machine counts as abandoned
+# Uploads skip this folder: huggingface_hub keeps its own locks there.
 LOCAL = Path(".cache") / "huggingface"
 
 _LEFT = re.compile(r"\..+\.([0-9a-f]{4})[0-9a-f]{8}\.tmp")
 _STAGE = re.compile(r"\..+\.[0-9a-f]{12}\.stage")
-_BEFORE_LOCKS = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # as earlier versions called unfinished files
+_BEFORE_LOCKS = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # the names of unfinished files in earlier versions
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
 def lock(path: str | Path, verb: str, *, beside: bool = False, timeout_s: float | None = None) -> Iterator[None]:
-    """Hold the lock of a folder, which is made if it is not there, or of a file.
+    """Hold the lock of a folder, which is created if it is missing, or of a file.
 
-    A process that holds a lock must not ask for it again.
+    A process that holds a lock must not acquire it again.
 
     Args:
-        path: what is going to be written.
-        verb: what is done, to tell those who wait.
-        beside: the lock file lies beside the path, as for a file. A folder's lies in it (where uploads do not look),
-            so that all find the same one under whatever path the folder is mounted.
+        path: the file or folder to write.
+        verb: the operation, shown to waiting processes.
+        beside: the lock file is next to the path, as for a file. A folder's is inside it (where uploads do not look),
+            so that all processes find the same one, whatever path the folder is mounted under.
         timeout_s: how long to wait (default: $HF_MNER_AUG_LOCK_TIMEOUT, or 600).
 
     Raises:
-        TimeoutError: another process did not let go; it is named.
+        TimeoutError: another process, which the message names, did not release it.
         UsageError: $HF_MNER_AUG_LOCK_TIMEOUT is not a number.
     """
     place = _lock_file(Path(path), beside)
@@ -82,7 +82,7 @@ def lock(path: str | Path, verb: str, *, beside: bool = False, timeout_s: float 
             os.pwrite(descriptor, json.dumps(owner).encode(), 0)
         yield
     finally:
-        with contextlib.suppress(OSError):  # those who wait see that the file has gone, and make another one
+        with contextlib.suppress(OSError):  # waiting processes notice that the file is gone, and create another
             place.unlink()
             if not beside:
                 place.parent.rmdir()
@@ -92,9 +92,9 @@ def lock(path: str | Path, verb: str, *, beside: bool = False, timeout_s: float 
 
 @contextlib.contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
-    """Make an empty hidden file beside a path, for this process to write and rename; deleted if it is still there.
+    """Create an empty hidden file next to a path, for this process to write and rename; deleted if it is still there.
 
-    Those that dead processes left in the folder are deleted first, once in a process.
+    Files that dead processes left in the folder are deleted first, once per process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep_once(path.parent.absolute())
@@ -111,7 +111,7 @@ def unfinished(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def stage(folder: Path, name: str) -> Iterator[Path]:
-    """Make a hidden folder within another one, for this process to prepare ``name`` in; deleted in the end."""
+    """Create a hidden folder inside another one, for this process to prepare ``name`` in; deleted at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     with unfinished(folder / name) as claim:
@@ -126,8 +126,8 @@ def stage(folder: Path, name: str) -> Iterator[Path]:
 def sweep(folder: Path) -> None:
     """Delete the unfinished files and stages that dead processes left in a folder.
 
-    A file is its owner's as long as he holds its lock. Where another machine made it, it must be a day old as well: its
-    locks may not be seen here. So must what has no lock, as it was made by a version before there were any.
+    A file is in use while its owner holds its lock. A file of another machine must also be a day old: its locks may not
+    be visible here. So must files without a lock, from versions before there were locks.
     """
     try:
         entries = [entry.name for entry in os.scandir(folder)]
@@ -169,9 +169,9 @@ def _acquire(place: Path, what: str) -> int | None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
-    except FileNotFoundError:  # who held it last has just deleted the folder
+    except FileNotFoundError:  # the last holder has just deleted the folder
         return None
-    except PermissionError:  # another user's: it can be locked all the same
+    except PermissionError:  # another user's: it can still be locked
         descriptor = os.open(place, os.O_RDONLY)
     try:
         held = _try_lock(descriptor)
@@ -196,7 +196,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Say whether an open file still has its name: another process may have deleted it meanwhile."""
+    """Return whether an open file still has its name: another process may have deleted it meanwhile."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -204,7 +204,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _owner(place: Path) -> str:
-    """Return who holds a lock, as far as he has written it down."""
+    """Return who holds a lock, if the holder has written it down."""
     try:
         owner = json.loads(place.read_text())
         return excerpt("pid {pid} on {host} ({verb}, since {since})".format(**owner))
@@ -218,7 +218,7 @@ def _hidden(path: Path) -> Path:
 
 
 def _claim(file: Path) -> int | None:
-    """Make a new file, and return a descriptor that holds its lock while it is open; None if a sweep deletes it."""
+    """Create a file, and return a descriptor that holds its lock while it is open; None if a sweep deletes it."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         held = _try_lock(descriptor) and _is_at(descriptor, file)
@@ -247,7 +247,7 @@ def _delete_unowned(claim: Path, machine: str) -> None:
 
 
 def _is_ownerless(path: Path) -> bool:
-    """Say whether nobody can hold a lock: a stage whose claim has gone, or what versions before the locks made."""
+    """Return whether nobody can hold a lock: a stage whose claim is gone, or a file of versions before the locks."""
     if _STAGE.fullmatch(path.name):
         return not path.with_suffix(".tmp").exists()
     staged = path.parent.name.endswith(".runs") and path.name.startswith(".") and path.suffix == ".publishing"
@@ -264,7 +264,7 @@ def _room(claim: Path) -> Path:
 
 @functools.cache
 def _machine() -> str:
-    """Return four digits for the running system whose processes see each other's locks."""
+    """Return four digits that identify the running system, whose processes see each other's locks."""
     try:
         name = Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:

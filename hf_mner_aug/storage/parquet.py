@@ -1,13 +1,13 @@
-"""Parquet files with embedded pictures whose bytes depend on the rows alone.
+"""Parquet files with embedded pictures whose bytes depend only on the rows.
 
-``Dataset.to_parquet`` leaves picture files as local paths and its bytes change with the batch size; these two do not:
+``Dataset.to_parquet`` keeps local paths of picture files, and its bytes depend on the batch size; here they do not:
 
 - ``write_table(path, table, features)`` writes one file, such as a part of the ledger;
 - ``write_shards(batches, folder, stem, features)`` streams a split into ``stem-00000-of-0000N.parquet``.
 
-Both cast to the features (so that the schema carries the ``huggingface`` metadata), leave pictures only the base names
-of their files, cut row groups by the rows' own sizes, and give a file its name only once it is whole and on disk. They
-read no other file: a picture that is named and has no bytes is written as missing, with a warning.
+Both cast to the features (so that the schema carries the ``huggingface`` metadata), keep only the base names of picture
+files, cut row groups by the sizes of the rows, and give a file its name only once it is complete on disk. They read no
+other file: a picture with a path but no bytes is written as missing, with a warning.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def write_table(
 ) -> Path:
     """Write a table of the features' columns, in any order, to one Parquet file; return its path.
 
-    An existing file is replaced in one step; a failure leaves it as it was and no other file behind.
+    An existing file is replaced atomically; a failure leaves it unchanged and no other file behind.
 
     Raises:
         DataError: the columns are not those of the features, or a value does not fit.
@@ -73,9 +73,9 @@ def write_shards(
 ) -> list[Path]:
     """Write tables, one after the other, to ``folder/stem-00000-of-0000N.parquet``; return the paths in order.
 
-    Holds one row group in memory. How the rows were batched changes no byte; no rows give one file without rows.
+    Holds one row group in memory. The batching of the rows changes no byte; no rows give one file without rows.
     Earlier shards of the same stem are replaced, file by file: to replace several at once, write into a new folder and
-    rename that. A failure before the last row leaves them as they were and no other file behind.
+    rename that. A failure before the last row leaves them unchanged and no other file behind.
 
     Raises:
         DataError: the columns are not those of the features, or a value does not fit.
@@ -114,10 +114,10 @@ def shards(folder: str | Path, stem: str) -> list[Path]:
 
 @contextlib.contextmanager
 def reading(where: object, advice: str = "") -> Iterator[None]:
-    """Turn what is raised where a Parquet file is damaged, or not as it should be, into one line.
+    """Turn the errors of a damaged or malformed Parquet file into one line.
 
     Raises:
-        Corrupt: it is.
+        Corrupt: the file is damaged or malformed.
     """
     import pyarrow as pa
 
@@ -126,7 +126,7 @@ def reading(where: object, advice: str = "") -> Iterator[None]:
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise Corrupt(_damage(where, error, advice)) from error
     except OSError as error:
-        if error.errno is not None:  # the machine's trouble; Arrow's own has no number
+        if error.errno is not None:  # the machine's error; Arrow's own has no errno
             raise
         raise Corrupt(_damage(where, error, advice)) from error
 
@@ -140,7 +140,7 @@ def read_features_of(path: Path) -> "Features":
     """Return the features of a Parquet file.
 
     Raises:
-        Corrupt: it is damaged, or the features in its schema are none.
+        Corrupt: it is damaged, or its schema has no valid features.
     """
     import pyarrow.parquet as pq
     from datasets import Features
@@ -155,7 +155,7 @@ def read_features_of(path: Path) -> "Features":
 
 
 def find_damaged(paths: Iterable[Path]) -> str | None:
-    """Return which of some Parquet files is damaged, and how; None where all can be read."""
+    """Return which of some Parquet files is damaged, and how; None if all can be read."""
     import pyarrow.parquet as pq
 
     for path in sorted(paths):
@@ -170,15 +170,15 @@ def find_damaged(paths: Iterable[Path]) -> str | None:
 
 
 class _Writer:
-    """One Parquet file to write, with pinned options; the context makes it, and puts it on disk in the end.
+    """A Parquet file to write, with fixed options; the context creates it, and syncs it to disk at the end.
 
-    Arrow writes into memory, from where each row group goes to the file: a write that fails (the disk is full) or is
-    interrupted (Python raises Ctrl-C wherever its code runs) inside Arrow makes it abort the process.
+    Arrow writes to memory, and each row group is copied to the file from there: a write that fails (the disk is full)
+    or is interrupted (Python raises Ctrl-C wherever its code runs) inside Arrow would abort the process.
     """
 
     def __init__(self, path: Path, features: "Features") -> None:
         self.path = path
-        self.size = 0  # bytes of the file, those for which there was no room included
+        self.size = 0  # bytes of the file, including those that did not fit on the disk
         self._features = features
         self._memory = io.BytesIO()
 
@@ -215,7 +215,7 @@ class _Writer:
                 os.fsync(self._file.fileno())
 
     def _move(self) -> None:
-        """Write to the file what Arrow wrote; it counts on from there by itself."""
+        """Copy Arrow's output to the file and empty the memory; Arrow keeps its own offset."""
         with self._memory.getbuffer() as written:
             self.size += len(written)
             done = 0
@@ -229,7 +229,7 @@ class _Writer:
 def _row_groups(
     batches: "Iterable[pa.Table]", features: "Features", row_group_bytes: int
 ) -> "Iterator[tuple[pa.Table, int]]":
-    """Yield tables to write as one row group each, with their size in bytes; at least one, be it empty."""
+    """Yield tables to write as one row group each, with their size in bytes; at least one, possibly empty."""
     import pyarrow as pa
 
     pending: list[pa.Table] = []
@@ -251,7 +251,7 @@ def _row_groups(
 
 
 def _prepared(batches: "Iterable[pa.Table]", features: "Features") -> "Iterator[pa.Table]":
-    """Yield the batches in steps of a few rows, cast to the features and without the names of files elsewhere."""
+    """Yield the batches a few rows at a time, cast to the features and without paths to files."""
     from datasets.table import table_cast
 
     done = 0
@@ -271,7 +271,7 @@ def _prepared(batches: "Iterable[pa.Table]", features: "Features") -> "Iterator[
 
 
 def _row_bytes(array: "pa.Array") -> "np.ndarray":
-    """Return the size of each value in bytes [n_values], whatever buffers and slices it is made of."""
+    """Return the size of each value in bytes [n_values], whatever its buffers and slices."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -300,11 +300,11 @@ def _leaves(features: "Features") -> dict[str, bool]:
     pq.write_table(features.arrow_schema.empty_table(), sink)
     schema = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
     paths = [schema.column(i).path for i in range(len(schema))]
-    # A dot parts a column from what is in it, and may be in a column's own name.
+    # A dot separates a column from its fields, and may be in a column's own name.
     columns = {path: max((n for n in features if f"{path}.".startswith(f"{n}.")), key=len) for path in paths}
     return {path: bool(require_storage_embed(features[column])) for path, column in columns.items()}
 
 
 def _size(writers: "Sequence[_Writer]") -> int:
-    """Return the bytes that some files take, or would."""
+    """Return the bytes that some files take, or would take."""
     return sum(writer.size for writer in writers)

@@ -1,6 +1,6 @@
-"""Columns of pictures that data names by path: where data comes in, they become bytes, or are missing and counted.
+"""Columns of pictures that data names by path: on input, each becomes bytes, or is missing and counted.
 
-``embed_pictures`` does so for a whole dataset, ``seal`` for a table that is about to be written.
+``embed_pictures`` does this for a whole dataset, ``seal`` for a table that is about to be written.
 """
 
 import atexit
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 BATCH = 64  # rows whose pictures are held at a time
 ADVICE = "name their folder with --images DIR (in Python images=DIR, or trust_image_paths=True for any path)"
 
-Read = Callable[[str, Any], "bytes | None"]  # of a path and the feature of its column; None where it is refused
+Read = Callable[[str, Any], "bytes | None"]  # takes a path and the feature of its column; returns None if it is refused
 
 
 class PictureReader:
-    """Reads the files that values name, and counts by reason what is refused, with an example of each."""
+    """Reads the files that values name, and counts refusals by reason, with an example of each."""
 
     def __init__(self, allowed: Allowed) -> None:
         self.allowed = allowed
@@ -37,7 +37,7 @@ class PictureReader:
         self.examples: dict[str, str] = {}
 
     def __call__(self, path: str, feature: Any) -> bytes | None:
-        """Return a file's bytes, or None where it is refused."""
+        """Return a file's bytes, or None if it is refused."""
         try:
             if not is_picture(feature):
                 raise FileRefused("other_kind", f"is named in a column of {type(feature).__name__}", path)
@@ -58,13 +58,13 @@ class PictureReader:
         return f"{total} pictures that the data names by path are missing: {reasons}: {ADVICE}"
 
     def warn(self, stacklevel: int = 2) -> None:
-        """Say in one line what was refused, if anything was."""
+        """Warn in one line of what was refused, if anything was."""
         if self.refused:
             warnings.warn(str(self), stacklevel=stacklevel + 1)
 
 
 def is_picture(feature: Any) -> bool:
-    """Say whether a feature is that of pictures."""
+    """Return whether a feature is that of pictures."""
     return type(feature).__name__ == "Image"
 
 
@@ -76,14 +76,14 @@ def holds_files(feature: Any) -> bool:
 
 
 def is_named_only(value: Any) -> bool:
-    """Say whether an encoded file has a path and no bytes."""
+    """Return whether an encoded file has a path and no bytes."""
     return isinstance(value, Mapping) and value.get("bytes") is None and value.get("path") is not None
 
 
 def with_bytes(value: Any, feature: Any, read: Read) -> Any:
-    """Return a value of a column in which each file that is only named has its bytes, or is missing.
+    """Return a value of a column in which each file given by path alone has its bytes, or is missing.
 
-    A missing one is None, and is left out of a list (unless the list has a fixed length).
+    A missing file is None, and is left out of a list (unless the list has a fixed length).
     """
     if value is None or not holds_files(feature):
         return value
@@ -100,20 +100,20 @@ def with_bytes(value: Any, feature: Any, read: Read) -> Any:
 
 
 def base_name(path: str) -> str:
-    """Return the name of a file without its folders, whichever system spelt them."""
+    """Return the name of a file without its folders, for paths of any system."""
     return re.split(r"[/\\]", path)[-1]
 
 
 def seal(table: "pa.Table", features: "Features", read: Read) -> "pa.Table":
-    """Return a table, which is as its features say, that names no file of this machine.
+    """Return a table, already cast to its features, that names no file of this machine.
 
-    Each value that only names a file has its bytes or is missing; names are without folders.
+    Each file given by path alone gets its bytes or is missing; file names lose their folders.
     """
     return _changed(table, features, read, _needs_sealing)
 
 
 def named_only(table: "pa.Table", features: Mapping[str, Any]) -> bool:
-    """Say whether a column holds a file that is named and has no bytes; the table is as its features say."""
+    """Return whether a column holds a file with a path and no bytes; the table is already cast to its features."""
     return any(
         _any_file(chunk, features[name], _is_unread)
         for name in features
@@ -146,7 +146,7 @@ def _named_by_base(value: Any, feature: Any) -> Any:
 
 
 def _any_file(array: "pa.Array", feature: Any, test: Callable[[Any, Any], bool]) -> bool:
-    """Say whether a test of bytes and paths (arrays) is true of a file at any depth; bytes themselves are not read."""
+    """Return whether a test of bytes and paths (arrays) holds for a file at any depth; the bytes are not read."""
     import pyarrow as pa
 
     if isinstance(array, pa.ExtensionArray):
@@ -180,12 +180,12 @@ def _needs_sealing(data: "pa.Array", paths: "pa.Array") -> bool:
 def embed_pictures(dataset: Any, *, images: str | Path | None = None, trust_image_paths: bool = False) -> Any:
     """Return a dataset, or dict of splits, whose pictures are bytes, read from the files that it names.
 
-    Where nothing is named it is the same one. Else its rows lie in a file of the cache folder until this process ends.
-    What is refused is missing (None), and one warning counts it by reason.
+    A dataset that names no file is returned as it is. Otherwise its rows are in a file of the cache folder until this
+    process ends. Refused files are missing (None), and one warning counts them by reason.
 
     Args:
         dataset: a dataset, streamed or not, or a dict of them.
-        images: the folder in which the files lie, at any depth; relative paths are taken from it.
+        images: the folder that contains the files, at any depth; relative paths start from it.
         trust_image_paths: read any path, wherever it leads: for a dataset that you made yourself.
 
     Raises:
@@ -196,7 +196,7 @@ def embed_pictures(dataset: Any, *, images: str | Path | None = None, trust_imag
 
 
 def embed(dataset: Any, allowed: Allowed, *, stacklevel: int = 1) -> Any:
-    """Return what ``embed_pictures`` does."""
+    """Return the same as ``embed_pictures``."""
     reader = PictureReader(allowed)
     if isinstance(dataset, Mapping):
         found = type(dataset)({split: _embedded(rows, reader) for split, rows in dataset.items()})  # type: ignore[call-arg]
@@ -216,7 +216,7 @@ def _embedded(dataset: Any, reader: PictureReader) -> Any:
 
 
 def _streamed(dataset: Any, features: Mapping[str, Any], allowed: Allowed) -> Any:
-    """Return a streamed dataset that reads files as its rows go by; what it refuses, each batch counts and tells."""
+    """Return a streamed dataset that reads files as rows are consumed; each batch counts and reports its refusals."""
 
     def read(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         reader = PictureReader(allowed)
@@ -249,7 +249,7 @@ _folders: dict[tuple[int, Path], Path] = {}
 
 
 def _folder() -> Path:
-    """Return a folder in the cache folder, of this process and removed when it ends."""
+    """Return a folder of this process in the cache folder, removed when the process ends."""
     cache = artifacts.cache_folder()
     key = (os.getpid(), cache)
     if key not in _folders:

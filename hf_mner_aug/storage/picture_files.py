@@ -1,10 +1,10 @@
 """Picture files that data names: which may be read, and how.
 
-A path in data is not an order to read. Whoever wrote the data chose it, so a file is read only in a folder that the
-user named, after links and ``..`` are resolved; only a regular file of a bounded size; never an address; and only if it
-decodes as a picture, so that no other file of the user gets into what is stored or published. Nothing else in this
-package opens a file that a picture's ``path`` names: pictures become bytes where data comes in (``picture_columns``),
-and a picture without bytes is a missing one.
+A path in data is not permission to read: the author of the data chose it. So a file is read only in a folder that the
+user named, after links and ``..`` are resolved; only a regular file of a bounded size; never a URL; and only if it
+decodes as a picture, so that no other file of the user gets into stored or published data. Nothing else in this package
+opens a file that a picture's ``path`` names: pictures become bytes on input (``picture_columns``), and a picture
+without bytes is missing.
 """
 
 import os
@@ -26,8 +26,8 @@ REASONS = (
     "not_a_file",  # a folder, device, pipe or socket
     "too_large",
     "not_a_picture",  # it does not decode
-    "unreadable",  # the system says no
-    "other_kind",  # the column holds something else than pictures: sounds, films, documents
+    "unreadable",  # the system refuses to
+    "other_kind",  # the column does not hold pictures but sounds, films or documents
 )
 
 
@@ -48,8 +48,8 @@ class FileRefused(DataError):
 class Allowed:
     """The folders in which picture files may be read, links resolved; ``anywhere``: the user trusts every path.
 
-    Data names files as text: a relative one is taken from these folders, the first that has it; with ``anywhere`` also
-    from the current one. A ``Path`` is a file that was found, from the current folder as everywhere.
+    Paths in data are text: a relative one is looked up in these folders, in order; with ``anywhere`` also in the
+    current one. A ``Path`` is a file that was found, relative to the current folder as usual.
     """
 
     folders: tuple[Path, ...] = ()
@@ -57,10 +57,10 @@ class Allowed:
 
     @classmethod
     def of(cls, *folders: str | Path | None, trust_image_paths: bool = False) -> Self:
-        """Return what folders, where they are not None, allow.
+        """Return the permission to read in some folders; None stands for no folder.
 
         Raises:
-            UsageError: one is not there.
+            UsageError: a folder does not exist.
         """
         named = [Path(folder).expanduser() for folder in folders if folder is not None]
         for folder in named:
@@ -73,9 +73,9 @@ NOWHERE = Allowed()
 
 
 def own_folders(source: str) -> tuple[Path, ...]:
-    """Return the folders that belong to a dataset: itself, or the place of a Hub dataset in the cache of downloads.
+    """Return the folders that belong to a dataset: itself, or the folder of a Hub dataset in the download cache.
 
-    A snapshot in that cache holds links to the folder ``blobs`` beside the snapshots.
+    A snapshot in that cache holds links to the folder ``blobs`` next to the snapshots.
     """
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.file_download import repo_folder_name
@@ -93,29 +93,29 @@ def own_folders(source: str) -> tuple[Path, ...]:
 
 
 def read_picture_file(path: str | Path, allowed: Allowed) -> bytes:
-    """Return the bytes of a picture file that lies where pictures may be read and decodes.
+    """Return the bytes of a picture file that may be read and that decodes.
 
     Raises:
-        FileRefused: it is not read, or is no picture; the message never says what is in it.
+        FileRefused: it is not read, or is not a picture; the message never reveals its content.
     """
     data = read_file(path, allowed)
-    if not data:  # as all files of /proc seem to be
+    if not data:  # as all files of /proc appear to be
         raise FileRefused("not_a_picture", "is empty", path)
     try:
         open_image({"bytes": data, "path": None})
     except DataError as error:
         if "pixels" in str(error):
-            raise FileRefused("not_a_picture", f"is no picture to open: {error}", path) from None
+            raise FileRefused("not_a_picture", f"is not a picture that can be opened: {error}", path) from None
         formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise FileRefused("not_a_picture", f"does not decode as a picture ({formats})", path) from None
     return data
 
 
 def read_file(path: str | Path, allowed: Allowed, limit: int = MAX_BYTES) -> bytes:
-    """Return the bytes of a regular file in one of the folders, whatever it holds.
+    """Return the bytes of a regular file in one of the folders, whatever its content.
 
-    The file that is read is the one that was looked at: each part of the resolved path is opened without following a
-    link, so that nobody can put another one in its place in between.
+    The file that is read is the one that was checked: each part of the resolved path is opened without following a
+    link, so that nobody can substitute another file in between.
 
     Raises:
         FileRefused: it is not read.
@@ -125,26 +125,26 @@ def read_file(path: str | Path, allowed: Allowed, limit: int = MAX_BYTES) -> byt
     except FileRefused as error:
         raise FileRefused(error.reason, error.detail, path) from None
     except FileNotFoundError:
-        raise FileRefused("not_there", "is not there", path) from None
+        raise FileRefused("not_there", "does not exist", path) from None
     except OSError as error:
         raise FileRefused("unreadable", f"cannot be read: {error.strerror or type(error).__name__}", path) from None
-    except ValueError:  # a zero byte or half a surrogate pair
-        raise FileRefused("not_there", "is no file name", path) from None
+    except ValueError:  # a null byte or a lone surrogate
+        raise FileRefused("not_there", "is not a file name", path) from None
 
 
 def find_file(path: str | Path, allowed: Allowed) -> Path:
-    """Return where the file lies that ``read_file`` reads, links resolved; raises as it does."""
+    """Return the path of the file that ``read_file`` reads, links resolved; raises as it does."""
     folder, parts = _find(path, allowed)
     return folder.joinpath(*parts)
 
 
 def is_inside(path: str | Path, folder: Path) -> bool:
-    """Say whether a path, links resolved, lies in a resolved folder."""
+    """Return whether a path, links resolved, is inside a resolved folder."""
     return Path(os.path.realpath(path)).is_relative_to(folder)
 
 
 def shown(path: str | Path) -> str:
-    """Return a path as a message shows it: on one line, and not endless."""
+    """Return a path as a message shows it: on one line, cut if it is long."""
     text = repr(str(path))
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…'"
 
@@ -153,7 +153,7 @@ def _find(path: str | Path, allowed: Allowed) -> tuple[Path, tuple[str, ...]]:
     """Return the folder and the parts below it of the file that a path names, links resolved."""
     path = str(path.absolute() if isinstance(path, Path) else path)
     if "://" in path:
-        raise FileRefused("address", "is an address, not a file")
+        raise FileRefused("address", "is a URL, not a file")
     bases = [*allowed.folders, *([Path.cwd()] if allowed.anywhere else [])]
     if not bases:
         raise FileRefused("not_allowed", "is not read: no folder of pictures was named")
@@ -169,7 +169,7 @@ def _find(path: str | Path, allowed: Allowed) -> tuple[Path, tuple[str, ...]]:
             if exists:
                 return place
             inside.append(place)
-    if there or not inside:  # said alike of files outside that are there and that are not
+    if there or not inside:  # the same message whether or not a file outside exists
         raise FileRefused("outside", "lies outside the folders that may be read")
     return inside[0]
 
@@ -184,7 +184,7 @@ def _read_inside(folder: Path, parts: tuple[str, ...], limit: int) -> bytes:
             below = os.open(part, look | os.O_NOFOLLOW, dir_fd=place)
             os.close(place)
             place = below
-        _check_regular(os.stat(parts[-1], dir_fd=place, follow_symlinks=False), limit)  # to open a device may do harm
+        _check_regular(os.stat(parts[-1], dir_fd=place, follow_symlinks=False), limit)  # opening a device may do harm
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         file = os.open(parts[-1], flags, dir_fd=place)
     finally:
@@ -200,6 +200,6 @@ def _read_inside(folder: Path, parts: tuple[str, ...], limit: int) -> bytes:
 
 def _check_regular(found: os.stat_result, limit: int) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise FileRefused("not_a_file", "is no regular file")
+        raise FileRefused("not_a_file", "is not a regular file")
     if found.st_size > limit:
         raise FileRefused("too_large", f"has {found.st_size:,} bytes, at most {limit:,} are read")

@@ -1,4 +1,4 @@
-"""Train posts with their pictures, stored as an artifact: for methods whose rows need another post.
+"""Train posts with their pictures, stored as an artifact: for methods that combine posts.
 
 One Arrow file, memory-mapped and read post by post, so that a fitted method holds a digest and no pictures.
 """
@@ -21,7 +21,7 @@ BATCH = 64  # posts whose pictures are held while writing
 
 
 def save_posts(posts: Iterable[Post]) -> str:
-    """Store posts in the artifact cache, picture bytes as they are, and return the digest."""
+    """Store posts in the artifact cache, with unchanged picture bytes, and return the digest."""
     import pyarrow as pa
 
     schema = _schema()

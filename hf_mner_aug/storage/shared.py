@@ -1,7 +1,7 @@
-"""Where the processes of a run share their files: a folder, or any storage that fsspec reaches.
+"""The storage where the processes of a run share files: a folder, or any storage that fsspec reaches.
 
-In a folder (local, NFS) a file appears whole, by a rename. An object store has no renames but puts objects whole. On
-other storage (SFTP, SMB) half a file may be met: whoever reads compares digests.
+In a folder (local, NFS) files are written atomically, by a rename. An object store has no renames but writes objects
+atomically. On other storage (SFTP, SMB) a reader may see a partial file: readers compare digests.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ class Folder:
         return str(self.path)
 
     def at(self, name: str, *folders: str) -> "Folder":
-        """Return a place within; folders are made when something is written."""
+        """Return a place inside it; folders are created on writing."""
         return Folder(self.path / name)
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's bytes, or None where it is not there."""
+        """Return a file's bytes, or None if it does not exist."""
         try:
             return (self.path / name).read_bytes()
         except FileNotFoundError:
@@ -47,7 +47,7 @@ class Folder:
             file.replace(self.path / name)
 
     def write_once(self, name: str, data: bytes) -> bytes:
-        """Write a file unless there is one, and return what stands there: the first of several writers wins."""
+        """Write a file unless it exists, and return its content: the first of several writers wins."""
         path = self.path / name
         with room_for(path, len(data)), unfinished(path) as file:
             _write(file, data)
@@ -55,7 +55,7 @@ class Folder:
                 os.link(file, path)  # a rename would replace what another process wrote
             except FileExistsError:
                 pass
-            except OSError:  # there are file systems without hard links
+            except OSError:  # some file systems have no hard links
                 with lock(path, "write", beside=True):
                     if not path.exists():
                         file.replace(path)
@@ -66,7 +66,7 @@ class Folder:
         _copy(path, self.path / name)
 
     def fetch(self, name: str, path: Path) -> bool:
-        """Copy a file from here to a local path; return False where it is not there."""
+        """Copy a file from here to a local path; return False if it does not exist."""
         try:
             _copy(self.path / name, path)
         except FileNotFoundError:
@@ -74,13 +74,13 @@ class Folder:
         return True
 
     def remove(self, name: str) -> None:
-        """Delete a file; there may be none."""
+        """Delete a file, which may not exist."""
         (self.path / name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A place behind an fsspec URL; any trouble with it is an OSError that names it.
+    """Storage behind an fsspec URL; any failure is an OSError that names it.
 
     Raises:
         UsageError: fsspec does not know the protocol.
@@ -93,9 +93,9 @@ class Remote:
         return re.sub(r"//[^/@]*@", "//…@", self.url)  # a URL may hold a password
 
     def at(self, name: str, *folders: str) -> "Remote":
-        """Return a place within, with some folders in it, made where the storage has folders.
+        """Return a place inside it, with some folders in it, created if the storage has folders.
 
-        The place itself must be there: a bucket or a server's folder is not made by a slip in its name.
+        The URL itself must exist: a typing error must not create a bucket or a server's folder.
         """
         place = Remote(self.url + ("" if self.url.endswith("/") else "/") + name)
         with place._reached() as (system, path):
@@ -105,7 +105,7 @@ class Remote:
         return place
 
     def read(self, name: str) -> bytes | None:
-        """Return an object's bytes, or None where it is not there."""
+        """Return an object's bytes, or None if it does not exist."""
         with self._reached() as (system, path):
             try:
                 data: bytes = system.cat_file(f"{path}/{name}")
@@ -119,10 +119,10 @@ class Remote:
             system.pipe_file(f"{path}/{name}", data)
 
     def write_once(self, name: str, data: bytes) -> bytes:
-        """Write an object unless there is one, and return what stands there: the first of several writers wins.
+        """Write an object unless it exists, and return its content: the first of several writers wins.
 
-        Storage that cannot create exclusively (S3 and GCS can) has a moment in which two writers both believe to be
-        the first; the parts of the one that lost name the result that they were made from, and are refused.
+        On storage that cannot create exclusively (S3 and GCS can), two writers may both believe that they are first;
+        the parts of the loser name the result that they were made from, and are rejected.
         """
         with self._reached() as (system, path), contextlib.suppress(FileExistsError):
             system.pipe_file(f"{path}/{name}", data, mode="create")
@@ -134,7 +134,7 @@ class Remote:
             system.put_file(str(path), f"{place}/{name}")
 
     def fetch(self, name: str, path: Path) -> bool:
-        """Copy an object to a local path; return False where it is not there."""
+        """Copy an object to a local path; return False if it does not exist."""
         with unfinished(path) as file, self._reached() as (system, place):
             try:
                 system.get_file(f"{place}/{name}", str(file))
@@ -144,19 +144,19 @@ class Remote:
         return True
 
     def remove(self, name: str) -> None:
-        """Delete an object; there may be none."""
+        """Delete an object, which may not exist."""
         with self._reached() as (system, path), contextlib.suppress(FileNotFoundError):
             system.rm_file(f"{path}/{name}")
 
     @contextlib.contextmanager
     def _reached(self) -> Iterator[tuple[Any, str]]:
-        """Give the file system and the path in it."""
+        """Yield the file system and the path in it."""
         try:
             system, path = _file_system(self.url)
             yield system, path.rstrip("/")
         except UsageError:
             raise
-        except Exception as error:  # every backend has errors of its own: botocore, google, paramiko
+        except Exception as error:  # every backend has its own errors: botocore, google, paramiko
             said = str(error).strip().splitlines() or [type(error).__name__]
             advice = "what is finished is kept, run the same command again"
             raise OSError(f"storage {self}: {said[0]}; {advice}") from error
@@ -208,7 +208,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file so that it appears whole."""
+    """Copy a file atomically."""
     with room_for(target, source.stat().st_size), unfinished(target) as file:
         shutil.copyfile(source, file)
         with file.open("rb") as copied:

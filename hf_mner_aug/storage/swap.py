@@ -1,4 +1,4 @@
-"""Put a finished folder in the place of another one in one step, so that a reader meets the old or the new one."""
+"""Replace a folder by a finished one atomically, so that a reader sees either the old or the new one."""
 
 import ctypes
 import errno
@@ -18,10 +18,10 @@ _OLD = re.compile(r"\.(.+)\.[0-9a-f]{8}\.old")
 
 
 def swap(new: Path, target: Path) -> None:
-    """Give a folder the place of another one. The old one comes to lie at ``new``, for the caller to delete.
+    """Replace the folder ``target`` by ``new``. The old folder ends up at ``new``, for the caller to delete.
 
-    Where the two lie on different file systems, the new one is first copied to beside the target. File systems that
-    cannot exchange two names (NFS) take two renames; ``put_back`` mends what a kill between them leaves.
+    If the two are on different file systems, the new one is first copied next to the target. File systems that cannot
+    exchange two names (NFS) need two renames; ``put_back`` repairs the state after a kill between them.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -47,9 +47,9 @@ def swap(new: Path, target: Path) -> None:
 
 
 def put_back(folder: Path, name: str | None = None) -> None:
-    """Put folders back that a killed ``swap`` of two renames has moved away: all, or the one of a name.
+    """Restore folders that a ``swap`` of two renames had moved away when it was killed: all, or the one of a name.
 
-    The caller holds the lock under which they are swapped.
+    The caller holds the lock that is held for swapping.
     """
     for old in folder.glob(".*.old"):
         if (found := _OLD.fullmatch(old.name)) and name in (None, found[1]) and old.is_dir():
@@ -60,7 +60,7 @@ def put_back(folder: Path, name: str | None = None) -> None:
 
 
 def sync(path: Path) -> None:
-    """Put a file, or the names in a folder, on disk."""
+    """Sync a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -87,10 +87,10 @@ def _move(new: Path, target: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Exchange two names in one step: Linux's ``renameat2``.
+    """Exchange two names atomically: Linux's ``renameat2``.
 
     Raises:
-        OSError: ENOSYS, EINVAL or ENOTSUP where the system or file system cannot, EXDEV between file systems.
+        OSError: ENOSYS, EINVAL or ENOTSUP if the system or file system cannot, EXDEV between file systems.
     """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:

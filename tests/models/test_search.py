@@ -547,7 +547,7 @@ def test_json_lines_name_pictures_by_path_or_url(tmp_path):
     ]
     report = index(write_lines(tmp_path / "posts.jsonl", rows), tmp_path / "c.db")
     assert "1 pictures are not read and left out (not_there 1)" in str(report)
-    assert "'shots/gone.jpg' is not there (post 2)" in str(report)
+    assert "'shots/gone.jpg' does not exist (post 2)" in str(report)
     hits = {hit.text: hit for hit in open_corpus(tmp_path / "c.db").search(Query(phrases=("Oslo",)))}
     assert hits["in Oslo"].tokens == ("in", "Oslo")
     assert hits["in Oslo"].images == ({"bytes": one["bytes"], "path": "one.jpg"},)
@@ -570,7 +570,7 @@ def test_a_picture_file_must_stay_what_it_was(tmp_path):
     with pytest.raises(DataError, match=r"post 1: .*one\.jpg is another picture"):
         corpus.search(Query(text="Oslo"))
     (tmp_path / "b" / "one.jpg").rename(tmp_path / "one.jpg")
-    with pytest.raises(DataError, match=r"post 1: 'one\.jpg' is not there"):
+    with pytest.raises(DataError, match=r"post 1: 'one\.jpg' does not exist"):
         corpus.search(Query(text="Oslo"))
     (tmp_path / "one.jpg").write_bytes(one)
     report = index(write_lines(tmp_path / "posts.jsonl", [{"id": 1, "text": "Oslo", "image": "one.jpg"}]), corpus.path)
