@@ -50,7 +50,7 @@ def run_demo(out: Path) -> None:
 
 
 def _params(cls: Any, sample: "DatasetDict") -> dict[str, Any]:
-    """Return what a method is given beside its defaults: one that retrieves, the posts that the demo does not use."""
+    """Return a method's parameters besides its defaults: for one that retrieves, a corpus of unused posts."""
     if "corpus" not in cls.__dataclass_fields__:
         return {}
     from hf_mner_aug.corpus import index

@@ -28,7 +28,7 @@ class Draw:
         self._words: list[int] = []  # 32 bits each, taken from the end
 
     def _fill(self) -> list[int]:
-        """Put 16 more words before those that are left."""
+        """Put 16 more words before the remaining ones."""
         block = hashlib.blake2b(self.key + self._block.to_bytes(8, "little")).digest()
         self._words[:0] = _UNPACK(block)
         self._block += 1
@@ -75,7 +75,7 @@ class Draw:
         return pool[:k]
 
     def subset(self, items: Sequence[T], probability: float) -> list[T]:
-        """Return the items of which each is taken with a probability, in their order."""
+        """Return a random subset of the items, in their order: each is kept with the given probability."""
         limit = probability / _SCALE
         return [item for item, word in zip(items, self._take(len(items)), strict=True) if word < limit]
 

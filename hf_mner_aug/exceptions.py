@@ -10,7 +10,7 @@ from typing import Any
 
 
 class UsageError(Exception):
-    """The user can mend this: a wrong name, value, path or row."""
+    """The user can correct this: a wrong name, value, path or row."""
 
     reason = "usage"
 
@@ -22,7 +22,7 @@ class DataError(UsageError):
 
 
 class NothingMade(UsageError):
-    """A run made no post: the message says why and what to do, ``funnel`` what became of the posts asked for."""
+    """A run made no post: the message says why and what to do, ``funnel`` counts the fate of the requested posts."""
 
     reason = "nothing_made"
 
@@ -38,7 +38,7 @@ class NotFitted(UsageError):
 
 
 class UnknownName(UsageError):
-    """A name that no table knows; the message gives the nearest and all valid ones."""
+    """A name that is not in its table; the message gives the nearest and all valid names."""
 
     reason = "unknown_name"
 
@@ -60,7 +60,7 @@ class MissingExtra(UsageError):
 
 
 class RecipeMismatch(UsageError):
-    """What lies in an output folder was made by another recipe."""
+    """The content of an output folder was made by another recipe."""
 
     reason = "recipe_mismatch"
 
@@ -86,7 +86,7 @@ class CodeNotAllowed(UsageError):
 class EndpointError(UsageError):
     """An endpoint cannot be used: ``reason`` says whether it is the key, the credit, the model, the address, ….
 
-    What was answered before is recorded; the same run started again goes on from there.
+    Earlier answers are recorded; the same run, started again, continues from there.
     """
 
     def __init__(self, message: str, reason: str = "endpoint") -> None:
@@ -95,5 +95,5 @@ class EndpointError(UsageError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; its type's name where it has none."""
+    """Return the first line of an error's message, or the name of its type if the message is empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -6,7 +6,7 @@ from types import ModuleType
 
 from hf_mner_aug.exceptions import MissingExtra
 
-# What libraries raise for a folder or id that is no model, or whose weights are a pickle that holds more than weights.
+# Raised by libraries for a folder or id that is not a model, or a pickle of weights that contains other objects.
 UNUSABLE_MODEL = (OSError, ValueError, pickle.UnpicklingError)
 
 

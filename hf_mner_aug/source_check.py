@@ -1,4 +1,4 @@
-"""A dataset checked as its user names it: the problems of its rows, and what the Hub's viewer cannot show."""
+"""Check a dataset as its user names it: the problems of its rows, and what the Hub's viewer cannot show."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,9 +25,9 @@ def validate(
 
     Args:
         source: a dataset, a dict of splits, a folder or a Hub id.
-        images: decode pictures; a folder is where files that pictures are named by may be read, too.
-        trust_image_paths: read such files wherever they lie.
-        columns: the source's names for columns of ours, which are cast then, as by ``map_columns``.
+        images: decode pictures; a folder also allows reading the picture files in it that rows name.
+        trust_image_paths: read such files from anywhere.
+        columns: the source's names for our columns, which are then cast, as by ``map_columns``.
 
     Raises:
         UsageError: there is no such source.

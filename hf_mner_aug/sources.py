@@ -1,4 +1,4 @@
-"""Sources as a user types them: what lies at a path, and how it is read where it is no folder of Parquet files."""
+"""Sources as a user types them: what is at a path, and how to read it if it is not a folder of Parquet files."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +17,11 @@ FILES = {".parquet": "parquet", ".jsonl": "json"}
 SAVED, SAVED_SPLITS = ("state.json", "dataset_info.json"), "dataset_dict.json"
 _SHARD_OF = re.compile(r"-\d{5}-of-\d{5}$|[-_.]\d{5}$")
 _NUMBERED = re.compile(r"(.+)([-_.])(\d+)")
-_BETWEEN = re.compile(r"[-._ 0-9/]")  # what stands between the words of a file's name
+_BETWEEN = re.compile(r"[-._ 0-9/]")  # separators of the words in a file's name
 
 
 class State(TypedDict):
-    """What ``state.json`` of a saved dataset says of its files."""
+    """The files that ``state.json`` of a saved dataset lists."""
 
     _data_files: list["StateFile"]
 
@@ -33,26 +33,26 @@ class StateFile(TypedDict):
 
 
 class SavedSplits(TypedDict):
-    """What ``dataset_dict.json`` says."""
+    """The content of ``dataset_dict.json``."""
 
     splits: list[str]
 
 
 def at_home(name: str) -> Path:
-    """Return a path whose ``~`` is the user's folder."""
+    """Return a path with ``~`` expanded to the user's home folder."""
     try:
         return Path(name).expanduser()
-    except RuntimeError:  # the folder of a user who is not there
+    except RuntimeError:  # ~name of an unknown user
         return Path(name)
 
 
 def locate(name: str, *, on_hub: bool = False) -> Path | None:
-    """Return the folder or file that a source is, or None where it can only be a dataset on the Hub.
+    """Return the folder or file that a source names, or None if it can only be a dataset on the Hub.
 
-    ``on_hub`` says that the name had a revision. Nobody is asked: what cannot be a Hub id is no Hub id.
+    ``on_hub`` says that the name had a revision. The Hub is not asked: only the form of the name decides.
 
     Raises:
-        UsageError: there is no such folder, or what is there is not read.
+        UsageError: there is no such folder, or a file of an unsupported type.
     """
     place = at_home(name)
     if place.is_dir():
@@ -80,9 +80,8 @@ def read_local(place: Path) -> "DatasetDict | None":
     """Return the splits of a file, a folder of JSON Lines or one that ``save_to_disk`` wrote; None for another folder.
 
     Raises:
-        UsageError: there is nothing in a folder that is read.
-        DataError: a saved dataset names files outside of its folder.
-        Corrupt: what describes a saved dataset is damaged.
+        UsageError: a folder has no file of a supported type, or a file is empty.
+        DataError: a saved dataset names files outside its folder, or its description is damaged.
     """
     from datasets import DatasetDict, load_dataset, load_from_disk
 
@@ -103,14 +102,14 @@ def read_local(place: Path) -> "DatasetDict | None":
 
 
 def is_json_lines(place: Path) -> bool:
-    """Say whether a source that is not Parquet holds JSON Lines, which know neither labels nor pictures."""
+    """Return whether a source holds JSON Lines and no Parquet; JSON Lines declare neither labels nor pictures."""
     return place.suffix.lower() == ".jsonl" if place.is_file() else not any(place.rglob("*.parquet"))
 
 
 def split_names(names: Iterable[str]) -> dict[str, str]:
-    """Return the split that each file name, without its ending, is of: ``train-00000-of-00002`` and ``dev_1`` of two.
+    """Return the split of each file name (no suffix): train of ``train-00000-of-00002``, dev of ``dev_1``.
 
-    Numbers tell shards apart where they count from 0 or 1 and no file has the name without one; so ``test_2021``
+    Numbers are shard numbers only if they count from 0 or 1 and no file has the name without one; so ``test_2021``
     beside ``test`` is a split of its own.
     """
     stems = {name: _SHARD_OF.sub("", name) for name in names}
@@ -127,15 +126,15 @@ def split_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def apart(files: Mapping[str, Sequence[str]], keywords: Mapping[str, Sequence[str]], root: str) -> dict[str, list[str]]:
-    """Return the data files of splits with those apart that only share a word of their names with a split.
+    """Return data files by split, where files that only share a word of their names with a split become their own.
 
     The datasets library takes ``test_2021.parquet`` beside ``test.parquet`` for more of test, and ``dev`` beside
-    ``validation`` for more of validation. Files of train without a ``train`` among them stay together.
+    ``validation`` for more of validation. If no file of train is named ``train``, its files stay together.
 
     Args:
         files: paths by split, as the library found them by their names.
         keywords: the words by which it finds each split.
-        root: the dataset's folder, or what its addresses begin with.
+        root: the dataset's folder, or the common prefix of its URLs.
     """
     found: dict[str, list[str]] = {}
     for split, paths in files.items():
@@ -151,7 +150,7 @@ def apart(files: Mapping[str, Sequence[str]], keywords: Mapping[str, Sequence[st
 
 
 def _number(stem: str, split: str, sign: str) -> int | None:
-    """Return the number of a file's name, as 2 of ``dev_2``, or None where it is of another split."""
+    """Return the number in a file's name, as 2 in ``dev_2``, or None if it belongs to another split."""
     found = _NUMBERED.fullmatch(stem)
     return int(found[3]) if found and found.group(1, 2) == (split, sign) else None
 
@@ -168,7 +167,7 @@ def _own_names(paths: Sequence[str], words: Sequence[str], root: str) -> dict[st
 
 
 def _apart(name: str) -> str:
-    """Return a name with a blank before, after and in place of each sign and digit that stands between words."""
+    """Return a name as words between blanks: each separator and digit becomes a blank."""
     return f" {_BETWEEN.sub(' ', name)} "
 
 
@@ -201,7 +200,7 @@ def _held(folder: Path) -> str:
 
 
 def _check_saved(folder: Path) -> None:
-    """See that a saved dataset, or each split of one, reads files of its own folder only."""
+    """Check that a saved dataset, or each split of one, reads only files in its own folder."""
     folders = [folder]
     if (path := folder / SAVED_SPLITS).is_file():
         splits: dict[str, Any] = read_json(path, SavedSplits, error=DataError)

@@ -1,9 +1,9 @@
-"""Ctrl-C and SIGTERM: a command ends within seconds, in one line that says what is kept.
+"""Ctrl-C and SIGTERM: a command ends within seconds, with one line that says what is kept.
 
-Each file appears whole, by a rename, so that a command may end anywhere. A signal raises KeyboardInterrupt in the main
-thread, which cleans up; where that does not happen in time (a database, a network, a library at work), a thread ends
-the process. Nothing here changes how a program that imports the package takes signals: only the command line asks for
-it, with ``Signals``.
+Files are written atomically, by a rename, so a command may end at any point. A signal raises KeyboardInterrupt in the
+main thread, which cleans up; if that takes too long (a database, a network, a library at work), a thread ends the
+process. Importing the package does not change how a program handles signals: only the command line does, with
+``Signals``.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 SECONDS = 2.0  # to clean up
-AGAIN = "the same command begins anew"
+AGAIN = "the same command starts over"
 
 _telling: list[Callable[[], str]] = []
 _told = ""
@@ -28,9 +28,9 @@ _told = ""
 
 @contextlib.contextmanager
 def keeping(told: Callable[[], str]) -> Iterator[None]:
-    """Have a command that is stopped within say what is kept; of several, the outermost is asked.
+    """Make a command that is stopped inside this context say what is kept; the outermost of nested contexts is used.
 
-    ``told`` is also called from another thread.
+    ``told`` may be called from another thread.
     """
     global _told
     _telling.append(told)
@@ -46,13 +46,13 @@ def keeping(told: Callable[[], str]) -> Iterator[None]:
 class Signals:
     """The context in which SIGINT and SIGTERM end the process.
 
-    The first raises KeyboardInterrupt; the second, or two seconds, end the process, whatever runs. A signal that is
-    ignored (``nohup``) stays so.
+    The first signal raises KeyboardInterrupt; a second one, or two seconds, end the process whatever it is doing. A
+    signal that is ignored (``nohup``) stays ignored.
     """
 
     def __init__(self) -> None:
         self.number = 0  # of the signal that came
-        self._said = threading.Lock()  # taken by the thread that tells
+        self._said = threading.Lock()  # held by the thread that prints the line
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -83,7 +83,7 @@ class Signals:
         if self._said.acquire(blocking=False):
             line = f"{_line()}\n".encode("utf-8", "replace")
             with contextlib.suppress(OSError, ValueError):
-                # Whoever reads our output may have stopped to: what cannot be written at once is not.
+                # The reader of our output may have stopped: write only if that does not block.
                 if select.select([], [sys.stderr], [], 0)[1]:
                     os.write(sys.stderr.fileno(), line)
         for child in multiprocessing.active_children():
@@ -97,12 +97,12 @@ class Signals:
         raise KeyboardInterrupt
 
     def _ignore(self, unraisable: Any) -> None:
-        """Say nothing of an interrupt that came where none can be raised, as in a callback of C: time ends it."""
+        """Ignore an interrupt where none can propagate, as in a C callback: the timeout ends the process."""
         if not (self.number and issubclass(unraisable.exc_type, KeyboardInterrupt)):
             self._hook(unraisable)
 
     def _watch(self) -> None:
-        """End the process some time after a signal came; without one, return when the context is left."""
+        """End the process ``SECONDS`` after a signal; return when the context is left before that."""
         while (byte := os.read(self._reader, 1)) and byte[0] not in self._before:
             pass
         if not byte:
@@ -117,7 +117,7 @@ class Signals:
 
 
 def _line() -> str:
-    """Return what a stopped command says."""
+    """Return the line that a stopped command prints."""
     if not _telling:
         return _told or f"stopped; {AGAIN}"
     try:
@@ -127,7 +127,7 @@ def _line() -> str:
 
 
 def start_tracker() -> None:
-    """Start the process that cleans up after killed pools of this one, such that it does so without a warning."""
+    """Start the resource tracker, which cleans up after killed pools, with its warnings silenced."""
     before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, "ignore:resource_tracker"]))
     try:
@@ -140,7 +140,7 @@ def start_tracker() -> None:
 
 @contextlib.contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: they are their parent's to end."""
+    """Keep Ctrl-C from the processes started in this context: their parent ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -149,7 +149,7 @@ def interrupts_blocked() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """End this worker process when the one that started it has ended, be it killed."""
+    """End this worker process when its parent has ended, even if the parent was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()

@@ -250,7 +250,7 @@ def test_neither_a_library_nor_what_swallows_or_turns_the_interrupt_goes_on(tmp_
     took, code, lines = command.stop(signal.SIGINT)
     print(f"{verb}: {took:.2f} s {lines}")
     assert least < took < SECONDS
-    assert (code, lines) == (130, ["stopped; the same command begins anew"])
+    assert (code, lines) == (130, ["stopped; the same command starts over"])
 
 
 def test_the_second_signal_ends_at_once(tmp_path):
@@ -260,7 +260,7 @@ def test_the_second_signal_ends_at_once(tmp_path):
     command.wait_for((tmp_path / "heard").exists)
     took, code, lines = command.stop(signal.SIGINT)
     assert took < 1
-    assert (code, lines) == (130, ["stopped; the same command begins anew"])
+    assert (code, lines) == (130, ["stopped; the same command starts over"])
 
 
 @pytest.mark.attack
@@ -308,7 +308,7 @@ def million(tmp_path_factory):
 
 
 LARGE = {
-    "validate": (("validate", "set"), "the same command begins anew"),
+    "validate": (("validate", "set"), "the same command starts over"),
     "index": (("index", "posts.txt", "--out", "OUT/c.db"), r"batches that are whole stay in \S+; the same command .*"),
     "augment": (("augment", "set", "--method", "lsms", "--out", "OUT/aug", "--yes"), r"\d+ of \d+ parts kept; .*"),
     "workers": (
@@ -330,7 +330,7 @@ def test_a_million_rows_hold_nobody(million, tmp_path, verb, after):
     if code != 0:  # else it had ended before
         assert took < SECONDS
         assert code == 130
-        assert re.fullmatch(f"stopped; (the same command begins anew|{told})", lines[-1])
+        assert re.fullmatch(f"stopped; (the same command starts over|{told})", lines[-1])
         assert not [line for line in lines[:-1] if line.startswith(("Traceback", "error", "stopped", "Exception"))]
     command.check_alone()
 
