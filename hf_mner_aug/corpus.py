@@ -312,7 +312,7 @@ def _read_source(
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS)
         for file in files:
             if not (file.is_file() and is_inside(file, path.resolve())):
-                raise UsageError(f"{file} is no regular file in {path}: index it by itself if you trust it")
+                raise UsageError(f"{file} is not a regular file in {path}: index it by itself if you trust it")
         if files:
             title = name or path.resolve().name
             return [

@@ -1,1 +1,1 @@
-"""What the words and pictures of a post are: scripts, tokens, lexicon, masking, duplicates, pictures."""
+"""The words and pictures of posts: scripts, tokens, lexicon, masking, duplicates, pictures."""

@@ -1,7 +1,7 @@
-"""Duplicates and leaks: the same text, picture or post twice, or out of validation and test.
+"""Duplicates and leaks: a text, picture or post that occurs twice, or in validation or test.
 
-A method that brings text or pictures from outside its train split asks a ``Guard``. ``find_duplicates`` and
-``find_leaks`` look at whole datasets.
+A ``Guard`` checks the posts of methods that bring in text or pictures from outside their train split.
+``find_duplicates`` and ``find_leaks`` check whole datasets.
 """
 
 import functools
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
     import PIL.Image
     from datasets import Dataset
 
-# What a network lets a post have: Facebook's 63,206 characters are the most. A longer text is no post.
+# The limits of a post: of all networks, Facebook allows the most, 63,206 characters.
 MAX_TEXT = 65_536
 MAX_WORDS = 10_000
 
-# Two pictures are the same when at most so many of their 64 hash bits and of their 256 colour levels (mean) differ.
-# On 36 tweets' pictures, JPEG, another size and 2% off each edge made at most 10 bits and 10 levels; two different
-# ones were at least 20 bits apart. The colours tell plain drawings apart, whose hashes collide.
+# Two pictures are the same if they differ in at most this many of 64 hash bits, and of 256 colour levels (mean).
+# On 36 tweets' pictures, JPEG, another size and 2% off each edge changed at most 10 bits and 10 levels; two different
+# ones were at least 20 bits apart. The colours distinguish plain drawings, whose hashes collide.
 HASH_BITS = 10
 COLOUR_LEVELS = 12
 
 MARKS_IN_A_ROW = 30
-SORTED_AT_ONCE = 1_000  # characters, so few that their order does not matter
+SORTED_AT_ONCE = 1_000  # characters, so few that sorting their marks is fast
 
 # Pictures are opened in these formats only; for some others (PostScript) Pillow would run a program.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
-# What a method notes in ``Post.details`` of where a text or picture comes from.
+# The keys of ``Post.details`` under which a method notes the origin of a text or picture.
 ORIGIN_DETAILS = ("post_id", "url", "image_url")
-PICTURED = "pictured"  # a list of ids: of these the train posts whose pictures are in the made post's
-MADE_OF = "made_of"  # a list of ids: train posts of which something is in the pictures
+PICTURED = "pictured"  # a list of ids: the train posts whose pictures appear in the made post's
+MADE_OF = "made_of"  # a list of ids: the train posts that contribute to the pictures
 
 _URL = re.compile(
     r"""
@@ -67,10 +67,10 @@ _URL = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-# A handle ends at white space and at ASCII's signs: so it has its combining marks.
+# A handle ends at white space or an ASCII sign, so that it includes its combining marks.
 _RETWEET = re.compile(r"(?:rt ?@ ?(?:[^\s\x00-/:-@\[-^`{-\x7f]++| _|(?<=_) (?!_))++ ?: ?)++", re.IGNORECASE)
-_LONG_NUMBER = re.compile(r"&#[0-9]{4000,};?")  # longer ones are more than ``int`` reads
-# Punctuation that tells texts apart, and the signs of mathematics that stand for it in a key: within a number (1-0 is
+_LONG_NUMBER = re.compile(r"&#[0-9]{4000,};?")  # ``int`` refuses longer ones
+# Punctuation that distinguishes texts, and the mathematical signs that replace it in a key: within a number (1-0 is
 # not 10), before one (-1), and in names as C#. A dash between a word and a number (Covid-19) is punctuation.
 _WITHIN_NUMBER = re.compile(r"(\d) ?[-.:/\u2044] ?(?=\d)")
 _MINUS = regex.compile(rf"(?<![{GOES_ON}] ?)- ?(?=\d)", regex.V1)
@@ -78,20 +78,20 @@ _SHARP = re.compile(r"(?<!\w)([a-z]) ?#", re.IGNORECASE)
 _DOT, _LESS, _SHARPENED = "\\1\u2219", "\u2212", "\\1\u266f"
 _PUNCTUATION = str.maketrans("", "", "!\"#%&'()*,-./:;<>?@[\\]^_`{|}~ ")
 _DASHES = regex.compile(r"[\p{Pd}\u2212]")
-_LONE_ACCENT = regex.compile(r"[\p{Sk}--\p{Emoji_Modifier}]", regex.V1)  # NFKC puts them on the letter before
-# Beside letters, digits and marks a key keeps symbols (mathematics, currencies, pictures, their colours and flags), but
-# neither joiners nor what chooses between two looks of a sign.
+_LONE_ACCENT = regex.compile(r"[\p{Sk}--\p{Emoji_Modifier}]", regex.V1)  # NFKC attaches them to the letter before
+# Besides letters, digits and marks a key keeps symbols (mathematics, currencies, pictures, their colours and flags),
+# but neither joiners nor variation selectors.
 _IN_KEY = regex.compile(
     r"[[\p{L}\p{M}\p{N}\p{Sc}\p{Sm}\p{So}\p{Extended_Pictographic}\p{Emoji_Modifier}]"
     r"--[\p{Default_Ignorable_Code_Point}|~<>\ufffd]]|[\U000e0020-\U000e007f]",
     regex.V1,
 )
 _STATUS = re.compile(r"/status(?:es)?/(\d+)")
-_POOLED = re.compile(r"^twitter20\d\d[-_]", re.IGNORECASE)  # how sets that pool Twitter-2015 and -2017 name their posts
+_POOLED = re.compile(r"^twitter20\d\d[-_]", re.IGNORECASE)  # prefix of the ids in sets that pool Twitter-2015 and -2017
 
 
 class Match(NamedTuple):
-    """Two rows that hold the same: ``kind`` says what."""
+    """Two rows that share something: ``kind`` says what."""
 
     id: str
     other: str
@@ -102,12 +102,12 @@ class Match(NamedTuple):
 
 
 def strip_urls(text: str) -> str:
-    """Return the text without URLs, also those that a tokeniser split or Twitter cut; whitespace is folded."""
+    """Return the text without URLs, also those that a tokeniser split or Twitter cut, with single spaces."""
     return " ".join(_URL.sub(" ", text).split())
 
 
 def normalise_text(text: str | Sequence[str], joiner: str = " ", *, casefold: bool = True) -> str:
-    """Return the text, or its words joined, without URLs and leading ``RT @user :``, casefolded, whitespace folded."""
+    """Return the text, or its words joined, without URLs and leading ``RT @user :``, casefolded, with single spaces."""
     if not isinstance(text, str):
         text = joiner.join(text)
     text = strip_urls(text)
@@ -117,7 +117,7 @@ def normalise_text(text: str | Sequence[str], joiner: str = " ", *, casefold: bo
 
 
 def too_long(text: str | Sequence[str]) -> str | None:
-    """Return by how much a text, or its words, is longer than a post can be, in words; None where it is not."""
+    """Return a phrase that says how a text, or its words, exceeds the limits of a post, or None."""
     if isinstance(text, str) and len(text) > MAX_TEXT:
         return f"{len(text):,} characters, over {MAX_TEXT:,}"
     words = text.split() if isinstance(text, str) else text
@@ -128,10 +128,10 @@ def too_long(text: str | Sequence[str]) -> str | None:
 
 
 def normalise_unicode(form: Literal["NFC", "NFKC"], text: str) -> str:
-    """Return a text in a normal form of Unicode, of 100,000 characters in a moment, whatever they are.
+    """Return a text in a normal form of Unicode, quickly even for 100,000 arbitrary characters.
 
-    Python sorts combining marks in a row in a time that grows with the square of their number: more than
-    ``MARKS_IN_A_ROW``, as in no language, are sorted part by part (as in Unicode's Stream-Safe Text Format, UAX 15).
+    Python sorts a run of combining marks in quadratic time: a run of more than ``MARKS_IN_A_ROW``, which no language
+    has, is sorted piece by piece (as in Unicode's Stream-Safe Text Format, UAX 15).
     """
     if len(text) < SORTED_AT_ONCE or text.isascii():
         return unicodedata.normalize(form, text)
@@ -145,12 +145,12 @@ def normalise_unicode(form: Literal["NFC", "NFKC"], text: str) -> str:
 
 
 def text_key(text: str | Sequence[str], joiner: str = " ") -> str:
-    """Return what two texts share if they are the same up to tokenisation, punctuation and HTML escapes.
+    """Return a key that is equal for texts that differ only in tokenisation, punctuation and HTML escapes.
 
-    It is the letters with their marks, the digits and the symbols of the normalised text, emoji among them, and of
-    punctuation what tells numbers and names apart: ``C#``, ``C++``, ``-1``, ``1-0``. Of the 10,000 tweets of GMNER,
-    which it often tokenises otherwise than Twitter-2015 and -2017, 10 have another key and 2,700 another normalised
-    text. A text of other signs keeps those.
+    It contains the letters with their marks, the digits and the symbols (including emoji) of the normalised text, and
+    the punctuation that distinguishes numbers and names: ``C#``, ``C++``, ``-1``, ``1-0``. Of the 10,000 tweets of
+    GMNER, many of which Twitter-2015 and -2017 tokenise differently, 10 have another key and 2,700 another normalised
+    text. A text of other signs only keeps them.
     """
     plain = html.unescape(_LONG_NUMBER.sub("\ufffd", normalise_text(text, joiner)))
     if plain.isascii():
@@ -164,13 +164,13 @@ def text_key(text: str | Sequence[str], joiner: str = " ") -> str:
         key = _MINUS.sub(_LESS, key)
     if plain.isascii():
         key = key.translate(_PUNCTUATION)
-    else:  # marks that were cut off their letters are put on them
+    else:  # reattach marks that were split from their letters
         key = normalise_unicode("NFC", "".join(filter(_in_key.__getitem__, key)))
     return key or folded.replace(" ", "")
 
 
 class _InKey(dict[str, bool]):
-    """Whether a key keeps a sign, looked up once for each."""
+    """Whether a key keeps a sign, computed once for each."""
 
     def __missing__(self, sign: str) -> bool:
         self[sign] = _IN_KEY.match(sign) is not None
@@ -184,21 +184,21 @@ _in_key = _InKey()
 
 
 def image_bytes(image: EncodedImage) -> bytes | None:
-    """Return the bytes of an encoded image, or None where it holds none; a path is a name only, and never read."""
+    """Return the bytes of an encoded image, or None if it holds none; a path is only a name, and never read."""
     return image["bytes"]
 
 
 def image_digest(image: EncodedImage) -> str | None:
-    """Return the SHA-256 of an encoded image's bytes, or None where it holds none."""
+    """Return the SHA-256 of an encoded image's bytes, or None if it holds none."""
     data = image_bytes(image)
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 
 class Decoded(NamedTuple):
-    """A picture as it is shown, and what was done to what its file stores.
+    """A picture as it is displayed, and how it differs from its file.
 
-    ``orientation`` is the EXIF orientation (1 to 8) by which it was turned; ``animated`` and ``deep`` say that there
-    are more frames than the one taken, and more than 8 bits a channel.
+    ``orientation`` is the EXIF orientation (1 to 8) by which it was turned; ``animated`` and ``deep`` say that the file
+    has more frames than the one taken, and more than 8 bits per channel.
     """
 
     picture: "PIL.Image.Image"
@@ -208,7 +208,7 @@ class Decoded(NamedTuple):
 
 
 def open_image(image: EncodedImage, *, at_least: int | None = None) -> "PIL.Image.Image":
-    """Return the decoded picture, turned as its EXIF says; ``at_least`` lets a JPEG come smaller, which is quicker.
+    """Return the decoded picture, turned by its EXIF; ``at_least`` (pixels) allows a smaller JPEG, which is faster.
 
     Raises:
         DataError: it cannot be read or decoded, or has more pixels than Pillow's limit.
@@ -217,7 +217,7 @@ def open_image(image: EncodedImage, *, at_least: int | None = None) -> "PIL.Imag
 
 
 def decode_image(image: EncodedImage, *, at_least: int | None = None) -> Decoded:
-    """Return what ``open_image`` returns, and what was done to what the file stores; raises as it does."""
+    """Return the picture of ``open_image``, and how it differs from its file; raises as ``open_image``."""
     from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -233,7 +233,7 @@ def decode_image(image: EncodedImage, *, at_least: int | None = None) -> Decoded
         deep = picture.mode.startswith(("I", "F")) or ";16" in str(getattr(picture, "tile", ""))
         if at_least is not None:
             picture.draft("RGB", (max(1, at_least), max(1, at_least)))
-        tag = picture.getexif().get(ExifTags.Base.Orientation, 1)  # a TIFF has lost it once it is loaded
+        tag = picture.getexif().get(ExifTags.Base.Orientation, 1)  # a TIFF loses it on loading
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
     except UnidentifiedImageError as error:
@@ -257,10 +257,10 @@ def decode_image(image: EncodedImage, *, at_least: int | None = None) -> Decoded
 
 
 def eight_bits(picture: "PIL.Image.Image") -> "PIL.Image.Image":
-    """Return a picture of 16 bits and more, which Pillow would clip at 255, scaled to 8; any other as it is.
+    """Return a picture of 16 bits or more, which Pillow would clip at 255, scaled to 8; any other unchanged.
 
     Raises:
-        DataError: it holds values that are no number.
+        DataError: it holds NaN or infinity.
     """
     import numpy as np
     from PIL import Image
@@ -269,8 +269,8 @@ def eight_bits(picture: "PIL.Image.Image") -> "PIL.Image.Image":
         return picture
     values = np.asarray(picture, dtype=np.float64)
     if not np.isfinite(values).all():
-        raise DataError("the image holds values that are no number")
-    # Files of 16 bits come as such or as 32: what is over 8 bits is scaled by the depth it needs.
+        raise DataError("the image holds NaN or infinity")
+    # Pillow opens files of 16 bits with 16 or 32: values over 8 bits are scaled by the depth they need.
     top = values.max(initial=0)
     scale = 255.0 if 0 < top <= 1 and picture.mode == "F" else 1.0 if top <= 255 else 255 / 65535
     grey = np.clip(values * scale, 0, 255).round().astype(np.uint8)
@@ -278,7 +278,7 @@ def eight_bits(picture: "PIL.Image.Image") -> "PIL.Image.Image":
 
 
 def perceptual_hash(image: EncodedImage) -> int | None:
-    """Return the 64-bit pHash of an encoded image, or None where it cannot be decoded."""
+    """Return the 64-bit pHash of an encoded image, or None if it cannot be decoded."""
     look = _look(image)
     return None if look is None else look.bits
 
@@ -304,7 +304,7 @@ def _look(image: EncodedImage) -> _Look | None:
 
 
 class _Looks:
-    """The looks of many pictures, to search among."""
+    """The looks of many pictures, for search."""
 
     def __init__(self, pictures: Iterable[tuple[str, EncodedImage]]) -> None:
         import numpy as np
@@ -328,17 +328,17 @@ class _Looks:
 
 
 class Guard:
-    """Says why a post that was made may not be published: it is there already, or it is in validation or test.
+    """Decides whether a made post may be published: not if it exists already, or occurs in validation or test.
 
-    What a post has from the gold train posts is not brought in: a text, picture or id that one of them has is no leak.
-    Only digests are kept. The held-out pictures are read when a post first brings a new one.
+    A text, picture or id that a gold train post also has is not a leak. Only digests are kept. The held-out pictures
+    are read when a post first has a new one.
 
     Args:
-        gold: the train posts that are published beside the made ones.
+        gold: the train posts that are published with the made ones.
         held_out: returns the posts of validation and test, with their pictures; called at most three times.
-        same_text: let posts pass that differ from another one in their pictures only.
-        joiner: what stands between two words.
-        comparable: returns the words of a text that are compared; a method that masks words masks them in both.
+        same_text: accept posts that differ from another one only in their pictures.
+        joiner: the separator of two words.
+        comparable: returns the words of a text to compare; a method that masks words masks them in both.
     """
 
     def __init__(
@@ -371,7 +371,7 @@ class Guard:
         self._ids -= self._own_ids
 
     def check(self, post: Post) -> str | None:
-        """Return why the post may not stay, or None; a post that may stay counts as there from then on.
+        """Return the reason to drop the post, or None; a kept post counts as existing from then on.
 
         The reason is ``duplicate`` (a gold or earlier post has its words and labels), ``leak_id``, ``leak_text`` (the
         text of a validation or test post) or ``leak_image`` (a picture with the bytes or the looks of one of theirs).
@@ -410,9 +410,9 @@ class Guard:
 
 
 def _ids(post: Post, images: Sequence[EncodedImage] | None = None) -> set[str]:
-    """Return the names under which a post, its pictures (or those given) and what it is made of are known.
+    """Return the ids of a post, of its pictures (or those given) and of its sources.
 
-    With each goes its raw id, which is written as no name is: ``12~`` for 12 and 12~2.
+    Each comes with its raw id, written as no name is: ``12~`` for 12 and 12~2.
     """
     names = [_POOLED.sub("", post.id)]
     for image in post.images if images is None else images:
@@ -426,10 +426,10 @@ def _ids(post: Post, images: Sequence[EncodedImage] | None = None) -> set[str]:
 
 
 class PictureUse:
-    """Says which made posts show a train picture that enough others show, where pictures are made of train's.
+    """Limits the made posts that show the same train picture, for pictures that are made from train pictures.
 
     Args:
-        made: the posts made of a split: of these a train picture may be in a tenth, or in 20 where that is more.
+        made: the number of posts made of a split: a train picture may be in a tenth of them, or in 20 if that is more.
     """
 
     def __init__(self, made: int) -> None:
@@ -437,7 +437,7 @@ class PictureUse:
         self.uses: Counter[str] = Counter()
 
     def check(self, post: Post) -> str | None:
-        """Return ``picture_used`` where a post may not stay, or None; one that stays counts from then on."""
+        """Return ``picture_used`` for a post to drop, or None; a kept post counts from then on."""
         shown = post.details.get(PICTURED, ())
         if any(self.uses[name] >= self.most for name in shown):
             return "picture_used"
@@ -446,21 +446,21 @@ class PictureUse:
 
 
 def origins(details: Mapping[str, Any]) -> set[str]:
-    """Return the ids of the other posts that a made post is of, as its method noted them in its details."""
+    """Return the ids of the other posts that a made post comes from, as noted in its details."""
     named = [value for key in ORIGIN_DETAILS if isinstance(value := details.get(key), str) and value]
     made_of = details.get(MADE_OF)
     return {_origin_id(value) for value in named} | {*map(str, made_of if isinstance(made_of, list | tuple) else ())}
 
 
 def _origin_id(origin: str) -> str:
-    """Return the id of a post or picture from its URL; what is no URL is an id."""
+    """Return the id of a post or picture from its URL; anything that is not a URL is an id."""
     if "//" not in origin:
         return _POOLED.sub("", origin)
     if status := _STATUS.search(origin):
         return status[1]
     try:
         return Path(urllib.parse.urlsplit(origin).path).stem
-    except ValueError:  # as of brackets that hold no address
+    except ValueError:  # for example, brackets without an address
         return origin
 
 
@@ -513,10 +513,10 @@ def find_duplicates(dataset: "Dataset") -> list[Match]:
 
 
 def find_leaks(train: "Dataset", held_out: "Dataset", *, looks: bool = True) -> list[Match]:
-    """Return each train row that is in a held-out dataset too, which may be of another set and tokenised otherwise.
+    """Return each train row that also occurs in a held-out dataset, which may be another set with other tokenisation.
 
     The kind is ``leak_id`` (12~2 and 12+eda.0 are 12 of the raw files), ``leak_text`` or ``leak_image`` (the same
-    bytes, or with ``looks`` the same to the eye).
+    bytes, or with ``looks`` the same appearance).
 
     Raises:
         UsageError: a dataset lacks the column id or tokens.
@@ -544,7 +544,7 @@ def find_leaks(train: "Dataset", held_out: "Dataset", *, looks: bool = True) -> 
 
 def _leak_keys(row: _Row) -> Iterator[tuple[str, str]]:
     names = _ids(Post(row.id, row.tokens, images=tuple(row.images)))
-    for name in sorted(names, key=lambda name: (name.endswith("~"), name)):  # the very id first
+    for name in sorted(names, key=lambda name: (name.endswith("~"), name)):  # the exact id first
         yield "leak_id", name
     text = text_key(row.tokens)
     if text:

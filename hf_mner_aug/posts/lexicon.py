@@ -1,4 +1,4 @@
-"""What a split says about words: which stand under which tag, which mentions have which type, which are alike."""
+"""Statistics of a split's words: words by tag, mentions by type, and similar words."""
 
 from array import array
 from collections import Counter, deque
@@ -15,7 +15,7 @@ CHUNK = 1_000_000  # words whose contexts are counted at a time
 
 
 def entity_key(entity: Entity) -> str:
-    """Return an entity's type, with its fine type where it has one: ``PER`` or ``person/actor``."""
+    """Return an entity's type, with its fine type if it has one: ``PER`` or ``person/actor``."""
     return entity.type if entity.fine is None else f"{entity.type}/{entity.fine}"
 
 
@@ -29,14 +29,14 @@ def tag_keys(post: Post) -> list[str]:
 
 
 class LabelCounts:
-    """How often words stand under a tag key, and mentions under an entity key, counted as posts go by."""
+    """Counts of words by tag key and of mentions by entity key, taken while posts are iterated."""
 
     def __init__(self) -> None:
         self._words: dict[str, Counter[str]] = {}
         self._mentions: dict[str, Counter[tuple[str, ...]]] = {}
 
     def counting(self, posts: Iterable[Post]) -> Iterator[Post]:
-        """Yield posts, counted."""
+        """Yield the posts, and count them."""
         for post in posts:
             for key, word in zip(tag_keys(post), post.tokens, strict=True):
                 self._words.setdefault(key, Counter())[word] += 1
@@ -46,7 +46,7 @@ class LabelCounts:
             yield post
 
     def words(self) -> dict[str, dict[str, int]]:
-        """Return, for each tag key, how often each word stands under it."""
+        """Return, for each tag key, how often each word has it."""
         return {key: dict(sorted(words.items())) for key, words in self._words.items()}
 
     def mentions(self) -> dict[str, list[tuple[list[str], int]]]:
@@ -67,15 +67,15 @@ def repeat_by_count(counts: Iterable[tuple[Any, int]]) -> list[Any]:
 
 
 def is_link(word: str) -> bool:
-    """Say whether a word is a URL."""
+    """Return whether a word is a URL."""
     return word.lower().startswith(("http:", "https:", "www."))
 
 
 def ordinary_words(post: Post) -> list[int]:
     """Return the indices of words that carry no label and are no handle, hashtag, URL, ``RT`` or punctuation.
 
-    Emoji are words where a post has no others. Sets that split ``@user`` and ``#tag`` into two words, and a URL after
-    ``http://t.``, are understood.
+    Emoji are such words if a post has no others. Sets that split ``@user`` and ``#tag`` into two words, and a URL after
+    ``http://t.``, are supported.
     """
     tokens = post.tokens
     found: list[int] = []
@@ -103,15 +103,15 @@ def match_case(word: str, like: str) -> str:
     return word[:1].upper() + word[1:] if like[:1].isupper() else word
 
 
-BEGIN, END = 0, 1  # the numbers of the marks around texts
+BEGIN, END = 0, 1  # the numbers of the marks that surround texts
 
 
 class Texts:
-    """The words of posts, casefolded, as numbers: a pass over the posts is enough, and a word takes a few bytes.
+    """The casefolded words of posts as numbers: they take one pass over the posts, and a few bytes per word.
 
     Attributes:
-        numbers: the number of each word, by when it was met.
-        ordinary: how often each word (its number) is an ordinary one.
+        numbers: the number of each word, in order of first occurrence.
+        ordinary: how often each word (by its number) is an ordinary one.
     """
 
     def __init__(self, posts: Iterable[Post] = ()) -> None:
@@ -134,14 +134,14 @@ class Texts:
         return numbers
 
     def counts(self) -> dict[str, int]:
-        """Return how often each word stands in the texts."""
+        """Return how often each word occurs in the texts."""
         import numpy as np
 
         found = np.bincount(np.asarray(self._words), minlength=len(self.numbers)).tolist()
         return {word: n for word, n in zip(self.numbers, found, strict=True) if n}
 
     def chunks(self) -> Iterator[tuple[Any, Any]]:
-        """Yield the numbers of the words of some texts [n_words], one after the other, and their lengths [n_texts]."""
+        """Yield the concatenated word numbers of some texts [n_words], and the lengths of the texts [n_texts]."""
         import numpy as np
 
         words, lengths = np.asarray(self._words), np.asarray(self._lengths)
@@ -154,9 +154,9 @@ class Texts:
 
 
 def common_words(posts: Texts | Iterable[Post]) -> set[str]:
-    """Return the words, casefolded, that these posts cannot do without: more than 25 times and one word in 250.
+    """Return the most common words, casefolded: more than 25 occurrences, and more than one word in 250.
 
-    They stand in for a list of stop words, in any language.
+    They serve as stop words, in any language.
     """
     texts = posts if isinstance(posts, Texts) else Texts(posts)
     counts = texts.counts()
@@ -167,10 +167,10 @@ def common_words(posts: Texts | Iterable[Post]) -> set[str]:
 def nearest_words(
     posts: Texts | Iterable[Post], *, neighbours: int = 5, min_count: int = 3, without: Collection[str] = ()
 ) -> dict[str, list[str]]:
-    """Return the nearest words of each lower-case word without a label, by the words they stand among in these posts.
+    """Return the nearest words of each lower-case word without a label, by their contexts in these posts.
 
     Levy & Goldberg 2014: positive pointwise mutual information of words and contexts, reduced by SVD, cosine. Words
-    rarer than ``min_count``, and those of ``without``, have no neighbours and are none. Ties go by the alphabet.
+    rarer than ``min_count``, and those of ``without``, neither have neighbours nor are any. Ties are alphabetical.
     """
     import numpy as np
     from sklearn.preprocessing import normalize
@@ -191,7 +191,7 @@ def nearest_words(
     del matrix
     nearest: dict[str, list[str]] = {}
     for first in range(0, len(vocabulary), 1000):
-        # Rounded, so that the order does not hang on the last bit of a sum.
+        # Rounded, so that the order does not depend on the last bit of a sum.
         similarity = np.round(vectors[first : first + 1000] @ vectors.T, 6)
         for i, row in enumerate(similarity, start=first):
             row[i] = -1.0
@@ -201,10 +201,10 @@ def nearest_words(
 
 
 def _reduce(matrix: Any, dimensions: int) -> Any:
-    """Return the rows of a sparse matrix in so many dimensions [n_rows, dimensions]: left singular vectors × values.
+    """Return the rows of a sparse matrix reduced to [n_rows, dimensions]: left singular vectors × values.
 
-    What scikit-learn's TruncatedSVD gives by ARPACK, but for signs; that holds the right singular vectors four times,
-    and a million posts have a million contexts.
+    Equal to scikit-learn's TruncatedSVD with ARPACK up to signs; that holds the right singular vectors four times, and
+    a million posts have a million contexts.
     """
     import numpy as np
     from scipy.linalg import qr, svd
@@ -253,9 +253,9 @@ def wordnet_synonyms(posts: Texts | Iterable[Post]) -> dict[str, list[str]]:
 def ppmi(texts: Texts, vocabulary: Sequence[str]) -> Any:
     """Return the positive pointwise mutual information of words and contexts [n_vocabulary, n_contexts].
 
-    A context is a word and its place (one to the left, two to the right, …), so that words which can stand for each
-    other come out near. Contexts are in the order in which they are met, and smoothed (to the power 0.75), else rare
-    ones weigh too much.
+    A context is a word and its offset (one to the left, two to the right, …), so that interchangeable words end up
+    near each other. Contexts are in order of first occurrence, and smoothed (to the power 0.75), or rare ones would
+    weigh too much.
     """
     import numpy as np
     from scipy.sparse import csr_matrix, vstack
@@ -266,7 +266,7 @@ def ppmi(texts: Texts, vocabulary: Sequence[str]) -> Any:
     words, smoothed = np.asarray(pairs.sum(axis=1)).ravel(), np.asarray(pairs.sum(axis=0)).ravel() ** 0.75
     total = smoothed.sum()
     blocks = []
-    for first in range(0, len(vocabulary), 1000):  # so that no number of each pair is held twice
+    for first in range(0, len(vocabulary), 1000):  # in blocks, so that no number per pair is held twice
         block = pairs[first : first + 1000].tocoo()
         information = np.log(block.data.astype(np.float64) * total / (words[first + block.row] * smoothed[block.col]))
         blocks.append(csr_matrix((np.maximum(information, 0.0), (block.row, block.col)), block.shape))
@@ -275,7 +275,7 @@ def ppmi(texts: Texts, vocabulary: Sequence[str]) -> Any:
 
 
 def _count_pairs(texts: Texts, vocabulary: Sequence[str]) -> Any:
-    """Return how often each word of the vocabulary stands in each context [n_vocabulary, n_contexts]."""
+    """Return how often each word of the vocabulary occurs in each context [n_vocabulary, n_contexts]."""
     import numpy as np
     from scipy.sparse import csr_matrix
 
@@ -300,7 +300,7 @@ def _count_pairs(texts: Texts, vocabulary: Sequence[str]) -> Any:
 
 
 def _pad(words: Any, lengths: Any) -> tuple[Any, Any]:
-    """Return texts [n_words], one after the other, with ``WINDOW`` marks around each, and where each word is now."""
+    """Return concatenated texts [n_words] with ``WINDOW`` marks around each, and the new index of each word."""
     import numpy as np
 
     at = np.arange(len(words)) + np.repeat(WINDOW * (2 * np.arange(len(lengths)) + 1), lengths)

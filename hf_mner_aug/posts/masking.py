@@ -1,12 +1,12 @@
 """Mask handles, e-mail addresses and phone numbers in the words of a post, outside its entities.
 
-The number of words stays, and with it every span: in ``@joe`` and ``@ joe`` the name becomes ``user``, ``a@mail.co.uk``
-becomes ``user@example.example.com`` (a domain that RFC 2606 keeps free), and the digits of a phone number become ``0``,
-however the three are cut into words. Where a text is cut into characters, a masked letter is ``x``.
+The number of words stays the same, and so does every span: in ``@joe`` and ``@ joe`` the name becomes ``user``,
+``a@mail.co.uk`` becomes ``user@example.example.com`` (a domain that RFC 2606 reserves), and the digits of a phone
+number become ``0``, however the three are tokenised. If a text is tokenised into characters, a masked letter is ``x``.
 
-What is found is what has the form of one: handles after ``@`` (also ``dinner @ home``), addresses of one word, or of
-several if they end in a common top-level domain, and numbers written as in North America, with a leading 0, as
-``555-1234``, or after ``+``. A handle in a text without spaces ends at a sign, or after 30 characters.
+They are recognised by their form: handles after ``@`` (also ``dinner @ home``), addresses of one word, or of several if
+they end in a common top-level domain, and numbers written as in North America, with a leading 0, as ``555-1234``, or
+after ``+``. A handle in a text without spaces ends at a sign, or after 30 characters.
 """
 
 from bisect import bisect_left, bisect_right
@@ -22,7 +22,7 @@ from hf_mner_aug.posts.scripts import GOES_ON, STARTS, UNSPACED, is_one_sign, pl
 KINDS = ("handles", "emails", "phones")
 
 _DOMAINS = "com|net|org|edu|gov|mil|info|biz|io|co|uk|de|fr|ca|au|jp|cn|ru|nl|eu"
-# A part of an address is of scripts with spaces between words, or of one without: in 邮箱joe@mail.com it is joe.
+# A part of an address is in scripts with spaces between words, or in one without: in 邮箱joe@mail.com it is joe.
 _SPACED, _UNBROKEN = (rf"[[{GOES_ON}]{difference}[{UNSPACED}]]" for difference in ("--", "&&"))
 _FLAGS = regex.V1 | regex.VERBOSE
 _EMAIL = regex.compile(
@@ -65,7 +65,7 @@ def parse_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:
     """Return kinds, or one text with commas between them, in the order of ``KINDS``.
 
     Raises:
-        UnknownName: one of them is none of ``KINDS``.
+        UnknownName: one of them is not in ``KINDS``.
     """
     named = kinds.replace(" ", "").split(",") if isinstance(kinds, str) else list(kinds)
     for kind in filter(None, named):
@@ -77,7 +77,7 @@ def parse_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:
 def mask(
     tokens: Sequence[str], kinds: Collection[str], protected: Collection[tuple[int, int]] = ()
 ) -> tuple[list[str], dict[str, int]]:
-    """Return the words [n_words] masked, as many as there were, and how many of each kind were masked.
+    """Return the masked words [n_words], as many as before, and the number of masked items of each kind.
 
     Args:
         tokens: [n_words].
@@ -105,7 +105,7 @@ def mask(
 
 
 def _edited(token: str, edits: Iterable[tuple[int, int, str]]) -> str:
-    """Return a word with some parts replaced, which are given from the right."""
+    """Return a word with some parts replaced; the edits are given from right to left."""
     parts, last = [], len(token)
     for start, end, word in edits:
         parts += [token[end:last], word]
@@ -114,7 +114,7 @@ def _edited(token: str, edits: Iterable[tuple[int, int, str]]) -> str:
 
 
 def _found(text: str, kinds: Collection[str], characters: bool) -> Iterator[tuple[str, list[tuple[int, int, str]]]]:
-    """Yield, from the right, what is masked: its kind, and its words by start, end and what they become."""
+    """Yield the items to mask from right to left: the kind, and start, end and replacement of each word."""
     handle = _CHARACTERS_HANDLE if characters else _HANDLE
     found: list[tuple[regex.Match[str], str]] = []  # by where they stand
     for kind, pattern in (("emails", _EMAIL), ("phones", _PHONE), ("handles", handle)):
@@ -130,7 +130,7 @@ def _found(text: str, kinds: Collection[str], characters: bool) -> Iterator[tupl
 
 
 def _runs(match: regex.Match[str], characters: bool) -> Iterator[tuple[int, int, str]]:
-    """Yield a match's words, or its characters where a text is cut into those, with what they become."""
+    """Yield a match's words, or its characters if a text is tokenised into those, with their replacements."""
     roles = [(*match.span(group), _ROLES[group]) for group, value in match.groupdict().items() if value is not None]
     for first, last, role in roles or [(*match.span(), "")]:
         one = _NAME_IN_WORD if match.lastgroup == "name" and not characters else _WORD

@@ -1,4 +1,4 @@
-"""Pixels of a post's pictures: opened whatever they are, mixed, and written with a mark that says they were made.
+"""Pixels of a post's pictures: opened in any mode, mixed, and written with a mark that says they are synthetic.
 
 Marks are IPTC's ``DigitalSourceType`` in an XMP packet, which JPEG and PNG both carry.
 """
@@ -20,13 +20,13 @@ Source = Literal[
     "compositeWithTrainedAlgorithmicMedia",  # a mix with a generative model's picture
     "compositeCapture",  # a mix or collage of photographs
 ]
-MIXED: dict[Source, Source] = {  # what a made picture and an original give together
+MIXED: dict[Source, Source] = {  # the mix of a made picture and an original
     "trainedAlgorithmicMedia": "compositeWithTrainedAlgorithmicMedia",
     "compositeCapture": "compositeCapture",
 }
 JPEG_QUALITY = 95
 TAKEN = "of several frames the first, of more than 8 bits a channel 8"  # what ``open_rgb`` takes, for cards
-ROWS = 16  # of pixels, mixed at a time: they stay in the processor's cache
+ROWS = 16  # of pixels mixed at a time: they fit the processor's cache
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -37,7 +37,7 @@ _XMP = (
 
 
 def open_rgb(image: EncodedImage) -> "PIL.Image.Image":
-    """Return an encoded picture as RGB: the first frame, turned as its EXIF says, what is transparent on white.
+    """Return an encoded picture as RGB: the first frame, turned by its EXIF, transparent parts on white.
 
     Raises:
         DataError: it cannot be read or decoded, or has more pixels than Pillow's limit.
@@ -79,9 +79,9 @@ def mix_images(first: "PIL.Image.Image", second: "PIL.Image.Image", weight: floa
 
 
 def write_picture(picture: "PIL.Image.Image", source: Source, *, like: EncodedImage | None = None) -> EncodedImage:
-    """Return an RGB picture as encoded bytes, marked with its source; PNG where ``like`` is one, else JPEG.
+    """Return an RGB picture as encoded bytes, marked with its source; PNG if ``like`` is one, else JPEG.
 
-    The name is that of ``like`` with the ending of the new format.
+    The name is that of ``like`` with the suffix of the new format.
     """
     from PIL.PngImagePlugin import PngInfo
 
@@ -101,7 +101,7 @@ def write_picture(picture: "PIL.Image.Image", source: Source, *, like: EncodedIm
 
 
 def picture_source(image: EncodedImage) -> str | None:
-    """Return the ``DigitalSourceType`` that an encoded picture carries, without its address; None where it has none."""
+    """Return the ``DigitalSourceType`` that an encoded picture carries, without its URL; None if it has none."""
     data = image_bytes(image) or b""
     found = re.search(rb"DigitalSourceType\W+" + re.escape(_IPTC.encode()) + rb"(\w+)", data)
     return found[1].decode() if found else None

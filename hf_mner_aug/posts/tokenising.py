@@ -1,4 +1,4 @@
-"""Cut text from outside into words as a set's own texts are: handles and hashtags whole, split off, or characters."""
+"""Tokenise foreign text like a set's own: handles and hashtags whole or split off, or by characters."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -14,13 +14,13 @@ HEADS = ("#", "@")
 _WHOLE = "https?://\\S+|www\\.\\S+|[@#]%(word)s|%(word)s(?:-%(word)s)*|\\.\\.\\.|%(sign)s"
 _SPLIT = "https?://\\S+|www\\.\\S+|\\d+\\.\\d+|%(word)s|%(sign)s"
 _ANY = {"word": WORD, "sign": SIGN}
-_ASCII = {"word": r"\w+", "sign": "[!-~]"}  # the same where a text is of ASCII, for ``re``, which is quicker
+_ASCII = {"word": r"\w+", "sign": "[!-~]"}  # the same for ASCII text, with ``re``, which is faster
 _WHOLE_WORDS, _WHOLE_ASCII = regex.compile(_WHOLE % _ANY, regex.V1), re.compile(_WHOLE % _ASCII, re.ASCII)
 _SPLIT_WORDS, _SPLIT_ASCII = regex.compile(_SPLIT % _ANY, regex.V1), re.compile(_SPLIT % _ASCII, re.ASCII)
 
 
 def word_style(posts: Iterable[Post]) -> Style:
-    """Return how a set cuts texts into words: handles ``whole`` or ``split`` off their ``@``, or ``characters``."""
+    """Return how a set tokenises texts: handles ``whole`` or ``split`` off their ``@``, or ``characters``."""
     lone = marked = single = total = 0
     for post in posts:
         for word in post.tokens:
@@ -34,7 +34,7 @@ def word_style(posts: Iterable[Post]) -> Style:
 
 
 def split_words(text: str, style: Style) -> list[str]:
-    """Return the words of a raw text, cut as a set's are."""
+    """Return the words of a raw text, tokenised in a set's style."""
     if style == "characters":
         return signs_of(text)
     if text.isascii():
@@ -44,7 +44,7 @@ def split_words(text: str, style: Style) -> list[str]:
 
 
 def restyle(tokens: Sequence[str], style: Style) -> list[str]:
-    """Return another set's words [n_words] with handles and hashtags as this one has them."""
+    """Return another set's words [n_words] with handles and hashtags in the style of this one."""
     if style == "characters":
         return list(tokens)
     found: list[str] = []

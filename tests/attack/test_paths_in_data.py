@@ -223,7 +223,7 @@ def test_a_device_is_never_opened(home, monkeypatch):
 
     monkeypatch.setattr(os, "open", spy)
     for path in ("/dev/zero", str(home / "set" / "pipe.jpg")):
-        with pytest.raises(FileRefused, match="is no regular file"):
+        with pytest.raises(FileRefused, match="is not a regular file"):
             read_picture_file(path, Allowed.of(trust_image_paths=True))
     assert "zero" not in opened
     assert "pipe.jpg" not in opened
@@ -750,11 +750,11 @@ def test_text_files_that_are_links_are_not_indexed(home):
     (home / "export").mkdir()
     (home / "export" / "a.txt").write_text("happy in Paris\n")
     (home / "export" / "b.txt").symlink_to(home / ".ssh" / "id_rsa")
-    with pytest.raises(UsageError, match=r"b\.txt is no regular file in .*export: index it by itself"):
+    with pytest.raises(UsageError, match=r"b\.txt is not a regular file in .*export: index it by itself"):
         index(str(home / "export"), home / "c.db")
     (home / "export" / "b.txt").unlink()
     os.mkfifo(home / "export" / "b.txt")
-    with pytest.raises(UsageError, match=r"b\.txt is no regular file"):
+    with pytest.raises(UsageError, match=r"b\.txt is not a regular file"):
         index(str(home / "export"), home / "c.db")
     assert not (home / "c.db").exists()
 
@@ -773,7 +773,7 @@ def test_raw_sets_read_pictures_of_the_named_folder_only(home):
     os.mkfifo(images / "pipe.jpg")
     with (images / "sparse.jpg").open("wb") as file:
         file.truncate(10 << 30)
-    with pytest.warns(UserWarning, match="4 are not read"):
+    with pytest.warns(UserWarning, match="4 are refused"):
         report = convert("twitter2015", raw, home / "out", images=images)
     counts = report.splits["train"]
     assert (counts.images, counts.unreadable, counts.refused) == (2, 1, 4)
@@ -782,7 +782,7 @@ def test_raw_sets_read_pictures_of_the_named_folder_only(home):
     for name in ("README.md", "convert.json"):
         assert str(home) not in (home / "out" / name).read_text()
     (home / "named").symlink_to(images)
-    with pytest.warns(UserWarning, match="4 are not read"):
+    with pytest.warns(UserWarning, match="4 are refused"):
         assert convert("twitter2015", raw, home / "out", images=home / "named").splits["train"].images == 2
 
 
