@@ -1,4 +1,4 @@
-"""What a reason to reject posts means, and what to do where it takes too many; reasons that several methods share."""
+"""What a reason to reject posts means, and what to do if it rejects too many; reasons that several methods share."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """What it means that posts are rejected so, and what lets more of them through.
+    """The meaning of a reason to reject posts, and how to accept more of them.
 
-    ``settings`` are parameters as ``--set`` takes them, ``advice`` is what else can be done: a clause that goes on
-    after "or".
+    ``settings`` are parameters as ``--set`` takes them, ``advice`` is another remedy: a clause that can follow "or".
     """
 
     meaning: str
@@ -17,7 +16,7 @@ class Reason:
     settings: tuple[str, ...] = ()
 
     def advise(self, tried: Collection[str] = ()) -> str:
-        """Return what to do, without the settings that are ``tried``: empty where there is nothing."""
+        """Return what to do, without the settings already ``tried``; empty if nothing is left."""
         left = " ".join(f"--set {setting}" for setting in self.settings if setting not in tried)
         return ", or ".join(filter(None, [f"try `{left}`" if left else "", self.advice]))
 
@@ -36,19 +35,19 @@ WORD_COUNT: Mapping[str, Reason] = {
 # Made posts that publishing drops, whatever the method.
 DROPPED: Mapping[str, Reason] = {
     "duplicate": Reason("a gold or earlier post has the same words and labels", "take another seed, or another method"),
-    "leak_id": Reason("it is of a post of validation or test", "take other posts as train or as corpus"),
-    "leak_text": Reason("its text is that of a post of validation or test", "take other posts as train or as corpus"),
-    "leak_image": Reason("its picture is in validation or test", "take other posts as train or as corpus"),
+    "leak_id": Reason("it comes from a post of validation or test", "take other posts as train or as corpus"),
+    "leak_text": Reason("its text occurs in validation or test", "take other posts as train or as corpus"),
+    "leak_image": Reason("its picture occurs in validation or test", "take other posts as train or as corpus"),
     "picture_used": Reason(
-        "enough made posts show the same train picture", "fit on more posts with pictures, or name a pipeline"
+        "too many made posts show the same train picture", "fit on more posts with pictures, or name a pipeline"
     ),
 }
-# Pictures that an image engine does not give.
+# Why an image engine returns no picture.
 NO_PICTURE: Mapping[str, Reason] = {
     "unsafe_image": Reason("a model calls the new picture unsafe", "name another pipeline"),
-    "black_image": Reason("the new picture is black, as a safety checker leaves it", "name another pipeline"),
+    "black_image": Reason("the new picture is black, the output of a safety checker", "name another pipeline"),
     "no_region": Reason(
-        "no other train post with a picture has a word of the text",
+        "no other train post with a picture shares a word with the text",
         "fit on more posts with pictures, or name a pipeline",
     ),
 }

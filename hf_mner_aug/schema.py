@@ -1,6 +1,6 @@
 """Posts and the columns they live in.
 
-Methods see a ``Post``, never columns, so that writing BIO, shifting a span and keeping a box each happen here only.
+Methods see a ``Post``, never columns, so that writing BIO, shifting spans and keeping boxes happen only here.
 Spans are 0-based with an exclusive end. Images stay encoded (``{"bytes": …, "path": …}``) until a method needs pixels.
 """
 
@@ -29,8 +29,8 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 IMAGE_COLUMNS = ("image", "images")
 COLUMNS = ("id", "tokens", "ner_tags", "fine_tags", "image", "images", "entities", "head", "tail", "relation")
 AUGMENTED = ("source_id", "method", "provenance")
-NUMBERED = re.compile(r"(.+)~[0-9]+", re.DOTALL)  # an id that convert gave to a post, as an earlier one has its own
-MADE = re.compile(r"\+([^+~]+)(?:~([0-9]{1,9}))?\.[0-9]+")  # the end of a made post's id
+NUMBERED = re.compile(r"(.+)~[0-9]+", re.DOTALL)  # an id that convert numbered, since an earlier post has the same one
+MADE = re.compile(r"\+([^+~]+)(?:~([0-9]{1,9}))?\.[0-9]+")  # the suffix of a made post's id
 
 
 def raw_id(name: str) -> str:
@@ -43,7 +43,7 @@ def raw_id(name: str) -> str:
 
 
 def made_by(name: str) -> re.Match[str] | None:
-    """Return how the id of a made post ends, as a match of ``MADE``; of other ids, nothing."""
+    """Return the suffix of a made post's id as a match of ``MADE``, or None for another id."""
     return MADE.fullmatch(name, max(0, name.rfind("+")))
 
 
@@ -79,10 +79,10 @@ class Relation:
 class Post:
     """A tweet with its entities (sorted, not overlapping) and pictures.
 
-    ``details`` is what a method has to tell of a post it made (scores, the operation chosen, a url); it goes to the
-    ``provenance`` column. ``origins`` tells of such a post where each word [n_words] comes from, as far as that is
-    known: its index in the post that it is made of, the id of another train post and the index there, or None for a
-    new word. Values of columns beside the words follow them by it (``columns.unknown``).
+    ``details`` are a method's notes on a post it made (scores, the chosen operation, a url); they go to the
+    ``provenance`` column. ``origins`` gives the source of each word [n_words] of such a post, if known: its index in
+    the post that it is made from, the id of another train post and the index there, or None for a new word. The values
+    of other columns are re-aligned with the words by it (``columns.unknown``).
     """
 
     id: str
@@ -116,8 +116,8 @@ def split_tag(tag: str) -> tuple[str, str]:
     """Return a tag's prefix and type: ``B-PER`` gives ``("B", "PER")`` and ``O`` gives ``("O", "")``.
 
     Raises:
-        DataError: the tag is neither ``O`` nor ``B-`` or ``I-`` and a type, or a blank, seen or not, is at an edge of
-            the type.
+        DataError: the tag is neither ``O`` nor ``B-`` or ``I-`` and a type, or the type begins or ends with a blank or
+            an invisible character.
     """
     if tag == "O":
         return "O", ""
@@ -133,9 +133,9 @@ def split_tag(tag: str) -> tuple[str, str]:
 
 
 def word_faults(tokens: Sequence[str | None] | None) -> Iterator[str]:
-    """Yield what is wrong with a post's words [n_words]: there are none, or one is null, no text, empty or blank.
+    """Yield the faults of a post's words [n_words]: there are none, or one is null, not text, empty or blank.
 
-    It is the one check of converting, fitting, mapping and validating. A no-break space and a lone joiner are words:
+    Converting, fitting, mapping and validating share this check. A no-break space and a lone joiner are words:
     Twitter-2015 and Twitter-2017 have them.
     """
     if not tokens:
@@ -146,7 +146,7 @@ def word_faults(tokens: Sequence[str | None] | None) -> Iterator[str]:
 
 
 def _are_words(tokens: Sequence[Any]) -> bool:
-    """Say whether words [n_words] surely have no fault, in a moment: those that are blank to Python may have none."""
+    """Return whether words [n_words] certainly have no fault, by a quick test that rejects some good ones."""
     try:
         return bool(tokens) and all(map(str.strip, tokens))
     except TypeError:
@@ -154,9 +154,9 @@ def _are_words(tokens: Sequence[Any]) -> bool:
 
 
 def repair_orphans(tags: Sequence[str], orphans: Orphans = "promote") -> tuple[list[str], int]:
-    """Return valid BIO tags and how many orphans there were: an ``I-`` not after ``B-`` or ``I-`` of its type.
+    """Return valid BIO tags and the number of orphans: ``I-`` tags that do not follow ``B-`` or ``I-`` of their type.
 
-    ``promote`` turns an orphan into ``B-`` (seqeval's default reading); ``drop`` turns it, and the ``I-`` that hang on
+    ``promote`` turns an orphan into ``B-`` (seqeval's default reading); ``drop`` turns it, and the ``I-`` that continue
     it, into ``O`` (seqeval's strict IOB2 reading).
 
     Raises:
@@ -269,7 +269,7 @@ def augmented_features(features: "Features", columns: Mapping[str, str] = Mappin
 
 
 def column_faults(features: "Features") -> dict[str, str]:
-    """Return what is wrong with each column of a set that has another type than it should; others may have any."""
+    """Return the fault of each known column that has a wrong type; unknown columns may have any type."""
     faults = {}
     for name, expected in _column_kinds().items():
         if name not in features:
@@ -304,7 +304,7 @@ _CASTS = {
 
 
 def mend_column(name: str, feature: Any) -> str:
-    """Return the line that gives a column its type: numbers say nothing of the names that they stand for."""
+    """Return the advice that gives a column its type: numbers alone do not tell the label names."""
     found = _kind(feature)
     mapped = f"columns={{{name!r}: {name!r}}} (--columns {name}={name})"
     if name not in _CASTS:
@@ -315,7 +315,7 @@ def mend_column(name: str, feature: Any) -> str:
 
 
 def _kind(feature: Any) -> str:
-    """Return a feature's type without what makes no difference here: bits, lengths, label names."""
+    """Return a feature's type without details that make no difference here: bits, lengths, label names."""
     if isinstance(feature, dict):
         return "{" + ", ".join(f"{name}: {_kind(feature[name])}" for name in sorted(feature)) + "}"
     if hasattr(feature, "feature"):
@@ -326,7 +326,7 @@ def _kind(feature: Any) -> str:
 
 
 class Codec:
-    """Turns rows of one set into posts and back, from its features.
+    """Converts the rows of one set to posts and back, given its features.
 
     Raises:
         UsageError: the features are not those of an MNER or MRE set.
@@ -369,14 +369,16 @@ class Codec:
         """Return a row as a post.
 
         Raises:
-            DataError: there is no id, words are as ``word_faults`` says, tags and words differ in number, a tag is
-                unknown or an orphan, a span does not fit.
+            DataError: there is no id, words have ``word_faults``, tags and words differ in number, a tag is unknown or
+                an orphan, or a span does not fit.
         """
         where, tokens = row["id"], row["tokens"]
         if not isinstance(where, str) or not where or tokens is None or isinstance(tokens, str):
             raise DataError(f"post {where!r}: id must be a string that is not empty, and tokens a list of words")
         if not _are_words(tokens) and (fault := next(word_faults(tokens), None)):
-            raise DataError(f"post {where}: {fault}, expected words that are not blank: mend the row or leave it out")
+            raise DataError(
+                f"post {where}: {fault}, expected words that are not blank: correct the row or leave it out"
+            )
         entities: tuple[Entity, ...] = ()
         if self.tag_names:
             entities = tuple([Entity(*span) for span in _decode(row["ner_tags"], self._tags, tokens, where)])
@@ -392,7 +394,7 @@ class Codec:
         return Post(where, tokens, entities, row_images(row, self.image_column), relation)
 
     def to_row(self, post: Post) -> dict[str, Any]:
-        """Return a post as a row of this set's columns (not those of ``AUGMENTED``).
+        """Return a post as a row of this set's columns (without those of ``AUGMENTED``).
 
         Raises:
             DataError: a span does not fit its words or overlaps another, or a type is not one of the set's.
@@ -428,14 +430,14 @@ class Codec:
         end = 0
         for entity in post.entities:
             if not end <= entity.start < entity.end <= n_words:
-                # The slow way knows which rule is broken; entities out of order are no fault.
+                # The slow path finds the broken rule; unsorted entities are no fault.
                 ordered = sorted((e.start, e.end, e.type) for e in post.entities)
                 try:
                     return _lookup(spans_to_bio(ordered, n_words), self._tag_ids, post.id)
                 except DataError as error:
                     raise DataError(f"post {post.id}: {error}") from error
             if entity.type not in self._pairs:
-                raise DataError(f"post {post.id}: type {entity.type!r} is none of {', '.join(self.types)}")
+                raise DataError(f"post {post.id}: type {entity.type!r} is not one of {', '.join(self.types)}")
             first, inner = self._pairs[entity.type]
             tags[entity.start] = first
             end = entity.end
@@ -481,9 +483,9 @@ def respell(
 ) -> Post:
     """Return the post with the words at some indices each replaced by none, one or more words.
 
-    Spans follow: an entity ends up on what its words became. This one function serves replacing, inserting (the word
-    and more), deleting (no word) and reordering. ``moved`` gives, for an index, those where its words stood before;
-    else the first that is the word at the index is that, and the others are new.
+    Spans follow their words. This one function serves replacing, inserting (the word and more), deleting (no word)
+    and reordering. ``moved`` gives, for an index, the former indices of its new words; without it, the first new word
+    that equals the old one keeps its origin, and the others are new.
 
     Raises:
         DataError: an entity, head or tail would be left without words.
@@ -492,7 +494,7 @@ def respell(
     before = list(range(len(tokens)) if post.origins is None else post.origins)
     origins = list(before)
     shifts = []
-    for i in sorted(edits, reverse=True):  # from the right, so that the indices to the left stay true
+    for i in sorted(edits, reverse=True):  # from the right, so that the indices to the left stay valid
         origins[i : i + 1] = [before[j] for j in moved[i]] if i in moved else _same_word(edits[i], tokens[i], before[i])
         tokens[i : i + 1] = edits[i]
         if len(edits[i]) != 1:
@@ -520,7 +522,7 @@ def respell(
 
 
 def _same_word(words: Sequence[str], word: str, origin: Origin) -> list[Origin]:
-    """Return where words [n] come from that stand in the place of one: the first that is the same is that."""
+    """Return the origins of the words [n] that replace one word: the first equal word keeps its origin."""
     origins: list[Origin] = [None] * len(words)
     if word in words:
         origins[list(words).index(word)] = origin
@@ -528,14 +530,14 @@ def _same_word(words: Sequence[str], word: str, origin: Origin) -> list[Origin]:
 
 
 class Before(TypedDict):
-    """The row that a made post replaced, where that was a made one."""
+    """The row that a made post replaced, if that row was itself made."""
 
     method: str
     provenance: "Provenance"
 
 
 class Provenance(TypedDict):
-    """What the column ``provenance`` holds of a made row: what it was made with, and what the method noted."""
+    """The column ``provenance`` of a made row: the parameters that it was made with, and the method's notes."""
 
     params: NotRequired[Mapping[str, Any]]
     details: NotRequired["Details"]
@@ -543,7 +545,7 @@ class Provenance(TypedDict):
 
 
 class Details(TypedDict):
-    """What a method noted of a row, as far as others read it: the retrieved post, and what was masked in it by kind."""
+    """The notes of a method on a row that others read: the retrieved post, and counts of masked items by kind."""
 
     post_id: NotRequired[str]
     licence: NotRequired[str | None]
@@ -551,17 +553,17 @@ class Details(TypedDict):
 
 
 def read_provenance(text: str | None, where: str) -> dict[str, Any]:
-    """Return what a row's ``provenance`` holds; a gold row's holds nothing.
+    """Return the content of a row's ``provenance``, which is empty for a gold row.
 
     Raises:
-        DataError: it is no JSON, or of another shape.
+        DataError: it is not JSON, or has another shape.
     """
     found: dict[str, Any] | None
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):
         found = None
-    if not _is_provenance(found):  # a million rows are read: the shape is looked at closely where something is wrong
+    if not _is_provenance(found):  # a million rows are read: the full check runs only if something is wrong
         found = parse_json(text or "{}", Provenance, f"{where}: provenance", halves=True)
     assert found is not None
     return found
@@ -592,7 +594,7 @@ def canonical_json(value: Any) -> str:
 
 
 def tag_names(features: "Features", column: str) -> list[str]:
-    """Return the tag names of a column, or none where it is absent."""
+    """Return the tag names of a column, or an empty list if it is absent."""
     if column not in features:
         return []
     label = getattr(features[column], "feature", None)
@@ -622,7 +624,7 @@ _OTHER_NAMES = {
 
 
 def other_names(features: Mapping[str, Any]) -> str:
-    """Return the advice to map columns of ours that a set calls as others do, or nothing."""
+    """Return the advice to map columns that a set has under other common names, or an empty text."""
     found = {
         ours: name
         for ours, others in _OTHER_NAMES.items()
@@ -655,7 +657,7 @@ def _decode(
                 continue
             raise DataError(
                 f"post {where}: word {i} ({tokens[i]!r}) is I-{this} but follows no B-{this}: "
-                "mend the set with schema.repair_dataset(ds, orphans='promote')"
+                "repair the set with schema.repair_dataset(ds, orphans='promote')"
             )
         if kind:
             spans.append(Span(start, i, kind))
@@ -684,7 +686,7 @@ def _lookup(names: Sequence[str], ids: Mapping[str, int], where: str) -> list[in
     try:
         return [ids[name] for name in names]
     except KeyError as error:
-        raise DataError(f"post {where}: label {error.args[0]!r} is none of {', '.join(ids)}") from error
+        raise DataError(f"post {where}: label {error.args[0]!r} is not one of {', '.join(ids)}") from error
 
 
 def repair_dataset(dataset: Any, orphans: Orphans = "promote") -> Any:

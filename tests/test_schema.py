@@ -197,7 +197,7 @@ def row(**changes):
         ({"ner_tags": None}, "post tw-17: 0 tags for 3 tokens"),
         ({"ner_tags": [0, 9, 0]}, "post tw-17: word 1 has tag id 9, but there are only 9 tag names"),
         ({"ner_tags": [0, -1, 0]}, "post tw-17: word 1 has tag id -1"),
-        ({"ner_tags": [0, 2, 0]}, r"post tw-17: word 1 \('b'\) is I-PER but follows no B-PER: mend .*repair_dataset"),
+        ({"ner_tags": [0, 2, 0]}, r"post tw-17: word 1 \('b'\) is I-PER but follows no B-PER: repair .*repair_dataset"),
         ({"ner_tags": [1, 4, 0]}, r"post tw-17: word 1 \('b'\) is I-LOC but follows no B-LOC"),
         ({"id": None}, "post None: id must be a string"),
         ({"id": 17}, "post 17: id must be a string"),
@@ -225,8 +225,8 @@ def test_bad_boxes_and_relations_are_named():
         ((Entity(0, 4, "PER"),), r"post p: span \[0, 4\) PER does not fit 3 words"),
         ((Entity(1, 1, "PER"),), r"post p: span \[1, 1\) PER does not fit"),
         ((Entity(0, 2, "PER"), Entity(1, 3, "LOC")), r"post p: span \[1, 3\) LOC overlaps another"),
-        ((Entity(0, 1, "CITY"),), "post p: type 'CITY' is none of PER, LOC, ORG, MISC"),
-        ((Entity(1, 2, "PER"), Entity(0, 1, "CITY")), "post p: label 'B-CITY' is none of O, B-PER"),
+        ((Entity(0, 1, "CITY"),), "post p: type 'CITY' is not one of PER, LOC, ORG, MISC"),
+        ((Entity(1, 2, "PER"), Entity(0, 1, "CITY")), "post p: label 'B-CITY' is not one of O, B-PER"),
     ],
 )
 def test_posts_that_no_row_can_hold(entities, message):
@@ -242,9 +242,9 @@ def test_entities_out_of_order_are_no_fault():
 def test_relation_and_fine_type_must_be_the_sets():
     with pytest.raises(DataError, match="post p: expected a relation, found none"):
         to_row(Post("p", ["a"]), mner_features((), relations=("r",)))
-    with pytest.raises(DataError, match="post p: label 's' is none of r"):
+    with pytest.raises(DataError, match="post p: label 's' is not one of r"):
         to_row(Post("p", ["a"], relation=Relation((0, 1), (0, 1), "s")), mner_features((), relations=("r",)))
-    with pytest.raises(DataError, match="post p: label 'B-actor' is none of O, B-singer, I-singer"):
+    with pytest.raises(DataError, match="post p: label 'B-actor' is not one of O, B-singer, I-singer"):
         to_row(Post("p", ["a"], (Entity(0, 1, "PER", "actor"),)), mner_features(fine_types=("singer",)))
 
 
