@@ -1,1 +1,1 @@
-"""The columns of a dataset: renamed, labels by name, those that a method does not know, validated rows."""
+"""The columns of a dataset: renaming, labels by name, columns unknown to a method, validation of rows."""

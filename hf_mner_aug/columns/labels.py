@@ -1,7 +1,7 @@
-"""Labels are names: their numbers mean something only beside the list that a column has.
+"""Labels are names: their numbers mean something only with the list of names that a column has.
 
-Two lists with the same names in another order number them otherwise, so what takes values from one dataset to another
-(splits of one set, a method fitted elsewhere, configs side by side) goes through here, and each label keeps its name.
+Two lists with the same names in another order number them differently, so code that moves values between datasets
+(splits of one set, a method fitted elsewhere, configs side by side) uses this module, and each label keeps its name.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from datasets import DatasetDict, Features
 
 BATCH = 1000
-NO_NAME = -1  # what a number becomes that none of the names has: every reader refuses it
+NO_NAME = -1  # replaces a number without a name: every reader refuses it
 
 
 def translator(found: Any, wanted: Any, where: str) -> Callable[[Any], Any] | None:
-    """Return what turns values of one feature into those of another, label by name; None where nothing changes.
+    """Return a function that converts values of one feature to another, label by name; None if nothing changes.
 
-    Features that hold no labels change nothing, be they what they may: that is no question of names.
+    Features without labels change nothing, whatever their types.
 
     Raises:
-        UsageError: a label of ``found`` is none of ``wanted``'s, or one of the two has no label names.
+        UsageError: a label of ``found`` is not in ``wanted``, or one of the two has no label names.
     """
     if _is_null(found) or _is_null(wanted):
         return None
@@ -49,13 +49,13 @@ def translator(found: Any, wanted: Any, where: str) -> Callable[[Any], Any] | No
 
 
 def translators(found: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> dict[str, Callable[[Any], Any]]:
-    """Return the ``translator`` of each column that both have and that changes; raises as that."""
+    """Return the ``translator`` of each shared column that changes; raises as ``translator``."""
     changes = {name: translator(found[name], wanted[name], f"{where}: {name}") for name in found if name in wanted}
     return {name: change for name, change in changes.items() if change is not None}
 
 
 def spell_labels(value: Any, feature: Any) -> Any:
-    """Return a value with the names of its labels for their numbers: ``datasets`` writes them by any list."""
+    """Return a value with label names instead of numbers: ``datasets`` numbers them by any list."""
     names = _names(feature)
     if value is None:
         return None
@@ -68,7 +68,7 @@ def spell_labels(value: Any, feature: Any) -> Any:
 
 
 def encode(dataset: Any, features: Mapping[str, Any], where: str) -> Any:
-    """Return a dataset, streamed or not, whose labels are numbered as ``features`` say; other columns stay as they are.
+    """Return a dataset, streamed or not, whose labels are numbered as in ``features``; other columns are unchanged.
 
     Raises:
         UsageError: as ``translator``.
@@ -95,9 +95,9 @@ def encode(dataset: Any, features: Mapping[str, Any], where: str) -> Any:
 
 
 def same_labels(splits: Any) -> Any:
-    """Return the splits with one list of labels for each column: train's, then those that only others have.
+    """Return the splits with one list of labels for each column: train's, then those that only other splits have.
 
-    Every label keeps its name; splits that have the same lists already are returned as they are.
+    Every label keeps its name; splits that already have the same lists are returned unchanged.
 
     Raises:
         UsageError: a column has label names in one split, and none in another.
@@ -114,7 +114,7 @@ def same_labels(splits: Any) -> Any:
 
 
 def concatenate(datasets: Sequence[Any]) -> Any:
-    """Return the rows of datasets one after the other, numbered as the first one's labels; raises as ``translator``."""
+    """Return concatenated datasets, with labels numbered as in the first one; raises as ``translator``."""
     from datasets import concatenate_datasets
 
     first, *others = datasets
@@ -130,20 +130,20 @@ def disagreements(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[
 
 
 def renumbered(names: Sequence[str], others: Sequence[str]) -> str:
-    """Return the first label that two lists number otherwise, or nothing: ``B-LOC is 1 and 3``."""
+    """Return the first label that two lists number differently, or an empty text: ``B-LOC is 1 and 3``."""
     places = {name: i for i, name in enumerate(others)}
     found = [(name, i, places[name]) for i, name in enumerate(names) if places.get(name, i) != i]
     return "{} is {} and {}".format(*found[0]) if found else ""
 
 
 def read_parquet(files: Mapping[str, Sequence[str]], declared: "Features | None", where: str) -> "DatasetDict | None":
-    """Return splits whose Parquet files number their labels differently, each read by its own list; None where none do.
+    """Return splits whose Parquet files number their labels differently, each read by its own list; None if none do.
 
     The datasets library reads every file by the first one's list, or by the card's (``declared``).
 
     Raises:
-        DataError: the card numbers labels otherwise than a file.
-        UsageError: one file has label names, and another none.
+        DataError: the card numbers labels differently from a file.
+        UsageError: one file has label names, and another has none.
     """
     import pyarrow.parquet as pq
     from datasets import Dataset, DatasetDict, Features
@@ -153,12 +153,12 @@ def read_parquet(files: Mapping[str, Sequence[str]], declared: "Features | None"
     if not all(path.endswith(".parquet") for path in paths) or (len(paths) < 2 and declared is None):
         return None
     if declared is not None and any("://" in path for path in paths):
-        return None  # what lies on the Hub with its list on the card was written with that
+        return None  # files on the Hub whose card has the list were written with it
     try:
         places = {split: [cached_path(str(file)) for file in of_split] for split, of_split in files.items()}
         own = {place: Features.from_arrow_schema(pq.read_schema(place)) for found in places.values() for place in found}
     except reader_errors():
-        return None  # whoever reads the rows says what is wrong with them
+        return None  # the reader of the rows reports the fault
     if declared is not None:
         for place, features in own.items():
             for column, names, others in disagreements(declared, features):
@@ -185,7 +185,7 @@ def _table(names: Sequence[str], known: Sequence[str], where: str) -> Callable[[
         return None
     places = {name: i for i, name in enumerate(known)}
     if unknown := [name for name in names if name not in places]:
-        raise UsageError(f"{where} has the labels {', '.join(unknown)}, which are none of {', '.join(known)}")
+        raise UsageError(f"{where} has the labels {', '.join(unknown)}, which are not in {', '.join(known)}")
     table = [places[name] for name in names]
 
     def change(value: Any) -> Any:
@@ -195,7 +195,7 @@ def _table(names: Sequence[str], known: Sequence[str], where: str) -> Callable[[
 
 
 def _encoded(dataset: Any, name: str, change: Callable[[Any], Any], features: "Features") -> Any:
-    """Return a column [n_rows] of a dataset with its values changed, as Arrow holds it."""
+    """Return a column [n_rows] of a dataset with its values changed, as an Arrow array."""
     import pyarrow as pa
 
     kind = features.arrow_schema.field(name).type
@@ -225,7 +225,7 @@ def _union(one: Any, other: Any) -> Any:
 
 
 def _pairs(one: Any, other: Any) -> Iterable[tuple[list[str], list[str]]]:
-    """Yield the lists of labels that two features have at the same places."""
+    """Yield the lists of labels that two features have in the same places."""
     names, others = _names(one), _names(other)
     if names is not None and others is not None:
         yield names, others
@@ -242,7 +242,7 @@ def _names(feature: Any) -> list[str] | None:
 
 
 def _item(feature: Any) -> Any:
-    """Return what a list holds, or None for any other feature."""
+    """Return the feature of a list's items, or None for any other feature."""
     return feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
 
 

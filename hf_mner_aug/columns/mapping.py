@@ -1,9 +1,9 @@
-"""Columns of sets that call them otherwise, or hold them otherwise: renamed, and cast where nothing is guessed.
+"""Columns with other names or types than ours: renamed, and cast if that needs no guess.
 
     dataset = map_columns(dataset, {"tokens": "words", "ner_tags": "labels"})
 
-Numbers become the text of ids, tags and relations that are text are numbered by name, and texts where pictures should
-be are their paths.
+Numeric ids become text, tags and relations given as text are numbered by name, and text in place of pictures is taken
+as their paths.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ BATCH = 1000
 
 
 def parse_columns(text: str | None) -> dict[str, str]:
-    """Return what ``tokens=words,ner_tags=labels`` says: the set's name for each of our columns.
+    """Return ``tokens=words,ner_tags=labels`` as a dict: the set's name for each of our columns.
 
     Raises:
         UsageError: a part is not NAME=NAME.
@@ -29,12 +29,12 @@ def map_columns(data: Any, columns: Mapping[str, str]) -> Any:
     """Return a dataset, streamed or not, or a dict of splits, with our names for some columns, and our types in all.
 
     Args:
-        data: whose columns are called otherwise; one that has our name already is dropped for the one that is named.
+        data: a dataset with other column names; a column that has our name already is replaced by the named one.
         columns: the set's name for each of our columns; a column may be named only to be cast.
 
     Raises:
-        UnknownName: there is no such column of ours, or none of theirs.
-        DataError: a text that should be a tag is none.
+        UnknownName: we have no such column, or the set has none.
+        DataError: a tag given as text is invalid.
     """
     for ours in columns:
         if ours not in COLUMNS:
@@ -64,7 +64,7 @@ def _renamed(rows: Any, columns: Mapping[str, str]) -> Any:
 
 
 def _kinds(splits: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the feature that each column of ours gets, where it has another one in a split."""
+    """Return the feature that each of our columns gets if a split has another one."""
     from datasets import ClassLabel, Image, List, Value
 
     wanted: dict[str, Any] = {"id": Value("string"), "tokens": List(Value("string"))}
@@ -84,7 +84,7 @@ def _holds_text(feature: Any) -> bool:
 
 
 def _values(splits: Mapping[str, Any], name: str) -> set[str]:
-    """Return the values of a column, in all splits; those of lists one by one."""
+    """Return the values of a column in all splits, with lists flattened."""
     found: set[Any] = set()
     for rows in splits.values():
         if name in rows.features:
@@ -95,7 +95,7 @@ def _values(splits: Mapping[str, Any], name: str) -> set[str]:
 
 
 def _tags_of(splits: Mapping[str, Any], name: str) -> list[str]:
-    """Return the names of tags that are text: O, and both tags of each type that there is."""
+    """Return the tag names of a column of text tags: O, and both tags of each type that occurs."""
     kinds = set()
     for tag in sorted(_values(splits, name)):
         try:
@@ -106,12 +106,12 @@ def _tags_of(splits: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _cast(rows: Any, kinds: Mapping[str, Any]) -> Any:
-    """Return a split with its columns of ours cast to some features, where it can be done without a guess."""
+    """Return a split with our columns cast to some features, if that needs no guess."""
     from datasets import Features
 
     for name, kind in kinds.items():
         found = rows.features.get(name)
-        if name == "id" and type(found).__name__ == "Json":  # numbers and text side by side
+        if name == "id" and type(found).__name__ == "Json":  # both numbers and text
             rows = rows.map(_text_ids, input_columns="id", features=Features({**rows.features, "id": kind}))
         elif found is not None and found != kind and _fits(found, kind):
             rows = rows.cast_column(name, kind)
@@ -125,12 +125,12 @@ def _text_ids(value: Any) -> dict[str, str]:
         DataError: it is neither.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise DataError(f"column id: expected text or a whole number, found {value!r}: mend the row or leave it out")
+        raise DataError(f"column id: expected text or a whole number, found {value!r}: correct the row or leave it out")
     return {"id": str(value)}
 
 
 def _fits(found: Any, kind: Any) -> bool:
-    """Say whether values of a feature are those of another one in other words."""
+    """Return whether the values of a feature can be cast to another one without a guess."""
     numbers, name = ("int", "uint"), type(kind).__name__
     dtype = str(getattr(found, "dtype", ""))
     if dtype == "null":

@@ -1,11 +1,11 @@
-"""Columns that a method does not know, in the rows that it makes: one rule for every method.
+"""Columns unknown to a method, in the rows that it makes: one rule for every method.
 
-A list that has a value for each word follows the words where the post that was made says where each of them comes from
-(``Post.origins``); a new word has none, and where nothing is known the list is null. Any other column is null, unless
-the user names it: then it is the gold post's. Where what was made is other people's, nothing is kept.
+A list with a value for each word is re-aligned with the words if the made post says where each of them comes from
+(``Post.origins``); a new word has no value, and without origins the list is null. Any other column is null, unless the
+user names it: then it is the gold post's. If made posts are other people's, nothing is kept.
 
-Which lists have a value for each word is told once, when a method is fitted, by the whole train split: so a list that
-is as long as the words of some post by chance is none, and a row does not depend on the batch that it is made in.
+The lists with a value for each word are determined once, when a method is fitted, from the whole train split: so a list
+that has the length of some post by chance does not count, and a row does not depend on the batch that it is made in.
 """
 
 import functools
@@ -29,9 +29,9 @@ FATES = ("kept", "realigned", "emptied")
 
 @dataclass(frozen=True)
 class OtherColumns:
-    """What becomes of columns in made rows: ``kept``, ``by_word`` (they follow the words), ``emptied`` (null).
+    """The fate of columns in made rows: ``kept``, ``by_word`` (re-aligned with the words), ``emptied`` (null).
 
-    ``words`` is the digest of ``save_words``, for methods whose made posts hold words of other train posts.
+    ``words`` is the digest of ``save_words``, for methods whose made posts contain words of other train posts.
     """
 
     kept: tuple[str, ...] = ()
@@ -49,18 +49,18 @@ class OtherColumns:
         words: str | None = None,
         foreign: bool = False,
     ) -> "OtherColumns":
-        """Return what becomes of some columns; ``foreign`` says that made posts are other people's.
+        """Return the fate of some columns; ``foreign`` says that made posts are other people's.
 
         Raises:
-            UnknownName: ``keep`` names none of them.
-            UsageError: it names one that follows the words.
+            UnknownName: ``keep`` names another column.
+            UsageError: it names one that is re-aligned with the words.
         """
         following = tuple(name for name in names if name in set(by_word))
         for name in keep:
             if name in following:
                 raise UsageError(
-                    f"keep: {name} has a value for each word, and follows the words as far as it is known where they "
-                    "come from: leave it out"
+                    f"keep: {name} has a value for each word, which follows the words whose origin is known: "
+                    "leave it out"
                 )
             if name not in names:
                 raise UnknownName("column to keep", name, [other for other in names if other not in following])
@@ -69,7 +69,7 @@ class OtherColumns:
         return cls(kept, following, tuple(name for name in names if name not in (*kept, *following)), words)
 
     def values(self, columns: Mapping[str, Sequence[Any]], row: int, gold: Post, made: Post) -> dict[str, Any]:
-        """Return the values of these columns for what was made of a row."""
+        """Return the values of these columns for a post made from a row."""
         values: dict[str, Any] = dict.fromkeys(self.emptied)
         for name in self.kept:
             values[name] = columns[name][row]
@@ -80,14 +80,14 @@ class OtherColumns:
         return values
 
     def told(self, made: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
-        """Return the columns by what became of them in made rows; those without any value there are emptied."""
+        """Return the columns by their fate in made rows; those without any value there count as emptied."""
         aligned = [name for name in self.by_word if any(value is not None for value in made[name])]
         return _told({"kept": self.kept, "realigned": aligned, "emptied": (*self.by_word, *self.emptied)})
 
     def _follow(
         self, name: str, own: Sequence[Any] | None, gold: Post, made: Post, origins: Sequence[Origin]
     ) -> list[Any] | None:
-        """Return a column's values [n_words] of a made post, or None where there are none."""
+        """Return a column's values [n_words] for a made post, or None if there are none."""
         found: list[Any] = []
         for word, origin in zip(made.tokens, origins, strict=True):
             tokens, values, place = gold.tokens, own, origin
@@ -98,24 +98,24 @@ class OtherColumns:
 
 
 def merged(told: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
-    """Return what became of columns in all parts of a run, from what ``told`` says of each."""
+    """Return the fate of columns in all parts of a run, from the result of ``told`` for each."""
     parts = list(told)
     return _told({fate: [name for part in parts for name in part.get(fate, ())] for fate in FATES})
 
 
 def spell(columns: Mapping[str, Sequence[str]]) -> str:
-    """Return what became of columns in one line: ``kept: author; re-aligned: pos_tags; emptied: text``."""
+    """Return the fate of columns in one line: ``kept: author; re-aligned: pos_tags; emptied: text``."""
     shown = {"realigned": "re-aligned"}
     return "; ".join(f"{shown.get(fate, fate)}: {', '.join(names)}" for fate, names in columns.items() if names)
 
 
 def word_columns(splits: Iterable[Any], features: "Features", names: Iterable[str]) -> list[str]:
-    """Return the columns that have a value for each word: lists as long as ``tokens`` in most rows that have any.
+    """Return the columns with a value for each word: lists as long as ``tokens`` in most rows that have them.
 
     Args:
         splits: datasets, streamed or not, with these features.
         features: their columns.
-        names: the columns that are asked about.
+        names: the columns to consider.
     """
     import pyarrow.compute as pc
 
@@ -152,7 +152,7 @@ def save_words(dataset: Any, features: "Features", names: Sequence[str]) -> str:
 
 
 def _origins(gold: Post, made: Post) -> Sequence[Origin]:
-    """Return where each word [n_words] of a made post comes from; of the same words, each is the gold post's."""
+    """Return the origin of each word [n_words] of a made post; unchanged words come from the gold post."""
     n_words = len(made.tokens)
     if made.origins is not None and len(made.origins) == n_words:
         return made.origins
@@ -160,7 +160,7 @@ def _origins(gold: Post, made: Post) -> Sequence[Origin]:
 
 
 def _value_of(word: str, tokens: Sequence[str], values: Sequence[Any] | None, place: int | None) -> Any:
-    """Return the value that stands beside a word [n_words] at a place, or None: also where there is another word."""
+    """Return the value for the word at a place of ``tokens`` [n_words], or None, also if another word is there."""
     if place is None or values is None or len(values) != len(tokens):
         return None
     return values[place] if 0 <= place < len(tokens) and tokens[place] == word else None
@@ -172,7 +172,7 @@ def _words_of(digest: str | None, post: str, name: str) -> tuple[Sequence[str], 
 
 
 class _Words:
-    """What ``save_words`` stored, read post by post; of several with one id it is the first."""
+    """The output of ``save_words``, read post by post; of several posts with one id the first counts."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
@@ -206,12 +206,12 @@ def _tables(splits: Iterable[Any], columns: list[str]) -> "Iterator[pa.Table]":
 
 
 def _is_list(feature: Any) -> bool:
-    """Say whether a feature is that of lists of any length."""
+    """Return whether a feature is that of lists of any length."""
     return isinstance(feature, list) or (hasattr(feature, "feature") and getattr(feature, "length", -1) == -1)
 
 
 def _told(columns: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """Return columns by what became of them, each once: where two are told, it is the first."""
+    """Return columns by their fate, each once: the first one given counts."""
     told: dict[str, list[str]] = {}
     seen: set[str] = set()
     for fate, names in columns.items():

@@ -1,7 +1,7 @@
 """Every problem of a dataset, with its row.
 
-Rows are read as Arrow stores them, so a row that no ``Post`` can be made of is still looked at as a whole. Images are
-decoded once each, a batch at a time.
+Rows are read as Arrow stores them, so a row that cannot become a ``Post`` is still checked completely. Each image is
+decoded once, a batch at a time.
 """
 
 import math
@@ -41,14 +41,14 @@ ERRORS = {
     "duplicate_id": "ids must differ, over all splits",
     "empty_tokens": "a post needs words, and none may be empty or blank; a no-break space or a lone joiner is a word",
     "length_mismatch": "there must be as many tags as tokens, and as many values in a list that has one for each word",
-    "unknown_tag": "the tag id is none of the ClassLabel's",
-    "bad_bio": "an I- must follow a B- or I- of its type: mend them with schema.repair_dataset(ds, orphans='promote')",
-    "unknown_relation": "the relation is none of the ClassLabel's",
-    "span_outside_words": "a span [start, end) must hold at least one word, all of them the post's",
-    "entities_disagree": "the column entities must name the spans and types that the tags do",
+    "unknown_tag": "the tag id is not one of the ClassLabel's",
+    "bad_bio": "an I- must follow a B- or I- of its type: repair with schema.repair_dataset(ds, orphans='promote')",
+    "unknown_relation": "the relation is not one of the ClassLabel's",
+    "span_outside_words": "a span [start, end) must have at least one word and lie inside the post",
+    "entities_disagree": "the column entities must have the same spans and types as the tags",
     "box_not_four_numbers": "a box is x1, y1, x2, y2",
     "box_reversed": "a box must have x1 < x2 and y1 < y2",
-    "box_outside_image": "boxes are in pixels of the image: scale them where it was resized",
+    "box_outside_image": "boxes are in pixels of the image: scale them if it was resized",
     "unreadable_image": "replace the image, or set it to null",
     "refused_image": f"the data names a file that is not read: {ADVICE}, or embed it",
 }
@@ -56,8 +56,8 @@ WARNINGS = {
     "labels_differ": "a split lacks labels of another, or has more: labels.same_labels(splits) gives all one list",
     "missing_image": "the row has no image",
     "entity_not_listed": "the tags have a span that the column entities lacks: it has no boxes",
-    "fine_tags_disagree": "the span of a fine tag is no span of the tags: it is ignored",
-    "duplicate_text": "a post of another split says the same: it leaks from one to the other",
+    "fine_tags_disagree": "the span of a fine tag is not a span of the tags: it is ignored",
+    "duplicate_text": "a post of another split has the same text: it leaks from one to the other",
 }
 
 _EDGE = 0.5  # pixels by which scaling may push a box over the edge
@@ -66,7 +66,7 @@ _SAMPLE = 5
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong; ``row`` is None where it concerns a whole column."""
+    """A fault of a dataset; ``row`` is None if it concerns a whole column."""
 
     kind: str
     severity: Literal["error", "warning"]
@@ -82,9 +82,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What ``validate`` found: the problems in the order of the rows, and the number of rows of each split.
+    """The result of ``validate``: the problems in the order of the rows, and the number of rows of each split.
 
-    ``viewer`` are those of a folder's files that only the Hub's viewer has.
+    ``viewer`` are the problems of a folder's files that concern only the Hub's viewer.
     """
 
     problems: tuple[Problem, ...]
@@ -97,7 +97,7 @@ class Validation:
         return all(problem.severity != "error" for problem in self.problems)
 
     def counts(self) -> dict[str, int]:
-        """Return the number of problems of each kind that there is, errors first."""
+        """Return the number of problems of each kind that occurs, errors first."""
         found = Counter(problem.kind for problem in self.problems)
         return {kind: found[kind] for kind in (*ERRORS, *WARNINGS) if found[kind]}
 
@@ -130,9 +130,9 @@ class _Fault(NamedTuple):
     detail: str
 
 
-# An image's width and height, or what is wrong with it, or None where it is absent or was not looked at.
+# An image's width and height, or its fault, or None if it is absent or was not checked.
 _Size = tuple[int, int] | _Fault | None
-_GONE = ("not_there", "not_a_picture", "unreadable")  # reasons that are the file's own
+_GONE = ("not_there", "not_a_picture", "unreadable")  # reasons that concern the file itself
 
 
 class _Row(NamedTuple):
@@ -157,8 +157,8 @@ def validate(
     Args:
         dataset: a dataset or a dict of splits.
         images: decode pictures.
-        allowed: where files that pictures are named by may be read.
-        trust_image_paths: read them wherever they lie.
+        allowed: the folders in which picture files that rows name may be read.
+        trust_image_paths: read such files from anywhere.
     """
     allowed = replace(allowed, anywhere=allowed.anywhere or trust_image_paths)
     splits = dataset if isinstance(dataset, Mapping) else {str(dataset.split or "all"): dataset}
@@ -193,7 +193,7 @@ def validate(
 
 
 def _label_faults(features: "Features", others: "Features", split: str) -> Iterator[_Fault]:
-    """Yield the columns whose labels are not those of a split."""
+    """Yield the faults of columns whose labels differ from those of another split."""
     for column, names, found in disagreements(features, others):
         if said := renumbered(names, found):
             yield _Fault("labels_renumbered", f"column {column}: {said}: the first is that of {split}")
@@ -204,7 +204,7 @@ def _label_faults(features: "Features", others: "Features", split: str) -> Itera
 
 
 def _word_columns(splits: "Iterable[Dataset]") -> list[str]:
-    """Return the columns, beside those of every set, that have a value for each word in most rows of all splits."""
+    """Return the columns, except those of every set, with a value for each word in most rows of all splits."""
     sound = [rows for rows in splits if "tokens" in rows.features and not column_faults(rows.features).get("tokens")]
     names = dict.fromkeys(name for rows in sound for name in rows.features if name not in COLUMNS)
     having = {name: [rows for rows in sound if name in rows.features] for name in names}
@@ -212,7 +212,7 @@ def _word_columns(splits: "Iterable[Dataset]") -> list[str]:
 
 
 class _Columns:
-    """The columns that can be checked row by row, and what is wrong with the others."""
+    """The columns that can be checked row by row, and the faults of the others."""
 
     def __init__(self, features: "Features", by_word: Sequence[str]) -> None:
         self.faults: list[_Fault] = []
@@ -283,7 +283,7 @@ def _is_missing(image: EncodedImage | None) -> bool:
 
 
 def _row_faults(row: _Row, columns: _Columns) -> Iterator[_Fault]:
-    """Yield what is wrong with a row in itself."""
+    """Yield the faults of a row by itself."""
     yield from _image_faults(row, columns)
     values = row.columns
     if "tokens" not in values:
@@ -318,7 +318,7 @@ def _row_faults(row: _Row, columns: _Columns) -> Iterator[_Fault]:
 def _check_tags(
     tags: Sequence[int | None] | None, names: Sequence[str], tokens: Sequence[str | None], column: str
 ) -> tuple[list[_Fault], list[Span] | None]:
-    """Return what is wrong with tag ids [n_words], and their spans where each word has a known tag."""
+    """Return the faults of tag ids [n_words], and their spans if each word has a known tag."""
     if tags is None or len(tags) != len(tokens):
         found = "no" if tags is None else len(tags)
         return [_Fault("length_mismatch", f"{found} {column} for {len(tokens)} tokens")], None
@@ -351,7 +351,7 @@ def _entity_faults(
     spans: Sequence[Span] | None,
     size: _Size,
 ) -> Iterator[_Fault]:
-    """Yield what is wrong with the column ``entities``, given the spans of the tags where they are known."""
+    """Yield the faults of the column ``entities``, given the spans of the tags if they are known."""
     types = {(span.start, span.end): span.type for span in spans or ()}
     listed: set[tuple[int, int]] = set()
     for entity in entities:
@@ -364,7 +364,7 @@ def _entity_faults(
         if not _fits(start, end, n_words):
             yield _Fault("span_outside_words", f"{what} does not fit {n_words} words")
         elif spans is not None and (start, end) not in types:
-            yield _Fault("entities_disagree", f"{what} is no span of the tags")
+            yield _Fault("entities_disagree", f"{what} is not a span of the tags")
         elif spans is not None and types[start, end] != kind:
             yield _Fault("entities_disagree", f"{what} is {types[start, end]} by the tags")
         for box in entity["boxes"] or []:

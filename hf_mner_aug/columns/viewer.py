@@ -1,7 +1,7 @@
-"""Whether the Hub's dataset viewer and Data Studio can show and edit a folder's Parquet files, from their metadata.
+"""Check from their metadata whether the Hub's viewer and Data Studio can show and edit a folder's Parquet files.
 
-https://huggingface.co/docs/dataset-viewer and HF_FACTS: row groups of at most 286 MiB, about 2 MB a row, a page index,
-pictures embedded, label names in the schema; Data Studio edits a split that is one file.
+https://huggingface.co/docs/dataset-viewer and HF_FACTS: row groups of at most 286 MiB, about 2 MB per row, a page
+index, pictures embedded, label names in the schema; Data Studio edits a split only if it is one file.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ ONE_SHARD_BYTES = 450_000_000
 
 
 def viewer_problems(folder: str | Path) -> list[Problem]:
-    """Return what keeps the viewer from showing, or Data Studio from editing, the Parquet files below a folder."""
+    """Return the problems that keep the viewer from showing, or Data Studio from editing, a folder's Parquet files."""
     folder = Path(folder)
     problems: list[Problem] = []
     shards: dict[str, list[Path]] = {}
@@ -34,7 +34,7 @@ def viewer_problems(folder: str | Path) -> list[Problem]:
 
 
 def _file_faults(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with one file."""
+    """Yield the faults of one file."""
     import pyarrow.parquet as pq
 
     with reading(path), pq.ParquetFile(path) as parquet:
@@ -61,7 +61,7 @@ def _has_page_index(group: Any) -> bool:
 
 
 def _picture_faults(parquet: Any, schema: Any) -> Iterator[tuple[str, str]]:
-    """Yield a fault for each image column that names files which are not inside."""
+    """Yield a fault for each image column that names files without embedding them."""
     import pyarrow as pa
 
     for field in schema:
@@ -69,7 +69,7 @@ def _picture_faults(parquet: Any, schema: Any) -> Iterator[tuple[str, str]]:
         if not pa.types.is_struct(kind) or {kind.field(i).name for i in range(kind.num_fields)} != {"bytes", "path"}:
             continue
         if schema.names.count(field.name) > 1:
-            continue  # which of them is read by name is not said
+            continue  # it is undefined which of them is read by name
         outside = 0
         for batch in parquet.iter_batches(batch_size=64, columns=[field.name]):
             values = batch.column(0)

@@ -178,7 +178,7 @@ def test_a_word_that_is_none_is_refused_by_fit_map_and_validate_alike(word, told
         lambda: augment(bad, LSMS(), progress=False),
     ):
         with pytest.raises(
-            DataError, match=f"^post 3: word 4 is {told}, expected words that are not blank: mend the row"
+            DataError, match=f"^post 3: word 4 is {told}, expected words that are not blank: correct the row"
         ):
             call()
     assert [(p.kind, p.id, p.detail) for p in validate(bad).problems] == [
@@ -270,9 +270,9 @@ def test_chunks_beside_entities_ask_for_the_columns(tmp_path):
         {"tokens": 1, "tags": 3},
         {"tokens": "a", "ner_tags": 2},
     ):
-        with pytest.raises(UsageError, match="expected places from 1"):
+        with pytest.raises(UsageError, match="expected positions from 1"):
             convert("conll", tmp_path / "train.txt", tmp_path / "out", columns=columns)
-    with pytest.raises(UsageError, match="mnre has columns of its own"):
+    with pytest.raises(UsageError, match="mnre has fixed columns"):
         convert("mnre", tmp_path / "train.txt", tmp_path / "out", columns={"tokens": 1, "ner_tags": 3})
     with pytest.raises(DataError, match=r"expected a word, .*line 2"):
         convert("conll", tmp_path / "train.txt", tmp_path / "out", columns={"tokens": 1, "ner_tags": 7})

@@ -482,7 +482,9 @@ def _plain(entity):
 
 def test_wrong_renames_are_refused(tmp_path, capsys, monkeypatch):
     source = raw(tmp_path / "raw", MIXED)
-    with pytest.raises(UsageError, match="types: ORG=MISC renames a type that is not there, found LOC, PER, Per, per"):
+    with pytest.raises(
+        UsageError, match="types: ORG=MISC renames a type that does not occur, found LOC, PER, Per, per"
+    ):
         read("conll", source, types={"ORG": "MISC"})
     with pytest.raises(UsageError, match="expected OLD=NEW"):
         read("conll", source, types={"PER": "A B"})

@@ -350,7 +350,9 @@ def test_keep_that_cannot_be_is_one_line(rich):
         for known in ("tokens", "image", "source_id"):
             with pytest.raises(UnknownName, match=f"unknown column to keep '{known}'.*valid are author, day, grid"):
                 run([known])
-        with pytest.raises(UsageError, match="keep: pos_tags has a value for each word, and follows the words") as told:
+        with pytest.raises(
+            UsageError, match="keep: pos_tags has a value for each word, which follows the words"
+        ) as told:
             run(["pos_tags"])
         assert "\n" not in str(told.value)
 

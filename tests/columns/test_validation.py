@@ -80,7 +80,7 @@ CASES = [
         {"entities": boxed(), "tokens": ["a"], "ner_tags": [OUT]},
         "[1, 3) LOC does not fit 1 words",
     ),
-    ("entities_disagree", {"ner_tags": [OUT, OUT, OUT]}, "[1, 3) LOC is no span of the tags"),
+    ("entities_disagree", {"ner_tags": [OUT, OUT, OUT]}, "[1, 3) LOC is not a span of the tags"),
     ("entities_disagree", {"ner_tags": [OUT, B_PER, I_PER]}, "[1, 3) LOC is PER by the tags"),
     ("entity_not_listed", {"entities": []}, "[1, 3) LOC is not in the column entities"),
     ("entity_not_listed", {"entities": None}, "[1, 3) LOC is not in the column entities"),

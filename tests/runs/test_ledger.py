@@ -88,7 +88,7 @@ def test_a_method_fitted_elsewhere_is_kept(splits, tmp_path):
 def test_a_method_fitted_on_labels_that_lack_some_is_refused(splits, tmp_path):
     other = mner_features(("MISC", "ORG", "LOC", "PERSON"))
     fitted = LSMS(copies=2).fit(splits["test"].cast(other))
-    with pytest.raises(UsageError, match="ner_tags has the labels B-PER, I-PER, which are none of O, B-MISC"):
+    with pytest.raises(UsageError, match="ner_tags has the labels B-PER, I-PER, which are not in O, B-MISC"):
         augment(splits, fitted, out=tmp_path / "aug", progress=False)
 
 
