@@ -1,7 +1,7 @@
-"""Raw sets as their authors publish them -> rows.
+"""Read raw sets, as their authors publish them, into rows.
 
 ``RAW_SETS`` is the only table of sets. An entry declares what cannot be read from the files (language, tokeniser,
-joiner, label names) and the function that parses one file into ``RawPost``; everything behind that is shared.
+joiner, label names) and the function that parses one file into ``RawPost``; everything after that is shared.
 """
 
 import itertools
@@ -54,18 +54,20 @@ SPLIT_FILES = {
     "validation": ("valid.txt", "val.txt", "dev.txt", "validation.txt"),
     "test": ("test.txt",),
 }
-_FURTHER = re.compile(r"(train|valid|val|validation|dev|test)[-_. \d].*\.txt")  # files of splits that are not read
-BATCH = 100  # rows held while writing, with their pictures
+_FURTHER = re.compile(
+    r"(train|valid|val|validation|dev|test)[-_. \d].*\.txt"
+)  # files of further splits, which are not read
+BATCH = 100  # rows held in memory while writing, with their pictures
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawSet:
-    """What is known of a set before reading it; ``types`` and ``tokeniser`` are found in the files where not declared.
+    """A raw set before it is read; ``types`` and ``tokeniser`` are found in the files if they are not declared.
 
     ``tokeniser`` is ``"handles whole"`` (``@user`` is one word), ``"handles split"`` (``@``, ``user``) or
-    ``"characters"``; ``joiner`` goes between words to make a text of them. ``folders`` are those in which the text may
-    lie inside the raw folder, ``prefixes`` stand before the split's name in a file's. ``suffixed`` images are named
-    ``<id>_<suffix>``.
+    ``"characters"``; ``joiner`` goes between words to make a text of them. ``folders`` are the subfolders of the raw
+    folder that may contain the text, ``prefixes`` come before the split's name in a file name. ``suffixed`` images are
+    named ``<id>_<suffix>``.
     """
 
     name: str
@@ -88,13 +90,13 @@ class RawSet:
 
     @property
     def takes_boxes(self) -> bool:
-        """Whether XML files can say where entities are in the post's image."""
+        """Whether XML files can give the boxes of entities in the post's image."""
         return self.images == "one" and not self.relations
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A set that was read once, for its labels and counts; ``rows`` reads it again, a post at a time."""
+    """A set that has been read once, for its labels and counts; ``rows`` reads it again, one post at a time."""
 
     raw: RawSet
     files: Mapping[str, Path]
@@ -110,7 +112,7 @@ class Reading:
         return tuple(self.files)
 
     def rows(self, split: str) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a split, with images as encoded bytes just as their files hold them."""
+        """Yield the rows of a split, with images as the unchanged bytes of their files."""
         tag_ids = self._tag_ids("ner_tags")
         fine_ids = self._tag_ids("fine_tags")
         for post in self.raw.parse(self.files[split]):
@@ -146,7 +148,7 @@ class Reading:
             yield pa.Table.from_pylist(batch, schema=self.features.arrow_schema)
 
     def _entities(self, spans: Iterable[Span], boxes: Mapping[tuple[int, int], list[Box]]) -> list[dict[str, Any]]:
-        """Return the entities of a post as the column holds them: all of them, with their boxes or none."""
+        """Return the entities of a post as column values: all of them, each with its boxes, if any."""
         return [
             {
                 "start": start,
@@ -306,20 +308,19 @@ def read(
     types: Mapping[str, str] | None = None,
     columns: Mapping[str, str | int] = MappingProxyType({}),
 ) -> Reading:
-    """Read a set once: find its labels, count, check every tag, id, image and box.
+    """Read a set once: find its labels, count, and check every tag, id, image and box.
 
-    ``raw_dir`` holds train, valid (or val, dev) and test ``.txt``, any of them, or is one such file, read as train.
+    ``raw_dir`` contains some of train, valid (or val, dev) and test ``.txt``, or is one such file, read as train.
     Ids become unique over all splits: a second post ``12`` becomes ``12~2``, and so do the second and later relations
     of one tweet in MNRE, whose id is that of their image. An image is found by its post's id, or by the name that the
-    post gives. Boxes come from the XML files in ``xml``, or in ``raw_dir/xml`` where that is there. ``types`` gives
-    entity types, coarse or fine, other names: ``{"OTHER": "MISC"}``; no type is renamed without it, but for those that
-    the table of sets says. ``columns`` are the places of ``tokens``, ``ner_tags`` and perhaps ``fine_tags`` in the
-    lines of an ``IMGID:`` file, from 1.
+    post gives. Boxes come from the XML files in ``xml``, or in ``raw_dir/xml`` if it exists. ``types`` renames entity
+    types, coarse or fine: ``{"OTHER": "MISC"}``; only the table of sets renames others. ``columns`` are the positions
+    of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in the lines of an ``IMGID:`` file, from 1.
 
     Raises:
         UnknownName: no such set, or no such policy for orphans.
-        UsageError: a folder is not there, the set has no place for boxes, the language is not a code, or a type to
-            rename is not there.
+        UsageError: a folder does not exist, the set has no place for boxes, the language is not a code, or a type to
+            rename does not occur.
         DataError: the files are not in the set's layout.
     """
     if name not in RAW_SETS:
@@ -342,7 +343,7 @@ def read(
     for old, new in asked.items():
         if old not in met:
             known = ", ".join(sorted({*found.types, *found.fine_types})) or "none"
-            raise UsageError(f"types: {old}={new} renames a type that is not there, found {known}")
+            raise UsageError(f"types: {old}={new} renames a type that does not occur, found {known}")
     renames = {old: new for old, new in raw.renames.items() if old in met and old != new}
     report.renames = renames
     for found_types in (found.types, found.fine_types):
@@ -400,7 +401,7 @@ def _without_images(raw: RawSet, split: str, counts: SplitReport) -> str:
 
 def _refused(counts: SplitReport) -> str:
     said = ""
-    for trouble, text in {"refused": "are not read", "unsupported": "are in no format that is read"}.items():
+    for trouble, text in {"refused": "are refused", "unsupported": "are in no supported format"}.items():
         if count := getattr(counts, trouble):
             said += f", {count} {text} ({'; '.join(counts.examples[trouble])})"
     return said
@@ -408,7 +409,7 @@ def _refused(counts: SplitReport) -> str:
 
 @dataclass
 class _Found:
-    """What the files of a set show that a ``RawSet`` may leave open."""
+    """What the files of a set tell if its ``RawSet`` does not declare it."""
 
     types: Counter[str] = field(default_factory=Counter)
     fine_types: Counter[str] = field(default_factory=Counter)
@@ -418,7 +419,7 @@ class _Found:
 
 
 def _scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found: _Found) -> list[tuple[int, Wanted]]:
-    """Check and count the posts of a file; return line, id and images of each that has words."""
+    """Check and count the posts of a file; return line, id and images of each post with words."""
     ids = []
     for post in raw.parse(path):
         if isinstance(post, BadLine):
@@ -450,7 +451,7 @@ def _scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found:
                 if orphans == "error":
                     raise DataError(
                         f"post {post.id}: {tags[i]} on {post.tokens[i]!r} follows no tag of its type "
-                        f"({path} line {post.lines[i]}): mend it, or read with orphans 'promote' or 'drop'"
+                        f"({path} line {post.lines[i]}): correct it, or read with orphans 'promote' or 'drop'"
                     )
                 counts.note(trouble, f"{post.id} {post.tokens[i]!r}", n_orphans)
         if raw.types:
@@ -468,25 +469,27 @@ def _with_columns(raw: RawSet, columns: Mapping[str, str | int]) -> RawSet:
     """Return the set read from some columns of its lines, if any are named.
 
     Raises:
-        UsageError: its lines have no columns to choose, or these are not the places of words and tags.
+        UsageError: its lines have no columns to choose, or these are not positions of words and tags.
     """
     if not columns:
         return raw
     names = ("tokens", "ner_tags", "fine_tags")[: max(2, len(columns))]
     places = [str(columns.get(name, "")) for name in names]
     if raw.parse is not parse_imgid:
-        raise UsageError(f"{raw.name} has columns of its own: leave out --columns")
+        raise UsageError(f"{raw.name} has fixed columns: leave out --columns")
     if {*columns} - {*names} or not all(place.isdecimal() and 0 < int(place) < 100 for place in places):
         found = ",".join(f"{name}={place}" for name, place in columns.items())
-        raise UsageError(f"--columns {found}: expected places from 1, as tokens=1,ner_tags=3, perhaps fine_tags=4")
+        raise UsageError(
+            f"--columns {found}: expected positions from 1, as tokens=1,ner_tags=3, optionally fine_tags=4"
+        )
     return replace(raw, parse=partial(parse_imgid, columns=[int(place) for place in places]))
 
 
 def _check_columns(post: RawPost, path: Path) -> None:
-    """See that two columns of tags are those of the same mentions, coarse and fine.
+    """Check that two columns of tags, coarse and fine, mark the same mentions.
 
     Raises:
-        DataError: a word has a tag in one of them only, as chunks and entities do.
+        DataError: a word has a tag in only one of them, as with chunks and entities.
     """
     for i, (tag, fine) in enumerate(zip(post.tags, post.fine_tags, strict=False)):
         if (tag == "O") != (fine == "O"):
@@ -497,12 +500,12 @@ def _check_columns(post: RawPost, path: Path) -> None:
 
 
 def _renaming(raw: RawSet, types: Mapping[str, str]) -> tuple[RawSet, set[str]]:
-    """Return the set with types renamed as its files are parsed: as it says itself, and as the user asks.
+    """Return the set with types renamed while its files are parsed, by its own table and by the user's.
 
-    The types to rename that stand in the files come into the set that is returned too, as these are parsed.
+    The types to rename that occur in the files are added to the returned set of names while these are parsed.
 
     Raises:
-        UsageError: a type's new name is none.
+        UsageError: a type's new name is invalid.
     """
     renames = {**raw.renames, **types}
     for old, new in types.items():
@@ -524,7 +527,7 @@ def _renaming(raw: RawSet, types: Mapping[str, str]) -> tuple[RawSet, set[str]]:
 
 
 def _look_alikes(types: Mapping[str, int]) -> str:
-    """Return which types differ in case, signs or width only, with their numbers of mentions; or nothing."""
+    """Return which types differ only in case, signs or width, with their mention counts, or an empty text."""
     alike: dict[str, list[str]] = defaultdict(list)
     for kind in types:
         alike[re.sub(r"[-_./\s]", "", unicodedata.normalize("NFKC", kind).casefold()) or kind].append(kind)
@@ -537,7 +540,7 @@ def _look_alikes(types: Mapping[str, int]) -> str:
     if not said:
         return ""
     return (
-        f"types that differ in case or signs only, with their mentions: {'; '.join(said)}: they stay different types; "
+        f"types that differ only in case or signs, with their mentions: {'; '.join(said)}: they stay different types; "
         f"--types {','.join(asked)} makes them one"
     )
 
@@ -575,7 +578,7 @@ def _draw(
 
 
 def _unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report) -> dict[tuple[str, int], str]:
-    """Return new ids for the posts (split, line) whose id an earlier post has."""
+    """Return new ids for the posts (split, line) whose id an earlier post already has."""
     taken = {post.id for posts in ids.values() for _, post in posts}
     seen: set[str] = set()
     new_ids: dict[tuple[str, int], str] = {}
@@ -592,11 +595,11 @@ def _unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report) -> 
 
 
 def _find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
-    """Return the file of each split that is there; a space before the file's ending counts for nothing.
+    """Return the file of each split that exists; a space before the file's suffix is ignored.
 
     Raises:
-        UsageError: nothing is there.
-        DataError: no split is there, or a split has two files.
+        UsageError: the path does not exist.
+        DataError: no split is found, or a split has two files.
     """
     if raw_dir.is_file():
         return {"train": raw_dir}
@@ -631,24 +634,24 @@ def _find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
 
 
 def _warn_of_others(prefix: str, left: Iterable[Path]) -> None:
-    """Say which files beside those of the splits are called as further splits are, as ``test_2021.txt``."""
+    """Warn of files whose names look like further splits, as ``test_2021.txt``."""
     ours = (path.name for path in left if path.name.startswith(prefix))
     if names := [name for name in ours if _FURTHER.fullmatch(name.removeprefix(prefix))]:
         warnings.warn(
             f"left unread: {', '.join(names)}: a folder has train, validation and test; convert each of these by "
-            "itself, and name it as a split where you want it held out",
+            "itself, and name it as a split to hold it out",
             stacklevel=5,
         )
 
 
 def _find_drawings(raw: RawSet, raw_dir: Path, xml: str | Path | None) -> dict[str, list[Path]]:
-    """Return the XML files with boxes by the id of their post, none where there are none.
+    """Return the XML files with boxes by the id of their post; there may be none.
 
     Raises:
-        UsageError: they are needed and not there, or the set has no place for boxes.
+        UsageError: they are required but missing, or the set has no place for boxes.
     """
     if xml is not None and not raw.takes_boxes:
-        raise UsageError(f"{raw.name} has no place for boxes: they belong to entities of a set with one image a post")
+        raise UsageError(f"{raw.name} has no place for boxes: they belong to entities of a set with one image per post")
     folder = raw_dir / "xml" if xml is None else Path(xml)
     if xml is not None or (raw.takes_boxes and folder.is_dir()):
         return find_drawings(folder)

@@ -1,12 +1,12 @@
-"""Boxes of entities in Pascal-VOC XML files, one file a picture.
+"""Boxes of entities in Pascal-VOC XML files, one file per picture.
 
-A file is known by its own name: in Twitter-GMNER 765 of 5,612 ``<filename>`` values name another picture. An object's
-``<name>`` holds the words of the entity that its box shows.
+A file is identified by its own name: in Twitter-GMNER 765 of 5,612 ``<filename>`` values name another picture. An
+object's ``<name>`` holds the words of the entity in its box.
 
-Boxes of a row are in pixels of the picture as it is shown: turned as its EXIF says. Tools that draw boxes often show it
-as it is stored, so the size that the XML gives decides (``find_frame``): where it is that of the stored picture, boxes
-are turned with it; where it is that of the shown one, they stay. Where it fits both (a square, a half turn, a mirror
-image, no size) they were drawn on the stored one, as most tools do, unless they fit the shown one alone; that is said.
+Boxes of a row are in pixels of the picture as displayed: turned by its EXIF. Tools that draw boxes often show it as
+stored, so the size in the XML decides (``find_frame``): if it is the stored size, boxes are turned with the picture; if
+it is the displayed size, they stay. If it fits both (a square, a half turn, a mirror image, no size), the boxes are
+taken as drawn on the stored picture, as most tools do, unless they fit only the displayed one; this is reported.
 """
 
 import math
@@ -27,7 +27,7 @@ Note = Callable[[str, str], None]
 MAX_BYTES = 10_000_000  # of an XML file
 MAX_DEPTH = 100
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_SHAPES = (  # what other tools put in the place of a <bndbox>
+_SHAPES = (  # what other tools write instead of a <bndbox>
     "polygon",
     "polyline",
     "points",
@@ -43,19 +43,19 @@ _SHAPES = (  # what other tools put in the place of a <bndbox>
 
 
 class Shown(NamedTuple):
-    """A post's picture: its size as it is shown, and the EXIF orientation (1 to 8) that turned it so."""
+    """A post's picture: its size as displayed, and the EXIF orientation (1 to 8) that turned it."""
 
     size: Size
     orientation: int = 1
 
     @property
     def stored(self) -> Size:
-        """Its size before the turn."""
+        """Its size before turning."""
         return self.size[::-1] if self.orientation > 4 else self.size
 
 
 class Frame(NamedTuple):
-    """The picture that boxes were drawn on: its size, where it is known, and the orientation that turns it."""
+    """The picture that boxes were drawn on: its size, if known, and the orientation that turns it."""
 
     size: Size | None
     orientation: int = 1
@@ -63,7 +63,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DrawnBox:
-    """A box as its file has it: the name of what it shows, the line, the corners where they are four numbers."""
+    """A box as in its file: the name of its content, the line, and the corners if they are four numbers."""
 
     name: str
     line: int
@@ -72,9 +72,9 @@ class DrawnBox:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What an XML file holds: the size in pixels of the picture that the boxes were drawn on, where it is given.
+    """The content of an XML file: its boxes, and the size in pixels of the picture that they were drawn on, if given.
 
-    ``left_out`` are objects without a box and boxes of their parts: the trouble of each, and where it is.
+    ``left_out`` are objects without a box and boxes of their parts: the kind of trouble, and its place.
     """
 
     file: str
@@ -84,10 +84,10 @@ class Drawing:
 
 
 def find_drawings(folder: Path) -> dict[str, list[Path]]:
-    """Return the XML files of a folder by the id of their post: the first is the one to take.
+    """Return the XML files of a folder by the id of their post; the first of each is used.
 
     Raises:
-        UsageError: the folder is not there or holds no XML file.
+        UsageError: the folder does not exist or has no XML file.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of XML files")
@@ -103,10 +103,10 @@ def find_drawings(folder: Path) -> dict[str, list[Path]]:
 def parse_voc(path: Path) -> Drawing:
     """Return the boxes of a Pascal-VOC file.
 
-    A document type, and so every entity that could grow or fetch another file, is refused.
+    A document type is refused, and with it every entity that could expand or fetch another file.
 
     Raises:
-        DataError: the file is no such XML (the message gives the line), or leads out of its folder.
+        DataError: the file is not such XML (the message gives the line), or leads out of its folder.
     """
     values: dict[str, str] = {}
     objects: list[dict[str, Any]] = []
@@ -155,9 +155,9 @@ def parse_voc(path: Path) -> Drawing:
     except expat.ExpatError as error:
         reason = expat.errors.messages[error.code]
         raise DataError(f"{path.name} line {error.lineno}: {reason}") from error
-    except (LookupError, ValueError) as error:  # of Python's codecs: no such encoding, or one of several bytes a sign
+    except (LookupError, ValueError) as error:  # from Python's codecs: an unknown or a multi-byte encoding
         reason = repr(str(error)[:60])
-        raise DataError(f"{path.name}: its encoding is none that can be read ({reason})") from error
+        raise DataError(f"{path.name}: its encoding cannot be read ({reason})") from error
     width, height = (int(_number(values.get(side)) or 0) for side in ("width", "height"))
     boxes, left_out = [], []
     for thing in objects:
@@ -184,12 +184,12 @@ def _number(text: str | None) -> float | None:
 def place_boxes(
     drawing: Drawing, mentions: Mapping[Span, str], shown: Shown | None, note: Note
 ) -> list[tuple[list[Span], Box]]:
-    """Return each box that can be kept, in pixels of the picture as it is shown, with the mentions that it shows.
+    """Return each usable box, in pixels of the picture as displayed, with the mentions that it shows.
 
-    ``mentions`` are spans and their words as one text; a box's name is matched to the words (NFC) whatever stands
-    between them, and mentions of the same words share their boxes. ``shown`` is the post's own picture, where it has
-    one: boxes are turned with it and scaled to it from what they were drawn on. ``note(trouble, example)`` hears of
-    what had to be mended or left out.
+    ``mentions`` are spans and their words as one text; a box's name is matched to the words (NFC) regardless of
+    spaces, and mentions with the same words share their boxes. ``shown`` is the post's own picture, if it has one:
+    boxes are turned with it and scaled to it from the picture they were drawn on. ``note(trouble, example)`` is called
+    for each box that is repaired or left out.
     """
     for trouble, where in drawing.left_out:
         note(trouble, where)
@@ -215,7 +215,7 @@ def place_boxes(
 
 
 def find_frame(drawing: Drawing, shown: Shown | None, note: Note) -> Frame:
-    """Return what boxes were drawn on, by the size that their XML gives (see the module); note what is out of order."""
+    """Return the picture that boxes were drawn on, by the size in their XML (see the module); note irregularities."""
     if shown is None:
         return Frame(drawing.size)
     size, ways = drawing.size, list(dict.fromkeys([Frame(shown.stored, shown.orientation), Frame(shown.size)]))
@@ -240,9 +240,9 @@ def find_frame(drawing: Drawing, shown: Shown | None, note: Note) -> Frame:
 
 
 def _is_swapped(size: Size, ways: Sequence[Frame], boxes: Sequence[DrawnBox]) -> bool:
-    """Say whether a size is that of no way of seeing the picture, but is when its width and height change places.
+    """Return whether a size fits neither the stored nor the displayed picture until its width and height are swapped.
 
-    Boxes that fit into the size as it stands, and not into the other, say that it is right.
+    It is not swapped if the boxes fit into the size as given but not into the swapped one.
     """
     other = size[::-1]
     sizes = [way.size for way in ways]
@@ -256,14 +256,14 @@ def _fits(size: Size, sizes: Sequence[Size | None]) -> bool:
 
 
 def _alike(one: Size | None, other: Size | None) -> bool:
-    """Say whether one size is the other scaled and rounded to whole pixels; one that is not known is like any."""
+    """Return whether one size is the other scaled and rounded to whole pixels; an unknown size matches any."""
     if one is None or other is None:
         return True
     return abs(one[0] * other[1] - one[1] * other[0]) <= max(*one, *other)
 
 
 def _inside(boxes: Sequence[DrawnBox], size: Size | None) -> bool:
-    """Say whether all boxes lie in a picture of a size, up to a pixel."""
+    """Return whether all boxes lie inside a picture of a size, within one pixel."""
     width, height = size or (math.inf, math.inf)
     known = [box.corners for box in boxes if box.corners]
     return all(max(box[::2]) <= width + 1 and max(box[1::2]) <= height + 1 for box in known)
@@ -274,7 +274,7 @@ def _by(size: Size) -> str:
 
 
 def turn_box(box: Box, size: Size, orientation: int) -> Box:
-    """Return where a box of a picture of some size lies when the picture is turned by an EXIF orientation (1 to 8)."""
+    """Return a box of a picture of the given size after the picture is turned by an EXIF orientation (1 to 8)."""
     (x1, y1, x2, y2), (width, height) = box, size
     if orientation in (2, 3, 7, 8):
         x1, x2 = width - x2, width - x1
@@ -284,10 +284,10 @@ def turn_box(box: Box, size: Size, orientation: int) -> Box:
 
 
 def mend_box(corners: Box | None, size: Size | None) -> tuple[Box | None, list[str]]:
-    """Return a box ``(x1, y1, x2, y2)`` with its corners in order and clipped to the picture, and what had to be done.
+    """Return a box ``(x1, y1, x2, y2)`` with its corners ordered and clipped to the picture, and the repairs made.
 
-    It is None where nothing of it is left: it is not four numbers, has no area, or is wholly outside. An unknown size
-    clips at zero only.
+    It is None if nothing is left: it is not four numbers, has no area, or is completely outside. With an unknown size
+    it is clipped only at zero.
     """
     if corners is None:
         return None, ["bad_boxes"]

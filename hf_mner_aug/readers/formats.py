@@ -1,6 +1,6 @@
 """Text files of raw sets, parsed one post at a time.
 
-A parser yields a ``RawPost`` for each post, and a ``BadLine`` for what it leaves out.
+A parser yields a ``RawPost`` for each post, and a ``BadLine`` for each line it leaves out.
 """
 
 import ast
@@ -16,7 +16,7 @@ from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.posts.hygiene import too_long
 from hf_mner_aug.schema import Relation, split_tag, word_faults
 
-# In the order of the ids that the authors' code gives them.
+# In the order of the ids in the authors' code.
 MNRE_RELATIONS = (
     "None",
     "/per/per/parent",
@@ -47,9 +47,9 @@ NAME_COLUMNS = "of other columns, name those to take: --columns tokens=1,ner_tag
 
 @dataclass(frozen=True, slots=True)
 class RawPost:
-    """A post as its file has it; word ``i`` stands on line ``lines[i]``, and ``line`` is the post's first.
+    """A post as in its file; word ``i`` is on line ``lines[i]``, and ``line`` is the post's first.
 
-    ``pictures`` are the names by which it calls its images: its own id where the file names none.
+    ``pictures`` are the names of its images: its own id if the file names none.
     """
 
     id: str
@@ -64,7 +64,7 @@ class RawPost:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that no post could be made of, and why."""
+    """A line that could not be read as a post, and why."""
 
     line: int
     reason: str
@@ -76,11 +76,12 @@ class BadLine:
 def parse_imgid(path: Path, columns: Sequence[int] = ()) -> Iterator[RawPost | BadLine]:
     """Yield the posts of ``IMGID:<id>`` blocks of ``word<TAB or space>tag[<TAB or space>fine tag]`` lines.
 
-    A word is all that stands before the separator, be it a no-break space or a lone variation selector. ``columns`` are
-    the places of the word and its tags in a line, from 1, where there are others; any number of spaces part them then.
+    A word is everything before the separator, even a no-break space or a lone variation selector. ``columns`` are the
+    positions of the word and its tags in a line, from 1, if there are other columns; any number of spaces then
+    separates them.
 
     Raises:
-        DataError: a line is neither, or not UTF-8, or the file holds no post; the message gives the line.
+        DataError: a line is neither, or not UTF-8, or the file has no post; the message gives the line.
     """
     return _parse_blocks(path, "IMGID:", strict=True, places=columns)
 
@@ -88,11 +89,11 @@ def parse_imgid(path: Path, columns: Sequence[int] = ()) -> Iterator[RawPost | B
 def parse_wid(path: Path) -> Iterator[RawPost | BadLine]:
     """Yield the posts of CMNER's ``WID:<id>`` blocks of ``character<TAB>tag`` lines.
 
-    A new header ends a post, blank lines do not. A line that is no character and tag is left out, as by the authors'
-    own loader.
+    A new header ends a post, blank lines do not. A line that is not a character and a tag is left out, as in the
+    authors' own loader.
 
     Raises:
-        DataError: a line is not UTF-8, or the file holds no post.
+        DataError: a line is not UTF-8, or the file has no post.
     """
     return _parse_blocks(path, "WID:", strict=False)
 
@@ -140,7 +141,7 @@ def _parse_blocks(path: Path, header: str, *, strict: bool, places: Sequence[int
 
 
 def _fields(line: str, places: Sequence[int]) -> list[str]:
-    """Return the word and the tags of a line; an empty word where it has too few columns."""
+    """Return the word and the tags of a line; an empty word if it has too few columns."""
     if not places:
         return line.split("\t" if "\t" in line else " ")
     fields = line.split("\t") if "\t" in line else line.split()
@@ -148,13 +149,13 @@ def _fields(line: str, places: Sequence[int]) -> list[str]:
 
 
 def _of_a_length(post: RawPost) -> RawPost | BadLine:
-    """Return a post, or a bad line where it is longer than posts are."""
+    """Return a post, or a bad line if it exceeds the limits of a post."""
     excess = too_long(post.tokens)
     return post if excess is None else BadLine(post.line, f"post {post.id[:100]} has {excess}: it is left out")
 
 
 def _problem(word: str, tags: Sequence[str], columns: int) -> str | None:
-    """Return what is wrong with the fields of a line."""
+    """Return the fault of a line's fields, or None."""
     if any(word_faults([word])) or len(tags) not in (1, 2):
         return "expected a word, a tab or one space, and one or two tags"
     if columns and len(tags) != columns:
@@ -171,14 +172,14 @@ def _tag_problem(tags: Sequence[str]) -> str | None:
     return None
 
 
-# ---------------------------------------------------------------- one post a line
+# ---------------------------------------------------------------- one post per line
 
 
 def parse_mnre(path: Path) -> Iterator[RawPost | BadLine]:
-    """Yield the relations of MNRE: a line holds one as a Python literal, which is never run.
+    """Yield the relations of MNRE: each line holds one as a Python literal, which is never executed.
 
     The keys are ``token``, ``h`` and ``t`` (``{"name": …, "pos": [start, end]}``, end exclusive), ``img_id`` and
-    ``relation``. The id is that of the image; most tweets have several relations, and so several posts one id.
+    ``relation``. The id is that of the image; most tweets have several relations, so several posts share one id.
 
     Raises:
         DataError: a line is not UTF-8, or no line holds a relation.
@@ -187,7 +188,7 @@ def parse_mnre(path: Path) -> Iterator[RawPost | BadLine]:
 
 
 def parse_mner_mi(path: Path) -> Iterator[RawPost | BadLine]:
-    """Yield the posts of MNER-MI: a line holds one as JSON, or as a Python literal, which is never run.
+    """Yield the posts of MNER-MI: each line holds one as JSON, or as a Python literal, which is never executed.
 
     The keys are ``id``, ``text`` (words), ``label`` (BIO tags) and ``images`` (file names).
 
@@ -212,7 +213,7 @@ def _parse_records(
             post = _of_a_length(build(record, number))
             if isinstance(post, BadLine):
                 raise DataError(post.reason)
-        except (DataError, ValueError, OverflowError) as error:  # a number of thousands of digits, too
+        except (DataError, ValueError, OverflowError) as error:  # also for a number of thousands of digits
             first = first or f"{error} ({path} line {number})"
             yield BadLine(number, str(error))
         else:
@@ -225,25 +226,25 @@ def _parse_records(
 def _literal(line: str) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Python, about a tweet's odd escapes and numbers
+            warnings.simplefilter("ignore")  # Python's, about odd escapes and numbers in a tweet
             return ast.literal_eval(line.strip())
     except SyntaxError as error:
-        raise DataError(f"no Python literal ({error.msg})") from error
+        raise DataError(f"not a Python literal ({error.msg})") from error
     except (ValueError, TypeError) as error:
-        raise DataError("no Python literal: it holds code, which is not run") from error
+        raise DataError("not a Python literal: it contains code, which is not run") from error
     except (MemoryError, RecursionError) as error:
-        raise DataError("no Python literal: nested too deeply") from error
+        raise DataError("not a Python literal: nested too deeply") from error
 
 
 def _json_or_literal(line: str) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        if line.lstrip().startswith("{'"):  # so the authors write the posts of Twitter-2017
+        if line.lstrip().startswith("{'"):  # the authors write the posts of Twitter-2017 so
             return _literal(line)
-        raise DataError(f"no JSON ({error})") from error
+        raise DataError(f"not JSON ({error})") from error
     except RecursionError as error:
-        raise DataError("no JSON: nested too deeply") from error
+        raise DataError("not JSON: nested too deeply") from error
 
 
 def _relation_post(record: dict[str, Any], line: int) -> RawPost:
@@ -260,7 +261,7 @@ def _relation_post(record: dict[str, Any], line: int) -> RawPost:
     image = _text(record, "img_id")
     kind = _text(record, "relation")
     if kind not in MNRE_RELATIONS:
-        raise DataError(f"relation {kind!r} is none of the {len(MNRE_RELATIONS)} of MNRE")
+        raise DataError(f"relation {kind!r} is not one of the {len(MNRE_RELATIONS)} of MNRE")
     relation = Relation(spans["head"], spans["tail"], kind)
     return RawPost(Path(image).stem or image, line, (image,), tokens, lines=[line] * len(tokens), relation=relation)
 
@@ -298,7 +299,7 @@ def _words(record: dict[str, Any], key: str) -> list[str]:
 
 
 def _encodes(text: str) -> bool:
-    """Return whether a text is Unicode: JSON and literals can spell half a surrogate pair."""
+    """Return whether a text is Unicode: JSON and literals can contain lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -321,7 +322,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _bad_line(path: Path, number: int, problem: str, wrong_layout: bool) -> DataError:
-    """Return the error of a line; with the file's first lines where it looks as if the layout were another one."""
+    """Return the error of a line, with the file's first lines if the layout seems to be a different one."""
     message = f"{problem} ({path} line {number})"
     return DataError(message + as_read(path) if wrong_layout else message)
 

@@ -1,4 +1,4 @@
-"""Image files of raw sets: which post has which, and whether they can be decoded."""
+"""Image files of raw sets: match them to posts, and check that they can be decoded."""
 
 import hashlib
 import os
@@ -17,23 +17,23 @@ from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_file
 
 PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
-# Other endings of the same formats, and what Twitter puts behind an ending: 12.jpg_large, 12.jpg:orig.
+# Other suffixes of the same formats, and what Twitter adds to a suffix: 12.jpg_large, 12.jpg:orig.
 _ALSO = re.compile(
     r"\.(?:jpe?g|jpe|jfif|pjpeg|pjp|png|apng|gif|webp|bmp|dib|tiff?)(?:[-_:](?:large|orig|medium|small|thumb)|\?.*)?",
     re.IGNORECASE,
 )
-# What lies beside pictures and is none: a file of any other ending may be a picture in a format that is not read.
+# Files that are not pictures; a file with any other suffix may be a picture in an unsupported format.
 _BESIDE = (
     *(".txt", ".xml", ".json", ".jsonl", ".csv", ".tsv", ".md", ".html", ".yaml", ".yml", ".log", ".py", ".zip"),
     *(".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".parquet", ".arrow"),
 )
-REFUSED = ("outside", "not_a_file", "too_large")  # reasons that make a file one that is not read
-USUAL, ALSO, OTHER = 0, 1, 2  # how sure an ending is that of a picture
+REFUSED = ("outside", "not_a_file", "too_large")  # reasons for which a file is refused
+USUAL, ALSO, OTHER = 0, 1, 2  # how certainly a suffix is that of a picture
 _TWITTER_2017 = "twitter2017-"
 
 
 class Picture(NamedTuple):
-    """An image file that can be decoded, its width and height as it is shown, and the folder it was found in.
+    """An image file that can be decoded, its width and height as displayed, and the folder it was found in.
 
     ``orientation``, ``animated`` and ``deep`` are those of ``hygiene.Decoded``.
     """
@@ -50,7 +50,7 @@ class Picture(NamedTuple):
         """Return the file's bytes.
 
         Raises:
-            DataError: they are not those that were decoded, or the file is no longer one that may be read.
+            DataError: the file has changed since it was decoded, or may no longer be read.
         """
         data = read_file(self.path, self.allowed)
         if _digest(data) != self.digest:
@@ -59,7 +59,7 @@ class Picture(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A post's id and the names by which it calls its images."""
+    """A post's id and the names of its images."""
 
     id: str
     names: Sequence[str]
@@ -68,15 +68,15 @@ class Wanted(NamedTuple):
 def attach(
     folder: Path, wanted: Mapping[str, Sequence[Wanted]], report: Report, *, suffixed: bool = False
 ) -> dict[str, list[Picture]]:
-    """Return the pictures of each name that a post calls one by; count what is missing or cannot be decoded.
+    """Return the pictures for each image name in the posts; count those that are missing or cannot be decoded.
 
-    A name is that of a file, with or without its ending, in the folder or below it; ``suffixed`` names stand for all
+    A name is that of a file, with or without its suffix, in the folder or below it; ``suffixed`` names stand for all
     files ``<name>_<suffix>``. MNER-MI-Plus says ``twitter2017-O_26.jpg`` for Twitter-2017's ``O_26.jpg``. Of several
-    files of one name the first that can be decoded is taken, and that is said.
+    files with one name the first that can be decoded is taken and reported.
 
     Raises:
-        UsageError: the folder is not there or holds no image.
-        DataError: a post names an image that is there twice, in two folders.
+        UsageError: the folder does not exist or has no image.
+        DataError: a post names an image that exists in two folders.
     """
     files, allowed = _Files(folder), Allowed.of(folder)
     names = dict.fromkeys(name for posts in wanted.values() for post in posts for name in post.names)
@@ -98,13 +98,13 @@ def attach(
 
 
 def _take(same: Sequence[Path], looked_at: "Mapping[Path, Picture | Fault]") -> "Picture | Fault":
-    """Return the first picture among files of one name, or why there is none."""
+    """Return the first picture among files with the same name, or why there is none."""
     looks = [looked_at[path] for path in same]
     return next((look for look in looks if isinstance(look, Picture)), looks[0])
 
 
 def _count(name: str, same: Sequence[Path], image: "Picture | Fault", counts: SplitReport) -> None:
-    """Count an image of a post, or why it has none, and what is to be said of it."""
+    """Count an image of a post, or why it has none, and note its peculiarities."""
     spelt = " and ".join(path.name for path in same)
     if isinstance(image, Fault):
         counts.note(image.trouble, f"{same[0].name} {image.detail}")
@@ -122,14 +122,14 @@ def _count(name: str, same: Sequence[Path], image: "Picture | Fault", counts: Sp
 
 
 def _kind(path: Path) -> int:
-    """Return how sure it is, by its ending, that a file is a picture that is read: the surest are taken first."""
+    """Return how certainly a file is a readable picture, by its suffix: the most certain are taken first."""
     if path.suffix.lower() in PICTURES:
         return USUAL
     return ALSO if _ALSO.fullmatch(path.suffix) else OTHER
 
 
 class _Files:
-    """The files of a folder and of those below it that may be images, by name."""
+    """The files of a folder and its subfolders that may be images, by name."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -145,9 +145,9 @@ class _Files:
                 self._by_name[normalise_unicode("NFC", key)].append(path)
 
     def named(self, name: str) -> list[Path]:
-        """Return the files of a name, the one to take first, or none.
+        """Return the files with a name, the one to use first; the list may be empty.
 
-        Where a name has the ending of a picture and no file has that name, any other ending will do.
+        If a name has the suffix of a picture and no file has that name, any other suffix is accepted.
         """
         spelt = normalise_unicode("NFC", name)
         spellings = [spelt, spelt.removeprefix(_TWITTER_2017)]
@@ -164,9 +164,9 @@ class _Files:
         return []
 
     def by_prefix(self, names: Iterable[str]) -> dict[str, list[list[Path]]]:
-        """Return the images ``<name>_<suffix>`` of each name that has some, each as the files that may be it.
+        """Return the images ``<name>_<suffix>`` of each name that has some, each as its candidate files.
 
-        A file goes to the longest name it fits.
+        A file belongs to the longest name that fits.
         """
         known = {normalise_unicode("NFC", name): name for name in names}
         found: dict[str, dict[tuple[Path, str], list[Path]]] = {}
@@ -183,7 +183,7 @@ class _Files:
 
 
 class Fault(NamedTuple):
-    """Why a picture is left out: the counter of a report, and what is wrong."""
+    """Why a picture is left out: the counter of a report, and a description."""
 
     trouble: str
     detail: str
@@ -206,8 +206,8 @@ def look_at(path: Path, allowed: Allowed) -> Picture | Fault:
     except FileRefused as error:
         return Fault("refused" if error.reason in REFUSED else "unreadable", error.detail)
     except DataError as error:
-        if _kind(path) == OTHER or data[4:8] == b"ftyp":  # AVIF, HEIC and films, whatever their ending
-            return Fault("unsupported", f"is in no format that is read ({', '.join(FORMATS)})")
+        if _kind(path) == OTHER or data[4:8] == b"ftyp":  # AVIF, HEIC and films, whatever their suffix
+            return Fault("unsupported", f"is in no supported format ({', '.join(FORMATS)})")
         return Fault("unreadable", str(error).removeprefix("the image "))
 
 

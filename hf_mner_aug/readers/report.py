@@ -1,4 +1,4 @@
-"""What reading a raw set found: counts split by split, and troubles with examples."""
+"""The report of reading a raw set: counts per split, and troubles with examples."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ EXAMPLES = 5
 
 @dataclass
 class SplitReport:
-    """What a split's file held, and what became of it; ``mentions`` are B- tags before orphans are repaired."""
+    """Counts of a split's content and troubles; ``mentions`` are B- tags before orphans are repaired."""
 
     file: str
     posts: int = 0
@@ -48,7 +48,7 @@ class SplitReport:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, trouble: str, example: str, count: int = 1) -> None:
-        """Add to a trouble (the name of a counter) and keep the first examples of it."""
+        """Increase the counter of a trouble and keep its first examples."""
         setattr(self, trouble, getattr(self, trouble) + count)
         kept = self.examples.setdefault(trouble, [])
         if len(kept) < EXAMPLES:
@@ -65,9 +65,9 @@ class SplitReport:
 
 @dataclass
 class Report:
-    """What reading a set found, split by split.
+    """The findings of reading a set, split by split.
 
-    ``spare_drawings`` are XML files of no post; ``leaks`` are lines about other sets' validation and test.
+    ``spare_drawings`` are XML files without a post; ``leaks`` are lines about other sets' validation and test.
     """
 
     name: str
@@ -80,8 +80,8 @@ class Report:
     renames: dict[str, str] = field(default_factory=dict)
 
     def troubles(self) -> list[str]:
-        """Return a line for each thing that a reader of the set should know, with examples."""
-        repaired = {"promote": "made B-", "drop": "made O, with the I- that hang on them"}.get(self.orphans)
+        """Return a line for each finding that a user of the set should know, with examples."""
+        repaired = {"promote": "made B-", "drop": "made O, with the I- that continue them"}.get(self.orphans)
         said = {
             "bad_lines": "lines left out",
             "orphans": f"orphan I- tags {repaired}",
@@ -90,36 +90,36 @@ class Report:
             "empty_posts": "posts without words left out",
             "missing": "posts without an image file: their image is null",
             "unreadable": "posts with an image file that cannot be decoded: their image is null",
-            "refused": "posts with an image file that is not read: their image is null",
-            "unsupported": "posts with a file of their name in no image format that is read: their image is null",
-            "twin_images": "images with several files of one name: one is taken",
-            "other_endings": "images found under another ending than the post names",
-            "animated_images": "images of several frames: stored whole; what looks at them takes the first frame",
-            "deep_images": "images of more than 8 bits a channel: stored as they are; what looks at them takes 8 bits",
+            "refused": "posts with an image file that is refused: their image is null",
+            "unsupported": "posts with a file of their name in an unsupported image format: their image is null",
+            "twin_images": "images with several files of the same name: one is taken",
+            "other_endings": "images found with another suffix than the post gives",
+            "animated_images": "images of several frames: stored unchanged; models see the first frame",
+            "deep_images": "images of more than 8 bits per channel: stored unchanged; models see 8 bits",
             "bad_drawings": "XML files that cannot be read: their posts have no boxes",
             "twin_drawings": "posts with several XML files: one is taken",
             "no_boxes": "objects left out: they have no box",
             "other_shapes": "objects left out: they have another shape, but no box",
             "parts": "boxes left out: they show a part of an object",
-            "unmatched_boxes": "boxes left out: their name is no entity of the post",
-            "bad_boxes": "boxes left out: not four numbers, without area or wholly outside the picture",
+            "unmatched_boxes": "boxes left out: their name is not an entity of the post",
+            "bad_boxes": "boxes left out: not four numbers, without area or completely outside the picture",
             "reversed_boxes": "boxes with reversed corners: put in order",
             "clipped_boxes": "boxes that reach outside the picture: clipped to it",
-            "turned": "posts with boxes drawn on the image before its EXIF turns it: turned with it",
+            "turned": "posts with boxes drawn on the image before its EXIF rotation: turned with it",
             "unsure_turns": (
-                "posts with an image that its EXIF turns and boxes that may be drawn before or after, by the XML's "
-                "size: taken as before where it can be, else as after"
+                "posts with boxes that may be drawn before or after the image's EXIF rotation, by the XML's "
+                "size: taken as before if possible, otherwise as after"
             ),
-            "swapped_sizes": "XML sizes with width and height swapped: read the other way round",
-            "resized": "posts with an image of another size than the XML says: their boxes are scaled to it",
+            "swapped_sizes": "XML sizes with width and height swapped: swapped back",
+            "resized": "posts with an image of another size than in the XML: their boxes are scaled to it",
         }
         if any(counts.relations for counts in self.splits.values()):
             said["duplicate_ids"] = "relations of a tweet that has earlier ones: a suffix makes their ids unique"
         if self.many_images:
             said["missing"] = "images without a file: left out of their posts"
             said["unreadable"] = "images that cannot be decoded: left out of their posts"
-            said["refused"] = "image files that are not read: left out of their posts"
-            said["unsupported"] = "files in no image format that is read: left out of their posts"
+            said["refused"] = "image files that are refused: left out of their posts"
+            said["unsupported"] = "files in an unsupported image format: left out of their posts"
         lines = []
         for split, counts in self.splits.items():
             for trouble, text in said.items():

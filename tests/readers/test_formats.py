@@ -274,8 +274,8 @@ def test_troubles_of_boxes_are_told_with_their_line(tmp_path):
     reading = read("twitter_gmner", source)
     assert boxes_of(reading) == [{"New York": [], "Adele": [[10, 20, 30, 40], [90, 10, 100, 20]]}]
     assert reading.report.troubles() == [
-        "train: 1 boxes left out: their name is no entity of the post, as 7.xml line 10 'Beyoncé'",
-        "train: 2 boxes left out: not four numbers, without area or wholly outside the picture, "
+        "train: 1 boxes left out: their name is not an entity of the post, as 7.xml line 10 'Beyoncé'",
+        "train: 2 boxes left out: not four numbers, without area or completely outside the picture, "
         "as 7.xml line 6 'Adele'; 7.xml line 8 'Adele'",
         "train: 1 boxes with reversed corners: put in order, as 7.xml line 2 'Adele'",
         "train: 1 boxes that reach outside the picture: clipped to it, as 7.xml line 4 'Adele'",
@@ -393,21 +393,23 @@ def test_lines_that_are_no_relation_are_left_out_and_nothing_is_run(tmp_path):
     assert [row["id"] for row in reading.rows("train")] == ["twitter_1", "twitter_2"]
     assert counts(reading).bad_lines == 14
     found = {bad.line: bad.reason for bad in parse_mnre(tmp_path / "raw" / "train.txt") if isinstance(bad, BadLine)}
-    assert found[2] == found[3] == "no Python literal: it holds code, which is not run"
-    assert found[4].startswith("no Python literal (unterminated string literal")
-    assert found[5].startswith("no Python literal")
-    assert found[6] == "no Python literal: nested too deeply"
+    assert found[2] == found[3] == "not a Python literal: it contains code, which is not run"
+    assert found[4].startswith("not a Python literal (unterminated string literal")
+    assert found[5].startswith("not a Python literal")
+    assert found[6] == "not a Python literal: nested too deeply"
     assert found[7] == "expected a dictionary, found list"
     assert found[8] == "head [0, 2) does not fit 1 words"
     assert found[9] == "expected 'h' with 'pos': [start, end], found {'name': 'x'}"
     assert found[10].startswith("expected 't' with 'pos'")
-    assert found[11] == "relation '/per/per/enemy' is none of the 23 of MNRE"
+    assert found[11] == "relation '/per/per/enemy' is not one of the 23 of MNRE"
     assert found[12] == "expected 'img_id' with a text, found ''"
     assert found[13] == "word 1 of 'token' is ' '"
     assert found[16] == found[2]  # and no warning about the escape
     assert found[15] == r"word 0 of 'token' is '\ud83d'"
     (line,) = [line for line in reading.report.troubles() if "lines left out" in line]
-    assert line.startswith("train: 14 lines left out, as line 2: no Python literal: it holds code, which is not run; ")
+    assert line.startswith(
+        "train: 14 lines left out, as line 2: not a Python literal: it contains code, which is not run; "
+    )
 
 
 def test_no_file_of_the_sets_names(tmp_path):
@@ -503,9 +505,9 @@ def test_lines_that_are_no_post_of_mner_mi(tmp_path):
     path = write(tmp_path / "train.txt", lines(*bad, json.dumps(MANY)))
     *found, post = parse_mner_mi(path)
     assert [(line.line, line.reason.partition(" (")[0]) for line in found] == [
-        (1, "no Python literal"),
+        (1, "not a Python literal"),
         (2, "no JSON"),
-        (3, "no JSON: nested too deeply"),
+        (3, "not JSON: nested too deeply"),
         (4, "post 5302: expected 'label' with a tag for each of 4 words, found 1 of them"),
         (5, "post 5302: tag 'PER' is not BIO: expected O, B-TYPE or I-TYPE"),
         (6, "post 5302: expected 'images' with a list of file names, found 5302_0.jpg"),

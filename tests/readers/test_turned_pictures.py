@@ -275,10 +275,10 @@ def test_a_picture_in_a_format_that_is_not_read_is_named(tmp_path, name, data):
     assert found == {"12": None}
     (line,) = report.troubles()
     assert line.startswith(
-        "train: 1 posts with a file of their name in no image format that is read: their image is null"
+        "train: 1 posts with a file of their name in an unsupported image format: their image is null"
     )
-    assert f"as {name} is in no format that is read (PNG, JPEG, WEBP, GIF, BMP, TIFF)" in line
-    with pytest.warns(UserWarning, match=f"1 are in no format that is read \\({name} "):
+    assert f"as {name} is in no supported format (PNG, JPEG, WEBP, GIF, BMP, TIFF)" in line
+    with pytest.warns(UserWarning, match=f"1 are in no supported format \\({name} "):
         read("conll", tmp_path / "train.txt", images=tmp_path / "images")
 
 
@@ -335,7 +335,7 @@ def test_several_images_of_an_id_are_each_taken_once(tmp_path):
     (tmp_path / "images").mkdir()
     for name in ("L4_1.jpg", "L4_1.png", "L4_2.webp", "L4_3.avif"):
         (tmp_path / "images" / name).write_bytes(encoded("AVIF" if "avif" in name else "JPEG"))
-    with pytest.warns(UserWarning, match="1 are in no format that is read"):
+    with pytest.warns(UserWarning, match="1 are in no supported format"):
         reading = read("cmner", tmp_path, images=tmp_path / "images")
     (row,) = reading.rows("train")
     assert [image["path"] for image in row["images"]] == ["L4_1.jpg", "L4_2.webp"]
@@ -366,8 +366,7 @@ def test_sixteen_bits_are_said_and_mixed_as_eight(tmp_path, kind):
     data = sixteen(kind)
     _, report = posts_with(tmp_path, {f"12.{kind.lower()}": data}, "12")
     assert report.troubles() == [
-        "train: 1 images of more than 8 bits a channel: stored as they are; what looks at them takes 8 bits, as "
-        f"12.{kind.lower()}"
+        f"train: 1 images of more than 8 bits per channel: stored unchanged; models see 8 bits, as 12.{kind.lower()}"
     ]
     mixed = mix_images(open_rgb({"bytes": data, "path": None}), Image.new("RGB", (3, 3)), 0.5)
     assert Image.open(io.BytesIO(write_picture(mixed, "compositeCapture")["bytes"])).mode == "RGB"
@@ -385,7 +384,7 @@ def test_pictures_that_move_are_said_and_mixed_by_their_first_frame(tmp_path, ki
     data, name = moving(kind), f"12.{kind.lower()}"
     _, report = posts_with(tmp_path, {name: data}, "12")
     assert report.troubles() == [
-        f"train: 1 images of several frames: stored whole; what looks at them takes the first frame, as {name}"
+        f"train: 1 images of several frames: stored unchanged; models see the first frame, as {name}"
     ]
     first = open_rgb({"bytes": data, "path": None})
     assert (first.mode, first.getpixel((4, 4))) == ("RGB", (255, 0, 0))
