@@ -43,12 +43,12 @@ def convert(
 ) -> Report:
     """Write a raw set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``, ``convert.json``.
 
-    The folder appears at once, when all of it is written; an earlier conversion is replaced. ``check_against`` names
-    folders of other sets: train posts that are in their validation or test are reported, not dropped. The other
-    arguments are ``read``'s.
+    The folder appears atomically, once it is complete; an earlier conversion is replaced. ``check_against`` names
+    folders of other sets: train posts that occur in their validation or test are reported, not dropped. The other
+    arguments are those of ``read``.
 
     Raises:
-        UsageError: ``out`` holds something else than a conversion, there is nothing to check against, or as ``read``.
+        UsageError: ``out`` holds anything but a conversion, there is nothing to check against, or as ``read``.
         DataError: as ``read``.
     """
     out = Path(out).resolve()
@@ -74,10 +74,10 @@ def convert(
 
 
 def _held_out(folder: str | Path) -> "DatasetDict":
-    """Return the splits of a set but train.
+    """Return the splits of a set except train.
 
     Raises:
-        UsageError: there is no such dataset, or it has train alone.
+        UsageError: there is no such dataset, or it has only train.
     """
     splits = load_source(str(folder))
     held_out = {split: rows for split, rows in splits.items() if split != "train"}
@@ -87,7 +87,7 @@ def _held_out(folder: str | Path) -> "DatasetDict":
 
 
 def _stream(shards: Sequence[Path], reading: Reading) -> "IterableDataset":
-    """Return rows on disk without a copy of them in the cache."""
+    """Return the rows of files on disk, streamed without a copy in the cache."""
     from datasets import load_dataset
 
     files = [str(path) for path in shards]
@@ -95,7 +95,7 @@ def _stream(shards: Sequence[Path], reading: Reading) -> "IterableDataset":
 
 
 def describe_leaks(train: "Dataset | IterableDataset", n_posts: int, other: str, held_out: "DatasetDict") -> list[str]:
-    """Return a line for each way in which train posts are in another set's validation or test, with examples."""
+    """Return a line for each kind of overlap of train posts with another set's validation or test, with examples."""
     lines = []
     for split, posts in held_out.items():
         matches = find_leaks(train, posts)
@@ -112,7 +112,7 @@ def describe_leaks(train: "Dataset | IterableDataset", n_posts: int, other: str,
 
 
 def _check_replaceable(out: Path) -> None:
-    """Refuse to write over anything but nothing, an empty folder, or a conversion and only that."""
+    """Refuse to overwrite anything except an empty folder or a folder that holds only a conversion."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -122,7 +122,7 @@ def _check_replaceable(out: Path) -> None:
     if inside and (RECORD not in inside or inside - ours):
         raise UsageError(
             f"{out}: expected an empty folder or an earlier conversion, found "
-            f"{min(inside - ours, default='a part of one')}: choose another folder"
+            f"{min(inside - ours, default='an incomplete one')}: choose another folder"
         )
 
 
@@ -132,7 +132,7 @@ def _shards(out: Path, split: str) -> list[Path]:
 
 @contextlib.contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """Give a new folder beside ``out`` that takes its place if all goes well, and is removed if not."""
+    """Yield a new folder that replaces ``out`` on success and is removed on failure."""
     with stage(out.parent, out.name) as room:
         new = room / out.name
         new.mkdir()
@@ -146,7 +146,7 @@ def _replacing(out: Path) -> Iterator[Path]:
 
 
 def _record(reading: Reading) -> str:
-    """Return what later steps need to know of the set, as JSON."""
+    """Return the facts about the set that later steps need, as JSON."""
     raw, report = reading.raw, reading.report
     facts = {
         "converter": f"hf_mner_aug {__version__}",
@@ -170,7 +170,7 @@ def _record(reading: Reading) -> str:
 
 
 def _card(reading: Reading, folder: Path) -> str:
-    """Return the dataset card: metadata that ``load_dataset`` and the Hub read, and what became of the raw files."""
+    """Return the dataset card: metadata that ``load_dataset`` and the Hub read, and the treatment of the raw files."""
     import pyarrow.parquet as pq
     from datasets import DatasetInfo, SplitDict, SplitInfo
     from datasets.info import DatasetInfosDict
@@ -219,17 +219,17 @@ def _card_text(reading: Reading) -> str:
         *([f"Types: {_quoted(raw.types)}."] if raw.types else []),
         *([f"Relations: {_quoted(raw.relations)}."] if raw.relations else []),
         *(
-            ["Ids: the image's; the second and later relations of a tweet have `~2`, `~3`, … behind it."]
+            ["Ids: the image's; the second and later relations of a tweet have `~2`, `~3`, … appended."]
             if raw.relations
             else []
         ),
         *(f"Label {code_span(old)} of the raw files is {code_span(new)} here." for old, new in raw.renames.items()),
-        f"Words: {raw.tokeniser} ({spelt[str(raw.tokeniser)]}); joined by {raw.joiner!r} they make the text.",
+        f"Words: {raw.tokeniser} ({spelt[str(raw.tokeniser)]}); joined by {raw.joiner!r} they form the text.",
         *([f"Orphans (an `I-` that follows no tag of its type): policy `{report.orphans}`."] if raw.types else []),
         *(
             [
-                "Boxes: pixels x1, y1, x2, y2 of the image as it is shown, turned as its EXIF says; "
-                "an XML file belongs to the post whose id its file name is."
+                "Boxes: pixels x1, y1, x2, y2 of the image as displayed, turned by its EXIF; "
+                "an XML file belongs to the post with the id in its file name."
             ]
             if boxed
             else []
@@ -237,7 +237,7 @@ def _card_text(reading: Reading) -> str:
         _image_fact(reading),
         *([f"Source: {raw.homepage}"] if raw.homepage else []),
         *([f"Citation: {raw.citation}."] if raw.citation else []),
-        *(["License: unknown; ask the authors before you share the posts."] if raw.license == "unknown" else []),
+        *(["License: unknown; ask the authors before sharing the posts."] if raw.license == "unknown" else []),
     ]
     task = "relation extraction" if raw.relations else "named entity recognition"
     head = f"# {raw.title}\n\nMultimodal {task}, converted from the raw files by `hf-mner-aug convert {raw.name}`.\n\n"
@@ -245,7 +245,7 @@ def _card_text(reading: Reading) -> str:
     if troubles := report.troubles():
         card += f"\nFound in the raw files and dealt with:\n\n{fenced(troubles)}\n"
     if report.leaks:
-        card += f"\nTrain posts looked for in other sets:\n\n{fenced(report.leaks)}\n"
+        card += f"\nTrain posts searched for in other sets:\n\n{fenced(report.leaks)}\n"
     return card
 
 
@@ -256,7 +256,7 @@ def _quoted(names: Sequence[str]) -> str:
 def _image_fact(reading: Reading) -> str:
     many = reading.raw.images == "many"
     if reading.report.image_folder:
-        what = "those missing or not decodable are left out" if many else "null where missing or not decodable"
+        what = "those missing or not decodable are left out" if many else "null if missing or not decodable"
         return f"Images: the files' own bytes, found by {'name' if many else 'id'}; {what}, never a placeholder."
     return f"Images: none were given, so {'`images` is empty' if many else '`image` is null'} in every row."
 

@@ -1,8 +1,8 @@
-"""Make a local corpus, to find posts in: from a dataset, a text file with a post on each line, or JSON lines.
+"""Build a local corpus to search for posts: from a dataset, a text file with a post on each line, or JSON lines.
 
-Indexing adds the posts that are not there yet, batch by batch. Cut short anywhere, the file says that it is
-half-written until the same source is indexed again; then it holds the same posts in the same order as if it had run
-through.
+Indexing adds the posts that are not in the corpus yet, batch by batch. If it is interrupted, the file is marked as
+incomplete until the same source is indexed again; then it holds the same posts in the same order as after an
+uninterrupted run.
 """
 
 import datetime
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-BATCH = 5_000  # posts that are written at once
-BATCH_BYTES = 64_000_000  # of pictures, after which a batch is full
+BATCH = 5_000  # posts written at once
+BATCH_BYTES = 64_000_000  # of pictures that fill a batch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class Entry:
 
 @dataclass(kw_only=True)
 class Indexed:
-    """What indexing found: posts read, added, there before, wordless, too long; pictures not read, in all by reason."""
+    """Counts of indexing: posts read, added, already there, empty, too long; pictures not read, by reason."""
 
     path: Path
     read: int = 0
@@ -75,7 +75,7 @@ class Indexed:
         if self.empty:
             lines.append(f"{self.empty} posts without words left out")
         if self.long:
-            lines.append(f"{len(self.long)} posts longer than a post can be left out, as {self.long[0]}")
+            lines.append(f"{len(self.long)} posts beyond the limits of a post left out, as {self.long[0]}")
         if self.missing:
             reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(self.reasons.items()))
             lines.append(f"{len(self.missing)} pictures are not read and left out ({reasons}), as {self.missing[0]}")
@@ -95,26 +95,26 @@ def index(
     site: str | None = None,
     images: str | Path | None = None,
 ) -> Indexed:
-    """Add the posts of a source to a corpus, which is made if it is not there; one process at a time.
+    """Add the posts of a source to a corpus, which is created if it does not exist; one process at a time.
 
-    A post is there already if one with its id, text, words, pictures, URL and date is; it stays as it is.
+    A post with the same id, text, words, pictures, URL and date as an existing one is not added again.
 
     Args:
-        source: a dataset as ``recipe.load_source`` takes it, a ``.txt`` file (one post a line), a ``.jsonl`` file, or a
-            folder of such files.
+        source: a dataset as ``recipe.load_source`` takes it, a ``.txt`` file (one post per line), a ``.jsonl`` file, or
+            a folder of such files.
         out: the corpus.
         splits: those of a dataset, or of a folder with a ``train`` file and others.
-        name: what hits give as their source (default: the file's, folder's or dataset's name, with the split).
-        licence: that of posts that do not say theirs.
+        name: the source name of hits (default: the file's, folder's or dataset's name, with the split).
+        licence: that of posts without their own.
         site: the host of posts without a URL.
-        images: a folder in which the source's picture files may be read, beside its own. A file that lies below the
-            corpus's folder is read there again when its post is found; others are put into the corpus.
+        images: a folder in which the source's picture files may be read, besides its own. A file below the corpus's
+            folder is read again when its post is found; others are copied into the corpus.
 
     Raises:
-        UsageError: there is no such source or split, it has no posts, or ``out`` is something else than a corpus.
-        DataError: a file is not UTF-8, or a line or row is not as its format says.
+        UsageError: there is no such source or split, it has no posts, or ``out`` is not a corpus.
+        DataError: a file is not UTF-8, or a line or row does not follow its format.
         Corrupt: ``out`` is damaged.
-        OSError: the disk is full, or another process is writing and does not end.
+        OSError: the disk is full, or another process keeps writing.
     """
     out = Path(out).absolute()
     site = site and _host(f"//{site}")
@@ -126,7 +126,7 @@ def index(
             connection = _open(out)
             try:
                 writer = _Writer(connection, report, licence, site, allowed)
-                with keeping(lambda: f"batches that are whole stay in {out}; the same command goes on"):
+                with keeping(lambda: f"complete batches stay in {out}; the same command goes on"):
                     for part, entries in parts:
                         writer.add(part, entries)
                     writer.finish([part for part, _ in parts])
@@ -144,7 +144,7 @@ def index(
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Return a connection that writes, to a corpus or to a new file."""
+    """Return a connection for writing to a corpus or to a new file."""
     connection = sqlite3.connect(path, timeout=60, isolation_level=None)
     try:
         guard(connection)
@@ -163,7 +163,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 class _Writer:
-    """Adds posts to a corpus and counts what became of them."""
+    """Adds posts to a corpus and counts the outcomes."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class _Writer:
         self._folder = report.path.parent.resolve()
 
     def add(self, source: str, entries: Iterable[Entry]) -> None:
-        """Add a source's posts in batches, each wholly or not at all."""
+        """Add a source's posts in batches, each atomically."""
         batch: list[Entry] = []
         n_bytes = 0
         for entry in entries:
@@ -210,7 +210,7 @@ class _Writer:
             raise
 
     def _add(self, source: str, entry: Entry, fingerprint: str) -> str:
-        """Add a post if it is not there, and return the fingerprint of the corpus then."""
+        """Add a post unless it is in the corpus, and return the fingerprint of the corpus afterwards."""
         self.report.read += 1
         if excess := too_long(entry.text if entry.tokens is None else entry.tokens) or too_long(entry.text):
             self.report.long.append(f"{entry.id} ({excess})")
@@ -242,7 +242,7 @@ class _Writer:
         return hashlib.sha256(chained.encode()).hexdigest()
 
     def _add_picture(self, image: EncodedImage, post: str) -> dict[str, Any] | None:
-        """Store a picture's bytes, or where its file lies below the corpus's folder, and return what the post keeps."""
+        """Store a picture's bytes, or its file's path below the corpus's folder, and return the post's reference."""
         data, inside = image_bytes(image), None
         if is_named_only(image):
             try:
@@ -256,7 +256,7 @@ class _Writer:
             return None
         digest = hashlib.sha256(data).hexdigest()
         stored = (data, None) if inside is None else (None, inside)
-        # Once inside, bytes stay; a file that was moved is found at its new place.
+        # Stored bytes are kept; the path of a moved file is updated.
         self.connection.execute(
             "INSERT INTO pictures VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
             "SET data = excluded.data, path = excluded.path WHERE data IS NULL AND path IS NOT excluded.path",
@@ -265,12 +265,12 @@ class _Writer:
         return {"digest": digest, "name": Path(image["path"]).name if image["path"] else None}
 
     def _below(self, path: str) -> str | None:
-        """Return where a file that may be read lies below the corpus's folder, or None where it lies elsewhere."""
+        """Return the path of a readable file below the corpus's folder, or None if it is elsewhere."""
         file = find_file(path, self._allowed)
         return file.relative_to(self._folder).as_posix() if file.is_relative_to(self._folder) else None
 
     def finish(self, sources: Sequence[str]) -> None:
-        """Count what searches need and note that the sources are whole, unless nothing has changed."""
+        """Compute the counts that searches need and mark the sources as complete, unless nothing has changed."""
         execute = self.connection.execute
         execute("BEGIN IMMEDIATE")
         pending = {name for (name,) in execute("SELECT name FROM sources WHERE NOT complete")}
@@ -303,7 +303,7 @@ def _host(url: str | None) -> str | None:
 def _read_source(
     source: str, splits: Sequence[str], name: str | None, images: str | Path | None
 ) -> tuple[list[tuple[str, Iterable[Entry]]], Allowed]:
-    """Return the posts of a source by the name that hits give, and where the files that they name may be read."""
+    """Return the posts of a source by the source name of hits, and where the files that they name may be read."""
     path = Path(source).expanduser()
     if path.is_file():
         _check_no_splits(path, splits)
@@ -335,7 +335,7 @@ def _read_source(
 
 
 def _files_of(folder: Path, files: Sequence[Path], splits: Sequence[str]) -> dict[str, list[Path]]:
-    """Return the files to read by split; of a folder without a ``train`` all, as of no split.
+    """Return the files to read by split; for a folder without a ``train``, all of them under "".
 
     Raises:
         UnknownName: there is no such split.
@@ -363,7 +363,7 @@ def _reader_of(path: Path) -> Callable[[Path], Iterator[Entry]]:
 
 
 def _text_entries(path: Path) -> Iterator[Entry]:
-    """Yield the lines of a file as posts, named by their digest."""
+    """Yield the lines of a file as posts whose ids are digests."""
     for number, line in _lines(path):
         if number == 1 and line.startswith("IMGID:"):
             raise UsageError(
@@ -376,15 +376,15 @@ def _text_entries(path: Path) -> Iterator[Entry]:
 def _json_entries(path: Path) -> Iterator[Entry]:
     """Yield the posts of a file of JSON lines.
 
-    Keys: ``text`` or ``tokens``, and if there are any ``id``, ``image`` (a path from the file's folder, or a URL) or
-    ``images`` (a list of them), ``url``, ``date``, ``licence``; others do not count.
+    Keys: ``text`` or ``tokens``, and optionally ``id``, ``image`` (a path from the file's folder, or a URL) or
+    ``images`` (a list of them), ``url``, ``date``, ``licence``; others are ignored.
     """
     for number, line in _lines(path):
         where = f"{path} line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is no JSON: {error}") from error
+            raise DataError(f"{where} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise DataError(f"{where}: expected an object with text or tokens, found {type(row).__name__}")
         tokens = _strings(row.get("tokens"), f"{where}: tokens")
@@ -418,9 +418,9 @@ READERS: dict[str, Callable[[Path], Iterator[Entry]]] = {
 
 
 def _dataset_entries(dataset: "Dataset", declared: str | None) -> Iterator[Entry]:
-    """Yield a split's rows as posts, with the licence that the set's card declares where they have none.
+    """Yield a split's rows as posts, with the licence that the set's card declares if they have none.
 
-    Of an augmented config only the gold posts count: a made post is not made of another made one.
+    Of an augmented config only the gold posts are used: a made post is never made from another made one.
     """
     columns = [name for name in _COLUMNS if name in dataset.column_names]
     if "id" not in columns or not {"tokens", "text"} & set(columns):
@@ -450,10 +450,10 @@ def _dataset_entries(dataset: "Dataset", declared: str | None) -> Iterator[Entry
 
 
 def _rows(table: "pa.Table", done: int) -> list[dict[str, Any]]:
-    """Return the rows of a table, which stands behind some others of its split.
+    """Return the rows of a table; ``done`` rows of its split come before it.
 
     Raises:
-        DataError: one holds a value that Python cannot, as a time in the year 146,000,000 or text that is not UTF-8.
+        DataError: a value has no Python equivalent, as a time in the year 146,000,000 or text that is not UTF-8.
     """
     try:
         return table.to_pylist()
@@ -464,7 +464,7 @@ def _rows(table: "pa.Table", done: int) -> list[dict[str, Any]]:
             except (ValueError, OverflowError) as error:
                 reason = excerpt(str(error), 80)
                 raise DataError(
-                    f"row {done + i}: a value cannot be read ({reason}): mend it or drop its column"
+                    f"row {done + i}: a value cannot be read ({reason}): correct it or drop its column"
                 ) from error
         raise
 
@@ -485,7 +485,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _unescape(text: str) -> str:
-    """Return a tweet without the three escapes that Twitter's interface writes."""
+    """Return a tweet without the three HTML escapes that Twitter's API writes."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") if "&" in text else text
 
 
@@ -510,12 +510,12 @@ def _strings(value: Any, where: str) -> list[str] | None:
 
 
 def _whole(text: str) -> str:
-    """Return a text that UTF-8 can write: of half a surrogate pair, as cut tweets have it, U+FFFD is left."""
+    """Return a text that UTF-8 can encode: a lone surrogate, as in truncated tweets, becomes U+FFFD."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _date(value: Any, where: str) -> str | None:
-    """Return a date or time as ISO 8601, times in UTC; ``Wed Aug 27 13:08:45 +0000 2008`` is understood too."""
+    """Return a date or time as ISO 8601, times in UTC; ``Wed Aug 27 13:08:45 +0000 2008`` is accepted, too."""
     if value is None or value == "":
         return None
     found = parse_date(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""How good predicted entities are: ``spans`` and ``grounding`` hold the arithmetic, without ``evaluate``.
+"""Scores of predicted entities: ``spans`` and ``grounding`` hold the arithmetic, without ``evaluate``.
 
 ``span_f1`` and ``gmner_f1`` wrap it as ``evaluate`` modules: ``evaluate.load(metrics.path("span_f1"))`` works offline.
 """

@@ -1,6 +1,6 @@
-"""Precision, recall and F1 of grounded entities (GMNER), and of its two parts.
+"""Precision, recall and F1 of grounded entities (GMNER), and of the two subtasks.
 
-Yu et al. 2023, Grounded Multimodal Named Entity Recognition on Social Media. An entity is right when words, type and
+Yu et al. 2023, Grounded Multimodal Named Entity Recognition on Social Media. An entity is correct if words, type and
 region are: its box overlaps one of the gold boxes with an IoU above 0.5, or neither entity has a box. MNER leaves out
 the region, EEG (entity extraction and grounding) the type.
 """
@@ -52,7 +52,7 @@ def score_grounded(predictions: Sequence[Iterable[Entity]], references: Sequence
 
 
 def iou(box: Box, other: Box) -> float:
-    """Return the intersection over union of two boxes (x1, y1, x2, y2); 0 where they share no area."""
+    """Return the intersection over union of two boxes (x1, y1, x2, y2); 0 if they share no area."""
     width = min(box[2], other[2]) - max(box[0], other[0])
     height = min(box[3], other[3]) - max(box[1], other[1])
     if width <= 0 or height <= 0:
@@ -62,14 +62,14 @@ def iou(box: Box, other: Box) -> float:
 
 
 def same_region(predicted: Sequence[Box], gold: Sequence[Box]) -> bool:
-    """Tell whether a predicted box overlaps a gold one by more than half, or there is none on either side."""
+    """Return whether a predicted box overlaps a gold one with an IoU above 0.5, or both sides have none."""
     if not predicted or not gold:
         return not predicted and not gold
     return max(iou(predicted[0], box) for box in gold) > IOU
 
 
 def read_entities(posts: Sequence[Sequence[Mapping[str, Any]]], side: str) -> list[list[Entity]]:
-    """Return the entities of rows as the column ``entities`` holds them: start, end, type, boxes (a list, or None).
+    """Return the entities of rows of the column ``entities``: start, end, type, boxes (a list, or None).
 
     Raises:
         DataError: an entity lacks its start, end or type; the message begins with ``side``, the name of the posts.
@@ -89,7 +89,7 @@ def read_entities(posts: Sequence[Sequence[Mapping[str, Any]]], side: str) -> li
 def _score(
     predictions: Sequence[Sequence[Entity]], references: Sequence[Sequence[Entity]], view: Callable[[Entity], Entity]
 ) -> Scores:
-    """Return the scores of what ``view`` leaves of each entity; equal ones of a post count once, as in a set."""
+    """Return the scores of entities reduced by ``view``; equal ones of a post count once, as in a set."""
     correct: Counter[str] = Counter()
     predicted: Counter[str] = Counter()
     support: Counter[str] = Counter()
@@ -100,7 +100,7 @@ def _score(
             predicted[entity.type] += 1
             match = next((other for other in left if _same(entity, other)), None)
             if match is not None:
-                # A gold entity is found once.
+                # Each gold entity matches once.
                 left.remove(match)
                 correct[entity.type] += 1
     return add_up(correct, predicted, support)
@@ -113,7 +113,7 @@ def _same(predicted: Entity, gold: Entity) -> bool:
 
 
 def _checked(posts: Sequence[Iterable[Entity]], side: str) -> list[list[Entity]]:
-    """Return the posts, each box being four finite numbers."""
+    """Return the posts, with each box checked to be four finite numbers."""
     checked = [list(post) for post in posts]
     for i, post in enumerate(checked):
         for entity in post:

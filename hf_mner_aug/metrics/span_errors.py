@@ -1,7 +1,7 @@
-"""What predicted spans get wrong, what is taken for what, and which errors two backbones share.
+"""Errors of predicted spans, confusions of types, and the errors that two backbones share.
 
-An error is ``missed`` or ``spurious``, or a predicted span that overlaps an entity and has another ``boundary``,
-another ``type``, or ``both``. Each entity and each predicted span is part of at most one error.
+An error is ``missed`` or ``spurious``, or a predicted span that overlaps an entity and differs in its ``boundary``, its
+``type``, or ``both``. Each entity and each predicted span is part of at most one error.
 """
 
 import itertools
@@ -17,7 +17,7 @@ NOTHING = "O"
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """One error in the post with that index: the entity (none where spurious) and the span predicted (if any)."""
+    """One error in the post with that index: the entity (None if spurious) and the predicted span (None if missed)."""
 
     post: int
     kind: str
@@ -26,7 +26,7 @@ class Error:
 
     @property
     def words(self) -> tuple[int, int]:
-        """Where the error is: the entity's words, or those predicted where there is no entity."""
+        """The words of the error: the entity's, or the predicted ones if there is no entity."""
         span = self.gold or self.predicted
         assert span is not None
         return span[:2]
@@ -47,15 +47,15 @@ def find_errors(predictions: Sequence[Sequence[PlainSpan]], references: Sequence
 
 
 def same_place(error: Error, others: Sequence[Error]) -> bool:
-    """Say whether one of another backbone's errors is in the same post at one of the same words."""
+    """Return whether an error of another backbone is in the same post and shares a word."""
     start, end = error.words
     return any(other.post == error.post and other.words[0] < end and start < other.words[1] for other in others)
 
 
 def model_specific(errors: Sequence[Error], references: Mapping[str, Sequence[Error]]) -> dict[str, float | None]:
-    """Return the share of a backbone's errors that are its own, in both readings; None where it makes none.
+    """Return the share of a backbone's errors that are its own, by two definitions; None if it makes none.
 
-    ``right_somewhere``: at least one reference backbone is right there. ``wrong_nowhere_else``: all of them are.
+    ``right_somewhere``: at least one reference backbone is correct there. ``wrong_nowhere_else``: all of them are.
     """
     if not errors or not references:
         return {"right_somewhere": None, "wrong_nowhere_else": None}
@@ -68,7 +68,7 @@ def model_specific(errors: Sequence[Error], references: Mapping[str, Sequence[Er
 
 
 def overlap(errors: Sequence[Error], others: Sequence[Error]) -> float | None:
-    """Return the share of a backbone's errors at whose place another one errs too; None where it makes none."""
+    """Return the share of a backbone's errors where another one errs, too; None if it makes none."""
     theirs = _by_post(others)
     shared = sum(same_place(error, theirs.get(error.post, ())) for error in errors)
     return shared / len(errors) if errors else None
@@ -78,7 +78,7 @@ def overlap(errors: Sequence[Error], others: Sequence[Error]) -> float | None:
 
 
 def _errors_of_post(post: int, predicted: set[PlainSpan], gold: set[PlainSpan]) -> list[Error]:
-    """Return the errors of one post: overlapping spans are paired, those that fit best first, then of one type."""
+    """Return the errors of one post: overlapping spans are paired, best overlap first, then those of one type."""
     missed, spurious = gold - predicted, predicted - gold
     fits = [(_fit(entity, span), entity, span) for entity, span in itertools.product(missed, spurious)]
     pairs = sorted((-fit, entity[2] != span[2], entity, span) for fit, entity, span in fits if fit)
@@ -95,7 +95,7 @@ def _errors_of_post(post: int, predicted: set[PlainSpan], gold: set[PlainSpan]) 
 
 
 def _fit(one: PlainSpan, other: PlainSpan) -> float:
-    """Return the share of the words of two spans that both have."""
+    """Return the share of the words of two spans that they have in common."""
     shared = min(one[1], other[1]) - max(one[0], other[0])
     return max(0, shared) / (max(one[1], other[1]) - min(one[0], other[0]))
 

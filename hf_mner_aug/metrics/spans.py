@@ -1,4 +1,4 @@
-"""Strict precision, recall and F1 of spans: a predicted entity is right when words and type are those of a gold one.
+"""Strict precision, recall and F1 of spans: a predicted entity is correct if a gold one has its words and type.
 
 ``score_tags`` reads BIO tags and equals seqeval: its default mode with ``orphans="promote"``, its strict IOB2 mode with
 ``orphans="drop"``. ``score_spans`` takes the spans themselves. A division by zero gives 0.
@@ -22,7 +22,7 @@ Spans = Iterable[PlainSpan]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How many entities are correct, how many were predicted, and how many gold ones there are (support)."""
+    """The numbers of correct, predicted and gold entities (support)."""
 
     correct: int
     predicted: int
@@ -76,7 +76,9 @@ def score_tags(
     check_posts(predictions, references)
     for i, (found, gold) in enumerate(zip(predictions, references, strict=True)):
         if len(found) != len(gold):
-            raise DataError(f"sequence {i}: {len(found)} predicted tags for {len(gold)} gold tags: give one tag a word")
+            raise DataError(
+                f"sequence {i}: {len(found)} predicted tags for {len(gold)} gold tags: give one tag per word"
+            )
     return score_spans(
         _read_all(predictions, "predictions", orphans),
         _read_all(references, "references", orphans),
@@ -97,7 +99,7 @@ def score_spans(predictions: Sequence[Spans], references: Sequence[Spans]) -> Sc
 
 
 def post_counts(predictions: Sequence[Spans], references: Sequence[Spans]) -> "np.ndarray":
-    """Return what a bootstrap over posts resamples: correct, predicted and gold spans of each post [n_posts, 3].
+    """Return the counts that a bootstrap over posts resamples: correct, predicted and gold spans [n_posts, 3].
 
     Raises:
         DataError: the numbers of posts differ.
@@ -110,7 +112,7 @@ def post_counts(predictions: Sequence[Spans], references: Sequence[Spans]) -> "n
 
 
 def read_spans(tags: Sequence[str], orphans: Orphans = "promote") -> list[PlainSpan]:
-    """Return what ``schema.bio_to_spans`` returns, as plain tuples and several times faster.
+    """Return the same as ``schema.bio_to_spans``, as plain tuples and several times faster.
 
     Raises:
         DataError: a tag is not BIO, or there is an orphan and ``orphans="error"``.
@@ -173,5 +175,5 @@ def _read_all(sequences: Sequence[Sequence[str]], side: str, orphans: Orphans) -
     return spans
 
 
-# A set has a handful of tags.
+# A set has few distinct tags.
 _split_tag = functools.cache(split_tag)

@@ -1,11 +1,11 @@
 """A small MNER set, drawn in code: the demo's input and the tests' ground truth.
 
-Its tweets mention people, places, organisations and things; its pictures show them as flat shapes. Beside the usual
-columns stand two of truth, which no method may read:
+Its tweets mention people, places, organisations and things; its pictures show them as flat shapes. Besides the usual
+columns there are two of ground truth, which no method may read:
 
-- ``image_matches``: the picture shows what the text mentions (nothing, where it mentions nothing). One picture in five
-  does not: it shows as many things, all of types that no name in the text can have. Null where there is no picture.
-- ``ambiguous``: the post holds a mention that only the picture settles: a name of two types in words that do not tell.
+- ``image_matches``: the picture shows what the text mentions (nothing, if it mentions nothing). One picture in five
+  does not: it shows as many things, all of types that no name in the text can have. Null if there is no picture.
+- ``ambiguous``: only the picture gives the type of a mention: a name of two types in a context that fits both.
 """
 
 import functools
@@ -32,7 +32,7 @@ Contexts = dict[str, list[str]]
 
 
 class Plan(NamedTuple):
-    """What a post is to be, settled by quotas before any word is drawn."""
+    """The plan of a post, fixed by quotas before any word is drawn."""
 
     kind: str  # "ambiguous", "clear" or "nothing"
     matches: bool
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class Clause:
-    """A filled context: its words, its mentions, and between which types its words leave a name unsettled."""
+    """A filled context: its words, its mentions, and the types that its words leave open for a name."""
 
     context: str
     tokens: list[str]
@@ -62,7 +62,7 @@ class Drawn:
 def load_sample(name: str = "mner") -> "DatasetDict":
     """Return the sample set's splits: ``mner``, ``gmner`` (with boxes), ``multi_image``, or ``mre`` (posts of a pair).
 
-    All are made of the same posts, the same on every machine.
+    All are made from the same posts, which are the same on every machine.
 
     Raises:
         UnknownName: there is no sample set of that name.
@@ -105,7 +105,7 @@ def sample_features(name: str) -> "Features":
 
 @functools.cache
 def draw_posts() -> dict[str, tuple[Drawn, ...]]:
-    """Return the posts of every split with their truth."""
+    """Return the posts of every split with their ground truth."""
     seen: set[tuple[str, ...]] = set()
     return {split: tuple(_draw_split(split, n_posts, seen)) for split, n_posts in SIZES.items()}
 
@@ -124,21 +124,21 @@ def _draw_split(split: str, n_posts: int, seen: set[tuple[str, ...]]) -> Iterato
                 break
         seen.add(tuple(post.tokens))
         ambiguous = any(clause.unsettled for clause in clauses)
-        # A mismatched picture shows no type that the text can be read to mention.
+        # A mismatched picture shows no type that a reading of the text mentions.
         readings = {e.type for e in post.entities}.union(*(clause.unsettled for clause in clauses))
         post = _illustrate(root, post, plan, [kind for kind in FOUR_TYPES if kind not in readings])
         yield Drawn(post, plan.matches if plan.n_images else None, ambiguous, tuple(c.context for c in clauses))
 
 
 def _plans(split: str, n_posts: int) -> list[Plan]:
-    """Return what each post of a split is to be, in an order that tells nothing."""
+    """Return the plan of each post of a split, in a random order."""
     kinds = ["ambiguous"] * round(0.38 * n_posts) + ["nothing"] * round(0.08 * n_posts)
     kinds += ["clear"] * (n_posts - len(kinds))
     order = draw(0, "sample", _VERSION, split, 0)
     plans = []
     for kind in ("ambiguous", "clear", "nothing"):
         n = kinds.count(kind)
-        # Only the picture settles an ambiguous name, so those posts have one.
+        # Only the picture disambiguates a name, so those posts have one.
         without = 0 if kind == "ambiguous" else round(0.15 * n)
         mismatched = set(order.shuffled(range(n - without))[: round(0.2 * (n - without))])
         twofold = set(order.shuffled(range(n - without))[: round(0.12 * (n - without))])
@@ -151,7 +151,7 @@ def _plans(split: str, n_posts: int) -> list[Plan]:
 
 
 def _share_out(items: Iterable[str], key: str) -> dict[str, list[str]]:
-    """Return which items each split may use beside train's: half are train's, 12% validation's and 38% test's own."""
+    """Return the items of each split, which it uses besides train's: 50% train, 12% validation, 38% test."""
     order = draw(0, "sample", _VERSION, key, 0).shuffled(sorted(items))
     first, second = round(0.5 * len(order)), round(0.62 * len(order))
     return {"train": order[:first], "validation": order[first:second], "test": order[second:]}
@@ -159,7 +159,7 @@ def _share_out(items: Iterable[str], key: str) -> dict[str, list[str]]:
 
 @functools.cache
 def shared_out(split: str) -> tuple[Names, Contexts]:
-    """Return the names and contexts that are a split's own, by types and by kind."""
+    """Return the names (by types) and contexts (by kind) that belong to a split."""
     names: dict[tuple[str, ...], tuple[str, ...]] = {(kind,): items for kind, items in words.NAMES.items()}
     names |= {types: items for types, items in words.AMBIGUOUS.items()}
     return (
@@ -191,7 +191,7 @@ class Writer:
             types = draw.choice(list(words.AMBIGUOUS))
             clauses = [self.fill("neutral pair" if draw.random() < 0.13 else "neutral", types)]
             if draw.random() < 0.1:
-                # A type that the name cannot have: it must not tell which of the two it has.
+                # A type that the name cannot have, so that the clause gives no hint.
                 clauses.append(self.fill(draw.choice([t for t in FOUR_TYPES if t not in types])))
             return clauses, None
         shape = draw.random()
@@ -240,7 +240,7 @@ class Writer:
         return train if self.draw.random() < 0.47 else own
 
     def _name(self, types: tuple[str, ...]) -> str:
-        """Return a name of exactly these types that the post does not hold yet."""
+        """Return a name of exactly these types that the post does not contain yet."""
         pool = self._pool(self.train_names[types], self.own_names[types])
         name = self.draw.choice([name for name in pool if name not in self.used])
         self.used.add(name)
@@ -256,19 +256,19 @@ class Writer:
             self.used.remove(name)
 
     def _sense(self, name: str, types: tuple[str, ...]) -> str:
-        """Return the type of an ambiguous name: its two types take turns, which comes first is drawn for each split."""
+        """Return the type of an ambiguous name: its two types alternate, and each split draws which comes first."""
         first = draw(0, "sample", _VERSION, f"{self.split} {name}", 0).integer(2)
         self.senses[name] += 1
         return types[(first + self.senses[name]) % 2]
 
     def _spelled(self, name: str) -> str:
-        """Return a name as tweets write it: now and then in lower case or in capitals."""
+        """Return a name as tweets write it: sometimes in lower case or in capitals."""
         chance = self.draw.random()
         return name.lower() if chance < 0.08 else name.upper() if chance > 0.97 else name
 
 
 def _tweet(draw: Draw, post_id: str, clauses: Sequence[Clause], relation: str | None) -> Post:
-    """Return a post of clauses, dressed up as a tweet."""
+    """Return a post made of clauses, in the style of a tweet."""
     tokens: list[str] = []
     entities: list[Entity] = []
     start = draw.random()
@@ -306,7 +306,7 @@ def _tweet(draw: Draw, post_id: str, clauses: Sequence[Clause], relation: str | 
 
 
 def _illustrate(root: Draw, post: Post, plan: Plan, others: Sequence[str]) -> Post:
-    """Return the post with its pictures, and with boxes where the first one shows its mentions.
+    """Return the post with its pictures, and with boxes if the first one shows its mentions.
 
     A mismatched picture shows as many things as there are mentions, at least one, of ``others``' types.
     """

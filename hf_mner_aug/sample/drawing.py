@@ -1,8 +1,8 @@
 """The pictures of the drawn sample set: people, places, emblems and things, as flat shapes.
 
-Every thing is drawn with polygons in coordinates from -1 to 1, so that place, size, tilt and mirroring are the
-``Pen``'s alone, and in colours that were drawn without knowing what the thing is. A picture is the same on any machine:
-no font, no compression (PNG with stored blocks, so that file sizes tell nothing either).
+Every thing is drawn with polygons in coordinates from -1 to 1, so that only the ``Pen`` decides place, size, tilt and
+mirroring, and in random colours that are independent of the thing. A picture is the same on any machine: no font, no
+compression (PNG with stored blocks, so that file sizes reveal nothing either).
 """
 
 import math
@@ -21,7 +21,7 @@ Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
 SIZES = ((112, 112), (128, 96), (96, 128))
-_SCALE = 3  # drawn this much larger and then averaged, which smooths the edges
+_SCALE = 3  # drawn this much larger and then averaged, which anti-aliases the edges
 _TURN = [(round(math.cos(i * math.pi / 16), 6), round(math.sin(i * math.pi / 16), 6)) for i in range(32)]
 
 # Capital letters as strokes over the points abc/def/ghi.
@@ -34,7 +34,7 @@ _STROKES = {
 
 
 class Pen:
-    """Collects the shapes of a thing in its own coordinates (x to the right, y down), then paints them into a place."""
+    """Collects the shapes of a thing in its own coordinates (x to the right, y down), then paints them in a place."""
 
     def __init__(self, colours: Sequence[Colour], hand: int) -> None:
         self.main, self.second, self.ink = colours
@@ -60,7 +60,7 @@ class Pen:
     def paint(self, canvas: "Image", draw: Draw, cell: tuple[float, float, float, float], size: float) -> Box:
         """Paint the thing somewhere in a cell (left, top, width, height) and return its box, both in canvas pixels.
 
-        All things cover an area of about ``size`` squared; wide ones and tall ones are pressed half way to a square.
+        All things cover an area of about ``size`` squared; wide and tall ones are squeezed half way to a square.
         """
         from PIL import ImageDraw
 
@@ -325,7 +325,7 @@ def picture(draw: Draw, shown: Sequence[tuple[str, str]]) -> tuple["Image", list
 def palette(draw: Draw, background: Colour | None = None) -> list[Colour]:
     """Return four colours that differ in brightness: background, main, second and ink.
 
-    A palette is as likely as its complement, so brightness says nothing of what is drawn.
+    A palette is as likely as its complement, so brightness reveals nothing about the thing.
     """
     ground = background or _colour(draw)
     while True:
@@ -341,7 +341,7 @@ def palette(draw: Draw, background: Colour | None = None) -> list[Colour]:
 
 
 def png(image: "Image") -> bytes:
-    """Return an RGB image as a PNG without compression: the same bytes whatever zlib is installed."""
+    """Return an RGB image as a PNG without compression: the same bytes with any zlib."""
     width, height = image.size
     pixels = image.tobytes()
     rows = b"".join(b"\0" + pixels[y * width * 3 : (y + 1) * width * 3] for y in range(height))
@@ -358,7 +358,7 @@ def png(image: "Image") -> bytes:
 
 
 def _colour(draw: Draw) -> Colour:
-    """Return any colour."""
+    """Return a random colour."""
     return draw.integer(256), draw.integer(256), draw.integer(256)
 
 

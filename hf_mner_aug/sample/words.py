@@ -1,22 +1,22 @@
-"""The words of the drawn sample set: names, contexts and the ways of tweets.
+"""The words of the drawn sample set: names, contexts and the style of tweets.
 
-In a context, ``{PER}`` asks for a name of that type, ``{X}`` for an ambiguous one, and ``<role>`` for one of the words
-in ``SLOTS``. The words of ``SLOTS`` that go with a type are shared by many contexts, mostly far from the name: a bag of
+In a context, ``{PER}`` stands for a name of that type, ``{X}`` for an ambiguous one, and ``<role>`` for one of the
+words in ``SLOTS``. The ``SLOTS`` that indicate a type are shared by many contexts, mostly far from the name: a bag of
 words can learn the type from them, a window of two words often cannot.
 """
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Return the names of a text that parts them with commas."""
+    """Return the names of a comma-separated text."""
     return tuple(" ".join(name.split()) for name in text.split(","))
 
 
 def _lines(text: str) -> tuple[str, ...]:
-    """Return the lines of a text that hold something."""
+    """Return the lines of a text that are not blank."""
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-# Names that stand for either of two types.
+# Names of either of two types.
 AMBIGUOUS = {
     ("PER", "LOC"): _names("""Paris, Jordan, Washington, Austin, Madison, Brooklyn, Sydney, Georgia, Carolina, Savannah,
         Charlotte, Lincoln, Houston, Dallas, Denver, Camden, Florence, Victoria, Kingston, Orlando, Phoenix, Chester,
@@ -38,7 +38,7 @@ AMBIGUOUS = {
         Wild, Storm, Wizards, Magic, Black Panther, Titan"""),
 }
 
-# Names that stand for one type only, wherever they are.
+# Names of one type only, in any context.
 NAMES = {
     "PER": _names("""Barack Obama, Taylor Swift, Lionel Messi, Adele, Rihanna, Beyonce, Drake, Serena Williams, LeBron
         James, Kanye West, Emma Watson, Justin Bieber, Harry Styles, Oprah, Eminem, Malala, Usain Bolt, Stephen Hawking,
@@ -100,7 +100,7 @@ SLOTS = {
     "year": _names("2009, 2010, 2011, 2012, 2013, 2014, 2015"),
 }
 
-# Put before a name now and then, where its context gives evidence of the type anyway.
+# Sometimes put before a name whose context indicates the type anyway.
 MODIFIERS = {
     "PER": _names("young, talented, gorgeous, funny, grumpy, kind-hearted"),
     "LOC": _names("sunny, rainy, downtown, snowy, foggy, nearby"),

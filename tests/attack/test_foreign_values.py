@@ -356,7 +356,7 @@ def test_a_corpus_leaves_long_posts_out_and_counts_them(tmp_path):
     rows += [{"id": "4", "text": "Adele", "tokens": ["Adele"] * 10_001}]
     report = index(lines(tmp_path / "posts.jsonl", *rows), tmp_path / "corpus.db")
     assert (report.read, report.added, len(report.long)) == (4, 1, 3)
-    assert "3 posts longer than a post can be left out, as 2 (10,001 words, over 10,000)" in str(report)
+    assert "3 posts beyond the limits of a post left out, as 2 (10,001 words, over 10,000)" in str(report)
     assert len(open_corpus(tmp_path / "corpus.db").search(Query(phrases=("Adele",)))) == 1
 
 

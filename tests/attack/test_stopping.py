@@ -309,7 +309,7 @@ def million(tmp_path_factory):
 
 LARGE = {
     "validate": (("validate", "set"), "the same command starts over"),
-    "index": (("index", "posts.txt", "--out", "OUT/c.db"), r"batches that are whole stay in \S+; the same command .*"),
+    "index": (("index", "posts.txt", "--out", "OUT/c.db"), r"complete batches stay in \S+; the same command .*"),
     "augment": (("augment", "set", "--method", "lsms", "--out", "OUT/aug", "--yes"), r"\d+ of \d+ parts kept; .*"),
     "workers": (
         ("augment", "set", "--method", "eda", "--copies", "1", "--num-proc", "2", "--out", "OUT/aug", "--yes"),

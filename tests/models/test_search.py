@@ -677,7 +677,7 @@ def test_a_source_cut_short_stays_pending_when_another_is_indexed(tmp_path):
     text = Path(broken).read_text()
     Path(broken).write_text(text + "{")
     index(good, tmp_path / "c.db")
-    with pytest.raises(DataError, match=r"broken\.jsonl line 4 is no JSON"):
+    with pytest.raises(DataError, match=r"broken\.jsonl line 4 is not JSON"):
         index(broken, tmp_path / "c.db")
     assert ids(open_corpus(tmp_path / "c.db"), "Oslo") == {"1"}, "a batch that breaks leaves no trace"
     import hf_mner_aug.corpus as indexing

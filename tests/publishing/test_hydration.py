@@ -618,7 +618,7 @@ def test_from_a_run_to_a_hydrated_folder(call, gold, pool, tmp_path):
         (["stubs", CONFIG, "--corpus", "none.db"], "there is no corpus"),
         (["stubs", CONFIG, "--corpus", "stubs/README.md"], "README.md is no corpus"),
         (["stubs", CONFIG, "--posts", "none.jsonl"], "there is no file none.jsonl"),
-        (["stubs", CONFIG, "--posts", "half.jsonl"], "half.jsonl line 2 is no JSON"),
+        (["stubs", CONFIG, "--posts", "half.jsonl"], "half.jsonl line 2 is not JSON"),
         (["stubs", CONFIG, "--posts", "others.jsonl"], f"others.jsonl has none of the posts of {CONFIG} (gone 4)"),
         (["stubs", CONFIG], "name one place to find the posts: --corpus FILE, --posts FILE, or --web"),
         (["stubs", CONFIG, "--corpus", "a.db", "--posts", "b.jsonl"], "name one place to find the posts"),

@@ -1,6 +1,6 @@
 """An ``evaluate`` module: precision, recall and F1 of grounded entities. The counting is in ``metrics.grounding``."""
 
-# evaluate's own parser reads these lines: one module each.
+# evaluate's own parser reads these lines: one module per line.
 from typing import Any
 
 import datasets
@@ -9,8 +9,8 @@ import evaluate
 from hf_mner_aug.metrics.grounding import read_entities, score_grounded
 
 DESCRIPTION = """\
-Precision, recall and F1 of grounded entities (GMNER): an entity is right when its words, its type and its region are;
-the region is right when the box overlaps one of the gold boxes with an IoU above 0.5, or neither side has a box.
+Precision, recall and F1 of grounded entities (GMNER): an entity is correct if its words, its type and its region are;
+the region is correct if the box overlaps one of the gold boxes with an IoU above 0.5, or neither side has a box.
 """
 
 CITATION = """\
@@ -24,7 +24,7 @@ CITATION = """\
 
 INPUTS = """\
 Args:
-    predictions: lists of entities, one list a post, each {"start": 0, "end": 2, "type": "PER", "boxes": [[x1, y1, x2,
+    predictions: lists of entities, one list per post, each {"start": 0, "end": 2, "type": "PER", "boxes": [[x1, y1, x2,
         y2]]}; end is exclusive; a predicted entity has one box, or none: "boxes": [].
     references: the gold entities, each with any number of boxes: the column entities of a GMNER set.
 

@@ -1,6 +1,6 @@
 """An ``evaluate`` module: strict span precision, recall and F1 of BIO tags. The counting is in ``metrics.spans``."""
 
-# evaluate's own parser reads these lines: one module each.
+# evaluate's own parser reads these lines: one module per line.
 from typing import Any
 
 import datasets
@@ -10,16 +10,16 @@ from hf_mner_aug.metrics.spans import score_tags
 from hf_mner_aug.schema import Orphans
 
 DESCRIPTION = """\
-Precision, recall and F1 of entity spans: an entity is right when its words and its type are. Micro and per type.
+Precision, recall and F1 of entity spans: an entity is correct if its words and its type are. Micro and per type.
 Equal to seqeval: its default mode with orphans="promote", its strict IOB2 mode with orphans="drop".
 """
 
 INPUTS = """\
 Args:
-    predictions: lists of BIO tag names, one list a post: [["B-PER", "I-PER", "O"], ...].
-    references: the gold tags, as many a post.
-    orphans: what an I- that follows no B- or I- of its type is: "promote" (the default) makes it B-, "drop" makes it
-        O, "error" refuses it.
+    predictions: lists of BIO tag names, one list per post: [["B-PER", "I-PER", "O"], ...].
+    references: the gold tags, as many per post.
+    orphans: how an I- that follows no B- or I- of its type is read: "promote" (the default) makes it B-, "drop" makes
+        it O, "error" refuses it.
 
 Returns:
     precision, recall, f1, support (gold), predicted, correct, and the same of each type under per_type.
