@@ -660,7 +660,7 @@ def test_the_command_line_asks_before_it_pays(mner, monkeypatch, tmp_path, capsy
         monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
         assert run("out")[0] == 1
         assert f"calls: {len(mner)}, USD: " in printed[-1]
-        assert "assumed are 1,000 tokens read and 512 written a call, 5 seconds each, 4 at a time" in printed[-1]
+        assert "assumed are 1,000 tokens read and 512 written per call, 5 seconds each, 4 at a time" in printed[-1]
         assert run("out", "--dry-run")[0] == 0
         assert len(server.log) == 2, "neither an estimate nor a no sends anything"
         monkeypatch.setattr(sys, "stdin", Terminal("n\n"))

@@ -8,12 +8,12 @@
 Nothing is sent to a host that is not allowed for the key (``hosts``). A redirect is not followed.
 
 An answer is recorded under the digest of its request before anyone sees it. The same request again, also after a kill,
-in another process or with ``replay``, is answered from the record. An answer that is of no use stays recorded too, for
-it was paid: delete the file that its digest names to ask again. Threads that ask the same at once share one call;
+in another process or with ``replay``, is answered from the record. An unusable answer stays recorded, too, since it was
+paid for: delete the file named by its digest to ask again. Threads that send the same request at once share one call;
 processes do not.
 
 Requests go through the asynchronous session of ``huggingface_hub``. Its ``InferenceClient`` posts the same chats, but a
-server that drips keeps it for ever, it has no route for pictures, and it spells a schema as only TGI reads it.
+server that sends slowly can block it forever, it has no route for pictures, and only TGI reads its form of a schema.
 """
 
 import asyncio
@@ -64,10 +64,10 @@ if TYPE_CHECKING:
 __all__ = ["REASONS", "Budget", "ChatRequest", "Endpoint", "ImageRequest", "Picture", "Reply", "Unanswered", "Usage"]
 
 KEY_ENV = "HF_MNER_AUG_API_KEY"
-# Bytes of an answer, and the JSON values in it: they bound the time that parsing takes, to a fraction of a second.
+# Bytes of an answer, and the JSON values in it: they limit the time of parsing to a fraction of a second.
 MAX_BODY = {"chat": 4 << 20, "image": 64 << 20, "search": 4 << 20}
 MAX_VALUES = 200_000
-# Retries, at most, where waiting may not help (see Failure).
+# The most retries if waiting may not help (see Failure).
 LIMITS = {"retry_twice": 2, "retry_connect": 4}
 MAX_DELAY = 30.0  # seconds between two tries, unless the server asks for more
 CONNECT_SECONDS = 10.0
@@ -77,9 +77,9 @@ _JITTER = random.SystemRandom()  # leaves the global generator alone
 
 
 def find_key(base_url: str, key_env: str = KEY_ENV) -> tuple[str, str]:
-    """Return the key for an endpoint, empty where there is none, and the name of the variable it is from.
+    """Return the key for an endpoint, empty if there is none, and the name of its variable.
 
-    That is ``key_env``, or on Hugging Face's own hosts the token that ``huggingface_hub`` finds (``HF_TOKEN``).
+    The variable is ``key_env``, or on Hugging Face's own hosts the token that ``huggingface_hub`` finds (``HF_TOKEN``).
 
     Raises:
         UsageError: it holds characters that cannot be sent.
@@ -92,7 +92,7 @@ def find_key(base_url: str, key_env: str = KEY_ENV) -> tuple[str, str]:
         name, key = "HF_TOKEN", get_token() or ""
     key = key.strip()
     if not re.fullmatch(r"[!-~]*", key):
-        raise UsageError(f"the key in {name} holds a space or a character that no key has: copy it again")
+        raise UsageError(f"the key in {name} holds a space or an invalid character: copy it again")
     return key, name
 
 
@@ -104,7 +104,7 @@ def host_of(base_url: str, key_env: str = KEY_ENV) -> Host:
 
 @dataclass
 class _State:
-    """What endpoints of equal settings share in a process: kept apart, so that an endpoint pickles and hashes."""
+    """The state that equal endpoints share in a process: kept outside them, so that they can be pickled and hashed."""
 
     slots: threading.Semaphore
     account: Account
@@ -117,9 +117,9 @@ class _State:
 
 
 class _Line:
-    """What the requests of one ``many`` share: a sign to stop, and an event loop with one client, begun by the first.
+    """The state that the requests of one ``many`` share: a stop signal, and an event loop with one client.
 
-    A loop in a thread of its own also serves a caller who is in one.
+    The first request starts the loop, in its own thread, so that it also serves a caller inside an event loop.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class _Line:
         self._cut = False
 
     def call(self, post: Callable[["httpx2.AsyncClient"], Coroutine[Any, Any, T]]) -> T:
-        """Return what ``post`` returns on the loop."""
+        """Return the result of ``post``, run on the loop."""
         from huggingface_hub.utils import get_async_session
 
         with self._lock:
@@ -137,7 +137,7 @@ class _Line:
                 raise CancelledError
             if self._loop is None:
                 self._loop, self._client = asyncio.new_event_loop(), get_async_session()
-                # The hub's own reads the body of an error whole, whatever it unpacks to.
+                # The hub's own hook reads the whole body of an error, however large it decompresses.
                 hooks = self._client.event_hooks
                 others = [hook for hook in hooks["response"] if not hook.__module__.startswith("huggingface_hub.")]
                 self._client.event_hooks = {**hooks, "response": others}
@@ -147,7 +147,7 @@ class _Line:
         return answer.result()
 
     def cut(self) -> None:
-        """End the calls under way, and those that would begin, with CancelledError."""
+        """End the running calls, and those about to start, with CancelledError."""
         self.stop.set()
         with self._lock:
             self._cut, loop = True, self._loop
@@ -165,7 +165,7 @@ class _Line:
 _Found = tuple[Record, bool] | Unanswered  # an answer and whether it was on record
 _LOCK = threading.Lock()
 _STATES: dict[tuple["Endpoint", Path], _State] = {}
-_FLIGHTS: dict[Path, "Future[_Found]"] = {}  # requests under way, by where they are recorded
+_FLIGHTS: dict[Path, "Future[_Found]"] = {}  # running requests, by the path of their record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,23 +175,23 @@ class Endpoint:
     Args:
         base_url: the address up to the version, as the ``openai`` package takes it; a bare host gets ``/v1``.
         model: the name that the server knows.
-        key_env: the environment variable that holds the key (see ``find_key``); the key itself is kept nowhere.
+        key_env: the environment variable that holds the key (see ``find_key``); the key itself is never stored.
         timeout_s: seconds for one try, from connecting to the last byte.
-        retries: tries after the first, where the server is busy; fewer where an answer was cut or nobody is there.
-        backoff_s: seconds before the second try; they double from try to try, less a random part.
-        max_wait_s: no try of a request begins later than so many seconds after its first.
-        max_concurrency: requests under way at a time, in one process.
+        retries: tries after the first if the server is busy; fewer if an answer was cut or nothing is reached.
+        backoff_s: seconds before the second try; they double with each try, minus a random part.
+        max_wait_s: no try of a request starts later than this many seconds after its first.
+        max_concurrency: concurrent requests in one process.
         price_in: USD per million tokens read.
         price_out: USD per million tokens written.
         price_image: USD per picture, besides its tokens.
         price_search: USD per credit of a search.
-        budget: when it is reached, requests come back ``over_budget`` and are not sent; see ``Budget``.
-        run: what the budget is counted over, all its processes and restarts included.
-        responses: the folder of the record (default: in the cache); the counts of runs stand in its ``spent``.
+        budget: once it is reached, requests return ``over_budget`` and are not sent; see ``Budget``.
+        run: the name under which the budget is counted, over all processes and restarts.
+        responses: the folder of the record (default: in the cache); the counts of runs are in its ``spent``.
         replay: answer from the record only, never call.
-        strict_model: an answer in another model's name is ``wrong_model``.
-        omit: fields that the server refuses, not to be sent: seed, temperature, max_tokens, response_format, n, size.
-            A seed tells requests apart also where it is not sent.
+        strict_model: an answer that names another model is ``wrong_model``.
+        omit: fields that the server refuses, which are not sent: seed, temperature, max_tokens, response_format, n,
+            size. A seed distinguishes requests even if it is not sent.
 
     Raises:
         UsageError: a value is out of range.
@@ -239,7 +239,7 @@ class Endpoint:
         if not re.fullmatch(r"(\w[\w.-]*)?", self.run):
             raise UsageError(f"run must be letters, digits, dots and hyphens, as in a file's name, found {self.run!r}")
         if self.budget != NO_LIMIT and not self.run and self.responses is None:
-            raise UsageError("a budget is counted over a run: name it, run='…', or give it a folder, responses=…")
+            raise UsageError("a budget is counted per run: name it, run='…', or give it a folder, responses=…")
 
     @property
     def usage(self) -> Usage:
@@ -247,7 +247,7 @@ class Endpoint:
         return self._state.usage
 
     def spent(self) -> Usage:
-        """Return the counts of the run: of all its processes, also those that were killed."""
+        """Return the counts of the run over all its processes, including those that were killed."""
         return self._state.account.spent()
 
     def chat(
@@ -293,22 +293,22 @@ class Endpoint:
     ) -> list[Found | Unanswered]: ...
 
     def many(self, requests: Iterable[Any], *, stop_unless: Collection[str] | None = None) -> list[Any]:
-        """Return what each request got, in their order; several are under way at a time.
+        """Return the outcome of each request, in order; several run at a time.
 
         Args:
             requests: of one kind.
-            stop_unless: the ``REASONS`` for which a request may stay without an answer; any other ends them all. None:
-                each may.
+            stop_unless: the ``REASONS`` for which a request may remain unanswered; any other reason ends all requests.
+                None: all reasons may.
 
         Raises:
-            EndpointError: no request can be answered: the key, the credit, the model or the address is wrong, or one is
-                not in the record that is replayed; or one was not, for a reason that is not in ``stop_unless``. Those
-                under way are finished and recorded.
+            EndpointError: no request can be answered: the key, the credit, the model or the address is wrong, or a
+                request is not in the replayed record; or one failed for a reason that is not in ``stop_unless``.
+                Running requests are finished and recorded.
             Corrupt: a recorded answer is damaged.
             HostNotAllowed: an answer is not on record, and the host is not allowed for the key.
-            UsageError: there is a budget in USD and no price, or there are pictures and no message of the user.
+            UsageError: there is a budget in USD but no price, or there are pictures but no user message.
             OSError: the disk is full.
-            KeyboardInterrupt: those under way are cut.
+            KeyboardInterrupt: running requests are cancelled.
         """
         requests = list(requests)
         line = _Line()
@@ -340,7 +340,7 @@ class Endpoint:
 
     @property
     def _state(self) -> _State:
-        key = self, self._folder  # the cache may be set elsewhere while we run
+        key = self, self._folder  # the cache folder may change while we run
         with _LOCK:
             if key not in _STATES:
                 account = Account(self._folder / "spent" / f"{self.run or 'run'}.jsonl")
@@ -372,7 +372,7 @@ class Endpoint:
         return judge(record, request, cached=cached, strict_model=self.strict_model)
 
     def _fetch(self, call: Call, path: Path, line: _Line) -> _Found:
-        """Return the answer from the record, or from the server and then record it."""
+        """Return the answer from the record, or ask the server and record its answer."""
         record = read_record(path)
         if record is not None:
             return record, True
@@ -425,10 +425,10 @@ class Endpoint:
     # ------------------------------------------------------------ over the network
 
     def _send(self, call: Call, line: _Line) -> tuple[Answer | Failure, int]:
-        """Return the answer, or why there is none, and how many retries it took.
+        """Return the answer, or why there is none, and the number of retries.
 
         Raises:
-            EndpointError: no other request would do better.
+            EndpointError: no other request would succeed either.
             CancelledError: the run was stopped while this one waited.
         """
         begun, retries, failures = time.monotonic(), 0, Counter[str]()
@@ -478,7 +478,7 @@ class Endpoint:
         key, _ = find_key(self.base_url, self.key_env)
 
         def redact(text: str) -> str:
-            # Shorter ones are placeholders, such as EMPTY, that an answer may hold by chance.
+            # Shorter keys are placeholders, such as EMPTY, that an answer may contain by chance.
             return text.replace(key, "[key]") if len(key) >= 8 else text
 
         try:
@@ -502,7 +502,7 @@ class Endpoint:
         return outcome._replace(answered_by=named, answer=_changed(outcome.answer, redact))
 
     def _address(self, call: Call) -> str:
-        """Return where a request is sent."""
+        """Return the URL that a request is sent to."""
         base = self.base_url.rstrip("/")
         if call.kind != "search" and not urlsplit(self.base_url).path.strip("/"):
             base += "/v1"
@@ -513,7 +513,7 @@ class Endpoint:
 
         Raises:
             TimeoutError: after ``timeout_s``.
-            UnusableBody: it is too large or packed in an unknown way.
+            UnusableBody: it is too large, or in an unknown encoding.
         """
         import httpx2
 
@@ -521,7 +521,7 @@ class Endpoint:
         if call.kind == "search":
             headers = {"X-API-KEY": key} if key else {}
         else:
-            # Not every server takes a seed of more than 31 bits.
+            # Not every server accepts a seed of more than 31 bits.
             fields = {"model": self.model, **fields, "seed": call.seed & 0x7FFFFFFF}
             fields = {name: value for name, value in fields.items() if name not in self.omit}
             headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -554,7 +554,7 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _fetch_once(path: Path, fetch: Callable[[], _Found]) -> tuple[_Found, bool]:
-    """Return what ``fetch`` returns, and whether another thread called it: of those that ask for a path, one does."""
+    """Return the result of ``fetch``, and whether another thread called it: for each path, only one thread does."""
     while True:
         mine: Future[_Found] = Future()
         with _LOCK:

@@ -1,4 +1,4 @@
-"""What calls to a model take, limits on it, and the file that keeps count when a run is killed and started again."""
+"""The cost of calls to a model, its limits, and the file that keeps count while a run is killed and restarted."""
 
 import json
 import threading
@@ -15,8 +15,8 @@ from hf_mner_aug.storage.disk import room_for
 class Usage:
     """Counts of some requests.
 
-    ``calls`` were sent (each once, its ``retries`` apart), ``cached`` were answered from the record, ``over_budget``
-    were not sent. ``usd`` follows from the prices given; ``seconds`` are those between sending and having, summed.
+    ``calls`` were sent (each counted once, without its ``retries``), ``cached`` were answered from the record,
+    ``over_budget`` were not sent. ``usd`` follows from the given prices; ``seconds`` is the summed response time.
     """
 
     calls: int = 0
@@ -37,16 +37,16 @@ class Usage:
         return self.tokens_in + self.tokens_out
 
     def told(self) -> dict[str, float]:
-        """Return what is not 0 by name, as a card tells it: without ``seconds``, which hang on the machine."""
+        """Return the counts that are not 0 by name, for a card: without ``seconds``, which depend on the machine."""
         return {name: round(n, 6) for name, n in asdict(self).items() if n and name != "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a run may spend; None is no limit.
+    """The most that a run may spend; None is no limit.
 
-    ``calls`` holds exactly. What a call costs is known when it is answered, so ``usd`` and ``tokens`` may be passed by
-    the calls that are under way at that moment, at most ``max_concurrency`` of them.
+    ``calls`` holds exactly. The cost of a call is known only when it is answered, so the calls that are running at that
+    moment, at most ``max_concurrency`` of them, may exceed ``usd`` and ``tokens``.
     """
 
     usd: float | None = None
@@ -59,7 +59,7 @@ class Budget:
                 raise UsageError(f"budget: {name} must be at least 0, found {limit}")
 
     def reached(self, spent: Usage) -> str:
-        """Return which limit is reached, in words, or nothing."""
+        """Return which limit is reached, in words, or an empty text."""
         for name, limit in asdict(self).items():
             if limit is not None and getattr(spent, name) >= limit:
                 return f"{round(getattr(spent, name), 6)} of {limit} {name} spent"
@@ -70,7 +70,7 @@ NO_LIMIT = Budget()
 
 
 class Account:
-    """What a run has spent, as lines of JSON that its processes append to one file."""
+    """The spending of a run, as lines of JSON that its processes append to one file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,7 +79,7 @@ class Account:
         self._spent = Usage()
 
     def claim(self, budget: Budget) -> str:
-        """Count one call if the budget allows it, else return which limit is reached."""
+        """Count one call if the budget allows it, otherwise return which limit is reached."""
         with self._locked():
             reached = budget.reached(self._read())
             if not reached:
@@ -87,12 +87,12 @@ class Account:
         return reached
 
     def add(self, usage: Usage) -> None:
-        """Count what a call took."""
+        """Add the cost of a call."""
         with self._locked():
             self._append(usage)
 
     def spent(self) -> Usage:
-        """Return the sum over all processes, also those that were killed."""
+        """Return the sum over all processes, including those that were killed."""
         with self._lock:
             return self._read()
 
@@ -108,11 +108,11 @@ class Account:
         self._read()
         taken = {name: value for name, value in asdict(usage).items() if value}
         with room_for(self.path), self.path.open("ab") as file:
-            torn = file.tell() > self._seen  # a line that a full disk or a power cut left without its end
+            torn = file.tell() > self._seen  # a line cut by a full disk or a power failure
             file.write(b"\n" * torn + json.dumps(taken).encode() + b"\n")
 
     def _read(self) -> Usage:
-        """Add the lines that are new; one that is torn counts nothing."""
+        """Add the new lines; a torn line is ignored."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._seen)

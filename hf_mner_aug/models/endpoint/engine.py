@@ -1,4 +1,4 @@
-"""Engines of methods behind an endpoint: ``endpoint:URL#MODEL``, and how this machine goes there."""
+"""Engines of methods behind an endpoint: ``endpoint:URL#MODEL``, and this machine's settings for it."""
 
 import hashlib
 import os
@@ -13,10 +13,10 @@ from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import parse_settings
 
 ENDPOINT = "endpoint"  # an engine of a method: endpoint:URL#MODEL
-# Of REASONS, those for which another request may do better; what ends a run (a budget, a server that is down) is none.
+# The REASONS for which another request may succeed; those that end a run (a budget, a server that is down) are not.
 UNUSABLE = ("bad_request", "refused", "truncated", "empty", "not_json", "not_an_image", "too_large")
 SETTINGS = "HF_MNER_AUG_ENDPOINT"
-# What is no part of a request but of the machine that sends it; with the fields of Budget.
+# Settings of the machine that sends a request, not of the request; with the fields of Budget.
 OF_MACHINE = (
     "key_env",
     "timeout_s",
@@ -32,13 +32,13 @@ OF_MACHINE = (
     "omit",
 )
 
-ASSUMED_TOKENS, ASSUMED_SECONDS = 1000, 5.0  # of a request, before any is sent
+ASSUMED_TOKENS, ASSUMED_SECONDS = 1000, 5.0  # per request, before any is sent
 
 T = TypeVar("T")
 
 
 def endpoint_settings() -> dict[str, Any]:
-    """Return the fields of ``Endpoint`` that this machine sets: they change no answer, so they stand in no recipe.
+    """Return the fields of ``Endpoint`` that this machine sets: they change no answer, so no recipe has them.
 
     ``HF_MNER_AUG_ENDPOINT="max_concurrency=8,usd=5,price_in=0.1,price_out=0.4"`` sets fields of ``Endpoint``
     (``OF_MACHINE``) and of ``Budget``.
@@ -59,7 +59,7 @@ def parse_engine(spec: str, settings: type[T]) -> tuple[str, str, T]:
 
     Args:
         spec: as a method's parameter spells it.
-        settings: a dataclass; its fields are the settings that there are.
+        settings: a dataclass whose fields are the valid settings.
 
     Raises:
         UnknownName: there is no such setting.
@@ -79,19 +79,19 @@ def parse_engine(spec: str, settings: type[T]) -> tuple[str, str, T]:
 
 
 def run_name(method: str, *asked: Any) -> str:
-    """Return the name that a budget is counted under: a method's, and a digest of all that its rows hang on."""
+    """Return the name that a budget is counted under: the method's, and a digest of everything its rows depend on."""
     return f"{method}-{hashlib.sha256(canonical_json([*asked]).encode()).hexdigest()[:12]}"
 
 
 def open_endpoint(base_url: str, model: str, run: str = "") -> Endpoint:
-    """Return an endpoint with this machine's settings, its budget counted over a run; raises as these."""
+    """Return an endpoint with this machine's settings, its budget counted per run; raises as these."""
     return Endpoint(base_url=base_url, model=model, run=run, **endpoint_settings())
 
 
 def engine_hosts(parameter: str, spec: str, settings: type[Any]) -> dict[str, Host]:
     """Return, by the parameter that names it, the host of an engine and the key that this machine sends there.
 
-    That is none where all is answered from the record. Raises as ``parse_engine``.
+    It is empty if everything is answered from the record. Raises as ``parse_engine``.
     """
     base_url, _, _ = parse_engine(spec, settings)
     chosen = endpoint_settings()
@@ -99,12 +99,12 @@ def engine_hosts(parameter: str, spec: str, settings: type[Any]) -> dict[str, Ho
 
 
 def chat_price(max_tokens: int) -> CallPrice:
-    """Return what a chat takes by this machine's prices, if its answer is as long as it may be; sending nothing."""
+    """Return the cost of a chat by this machine's prices, with an answer of maximum length; nothing is sent."""
     chosen = endpoint_settings()
     tokens_usd = ASSUMED_TOKENS * (chosen.get("price_in") or 0) + max_tokens * (chosen.get("price_out") or 0)
     at_a_time = chosen.get("max_concurrency", Endpoint.max_concurrency)
     told = (
-        f"{ASSUMED_TOKENS:,} tokens read and {max_tokens:,} written a call, {ASSUMED_SECONDS:g} seconds each, "
+        f"{ASSUMED_TOKENS:,} tokens read and {max_tokens:,} written per call, {ASSUMED_SECONDS:g} seconds each, "
         f"{at_a_time} at a time"
     )
     return CallPrice(tokens_usd / 1e6, ASSUMED_SECONDS / at_a_time, told)

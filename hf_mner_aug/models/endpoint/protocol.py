@@ -1,6 +1,6 @@
 """The OpenAI-compatible protocol, and that of Serper's searches: requests as they are sent, answers as they are read.
 
-Nothing here calls anybody.
+Nothing here uses the network.
 """
 
 import base64
@@ -22,27 +22,27 @@ from hf_mner_aug.schema import EncodedImage, canonical_json
 from hf_mner_aug.untrusted.printable import excerpt
 
 REASONS = (
-    "timeout",  # no whole answer in time; not asked again, for it may have been paid
+    "timeout",  # no complete answer in time; not retried, since it may have been paid for
     "rate_limited",  # 429, until no retry was left
-    "server_error",  # 5xx or a connection that was cut, until no retry was left
-    "bad_request",  # the server cannot serve this request: it is too long, or has a field that it does not know
+    "server_error",  # 5xx or a closed connection, until no retry was left
+    "bad_request",  # the server cannot serve this request: it is too long, or has an unknown field
     "refused",  # by the model, or by a filter before or after it
     "truncated",  # max_tokens was reached
     "empty",
-    "not_json",  # the body, or what a json_schema asked for
-    "not_an_image",  # the picture answered, or one in the request
+    "not_json",  # the body, or the answer to a json_schema
+    "not_an_image",  # the picture in the answer, or one in the request
     "too_large",
     "wrong_model",  # with strict_model
     "over_budget",  # not sent
 )
-# Codes and types in the body of an error, where the status alone does not tell.
+# Codes and types in the body of an error, if the status alone is ambiguous.
 _FILTERED = {"content_filter", "content_policy_violation", "moderation_blocked"}
 _OUT_OF_CREDIT = {"insufficient_quota", "billing_hard_limit_reached"}
 _UNKNOWN_MODEL = {"model_not_found", "model_not_supported"}
 _NO_CREDIT = re.compile(r"\bnot enough credit|\binsufficient credit", re.IGNORECASE)  # Serper: HTTP 400
 
-MAX_TOKENS = 100_000_000  # that one answer may say it took
-MAX_CREDITS = 1_000  # that one search may say it took
+MAX_TOKENS = 100_000_000  # the most that one answer may claim
+MAX_CREDITS = 1_000  # the most that one search may claim
 _DATE = re.compile(r"-(\d{4}-\d\d-\d\d|\d{8}|\d{4})")
 
 
@@ -51,10 +51,10 @@ _DATE = re.compile(r"-(\d{4}-\d\d-\d\d|\d{8}|\d{4})")
 
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest:
-    """Messages, as ``{"role": …, "content": …}``, and pictures that go with the last of the user's.
+    """Messages, as ``{"role": …, "content": …}``, and pictures that are added to the last user message.
 
-    With ``json_schema`` the answer is asked for as JSON of that schema, and parsed; whether it fits is for the caller
-    to check. What is None is left to the server.
+    With ``json_schema`` the answer is requested as JSON of that schema, and parsed; the caller checks whether it fits.
+    Fields that are None are left to the server.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -88,7 +88,7 @@ Kind = Literal["chat", "image", "search"]
 
 
 class Call(NamedTuple):
-    """A request as it is sent, but for model and seed; ``file`` is a picture to edit, sent beside the body."""
+    """A request as it is sent, without model and seed; ``file`` is a picture to edit, sent with the body."""
 
     kind: Kind
     route: str
@@ -103,7 +103,7 @@ def to_call(request: Request, model: str, omit: Sequence[str] = ()) -> Call:
 
     Raises:
         DataError: a picture in it does not decode.
-        UsageError: there are pictures and no message of the user.
+        UsageError: there are pictures but no user message.
     """
     if isinstance(request, SearchRequest):
         body = {"q": request.query, "num": request.results}
@@ -150,7 +150,7 @@ def encoded(image: EncodedImage) -> tuple[bytes, str]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"the image cannot be decoded: {error}") from error
     open_image({"bytes": data, "path": None})
-    return data, Image.MIME["JPEG" if kind == "MPO" else kind]  # MPO is a JPEG with more pictures behind it
+    return data, Image.MIME["JPEG" if kind == "MPO" else kind]  # MPO is a JPEG followed by more pictures
 
 
 def _with_images(messages: Sequence[Mapping[str, Any]], images: Sequence[EncodedImage]) -> list[dict[str, Any]]:
@@ -160,7 +160,7 @@ def _with_images(messages: Sequence[Mapping[str, Any]], images: Sequence[Encoded
         return changed
     last = next((message for message in reversed(changed) if message.get("role") == "user"), None)
     if last is None:
-        raise UsageError("pictures go with a message of the user, found none: add {'role': 'user', 'content': …}")
+        raise UsageError("pictures need a user message, found none: add {'role': 'user', 'content': …}")
     content = last["content"]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
     for data, mime in map(encoded, images):
@@ -170,11 +170,11 @@ def _with_images(messages: Sequence[Mapping[str, Any]], images: Sequence[Encoded
     return changed
 
 
-# ---------------------------------------------------------------- answers as they come
+# ---------------------------------------------------------------- answers as received
 
 
 class Answer(NamedTuple):
-    """An answer of the right shape (see ``Record.answer``); tokens (read, written) are None where nobody counted."""
+    """An answer of the right shape (see ``Record.answer``); tokens (read, written) are None if not counted."""
 
     answered_by: str | None
     answer: Mapping[str, Any]
@@ -184,8 +184,8 @@ class Answer(NamedTuple):
 class Failure(NamedTuple):
     """No answer, and what follows: the request is given up, tried again after some seconds, or the run stops.
 
-    ``retry`` is for a server that is busy, ``retry_connect`` for one that is not reached, ``retry_twice`` for an answer
-    that failed or was lost on its way: it may have been paid, and may fail again.
+    ``retry`` is for a busy server, ``retry_connect`` for one that cannot be reached, ``retry_twice`` for an answer that
+    failed or was lost: it may have been paid for, and may fail again.
     """
 
     reason: str
@@ -195,7 +195,7 @@ class Failure(NamedTuple):
 
 
 def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer | Failure:
-    """Return what a server's answer says."""
+    """Return a server's response as an answer or a failure."""
     parsed, unreadable = None, ""
     try:
         parsed = _object(body)
@@ -205,7 +205,7 @@ def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes)
     error = found.get("error")
     noted: dict[str, Any] = error if isinstance(error, dict) else {}
     if 200 <= status < 300 and error and not (found.get("choices") or found.get("data")):
-        # OpenRouter tells so of what goes wrong once a model has begun.
+        # OpenRouter reports errors after a model has started this way.
         code = noted.get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
     if status >= 300:
@@ -216,12 +216,12 @@ def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes)
             or found.get("detail")
             or body.decode("utf-8", "replace")
         )
-        failure = _failure(status, noted, headers, f"HTTP {status}: {excerpt(str(said)) or 'no more is said'}")
+        failure = _failure(status, noted, headers, f"HTTP {status}: {excerpt(str(said)) or 'no message'}")
         return failure._replace(reason="wrong_address") if (kind, status) == ("search", 404) else failure
     wrong = "not_an_image" if kind == "image" else "not_json"
     then: Literal["give_up", "retry_twice"] = "retry_twice" if kind == "search" else "give_up"
     if unreadable:
-        return Failure(wrong, f"expected JSON, found some that cannot be read: {unreadable}", then)
+        return Failure(wrong, f"expected JSON, found a value that cannot be read: {unreadable}", then)
     if parsed is None:
         if body.lstrip()[:1] in (b"", b"{", b"["):
             return Failure("server_error", f"the answer ends after {len(body)} bytes", "retry_twice")
@@ -235,12 +235,12 @@ def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes)
 
 
 def _failure(status: int, noted: Mapping[str, Any], headers: Mapping[str, str], detail: str) -> Failure:
-    """Return what an error's status and body mean."""
+    """Return the failure that an error's status and body mean."""
     codes = {str(noted.get("code")), str(noted.get("type"))}
     metadata = noted.get("metadata")
     if codes & _OUT_OF_CREDIT or status == 402 or (status == 400 and _NO_CREDIT.search(detail)):
         return Failure("no_credit", detail, "stop")
-    # OpenRouter's 403 is a filter's, not the key's.
+    # OpenRouter's 403 comes from a filter, not from the key.
     if codes & _FILTERED or (isinstance(metadata, dict) and "flagged_input" in metadata):
         return Failure("refused", detail)
     if status in (401, 403):
@@ -262,7 +262,7 @@ def _read_chat(parsed: Mapping[str, Any]) -> Answer | Failure:
     if finish == "error":
         return Failure("server_error", "the model stopped with an error", "retry_twice")
     content = message.get("content")
-    if isinstance(content, list):  # parts, as Mistral's models that think aloud send them
+    if isinstance(content, list):  # parts, as from Mistral's reasoning models
         content = "".join(part["text"] for part in content if part["type"] == "text")
     said = {"text": content, "refusal": message.get("refusal"), "finish_reason": finish}
     if not all(value is None or isinstance(value, str) for value in said.values()):
@@ -278,7 +278,7 @@ def _read_image(parsed: Mapping[str, Any]) -> Answer:
 
 
 def _read_search(parsed: Mapping[str, Any]) -> Answer:
-    """Return the results of a search, those that have an address; the rest of a reply is left out."""
+    """Return the results of a search that have a URL; the rest of a reply is left out."""
     found = parsed.get("organic") or []
     if not isinstance(found, list):
         raise TypeError("organic")
@@ -308,7 +308,7 @@ def _name(parsed: Mapping[str, Any]) -> str | None:
 
 
 def _tokens(parsed: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the tokens read and written; an answer cannot give any back, nor have more than any model reads."""
+    """Return the tokens read and written; counts that are negative or larger than any model's are ignored."""
     usage = parsed.get("usage")
     for names in (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")):
         read, written = (usage.get(name) if isinstance(usage, dict) else None for name in names)
@@ -318,7 +318,7 @@ def _tokens(parsed: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
-    """Return a JSON object, or None where a body is none.
+    """Return a JSON object, or None if a body is not one.
 
     Raises:
         RecursionError: it is nested too deep.
@@ -332,7 +332,7 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a ``Retry-After`` header asks for, be they a number or a date; 0 without one."""
+    """Return the seconds that a ``Retry-After`` header asks for, given as a number or a date; 0 without one."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
@@ -345,14 +345,14 @@ def retry_after(headers: Mapping[str, str]) -> float:
     return max(0.0, seconds) if seconds < float("inf") else 0.0
 
 
-# ---------------------------------------------------------------- answers as they are judged
+# ---------------------------------------------------------------- answers, judged
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said: its text, and with a ``json_schema`` the JSON value in it.
+    """A model's reply: its text, and with a ``json_schema`` the JSON value in it.
 
-    ``answered_by`` is the model that the server names; ``usage`` is what the answer took when it was made.
+    ``answered_by`` is the model that the server names; ``usage`` is the original cost of the answer.
     """
 
     text: str
@@ -365,7 +365,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that a model made, encoded as it came; it decodes. The rest as in ``Reply``."""
+    """A picture made by a model, encoded as received; it decodes. The rest as in ``Reply``."""
 
     image: EncodedImage
     mime: str
@@ -377,7 +377,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Result:
-    """A page that a search engine found; title and snippet are empty where it told none."""
+    """A page that a search engine found; title and snippet are empty if it gave none."""
 
     url: str
     title: str = ""
@@ -396,7 +396,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Unanswered:
-    """Why a request has no answer of use: one of ``REASONS``, and the particulars in a line."""
+    """Why a request has no usable answer: one of ``REASONS``, and details in one line."""
 
     reason: str
     detail: str
@@ -406,7 +406,7 @@ class Unanswered:
 def judge(
     record: Record, request: Request, *, cached: bool, strict_model: bool
 ) -> Reply | Picture | Found | Unanswered:
-    """Return a recorded answer, or why it is of no use."""
+    """Return a recorded answer, or why it is unusable."""
     answer, named = record.answer, record.answered_by
     if isinstance(request, SearchRequest):
         results = [Result(r["link"], r.get("title", ""), r.get("snippet", "")) for r in answer["results"]]
@@ -437,10 +437,10 @@ def judge(
 
 
 def same_model(asked: str, answered: str) -> bool:
-    """Say whether two names are one model, as servers spell them.
+    """Return whether two names mean the same model, as servers spell them.
 
     A path before the name (``org/name``), a provider, tag or revision that one of them lacks (``name:provider``,
-    ``name@main``) and a date that the answer adds (``name-2024-07-18``, also to ``name-latest``) make no other model.
+    ``name@main``) and a date that the answer adds (``name-2024-07-18``, also to ``name-latest``) are ignored.
     """
     (name, _, tag), (found, _, found_tag) = (
         spelled.strip().casefold().replace("@", ":").partition(":") for spelled in (asked, answered)
@@ -454,10 +454,10 @@ def same_model(asked: str, answered: str) -> bool:
 
 
 def parse_json(text: str) -> Any:
-    """Return the JSON value of a text, also where it stands between code fences.
+    """Return the JSON value of a text, also between code fences.
 
     Raises:
-        ValueError: there is none, or it holds NaN or half a surrogate pair.
+        ValueError: there is none, or it contains NaN or a lone surrogate.
     """
     try:
         value = json.loads(_unfenced(text))
@@ -468,7 +468,7 @@ def parse_json(text: str) -> Any:
 
 
 def _unfenced(text: str) -> str:
-    """Return what stands between the code fences that a text begins and ends with, or the text without such."""
+    """Return the content of the code fences around a text, or the text if it has none."""
     fenced = text.strip()
     if len(fenced) < 7 or not (fenced.startswith("```") and fenced.endswith("```")):
         return text

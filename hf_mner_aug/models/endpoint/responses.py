@@ -1,4 +1,4 @@
-"""Recorded answers: one file for each request, under its digest, so that nothing is paid twice and runs replay.
+"""Recorded answers: one file per request, named by its digest, so that nothing is paid twice and runs can be replayed.
 
 Answers are data: nothing here or later executes or renders them.
 """
@@ -19,7 +19,7 @@ from hf_mner_aug.untrusted.shapes import checked, read_json
 
 @dataclass(frozen=True)
 class Record:
-    """An answer as it came, before it is judged.
+    """An answer as received, before it is judged.
 
     ``answer`` holds ``text``, ``refusal`` and ``finish_reason`` of a chat, ``image`` in base64, or ``results`` and
     ``credits`` of a search.
@@ -34,7 +34,7 @@ class Record:
 
 
 class ChatAnswer(TypedDict):
-    """What a chat's answer holds."""
+    """The content of a chat's answer."""
 
     text: str | None
     refusal: str | None
@@ -42,7 +42,7 @@ class ChatAnswer(TypedDict):
 
 
 class ImageAnswer(TypedDict):
-    """What a picture's answer holds: base64."""
+    """The content of an image's answer, in base64."""
 
     image: str
 
@@ -56,7 +56,7 @@ class SearchResult(TypedDict):
 
 
 class SearchAnswer(TypedDict):
-    """What a search's answer holds."""
+    """The content of a search's answer."""
 
     results: list[SearchResult]
     credits: int
@@ -66,18 +66,18 @@ ANSWERS = {"chat": ChatAnswer, "image": ImageAnswer, "search": SearchAnswer}
 
 
 def request_digest(kind: str, model: str, body: Mapping[str, Any], seed: int) -> str:
-    """Return the SHA-256 of a request: of what is asked and of whom, not of host, key or time."""
+    """Return the SHA-256 of a request: its content and model, without host, key or time."""
     asked = {"body": body, "kind": kind, "model": model, "seed": seed}
     return hashlib.sha256(canonical_json(asked).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def record_path(folder: Path, digest: str) -> Path:
-    """Return where a request's answer is recorded."""
+    """Return the path under which a request's answer is recorded."""
     return folder / digest[:2] / f"{digest}.json"
 
 
 def read_record(path: Path) -> Record | None:
-    """Return a recorded answer, or None where there is none.
+    """Return a recorded answer, or None if there is none.
 
     Raises:
         Corrupt: the file is not what ``write_record`` wrote under this name.
@@ -95,6 +95,6 @@ def read_record(path: Path) -> Record | None:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Record an answer; the file is either whole or not there."""
-    # ASCII, since an answer may hold half a surrogate pair, which UTF-8 cannot write.
+    """Record an answer atomically."""
+    # ASCII, since an answer may contain a lone surrogate, which UTF-8 cannot encode.
     artifacts.write_atomically(path, json.dumps(asdict(record), sort_keys=True, indent=1).encode())
