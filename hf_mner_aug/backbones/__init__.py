@@ -3,9 +3,12 @@
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 from hf_mner_aug.exceptions import UnknownName
+
+if TYPE_CHECKING:
+    from hf_mner_aug.backbones.training import Training
 
 BACKBONES = {
     "crf": "CRF",
@@ -66,11 +69,33 @@ class Backbone(Protocol):
         seed: what initial weights, order and dropout depend on.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     name: ClassVar[str]
+    seedless: ClassVar[bool]  # training draws no random number: every seed gives the same model
 
     @property
     def seed(self) -> int:
         """What initial weights, order and dropout depend on."""
+        ...
+
+    @property
+    def boundary(self) -> bool:
+        """Whether entities are found without their types."""
+        ...
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether pictures are read, as it is set: not in the ablation by text alone."""
+        ...
+
+    @property
+    def training(self) -> "Training | None":
+        """Steps, batch size and learning rates; None where training has an end of its own."""
+        ...
+
+    @property
+    def training_note(self) -> str:
+        """How long each cell of a study trains, in sentences for its report."""
         ...
 
     def fit(self, train: Any, validation: Any = None) -> Self:
@@ -101,3 +126,17 @@ def backbone_class(name: str) -> type[Backbone]:
         raise UnknownName("backbone", name, BACKBONES)
     found: type[Backbone] = getattr(importlib.import_module(f"hf_mner_aug.backbones.{name}"), BACKBONES[name])
     return found
+
+
+if TYPE_CHECKING:  # here mypy compares each class of the table with the protocol
+    from hf_mner_aug.backbones.bert_resnet_crf import BertResNetCRF
+    from hf_mner_aug.backbones.crf import CRF
+    from hf_mner_aug.backbones.hvpnet import HVPNet
+    from hf_mner_aug.backbones.iie4mner import IIE4MNER
+    from hf_mner_aug.backbones.maf import MAF
+    from hf_mner_aug.backbones.relation import RelationClassifier
+    from hf_mner_aug.backbones.token_classifier import TokenClassifier
+    from hf_mner_aug.backbones.umt import UMT
+
+    _CLASSES: list[type[Backbone]]
+    _CLASSES = [CRF, TokenClassifier, RelationClassifier, BertResNetCRF, UMT, MAF, HVPNet, IIE4MNER]

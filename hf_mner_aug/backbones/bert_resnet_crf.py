@@ -6,9 +6,10 @@ ResNet, a linear layer, one cross-attention of words to regions, a gate, a CRF o
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from hf_mner_aug.backbones import fitting, tagging
+from hf_mner_aug.backbones import fitting, knowledge, tagging
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.models.vision import Vision
 
@@ -25,6 +26,9 @@ class BertResNetCRF:
     """
 
     name: ClassVar[str] = "bert_resnet_crf"
+    seedless: ClassVar[bool] = False
+    boundary: ClassVar[bool] = False
+    shape: ClassVar[tuple[str, ...]] = ("use_images",)
     view: ClassVar[str] = "grid"
 
     encoder: str = "bert-base-cased"
@@ -39,10 +43,16 @@ class BertResNetCRF:
 
     reads_images = property(tagging.reads_images)
     fit, predict, assemble = tagging.fit, tagging.predict, tagging.assemble
-    save, load = fitting.save, classmethod(fitting.load)
+    gallery, gather = tagging.gallery, knowledge.nothing
+    save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
         tagging.check(self)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the backbone saved in a folder; raises as ``fitting.load``."""
+        return fitting.load(cls, folder)
 
     def network(self, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "GatedNet":
         """Return the network."""

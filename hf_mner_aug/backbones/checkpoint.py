@@ -89,9 +89,8 @@ def write_net(folder: Path, backbone: str, net: Any, tokenizer: Any, about: Mapp
     (folder / RECORD).unlink(missing_ok=True)
     net.encoder.config.save_pretrained(folder / ENCODER)
     tokenizer.save_pretrained(folder / ENCODER)
-    tower = getattr(net, "tower", None)
-    if tower is not None and tower.config is not None:
-        tower.config.save_pretrained(folder / TOWER)
+    if net.tower is not None and net.tower.config is not None:
+        net.tower.config.save_pretrained(folder / TOWER)
     save_model(net, str(folder / WEIGHTS))
     write(folder, backbone, WEIGHTS, about)
 

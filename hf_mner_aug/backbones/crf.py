@@ -113,6 +113,9 @@ class CRF:
     """
 
     name: ClassVar[str] = "crf"
+    seedless: ClassVar[bool] = True
+    reads_images: ClassVar[bool] = False
+    training: ClassVar[None] = None
 
     c1: float = 0.1
     c2: float = 0.1
@@ -127,6 +130,15 @@ class CRF:
             raise UsageError(f"crf: c1 and c2 must be at least 0, found {self.c1} and {self.c2}")
         if self.iterations < 1:
             raise UsageError(f"crf: iterations must be at least 1, found {self.iterations}")
+
+    @property
+    def training_note(self) -> str:
+        """How long each cell of a study trains."""
+        return (
+            f"Every cell has at most {self.iterations} iterations of L-BFGS over its whole train split; training has "
+            "one end, so validation chooses nothing. Its penalties weigh less the more posts there are, repeated ones "
+            "too: what oversampling gains is this."
+        )
 
     def fit(self, train: Any, validation: Any = None) -> Self:
         """Return a fitted copy; validation is only checked, since training has one end.

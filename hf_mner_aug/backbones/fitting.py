@@ -1,19 +1,23 @@
 """A network with what belongs to it: trained, saved and loaded the same way, whatever it predicts.
 
-The functions take a backbone that is a frozen dataclass with ``fitted: Fitted | None`` and a method ``assemble``, which
-returns what makes its network, fresh or as a folder has it, and its tokenizer.
+The functions here, in ``tagging`` and in ``relation`` are methods of backbones that are a ``NetBackbone``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from hf_mner_aug.backbones import checkpoint
+from hf_mner_aug.backbones import Backbone, checkpoint
 from hf_mner_aug.backbones.encoder import WordPieces
-from hf_mner_aug.backbones.training import Check
+from hf_mner_aug.backbones.knowledge import Knowledge
+from hf_mner_aug.backbones.training import Check, Training
 from hf_mner_aug.exceptions import Corrupt
+from hf_mner_aug.schema import Post
 from hf_mner_aug.untrusted.shapes import checked
+
+if TYPE_CHECKING:
+    from hf_mner_aug.models.vision import Vision
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +30,79 @@ class Fitted:
     history: tuple[Check, ...]
 
 
+class NetBackbone(Backbone, Protocol):
+    """A backbone with a network. Its net has ``tower`` (or None), ``slow``, and for tags ``chain``: a CRF, or None."""
+
+    shape: ClassVar[tuple[str, ...]]  # settings that must equal those of a folder that training goes on from
+    view: ClassVar[str]  # what is seen of a picture: ``grid`` or ``pyramid``; empty where none is read
+
+    @property
+    def encoder(self) -> str:
+        """The text encoder."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Subwords of a post that are read, at most."""
+        ...
+
+    @property
+    def dropout(self) -> float:
+        """The dropout of the layers on top of the encoder."""
+        ...
+
+    @property
+    def vision(self) -> "Vision | None":
+        """The tower that looks at pictures; None where none are read."""
+        ...
+
+    @property
+    def no_images(self) -> str:
+        """Where no post of a split has a picture: ``warn`` or ``refuse``."""
+        ...
+
+    @property
+    def training(self) -> Training:
+        """Steps, batch size and learning rates."""
+        ...
+
+    @property
+    def fitted(self) -> Fitted | None:
+        """The result of training, None before."""
+        ...
+
+    @property
+    def network(self) -> Callable[..., Any]:
+        """What makes a net of an encoder, the names of tags or relations, and a tower."""
+        ...
+
+    def assemble(
+        self, encoder: str, labels: tuple[str, ...], train: Sequence[Post] = ()
+    ) -> tuple[Callable[[], Any], WordPieces]:
+        """Return what makes the network, fresh or as a folder has it, and its tokenizer."""
+        ...
+
+    def gallery(self, net_of: Callable[[], Any]) -> Any:
+        """Return what a network is told of posts beside their subwords, or None: see ``tagging.gallery``."""
+        ...
+
+    def gather(self, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
+        """Return what is known of the posts of each split, of which the rows and the posts are given."""
+        ...
+
+
+N = TypeVar("N", bound=NetBackbone)
+
+
 def learn(
-    backbone: Any,
+    backbone: N,
     build: Callable[[], Any],
     pieces: WordPieces,
     labels: tuple[str, ...],
     examples: Sequence[Any],
     collate: Callable[[Sequence[Any]], Any],
     score: Callable[[Any], float] | None,
-) -> Any:
+) -> N:
     """Return a fitted copy of a backbone, of the state with the best score (without one, the last)."""
     state, history = backbone.training.run(build, examples, collate, score, seed=backbone.seed)
     net = build()
@@ -42,7 +110,7 @@ def learn(
     return replace(backbone, fitted=Fitted(net.eval(), pieces, labels, history))
 
 
-def fitted_of(backbone: Any) -> Fitted:
+def fitted_of(backbone: NetBackbone) -> Fitted:
     """Return what training left.
 
     Raises:
@@ -50,11 +118,15 @@ def fitted_of(backbone: Any) -> Fitted:
     """
     if backbone.fitted is None:
         raise checkpoint.not_fitted(backbone.name)
-    found: Fitted = backbone.fitted
-    return found
+    return backbone.fitted
 
 
-def save(backbone: Any, folder: str | Path) -> None:
+def training_note(backbone: NetBackbone) -> str:
+    """Return how long each cell of a study trains."""
+    return f"Every cell takes {backbone.training.steps} optimiser steps; the best state on validation is kept."
+
+
+def save(backbone: NetBackbone, folder: str | Path) -> None:
     """Write the weights, the tokenizer and the settings into a folder.
 
     Raises:
@@ -67,7 +139,7 @@ def save(backbone: Any, folder: str | Path) -> None:
     checkpoint.write_net(Path(folder), backbone.name, fitted.net, fitted.pieces.tokenizer, about)
 
 
-def load(cls: Any, folder: str | Path) -> Any:
+def load(cls: type[N], folder: str | Path) -> N:
     """Return the backbone saved in a folder.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.nets import LinearChain, at, tagged
+from hf_mner_aug.backbones.nets import PRETRAINED, LinearChain, at, tagged
 from hf_mner_aug.models.vision.tower import Tower, channels_of, see
 
 
@@ -81,6 +81,8 @@ class ReadingLayer(nn.Module):
 class GatedNet(nn.Module):
     """Words read the picture once; a gate for each word and dimension says how much of that is added."""
 
+    slow = PRETRAINED
+
     def __init__(self, encoder: Any, tower: Tower | None, tags: Sequence[str], *, dropout: float) -> None:
         super().__init__()
         size = encoder.config.hidden_size
@@ -104,6 +106,8 @@ class GatedNet(nn.Module):
 
 class UnifiedNet(nn.Module):
     """Words aware of the picture and regions aware of the words, gated; beside them, spans found by text alone."""
+
+    slow = PRETRAINED
 
     def __init__(
         self,
@@ -158,6 +162,8 @@ class UnifiedNet(nn.Module):
 
 class MatchingNet(nn.Module):
     """Words aware of the picture, as far as text and picture match; text and picture drawn together by contrast."""
+
+    slow = PRETRAINED
 
     def __init__(
         self,

@@ -12,9 +12,10 @@ the code sets up for it and does not use, and the linear layer as the encoder.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from hf_mner_aug.backbones import Prediction, fitting, relation, tagging
+from hf_mner_aug.backbones import Prediction, fitting, knowledge, relation, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UnknownName, UsageError
@@ -45,6 +46,9 @@ class HVPNet:
     """
 
     name: ClassVar[str] = "hvpnet"
+    seedless: ClassVar[bool] = False
+    boundary: ClassVar[bool] = False
+    shape: ClassVar[tuple[str, ...]] = ("task", "use_images", "objects")
     view: ClassVar[str] = "pyramid"
 
     encoder: str = "bert-base-uncased"
@@ -64,7 +68,8 @@ class HVPNet:
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)
-    save, load = fitting.save, classmethod(fitting.load)
+    gather = knowledge.nothing
+    save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
         tagging.check(self)
@@ -74,6 +79,11 @@ class HVPNet:
             raise UsageError(f"hvpnet: max_length must be at least 16, found {self.max_length}")
         if self.most_objects < 1:
             raise UsageError(f"hvpnet: most_objects must be at least 1, found {self.most_objects}")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the backbone saved in a folder; raises as ``fitting.load``."""
+        return fitting.load(cls, folder)
 
     def fit(self, train: Any, validation: Any = None) -> "HVPNet":
         """Return a fitted copy; see ``tagging.fit`` and ``relation.fit``, and it raises as they do."""
@@ -105,12 +115,12 @@ class HVPNet:
             )
         return (RelationNet if self.task == "relations" else TaggingNet)(encoder, tower, names, dropout=self.dropout)
 
-    def gallery(self, net: Any) -> "Album | None":
+    def gallery(self, net_of: Callable[[], Any]) -> "Album | None":
         """Return what reads the pictures and their objects; None in the ablation."""
         if not self.use_images:
             return None
         finder = object_finder(self.objects, most=self.most_objects, device=self.training.device)
-        return Album(Gallery(net.tower), finder, self.most_objects)
+        return Album(Gallery(net_of().tower), finder, self.most_objects)
 
 
 class Album:

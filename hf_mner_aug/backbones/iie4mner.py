@@ -15,9 +15,9 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-from hf_mner_aug.backbones import checkpoint, fitting, tagging
+from hf_mner_aug.backbones import checkpoint, fitting, knowledge, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training, pad
 from hf_mner_aug.exceptions import UsageError
@@ -59,6 +59,9 @@ class IIE4MNER:
     """
 
     name: ClassVar[str] = "iie4mner"
+    seedless: ClassVar[bool] = False
+    boundary: ClassVar[bool] = False
+    shape: ClassVar[tuple[str, ...]] = ("use_images", "objects")
     view: ClassVar[str] = "grid"
 
     encoder: str = "bert-base-cased"
@@ -80,8 +83,8 @@ class IIE4MNER:
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)
-    fit, predict = tagging.fit, tagging.predict
-    load = classmethod(fitting.load)
+    fit, predict, gather = tagging.fit, tagging.predict, knowledge.nothing
+    training_note = property(fitting.training_note)
 
     def __post_init__(self) -> None:
         tagging.check(self)
@@ -90,6 +93,11 @@ class IIE4MNER:
                 raise UsageError(f"iie4mner: {name} must be at least 1, found {getattr(self, name)}")
         if not 0 <= self.fusion_dropout < 1:
             raise UsageError(f"iie4mner: fusion_dropout must be in [0, 1), found {self.fusion_dropout}")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the backbone saved in a folder; raises as ``fitting.load``."""
+        return fitting.load(cls, folder)
 
     @property
     def finder(self) -> ObjectFinder:
@@ -141,9 +149,9 @@ class IIE4MNER:
         net.word_vectors = vectors
         return net
 
-    def gallery(self, net: "IIE4MNERNet") -> "Senses":
+    def gallery(self, net_of: "Callable[[], IIE4MNERNet]") -> "Senses":
         """Return what tells of posts: the pictures and their objects, but for the ablation, and of the words."""
-        return Senses(self, net)
+        return Senses(self, net_of())
 
 
 class Sense(NamedTuple):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_mner_aug.backbones.fusion_nets import SPAN_TAGS, Batch, ReadingLayer, span_helped_loss, span_tags
-from hf_mner_aug.backbones.nets import LinearChain, at
+from hf_mner_aug.backbones.nets import PRETRAINED, LinearChain, at
 from hf_mner_aug.models.vision.tower import Tower, see
 
 SPAN_WEIGHT = 0.5
@@ -64,6 +64,8 @@ class IIE4MNERNet(nn.Module):
         dropout: on the words.
         fusion_dropout: on what they see.
     """
+
+    slow = PRETRAINED
 
     def __init__(
         self,

@@ -73,14 +73,20 @@ def read_file(path: str | Path) -> dict[str, str]:
     return found
 
 
-def gather(tagger: Any, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
+def nothing(tagger: Any, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
+    """Return that nothing is known of any split: the ``gather`` of a backbone that reads no knowledge."""
+    return [{} for _ in data]
+
+
+def gather(column: str | None, file: str | None, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
     """Return what is known of the posts of each split, of which the rows and the posts are given.
+
+    It stands in a column of the rows or in a file; without either nothing is known.
 
     Raises:
         UsageError: there is no such column or file, or no post of a split has knowledge.
         DataError: it is no text.
     """
-    column, file = getattr(tagger, "knowledge", None), getattr(tagger, "knowledge_file", None)
     if file:
         known = read_file(file)
         check(known, [post for _, posts in data.values() for post in posts], str(file))
@@ -111,7 +117,7 @@ def check(known: Knowledge, posts: Sequence[Post], source: str) -> None:
     if unknown:
         told.append(f"{len(unknown)} ids are of no post here ({_some(unknown)})")
     if told:
-        warnings.warn(f"knowledge from {source}: {'; '.join(told)}", stacklevel=4)
+        warnings.warn(f"knowledge from {source}: {'; '.join(told)}", stacklevel=5)
 
 
 def append(post: Pieces, text: str, pieces: WordPieces) -> Pieces:

@@ -12,9 +12,10 @@ matching nor alignment, and has nothing to scale.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from hf_mner_aug.backbones import fitting, tagging
+from hf_mner_aug.backbones import fitting, knowledge, tagging
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.vision import Vision
@@ -38,6 +39,9 @@ class MAF:
     """
 
     name: ClassVar[str] = "maf"
+    seedless: ClassVar[bool] = False
+    boundary: ClassVar[bool] = False
+    shape: ClassVar[tuple[str, ...]] = ("use_images",)
     view: ClassVar[str] = "grid"
 
     encoder: str = "bert-base-cased"
@@ -58,7 +62,8 @@ class MAF:
 
     reads_images = property(tagging.reads_images)
     fit, predict, assemble = tagging.fit, tagging.predict, tagging.assemble
-    save, load = fitting.save, classmethod(fitting.load)
+    gallery, gather = tagging.gallery, knowledge.nothing
+    save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
         tagging.check(self)
@@ -67,6 +72,11 @@ class MAF:
                 raise UsageError(f"maf: {name} must be in [0, 1], found {getattr(self, name)}")
         if self.temperature <= 0:
             raise UsageError(f"maf: temperature must be above 0, found {self.temperature}")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the backbone saved in a folder; raises as ``fitting.load``."""
+        return fitting.load(cls, folder)
 
     def network(self, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "MatchingNet":
         """Return the network."""

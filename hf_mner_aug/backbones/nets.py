@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 FORBIDDEN = -1e4  # the score of a transition that BIO does not allow
+PRETRAINED = ("encoder",)  # parts of a network that learn at the rate of pretrained weights, beside a tower with some
 
 
 def bio_allowed(tags: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -114,9 +115,11 @@ def best_tags(net: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 class TokenNet(nn.Module):
     """An encoder, a linear layer on the first subword of each word, and softmax or a CRF over the words."""
 
+    slow = PRETRAINED
+
     def __init__(self, encoder: Any, tags: Sequence[str], *, head: str, dropout: float) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.tower = encoder, None
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(encoder.config.hidden_size, len(tags))
         self.chain = LinearChain(tags) if head == "crf" else None
@@ -145,9 +148,11 @@ class TokenNet(nn.Module):
 class RelationNet(nn.Module):
     """An encoder and a linear layer on the states of the two markers that open head and tail."""
 
+    slow = PRETRAINED
+
     def __init__(self, encoder: Any, relations: Sequence[str], *, dropout: float) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.tower = encoder, None
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(2 * encoder.config.hidden_size, len(relations))
 

@@ -7,9 +7,10 @@ and a linear layer reads the states of the two opening ones. Words farthest from
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
-from hf_mner_aug.backbones import Prediction, ScoredRelation, fitting, splits, tagging
+from hf_mner_aug.backbones import Prediction, ScoredRelation, fitting, knowledge, splits, tagging
 from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
 from hf_mner_aug.backbones.training import Training, pad, run_batches
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -35,7 +36,19 @@ class Example(NamedTuple):
     pictures: Any = ()
 
 
-def fit(backbone: Any, train: Any, validation: Any = None) -> Any:
+class RelationBackbone(fitting.NetBackbone, Protocol):
+    """A backbone with a network that classifies pairs of head and tail."""
+
+    @property
+    def none(self) -> str:
+        """The label of pairs without a relation."""
+        ...
+
+
+R = TypeVar("R", bound=RelationBackbone)
+
+
+def fit(backbone: R, train: Any, validation: Any = None) -> R:
     """Return a fitted copy, of the state with the best micro-F1 on validation (without one, the last state).
 
     Raises:
@@ -47,7 +60,7 @@ def fit(backbone: Any, train: Any, validation: Any = None) -> Any:
     data = splits.relation_splits(train, validation, images=backbone.reads_images)
     device = find_device(backbone.training.device)
     build, pieces = backbone.assemble(backbone.encoder, data.labels, data.train)
-    gallery = tagging.gallery_of(backbone, lambda: build().to(device))
+    gallery = backbone.gallery(lambda: build().to(device))
     examples = encode(backbone, data.train, pieces, gallery, "train", data.labels)
     validation_examples = encode(backbone, data.validation, pieces, gallery, "validation")
     collate = collator(pieces, gallery)
@@ -59,7 +72,7 @@ def fit(backbone: Any, train: Any, validation: Any = None) -> Any:
     return fitting.learn(backbone, build, pieces, data.labels, examples, collate, score if data.validation else None)
 
 
-def predict(backbone: Any, dataset: Any) -> list[Prediction]:
+def predict(backbone: fitting.NetBackbone, dataset: Any) -> list[Prediction]:
     """Return the relation of each post, with its probability.
 
     Raises:
@@ -71,13 +84,13 @@ def predict(backbone: Any, dataset: Any) -> list[Prediction]:
     fitted = fitting.fitted_of(backbone)
     posts = splits.unlabelled(dataset, "relation", fitted.labels, images=backbone.reads_images)
     net = fitted.net.to(find_device(backbone.training.device))
-    gallery = tagging.gallery_of(backbone, lambda: net)
+    gallery = backbone.gallery(lambda: net)
     examples = encode(backbone, posts, fitted.pieces, gallery, "dataset")
     return decode(net, posts, examples, collator(fitted.pieces, gallery), fitted.labels)
 
 
 def assemble(
-    backbone: Any, encoder: str, labels: tuple[str, ...], train: Sequence[Post] = ()
+    backbone: fitting.NetBackbone, encoder: str, labels: tuple[str, ...], train: Sequence[Post] = ()
 ) -> tuple[Callable[[], Any], WordPieces]:
     """Return what makes the network, fresh or as a folder has it, and its tokenizer with the markers."""
     need("torch", extra="models")
@@ -107,7 +120,13 @@ class RelationClassifier:
     """
 
     name: ClassVar[str] = "relation"
+    seedless: ClassVar[bool] = False
+    boundary: ClassVar[bool] = False
+    shape: ClassVar[tuple[str, ...]] = ()
+    view: ClassVar[str] = ""
     reads_images: ClassVar[bool] = False
+    vision: ClassVar[None] = None
+    no_images: ClassVar[str] = "warn"
 
     encoder: str = "bert-base-uncased"
     none: str = "None"
@@ -118,13 +137,19 @@ class RelationClassifier:
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     fit, predict, assemble = fit, predict, assemble
-    save, load = fitting.save, classmethod(fitting.load)
+    gallery, gather = tagging.gallery, knowledge.nothing
+    save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
         if self.max_length < 16:
             raise UsageError(f"relation: max_length must be at least 16, found {self.max_length}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"relation: dropout must be in [0, 1), found {self.dropout}")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the backbone saved in a folder; raises as ``fitting.load``."""
+        return fitting.load(cls, folder)
 
     def network(self, encoder: Any, relations: Sequence[str], tower: None) -> "RelationNet":
         """Return the network."""
@@ -173,7 +198,12 @@ def mark(post: Post, pieces: WordPieces) -> tuple[Example, int]:
 
 
 def encode(
-    backbone: Any, posts: Sequence[Post], pieces: WordPieces, gallery: Any, split: str, relations: Sequence[str] = ()
+    backbone: fitting.NetBackbone,
+    posts: Sequence[Post],
+    pieces: WordPieces,
+    gallery: Any,
+    split: str,
+    relations: Sequence[str] = (),
 ) -> list[Example]:
     """Return the posts as examples, with labels where relations are given; words left out are counted in a warning.
 

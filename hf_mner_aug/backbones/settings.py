@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
-from hf_mner_aug.backbones import backbone_class
+from hf_mner_aug.backbones import Backbone, backbone_class
 from hf_mner_aug.values import parse_spec
 
 
-def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Any:
+def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Backbone:
     """Return the backbone of ``crf`` or ``token_classifier:encoder=DIR,steps=300``, with more NAME=VALUE settings.
 
     A field that is a dataclass itself (``training``) is set through the names of its own fields.
@@ -19,7 +19,7 @@ def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Any:
         UsageError: a setting is not NAME=VALUE, or its value does not convert or is out of range.
     """
     name, chosen = read_spec(spec, settings)
-    backbone: Any = backbone_class(name)()
+    backbone = backbone_class(name)()
     for outer, kind in _settable(type(backbone)).items():
         if is_dataclass(kind):
             inner = {key: chosen.pop(key) for key in _settable(kind) if key in chosen}
@@ -40,7 +40,7 @@ def _flat(cls: Any) -> dict[str, Any]:
     return kinds
 
 
-def settings_of(backbone: Any) -> dict[str, Any]:
+def settings_of(backbone: Backbone) -> dict[str, Any]:
     """Return a backbone's settings but its seed, as plain data."""
     found: dict[str, Any] = {}
     for name in _settable(type(backbone)):

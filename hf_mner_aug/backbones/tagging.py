@@ -1,11 +1,6 @@
 """What the backbones that tag words share: posts as examples with their pictures, training, prediction.
 
-A tagger is a frozen dataclass with the settings ``encoder``, ``max_length``, ``dropout``, ``seed``, ``training`` and
-``fitted``, a flag ``reads_images`` (where it may be true also ``view``, ``vision``, ``use_images`` and ``no_images``),
-and a method ``network``, which makes its net of an encoder, tag names and a tower. The functions here and in
-``fitting`` are its methods. Its net has ``tower``, and ``chain``: a CRF, or None. A tagger that is told of posts more
-than words and pictures has a method ``gallery``, see ``gallery_of``; one that reads knowledge has the settings
-``knowledge`` and ``knowledge_file``.
+The functions here and in ``fitting`` are the methods of a tagger, which is a ``fitting.NetBackbone``.
 """
 
 import warnings
@@ -15,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug.backbones import Prediction, checkpoint, fitting, knowledge, splits
 from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
+from hf_mner_aug.backbones.fitting import N, NetBackbone
 from hf_mner_aug.backbones.training import pad, run_batches
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.models.device import find_device
@@ -44,7 +40,7 @@ def reads_images(tagger: Any) -> bool:
     return found
 
 
-def check(tagger: Any) -> None:
+def check(tagger: NetBackbone) -> None:
     """See that a tagger's settings are in range.
 
     Raises:
@@ -54,11 +50,11 @@ def check(tagger: Any) -> None:
         raise UsageError(f"{tagger.name}: max_length must be at least 8, found {tagger.max_length}")
     if not 0 <= tagger.dropout < 1:
         raise UsageError(f"{tagger.name}: dropout must be in [0, 1), found {tagger.dropout}")
-    if getattr(tagger, "no_images", "warn") not in NO_IMAGES:
+    if tagger.no_images not in NO_IMAGES:
         raise UnknownName("no_images", tagger.no_images, NO_IMAGES)
 
 
-def fit(tagger: Any, train: Any, validation: Any = None) -> Any:
+def fit(tagger: N, train: Any, validation: Any = None) -> N:
     """Return a fitted copy, of the state with the best span F1 on validation (without one, the last state).
 
     Raises:
@@ -66,15 +62,13 @@ def fit(tagger: Any, train: Any, validation: Any = None) -> Any:
         UsageError: a split is empty or of other columns, train has no entity, there is no such encoder, tower or GPU,
             or the folder to go on from knows other types; or no post has a picture, and that is to be refused.
     """
-    data = splits.entity_splits(
-        train, validation, boundary=getattr(tagger, "boundary", False), images=tagger.reads_images
-    )
+    data = splits.entity_splits(train, validation, boundary=tagger.boundary, images=tagger.reads_images)
     device = find_device(tagger.training.device)
     build, pieces = tagger.assemble(tagger.encoder, data.labels, data.train)
-    gallery = gallery_of(tagger, lambda: build().to(device))
+    gallery = tagger.gallery(lambda: build().to(device))
     tags = bio_names(data.labels)
-    known, known_of_validation = knowledge.gather(
-        tagger, {"train": (train, data.train), "validation": (validation, data.validation)}
+    known, known_of_validation = tagger.gather(
+        {"train": (train, data.train), "validation": (validation, data.validation)}
     )
     examples = [e for e in encode(tagger, data.train, pieces, gallery, "train", tags, known) if e.first]
     if not examples:
@@ -89,7 +83,7 @@ def fit(tagger: Any, train: Any, validation: Any = None) -> Any:
     return fitting.learn(tagger, build, pieces, data.labels, examples, collate, score if data.validation else None)
 
 
-def predict(tagger: Any, dataset: Any) -> list[Prediction]:
+def predict(tagger: NetBackbone, dataset: Any) -> list[Prediction]:
     """Return the spans of each post.
 
     Raises:
@@ -98,17 +92,17 @@ def predict(tagger: Any, dataset: Any) -> list[Prediction]:
             post has a picture, and that is to be refused.
     """
     fitted = fitting.fitted_of(tagger)
-    labels = () if getattr(tagger, "boundary", False) else fitted.labels
+    labels = () if tagger.boundary else fitted.labels
     posts = splits.unlabelled(dataset, "type", labels, images=tagger.reads_images)
     net = fitted.net.to(find_device(tagger.training.device))
-    gallery = gallery_of(tagger, lambda: net)
-    (known,) = knowledge.gather(tagger, {"dataset": (dataset, posts)})
+    gallery = tagger.gallery(lambda: net)
+    (known,) = tagger.gather({"dataset": (dataset, posts)})
     examples = encode(tagger, posts, fitted.pieces, gallery, "dataset", known=known)
     return decode(net, posts, examples, collator(fitted.pieces, gallery), bio_names(fitted.labels))
 
 
 def assemble(
-    tagger: Any,
+    tagger: NetBackbone,
     encoder: str,
     labels: tuple[str, ...],
     train: Sequence[Post] = (),
@@ -129,31 +123,30 @@ def assemble(
     return build, WordPieces(tokenizer, longest_input(source, tokenizer, tagger.max_length))
 
 
-def tower_loader(tagger: Any, source: Source) -> Callable[[], Any]:
+def tower_loader(tagger: NetBackbone, source: Source) -> Callable[[], Any]:
     """Return what loads the tower, None where no pictures are read; a frozen one is loaded once."""
     towers: list[Any] = []
+    vision = tagger.vision if tagger.reads_images else None
 
     def load() -> Any:
-        if tagger.reads_images and not (towers and tagger.vision.freeze_vision):
+        if vision is not None and not (towers and vision.freeze_vision):
             saved = source.folder / checkpoint.TOWER if source.record else None
-            towers[:] = [load_tower(tagger.vision, view=tagger.view, saved=saved)]
+            towers[:] = [load_tower(vision, view=tagger.view, saved=saved)]
         return towers[0] if towers else None
 
     return load
 
 
-def gallery_of(tagger: Any, net_of: Callable[[], Any]) -> Any:
-    """Return what tells a tagger of posts beside their words: a gallery of their pictures, or what it makes itself.
+def gallery(tagger: NetBackbone, net_of: Callable[[], Any]) -> Any:
+    """Return the gallery of posts' pictures, None where no pictures are read.
 
-    That has ``read(posts, split)``, which returns something for each post, false where it has no picture, and
-    ``stack``, which returns the inputs of a batch of these.
+    One that a backbone makes itself has ``read(posts, split)``, which returns something for each post, false where it
+    has no picture, and ``stack``, which returns the inputs of a batch of these.
     """
-    if hasattr(tagger, "gallery"):
-        return tagger.gallery(net_of())
     return Gallery(net_of().tower) if tagger.reads_images else None
 
 
-def check_record(tagger: Any, source: Source) -> None:
+def check_record(tagger: NetBackbone, source: Source) -> None:
     """See that a folder to go on from holds a network of the same shape.
 
     Raises:
@@ -162,16 +155,16 @@ def check_record(tagger: Any, source: Source) -> None:
     if source.record is None:
         return
     saved = source.record["settings"]
-    for name in ("head", "task", "use_images", "objects"):
+    for name in tagger.shape:
         if name in saved and saved[name] != getattr(tagger, name):
             raise UsageError(f"{source.folder} has {name}={saved[name]}: pass the same, found {getattr(tagger, name)}")
-    if tagger.reads_images and saved["vision"]["tower"] != tagger.vision.tower:
+    if tagger.reads_images and tagger.vision and saved["vision"]["tower"] != tagger.vision.tower:
         theirs = saved["vision"]["tower"]
         raise UsageError(f"{source.folder} has the tower {theirs}: pass the same, found {tagger.vision.tower}")
 
 
 def encode(
-    tagger: Any,
+    tagger: NetBackbone,
     posts: Sequence[Post],
     pieces: WordPieces,
     gallery: Any,
@@ -203,7 +196,7 @@ def encode(
     return examples
 
 
-def read_pictures(tagger: Any, posts: Sequence[Post], gallery: Any, split: str) -> list[Any]:
+def read_pictures(tagger: NetBackbone, posts: Sequence[Post], gallery: Any, split: str) -> list[Any]:
     """Return what a gallery makes of each post, nothing where there is no gallery.
 
     Raises:

@@ -5,13 +5,16 @@ subword. A span's confidence is the least of its words' tag probabilities: margi
 With knowledge it is PGIM (Li et al. 2023): ``words <sep> knowledge`` is read, the words are tagged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import fitting, tagging
+from hf_mner_aug.backbones.knowledge import Knowledge, gather
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.schema import Post
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.nets import TokenNet
@@ -33,7 +36,12 @@ class TokenClassifier:
     """
 
     name: ClassVar[str] = "token_classifier"
+    seedless: ClassVar[bool] = False
+    shape: ClassVar[tuple[str, ...]] = ("head",)
+    view: ClassVar[str] = ""
     reads_images: ClassVar[bool] = False
+    vision: ClassVar[None] = None
+    no_images: ClassVar[str] = "warn"
 
     encoder: str = "vinai/bertweet-base"
     head: Literal["softmax", "crf"] = "crf"
@@ -46,8 +54,8 @@ class TokenClassifier:
     training: Training = field(default_factory=Training)
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
-    fit, predict, assemble = tagging.fit, tagging.predict, tagging.assemble
-    save, load = fitting.save, classmethod(fitting.load)
+    fit, predict, assemble, gallery = tagging.fit, tagging.predict, tagging.assemble, tagging.gallery
+    save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
         if self.head not in HEADS:
@@ -55,6 +63,15 @@ class TokenClassifier:
         if self.knowledge and self.knowledge_file:
             raise UsageError("token_classifier: pass knowledge, a column, or knowledge_file, not both")
         tagging.check(self)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the backbone saved in a folder; raises as ``fitting.load``."""
+        return fitting.load(cls, folder)
+
+    def gather(self, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
+        """Return what is known of the posts of each split; raises as ``knowledge.gather``."""
+        return gather(self.knowledge, self.knowledge_file, data)
 
     def network(self, encoder: Any, tags: Sequence[str], tower: None) -> "TokenNet":
         """Return the network."""

@@ -170,16 +170,16 @@ class Training:
             trainer.train()
         return best or _on_cpu(net), tuple(history)
 
-    def _rates(self, net: "torch.nn.Module") -> dict[str, float]:
+    def _rates(self, net: Any) -> dict[str, float]:
         """Return the learning rates of a network's parts by name; what is not there learns at ``head_learning_rate``.
 
-        These are its pretrained parts (or those it names itself, as ``slow``), and a tower with a rate of its own.
+        These are the parts that it names itself (``slow``), and a tower that is pretrained or has a rate of its own.
         """
-        tower = getattr(net, "tower", None)
-        slow = getattr(net, "slow", ("encoder", "tower") if tower is not None and tower.pretrained else ("encoder",))
-        rates = dict.fromkeys(slow, self.learning_rate)
-        if tower is not None and tower.learning_rate is not None:
-            rates["tower"] = tower.learning_rate
+        rates = dict.fromkeys(net.slow, self.learning_rate)
+        if net.tower is not None and net.tower.pretrained:
+            rates["tower"] = self.learning_rate
+        if net.tower is not None and net.tower.learning_rate is not None:
+            rates["tower"] = net.tower.learning_rate
         return rates
 
     def _groups(self, net: "torch.nn.Module") -> list[dict[str, Any]]:

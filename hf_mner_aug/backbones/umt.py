@@ -8,9 +8,10 @@ tags for later subwords; without a picture the gated part is zero.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from hf_mner_aug.backbones import fitting, tagging
+from hf_mner_aug.backbones import fitting, knowledge, tagging
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.vision import Vision
@@ -32,6 +33,9 @@ class UMT:
     """
 
     name: ClassVar[str] = "umt"
+    seedless: ClassVar[bool] = False
+    boundary: ClassVar[bool] = False
+    shape: ClassVar[tuple[str, ...]] = ("use_images",)
     view: ClassVar[str] = "grid"
 
     encoder: str = "bert-base-cased"
@@ -50,12 +54,18 @@ class UMT:
 
     reads_images = property(tagging.reads_images)
     fit, predict, assemble = tagging.fit, tagging.predict, tagging.assemble
-    save, load = fitting.save, classmethod(fitting.load)
+    gallery, gather = tagging.gallery, knowledge.nothing
+    save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
         tagging.check(self)
         if not 0 <= self.alpha <= 1 or self.beta < 0:
             raise UsageError(f"umt: alpha must be in [0, 1] and beta at least 0, found {self.alpha} and {self.beta}")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the backbone saved in a folder; raises as ``fitting.load``."""
+        return fitting.load(cls, folder)
 
     def network(self, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "UnifiedNet":
         """Return the network."""

@@ -119,7 +119,7 @@ def analyse(
     if not backbones or len(set(backbones)) != len(backbones):
         raise UsageError(f"expected different backbones, found {', '.join(backbones) or 'none'}")
     models = {spec: replace(parse_backbone(spec), seed=seed) for spec in backbones}
-    images = any(getattr(model, "reads_images", False) for model in models.values())
+    images = any(model.reads_images for model in models.values())
     if config.startswith("gold_"):
         data = read_gold(repo, config, images=images, source=source)
     else:

@@ -201,7 +201,7 @@ class _Engines:
 
     def __init__(self, encoder: str | None, language_model: str | None, clip: str | None, backbone: str | None) -> None:
         self.backbone = parse_backbone(backbone) if backbone else None
-        if getattr(self.backbone, "boundary", False):
+        if self.backbone is not None and self.backbone.boundary:
             raise UsageError("labels are compared with their types: leave boundary=true out")
         self.language_model = open_language_model(language_model) if language_model else None
         self.encoders = {_public(encoder): open_encoder(encoder)} if encoder else {}
@@ -333,7 +333,7 @@ class _Gold:
         """Return what can be measured of posts by themselves."""
         texts = [post.tokens for post in posts]
         model = self.engines.language_model
-        pictures = rows if getattr(self.backbone, "reads_images", False) else None
+        pictures = rows if self.backbone is not None and self.backbone.reads_images else None
         read = list(_posts(pictures, images=True)) if pictures is not None else posts
         predictions = self.backbone.predict(read) if self.backbone is not None else None
         origins = [post.id for post in posts] if sources is None else sources

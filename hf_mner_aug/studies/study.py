@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from hf_mner_aug import __version__
+from hf_mner_aug.backbones import Backbone
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.columns.labels import concatenate, disagreements, encode
 from hf_mner_aug.draw import Draw
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 GOLD, SHUFFLED, OVERSAMPLED, AUGMENTED = "gold", "shuffled", "oversampled", "augmented"
 SCORE = "matching_score"
 MATCHED_FROM = 0.5  # a post is matched above it (Xu et al. 2025, table 3)
-SEEDLESS = ("crf",)  # backbones whose training draws no random number: one training on gold says it all
 # The papers' search ranges, on a grid.
 GRID_BATCH_SIZES = (8, 16, 32, 64)
 GRID_LEARNING_RATES = (5e-6, 1e-5, 3e-5, 5e-5, 7e-5)
@@ -157,7 +157,7 @@ class Study:
     folder: Path
     made: Path
     configs: list[Config]
-    backbone: Any
+    backbone: Backbone
     seeds: tuple[int, ...]
     split: str
     grid: bool
@@ -185,12 +185,12 @@ class Study:
             raise UsageError(f"expected different seeds, found {', '.join(map(str, seeds)) or 'none'}")
         if split not in ("test", "validation"):
             raise UsageError(f"a study reads test or validation, found {split!r}")
-        if getattr(model, "boundary", False):
+        if model.boundary:
             raise UsageError("a study compares entities with their types: leave boundary=true out")
-        if grid and not hasattr(model, "training"):
+        if grid and model.training is None:
             raise UsageError(f"{model.name} has neither batch size nor learning rate: leave the grid out")
         virtual = [name for name in names if name.startswith("gold_")]
-        images = getattr(model, "reads_images", False)
+        images = model.reads_images
         chosen = [name for name in dict.fromkeys(names) if name not in virtual]
         configs = numbered_alike([read_config(repo, name, images=images, source=source) for name in chosen])
         for config in configs:
@@ -262,7 +262,7 @@ class Study:
     def cells(self) -> Iterator[Cell]:
         """Yield the cells, a config's before those that need its size."""
         for suffix in sorted(self.golds):
-            for seed in self.seeds[:1] if self.backbone.name in SEEDLESS else self.seeds:
+            for seed in self.seeds[:1] if self.backbone.seedless else self.seeds:
                 yield Cell(GOLD, f"gold_{suffix}", suffix, seed)
             for seed in self.seeds:
                 yield Cell(SHUFFLED, f"shuffled_{suffix}", suffix, seed)
@@ -336,12 +336,12 @@ class Study:
         return [self._try(batch_size, rate) for batch_size in sizes for rate in GRID_LEARNING_RATES]
 
     @cached_property
-    def chosen(self) -> Any:
+    def chosen(self) -> Backbone:
         """The backbone that all cells train: with the best settings of the search, and as many steps for each."""
         model = self.backbone
-        if not hasattr(model, "training"):
-            return model
         training = model.training
+        if training is None:
+            return model
         if self.tried:
             best = max(self.tried, key=lambda setting: setting["validation_f1"])
             chosen = {name: best[name] for name in ("batch_size", "learning_rate")}
@@ -402,9 +402,9 @@ class Study:
         with contextlib.suppress(FileNotFoundError, DataError):  # a damaged one is tried again
             found: dict[str, Any] = read_json(path, Tried)
             return found
-        training = replace(
-            self.backbone.training, epochs=GRID_EPOCHS, batch_size=batch_size, learning_rate=learning_rate
-        )
+        training = self.backbone.training
+        assert training is not None, "Study.open refuses a search for a backbone without"
+        training = replace(training, epochs=GRID_EPOCHS, batch_size=batch_size, learning_rate=learning_rate)
         gold = self.configs[0].gold
         model = replace(self.backbone, training=training, seed=self.seeds[0])
         setting = {

@@ -16,7 +16,7 @@ from hf_mner_aug.runs.recipe import with_pictures
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.studies.significance import holm, paired_bootstrap, rates, resample
-from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SEEDLESS, SHUFFLED, Study
+from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED, Study
 from hf_mner_aug.transform import Method
 from hf_mner_aug.untrusted.printable import for_markdown
 
@@ -119,7 +119,7 @@ class Report:
         samples = resample(len(study.references), RESAMPLES)
         compared = [(config.name, against) for config in study.configs for against in study.compared_with(config)]
         controls = [(f"shuffled_{suffix}", f"gold_{suffix}") for suffix in sorted(study.golds)]
-        data = {
+        data: dict[str, Any] = {
             "backbone": study.backbone.name,
             "settings": {name: _public(value) for name, value in settings_of(study.chosen).items()},
             "seeds": list(study.seeds),
@@ -398,16 +398,8 @@ def _verdict(controls: Sequence[Mapping[str, Any]]) -> str:
 def _notes(study: Study, split_by: Sequence[str]) -> list[str]:
     """Return what a reader has to know of how the cells were made."""
     chosen = study.chosen
-    if hasattr(chosen, "training"):
-        equal = f"Every cell takes {chosen.training.steps} optimiser steps; the best state on validation is kept."
-    else:
-        equal = (
-            f"Every cell has at most {chosen.iterations} iterations of L-BFGS over its whole train split; "
-            "training has one end, so validation chooses nothing. Its penalties weigh less the more posts there are, "
-            "repeated ones too: what oversampling gains is this."
-        )
     notes = [
-        equal,
+        chosen.training_note,
         "Scores are strict span scores, micro-averaged. Predictions are valid BIO (an orphan I- opens a span), so the "
         "orphan policies promote and drop agree on them.",
         f"{study.split.capitalize()} is read once for each cell, after training.",
@@ -425,7 +417,7 @@ def _notes(study: Study, split_by: Sequence[str]) -> list[str]:
         notes.append(
             "oversampled_to_X repeats the gold posts up to the size of X; the rest that does not go up is drawn."
         )
-    if chosen.name in SEEDLESS:
+    if chosen.seedless:
         notes.append(f"{chosen.name} draws no random number: gold is one cell, and seeds change the other posts only.")
     if "matched" in split_by and "matched" not in study.posts.column_names:
         notes.append(

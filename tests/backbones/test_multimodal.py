@@ -519,7 +519,7 @@ def test_a_tower_learns_at_its_own_rate(towers):
     def rates(**chosen):
         vision = Vision(**{"tower": towers[0], "freeze_vision": False, "image_size": 64, **chosen})
         net = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 2)})
-        net.tower = load_tower(vision)
+        net.tower, net.slow = load_tower(vision), ("encoder",)
         groups = Training(learning_rate=1e-3, head_learning_rate=1e-2)._groups(net)
         rate_of = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
         return {name.split(".")[0]: rate_of[id(parameter)] for name, parameter in net.named_parameters()}

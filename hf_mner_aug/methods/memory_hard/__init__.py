@@ -292,7 +292,7 @@ class MemoryHard(Method):
             UsageError: the posts have no entity, or are fewer than the folds.
         """
         specs = (self.target, *self.references)
-        seen = any(getattr(parse_backbone(spec), "reads_images", False) for spec in specs)
+        seen = any(parse_backbone(spec).reads_images for spec in specs)
         keep = seen or (self.image and self.image_model == "collage")
         kept = (post if keep else replace(post, images=()) for post in train if post.tokens)
         sample = filters.sample_posts(kept, self.seed)
