@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.nets import PRETRAINED, LinearChain, at, tagged
+from hf_mner_aug.backbones.nets import PRETRAINED, CRFLayer, gather_first_subwords, tagged
 from hf_mner_aug.models.vision.tower import Tower, channels_of, see
 
 
@@ -23,7 +23,8 @@ class Batch(NamedTuple):
         attention_mask: 1 for subwords [batch, length].
         first: where each word's first subword stands [batch, n_words].
         mask: true for words [batch, n_words].
-        pictures: as ``tower.see`` takes them, with ``shown``.
+        pictures: pixels [batch, n_pictures, 3, size, size] (uint8), or the regions that a frozen tower made of them
+            [batch, n_pictures, n_regions, channels].
         shown: true for pictures [batch, n_pictures].
         labels: tag ids [batch, n_words].
     """
@@ -42,44 +43,60 @@ class Batch(NamedTuple):
         return states
 
     def see(self, tower: Tower | None, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the regions of the pictures, and which are there; see ``tower.see``."""
+        """Return the regions [batch, n_regions, channels] and their mask [batch, n_regions]; see ``tower.see``."""
         return see(tower, self.pictures, self.shown, like=like)
 
 
-class Reading(nn.Module):
-    """Attention of queries [batch, n, size] to a memory [batch, m, size]; zero where nothing of it is there."""
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries to a memory; zero for a row whose memory is all masked.
+
+    The attribute of a network that holds it is called ``reading``, which is part of the names of saved weights.
+    """
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.attention = nn.MultiheadAttention(config.hidden_size, config.num_attention_heads, batch_first=True)
 
-    def forward(self, queries: Tensor, memory: Tensor, there: Tensor) -> Tensor:
-        """Return what each query reads; ``there`` [batch, m] is true for what may be read."""
-        some = there.any(dim=1, keepdim=True)
+    def forward(self, queries: Tensor, memory: Tensor, key_mask: Tensor) -> Tensor:
+        """Return what each query attends to [batch, n, size].
+
+        Args:
+            queries: [batch, n, size].
+            memory: keys and values [batch, m, size].
+            key_mask: true for what may be attended to [batch, m].
+        """
+        some = key_mask.any(dim=1, keepdim=True)
         # Over nothing, softmax is not a number: such a row reads padding, and that is dropped.
-        read, _ = self.attention(queries, memory, memory, key_padding_mask=~(there | ~some), need_weights=False)
+        read, _ = self.attention(queries, memory, memory, key_padding_mask=~(key_mask | ~some), need_weights=False)
         return read * some.unsqueeze(2)
 
 
-class ReadingLayer(nn.Module):
-    """A transformer layer as BERT's, whose queries read a memory; a layer of self-attention where both are the same."""
+class AttentionLayer(nn.Module):
+    """A transformer layer as BERT's, whose queries attend to a memory; self-attention where both are the same."""
 
     def __init__(self, config: Any, dropout: float) -> None:
         super().__init__()
         size = config.hidden_size
-        self.reading = Reading(config)
+        self.reading = CrossAttention(config)
         self.feed = nn.Sequential(nn.Linear(size, 4 * size), nn.GELU(), nn.Linear(4 * size, size))
         self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(2))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, queries: Tensor, memory: Tensor, there: Tensor) -> Tensor:
-        """Return the states of the queries [batch, n, size]."""
-        states = self.norms[0](queries + self.dropout(self.reading(queries, memory, there)))
+    def forward(self, queries: Tensor, memory: Tensor, key_mask: Tensor) -> Tensor:
+        """Return the states of the queries [batch, n, size]; arguments as those of ``CrossAttention``."""
+        states = self.norms[0](queries + self.dropout(self.reading(queries, memory, key_mask)))
         return self.norms[1](states + self.dropout(self.feed(states)))
 
 
 class GatedNet(nn.Module):
-    """Words read the picture once; a gate for each word and dimension says how much of that is added."""
+    """Words attend to the picture once; a gate for each word and dimension says how much of that is added.
+
+    Args:
+        encoder: a text encoder.
+        tower: of the view ``grid``; None where nothing is seen.
+        tags: BIO tags.
+        dropout: on the words.
+    """
 
     slow = PRETRAINED
 
@@ -89,23 +106,32 @@ class GatedNet(nn.Module):
         self.encoder, self.tower = encoder, tower
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(channels_of(tower), size)
-        self.reading = Reading(encoder.config)
+        self.reading = CrossAttention(encoder.config)
         self.gate = nn.Linear(2 * size, size)
         self.linear = nn.Linear(size, len(tags))
-        self.chain = LinearChain(tags)
+        self.chain = CRFLayer(tags)
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """Return the emissions, or the loss."""
+        """Return the emissions [batch, n_words, n_tags], or the loss; ``inputs`` are a ``Batch``."""
         batch = Batch(**inputs)
-        words = self.dropout(at(batch.read(self.encoder), batch.first))
-        regions, there = batch.see(self.tower, like=words)
-        read = self.reading(words, self.project(regions), there)
+        words = self.dropout(gather_first_subwords(batch.read(self.encoder), batch.first))
+        regions, key_mask = batch.see(self.tower, like=words)
+        read = self.reading(words, self.project(regions), key_mask)
         gate = torch.sigmoid(self.gate(torch.cat((words, read), dim=2)))
         return tagged(self, self.linear(words + gate * read).float(), batch.labels, batch.mask)
 
 
 class UnifiedNet(nn.Module):
-    """Words aware of the picture and regions aware of the words, gated; beside them, spans found by text alone."""
+    """Words aware of the picture and regions aware of the words, gated; beside them, spans found by text alone.
+
+    Args:
+        encoder: a text encoder.
+        tower: of the view ``grid``; None where nothing is seen.
+        tags: BIO tags.
+        dropout: on subwords and in the layers.
+        alpha: the weight of the tags' own emissions; those of the spans have the rest.
+        beta: the weight of the spans' loss.
+    """
 
     slow = PRETRAINED
 
@@ -125,34 +151,34 @@ class UnifiedNet(nn.Module):
         self.alpha, self.beta = alpha, beta
         self.encoder, self.tower = encoder, tower
         self.dropout = nn.Dropout(dropout)
-        self.main_layer, self.span_layer = ReadingLayer(config, dropout), ReadingLayer(config, dropout)
+        self.main_layer, self.span_layer = AttentionLayer(config, dropout), AttentionLayer(config, dropout)
         self.project, self.project_queries = (nn.Linear(channels_of(tower), size) for _ in range(2))
-        self.text_to_image = ReadingLayer(config, dropout)
-        self.image_to_text = ReadingLayer(config, dropout)
-        self.text_to_text = ReadingLayer(config, dropout)
+        self.text_to_image = AttentionLayer(config, dropout)
+        self.image_to_text = AttentionLayer(config, dropout)
+        self.text_to_text = AttentionLayer(config, dropout)
         self.gate = nn.Linear(2 * size, size)
         self.linear = nn.Linear(2 * size, len(tags))
-        self.chain = LinearChain(tags)
+        self.chain = CRFLayer(tags)
         self.span_linear = nn.Linear(size, len(SPAN_TAGS))
-        self.span_chain = LinearChain(SPAN_TAGS)
+        self.span_chain = CRFLayer(SPAN_TAGS)
         self.register_buffer("span_tag", span_tags(tags), persistent=False)
         self.register_buffer("transfer", transfer_matrix(tags), persistent=False)
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """Return the emissions, or the loss."""
+        """Return the emissions [batch, n_words, n_tags], or the loss; ``inputs`` are a ``Batch``."""
         batch = Batch(**inputs)
         subwords = batch.attention_mask.bool()
         states = self.dropout(batch.read(self.encoder))
-        spans = self.span_linear(at(self.span_layer(states, states, subwords), batch.first)).float()
+        spans = self.span_linear(gather_first_subwords(self.span_layer(states, states, subwords), batch.first)).float()
         text = self.main_layer(states, states, subwords)
-        regions, there = batch.see(self.tower, like=text)
-        words = at(text, batch.first)
-        # Each word reads regions, and what the regions read of the text.
-        seen = self.text_to_image(words, self.project(regions), there)
+        regions, key_mask = batch.see(self.tower, like=text)
+        words = gather_first_subwords(text, batch.first)
+        # Each word attends to regions, and to what the regions attend to in the text.
+        seen = self.text_to_image(words, self.project(regions), key_mask)
         aware_regions = self.image_to_text(self.project_queries(regions), text, subwords)
-        aware_words = self.text_to_text(words, aware_regions, there)
+        aware_words = self.text_to_text(words, aware_regions, key_mask)
         gate = torch.sigmoid(self.gate(torch.cat((aware_words, seen), dim=2)))
-        visual = gate * seen * there.any(dim=1)[:, None, None]
+        visual = gate * seen * key_mask.any(dim=1)[:, None, None]
         emissions = self.linear(torch.cat((aware_words, visual), dim=2)).float()
         emissions = self.alpha * emissions + (1 - self.alpha) * spans @ self.get_buffer("transfer")
         if batch.labels is None:
@@ -161,7 +187,18 @@ class UnifiedNet(nn.Module):
 
 
 class MatchingNet(nn.Module):
-    """Words aware of the picture, as far as text and picture match; text and picture drawn together by contrast."""
+    """Words aware of the picture, as far as text and picture match; text and picture drawn together by contrast.
+
+    Args:
+        encoder: a text encoder.
+        tower: of the view ``grid``; None where nothing is seen.
+        tags: BIO tags.
+        dropout: on subwords and in the layer.
+        alpha: the weight of the tags' loss; matching and aligning have the rest.
+        temperature: of the contrastive loss.
+        to_image: the share of finding the image by the text in it.
+        swapped: the share of a batch's pictures that are exchanged.
+    """
 
     slow = PRETRAINED
 
@@ -184,37 +221,41 @@ class MatchingNet(nn.Module):
         self.encoder, self.tower = encoder, tower
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(channels_of(tower), size)
-        self.text_to_image = ReadingLayer(config, dropout)
+        self.text_to_image = AttentionLayer(config, dropout)
         self.match = nn.Linear(2 * size, 2)
         self.gate_text, self.gate_image = nn.Linear(size, size), nn.Linear(size, size)
         self.linear = nn.Linear(2 * size, len(tags))
-        self.chain = LinearChain(tags)
+        self.chain = CRFLayer(tags)
         self.align_text, self.align_image = (
             nn.Sequential(nn.Linear(width, size), nn.ReLU(), nn.Linear(size, size))
             for width in (size, channels_of(tower))
         )
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """Return the emissions, or the loss."""
+        """Return the emissions [batch, n_words, n_tags] and the match probabilities [batch], or the loss.
+
+        ``inputs`` are a ``Batch``.
+        """
         batch = Batch(**inputs)
         pictures, labels = batch.pictures, batch.labels
         states = self.dropout(batch.read(self.encoder))
         own_regions, own = batch.see(self.tower, like=states)
         pairs = own.any(dim=1)
         places = torch.arange(len(pairs), device=pairs.device) if labels is None else self.swap(pairs)
-        regions, there = own_regions[places], own[places]
-        seen = self.text_to_image(states, self.project(regions), there)
+        regions, key_mask = own_regions[places], own[places]
+        seen = self.text_to_image(states, self.project(regions), key_mask)
         logits = self.match(mean_of(torch.cat((states, seen), dim=2), batch.attention_mask.bool()))
-        seen = at(seen, batch.first) * logits.softmax(dim=1)[:, 1, None, None] * pairs[:, None, None]
-        words = at(states, batch.first)
+        match = logits.softmax(dim=1)[:, 1]
+        seen = gather_first_subwords(seen, batch.first) * match[:, None, None] * pairs[:, None, None]
+        words = gather_first_subwords(states, batch.first)
         gate = torch.sigmoid(self.gate_text(words) + self.gate_image(seen))
         emissions = self.linear(torch.cat((words, gate * seen), dim=2)).float()
         if labels is None:
-            return {"emissions": emissions, "match": logits.softmax(dim=1)[:, 1]}
+            return {"emissions": emissions, "match": match}
         loss = -self.alpha * self.chain.log_likelihood(emissions, labels, batch.mask).mean()
         if pictures is not None and pairs.sum() > 1:
             # Who was given an equal picture has one that matches.
-            matches = (pictures[places] == pictures).flatten(1).all(dim=1) & (there == own).all(dim=1)
+            matches = (pictures[places] == pictures).flatten(1).all(dim=1) & (key_mask == own).all(dim=1)
             matching = nn.functional.cross_entropy(logits[pairs].float(), matches[pairs].long())
             text, image = self.align_text(states[:, 0]), self.align_image(mean_of(own_regions, own))
             aligning = contrast(text[pairs], image[pairs], temperature=self.temperature, to_image=self.to_image)
@@ -222,7 +263,10 @@ class MatchingNet(nn.Module):
         return {"loss": loss}
 
     def swap(self, pairs: Tensor) -> Tensor:
-        """Return whose pictures each post is shown [batch]: of the posts with some, the last ones exchange theirs."""
+        """Return whose pictures each post is shown [batch]: of the posts with some, the last ones exchange theirs.
+
+        ``pairs`` [batch] is true for posts with a picture.
+        """
         places = torch.arange(len(pairs), device=pairs.device)
         chosen = places[pairs]
         chosen = chosen[len(chosen) - round(self.swapped * len(chosen)) :]
@@ -236,7 +280,16 @@ SPAN_TAGS = ("O", "B-ENTITY", "I-ENTITY")
 def span_helped_loss(
     net: Any, emissions: Tensor, spans: Tensor, labels: Tensor, mask: Tensor, *, weight: float
 ) -> Tensor:
-    """Return the loss of a network's ``chain``, and times ``weight`` that of its ``span_chain``; a mean over posts."""
+    """Return the loss of a network's ``chain``, and times ``weight`` that of its ``span_chain``; a mean over posts.
+
+    Args:
+        net: a network with ``chain``, ``span_chain`` and ``span_tag``.
+        emissions: of tags [batch, n_words, n_tags].
+        spans: emissions of tags without types [batch, n_words, 3].
+        labels: tag ids [batch, n_words].
+        mask: true for words [batch, n_words].
+        weight: of the spans' loss.
+    """
     main = net.chain.log_likelihood(emissions, labels, mask)
     span = net.span_chain.log_likelihood(spans, net.span_tag[labels], mask)
     return -(main + weight * span).mean()
@@ -253,9 +306,9 @@ def transfer_matrix(tags: Sequence[str]) -> Tensor:
     return matrix / matrix.sum(dim=1, keepdim=True)
 
 
-def mean_of(states: Tensor, there: Tensor) -> Tensor:
-    """Return the mean [batch, size] of the states [batch, n, size] that are there [batch, n]; zero for none."""
-    weights = there.unsqueeze(2).to(states.dtype)
+def mean_of(states: Tensor, key_mask: Tensor) -> Tensor:
+    """Return the mean [batch, size] of the states [batch, n, size] whose mask [batch, n] is true; zero for none."""
+    weights = key_mask.unsqueeze(2).to(states.dtype)
     return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from hf_mner_aug.backbones.fusion_nets import Batch
-from hf_mner_aug.backbones.nets import FORBIDDEN, LinearChain, at, classified, tagged
+from hf_mner_aug.backbones.nets import FORBIDDEN, CRFLayer, classified, gather_first_subwords, gather_markers, tagged
 from hf_mner_aug.models.vision.tower import Tower, see
 
 CELLS = 4  # of a picture, each pooled from all maps of the pyramid: its prompts
@@ -22,6 +22,11 @@ class VisualPrefix(nn.Module):
     """The prompts of pictures, mixed anew for each layer: keys and values that stand before the text's.
 
     Chen et al. 2022, 3.2 and 3.3: a gate for each layer, a softmax over the parts, weighs them by what the picture is.
+
+    Args:
+        channels: of a cell.
+        hidden: the size of the encoder's states.
+        n_layers: of the encoder.
     """
 
     def __init__(self, channels: int, hidden: int, n_layers: int) -> None:
@@ -69,7 +74,7 @@ def encode_with_prefix(
     input_ids: Tensor,
     attention_mask: Tensor,
     prefixes: Sequence[tuple[Tensor, Tensor]],
-    there: Tensor,
+    key_mask: Tensor,
 ) -> Tensor:
     """Return the last states [batch, length, hidden] of an encoder whose layers attend to prefixes and text alike.
 
@@ -78,12 +83,12 @@ def encode_with_prefix(
         input_ids: subwords [batch, length].
         attention_mask: 1 for subwords [batch, length].
         prefixes: keys and values for each layer, both [batch, n_prompts, hidden].
-        there: true for prompts, false for padding [batch, n_prompts].
+        key_mask: true for prompts, false for padding [batch, n_prompts].
     """
     n_heads = encoder.config.num_attention_heads
     by_head = [tuple(side.unflatten(2, (n_heads, -1)).transpose(1, 2) for side in pair) for pair in prefixes]
     # A mask of four dimensions is taken as it is, by whatever computes the attention.
-    mask = torch.cat([there, attention_mask.bool()], dim=1)[:, None, None]
+    mask = torch.cat([key_mask, attention_mask.bool()], dim=1)[:, None, None]
     scores = torch.where(mask, 0.0, FORBIDDEN).expand(-1, 1, input_ids.shape[1], -1)
     keyword = cache_keyword(encoder)
     assert keyword is not None, "HVPNet.network refuses encoders that take no cache"
@@ -95,14 +100,21 @@ def encode_with_prefix(
 def read(net: Any, input_ids: Tensor, attention_mask: Tensor, pictures: Tensor | None, shown: Tensor | None) -> Tensor:
     """Return the last states [batch, length, hidden] of a network's encoder, with what its tower sees as a prefix.
 
-    ``pictures`` and ``shown`` are as ``tower.see`` takes them. Without pictures the encoder goes its way alone.
+    Without pictures the encoder goes its way alone.
+
+    Args:
+        net: a network with ``encoder``, ``tower``, ``prefix`` and ``linear``.
+        input_ids: subwords [batch, length].
+        attention_mask: 1 for subwords [batch, length].
+        pictures: as ``Batch.pictures``.
+        shown: true for pictures [batch, n_pictures].
     """
     if net.prefix is None or pictures is None:
         states: Tensor = net.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return states
-    regions, there = see(net.tower, pictures, shown, like=net.linear.weight)
+    regions, key_mask = see(net.tower, pictures, shown, like=net.linear.weight)
     return encode_with_prefix(
-        net.encoder, input_ids, attention_mask, net.prefix(regions.unflatten(1, (-1, CELLS))), there
+        net.encoder, input_ids, attention_mask, net.prefix(regions.unflatten(1, (-1, CELLS))), key_mask
     )
 
 
@@ -122,13 +134,14 @@ class TaggingNet(nn.Module):
         self.encoder, self.tower, self.prefix = encoder, tower, prefix_of(encoder, tower)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(encoder.config.hidden_size, len(tags))
-        self.chain = LinearChain(tags)
+        self.chain = CRFLayer(tags)
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """Return the emissions, or the loss."""
+        """Return the emissions [batch, n_words, n_tags], or the loss; ``inputs`` are a ``Batch``."""
         batch = Batch(**inputs)
         states = read(self, batch.input_ids, batch.attention_mask, batch.pictures, batch.shown)
-        return tagged(self, self.linear(self.dropout(at(states, batch.first))).float(), batch.labels, batch.mask)
+        words = self.dropout(gather_first_subwords(states, batch.first))
+        return tagged(self, self.linear(words).float(), batch.labels, batch.mask)
 
 
 class RelationNet(nn.Module):
@@ -153,7 +166,8 @@ class RelationNet(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the logits [batch, n_relations], or the loss where there are labels [batch].
 
-        ``markers`` says where the opening markers of head and tail stand [batch, 2].
+        ``markers`` says where the opening markers of head and tail stand [batch, 2]; the other inputs are as those of
+        ``Batch``.
         """
         states = read(self, input_ids, attention_mask, pictures, shown)
-        return classified(self.linear(self.dropout(at(states, markers).flatten(1))).float(), labels)
+        return classified(self.linear(self.dropout(gather_markers(states, markers))).float(), labels)

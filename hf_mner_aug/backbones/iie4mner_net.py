@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.fusion_nets import SPAN_TAGS, Batch, ReadingLayer, span_helped_loss, span_tags
-from hf_mner_aug.backbones.nets import PRETRAINED, LinearChain, at
+from hf_mner_aug.backbones.fusion_nets import SPAN_TAGS, AttentionLayer, Batch, span_helped_loss, span_tags
+from hf_mner_aug.backbones.nets import PRETRAINED, CRFLayer, gather_first_subwords
 from hf_mner_aug.models.vision.tower import Tower, see
 
 SPAN_WEIGHT = 0.5
@@ -27,16 +27,21 @@ class Gate(nn.Module):
 
 
 class Granularity(nn.Module):
-    """What words see of one kind of regions: the regions, and what these in turn see of the words; gated."""
+    """What words see of one kind of regions: the regions, and what these in turn see of the words; gated.
+
+    Args:
+        config: of the encoder: its ``hidden_size`` and ``num_attention_heads``.
+        dropout: in the layers.
+    """
 
     def __init__(self, config: Any, dropout: float) -> None:
         super().__init__()
-        self.regions, self.regions_too = ReadingLayer(config, dropout), ReadingLayer(config, dropout)
-        self.text_regions = ReadingLayer(config, dropout)
-        self.regions_text, self.text_regions_text = ReadingLayer(config, dropout), ReadingLayer(config, dropout)
+        self.regions, self.regions_too = AttentionLayer(config, dropout), AttentionLayer(config, dropout)
+        self.text_regions = AttentionLayer(config, dropout)
+        self.regions_text, self.text_regions_text = AttentionLayer(config, dropout), AttentionLayer(config, dropout)
         self.gate = Gate(config.hidden_size)
 
-    def forward(self, text: Tensor, is_text: Tensor, regions: Tensor, regions_too: Tensor, there: Tensor) -> Tensor:
+    def forward(self, text: Tensor, is_text: Tensor, regions: Tensor, regions_too: Tensor, key_mask: Tensor) -> Tensor:
         """Return what each word sees [batch, length, size], zero in posts without a region.
 
         Args:
@@ -44,12 +49,12 @@ class Granularity(nn.Module):
             is_text: true for subwords [batch, length].
             regions: projected for the direct way [batch, n_regions, size].
             regions_too: projected for the way back [batch, n_regions, size].
-            there: true for regions [batch, n_regions].
+            key_mask: true for regions [batch, n_regions].
         """
-        direct = self.text_regions(text, self.regions(regions, regions, there), there)
-        told = self.regions_text(self.regions_too(regions_too, regions_too, there), text, is_text)
-        back = self.text_regions_text(text, told, there)
-        return self.gate(direct, back) * there.any(dim=1)[:, None, None]
+        direct = self.text_regions(text, self.regions(regions, regions, key_mask), key_mask)
+        told = self.regions_text(self.regions_too(regions_too, regions_too, key_mask), text, is_text)
+        back = self.text_regions_text(text, told, key_mask)
+        return self.gate(direct, back) * key_mask.any(dim=1)[:, None, None]
 
 
 class IIE4MNERNet(nn.Module):
@@ -84,7 +89,7 @@ class IIE4MNERNet(nn.Module):
         self.encoder, self.tower = encoder, tower
         self.augment = nn.Linear(dimensions, size)
         self.dropout = nn.Dropout(dropout)
-        self.words, self.span_words = ReadingLayer(config, dropout), ReadingLayer(config, dropout)
+        self.words, self.span_words = AttentionLayer(config, dropout), AttentionLayer(config, dropout)
         if tower is not None:
             self.project, self.project_too = nn.Linear(tower.channels, size), nn.Linear(tower.channels, size)
             self.object = nn.Embedding(n_labels, size) if n_labels else nn.Linear(tower.channels, size)
@@ -93,7 +98,7 @@ class IIE4MNERNet(nn.Module):
             self.fuse = nn.Linear(2 * size, size)
         self.join = nn.Linear(2 * size, size)
         self.linear, self.span_linear = nn.Linear(size, len(tags)), nn.Linear(size, len(SPAN_TAGS))
-        self.chain, self.span_chain = LinearChain(tags), LinearChain(SPAN_TAGS)
+        self.chain, self.span_chain = CRFLayer(tags), CRFLayer(SPAN_TAGS)
         self.register_buffer("span_tag", span_tags(tags), persistent=False)
 
     def forward(
@@ -123,21 +128,27 @@ class IIE4MNERNet(nn.Module):
         seen = torch.zeros_like(words)
         if self.tower is not None and batch.pictures is not None:
             seen = self.look(batch, words, self.see_objects(words, crops, cut, named))
-        emissions = self.linear(self.join(torch.cat([at(words, first), at(seen, first)], dim=2))).float()
+        emissions = self.linear(self.join(gather_first_subwords(torch.cat([words, seen], dim=2), first))).float()
         if batch.labels is None:
             return {"emissions": emissions}
-        spans = self.span_linear(at(self.span_words(text, text, is_text), first)).float()
+        spans = self.span_linear(gather_first_subwords(self.span_words(text, text, is_text), first)).float()
         return {"loss": span_helped_loss(self, emissions, spans, batch.labels, batch.mask, weight=SPAN_WEIGHT)}
 
     def look(self, batch: Batch, words: Tensor, objects: tuple[Tensor, Tensor]) -> Tensor:
-        """Return what words see of the grid and of objects [batch, length, size]; zero in posts without a picture."""
-        regions, there = batch.see(self.tower, like=words)
+        """Return what words see of the grid and of objects [batch, length, size]; zero in posts without a picture.
+
+        Args:
+            batch: its pictures are there.
+            words: [batch, length, size].
+            objects: [batch, n_objects, size], and which of them are there [batch, n_objects].
+        """
+        regions, key_mask = batch.see(self.tower, like=words)
         is_text = batch.attention_mask.bool()
-        found, are = objects
-        of_grid = self.grid(words, is_text, self.project(regions), self.project_too(regions), there)
-        of_objects = self.objects(words, is_text, found, found, are)
+        found, object_mask = objects
+        of_grid = self.grid(words, is_text, self.project(regions), self.project_too(regions), key_mask)
+        of_objects = self.objects(words, is_text, found, found, object_mask)
         fused = self.fuse(self.fusion_dropout(torch.cat([of_grid, of_objects], dim=2))).relu()
-        return fused * there.any(dim=1)[:, None, None]
+        return fused * key_mask.any(dim=1)[:, None, None]
 
     def see_objects(
         self, like: Tensor, crops: Tensor | None, cut: Tensor | None, named: Tensor | None

@@ -20,7 +20,7 @@ def bio_allowed(tags: Sequence[str]) -> tuple[Tensor, Tensor]:
     return opens, follows
 
 
-class LinearChain(nn.Module):
+class CRFLayer(nn.Module):
     """A linear-chain CRF over emissions [batch, n_words, n_tags] with a mask [batch, n_words], true for words.
 
     Lafferty et al. 2001. Every row has at least one word, and its words come first.
@@ -52,7 +52,7 @@ class LinearChain(nn.Module):
             return score - self.log_partition(emissions, mask)
 
     def log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """Return the log of the summed scores of all paths [batch]."""
+        """Return the log of the summed exponentials of all paths' scores [batch]."""
         start, transitions = self.scores()
         alpha = start + emissions[:, 0]
         for i in range(1, emissions.shape[1]):
@@ -84,7 +84,14 @@ class LinearChain(nn.Module):
 
 
 def tagged(net: Any, emissions: Tensor, labels: Tensor | None, mask: Tensor) -> dict[str, Tensor]:
-    """Return the emissions, or where there are labels the loss of a network's ``chain``, a mean over posts."""
+    """Return the loss of a network's ``chain``, a mean over posts; without labels the emissions.
+
+    Args:
+        net: a network with ``chain``.
+        emissions: [batch, n_words, n_tags].
+        labels: tag ids [batch, n_words].
+        mask: true for words [batch, n_words].
+    """
     if labels is None:
         return {"emissions": emissions}
     return {"loss": -net.chain.log_likelihood(emissions, labels, mask).mean()}
@@ -97,9 +104,29 @@ def classified(logits: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
     return {"loss": nn.functional.cross_entropy(logits, labels)}
 
 
-def at(states: Tensor, places: Tensor) -> Tensor:
-    """Return the states at some places [batch, n_places] of a sequence [batch, length, size]."""
-    return states.gather(1, places.unsqueeze(2).expand(-1, -1, states.shape[2]))
+def gather_first_subwords(states: Tensor, first: Tensor) -> Tensor:
+    """Return the state of each word's first subword [batch, n_words, size].
+
+    Args:
+        states: [batch, length, size].
+        first: where each word's first subword stands [batch, n_words].
+    """
+    return _gather(states, first)
+
+
+def gather_markers(states: Tensor, markers: Tensor) -> Tensor:
+    """Return the states of the markers that open head and tail, side by side [batch, 2 * size].
+
+    Args:
+        states: [batch, length, size].
+        markers: where the two markers stand [batch, 2].
+    """
+    return _gather(states, markers).flatten(1)
+
+
+def _gather(states: Tensor, positions: Tensor) -> Tensor:
+    """Return the states [batch, length, size] at positions [batch, n]."""
+    return states.gather(1, positions.unsqueeze(2).expand(-1, -1, states.shape[2]))
 
 
 def best_tags(net: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -113,7 +140,14 @@ def best_tags(net: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 class TokenNet(nn.Module):
-    """An encoder, a linear layer on the first subword of each word, and softmax or a CRF over the words."""
+    """An encoder, a linear layer on the first subword of each word, and softmax or a CRF over the words.
+
+    Args:
+        encoder: a text encoder.
+        tags: BIO tags.
+        head: ``softmax`` or ``crf``.
+        dropout: on the words.
+    """
 
     slow = PRETRAINED
 
@@ -122,7 +156,7 @@ class TokenNet(nn.Module):
         self.encoder, self.tower = encoder, None
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(encoder.config.hidden_size, len(tags))
-        self.chain = LinearChain(tags) if head == "crf" else None
+        self.chain = CRFLayer(tags) if head == "crf" else None
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, first: Tensor, mask: Tensor, labels: Tensor | None = None
@@ -137,7 +171,7 @@ class TokenNet(nn.Module):
             labels: tag ids [batch, n_words].
         """
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        emissions = self.linear(self.dropout(at(states, first))).float()
+        emissions = self.linear(self.dropout(gather_first_subwords(states, first))).float()
         if labels is None:
             return {"emissions": emissions}
         if self.chain is None:
@@ -168,5 +202,4 @@ class RelationNet(nn.Module):
             labels: relation ids [batch].
         """
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        pair = at(states, markers).flatten(1)
-        return classified(self.linear(self.dropout(pair)).float(), labels)
+        return classified(self.linear(self.dropout(gather_markers(states, markers))).float(), labels)

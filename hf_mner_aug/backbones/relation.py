@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from hf_mner_aug.backbones.nets import RelationNet
 
-Collate = Callable[[Sequence["Example"]], dict[str, "torch.Tensor"]]
+Collate = Callable[[Sequence["RelationExample"]], dict[str, "torch.Tensor"]]
 MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 
 
-class Example(NamedTuple):
+class RelationExample(NamedTuple):
     """A post as the network takes it: subwords, the places of the two opening markers, the relation's id, pictures."""
 
     input_ids: list[int]
@@ -158,7 +158,7 @@ class RelationClassifier:
         return RelationNet(encoder, relations, dropout=self.dropout)
 
 
-def mark(post: Post, pieces: WordPieces) -> tuple[Example, int]:
+def mark(post: Post, pieces: WordPieces) -> tuple[RelationExample, int]:
     """Return a post with markers around head and tail, without a label, and how many words did not fit.
 
     Raises:
@@ -194,7 +194,7 @@ def mark(post: Post, pieces: WordPieces) -> tuple[Example, int]:
             ids.append(closes_tail)
         if i == relation.head[1] - 1:
             ids.append(closes)
-    return Example(ids + pieces.after, markers), n_words - len(kept)
+    return RelationExample(ids + pieces.after, markers), n_words - len(kept)
 
 
 def encode(
@@ -204,7 +204,7 @@ def encode(
     gallery: Any,
     split: str,
     relations: Sequence[str] = (),
-) -> list[Example]:
+) -> list[RelationExample]:
     """Return the posts as examples, with labels where relations are given; words left out are counted in a warning.
 
     Raises:
@@ -232,7 +232,7 @@ def encode(
 def decode(
     net: Any,
     posts: Sequence[Post],
-    examples: Sequence[Example],
+    examples: Sequence[RelationExample],
     collate: Collate,
     relations: Sequence[str],
 ) -> list[Prediction]:
@@ -250,7 +250,7 @@ def decode(
 def collator(pieces: WordPieces, gallery: Any) -> Collate:
     """Return what makes a padded batch of examples."""
 
-    def collate(examples: Sequence[Example]) -> dict[str, "torch.Tensor"]:
+    def collate(examples: Sequence[RelationExample]) -> dict[str, "torch.Tensor"]:
         import torch
 
         ids, attention = pad([example.input_ids for example in examples], pieces.pad_id)

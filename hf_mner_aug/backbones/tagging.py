@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import torch
 
 NO_IMAGES = ("warn", "refuse")
-Collate = Callable[[Sequence["Example"]], dict[str, "torch.Tensor"]]
+Collate = Callable[[Sequence["TaggingExample"]], dict[str, "torch.Tensor"]]
 
 
-class Example(NamedTuple):
+class TaggingExample(NamedTuple):
     """A post as a network takes it: subwords, each word's first one, tag ids (none when predicting), its pictures."""
 
     input_ids: list[int]
@@ -171,7 +171,7 @@ def encode(
     split: str,
     tags: Sequence[str] = (),
     known: knowledge.Knowledge = MappingProxyType({}),
-) -> list[Example]:
+) -> list[TaggingExample]:
     """Return posts as examples, with labels where tags are given; words cut off are counted in a warning.
 
     Raises:
@@ -184,7 +184,7 @@ def encode(
         read = pieces.encode(post.tokens)
         input_ids, first = knowledge.append(read, known[post.id], pieces) if post.id in known else read
         labels = [ids[tag] for tag in splits.bio_tags(post)[: len(first)]] if ids else []
-        examples.append(Example(input_ids, first, labels, keys))
+        examples.append(TaggingExample(input_ids, first, labels, keys))
         if len(first) < len(post.tokens):
             cut.append(len(post.tokens) - len(first))
     if cut:
@@ -214,7 +214,7 @@ def read_pictures(tagger: NetBackbone, posts: Sequence[Post], gallery: Any, spli
 
 
 def decode(
-    net: Any, posts: Sequence[Post], examples: Sequence[Example], collate: Collate, tags: Sequence[str]
+    net: Any, posts: Sequence[Post], examples: Sequence[TaggingExample], collate: Collate, tags: Sequence[str]
 ) -> list[Prediction]:
     """Return the predictions of a network in eval mode."""
     from hf_mner_aug.backbones.nets import best_tags
@@ -239,7 +239,7 @@ def decode(
 def collator(pieces: WordPieces, gallery: Any) -> Collate:
     """Return what makes a padded batch of examples."""
 
-    def collate(examples: Sequence[Example]) -> dict[str, "torch.Tensor"]:
+    def collate(examples: Sequence[TaggingExample]) -> dict[str, "torch.Tensor"]:
         ids, attention = pad([example.input_ids for example in examples], pieces.pad_id)
         first, mask = pad([example.first for example in examples])
         batch = {"input_ids": ids, "attention_mask": attention.long(), "first": first, "mask": mask}

@@ -123,7 +123,7 @@ class Known(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PictureState:
     """A picture on its way: ``place`` among its post's, its pixels, how well it matches, its share of the mix.
 
     Of a post without pictures all is empty, and the share is 0.
@@ -348,24 +348,24 @@ class AMIA(Method):
             nsfw_model=self.nsfw_model or None,
         )
 
-    def _stages(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Reject | list[Picture]]:
+    def _stages(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Reject | list[PictureState]]:
         """Return the pictures of each post before they are mixed: how well they match, and what was synthesised."""
         opened = [_open(post) for post in posts]
         pictures = {(i, p.place): p for i, found in enumerate(opened) if not isinstance(found, Reject) for p in found}
         made = self._synthesised(posts, draws, self._weighed(posts, draws, pictures))
-        stages: list[Reject | list[Picture]] = []
+        stages: list[Reject | list[PictureState]] = []
         for i, before in enumerate(opened):
             if isinstance(before, Reject):
                 stages.append(before)
                 continue
             after = [made[i, picture.place] for picture in before]
             refused = next((picture for picture in after if isinstance(picture, Reject)), None)
-            stages.append(refused or [picture for picture in after if isinstance(picture, Picture)])
+            stages.append(refused or [picture for picture in after if isinstance(picture, PictureState)])
         return stages
 
     def _weighed(
-        self, posts: Sequence[Post], draws: Sequence[Draw], pictures: dict[tuple[int, int], Picture]
-    ) -> dict[tuple[int, int], Picture]:
+        self, posts: Sequence[Post], draws: Sequence[Draw], pictures: dict[tuple[int, int], PictureState]
+    ) -> dict[tuple[int, int], PictureState]:
         """Return the pictures, by post and place, with their losses, scores and weights."""
         known = _known(self._fitted())
         there = [place for place, picture in pictures.items() if picture.before is not None]
@@ -386,8 +386,8 @@ class AMIA(Method):
         return weighed
 
     def _synthesised(
-        self, posts: Sequence[Post], draws: Sequence[Draw], pictures: dict[tuple[int, int], Picture]
-    ) -> dict[tuple[int, int], Picture | Reject]:
+        self, posts: Sequence[Post], draws: Sequence[Draw], pictures: dict[tuple[int, int], PictureState]
+    ) -> dict[tuple[int, int], PictureState | Reject]:
         """Return the pictures with what was made of their posts' texts; those of weight 1 stay as they are."""
         from hf_mner_aug.models.image.diffusers import Refused
 
@@ -399,7 +399,7 @@ class AMIA(Method):
             [draws[i].sub("image", j) for i, j in wanted],
             sizes=[pixels.size if (pixels := pictures[place].pixels) else (SIDE, SIDE) for place in wanted],
         )
-        found: dict[tuple[int, int], Picture | Reject] = dict(pictures)
+        found: dict[tuple[int, int], PictureState | Reject] = dict(pictures)
         for place, new in zip(wanted, made, strict=True):
             if isinstance(new, Refused):
                 found[place] = Reject(new.reason, new.detail)
@@ -408,17 +408,17 @@ class AMIA(Method):
         return found
 
 
-def _open(post: Post) -> Reject | list[Picture]:
+def _open(post: Post) -> Reject | list[PictureState]:
     """Return a post's pictures with their pixels; an empty one for a post without any."""
     if not post.images:
-        return [Picture()]
+        return [PictureState()]
     try:
-        return [Picture(j, image, open_rgb(image)) for j, image in enumerate(post.images)]
+        return [PictureState(j, image, open_rgb(image)) for j, image in enumerate(post.images)]
     except DataError as error:
         return Reject("unreadable_image", str(error))
 
 
-def _finished(post: Post, pictures: Sequence[Picture], source: Source) -> Post:
+def _finished(post: Post, pictures: Sequence[PictureState], source: Source) -> Post:
     """Return the post with its mixes, and what there is to tell of them."""
     images: list[EncodedImage] = []
     for picture in pictures:

@@ -80,7 +80,7 @@ class TreeNote(TypedDict):
 
 
 @dataclass(frozen=True)
-class Example:
+class ShownFailure:
     """A failure as it is shown: its words in context, with the gold and the predicted label."""
 
     post: str
@@ -151,11 +151,11 @@ class MemoryPage:
         tried, kept = self.tree.counts.get(key, (0, 0))
         return f"{kept} of {tried} posts kept" if tried else "no post requested"
 
-    def examples(self, names: tuple[str, ...]) -> list[Example]:
+    def examples(self, names: tuple[str, ...]) -> list[ShownFailure]:
         """Return the first failures of a list of ids, as examples."""
         return [example_of(self.tree.failures[name]) for name in names[:EXAMPLES]]
 
-    def shown_stubborn(self) -> list[tuple[Example, str]]:
+    def shown_stubborn(self) -> list[tuple[ShownFailure, str]]:
         """Return the failures for which every draft was rejected, with the last reason."""
         return [
             (example_of(self.tree.failures[s["failure"]]), f"{s['reason']} after {s['attempts']} drafts: {s['detail']}")
@@ -214,14 +214,14 @@ def describe(node: Node) -> str:
     return f"{len(node.members)} failures, {told}"
 
 
-def example_of(failure: Failure) -> Example:
+def example_of(failure: Failure) -> ShownFailure:
     """Return a failure as it is shown."""
     start, end = failure.words
     gold, predicted = failure.confusion
     said = predicted
     if failure.predicted and failure.predicted[:2] != (start, end):
         said = f"{' '.join(failure.tokens[slice(*failure.predicted[:2])])} as {predicted}"
-    return Example(
+    return ShownFailure(
         failure.post,
         " ".join(failure.tokens[max(0, start - AROUND) : start]),
         failure.text,
@@ -239,7 +239,7 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _spelled(example: Example) -> str:
+def _spelled(example: ShownFailure) -> str:
     return f"{example.post}: {example.before} [{example.words}] {example.after} ({example.told})"
 
 

@@ -31,7 +31,7 @@ from hf_mner_aug.readers.formats import (
     parse_mnre,
     parse_wid,
 )
-from hf_mner_aug.readers.images import Picture, Wanted, attach
+from hf_mner_aug.readers.images import PictureFile, Wanted, attach
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.schema import (
     FOUR_TYPES,
@@ -103,7 +103,7 @@ class Reading:
     features: "Features"
     report: Report
     new_ids: Mapping[tuple[str, int], str]
-    pictures: Mapping[str, list[Picture]]
+    pictures: Mapping[str, list[PictureFile]]
     boxes: Mapping[tuple[str, int], Mapping[tuple[int, int], list[Box]]]
 
     @property
@@ -359,7 +359,7 @@ def read(
         tokeniser=raw.tokeniser or ("handles split" if found.lone_ats > found.handles else "handles whole"),
     )
     new_ids = _unique_ids(ids, report)
-    pictures: dict[str, list[Picture]] = {}
+    pictures: dict[str, list[PictureFile]] = {}
     if images is not None:
         wanted = {split: [post for _, post in posts] for split, posts in ids.items()}
         pictures = attach(Path(images), wanted, report, suffixed=raw.suffixed)
@@ -550,7 +550,7 @@ def _draw(
     path: Path,
     orphans: Orphans,
     drawings: Mapping[str, list[Path]],
-    pictures: Mapping[str, list[Picture]],
+    pictures: Mapping[str, list[PictureFile]],
     counts: SplitReport,
 ) -> Iterator[tuple[int, Mapping[tuple[int, int], list[Box]]]]:
     """Yield the line of each post of a file that has an XML file, and the boxes of its entities; count them."""

@@ -32,7 +32,7 @@ USUAL, ALSO, OTHER = 0, 1, 2  # how certainly a suffix is that of a picture
 _TWITTER_2017 = "twitter2017-"
 
 
-class Picture(NamedTuple):
+class PictureFile(NamedTuple):
     """An image file that can be decoded, its width and height as displayed, and the folder it was found in.
 
     ``orientation``, ``animated`` and ``deep`` are those of ``hygiene.Decoded``.
@@ -67,7 +67,7 @@ class Wanted(NamedTuple):
 
 def attach(
     folder: Path, wanted: Mapping[str, Sequence[Wanted]], report: Report, *, suffixed: bool = False
-) -> dict[str, list[Picture]]:
+) -> dict[str, list[PictureFile]]:
     """Return the pictures for each image name in the posts; count those that are missing or cannot be decoded.
 
     A name is that of a file, with or without its suffix, in the folder or below it; ``suffixed`` names stand for all
@@ -94,16 +94,16 @@ def attach(
                     counts.note("missing", post.id if name == post.id else f"{post.id} ({name})")
                 for same, image in zip(found.get(name, ()), taken.get(name, ()), strict=True):
                     _count(name, same, image, counts)
-    return {name: [image for image in images if isinstance(image, Picture)] for name, images in taken.items()}
+    return {name: [image for image in images if isinstance(image, PictureFile)] for name, images in taken.items()}
 
 
-def _take(same: Sequence[Path], looked_at: "Mapping[Path, Picture | Fault]") -> "Picture | Fault":
+def _take(same: Sequence[Path], looked_at: "Mapping[Path, PictureFile | Fault]") -> "PictureFile | Fault":
     """Return the first picture among files with the same name, or why there is none."""
     looks = [looked_at[path] for path in same]
-    return next((look for look in looks if isinstance(look, Picture)), looks[0])
+    return next((look for look in looks if isinstance(look, PictureFile)), looks[0])
 
 
-def _count(name: str, same: Sequence[Path], image: "Picture | Fault", counts: SplitReport) -> None:
+def _count(name: str, same: Sequence[Path], image: "PictureFile | Fault", counts: SplitReport) -> None:
     """Count an image of a post, or why it has none, and note its peculiarities."""
     spelt = " and ".join(path.name for path in same)
     if isinstance(image, Fault):
@@ -189,7 +189,7 @@ class Fault(NamedTuple):
     detail: str
 
 
-def _look_at(paths: Iterable[Path], allowed: Allowed) -> Iterator[tuple[Path, Picture | Fault]]:
+def _look_at(paths: Iterable[Path], allowed: Allowed) -> Iterator[tuple[Path, PictureFile | Fault]]:
     """Yield each file's picture, or why it is left out."""
     left = iter(paths)
     with ThreadPoolExecutor() as pool:
@@ -197,12 +197,14 @@ def _look_at(paths: Iterable[Path], allowed: Allowed) -> Iterator[tuple[Path, Pi
             yield from zip(chunk, pool.map(partial(look_at, allowed=allowed), chunk), strict=True)
 
 
-def look_at(path: Path, allowed: Allowed) -> Picture | Fault:
+def look_at(path: Path, allowed: Allowed) -> PictureFile | Fault:
     """Return an image file's picture, or why it is left out; Pillow's limit holds."""
     try:
         data = read_file(path, allowed)
         found = decode_image({"bytes": data, "path": None})
-        return Picture(path, found.picture.size, _digest(data), allowed, found.orientation, found.animated, found.deep)
+        return PictureFile(
+            path, found.picture.size, _digest(data), allowed, found.orientation, found.animated, found.deep
+        )
     except FileRefused as error:
         return Fault("refused" if error.reason in REFUSED else "unreadable", error.detail)
     except DataError as error:

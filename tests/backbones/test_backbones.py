@@ -21,7 +21,7 @@ from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
-from hf_mner_aug.backbones.nets import LinearChain  # noqa: E402
+from hf_mner_aug.backbones.nets import CRFLayer  # noqa: E402
 
 torch.set_num_threads(1)  # the networks are so small that a second thread only costs
 
@@ -107,7 +107,7 @@ TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 
 def random_chain():
     torch.manual_seed(3)
-    chain = LinearChain(TAGS).double()
+    chain = CRFLayer(TAGS).double()
     for parameter in chain.parameters():
         torch.nn.init.normal_(parameter)
     emissions = torch.randn(3, 4, len(TAGS), dtype=torch.float64)

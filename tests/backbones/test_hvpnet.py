@@ -82,15 +82,15 @@ def test_prefix_attention_is_attention_over_the_keys_and_values_put_together(att
     encoder = bert(attention=attention, layers=1)
     ids, mask = batch()
     key, value = torch.randn(3, 4, 32), torch.randn(3, 4, 32)
-    there = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()
-    found = encode_with_prefix(encoder, ids, mask, [(key, value)], there)
+    key_mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()
+    found = encode_with_prefix(encoder, ids, mask, [(key, value)], key_mask)
 
     layer = encoder.encoder.layer[0]
     states = encoder.embeddings(ids)
     own = layer.attention.self
     expected = torch.zeros(3, 7, 32)
     for post in range(3):
-        allowed = torch.cat([there[post], mask[post].bool()])
+        allowed = torch.cat([key_mask[post], mask[post].bool()])
         keys = torch.cat([key[post], own.key(states[post])])[allowed]
         values = torch.cat([value[post], own.value(states[post])])[allowed]
         for head in range(2):

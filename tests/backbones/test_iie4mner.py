@@ -117,20 +117,20 @@ def test_words_see_regions_directly_and_through_what_these_see_of_the_words():
     seeing = Granularity(config(), dropout=0.0).eval()
     text, regions, regions_too = torch.randn(2, 5, 32), torch.randn(2, 3, 32), torch.randn(2, 3, 32)
     is_text = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]).bool()
-    there = torch.tensor([[1, 1, 0], [0, 0, 0]]).bool()
-    there_of_first = torch.ones(1, 2).bool()
+    key_mask = torch.tensor([[1, 1, 0], [0, 0, 0]]).bool()
+    key_mask_of_first = torch.ones(1, 2).bool()
     with torch.no_grad():
         seeing.gate.linear.weight.zero_()
         seeing.gate.linear.bias.fill_(100.0)
-        direct = seeing(text, is_text, regions, regions_too, there)
+        direct = seeing(text, is_text, regions, regions_too, key_mask)
         kept = regions[:1, :2]
-        memory = seeing.regions(kept, kept, there_of_first)
-        torch.testing.assert_close(direct[:1], seeing.text_regions(text[:1], memory, there_of_first))
+        memory = seeing.regions(kept, kept, key_mask_of_first)
+        torch.testing.assert_close(direct[:1], seeing.text_regions(text[:1], memory, key_mask_of_first))
         seeing.gate.linear.bias.fill_(-100.0)
-        back = seeing(text, is_text, regions, regions_too, there)
+        back = seeing(text, is_text, regions, regions_too, key_mask)
         kept = regions_too[:1, :2]
-        aware = seeing.regions_text(seeing.regions_too(kept, kept, there_of_first), text[:1], is_text[:1])
-        torch.testing.assert_close(back[:1], seeing.text_regions_text(text[:1], aware, there_of_first))
+        aware = seeing.regions_text(seeing.regions_too(kept, kept, key_mask_of_first), text[:1], is_text[:1])
+        torch.testing.assert_close(back[:1], seeing.text_regions_text(text[:1], aware, key_mask_of_first))
     assert not direct[1].any()  # a post without regions sees nothing
     assert not back[1].any()
 
@@ -300,10 +300,10 @@ def test_a_frozen_tower_sees_pictures_as_cells_and_crops_whole(tmp_path):
     # Crops that come as pixels are seen as those that a frozen tower saw before.
     like = torch.zeros(2, 5, 64)
     shown = torch.ones(2, 1).bool()
-    seen, there = net.see_objects(like, pixels[:, None], shown, None)
+    seen, key_mask = net.see_objects(like, pixels[:, None], shown, None)
     kept, _ = net.see_objects(like, net.tower.with_view(whole)(pixels)[:, None], shown, None)
     torch.testing.assert_close(seen, kept)
-    assert there.all()
+    assert key_mask.all()
 
 
 def test_vectors_of_a_file_tell_of_words(tmp_path):

@@ -609,10 +609,10 @@ def test_several_pictures_stand_side_by_side_at_most_four():
     assert inputs["shown"].tolist() == [[True] * 4, [True, False, False, False], [False] * 4]
     assert torch.equal(inputs["pictures"][0, 0], inputs["pictures"][0, 3])
     with torch.no_grad():
-        regions, there = see(made.tower, inputs["pictures"], inputs["shown"], like=torch.zeros(3, 1, 1))
+        regions, key_mask = see(made.tower, inputs["pictures"], inputs["shown"], like=torch.zeros(3, 1, 1))
         alone = made.tower(inputs["pictures"][0, 1:2])
     assert regions.shape == (3, 4 * 4, 64)
-    assert there.sum(dim=1).tolist() == [16, 4, 0]
+    assert key_mask.sum(dim=1).tolist() == [16, 4, 0]
     torch.testing.assert_close(regions[0, 4:8], alone[0], atol=1e-4, rtol=1e-4)  # the second picture's
     assert not regions[1, 4:].any()
 

@@ -3,14 +3,14 @@
 from conftest import parse
 
 from hf_mner_aug.methods.rmda import keep, project_labels  # where other code finds them
-from hf_mner_aug.methods.rmda.projection import Known, Mention, bare_words, project_relation, support
+from hf_mner_aug.methods.rmda.projection import Known, QueryMention, bare_words, project_relation, support
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.transform import Reject
 
 
 def mention(text, kind="PER", **more):
     words = tuple(text.split())
-    return Mention(words, Entity(0, len(words), kind, **more))
+    return QueryMention(words, Entity(0, len(words), kind, **more))
 
 
 def labelled(text, mentions):

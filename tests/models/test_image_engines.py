@@ -20,7 +20,7 @@ from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.models import device
 from hf_mner_aug.models.image import collage
 from hf_mner_aug.models.image import diffusers as image
-from hf_mner_aug.models.image.collage import Collage, Label, Opened, Reading, Region
+from hf_mner_aug.models.image.collage import Collage, GroundedSentence, Label, Opened, Region
 from hf_mner_aug.models.image.diffusers import SDXL_TURBO, STABLE_DIFFUSION_15, Diffusers, Refused
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
 from hf_mner_aug.storage.posts import open_posts
@@ -392,7 +392,7 @@ TRAIN = [
 
 
 def reading(train, sentence):
-    return Reading(sentence, collage._knowledge(Collage.learn(train).posts))
+    return GroundedSentence(sentence, collage._knowledge(Collage.learn(train).posts))
 
 
 def rows_of(choices):
@@ -607,4 +607,4 @@ def test_real_tweets_get_pictures_that_are_not_their_own():
             assert pixels(result).std() > 5
     known = collage._knowledge(engine.posts)
     for i, sentence in enumerate(sentences):
-        assert Reading(sentence, known).own == {i}
+        assert GroundedSentence(sentence, known).own == {i}

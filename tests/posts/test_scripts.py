@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hf_mner_aug import EDA, GMDA, LSMS, RMDA, MemoryHard
 from hf_mner_aug.backbones.crf import word_shape
 from hf_mner_aug.backbones.encoder import make_tiny
-from hf_mner_aug.methods.rmda.projection import Mention, bare_words, project_labels
+from hf_mner_aug.methods.rmda.projection import QueryMention, bare_words, project_labels
 from hf_mner_aug.models.image.collage import words_of
 from hf_mner_aug.models.search import words
 from hf_mner_aug.posts import masking, scripts
@@ -250,7 +250,7 @@ def test_emoji_are_words_where_there_are_no_others():
 
 
 def test_mentions_are_found_in_both_normal_forms():
-    mention = Mention(("Cafe\u0301", "Élise"), Entity(0, 2, "ORG"))
+    mention = QueryMention(("Cafe\u0301", "Élise"), Entity(0, 2, "ORG"))
     (found,) = project_labels(["au", "café", "E\u0301lise"], [mention])
     assert (found.start, found.end) == (1, 3)
     assert bare_words(["#cafe\u0301"]) == ("café",)

@@ -21,19 +21,19 @@ from hf_mner_aug.transform import Reject
 Words = tuple[str, ...]
 
 
-class Mention(NamedTuple):
+class QueryMention(NamedTuple):
     """A labelled string: its words, its entity with type, fine type and boxes."""
 
     words: Words
     entity: Entity
 
 
-def mentions_of(post: Post) -> list[Mention]:
+def mentions_of(post: Post) -> list[QueryMention]:
     """Return what a post's query must find: its entities, or head and tail."""
     if post.relation is None:
-        return [Mention(tuple(post.tokens[e.start : e.end]), e) for e in post.entities]
+        return [QueryMention(tuple(post.tokens[e.start : e.end]), e) for e in post.entities]
     return [
-        Mention(tuple(post.tokens[slice(*span)]), Entity(*span, ""))
+        QueryMention(tuple(post.tokens[slice(*span)]), Entity(*span, ""))
         for span in (post.relation.head, post.relation.tail)
     ]
 
@@ -48,7 +48,7 @@ def bare_words(words: Sequence[str]) -> Words:
     return tuple(stripped[first:])
 
 
-def project_labels(tokens: Sequence[str], mentions: Iterable[Mention]) -> tuple[Entity, ...]:
+def project_labels(tokens: Sequence[str], mentions: Iterable[QueryMention]) -> tuple[Entity, ...]:
     """Return the entities that mentions have in another text (tokens: [n_words]), in order.
 
     Words are compared casefolded, in NFC and without ``#`` and ``@`` before them; longer mentions first, every

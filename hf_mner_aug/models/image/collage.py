@@ -94,7 +94,7 @@ class Collage:
             scale = min(1.0, self.size / max(size))
             smaller = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
             post_id = original.info.get(POST_ID) if original is not None else None
-            collage = _collage(Reading(sentence, known, post_id), draw, smaller, original)
+            collage = _collage(GroundedSentence(sentence, known, post_id), draw, smaller, original)
             if collage is None:
                 made.append(Refused("no_region", "no other train post with a picture has a word of the sentence"))
             else:
@@ -107,7 +107,7 @@ class Collage:
 
 
 def _collage(
-    reading: "Reading", draw: Draw, size: tuple[int, int], original: "PIL.Image.Image | None"
+    reading: "GroundedSentence", draw: Draw, size: tuple[int, int], original: "PIL.Image.Image | None"
 ) -> "PIL.Image.Image | None":
     """Return the picture for a sentence, or None where train has nothing for it."""
     posts, images = reading.known.posts, draw.sub("images")
@@ -164,7 +164,7 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Mention:
+class Occurrences:
     """Where train labels some words, and the rows where it has them unlabelled."""
 
     labels: list[Label] = field(default_factory=list)
@@ -179,7 +179,7 @@ class Knowledge:
     rows_of_text: Mapping[str, list[int]]
     n_entities: list[int]  # of each row
     relatives: list[set[int]]  # of each row: those with a picture of its own
-    mentions: Mapping[Words, Mention]
+    mentions: Mapping[Words, Occurrences]
     longest: int
     types: Mapping[str, list[Region]]
     regions: list[Region]  # of each row with a picture: all that its boxes hold
@@ -225,7 +225,7 @@ def _knowledge(digest: str) -> Knowledge:
             rows_of_image[name].add(row)
 
     boxed = any(entity.boxes for found in entities for entity, _ in found)
-    mentions: dict[Words, Mention] = defaultdict(Mention)
+    mentions: dict[Words, Occurrences] = defaultdict(Occurrences)
     types: dict[str, list[Region]] = defaultdict(list)
     regions = []
     for row, found in enumerate(entities):
@@ -257,7 +257,7 @@ def _terms(words: Sequence[str]) -> list[str]:
     return [*words, *map(" ".join, itertools.pairwise(words))]
 
 
-class Reading:
+class GroundedSentence:
     """A sentence as the train posts make it out; its own rows are left out of all it gives."""
 
     def __init__(self, sentence: str, known: Knowledge, post_id: str | None = None) -> None:

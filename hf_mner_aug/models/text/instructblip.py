@@ -30,7 +30,7 @@ from hf_mner_aug.models.device import find_device, find_dtype, quiet, resolved_r
 from hf_mner_aug.models.text.engine import TextRequest, Unwritten
 from hf_mner_aug.models.text.instructblip_net import (
     MULTIPLE,
-    Example,
+    EncodedRequest,
     Network,
     Tune,
     adapt,
@@ -225,7 +225,7 @@ class _Training:
             for name, parameter in self.learnable.items():
                 parameter.copy_(self.best[name])
 
-    def _read(self, pairs: Sequence[Pair], split: str) -> list[Example]:
+    def _read(self, pairs: Sequence[Pair], split: str) -> list[EncodedRequest]:
         """Return pairs as ids; count what is cut, and what pictures are none."""
         counts: Counter[str] = Counter()
         examples = []
@@ -250,7 +250,7 @@ class _Training:
         self.counts.update({f"{split}_{name}": n for name, n in (counts | {"posts": len(pairs)}).items() if n})
         return examples
 
-    def _learn(self, examples: Sequence[Example]) -> float:
+    def _learn(self, examples: Sequence[EncodedRequest]) -> float:
         """Take one step on a batch and return its loss: the mean over the tokens of all its texts."""
         import torch
 
@@ -272,7 +272,7 @@ class _Training:
         self.optimiser.step()
         return loss
 
-    def _check(self, epoch: int, held_out: Sequence[Example]) -> None:
+    def _check(self, epoch: int, held_out: Sequence[EncodedRequest]) -> None:
         """Read the loss on validation, and keep the state if it is the best; of equals the first."""
         import torch
 
@@ -289,7 +289,7 @@ class _Training:
             self.best = {name: p.detach().to("cpu", copy=True) for name, p in self.learnable.items()}
         self.history.append({"epoch": epoch + 1, "loss": loss})
 
-    def _losses(self, examples: Sequence[Example], size: int) -> "Iterator[tuple[torch.Tensor, int]]":
+    def _losses(self, examples: Sequence[EncodedRequest], size: int) -> "Iterator[tuple[torch.Tensor, int]]":
         """Yield the mean loss of so many examples after so many, and how many tokens it is the mean of."""
         for first in range(0, len(examples), size):
             chosen = examples[first : first + size]
@@ -522,7 +522,7 @@ class _Row:
     """A request on its way: its place, its ids, its draw."""
 
     i: int
-    example: Example
+    example: EncodedRequest
     draw: Draw
 
 

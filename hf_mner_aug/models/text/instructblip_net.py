@@ -37,7 +37,7 @@ IGNORED = -100  # a label without a loss
 MULTIPLE = 16  # tokens: lengths are filled up to one of these, so that a row's shape hangs on no other row
 
 
-class Example(NamedTuple):
+class EncodedRequest(NamedTuple):
     """What a request is to the network: ids of the instruction for both readers, and of the text to be written."""
 
     prompt: list[int]
@@ -123,7 +123,9 @@ class Network:
         found: torch.device = next(self.net.parameters()).device
         return found
 
-    def example(self, instruction: str, image: EncodedImage | None, text: str = "") -> tuple[Example, Counter[str]]:
+    def example(
+        self, instruction: str, image: EncodedImage | None, text: str = ""
+    ) -> tuple[EncodedRequest, Counter[str]]:
         """Return a request, or a pair to learn from, as ids; and what of it was cut."""
         prompt, cut = self.prompts.read(instruction)
         question, asked_less = self.questions.read(instruction)
@@ -133,7 +135,7 @@ class Network:
             # A text that is cut has no end: the network must not learn to stop there.
             counts["texts_cut"] = int(len(ids) >= self.max_text)
             ids = ids[: self.max_text] if counts["texts_cut"] else [*ids, self.end]
-        return Example(prompt, question, ids, image), counts
+        return EncodedRequest(prompt, question, ids, image), counts
 
     def text_ids(self, text: str) -> list[int]:
         """Return the ids of a linearised text: of each tag its own, and of the words between."""
@@ -174,7 +176,7 @@ class Network:
         return found
 
     def collate(
-        self, examples: Sequence[Example], pixels: "Sequence[torch.Tensor]", *, learn: bool
+        self, examples: Sequence[EncodedRequest], pixels: "Sequence[torch.Tensor]", *, learn: bool
     ) -> "dict[str, torch.Tensor]":
         """Return a batch; with ``learn`` its labels too, where fillings and (in a decoder) the prompt have no loss."""
         import torch
