@@ -122,8 +122,8 @@ def _parse_blocks(path: Path, header: str, *, strict: bool, places: Sequence[int
         else:
             word, *tags = _fields(line, places)
             problem = _problem(word, tags, columns)
-            if problem and strict and len(tags) > 1 and not (places or columns):
-                problem += f" ({NAME_COLUMNS})"
+            if strict and not places:
+                problem = _advised(problem, line, [word, *tags], first=not columns)
             if problem:
                 message = f"post {post.id}: {problem}, found {line[:100]!r}"
                 if strict:
@@ -144,8 +144,26 @@ def _fields(line: str, places: Sequence[int]) -> list[str]:
     """Return the word and the tags of a line; an empty word if it has too few columns."""
     if not places:
         return line.split("\t" if "\t" in line else " ")
-    fields = line.split("\t") if "\t" in line else line.split()
+    fields = _spaced(line)
     return [fields[place - 1] for place in places] if max(places) <= len(fields) else [""]
+
+
+def _spaced(line: str) -> list[str]:
+    """Return the fields of a line that any number of spaces may part, beside a tab or without one."""
+    if "\t" in line:
+        return [field.strip(" ") for field in line.split("\t")]
+    return [field for field in line.split(" ") if field]
+
+
+def _advised(problem: str | None, line: str, found: Sequence[str], *, first: bool) -> str | None:
+    """Return what is wrong with a line, if anything, with the option that reads its columns where there is one."""
+    if any(field == "" or field != field.strip(" ") for field in found):
+        fields = _spaced(line)
+        if len(fields) > 1 and fields[0] and fields[-1]:
+            if problem is None or "" in found:
+                problem = "expected one tab or one space between columns"
+            return f"{problem} (where more blanks part them: --columns tokens=1,ner_tags={len(fields)})"
+    return f"{problem} ({NAME_COLUMNS})" if problem and first and len(found) > 2 else problem
 
 
 def _of_a_length(post: RawPost) -> RawPost | BadLine:

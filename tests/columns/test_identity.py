@@ -260,6 +260,34 @@ def test_other_columns_are_refused_until_they_are_named(tmp_path, text, columns)
     assert "fine_tags" not in found.column_names
 
 
+@pytest.mark.parametrize(
+    ("lines", "columns"),
+    [
+        ("Ann  B-PER\nleft  O\n", "tokens=1,ner_tags=2"),
+        ("Ann     B-PER\nleft  O\n", "tokens=1,ner_tags=2"),
+        ("Ann \tB-PER\nleft\tO\n", "tokens=1,ner_tags=2"),
+        ("Ann\tB-PER\nleft\t O\n", "tokens=1,ner_tags=2"),
+        ("Ann B-PER\nleft O \n", "tokens=1,ner_tags=2"),
+        ("Ann  NNP   B-PER\nleft  VBD   O\n", "tokens=1,ner_tags=3"),
+        ("Ann\t\tB-PER\nleft\t\tO\n", "tokens=1,ner_tags=3"),
+    ],
+)
+def test_columns_far_apart_are_refused_with_the_option_that_reads_them(tmp_path, lines, columns):
+    (tmp_path / "train.txt").write_text(f"IMGID:1\n{lines}")
+    with pytest.raises(DataError, match=r"^post 1: (expected one tab|tag ' ?\S+ ?')") as refused:
+        convert("conll", tmp_path / "train.txt", tmp_path / "out")
+    assert f"--columns {columns})" in str(refused.value)
+    convert("conll", tmp_path / "train.txt", tmp_path / "out", columns=parse_columns(columns))
+    found = load_source(str(tmp_path / "out"))["train"]
+    assert (found[0]["tokens"], found[0]["ner_tags"]) == (["Ann", "left"], [1, 0])
+
+
+def test_a_no_break_space_is_a_word_of_named_columns(tmp_path):
+    (tmp_path / "train.txt").write_text("IMGID:1\n\u00a0 B-NP  B-PER\nleft B-VP O\n", encoding="utf-8")
+    convert("conll", tmp_path / "train.txt", tmp_path / "out", columns={"tokens": 1, "ner_tags": 3})
+    assert load_source(str(tmp_path / "out"))["train"][0]["tokens"] == ["\u00a0", "left"]
+
+
 def test_chunks_beside_entities_ask_for_the_columns(tmp_path):
     (tmp_path / "train.txt").write_text(CHUNKS)
     with pytest.raises(DataError, match=r"found B-VP and O on 'left' \(.*line 3\): .*--columns tokens=1,ner_tags=3"):
