@@ -34,8 +34,7 @@ from hf_mner_aug.runs.recipe import named_method
 
 begun = time.monotonic()
 named_method(sys.argv[2]).fit(load_from_disk(sys.argv[1]), progress=False)
-peak = sum(resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1e6
-print(f"{peak:.2f} | {time.monotonic() - begun:.0f}")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() - begun)
 """
 
 POSTS = (10_000, 50_000)
@@ -118,8 +117,32 @@ def measure_fit(names: list[str], n_posts: int, folder: Path) -> None:
         environment = {**os.environ, "HF_HOME": str(folder / "hf"), "HF_MNER_AUG_CACHE": str(folder / "artifacts")}
         for name in (name for name in names if (name == "amia") == pictures):
             run = [sys.executable, "-W", "ignore", "-c", FIT, str(source), METHODS[name]]
-            done = subprocess.run(run, env=environment, stdout=subprocess.PIPE, text=True)
-            print(f"| {name} | {n_posts:,} | {done.stdout.strip() or f'failed ({done.returncode})'} |", flush=True)
+            process = subprocess.Popen(run, env=environment, stdout=subprocess.PIPE, text=True)
+            child = 0
+            while process.poll() is None:
+                child = max(child, *map(peak_of, children_of(process.pid)), 0)
+                time.sleep(0.05)
+            if process.returncode:
+                sys.exit(process.returncode)
+            own, seconds = map(float, process.communicate()[0].split())
+            print(f"| {name} | {n_posts:,} | {(own + child) / 1e6:.2f} | {seconds:.0f} |", flush=True)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def peak_of(pid: int) -> int:
+    """Return the peak of a process's resident memory in kB, 0 where it has ended."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) if found else 0
 
 
 def anonymous_bytes(pid: int) -> int:
