@@ -1,8 +1,8 @@
 """Methods that users write themselves: found by ``package.module:Class``, imported on the user's own word alone.
 
 A recipe is data. It may be a stranger's, and to import what it names would run that. So a class is taken where the
-user's program has imported its module already, or where he named it himself: in a call, as ``--method`` or in
-``HF_MNER_AUG_CODE``.
+user's program has imported its module already, or where he named it himself: in a call, as ``--method``, in
+``HF_MNER_AUG_CODE``, or by installing a package that offers it as an entry point (``need.offers``).
 """
 
 import importlib
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.exceptions import CodeNotAllowed, UsageError
+from hf_mner_aug.need import Offer
 from hf_mner_aug.transform import Facts, Method
 
 VARIABLE = "HF_MNER_AUG_CODE"  # shout.methods:Shout,other:Other
@@ -49,6 +50,18 @@ def named_by_user(name: str) -> type[Method]:
     return _known[name]
 
 
+def offered(offer: Offer) -> type[Method]:
+    """Return the class that an installed package offers as a method.
+
+    Raises:
+        UsageError: it cannot be imported, is no method, or has another name.
+    """
+    found = _method(offer.load(), str(offer))
+    if found.name != offer.name:
+        raise UsageError(f"{offer}: expected the name that its class has, {found.name!r}: mend the entry point")
+    return found
+
+
 def named_by_recipe(name: str) -> type[Method]:
     """Return a class that a recipe names.
 
@@ -76,6 +89,11 @@ def _imported(name: str) -> type[Method]:
         found: Any = getattr(importlib.import_module(module), attribute, None)
     except ImportError as error:
         raise UsageError(f"{name}: {error}: install it, or run where {module.replace('.', '/')}.py lies") from error
+    return _method(found, name)
+
+
+def _method(found: Any, name: str) -> type[Method]:
+    """Return what was found under a name, if it is a method."""
     if not isinstance(found, type) or not issubclass(found, Method):
         raise UsageError(f"{name}: expected a class of Method with a name, found {found!r}")
     _check_class(found, name)

@@ -1,11 +1,12 @@
 """MNER models that learn from posts: their table, what each can do, and what it predicts."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, cast
 
-from hf_mner_aug.exceptions import UnknownName
+from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.need import Offer, offers
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.training import Training
@@ -121,11 +122,34 @@ def backbone_class(name: str) -> type[Backbone]:
 
     Raises:
         UnknownName: there is no such backbone; the message gives the nearest.
+        UsageError: the package that offers it cannot be imported, or offers something else.
     """
     if name not in BACKBONES:
-        raise UnknownName("backbone", name, BACKBONES)
+        others = installed()
+        if name not in others:
+            raise UnknownName("backbone", name, [*BACKBONES, *others])
+        return _offered(others[name])
     found: type[Backbone] = getattr(importlib.import_module(f"hf_mner_aug.backbones.{name}"), BACKBONES[name])
     return found
+
+
+def installed() -> dict[str, Offer]:
+    """Return the backbones that installed packages offer, by name; none of them has a name of the table."""
+    return offers("backbones", BACKBONES)
+
+
+def _offered(offer: Offer) -> type[Backbone]:
+    """Import a backbone of another package, and see that it is one."""
+    found = offer.load()
+    if not (isinstance(found, type) and is_dataclass(found)):
+        raise UsageError(f"{offer}: expected a dataclass of the protocol Backbone, found {found!r}")
+    promised = sorted(name for name in {*Backbone.__annotations__, *vars(Backbone)} if not name.startswith("_"))
+    if lacking := [name for name in promised if not hasattr(found, name) and name not in found.__dataclass_fields__]:
+        raise UsageError(f"{offer}: expected a class of the protocol Backbone, found one without {', '.join(lacking)}")
+    backbone = cast("type[Backbone]", found)
+    if backbone.name != offer.name:
+        raise UsageError(f"{offer}: expected the name that its class has, {backbone.name!r}: mend the entry point")
+    return backbone
 
 
 if TYPE_CHECKING:  # here mypy compares each class of the table with the protocol

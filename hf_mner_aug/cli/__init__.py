@@ -28,6 +28,7 @@ from hf_mner_aug.untrusted.printable import console, for_terminal, say, say_json
 from hf_mner_aug.values import parse_each, parse_pairs
 
 if TYPE_CHECKING:
+    from hf_mner_aug.need import Offer
     from hf_mner_aug.runs.estimate import Estimate
     from hf_mner_aug.runs.recipe import Recipe
     from hf_mner_aug.transform import Method
@@ -327,20 +328,35 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="A method or a backbone to explain.")] = None,
 ) -> None:
     """List the methods (paper, requirements, effect on images and boxes), or explain one of them."""
-    from hf_mner_aug.backbones import BACKBONES
-    from hf_mner_aug.methods import METHODS
+    from hf_mner_aug import backbones, methods, readers
 
-    for shown in METHODS if name is None else [name] if name in METHODS else []:
-        _show_method(shown, explain=name is not None)
+    own, others = methods.METHODS, methods.installed()
     if name is None:
-        say(f"backbones: {', '.join(BACKBONES)}\n`hf-mner-aug methods NAME` explains a method or a backbone")
-    elif name in BACKBONES:
+        for shown in own:
+            _show_method(shown, explain=False)
+        for offer in others.values():
+            _show_offered(offer)
+        offered = [str(offer) for room in (backbones, readers) for offer in room.installed().values()]
+        say(f"backbones: {', '.join(backbones.BACKBONES)}\n`hf-mner-aug methods NAME` explains a method or a backbone")
+        if offered:
+            say(f"of installed packages: {', '.join(offered)}")
+    elif name in own or name in others:
+        _show_method(name, explain=True)
+    elif name in (known := [*backbones.BACKBONES, *backbones.installed()]):
         _show_backbone(name)
-    elif name not in METHODS:
-        raise UnknownName("method or backbone", name, [*METHODS, *BACKBONES])
+    else:
+        raise UnknownName("method or backbone", name, [*own, *others, *known])
 
 
-def _show_method(name: str, *, explain: bool) -> None:
+def _show_offered(offer: "Offer") -> None:
+    """List a method of another package, or say in a line why it cannot be."""
+    try:
+        _show_method(offer.name, explain=False, package=" and ".join(offer.packages))
+    except UsageError as error:
+        say(error)
+
+
+def _show_method(name: str, *, explain: bool, package: str = "") -> None:
     from hf_mner_aug.cli.parameters import parameters_of
     from hf_mner_aug.methods import method_class
 
@@ -348,6 +364,7 @@ def _show_method(name: str, *, explain: bool) -> None:
     facts, parameters = cls.facts, parameters_of(cls)
     say(f"{name}: {facts.does}")
     told = {
+        **({"package": package} if package else {}),
         "paper": facts.paper,
         "learns": facts.learns,
         "images": facts.images,

@@ -1,8 +1,10 @@
-"""The table of methods: the only place that knows them all."""
+"""The table of methods, and those that installed packages offer: the only place that knows them all."""
 
 import importlib
 
 from hf_mner_aug.exceptions import UnknownName
+from hf_mner_aug.need import Offer, offers
+from hf_mner_aug.outside import offered
 from hf_mner_aug.transform import Method
 
 METHODS = {
@@ -21,8 +23,17 @@ def method_class(name: str) -> type[Method]:
 
     Raises:
         UnknownName: there is no such method; the message gives the nearest.
+        UsageError: the package that offers it cannot be imported, or offers something else.
     """
     if name not in METHODS:
-        raise UnknownName("method", name, METHODS)
+        others = installed()
+        if name not in others:
+            raise UnknownName("method", name, [*METHODS, *others])
+        return offered(others[name])
     found: type[Method] = getattr(importlib.import_module(f"hf_mner_aug.methods.{name}"), METHODS[name])
     return found
+
+
+def installed() -> dict[str, Offer]:
+    """Return the methods that installed packages offer, by name; none of them has a name of the table."""
+    return offers("methods", METHODS)

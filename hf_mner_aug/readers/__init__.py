@@ -1,7 +1,8 @@
 """Read raw sets, as their authors publish them, into rows.
 
-``RAW_SETS`` is the only table of sets. An entry declares what cannot be read from the files (language, tokeniser,
-joiner, label names) and the function that parses one file into ``RawPost``; everything after that is shared.
+``RAW_SETS`` is the only table of sets; installed packages may offer others. An entry declares what cannot be read from
+the files (language, tokeniser, joiner, label names) and the function that parses one file into ``RawPost``; everything
+after that is shared.
 """
 
 import itertools
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
+from hf_mner_aug.need import Offer, offers
 from hf_mner_aug.posts.hygiene import normalise_unicode
 from hf_mner_aug.readers.boxes import Box, Shown, find_drawings, parse_voc, place_boxes
 from hf_mner_aug.readers.formats import (
@@ -297,6 +299,29 @@ RAW_SETS: dict[str, RawSet] = {
 # ---------------------------------------------------------------- reading
 
 
+def raw_set(name: str) -> RawSet:
+    """Return a set by its name.
+
+    Raises:
+        UnknownName: there is no such set; the message gives the nearest.
+        UsageError: the package that offers it cannot be imported, or offers something else.
+    """
+    if name in RAW_SETS:
+        return RAW_SETS[name]
+    others = installed()
+    if name not in others:
+        raise UnknownName("raw set", name, [*RAW_SETS, *others])
+    found = others[name].load()
+    if not isinstance(found, RawSet) or found.name != name:
+        raise UsageError(f"{others[name]}: expected a RawSet of that name, found {found!r}: mend the package")
+    return found
+
+
+def installed() -> dict[str, Offer]:
+    """Return the sets that installed packages offer, by name; none of them has a name of the table."""
+    return offers("readers", RAW_SETS)
+
+
 def read(
     name: str,
     raw_dir: str | Path,
@@ -323,14 +348,13 @@ def read(
             rename does not occur.
         DataError: the files are not in the set's layout.
     """
-    if name not in RAW_SETS:
-        raise UnknownName("raw set", name, RAW_SETS)
+    named = raw_set(name)
     if orphans not in ORPHANS:
         raise UnknownName("policy for orphans", orphans, ORPHANS)
     if language is not None and not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", language):
         raise UsageError(f"language {language!r}: expected a code such as en or zh")
     asked = types or {}
-    raw, met = _renaming(_with_columns(RAW_SETS[name], columns), asked)
+    raw, met = _renaming(_with_columns(named, columns), asked)
     files = _find_files(raw, Path(raw_dir))
     drawings = _find_drawings(raw, Path(raw_dir), xml)
     report = Report(name, orphans, images is not None, raw.images == "many")

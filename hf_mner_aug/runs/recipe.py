@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.columns.labels import read_parquet, same_labels
 from hf_mner_aug.columns.mapping import map_columns
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.methods import METHODS, method_class
+from hf_mner_aug.methods import METHODS, installed, method_class
 from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
 from hf_mner_aug.schema import NUMBERED, canonical_json, column_faults
 from hf_mner_aug.sources import apart, at_home, is_json_lines, locate, read_local
@@ -133,7 +133,8 @@ class Recipe:
         """
         if not self.code:
             return method_class(self.method)
-        cls = named_by_recipe(self.code)
+        offer = installed().get(self.method)
+        cls = method_class(self.method) if offer and offer.spec == self.code else named_by_recipe(self.code)
         if cls.name != self.method or cls.source_digest() != self.code_digest:
             raise UsageError(
                 f"the recipe is for {self.method} as {self.code} was ({self.code_digest[:12]}), now that is {cls.name} "
@@ -171,16 +172,10 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
     method.allow_hosts()
     method = method.pinned()
     cls = type(method)
-    try:
-        is_own = method_class(method.name) is cls
-    except UnknownName:
-        is_own = False
-    else:
-        if not is_own:
-            raise UsageError(f"{cls.__name__} has the name of {method.name}: give your class a name of its own")
+    code = _code_of(cls)
     return Recipe(
-        code="" if is_own else name_of(cls),
-        code_digest="" if is_own else cls.source_digest(),
+        code=code,
+        code_digest=cls.source_digest() if code else "",
         models={model.role: model.id for model in method.models},
         preset=_preset_of(method),
         method=method.name,
@@ -192,6 +187,22 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
         keep=method.keep,
         **chosen,
     )
+
+
+def _code_of(cls: type[Method]) -> str:
+    """Return by what a recipe names the class of a method outside this package; nothing of one of its own.
+
+    Raises:
+        UsageError: another method has the class's name.
+    """
+    try:
+        known = method_class(cls.name)
+    except UnknownName:
+        return name_of(cls)
+    offer = installed().get(cls.name)
+    if known is not cls:
+        raise UsageError(f"{cls.__name__} has the name of {offer or cls.name}: give your class a name of its own")
+    return offer.spec if offer else ""
 
 
 def named_method(spec: str) -> Method:

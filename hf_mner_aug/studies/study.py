@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from hf_mner_aug import __version__
+from hf_mner_aug import __version__, backbones
 from hf_mner_aug.backbones import Backbone
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.columns.labels import concatenate, disagreements, encode
@@ -219,6 +219,8 @@ class Study:
         }
         sources = {config.name: config.recipe.source_fingerprint for config in configs if config.replaces}
         inputs |= {"sources": sources} if sources else {}
+        offer = backbones.installed().get(model.name)
+        inputs |= {"package": offer.packages[0]} if offer else {}
         inputs |= {"ablations": list(ablations)} if ablations else {}
         digest = hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
         made = Path(out) if out is not None else Path(repo) if Path(repo).is_dir() else Path(Path(repo).name)
