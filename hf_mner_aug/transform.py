@@ -35,6 +35,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.picture_columns import PictureReader, embed, is_named_only, with_bytes
 from hf_mner_aug.storage.picture_files import NOWHERE, Allowed
 from hf_mner_aug.untrusted.hosts import Host, allow
+from hf_mner_aug.values import Positive, check_ranges
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,7 +137,7 @@ class Method:
     facts: ClassVar[Facts]
 
     seed: int = 0
-    copies: int = 1
+    copies: Positive = 1
     artifact: str | None = None
     keep: tuple[str, ...] = ()
     # True of a method that a recipe describes: whoever wrote that may not be the user, so his yes to a host counts.
@@ -161,8 +162,7 @@ class Method:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep", tuple(sorted({self.keep} if isinstance(self.keep, str) else set(self.keep))))
-        if self.copies < 1:
-            raise UsageError(f"{self.name}: copies must be at least 1, found {self.copies}")
+        check_ranges(self, self.name)
         if self.mode == "replace" and self.copies != 1:
             raise UsageError(f"{self.name} replaces posts: copies must be 1, found {self.copies}")
         if self.deterministic and self.copies != 1:

@@ -1,15 +1,61 @@
 """Values typed on a command line or in YAML, as the types of a dataclass's fields."""
 
 import math
+import operator
 import re
 import shlex
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Annotated, Any, NamedTuple
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.untrusted.printable import excerpt
+
+
+class Range(NamedTuple):
+    """The numbers that a field may have, as its type says them: ``Annotated[float, Range(0, 1, "[)")]``.
+
+    ``ends`` tells of each bound whether it is in the range itself.
+    """
+
+    least: float
+    most: float = math.inf
+    ends: str = "[]"
+
+    def has(self, value: float) -> bool:
+        """Say whether a number is in the range; NaN is in none."""
+        low, high = (operator.le if end in "[]" else operator.lt for end in self.ends)
+        return low(self.least, value) and high(value, self.most)
+
+    def __str__(self) -> str:
+        if self.most == math.inf:
+            return f"{'at least' if self.ends[0] == '[' else 'more than'} {self.least:g}"
+        return f"in {self.ends[0]}{self.least:g}, {self.most:g}{self.ends[1]}"
+
+
+Positive = Annotated[int, Range(1)]
+Count = Annotated[int, Range(0)]
+Amount = Annotated[float, Range(0)]
+Probability = Annotated[float, Range(0, 1)]
+Share = Annotated[float, Range(0, 1, "(]")]
+Rate = Annotated[float, Range(0, 1, "()")]
+BelowOne = Annotated[float, Range(0, 1, "[)")]
+
+
+def check_ranges(settings: Any, where: str = "") -> None:
+    """See that the numbers of a dataclass are in the ranges that the types of its fields name; None is in each.
+
+    Raises:
+        UsageError: one is not; ``where`` stands before its name.
+    """
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        for allowed in getattr(field.type, "__metadata__", ()):
+            if isinstance(allowed, Range) and value is not None and not allowed.has(value):
+                raise UsageError(f"{where}{': ' * bool(where)}{field.name} must be {allowed}, found {value}")
+
 
 _NAMED = re.compile(r"\w+=")
 _BETWEEN = re.compile(rf",(?!\s*{_NAMED.pattern})")

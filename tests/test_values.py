@@ -1,15 +1,26 @@
 """Settings as they are typed: NAME:key=value,… with lists, quotes and what is wrong in them."""
 
-from typing import Any
+import math
+import re
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
 import pytest
 
 from hf_mner_aug import EDA, RMDA, MemoryHard
+from hf_mner_aug.backbones import BACKBONES, backbone_class
 from hf_mner_aug.backbones.detectors import encoder_of
 from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.methods import METHODS, method_class
+from hf_mner_aug.models.endpoint.budget import Budget
+from hf_mner_aug.models.image.diffusers import Diffusers
+from hf_mner_aug.models.search.fetching import Web
+from hf_mner_aug.models.text.instructblip import InstructBLIPSettings
+from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.runs.recipe import named_method
-from hf_mner_aug.values import parse_pairs, parse_settings, parse_spec
+from hf_mner_aug.values import Range, check_ranges, parse_pairs, parse_settings, parse_spec
 
 KINDS: dict[str, Any] = {"n": int, "sites": tuple[str, ...], "text": str, "maybe": tuple[int, ...] | None}
 
@@ -87,3 +98,57 @@ def test_pairs():
     for wrong in ("a", "a=", "=b", ",", "a=b,c"):
         with pytest.raises(UsageError, match=f"--x {wrong}: expected A=B"):
             parse_pairs(wrong, "--x", "A=B")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "inside", "outside", "told"),
+    [
+        (Range(1), (1, 5, math.inf), (0, 0.99, -math.inf, math.nan), "at least 1"),
+        (Range(0, ends="(]"), (0.1,), (0, -1), "more than 0"),
+        (Range(0, 1), (0, 0.5, 1), (-0.1, 1.1, math.nan), "in [0, 1]"),
+        (Range(0, 2, "(]"), (0.1, 2), (0, 2.1), "in (0, 2]"),
+        (Range(0, 1, "[)"), (0, 0.9), (1, -0.1), "in [0, 1)"),
+        (Range(0, 1, "()"), (0.5,), (0, 1), "in (0, 1)"),
+    ],
+)
+def test_ranges(allowed, inside, outside, told):
+    assert all(map(allowed.has, inside))
+    assert not any(map(allowed.has, outside))
+    assert str(allowed) == told
+
+
+def test_a_dataclass_names_the_ranges_of_its_fields():
+    @dataclass
+    class Settings:
+        n: Annotated[int, "a word", Range(1)] = 1
+        rate: Annotated[float | None, Range(0, 1, "()")] = None
+        free: float = -5.0
+
+    check_ranges(Settings())
+    with pytest.raises(UsageError, match=r"^here: n must be at least 1, found 0$"):
+        check_ranges(Settings(n=0), "here")
+    with pytest.raises(UsageError, match=r"^rate must be in \(0, 1\), found 1$"):
+        check_ranges(Settings(rate=1))
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        *map(method_class, METHODS),
+        *map(backbone_class, BACKBONES),
+        *(Training, Vision, Budget, Web, Diffusers, InstructBLIPSettings),
+    ],
+    ids=lambda cls: cls.__name__,
+)
+def test_every_range_is_checked(cls):
+    ranges = {
+        field.name: allowed
+        for field in fields(cls)
+        for allowed in getattr(field.type, "__metadata__", ())
+        if isinstance(allowed, Range)
+    }
+    assert ranges
+    for name, allowed in ranges.items():
+        told = re.escape(f"{name} must be {allowed}, found {allowed.least - 1}")
+        with pytest.raises(UsageError, match=told):
+            cls(**{name: allowed.least - 1})

@@ -7,11 +7,12 @@ ResNet, a linear layer, one cross-attention of words to regions, a gate, a CRF o
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import fitting, knowledge, tagging
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.models.vision import Vision
+from hf_mner_aug.values import BelowOne, Range
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.fusion_nets import GatedNet
@@ -35,8 +36,8 @@ class BertResNetCRF:
     vision: Vision = field(default_factory=Vision)
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"
-    max_length: int = 128
-    dropout: float = 0.1
+    max_length: Annotated[int, Range(8)] = 128
+    dropout: BelowOne = 0.1
     seed: int = 0
     training: Training = field(default_factory=Training)
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)

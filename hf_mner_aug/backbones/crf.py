@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hf_mner_aug.backbones import Prediction, checkpoint, splits
-from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.posts.lexicon import is_link
 from hf_mner_aug.posts.scripts import without_marks
 from hf_mner_aug.schema import Post
 from hf_mner_aug.stopping import interrupts_blocked
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import disk_full
+from hf_mner_aug.values import Amount, Positive, check_ranges
 
 if TYPE_CHECKING:
     import pycrfsuite
@@ -117,19 +117,16 @@ class CRF:
     reads_images: ClassVar[bool] = False
     training: ClassVar[None] = None
 
-    c1: float = 0.1
-    c2: float = 0.1
-    iterations: int = 100
+    c1: Amount = 0.1
+    c2: Amount = 0.1
+    iterations: Positive = 100
     boundary: bool = False
     seed: int = 0
     labels: tuple[str, ...] = field(default=(), repr=False)
     model: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.c1 < 0 or self.c2 < 0:
-            raise UsageError(f"crf: c1 and c2 must be at least 0, found {self.c1} and {self.c2}")
-        if self.iterations < 1:
-            raise UsageError(f"crf: iterations must be at least 1, found {self.iterations}")
+        check_ranges(self, self.name)
 
     @property
     def training_note(self) -> str:

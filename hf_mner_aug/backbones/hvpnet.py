@@ -13,7 +13,7 @@ the code sets up for it and does not use, and the linear layer as the encoder.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import Prediction, fitting, knowledge, relation, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
@@ -22,6 +22,7 @@ from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
 from hf_mner_aug.models.vision.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.schema import Post
+from hf_mner_aug.values import BelowOne, Positive, Range
 
 if TYPE_CHECKING:
     import torch
@@ -55,12 +56,12 @@ class HVPNet:
     task: Literal["entities", "relations"] = "entities"
     vision: Vision = field(default_factory=lambda: Vision(tower="torchvision:resnet50"))
     objects: str = CROPS
-    most_objects: int = 3
+    most_objects: Positive = 3
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"
     none: str = "None"
-    max_length: int = 128
-    dropout: float = 0.1
+    max_length: Annotated[int, Range(16)] = 128
+    dropout: BelowOne = 0.1
     seed: int = 0
     training: Training = field(
         default_factory=lambda: Training(epochs=30, batch_size=8, learning_rate=3e-5, head_learning_rate=5e-2)
@@ -75,10 +76,6 @@ class HVPNet:
         tagging.check(self)
         if self.task not in TASKS:
             raise UnknownName("task", self.task, TASKS)
-        if self.max_length < 16:
-            raise UsageError(f"hvpnet: max_length must be at least 16, found {self.max_length}")
-        if self.most_objects < 1:
-            raise UsageError(f"hvpnet: most_objects must be at least 1, found {self.most_objects}")
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -15,12 +15,11 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from hf_mner_aug.backbones import checkpoint, fitting, knowledge, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training, pad
-from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
 from hf_mner_aug.models.vision.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.models.words.vectors import (
@@ -33,6 +32,7 @@ from hf_mner_aug.models.words.vectors import (
     train_word_vectors,
 )
 from hf_mner_aug.schema import Post
+from hf_mner_aug.values import BelowOne, Positive, Range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,15 +67,15 @@ class IIE4MNER:
     encoder: str = "bert-base-cased"
     vision: Vision = field(default_factory=Vision)
     vectors: str | None = None
-    dimensions: int = DIMENSIONS
-    neighbours: int = NEIGHBOURS
+    dimensions: Positive = DIMENSIONS
+    neighbours: Positive = NEIGHBOURS
     objects: str = CROPS
-    most_objects: int = 5
+    most_objects: Positive = 5
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"
-    max_length: int = 128
-    dropout: float = 0.1
-    fusion_dropout: float = 0.5
+    max_length: Annotated[int, Range(8)] = 128
+    dropout: BelowOne = 0.1
+    fusion_dropout: BelowOne = 0.5
     seed: int = 0
     training: Training = field(
         default_factory=lambda: Training(epochs=75, batch_size=24, learning_rate=3e-5, head_learning_rate=3e-5)
@@ -88,11 +88,6 @@ class IIE4MNER:
 
     def __post_init__(self) -> None:
         tagging.check(self)
-        for name in ("dimensions", "neighbours", "most_objects"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"iie4mner: {name} must be at least 1, found {getattr(self, name)}")
-        if not 0 <= self.fusion_dropout < 1:
-            raise UsageError(f"iie4mner: fusion_dropout must be in [0, 1), found {self.fusion_dropout}")
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -13,12 +13,12 @@ matching nor alignment, and has nothing to scale.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import fitting, knowledge, tagging
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.vision import Vision
+from hf_mner_aug.values import BelowOne, Probability, Range
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.fusion_nets import MatchingNet
@@ -48,13 +48,13 @@ class MAF:
     vision: Vision = field(default_factory=Vision)
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"
-    max_length: int = 128
-    dropout: float = 0.1
+    max_length: Annotated[int, Range(8)] = 128
+    dropout: BelowOne = 0.1
     seed: int = 0
-    alpha: float = 0.62
-    temperature: float = 0.179
-    to_image: float = 0.7
-    swapped: float = 0.25
+    alpha: Probability = 0.62
+    temperature: Annotated[float, Range(0, ends="(]")] = 0.179
+    to_image: Probability = 0.7
+    swapped: Probability = 0.25
     training: Training = field(
         default_factory=lambda: Training(epochs=24, batch_size=64, learning_rate=5e-5, head_learning_rate=5e-5)
     )
@@ -67,11 +67,6 @@ class MAF:
 
     def __post_init__(self) -> None:
         tagging.check(self)
-        for name in ("alpha", "to_image", "swapped"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"maf: {name} must be in [0, 1], found {getattr(self, name)}")
-        if self.temperature <= 0:
-            raise UsageError(f"maf: temperature must be above 0, found {self.temperature}")
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

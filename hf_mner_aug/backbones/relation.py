@@ -8,15 +8,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 from hf_mner_aug.backbones import Prediction, ScoredRelation, fitting, knowledge, splits, tagging
 from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
 from hf_mner_aug.backbones.training import Training, pad, run_batches
-from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.models.device import find_device
 from hf_mner_aug.need import need
 from hf_mner_aug.schema import Post
+from hf_mner_aug.values import BelowOne, Range, check_ranges
 
 if TYPE_CHECKING:
     import torch
@@ -130,8 +131,8 @@ class RelationClassifier:
 
     encoder: str = "bert-base-uncased"
     none: str = "None"
-    max_length: int = 128
-    dropout: float = 0.1
+    max_length: Annotated[int, Range(16)] = 128
+    dropout: BelowOne = 0.1
     seed: int = 0
     training: Training = field(default_factory=Training)
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
@@ -141,10 +142,7 @@ class RelationClassifier:
     save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
-        if self.max_length < 16:
-            raise UsageError(f"relation: max_length must be at least 16, found {self.max_length}")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"relation: dropout must be in [0, 1), found {self.dropout}")
+        check_ranges(self, self.name)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -17,6 +17,7 @@ from hf_mner_aug.models.device import find_device
 from hf_mner_aug.models.vision import Gallery, load_tower
 from hf_mner_aug.need import need
 from hf_mner_aug.schema import Post, bio_names
+from hf_mner_aug.values import check_ranges
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +47,7 @@ def check(tagger: NetBackbone) -> None:
     Raises:
         UsageError: one is not.
     """
-    if tagger.max_length < 8:
-        raise UsageError(f"{tagger.name}: max_length must be at least 8, found {tagger.max_length}")
-    if not 0 <= tagger.dropout < 1:
-        raise UsageError(f"{tagger.name}: dropout must be in [0, 1), found {tagger.dropout}")
+    check_ranges(tagger, tagger.name)
     if tagger.no_images not in NO_IMAGES:
         raise UnknownName("no_images", tagger.no_images, NO_IMAGES)
 

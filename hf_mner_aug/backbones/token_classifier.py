@@ -8,13 +8,14 @@ With knowledge it is PGIM (Li et al. 2023): ``words <sep> knowledge`` is read, t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import fitting, tagging
 from hf_mner_aug.backbones.knowledge import Knowledge, gather
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.schema import Post
+from hf_mner_aug.values import BelowOne, Range
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.nets import TokenNet
@@ -48,8 +49,8 @@ class TokenClassifier:
     boundary: bool = False
     knowledge: str | None = None
     knowledge_file: str | None = None
-    max_length: int = 128
-    dropout: float = 0.1
+    max_length: Annotated[int, Range(8)] = 128
+    dropout: BelowOne = 0.1
     seed: int = 0
     training: Training = field(default_factory=Training)
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)

@@ -4,10 +4,11 @@ import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.models.device import find_device, quiet, with_smaller_batches
+from hf_mner_aug.values import Amount, BelowOne, Positive, Range, Rate, check_ranges
 
 if TYPE_CHECKING:
     import torch
@@ -46,29 +47,19 @@ class Training:
         precision: `fp32`, `bf16`, `fp16`; `auto` is bf16 or fp16 on a GPU and fp32 elsewhere.
     """
 
-    epochs: int = 12
-    steps: int | None = None
-    batch_size: int = 16
-    learning_rate: float = 5e-5
-    head_learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    checks: int = 12
+    epochs: Positive = 12
+    steps: Annotated[int | None, Range(1)] = None
+    batch_size: Positive = 16
+    learning_rate: Rate = 5e-5
+    head_learning_rate: Rate = 1e-3
+    weight_decay: Amount = 0.01
+    warmup: BelowOne = 0.1
+    checks: Positive = 12
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "checks") + (() if self.steps is None else ("steps",)):
-            if getattr(self, name) < 1:
-                raise UsageError(f"training: {name} must be at least 1, found {getattr(self, name)}")
-        for name in ("learning_rate", "head_learning_rate"):
-            if not 0 < getattr(self, name) < 1:
-                raise UsageError(f"training: {name} must be in (0, 1), found {getattr(self, name)}")
-        if self.weight_decay < 0 or not 0 <= self.warmup < 1:
-            raise UsageError(
-                f"training: weight_decay must be at least 0 and warmup in [0, 1), found {self.weight_decay} "
-                f"and {self.warmup}"
-            )
+        check_ranges(self, "training")
         if self.device not in DEVICES:
             raise UnknownName("device", self.device, DEVICES)
         if self.precision not in PRECISIONS:

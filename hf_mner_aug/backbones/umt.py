@@ -9,12 +9,12 @@ tags for later subwords; without a picture the gated part is zero.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import fitting, knowledge, tagging
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.vision import Vision
+from hf_mner_aug.values import Amount, BelowOne, Probability, Range
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.fusion_nets import UnifiedNet
@@ -42,11 +42,11 @@ class UMT:
     vision: Vision = field(default_factory=Vision)
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"
-    max_length: int = 128
-    dropout: float = 0.1
+    max_length: Annotated[int, Range(8)] = 128
+    dropout: BelowOne = 0.1
     seed: int = 0
-    alpha: float = 0.5
-    beta: float = 0.5
+    alpha: Probability = 0.5
+    beta: Amount = 0.5
     training: Training = field(
         default_factory=lambda: Training(epochs=24, batch_size=32, learning_rate=5e-5, head_learning_rate=5e-5)
     )
@@ -59,8 +59,6 @@ class UMT:
 
     def __post_init__(self) -> None:
         tagging.check(self)
-        if not 0 <= self.alpha <= 1 or self.beta < 0:
-            raise UsageError(f"umt: alpha must be in [0, 1] and beta at least 0, found {self.alpha} and {self.beta}")
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -19,6 +19,7 @@ from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Facts, Method, Reject
+from hf_mner_aug.values import Count, Positive, Share
 
 T = TypeVar("T")
 Edits = dict[int, list[str]]  # see schema.respell
@@ -95,18 +96,14 @@ class EDA(Method):
         boxes="kept",
     )
 
-    copies: int = 9
-    alpha: float = 0.1
-    margin: int = 1
+    copies: Positive = 9
+    alpha: Share = 0.1
+    margin: Count = 1
     operations: tuple[str, ...] = OPERATIONS
     synonyms: Literal["split", "wordnet"] = "split"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.alpha <= 1:
-            raise UsageError(f"eda: alpha must be in (0, 1], found {self.alpha}")
-        if self.margin < 0:
-            raise UsageError(f"eda: margin must be at least 0, found {self.margin}")
         if not self.operations:
             raise UsageError(f"eda: operations must be some of {', '.join(OPERATIONS)}")
         for operation in self.operations:

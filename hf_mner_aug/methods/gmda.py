@@ -53,6 +53,7 @@ from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
 from hf_mner_aug.untrusted.hosts import Host
+from hf_mner_aug.values import Amount, Count, Positive, Share
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -192,22 +193,22 @@ class GMDA(Method):
     image: bool = True
     text_model: str = TEMPLATES
     tune: Literal["lora", "qformer"] = "lora"
-    epochs: int = 10
-    temperature: float = 1.0
-    top_k: int = 50
-    top_p: float = 0.95
+    epochs: Positive = 10
+    temperature: Amount = 1.0
+    top_k: Count = 50
+    top_p: Share = 0.95
     image_model: str = COLLAGE
-    steps: int = 50
-    guidance: float = 10.0
-    strength: float = 0.8
+    steps: Positive = 50
+    guidance: Amount = 10.0
+    strength: Share = 0.8
     nsfw_model: str = ""
-    least_words: int = 5
-    most_words: int = 0
+    least_words: Count = 5
+    most_words: Count = 0
     all_entities: bool = True
     consistency: str | None = "crf"
-    detectors: int = 1
-    agreement: float = 1.0
-    per_context: int = 1
+    detectors: Positive = 1
+    agreement: Share = 1.0
+    per_context: Count = 1
     fill_missing: bool = False
 
     def __post_init__(self) -> None:
@@ -227,15 +228,6 @@ class GMDA(Method):
             raise UsageError(f"gmda: text_model {self.text_model!r}: templates has no model, instructblip needs one")
         if self.tune not in ("lora", "qformer"):
             raise UsageError(f"gmda: tune must be lora or qformer, found {self.tune!r}")
-        for name in ("epochs", "detectors", "steps"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"gmda: {name} must be at least 1, found {getattr(self, name)}")
-        for name in ("least_words", "most_words", "per_context", "top_k", "temperature", "guidance"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"gmda: {name} must be at least 0, found {getattr(self, name)}")
-        for name in ("agreement", "top_p", "strength"):
-            if not 0 < getattr(self, name) <= 1:
-                raise UsageError(f"gmda: {name} must be in (0, 1], found {getattr(self, name)}")
         if self.most_words and self.most_words < self.least_words:
             raise UsageError(f"gmda: most_words {self.most_words} is below least_words {self.least_words}")
 

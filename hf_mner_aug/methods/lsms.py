@@ -27,6 +27,7 @@ from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Entity, Post, respell
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Facts, Method, Reject
+from hf_mner_aug.values import Positive, Share
 
 T = TypeVar("T")
 OPERATIONS = ("token", "synonym", "mention", "shuffle")
@@ -123,14 +124,12 @@ class LSMS(Method):
         boxes="kept, but for an entity whose words change",
     )
 
-    copies: int = 4
-    ratio: float = 0.3
+    copies: Positive = 4
+    ratio: Share = 0.3
     operations: tuple[str, ...] = OPERATIONS
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.ratio <= 1:
-            raise UsageError(f"lsms: ratio must be in (0, 1], found {self.ratio}")
         if not self.operations:
             raise UsageError(f"lsms: operations must be some of {', '.join(OPERATIONS)}")
         for operation in self.operations:

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.posts.hygiene import text_key
 from hf_mner_aug.posts.pictures import TAKEN, mix_images, open_rgb, write_picture
 from hf_mner_aug.reasons import UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Entity, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Facts, Method, Reject
+from hf_mner_aug.values import Probability
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -83,12 +84,7 @@ class MixGen(Method):
         boxes="kept, the partner's scaled to the mixed picture",
     )
 
-    weight: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.weight <= 1:
-            raise UsageError(f"mixgen: weight must be in [0, 1], found {self.weight}")
+    weight: Probability = 0.5
 
     @property
     def joins(self) -> bool:

@@ -37,7 +37,7 @@ from hf_mner_aug.untrusted.cards import (
 from hf_mner_aug.untrusted.names import RESERVED, STUBS, check_columns, check_digest, check_repo, is_name
 from hf_mner_aug.untrusted.printable import excerpt
 from hf_mner_aug.untrusted.shapes import checked
-from hf_mner_aug.values import convert_values, parse_spec
+from hf_mner_aug.values import Positive, Share, check_ranges, convert_values, parse_spec
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -68,7 +68,7 @@ class Recipe:
     artifact: str | None = None
     keep: tuple[str, ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
-    fraction: float = 1.0
+    fraction: Share = 1.0
     subset_seed: int = 0
     ids_train: tuple[str, ...] | None = None
     ids_validation: tuple[str, ...] | None = None
@@ -77,7 +77,7 @@ class Recipe:
     models: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     dtype: str = "float32"
-    part_size: int = 250
+    part_size: Positive = 250
     source_fingerprint: str = ""
     source: str = ""
 
@@ -87,10 +87,7 @@ class Recipe:
             if ids is not None:
                 object.__setattr__(self, name, tuple(sorted(set(ids))))
         object.__setattr__(self, "keep", tuple(sorted(set(self.keep))))
-        if not 0 < self.fraction <= 1:
-            raise UsageError(f"fraction must be in (0, 1], found {self.fraction}")
-        if self.part_size < 1:
-            raise UsageError(f"part size must be at least 1, found {self.part_size}")
+        check_ranges(self)
         if self.config and (not is_name(self.config) or self.config in RESERVED):
             raise UsageError(
                 f"config name {self.config!r}: the Hub takes letters, digits, '_', '.' and '-', no dot first, "

@@ -570,7 +570,7 @@ def test_an_encoder_that_is_not_there_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CRF(c1=-1), "c1 and c2 must be at least 0"),
+        (lambda: CRF(c1=-1), "crf: c1 must be at least 0, found -1"),
         (lambda: CRF(iterations=0), "iterations"),
         (lambda: TokenClassifier(head="lstm"), "unknown head 'lstm'"),
         (lambda: TokenClassifier(max_length=4), "max_length"),

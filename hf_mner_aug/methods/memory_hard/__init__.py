@@ -12,7 +12,7 @@ import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import parse_backbone
@@ -51,6 +51,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
 from hf_mner_aug.untrusted.hosts import Host
+from hf_mner_aug.values import Amount, Count, Positive, Range, Share
 
 if TYPE_CHECKING:
     from hf_mner_aug.models.image.diffusers import ImageEngine
@@ -142,23 +143,23 @@ class MemoryHard(Method):
         boxes="none: the pictures are new",
     )
 
-    copies: int = 2
+    copies: Positive = 2
     target: str = "crf"
     references: tuple[str, ...] = ()
-    folds: int = 5
-    seeds: int = 3
-    guard: float = 0.9
+    folds: Annotated[int, Range(2)] = 5
+    seeds: Positive = 3
+    guard: Share = 0.9
     engine: str = "rules"
-    distance: float = 0.8
-    support: int = 3
-    exemplars: int = 4
-    attempts: int = 3
-    rounds: int = 2
+    distance: Annotated[float, Range(0, 2, "(]")] = 0.8
+    support: Annotated[int, Range(2)] = 3
+    exemplars: Count = 4
+    attempts: Positive = 3
+    rounds: Positive = 2
     teacher: str = "crf"
-    teachers: int = 5
-    agreement: float = 0.6
-    least_words: int = 5
-    alike: float = 0.9
+    teachers: Positive = 5
+    agreement: Share = 0.6
+    least_words: Count = 5
+    alike: Share = 0.9
     spurious: bool = False
     mining: bool = True
     tree: bool = True
@@ -166,7 +167,7 @@ class MemoryHard(Method):
     image: bool = True
     image_model: str = "collage"
     steps: int = 50
-    guidance: float = 7.5
+    guidance: Amount = 7.5
     nsfw_model: str = ""
     fill_missing: bool = False
 
@@ -178,24 +179,6 @@ class MemoryHard(Method):
             raise UnknownName("engine of memory_hard", engine, ENGINES)
         if self.paid:
             parse_engine(self.engine, Settings)
-        for name, least in (
-            ("folds", 2),
-            ("seeds", 1),
-            ("support", 2),
-            ("attempts", 1),
-            ("rounds", 1),
-            ("teachers", 1),
-        ):
-            if getattr(self, name) < least:
-                raise UsageError(f"memory_hard: {name} must be at least {least}, found {getattr(self, name)}")
-        for name in ("exemplars", "least_words", "guidance"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"memory_hard: {name} must be at least 0, found {getattr(self, name)}")
-        for name in ("guard", "agreement", "alike"):
-            if not 0 < getattr(self, name) <= 1:
-                raise UsageError(f"memory_hard: {name} must be in (0, 1], found {getattr(self, name)}")
-        if not 0 < self.distance <= 2:
-            raise UsageError(f"memory_hard: distance must be in (0, 2], found {self.distance}")
         for spec in (self.target, *self.references, *filter(None, [self.teacher])):
             parse_backbone(spec)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.draw import Draw
@@ -52,6 +52,7 @@ from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
 from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.untrusted.names import check_digest
+from hf_mner_aug.values import Count, Positive, Probability, Range
 
 TRAIN = "train"
 PINNED = "sha256:"
@@ -162,27 +163,27 @@ class RMDA(Method):
         key="SERPER_API_KEY with corpus=serper",
     )
 
-    copies: int = 10
+    copies: Positive = 10
     corpus: str = TRAIN
-    results: int | None = None
+    results: Annotated[int | None, Range(1)] = None
     require: Require | None = None
     sites: tuple[str, ...] = ()
     image: bool = True
     text: bool = True
     filter: bool = True
     detector: str = "crf"
-    detectors: int = 5
-    agreement: float = 0.6
-    support: float = 0.6
-    consistency: float = 0.5
-    letters: int = 4
+    detectors: Positive = 5
+    agreement: Probability = 0.6
+    support: Probability = 0.6
+    consistency: Probability = 0.5
+    letters: Count = 4
     capitals: bool = True
     cased: bool = True
-    least_words: int = 5
+    least_words: Count = 5
     most_words: int = 30
-    per_entity: int = 3
+    per_entity: Count = 3
     mask: tuple[str, ...] = ()
-    similarity: float = 0.5
+    similarity: Probability = 0.5
     encoder: str = ""
 
     def __post_init__(self) -> None:
@@ -192,15 +193,6 @@ class RMDA(Method):
                 object.__setattr__(self, name, value)
         if not self.image and not self.text:
             raise UsageError("rmda: with image=False and text=False nothing is taken over: leave one of them out")
-        for name in ("agreement", "support", "consistency", "similarity"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"rmda: {name} must be in [0, 1], found {getattr(self, name)}")
-        for name in ("results", "detectors"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"rmda: {name} must be at least 1, found {getattr(self, name)}")
-        for name in ("letters", "least_words", "per_entity"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"rmda: {name} must be at least 0, found {getattr(self, name)}")
         if self.most_words < self.least_words:
             raise UsageError(f"rmda: most_words {self.most_words} is below least_words {self.least_words}")
         if self.on_web:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, 
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
 from urllib.parse import urlsplit
 
 from hf_mner_aug.exceptions import DataError, EndpointError, UsageError
@@ -57,6 +57,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.bodies import ENCODINGS, UnusableBody, read_body
 from hf_mner_aug.untrusted.hosts import Host, origin_of, require_allowed
 from hf_mner_aug.untrusted.printable import excerpt
+from hf_mner_aug.values import Amount, Count, Range, check_ranges
 
 if TYPE_CHECKING:
     import httpx2
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 __all__ = ["REASONS", "Budget", "ChatRequest", "Endpoint", "ImageRequest", "Picture", "Reply", "Unanswered", "Usage"]
 
 KEY_ENV = "HF_MNER_AUG_API_KEY"
+Price = Annotated[float | None, Range(0)]
 # Bytes of an answer, and the JSON values in it: they limit the time of parsing to a fraction of a second.
 MAX_BODY = {"chat": 4 << 20, "image": 64 << 20, "search": 4 << 20}
 MAX_VALUES = 200_000
@@ -200,15 +202,15 @@ class Endpoint:
     base_url: str
     model: str
     key_env: str = KEY_ENV
-    timeout_s: float = 120.0
-    retries: int = 8
-    backoff_s: float = 1.0
-    max_wait_s: float = 180.0
-    max_concurrency: int = 4
-    price_in: float | None = None
-    price_out: float | None = None
-    price_image: float | None = None
-    price_search: float | None = None
+    timeout_s: Annotated[float, Range(0, ends="(]")] = 120.0
+    retries: Count = 8
+    backoff_s: Amount = 1.0
+    max_wait_s: Amount = 180.0
+    max_concurrency: Annotated[int, Range(0, ends="(]")] = 4
+    price_in: Price = None
+    price_out: Price = None
+    price_image: Price = None
+    price_search: Price = None
     budget: Budget = NO_LIMIT
     run: str = ""
     responses: Path | None = None
@@ -230,12 +232,7 @@ class Endpoint:
             raise UsageError("key_env must be the name of an environment variable, in capitals, not the key itself")
         if not self.model:
             raise UsageError("model must not be empty")
-        for name in ("timeout_s", "max_concurrency"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be more than 0, found {getattr(self, name)}")
-        for name in ("retries", "backoff_s", "max_wait_s", "price_in", "price_out", "price_image", "price_search"):
-            if getattr(self, name) is not None and not getattr(self, name) >= 0:
-                raise UsageError(f"{name} must be at least 0, found {getattr(self, name)}")
+        check_ranges(self)
         if not re.fullmatch(r"(\w[\w.-]*)?", self.run):
             raise UsageError(f"run must be letters, digits, dots and hyphens, as in a file's name, found {self.run!r}")
         if self.budget != NO_LIMIT and not self.run and self.responses is None:

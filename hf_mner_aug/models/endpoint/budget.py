@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
-from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.storage.disk import room_for
+from hf_mner_aug.values import Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +50,12 @@ class Budget:
     moment, at most ``max_concurrency`` of them, may exceed ``usd`` and ``tokens``.
     """
 
-    usd: float | None = None
-    calls: int | None = None
-    tokens: int | None = None
+    usd: Annotated[float | None, Range(0)] = None
+    calls: Annotated[int | None, Range(0)] = None
+    tokens: Annotated[int | None, Range(0)] = None
 
     def __post_init__(self) -> None:
-        for name, limit in asdict(self).items():
-            if limit is not None and not limit >= 0:
-                raise UsageError(f"budget: {name} must be at least 0, found {limit}")
+        check_ranges(self, "budget")
 
     def reached(self, spent: Usage) -> str:
         """Return which limit is reached, in words, or an empty text."""

@@ -14,12 +14,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
 import regex
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.models.image.diffusers import POST_ID, Refused
 from hf_mner_aug.posts.hygiene import image_bytes, image_digest, normalise_text, open_image, text_key
 from hf_mner_aug.posts.lexicon import entity_key
@@ -27,6 +27,7 @@ from hf_mner_aug.posts.pictures import Source, open_rgb
 from hf_mner_aug.posts.scripts import GOES_ON, STARTS
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.storage.posts import StoredPosts, open_posts, save_posts
+from hf_mner_aug.values import Range, check_ranges
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,11 +55,10 @@ class Collage:
     source: ClassVar[Source] = "compositeCapture"
 
     posts: str
-    size: int = 512
+    size: Annotated[int, Range(32)] = 512
 
     def __post_init__(self) -> None:
-        if self.size < 32:
-            raise UsageError(f"collage: size must be at least 32 pixels, found {self.size}")
+        check_ranges(self, self.name)
 
     @classmethod
     def learn(cls, train: Iterable[Post], *, size: int = 512) -> Self:

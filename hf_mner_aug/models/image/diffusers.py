@@ -28,6 +28,7 @@ from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.hygiene import normalise_text
 from hf_mner_aug.posts.pictures import Source
 from hf_mner_aug.transform import Model
+from hf_mner_aug.values import Amount, Positive, Share, check_ranges
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -147,28 +148,21 @@ class Diffusers:
     revision: str | None = None
     variant: str | None = None
     prompt: str = "{sentence}"
-    steps: int = 2
-    guidance: float = 0.0
-    strength: float = 0.5
+    steps: Positive = 2
+    guidance: Amount = 0.0
+    strength: Share = 0.5
     size: int = 512
-    batch_size: int = 4
+    batch_size: Positive = 4
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     offload: Literal["auto", "none", "model", "sequential"] = "auto"
     nsfw_model: str | None = None
-    nsfw_threshold: float = 0.5
+    nsfw_threshold: Share = 0.5
 
     def __post_init__(self) -> None:
         if "{sentence}" not in self.prompt:
             raise UsageError(f"diffusers: prompt must hold {{sentence}}, found {self.prompt!r}")
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"diffusers: {name} must be at least 1, found {getattr(self, name)}")
-        for name in ("strength", "nsfw_threshold"):
-            if not 0 < getattr(self, name) <= 1:
-                raise UsageError(f"diffusers: {name} must be in (0, 1], found {getattr(self, name)}")
-        if self.guidance < 0:
-            raise UsageError(f"diffusers: guidance must not be negative, found {self.guidance}")
+        check_ranges(self, self.name)
         if self.size < 64 or self.size % 64:
             raise UsageError(f"diffusers: size must be a multiple of 64, found {self.size}")
         for name, known in (("dtype", DTYPES), ("offload", OFFLOADS)):

@@ -16,7 +16,6 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, UNUSABLE, open_endpoint
@@ -27,6 +26,7 @@ from hf_mner_aug.models.patterns.rules import key_at
 from hf_mner_aug.models.text.engine import Unwritten, type_name
 from hf_mner_aug.schema import Entity, canonical_json
 from hf_mner_aug.untrusted.printable import excerpt
+from hf_mner_aug.values import Amount, Positive, check_ranges
 
 PROMPTS = "memory_hard"  # their folder
 INDUCE, MATCH, WRITE = "induce-1.md", "match-1.md", "write-1.md"
@@ -213,14 +213,12 @@ def _spelt(value: Any) -> str:
 class Settings:
     """How a model is asked: ``temperature`` (0 for matches), ``max_tokens`` of an answer, failures that are shown."""
 
-    temperature: float = 0.7
-    max_tokens: int = 1024
-    shown: int = 12
+    temperature: Amount = 0.7
+    max_tokens: Positive = 1024
+    shown: Positive = 12
 
     def __post_init__(self) -> None:
-        for name, least in (("temperature", 0), ("max_tokens", 1), ("shown", 1)):
-            if not getattr(self, name) >= least:
-                raise UsageError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)

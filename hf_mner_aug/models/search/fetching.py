@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpcore2
 import httpx2
@@ -32,7 +32,7 @@ from hf_mner_aug.need import need
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.bodies import ENCODINGS, UnusableBody, read_body
 from hf_mner_aug.untrusted.printable import excerpt
-from hf_mner_aug.values import parse_settings
+from hf_mner_aug.values import Amount, Range, check_ranges, parse_settings
 
 if TYPE_CHECKING:
     from protego import Protego
@@ -71,10 +71,10 @@ class Web:
         allow: one address, such as 127.0.0.1, that may be reached although it is not public: for tests.
     """
 
-    delay: float = 1.0
-    concurrency: int = 8
-    timeout: float = 20.0
-    price: float = PRICE
+    delay: Amount = 1.0
+    concurrency: Annotated[int, Range(0, ends="(]")] = 8
+    timeout: Annotated[float, Range(0, ends="(]")] = 20.0
+    price: Amount = PRICE
     usd: float | None = None
     searches: int | None = None
     record: str = ""
@@ -83,12 +83,7 @@ class Web:
     allow: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "timeout"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"web: {name} must be more than 0, found {getattr(self, name)}")
-        for name in ("delay", "price"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"web: {name} must be at least 0, found {getattr(self, name)}")
+        check_ranges(self, "web")
         if not self.contact.isascii() or not self.contact.isprintable():
             raise UsageError(f"web: contact must be printable ASCII, found {self.contact!r}")
 

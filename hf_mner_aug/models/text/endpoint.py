@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, UNUSABLE, open_endpoint
 from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
@@ -28,6 +27,7 @@ from hf_mner_aug.models.text.engine import (
 from hf_mner_aug.posts.hygiene import text_key
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.posts import open_posts
+from hf_mner_aug.values import Count, Positive, check_ranges
 
 PROMPT = ("gmda", "write-1.md")
 TRIES = 10  # posts looked at for each one that is shown
@@ -37,13 +37,11 @@ TRIES = 10  # posts looked at for each one that is shown
 class Settings:
     """How a model is asked: ``max_tokens`` of an answer, and how many labelled texts of other posts it is shown."""
 
-    max_tokens: int = 512
-    shown: int = 3
+    max_tokens: Positive = 512
+    shown: Count = 3
 
     def __post_init__(self) -> None:
-        for name, least in (("max_tokens", 1), ("shown", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)

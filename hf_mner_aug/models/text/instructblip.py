@@ -46,6 +46,7 @@ from hf_mner_aug.posts.hygiene import image_bytes
 from hf_mner_aug.schema import EncodedImage, canonical_json
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.shapes import read_json
+from hf_mner_aug.values import Amount, BelowOne, Count, Positive, Rate, Share, check_ranges
 
 if TYPE_CHECKING:
     import torch
@@ -81,28 +82,22 @@ class InstructBLIPSettings:
     model: str = PAPER_MODEL
     revision: str | None = None
     tune: Tune = "lora"
-    r: int = 8
-    alpha: int = 32
-    dropout: float = 0.1
-    learning_rate: float = 5e-5
-    batch_size: int = 2
-    epochs: int = 10
-    max_instruction: int = 256
-    max_text: int = 160
+    r: Positive = 8
+    alpha: Positive = 32
+    dropout: BelowOne = 0.1
+    learning_rate: Rate = 5e-5
+    batch_size: Positive = 2
+    epochs: Positive = 10
+    max_instruction: Positive = 256
+    max_text: Positive = 160
     gradient_checkpointing: bool = True
-    checkpoint_steps: int = 500
+    checkpoint_steps: Positive = 500
     seed: int = 0
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("r", "alpha", "batch_size", "epochs", "max_instruction", "max_text", "checkpoint_steps"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"instructblip: {name} must be at least 1, found {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"instructblip: dropout must be in [0, 1), found {self.dropout}")
-        if not 0 < self.learning_rate < 1:
-            raise UsageError(f"instructblip: learning_rate must be in (0, 1), found {self.learning_rate}")
+        check_ranges(self, "instructblip")
         for name, known in (("dtype", DTYPES), ("tune", TUNES)):
             if getattr(self, name) not in known:
                 raise UnknownName(name, getattr(self, name), known)
@@ -393,22 +388,16 @@ class InstructBLIP:
     model: str = PAPER_MODEL
     revision: str | None = None
     weights: str
-    temperature: float = 1.0
-    top_k: int = 50
-    top_p: float = 0.95
-    max_text: int = 0
-    batch_size: int = 16
+    temperature: Amount = 1.0
+    top_k: Count = 50
+    top_p: Share = 0.95
+    max_text: Count = 0
+    batch_size: Positive = 16
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "top_k", "max_text"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"instructblip: {name} must not be negative, found {getattr(self, name)}")
-        if not 0 < self.top_p <= 1:
-            raise UsageError(f"instructblip: top_p must be in (0, 1], found {self.top_p}")
-        if self.batch_size < 1:
-            raise UsageError(f"instructblip: batch_size must be at least 1, found {self.batch_size}")
+        check_ranges(self, self.name)
         if self.dtype not in DTYPES:
             raise UnknownName("dtype", self.dtype, DTYPES)
 

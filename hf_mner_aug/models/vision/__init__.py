@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.vision.objects import cut
@@ -13,6 +13,7 @@ from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.hygiene import image_digest
 from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, Post
+from hf_mner_aug.values import Range, check_ranges
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -44,16 +45,13 @@ class Vision:
     tower: str = "torchvision:resnet152"
     pretrained: bool = True
     freeze_vision: bool = True
-    image_size: int = 224
-    vision_learning_rate: float | None = None
+    image_size: Annotated[int, Range(64)] = 224
+    vision_learning_rate: Annotated[float | None, Range(0, 1, "()")] = None
 
     def __post_init__(self) -> None:
-        if self.image_size < 64:
-            raise UsageError(f"image_size must be at least 64, found {self.image_size}")
+        check_ranges(self)
         if self.freeze_vision and not self.has_weights:
             raise UsageError(f"the tower {self.tower} starts without weights: pass freeze_vision=False to train it")
-        if self.vision_learning_rate is not None and not 0 < self.vision_learning_rate < 1:
-            raise UsageError(f"vision_learning_rate must be in (0, 1), found {self.vision_learning_rate}")
         if self.vision_learning_rate is not None and self.freeze_vision:
             raise UsageError("vision_learning_rate is for a tower that learns: pass freeze_vision=False")
 

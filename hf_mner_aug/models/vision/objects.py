@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.need import UNUSABLE_MODEL, need
@@ -20,6 +20,7 @@ from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, canonical_json
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.shapes import read_json
+from hf_mner_aug.values import Positive, Range, check_ranges
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -91,15 +92,12 @@ class Detector:
     """
 
     model: str
-    threshold: float = 0.7
-    most: int = 3
+    threshold: Annotated[float, Range(0, 1, "[)")] = 0.7
+    most: Positive = 3
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < 1:
-            raise UsageError(f"detector: threshold must be in [0, 1), found {self.threshold}")
-        if self.most < 1:
-            raise UsageError(f"detector: most must be at least 1, found {self.most}")
+        check_ranges(self, "detector")
 
     @property
     def labels(self) -> tuple[str, ...]:
