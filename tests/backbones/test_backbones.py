@@ -23,8 +23,6 @@ torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
 from hf_mner_aug.backbones.nets import CRFLayer  # noqa: E402
 
-torch.set_num_threads(1)  # the networks are so small that a second thread only costs
-
 TWEETS = [
     ("Stephen Curry scores for the Warriors", [(0, 2, "PER"), (5, 6, "ORG")]),
     ("I love Paris in the spring", [(2, 3, "LOC")]),

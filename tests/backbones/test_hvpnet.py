@@ -26,8 +26,6 @@ from hf_mner_aug.backbones.hvpnet_net import (  # noqa: E402
     encode_with_prefix,
 )
 
-torch.set_num_threads(1)
-
 TINY = Vision(tower="tiny", freeze_vision=False, image_size=64)
 QUICK = Training(
     steps=15, batch_size=8, learning_rate=3e-3, head_learning_rate=2e-2, warmup=0.0, checks=3, device="cpu"

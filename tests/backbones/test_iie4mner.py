@@ -18,8 +18,6 @@ torch = pytest.importorskip("torch", reason="the models extra is not installed")
 from hf_mner_aug.backbones.iie4mner_net import Gate, Granularity, IIE4MNERNet  # noqa: E402
 from hf_mner_aug.models.vision.tower import whole  # noqa: E402
 
-torch.set_num_threads(1)
-
 TINY = Vision(tower="tiny", freeze_vision=False, image_size=64)
 QUICK = Training(
     steps=15, batch_size=8, learning_rate=2e-3, head_learning_rate=2e-3, warmup=0.0, checks=3, device="cpu"

@@ -16,8 +16,6 @@ torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
 from hf_mner_aug.backbones.encoder import WordPieces  # noqa: E402
 
-torch.set_num_threads(1)
-
 QUICK = Training(
     steps=25, batch_size=8, learning_rate=3e-3, head_learning_rate=2e-2, warmup=0.0, checks=5, device="cpu"
 )

@@ -26,8 +26,6 @@ from torch.nn import functional as F  # noqa: E402
 from hf_mner_aug.backbones import fusion_nets  # noqa: E402
 from hf_mner_aug.models.vision.tower import Tower, pyramid, see  # noqa: E402
 
-torch.set_num_threads(1)
-
 NAMES = ("bert_resnet_crf", "umt", "maf")
 TINY = Vision(tower="tiny", freeze_vision=False, image_size=64)
 QUICK = Training(

@@ -11,7 +11,6 @@ from hf_mner_aug.schema import Entity, Post
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
-torch.set_num_threads(1)
 
 POSTS = eight_posts()
 QUICK = Training(

@@ -11,7 +11,6 @@ from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.storage import artifacts
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
-torch.set_num_threads(1)
 
 
 def encoded(width, height, colour="red", kind="PNG"):
