@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
+from hf_mner_aug.backbones import detectors
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.image.diffusers import check_fill, check_sources
@@ -40,6 +41,7 @@ NEGATIVES = 63  # the others of the paper's batch of 64
 DIGITS = 6  # of a loss and a score: the last bits of a sum hang on the machine
 SIDE = 512  # of a picture for a post without one
 CHUNK = 16  # posts whose pixels are held at a time
+LEARNED = "Of the posts with pictures, the matcher learned from"
 
 
 def triplet_loss(
@@ -232,6 +234,7 @@ class AMIA(Method):
             f"{mixes} The gold row stands where a post was rejected, or has nothing to mix.",
             "`matching_score` is the probability that text and image belong together; null in gold rows.",
             "Models that read object labels or crops can be misled by mixed images.",
+            *(detectors.told_sample(self.learned, LEARNED) if self.artifact is not None else ()),
             *(["Prompts say `a person` for handles and for persons that train names."] * self.no_person_prompts),
         )
 
@@ -257,7 +260,9 @@ class AMIA(Method):
         posts = open_posts(stored)
         pictures = {digest for post in posts for image in post.images if (digest := image_digest(image))}
         check_sources(self.images, len(pictures), "name a diffusers pipeline: images=MODEL")
-        matcher = self._fitted_matcher(posts)
+        sample = detectors.sample_posts((replace(post, images=()) for post in posts if post.images), self.seed)
+        chosen = {post.id for post in sample.posts}
+        matcher = self._fitted_matcher(post for post in posts if post.id in chosen)
         losses = list(self._losses(matcher, posts)) if matcher else []
         mixture = fit_mixture(losses or [0.0])
         for note in mixture.notes:
@@ -275,9 +280,10 @@ class AMIA(Method):
             "mixture": mixture.to_dict(),
             "persons": sorted(persons),
             "pictures": len(pictures),
+            **sample.sizes,
         }
 
-    def _fitted_matcher(self, posts: Sequence[Post]) -> Matcher | None:
+    def _fitted_matcher(self, posts: Iterable[Post]) -> Matcher | None:
         try:
             matcher = fit_matcher(posts, self.matcher, seed=self.seed)
         except TooFewPairs as error:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from conftest import as_dataset
 
-from hf_mner_aug import GMDA, RMDA, MemoryHard, augment, publish
+from hf_mner_aug import AMIA, GMDA, RMDA, MemoryHard, augment, publish
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.detectors import sample_posts
 from hf_mner_aug.sample import draw_posts
@@ -95,3 +95,21 @@ def test_posts_that_no_backbone_learns_from_are_let_go(most, drawn, name):
     METHODS[name].learn(read(), ())
     assert len(alive) == 6
     assert max(alive) <= most + 3
+
+
+@pytest.mark.filterwarnings("ignore:backbones learn from 40 of", "ignore:amia")
+def test_a_matcher_learns_from_some_of_many_pictures(most):
+    posts = [found.post for found in draw_posts()["train"][:120]]
+    there = [post for post in posts if post.images]
+    assert most < len(there) < 120
+    drawn = as_dataset(posts, mner_features(("PER", "LOC", "ORG", "MISC")))
+    amia = AMIA().fit(drawn, progress=False)
+    assert amia.learned["sample"] == [40, len(there)]
+    assert len(amia.learned["losses"]) == 40
+    told = f"Of the posts with pictures, the matcher learned from 40 of {len(there)} posts."
+    assert told in amia.cautions
+    scores = {row["source_id"]: row["matching_score"] for row in amia.map(drawn)}
+    assert {post.id for post in there if scores[post.id] is not None} == {post.id for post in there}
+    few = AMIA().fit(drawn.select(range(30)), progress=False)
+    assert "sample" not in few.learned
+    assert not any("learned from" in caution for caution in few.cautions)
