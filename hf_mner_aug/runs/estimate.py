@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 TRY_S = 2.0  # of the posts that an estimate makes
 GROWTH = 8  # of their number from one try to the next
 WORKER_START_S = 4.7  # until worker processes are at work
+TRIED_PARTS = 4  # that a worker makes of these posts
 ROUGH_POSTS = 200  # that a rough estimate learns from
 
 
@@ -159,19 +160,22 @@ def _tried(
 
 
 def _try_workers(recipe: Recipe, method: Method, gold: "DatasetDict", n_workers: int) -> tuple[float, float]:
-    """Return the seconds until workers are at work, and those that each then takes for a post, by making some."""
+    """Return the seconds until workers are at work, and those that each then takes for a post, by making some.
+
+    As many parts as workers, the slowest ones, are left out: each worker first loads what it needs.
+    """
     n_posts = sum(len(gold[split]) for split in changed_splits(method, gold))
-    small = replace(recipe, part_size=max(1, min(recipe.part_size, n_posts // (2 * n_workers))))
+    small = replace(recipe, part_size=max(1, min(recipe.part_size, n_posts // (TRIED_PARTS * n_workers))))
     with tempfile.TemporaryDirectory(prefix="hf_mner_aug-") as temporary:
-        folder, parts, seconds, begun = Path(temporary), plan(small, method, gold), [], time.monotonic()
-        warm = 0.0  # when each may have made a part, and loaded what it needs
-        for n, part in enumerate(make_all(folder, small, method, gold, parts, n_workers)):
-            if n < n_workers:
-                warm = time.monotonic() - begun
-            if n >= n_workers or n == len(parts) - 1:
-                seconds.append(part_note(folder, part)["seconds"] / (part.stop - part.start))
-    each = sum(seconds) / len(seconds)
-    return max(0.0, warm - each * small.part_size), each
+        folder, parts, begun = Path(temporary), plan(small, method, gold), time.monotonic()
+        made = [
+            (part_note(folder, part)["seconds"], part)
+            for part in make_all(folder, small, method, gold, parts, n_workers)
+        ]
+        took = time.monotonic() - begun
+    quick = sorted(seconds / (part.stop - part.start) for seconds, part in made)[: max(1, len(made) - n_workers)]
+    each = sum(quick) / len(quick)
+    return max(0.0, took - each * n_posts / n_workers), each
 
 
 def _try(recipe: Recipe, method: Method, gold: "DatasetDict", publish: Callable[[Run, Path], object] | None) -> _Trial:

@@ -157,30 +157,30 @@ def test_an_estimate_is_what_making_and_publishing_more_posts_adds(mner, monkeyp
     assert found.rows == pytest.approx(made, rel=0.05)
 
 
-def test_workers_are_timed_from_when_all_are_at_work(mner, monkeypatch):
+def test_workers_are_timed_without_what_they_load(mner, monkeypatch):
     """A clock of our own: 5 s to start, 2 s to load what is needed, 20 ms a post, by four workers at a time."""
-    now, sizes = [0.0], []
+    now, sizes, slow = [0.0], [], [0, 1, 2, 5]  # the last worker has loaded when another has made two parts
     monkeypatch.setattr(estimates, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
 
     def made(folder, recipe, method, gold, parts, n_workers):
         now[0] += 5 + 2
-        for n, part in enumerate(parts):
+        for part in parts:
             sizes.append(part.stop - part.start)
-            now[0] += 0.02 * sizes[-1] if n % n_workers == 0 else 0
+            now[0] += 0.02 * sizes[-1] / n_workers
             yield part
 
+    def note(folder, part):
+        return {"seconds": 2 * (part.index in slow) + 0.02 * (part.stop - part.start)}
+
     monkeypatch.setattr(estimates, "make_all", made)
-    monkeypatch.setattr(
-        estimates, "part_note", lambda folder, part: {"seconds": 2 * (part.index < 4) + 0.02 * (part.stop - part.start)}
-    )
-    recipe, gold = resolve(recipe_for(EDA(copies=1)), {"train": numbered(mner, 2000)})
-    start, each = estimates._try_workers(recipe, recipe.build(), gold, 4)
-    assert (start, each) == (pytest.approx(7), pytest.approx(0.02))
-    assert sizes == [250] * 8, "parts of the run's size"
-    assert estimates._try_workers(recipe, recipe.build(), {"train": gold["train"].select(range(16))}, 4)[
-        0
-    ] == pytest.approx(7)
-    assert sizes[8:] == [2] * 8, "smaller ones of few posts, so that each worker makes some"
+    monkeypatch.setattr(estimates, "part_note", note)
+    recipe, gold = resolve(recipe_for(EDA(copies=1)), {"train": numbered(mner, 5000)})
+    found = estimates._try_workers(recipe, recipe.build(), gold, 4)
+    assert found == (pytest.approx(7), pytest.approx(0.02))
+    assert sizes == [250] * 20, "parts of the run's size"
+    found = estimates._try_workers(recipe, recipe.build(), {"train": gold["train"].select(range(32))}, 4)
+    assert found == (pytest.approx(7), pytest.approx(0.02))
+    assert sizes[20:] == [2] * 16, "smaller ones of few posts, so that each worker makes some"
 
 
 def test_workers_of_an_estimate_are_real_ones(mner):
