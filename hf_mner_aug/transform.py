@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 import hf_mner_aug
 from hf_mner_aug.columns.labels import same_labels, spell_labels, translators
 from hf_mner_aug.columns.mapping import map_columns
-from hf_mner_aug.columns.unknown import OtherColumns, save_words, word_columns
+from hf_mner_aug.columns.unknown import OtherColumns, number_columns, save_words, word_columns
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.reasons import Reason
@@ -120,7 +120,8 @@ class Method:
         seed: of all random choices.
         copies: new posts for each post.
         keep: columns that made posts have from their gold posts; others that the method does not know are null
-            there, or follow the words.
+            there, or follow the words. Lists of numbers for each word follow only if they are named here, since they
+            may be places of words.
     """
 
     name: ClassVar[str]
@@ -480,6 +481,7 @@ class Method:
             self._unknown(features, self._codec()),
             keep=self.keep,
             by_word=found.get("by_word", ()),
+            numbers=number_columns(self._codec().features),
             words=found.get("words"),
             foreign=self.takes_over,
         )
@@ -500,7 +502,7 @@ class Method:
         """Return the columns of a train split that have a value for each word; raises as ``columns.unknown``."""
         unknown = self._unknown(codec.features, codec)
         by_word = word_columns([train], codec.features, unknown)
-        OtherColumns.of(unknown, keep=self.keep, by_word=by_word)
+        OtherColumns.of(unknown, keep=self.keep, by_word=by_word, numbers=number_columns(codec.features))
         return by_word
 
     def _encode(

@@ -4,6 +4,10 @@ A list with a value for each word is re-aligned with the words if the made post 
 (``Post.origins``); a new word has no value, and without origins the list is null. Any other column is null, unless the
 user names it: then it is the gold post's. If made posts are other people's, nothing is kept.
 
+A number without a label's name may be the place of another word, as the heads of a dependency tree are, and no longer
+points to it after a word has moved. So a list with numbers in it is null unless all words are still the gold post's, or
+the user names it: then it is re-aligned as the others are.
+
 The lists with a value for each word are determined once, when a method is fitted, from the whole train split: so a list
 that has the length of some post by chance does not count, and a row does not depend on the batch that it is made in.
 """
@@ -31,12 +35,14 @@ FATES = ("kept", "realigned", "emptied")
 class OtherColumns:
     """The fate of columns in made rows: ``kept``, ``by_word`` (re-aligned with the words), ``emptied`` (null).
 
+    ``places`` have numbers for each word, which may be places of words: they are null where a word has changed.
     ``words`` is the digest of ``save_words``, for methods whose made posts contain words of other train posts.
     """
 
     kept: tuple[str, ...] = ()
     by_word: tuple[str, ...] = ()
     emptied: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
     words: str | None = None
 
     @classmethod
@@ -46,43 +52,60 @@ class OtherColumns:
         *,
         keep: Iterable[str] = (),
         by_word: Iterable[str] = (),
+        numbers: Iterable[str] = (),
         words: str | None = None,
         foreign: bool = False,
     ) -> "OtherColumns":
-        """Return the fate of some columns; ``foreign`` says that made posts are other people's.
+        """Return the fate of some columns.
+
+        Args:
+            names: the columns.
+            keep: those that the user names.
+            by_word: those that have a value for each word, as ``word_columns`` finds them.
+            numbers: those with numbers in them, as ``number_columns`` finds them.
+            words: the digest of ``save_words``.
+            foreign: made posts are other people's.
 
         Raises:
             UnknownName: ``keep`` names another column.
             UsageError: it names one that is re-aligned with the words.
         """
-        following = tuple(name for name in names if name in set(by_word))
-        for name in keep:
-            if name in following:
+        keep, by_word, numbers = set(keep), set(by_word), set(numbers)
+        following = tuple(name for name in names if name in by_word)
+        for name in sorted(keep):
+            if name in following and name not in numbers:
                 raise UsageError(
                     f"keep: {name} has a value for each word, which follows the words whose origin is known: "
                     "leave it out"
                 )
             if name not in names:
-                raise UnknownName("column to keep", name, [other for other in names if other not in following])
-        kept = () if foreign else tuple(name for name in names if name in set(keep))
-        following = () if foreign else following
-        return cls(kept, following, tuple(name for name in names if name not in (*kept, *following)), words)
+                others = [other for other in names if other not in following or other in numbers]
+                raise UnknownName("column to keep", name, others)
+        if foreign:
+            return cls(emptied=tuple(names))
+        places = tuple(name for name in following if name in numbers - keep)
+        kept = tuple(name for name in names if name in keep - by_word)
+        emptied = tuple(name for name in names if name not in keep | by_word)
+        return cls(kept, tuple(name for name in following if name not in places), emptied, places, words)
 
     def values(self, columns: Mapping[str, Sequence[Any]], row: int, gold: Post, made: Post) -> dict[str, Any]:
         """Return the values of these columns for a post made from a row."""
         values: dict[str, Any] = dict.fromkeys(self.emptied)
         for name in self.kept:
             values[name] = columns[name][row]
-        if self.by_word:
+        if self.by_word or self.places:
             origins = _origins(gold, made)
-            for name in self.by_word:
-                values[name] = self._follow(name, columns[name][row], gold, made, origins)
+            moved = list(made.tokens) != list(gold.tokens) or list(origins) != list(range(len(gold.tokens)))
+            for name in (*self.by_word, *self.places):
+                null = moved and name in self.places
+                values[name] = None if null else self._follow(name, columns[name][row], gold, made, origins)
         return values
 
     def told(self, made: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
         """Return the columns by their fate in made rows; those without any value there count as emptied."""
-        aligned = [name for name in self.by_word if any(value is not None for value in made[name])]
-        return _told({"kept": self.kept, "realigned": aligned, "emptied": (*self.by_word, *self.emptied)})
+        by_word = (*self.by_word, *self.places)
+        aligned = [name for name in by_word if any(value is not None for value in made[name])]
+        return _told({"kept": self.kept, "realigned": aligned, "emptied": (*by_word, *self.emptied)})
 
     def _follow(
         self, name: str, own: Sequence[Any] | None, gold: Post, made: Post, origins: Sequence[Origin]
@@ -128,6 +151,11 @@ def word_columns(splits: Iterable[Any], features: "Features", names: Iterable[st
             there[name] += len(lengths) - lengths.null_count
             same[name] += pc.sum(pc.equal(lengths, n_words)).as_py() or 0
     return [name for name in lists if 2 * same[name] > there[name]]
+
+
+def number_columns(features: Mapping[str, Any]) -> list[str]:
+    """Return the columns that have whole numbers without names in them, be it within lists or dicts."""
+    return [name for name, feature in features.items() if _has_numbers(feature)]
 
 
 def save_words(dataset: Any, features: "Features", names: Sequence[str]) -> str:
@@ -203,6 +231,15 @@ def _tables(splits: Iterable[Any], columns: list[str]) -> "Iterator[pa.Table]":
     """Yield some columns of datasets, streamed or not, batch by batch."""
     for rows in splits:
         yield from rows.select_columns(columns).with_format("arrow").iter(BATCH)
+
+
+def _has_numbers(feature: Any) -> bool:
+    if isinstance(feature, Mapping):
+        return any(map(_has_numbers, feature.values()))
+    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+    if inner is not None:
+        return _has_numbers(inner)
+    return type(feature).__name__ == "Value" and feature.dtype.startswith(("int", "uint"))
 
 
 def _is_list(feature: Any) -> bool:

@@ -32,7 +32,7 @@ from test_contract import build, copies, params_of, rows
 
 from hf_mner_aug import AMIA, EDA, GMDA, LSMS, MixGen, Recipe, augment, publish, validate
 from hf_mner_aug.cli import main
-from hf_mner_aug.columns.unknown import OtherColumns, merged, spell, word_columns
+from hf_mner_aug.columns.unknown import OtherColumns, merged, number_columns, spell, word_columns
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.methods import METHODS
 from hf_mner_aug.pages.config import show
@@ -64,7 +64,12 @@ KINDS = {
 BY_WORD = {
     "pos_tags": List(Value("string")),
     "chunk_tags": LargeList(ClassLabel(names=["out", "in"])),
-    "cells": List({"at": Value("int32"), "of": Value("string")}),
+    "cells": List({"at": Value("float32"), "of": Value("string")}),
+}
+HEADS = {  # numbers for each word, which point to others
+    "heads": List(Value("int64")),
+    "deps": List({"head": Value("int16"), "name": Value("string")}),
+    "children": LargeList(List(Value("uint8"))),
 }
 
 
@@ -228,7 +233,7 @@ class Written(Method):
 def values_after(edit, words="can you can it", values=(0, 1, 2, 3)):
     dataset = one_post(words, n=list(values))
     cls = type("Edits", (Written,), {"edit": staticmethod(edit)})
-    return rows(cls().fit(dataset).map(dataset))[0]["n"]
+    return rows(cls(keep=("n",)).fit(dataset).map(dataset))[0]["n"]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +263,10 @@ def test_equal_words_keep_their_own_values():
     """``can`` is a verb and a noun here: exchanged words take their values along, though the text stays the same."""
     words = "so can we can the can of beans so much"
     dataset = one_post(words, n=list(range(10)))
-    for method, operation in ((EDA(copies=9, operations=("swap",)), "swap"), (LSMS(copies=9, ratio=1), "shuffle")):
+    for method, operation in (
+        (EDA(copies=9, operations=("swap",), keep=("n",)), "swap"),
+        (LSMS(copies=9, ratio=1, keep=("n",)), "shuffle"),
+    ):
         moved = 0
         for row in rows(method.fit(dataset).map(dataset)):
             if json.loads(row["provenance"])["details"]["operation"] != operation:
@@ -289,7 +297,7 @@ def test_a_partner_without_values_or_of_a_repeated_id_brings_none():
     words = [["a", "b"], ["c", "d", "e"], ["f", "g"]]
     posts = [Post(name, tokens) for name, tokens in zip("xyy", words, strict=True)]
     dataset = as_dataset(posts, mner_features(images="none")).add_column("n", [[0, 1], None, [5, 6]])
-    made = rows(MixGen(copies=8).fit(dataset).map(dataset.select([0])))
+    made = rows(MixGen(copies=8, keep=("n",)).fit(dataset).map(dataset.select([0])))
     assert {tuple(row["tokens"][2:]): row["n"] for row in made} == {
         ("c", "d", "e"): [0, 1, None, None, None],
         ("f", "g"): [0, 1, None, None],  # the words of the id are those of the first post
@@ -314,6 +322,57 @@ def test_a_row_whose_list_is_too_short_gets_none(rich):
     made = rows(EDA(copies=2).fit(short).map(short))
     assert {row["source_id"] for row in made if row["pos_tags"] is None} == {"p3"}
     assert all(row["cells"] for row in made)
+
+
+def treed(dataset):
+    """The set with a tree over the words: each word's head is the one before it."""
+
+    def add(row):
+        before = list(range(-1, len(row["tokens"]) - 1))
+        deps = [{"head": n, "name": word} for n, word in zip(before, row["tokens"], strict=True)]
+        return {"heads": before, "deps": deps, "children": [[n + 2] for n in before]}
+
+    return dataset.map(add, features=Features({**dataset.features, **HEADS}))
+
+
+def test_places_of_words_are_null_where_words_have_changed(name, mner):
+    trees = treed(mner)
+    assert number_columns(trees.features) == list(HEADS)
+    assert number_columns(BY_WORD) == []
+    method = quick(name).fit(trees)
+    made = method.map(trees)
+    gold = {row["id"]: row for row in rows(trees)}
+    same = changed = 0
+    for row in rows(made):
+        before = gold[row["source_id"]]
+        as_it_was = row["tokens"] == before["tokens"] and not method.takes_over
+        same, changed = same + as_it_was, changed + (not as_it_was)
+        assert [row[column] for column in HEADS] == [before[column] if as_it_was else None for column in HEADS]
+    assert same if name == "amia" else changed
+    kept = method.keeping(["heads", "deps"]).map(trees)
+    assert kept.remove_columns(list(HEADS)).to_list() == made.remove_columns(list(HEADS)).to_list()
+    followed = 0
+    for row in rows(kept):
+        own = row["source_id"]
+        assert row["children"] is None or row["tokens"] == gold[own]["tokens"]
+        if name not in FOLLOW:
+            assert row["heads"] is row["deps"] is None
+        for word, dep, head in zip(row["tokens"], row["deps"] or (), row["heads"] or (), strict=False):
+            followed += dep is not None
+            assert dep is None or (dep["name"], dep["head"]) == (word, head)
+    assert bool(followed) == (name in FOLLOW)
+
+
+def test_a_card_says_which_numbers_are_left_out(mner, tmp_path):
+    splits = DatasetDict(train=treed(mner.remove_columns("image")))
+    for keep, fate in (((), "emptied"), (("heads",), "realigned")):
+        run = augment(splits, EDA(copies=1, keep=keep), out=tmp_path / fate, progress=False)
+        done = publish(run, tmp_path / fate)
+        assert "heads" in done.columns[fate]
+        assert "`heads`" in (tmp_path / fate / "README.md").read_text()
+        gold = rows(run.gold["train"])
+        made = rows(load_dataset(str(tmp_path / fate), done.config)["train"])
+        assert [row["heads"] for row in made[: len(gold)]] == [row["heads"] for row in gold], "gold keeps them"
 
 
 def test_a_list_that_the_fitted_set_lacked_is_null(rich):
@@ -380,6 +439,17 @@ def test_nothing_is_kept_of_posts_that_are_other_peoples():
     assert (fates.kept, fates.by_word, fates.emptied) == ((), (), ("pos", "author", "text"))
 
 
+def test_numbers_follow_the_words_only_where_they_are_kept():
+    chosen = {"by_word": ["pos", "heads", "ids"], "numbers": ["heads", "ids", "likes"]}
+    fates = OtherColumns.of(["pos", "heads", "ids", "likes", "text"], keep=["ids", "likes"], **chosen)
+    assert (fates.kept, fates.by_word, fates.emptied) == (("likes",), ("pos", "ids"), ("text",))
+    assert fates.places == ("heads",)
+    told = fates.told({"pos": [["x"]], "ids": [[1]], "heads": [None], "likes": [1], "text": [None]})
+    assert told == {"kept": ["likes"], "realigned": ["ids", "pos"], "emptied": ["heads", "text"]}
+    with pytest.raises(UnknownName, match="valid are heads, ids, likes, text"):
+        OtherColumns.of(["pos", "heads", "ids", "likes", "text"], keep=["head s"], **chosen)
+
+
 def test_what_is_told_of_columns():
     fates = OtherColumns.of(["pos", "cells", "author", "text"], keep=["author"], by_word=["pos", "cells"])
     told = fates.told({"pos": [None, [1]], "cells": [None], "author": [None], "text": [None]})
@@ -430,8 +500,11 @@ def splits(rich):
     return DatasetDict(train=rich.select(range(14)), validation=rich.select([14, 15]), test=rich.select(range(16, 20)))
 
 
+COLUMNS_LINE = "Other columns of the source, in made posts:"
+
+
 def card_line(folder):
-    found = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("Columns that")]
+    found = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith(COLUMNS_LINE)]
     assert len(found) == 1
     return found[0]
 
@@ -479,7 +552,7 @@ def test_without_other_columns_nothing_is_said(splits, tmp_path):
     run = augment(plain, EDA(copies=1), out=tmp_path / "aug", progress=False)
     publish(run, tmp_path / "aug")
     assert run.columns == {}
-    assert "Columns that" not in (tmp_path / "aug" / "README.md").read_text()
+    assert COLUMNS_LINE not in (tmp_path / "aug" / "README.md").read_text()
     learned = json.loads(artifacts.load(run.method.artifact))
     assert sorted(learned) == ["features", "learned", "method"]
 

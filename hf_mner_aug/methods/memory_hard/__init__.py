@@ -191,7 +191,9 @@ class MemoryHard(Method):
 
         specs = {"target": self.target, "teacher": self.teacher}
         specs |= {f"reference {n + 1}": spec for n, spec in enumerate(self.references)}
-        found = [Model(role=role, id=name) for role, spec in specs.items() if (name := filters.encoder_of(spec))]
+        found = [
+            Model(role=role, id=name) for role, spec in specs.items() if spec and (name := filters.encoder_of(spec))
+        ]
         if self.paid:
             found.append(Model(role="text", id=parse_engine(self.engine, Settings)[1]))
         return (*found, *(engine_models(self.image_model, self.nsfw_model) if self.image else ()))
