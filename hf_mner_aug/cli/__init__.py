@@ -39,7 +39,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-CODE = ("code", "code_digest")  # fields of a recipe that name a method's class outside this package
 ASK_ABOVE_SECONDS = 3600
 ESTIMATE_ABOVE_ROWS = 100_000
 
@@ -175,7 +174,7 @@ def augment(
     from hf_mner_aug.runs.estimate import estimate
     from hf_mner_aug.runs.ledger import run
     from hf_mner_aug.runs.ranks import check_rank
-    from hf_mner_aug.runs.recipe import load_source, read_ids, resolve
+    from hf_mner_aug.runs.recipe import Recipe, load_source, read_ids, resolve
 
     _go_out(web, endpoint, replay)
     check_rank(rank, world_size)
@@ -195,9 +194,9 @@ def augment(
         "config": config_name,
         "part_size": part_size,
     }
-    plan = _read_recipe(
-        recipe, {name: value for name, value in chosen.items() if value is not None}, set_ or [], preset
-    )
+    fields: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    fields |= {"preset": preset, "params": parse_each(set_ or (), "--set")}
+    plan = Recipe.from_file(recipe, **fields) if recipe else Recipe.of(**fields)
     plan, gold = resolve(plan, load_source(source, images=images, columns=plan.columns))
     built = plan.build()
     typed = {setting.partition("=")[0] for setting in set_ or ()}
@@ -532,51 +531,6 @@ def _spread(arguments: list[str]) -> list[str]:
         return arguments
     verbs: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
     return spread(arguments, next((verbs[argument] for argument in arguments if argument in verbs), None))
-
-
-def _read_recipe(path: Path | None, chosen: dict[str, Any], settings: list[str], preset: str | None = None) -> "Recipe":
-    """Return the recipe of a file, with what the command line says instead."""
-    from dataclasses import replace
-
-    from hf_mner_aug.outside import is_class_name, named_by_user
-    from hf_mner_aug.runs.recipe import Recipe, check_keys, parse_params, preset_params
-    from hf_mner_aug.untrusted.shapes import checked, read_yaml
-
-    data: dict[str, Any] = {}
-    where = "recipe" if path is None else str(path)
-    if path is not None:
-        data = read_yaml(path, dict[str, Any])
-        if "recipe" in data:
-            data, where = checked(data["recipe"], dict[str, Any], f"{path}: recipe"), f"{path}: recipe"
-        check_keys(data, where)
-    if is_class_name(chosen.get("method", "")):
-        named = named_by_user(chosen["method"])
-        chosen = {**chosen, "method": named.name, "code": chosen["method"], "code_digest": named.source_digest()}
-    elif "method" in chosen:
-        chosen = {**chosen, "code": "", "code_digest": ""}
-    data = {**data, **chosen}
-    if "method" not in data:
-        raise UsageError("name a method with --method, or a recipe with --recipe")
-    cls = checked({"method": data["method"], **{n: data[n] for n in CODE if n in data}}, Recipe, where).method_class()
-    fields = cls.__dataclass_fields__
-    defaults = {"version": cls.version, "copies": fields["copies"].default, "seed": fields["seed"].default}
-    recipe = checked({**defaults, **data}, Recipe, where)
-    typed = parse_each(settings, "--set")
-    given = parse_params(cls, recipe.params, "" if path is None else f"{where}: ")
-    params = {**given, **(preset_params(cls, preset) if preset else {}), **parse_params(cls, typed)}
-    return _complete(replace(recipe, params=params))
-
-
-def _complete(recipe: "Recipe") -> "Recipe":
-    """Return the recipe with the method's every parameter spelled out, so that the same choice has one fingerprint."""
-    from dataclasses import asdict
-
-    from hf_mner_aug.runs.recipe import recipe_for
-
-    kept = asdict(recipe)
-    for name in ("method", *CODE, "version", "params", "seed", "copies", "artifact", "keep", "models", "preset"):
-        kept.pop(name)
-    return recipe_for(recipe.build(), **kept)
 
 
 def _is_large(plan: "Recipe", gold: Any) -> bool:

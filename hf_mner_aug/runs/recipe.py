@@ -36,12 +36,14 @@ from hf_mner_aug.untrusted.cards import (
 )
 from hf_mner_aug.untrusted.names import RESERVED, STUBS, check_columns, check_digest, check_repo, is_name
 from hf_mner_aug.untrusted.printable import excerpt
-from hf_mner_aug.untrusted.shapes import checked
+from hf_mner_aug.untrusted.shapes import checked, read_yaml
 from hf_mner_aug.values import Positive, Share, check_ranges, convert_values, parse_spec
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+SHARED = ("seed", "copies", "artifact", "keep")  # fields of every method, which are a recipe's own
 SPLITS = ("train", "validation", "test")  # those of most sets; others are held out, too, and follow in their order
 _SPLIT = re.compile(r"\w+(\.\w+)*")  # as datasets has it
 ALSO_VALIDATION = ("valid", "val", "dev")  # names of validation, the first of which a set without that split has for it
@@ -112,6 +114,40 @@ class Recipe:
         recipe: Recipe = checked(data, cls, "recipe")
         return recipe
 
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        *,
+        preset: str | None = None,
+        params: Mapping[str, Any] = NOTHING,
+        **instead: Any,
+    ) -> "Recipe":
+        """Return the recipe of a YAML file or of a config's augmentation.json, every parameter spelled out.
+
+        Args:
+            path: the file.
+            preset: whose parameters replace those of the file.
+            params: parameters that replace both, typed or as text.
+            instead: fields that replace those of the file; ``method`` may be a class, ``package.module:Class``.
+
+        Raises:
+            UnknownName: there is no such key, method, preset or parameter.
+            DataError: the file cannot be read, or a value has another type than its field.
+            UsageError: no method is named, or a value is out of range.
+        """
+        data, where = read_yaml(Path(path), dict[str, Any]), str(path)
+        if "recipe" in data:
+            where = f"{path}: recipe"
+            data = checked(data["recipe"], dict[str, Any], where)
+        check_keys(data, where)
+        return _complete({**data, **_chosen(instead)}, where, preset, params)
+
+    @classmethod
+    def of(cls, *, preset: str | None = None, params: Mapping[str, Any] = NOTHING, **chosen: Any) -> "Recipe":
+        """Return the recipe of the fields that a user chose; arguments and errors as of ``from_file``."""
+        return _complete(_chosen(chosen), "recipe", preset, params)
+
     @property
     def fingerprint(self) -> str:
         """The sha256 of the recipe's canonical JSON, without ``source``, and what is optional where empty."""
@@ -152,7 +188,7 @@ class Recipe:
                 f"the recipe is for version {self.version} of {self.method}, installed is version {cls.version}"
             )
         params = parse_params(cls, self.params)
-        shared: dict[str, Any] = {name: getattr(self, name) for name in ("seed", "copies", "artifact", "keep")}
+        shared: dict[str, Any] = {name: getattr(self, name) for name in SHARED}
         return cls(**shared, from_recipe=True, **params)
 
 
@@ -162,6 +198,33 @@ def check_keys(data: Mapping[str, Any], where: str = "a recipe") -> None:
     for name in data:
         if name not in known:
             raise UnknownName(f"key of {where}", str(name), known)
+
+
+def _chosen(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields that a user chose, a class of another package with its name and digest."""
+    if "method" not in fields:
+        return dict(fields)
+    code = fields["method"]
+    if not is_class_name(code):
+        return {**fields, "code": "", "code_digest": ""}
+    named = named_by_user(code)
+    return {**fields, "method": named.name, "code": code, "code_digest": named.source_digest()}
+
+
+def _complete(data: Mapping[str, Any], where: str, preset: str | None, params: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with the method's every parameter spelled out, so that the same choice has one fingerprint."""
+    if "method" not in data:
+        raise UsageError("name a method with --method, or a recipe with --recipe")
+    named = {name: data[name] for name in ("method", "code", "code_digest") if name in data}
+    method = checked(named, Recipe, where).method_class()
+    shared = {name: method.__dataclass_fields__[name].default for name in ("copies", "seed")}
+    recipe: Recipe = checked({"version": method.version, **shared, **data}, Recipe, where)
+    given = parse_params(method, recipe.params, f"{where}: ")
+    given |= (preset_params(method, preset) if preset else {}) | parse_params(method, params)
+    kept = recipe.to_dict()
+    for name in ("method", "code", "code_digest", "version", "params", *SHARED, "models", "preset"):
+        kept.pop(name)
+    return recipe_for(replace(recipe, params=given).build(), **kept)
 
 
 def recipe_for(method: Method, **chosen: Any) -> Recipe:

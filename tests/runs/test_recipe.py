@@ -1,0 +1,58 @@
+"""Recipes read from files, with what a user chooses instead."""
+
+import json
+
+import pytest
+
+from hf_mner_aug import EDA
+from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
+from hf_mner_aug.runs.recipe import Recipe, recipe_for
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("method: eda\nseed: 3\nparams: {alpha: 0.2, operations: [swap]}\n")
+    return file
+
+
+def test_a_file_is_a_recipe_with_every_parameter(path):
+    assert Recipe.from_file(path) == recipe_for(EDA(seed=3, alpha=0.2, operations=("swap",)))
+
+
+def test_what_is_chosen_goes_before_the_file(path):
+    chosen = {"params": {"operations": "swap,delete"}, "seed": 4, "fraction": 0.5}
+    expected = recipe_for(EDA(seed=4, alpha=0.2, operations=("swap", "delete")), fraction=0.5)
+    assert Recipe.from_file(path, **chosen) == expected
+    assert Recipe.of(method="eda", seed=3, params={"alpha": 0.2, "operations": "swap"}) == Recipe.from_file(path)
+
+
+def test_a_published_note_is_a_recipe(path, tmp_path):
+    recipe = Recipe.from_file(path, config="eda_10pct")
+    note = tmp_path / "augmentation.json"
+    note.write_text(json.dumps({"recipe": recipe.to_dict(), "rows": 3}))
+    assert Recipe.from_file(note) == recipe
+    assert Recipe.from_file(note).fingerprint == recipe.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "told"),
+    [
+        ("seed: 3", UsageError, "name a method with --method, or a recipe with --recipe"),
+        ("method: edda", UnknownName, "unknown method 'edda': did you mean 'eda'?"),
+        ("method: eda\nseeds: 3", UnknownName, "unknown key of {path} 'seeds': did you mean 'seed'?"),
+        (
+            "method: eda\nparams: {alhpa: 1}",
+            UnknownName,
+            "unknown parameter of {path}: eda 'alhpa': did you mean",
+        ),
+        ("method: eda\nparams: {alpha: 2}", UsageError, "eda: alpha must be in (0, 1], found 2"),
+        ("recipe: 3", DataError, "{path}: recipe"),
+    ],
+)
+def test_a_file_that_is_wrong_is_one_line(path, text, error, told):
+    path.write_text(text)
+    with pytest.raises(error) as caught:
+        Recipe.from_file(path)
+    assert str(caught.value).startswith(told.format(path=path))
+    assert "\n" not in str(caught.value)
