@@ -57,7 +57,7 @@ def check_ranges(settings: Any, where: str = "") -> None:
                 raise UsageError(f"{where}{': ' * bool(where)}{field.name} must be {allowed}, found {value}")
 
 
-_NAMED = re.compile(r"\w+=")
+_NAMED = re.compile(r"\b\w+=")
 _BETWEEN = re.compile(rf",(?!\s*{_NAMED.pattern})")
 
 

@@ -227,8 +227,8 @@ def test_augment_with_a_strangers_recipe(form, kind, mner, tmp_path, monkeypatch
         file.write_text(json.dumps({"recipe": data}) if form.endswith("json") else yaml.safe_dump(data))
         out = tmp_path / "out"
         command = ("augment", tmp_path / "set", "--recipe", file, "--out", out)
-        code, printed, _ = call(monkeypatch, capsys, *command, "--dry-run")
-        assert code == 0
+        code, printed, err = call(monkeypatch, capsys, *command, "--dry-run")
+        assert code == 0, err
         assert f"sends posts to {origin_of(server.url)}, unencrypted, with the key in " in printed
         assert f"--allow-host {origin_of(server.url)}" in printed
         for more in ([], ["--yes"], ["--dry-run", "--probe"], ["--preview", "2"], ["--yes", "--preview", "2"]):
