@@ -110,7 +110,7 @@ def publish(
         counts = Counts(Codec(features))
         sizes = {}
         for split in run.gold:
-            rows = published_rows(run, split, features, counts, made=retrieved == "whole")
+            rows = published_rows(run, split, counts, made=retrieved == "whole")
             sizes[split] = write_split(rows, place, split, features)
         if retrieved == "ids-only":
             stubs = (to_stubs(table, features) for table in made_rows(run, "train", counts))

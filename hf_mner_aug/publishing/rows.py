@@ -3,23 +3,24 @@
 import functools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.posts.hygiene import PICTURED, Guard, PictureUse
 from hf_mner_aug.publishing.cards import UNKNOWN, mark_entities
-from hf_mner_aug.runs.ledger import Run, part_tables
+from hf_mner_aug.runs.ledger import Run, changed_splits, part_tables
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, read_provenance
-from hf_mner_aug.transform import iterate_posts
+from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.untrusted.names import STUBS
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Features
+    from datasets import Dataset, Features
 
 BATCH = 100  # rows read at a time: bounds the memory that pictures take
 EXAMPLES = 3
@@ -101,19 +102,64 @@ class Counts:
         self.examples = []
 
 
-def published_rows(
-    run: Run, split: str, features: "Features", counts: Counts, *, made: bool = True
-) -> Iterator["pa.Table"]:
+def drop_check(
+    method: Method, gold: Mapping[str, "Dataset"], n_made: int, *, replaced: bool = False
+) -> Callable[[Post], str | None]:
+    """Return a check of the posts made of a split, called in row order: the reason to drop a post, or None.
+
+    A post that stays counts as there from then on. One that replaces a gold post is no row more: it is looked at as the
+    others are with ``replaced`` only.
+
+    Args:
+        method: the method that made them.
+        gold: the gold posts of all splits; those of any but train are held out.
+        n_made: how many posts were made of the split.
+        replaced: find repetitions and leaks among posts that replace gold posts, too, which are kept.
+    """
+    pictures, replaces = PictureUse(n_made), method.mode == "replace"
+    if replaces and not replaced:
+        return pictures.check
+
+    def posts(split: str) -> Iterator[Post]:
+        return iterate_posts(gold[split], Codec(gold[split].features), images=True)
+
+    guard = Guard(
+        posts("train"),
+        lambda: (post for split in gold if split != "train" for post in posts(split)),
+        same_text=method.keeps_text or replaces,
+        comparable=method.comparable,
+    )
+    reduce = method.reduce()
+    return lambda post: guard.check(post) or reduce(post) or pictures.check(post)
+
+
+def published_splits(run: Run, folder: Path) -> dict[str, "Dataset"]:
+    """Return the splits that publishing a run changes; their rows lie in a folder as long as they are used."""
+    import pyarrow as pa
+    from datasets import Dataset
+
+    splits, schema = {}, run.method.features.arrow_schema
+    for split in changed_splits(run.method, run.gold):
+        path = folder / f"{split}.arrow"
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+            for table in published_rows(run, split, Counts(Codec(run.method.features))):
+                writer.write_table(table.cast(schema))
+        splits[split] = Dataset.from_file(str(path))
+    return splits
+
+
+def published_rows(run: Run, split: str, counts: Counts, *, made: bool = True) -> Iterator["pa.Table"]:
     """Yield a split's rows: gold first, then what was made of it, unless that is left out.
 
     Where a method replaces posts, each made post stands in the place of its gold post; those without one stay gold.
     """
+    features = run.method.features
     if run.method.mode == "replace":
-        pictures = PictureUse(run.n_made_of(split))
+        check = drop_check(run.method, run.gold, run.n_made_of(split))
         parts = [part for part in run.parts if part.split == split]
         for part, table in zip(parts, part_tables(run, split), strict=True):
             gold = run.gold[split].select(range(part.start, part.stop)).with_format("arrow")[:]
-            yield from _replaced(table, _as_gold(gold, features), split, counts, pictures)
+            yield from _replaced(table, _as_gold(gold, features), split, counts, check)
         return
     for table in run.gold[split].with_format("arrow").iter(BATCH):
         gold = _as_gold(table, features)
@@ -126,42 +172,36 @@ def published_rows(
 
 def made_rows(run: Run, split: str, counts: Counts) -> Iterator["pa.Table"]:
     """Yield what was made of a split's posts and is neither a repetition nor a leak."""
+    if split not in changed_splits(run.method, run.gold):
+        return
+    check = drop_check(run.method, run.gold, run.n_made_of(split))
+    for table in part_tables(run, split):
+        yield from _kept(table, split, counts, check)
+
+
+def _kept(made: "pa.Table", split: str, counts: Counts, check: Callable[[Post], str | None]) -> Iterator["pa.Table"]:
+    """Yield the made rows that stay, batch by batch."""
     import pyarrow as pa
 
-    if not any(part.split == split for part in run.parts):
-        return
-    guard, reduce, pictures = _guard(run), run.method.reduce(), PictureUse(run.n_made_of(split))
-    for table in part_tables(run, split):
-        for start in range(0, table.num_rows, BATCH):
-            batch = table.slice(start, BATCH)
-            keep = []
-            for i, post in enumerate(_posts(batch, counts.codec)):
-                reason = guard.check(post) or reduce(post) or pictures.check(post)
-                if reason:
-                    counts.dropped[reason] += 1
-                    continue
-                keep.append(i)
-                counts.add_made(post, split)
-            yield batch if len(keep) == batch.num_rows else batch.take(pa.array(keep, pa.int64()))
+    for start in range(0, made.num_rows, BATCH):
+        batch, keep = made.slice(start, BATCH), []
+        for i, post in enumerate(_posts(batch, counts.codec)):
+            if reason := check(post):
+                counts.dropped[reason] += 1
+                continue
+            keep.append(i)
+            counts.add_made(post, split)
+        yield batch if len(keep) == batch.num_rows else batch.take(pa.array(keep, pa.int64()))
 
 
 def _replaced(
-    made: "pa.Table", gold: "pa.Table", split: str, counts: Counts, pictures: PictureUse
+    made: "pa.Table", gold: "pa.Table", split: str, counts: Counts, check: Callable[[Post], str | None]
 ) -> Iterator["pa.Table"]:
     """Yield a part's made rows in the order of their gold rows, and the gold row where none was made, or is kept."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    keep = []
-    for start in range(0, made.num_rows, BATCH):
-        for i, post in enumerate(_posts(made.slice(start, BATCH), counts.codec), start):
-            if reason := pictures.check(post):
-                counts.dropped[reason] += 1
-                continue
-            keep.append(i)
-            counts.add_made(post, split)
-    if len(keep) < made.num_rows:
-        made = made.take(pa.array(keep, pa.int64()))
+    made = pa.concat_tables([made.slice(0, 0), *_kept(made, split, counts, check)])
     left = gold.filter(pc.invert(pc.is_in(gold["id"], made["id"])))
     counts.add_gold(left, split)
     counts.add_source(gold, split)
@@ -172,20 +212,6 @@ def _replaced(
     both = pa.concat_tables([made, left.cast(made.schema)])
     order = sorted(range(both.num_rows), key=[places[name] for name in both["id"].to_pylist()].__getitem__)
     yield both.take(pa.array(order, pa.int64()))
-
-
-def _guard(run: Run) -> Guard:
-    """Return the guard against repetitions of gold train posts and leaks of every other split."""
-
-    def posts(split: str) -> Iterator[Post]:
-        return iterate_posts(run.gold[split], Codec(run.gold[split].features), images=True)
-
-    return Guard(
-        posts("train"),
-        lambda: (post for split in run.gold if split != "train" for post in posts(split)),
-        same_text=run.method.keeps_text,
-        comparable=run.method.comparable,
-    )
 
 
 def _posts(table: "pa.Table", codec: Codec) -> Iterator[Post]:

@@ -19,11 +19,12 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.matching import PairEncoder, fit_folds
 from hf_mner_aug.models.matching.cca import TooFewPairs
 from hf_mner_aug.models.words.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
-from hf_mner_aug.posts.hygiene import Guard, normalise_text, text_key
+from hf_mner_aug.posts.hygiene import normalise_text, text_key
+from hf_mner_aug.publishing.rows import drop_check
 from hf_mner_aug.runs.recipe import with_pictures
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, read_provenance
 from hf_mner_aug.storage.fingerprint import content_fingerprint
-from hf_mner_aug.studies.quality_tables import SIZES, Column, QualityReport, meanings
+from hf_mner_aug.studies.quality_tables import FAULTS, SIZES, Column, QualityReport, meanings
 from hf_mner_aug.studies.study import Config, open_config
 from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
@@ -31,7 +32,6 @@ from hf_mner_aug.untrusted.printable import for_markdown
 if TYPE_CHECKING:
     from datasets import Dataset
 
-FAULTS = ("duplicate", "same_text", "leak_id", "leak_text", "leak_image")
 TFIDF = "TF-IDF"
 BATCH = 64  # posts whose pictures are held
 
@@ -66,38 +66,28 @@ def draw_words(posts: Sequence[Post], n_words: int) -> list[Sequence[str]]:
 
 
 def count_faults(
-    made: Iterable[Post], gold: Iterable[Post], held_out: Callable[[], Iterable[Post]], *, same_text: bool = False
+    made: Iterable[Post], check: Callable[[Post], str | None], gold: Iterable[Post] | None
 ) -> dict[str, int]:
-    """Return how many made posts repeat another one or are in validation or test, by what ``hygiene.Guard`` says.
+    """Return how many made posts publishing would drop, by the reason.
 
-    ``same_text`` counts those with the normalised text of a gold or earlier made post, whatever their labels; it is
-    absent where texts are kept.
+    ``same_text`` counts those with the normalised text of a gold or earlier made post, whatever their labels.
 
     Args:
         made: the made posts of train, with their pictures.
-        gold: the gold posts of train.
-        held_out: returns the posts of validation and test.
-        same_text: texts are kept, and posts that differ from another one in their pictures only are no duplicates.
+        check: what ``publishing.rows.drop_check`` returns.
+        gold: the gold posts of train; None where texts are kept: then ``same_text`` is absent.
     """
-    texts = {""}
-
-    def noted() -> Iterator[Post]:
-        for post in gold:
-            texts.add(text_key(post.tokens))
-            yield post
-
-    guard = Guard(noted(), held_out, same_text=same_text)
-    counts = dict.fromkeys(FAULTS, 0)
+    counts = Counter(dict.fromkeys(FAULTS, 0))
+    texts = {"", *(text_key(post.tokens) for post in gold or ())}
     for post in made:
-        reason = guard.check(post)
-        if reason is not None:
+        if reason := check(post):
             counts[reason] += 1
         key = text_key(post.tokens)
         counts["same_text"] += bool(key) and key in texts
         texts.add(key)
-    if same_text:
+    if gold is None:
         del counts["same_text"]
-    return counts
+    return dict(counts)
 
 
 def agrees(post: Post, prediction: Any) -> bool:
@@ -314,16 +304,15 @@ class _Gold:
         if len(pairs) < len(made):
             self.notes.append(f"{len(made) - len(pairs)} posts of {name} have no source among its gold posts.")
         images = any(map(_pictured, (subject.made, *self.rows.values())))
-        held_out = [rows for split, rows in self.rows.items() if split != "train"]
         method = subject.config.method
+        kept_texts = method.keeps_text or subject.config.replaces
         return replace(
             self._column(name, made, subject.made, sampled, sources),
             similarity=self._similarity(*map(list, zip(*pairs, strict=True))) if pairs else {},
             faults=count_faults(
                 _posts(subject.made, images=images),
-                _posts(self.rows["train"], images=images),
-                lambda: itertools.chain.from_iterable(_posts(rows, images=images) for rows in held_out),
-                same_text=method.keeps_text or subject.config.replaces,
+                drop_check(method, self.rows, subject.config.n_made, replaced=True),
+                None if kept_texts else self.posts["train"],
             ),
         )
 

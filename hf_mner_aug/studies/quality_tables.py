@@ -11,6 +11,7 @@ from hf_mner_aug.untrusted.printable import for_markdown, for_terminal
 
 SIZES = (1, 2, 3)  # of the n-grams that are counted
 ABSENT = "–"
+FAULTS = ("duplicate", "same_text", "leak_id", "leak_text", "leak_image")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Column:
         perplexity: under the language model.
         text_image: the mean cosine of texts and pictures.
         consistency: the share of posts whose labels the backbone predicts.
-        faults: posts that repeat another one or leak.
+        faults: posts that repeat another one, leak, or are too many for the method, by reason.
     """
 
     name: str
@@ -64,6 +65,11 @@ class QualityReport:
             "notes": list(self.notes),
         }
 
+    @property
+    def other_faults(self) -> list[str]:
+        """The reasons beside repetitions and leaks for which publishing would drop posts, as far as there are any."""
+        return sorted({reason for column in self.columns for reason in column.faults or ()} - {*FAULTS})
+
     def column(self, name: str) -> Column:
         """Return what was measured of a config or of gold posts."""
         return next(column for column in self.columns if column.name == name)
@@ -90,6 +96,7 @@ class QualityReport:
                 (f"in validation or test: {what}", lambda c, k=f"leak_{what}": _fault(c, k))
                 for what in ("id", "text", "image")
             ),
+            *((f"publishing would drop: {reason}", lambda c, k=reason: _fault(c, k)) for reason in self.other_faults),
         ]
         rows = [[label, *map(spell, columns)] for label, spell in measures]
         return [row for row in rows if set(row[1:]) != {ABSENT}]
@@ -153,7 +160,8 @@ def meanings(columns: Sequence[Column], labels: Mapping[str, str], one_copy: boo
         )
     yield (
         "Duplicates have the words and labels of a gold or earlier made post, repeated texts its normalised text. "
-        "One in validation or test counts once: by its id, else its text, else the bytes or looks of a new picture."
+        "One in validation or test counts once: by its id, else its text, else the bytes or looks of a new picture. "
+        "Publishing drops posts by the same code, except repeated texts."
     )
 
 

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,20 +21,21 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from hf_mner_aug import __version__, backbones
 from hf_mner_aug.backbones import Backbone
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
-from hf_mner_aug.columns.labels import concatenate, disagreements, encode
+from hf_mner_aug.columns.labels import disagreements, encode
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
-from hf_mner_aug.posts.hygiene import Guard, PictureUse
 from hf_mner_aug.publishing.folder import NOTE, read_note
+from hf_mner_aug.publishing.rows import published_splits
 from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.publishing.verify import verify_folder
-from hf_mner_aug.runs.ledger import Run, beside, run
+from hf_mner_aug.runs.ledger import beside, run
 from hf_mner_aug.runs.recipe import Recipe, source_posts
-from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, canonical_json, read_provenance
+from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, canonical_json
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.fingerprint import content_fingerprint
+from hf_mner_aug.storage.locks import stage
 from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.untrusted.printable import for_terminal
 from hf_mner_aug.untrusted.shapes import read_json
@@ -87,7 +88,7 @@ class Tried(TypedDict):
 
 @dataclass(frozen=True)
 class Config:
-    """An augmented config: its recipe, its splits, and its gold posts.
+    """An augmented config: its recipe, its splits, its gold posts, and how many posts were made before publishing.
 
     ``images`` says whether pictures count where gold posts are compared. ``source`` is where the gold posts of a method
     that replaces posts are: a folder, a Hub id or splits.
@@ -97,6 +98,7 @@ class Config:
     recipe: Recipe
     fingerprint: str
     splits: "DatasetDict"
+    n_made: int
     images: bool = False
     source: Any = None
 
@@ -354,20 +356,21 @@ class Study:
     def _make(self, cell: Cell) -> None:
         """Train one cell, predict, and write its file."""
         begun = time.monotonic()
-        splits = self._splits(cell)
-        model = replace(self.chosen, seed=cell.seed).fit(splits["train"], splits["validation"])
-        record = {
-            "study": self.fingerprint,
-            "train_posts": len(splits["train"]),
-            "validation_f1": _validation_f1(model, splits),
-            "predictions": [prediction.plain_spans() for prediction in model.predict(splits[self.split])],
-            "seconds": round(time.monotonic() - begun, 2),
-        }
+        with stage(self.folder, cell.stem) as room:
+            splits = self._splits(cell, room)
+            model = replace(self.chosen, seed=cell.seed).fit(splits["train"], splits["validation"])
+            record = {
+                "study": self.fingerprint,
+                "train_posts": len(splits["train"]),
+                "validation_f1": _validation_f1(model, splits),
+                "predictions": [prediction.plain_spans() for prediction in model.predict(splits[self.split])],
+                "seconds": round(time.monotonic() - begun, 2),
+            }
         path = self.folder / "cells" / f"{cell.stem}.json"
         artifacts.write_atomically(path, json.dumps(record, separators=(",", ":")).encode())
 
-    def _splits(self, cell: Cell) -> dict[str, "Dataset"]:
-        """Return the posts that a cell learns from, is chosen by and is read on."""
+    def _splits(self, cell: Cell, room: Path) -> dict[str, "Dataset"]:
+        """Return the posts that a cell learns from, is chosen by and is read on; those made now lie in a folder."""
         if cell.kind == GOLD:
             return {**self.golds[cell.config].gold}
         if cell.kind == SHUFFLED:
@@ -375,13 +378,13 @@ class Study:
             return {**gold, "train": shuffle_types(gold["train"], cell.seed)}
         config = next(config for config in self.configs if config.name == cell.config)
         if cell.kind == AUGMENTED:
-            return self._augment(config, cell.seed)
+            return self._augment(config, cell.seed, room)
         like = self.read(Cell(AUGMENTED, config.name, config.name, cell.seed))
         assert like is not None
         return {**config.gold, "train": oversample(config.gold["train"], like["train_posts"], cell.seed)}
 
-    def _augment(self, config: Config, seed: int) -> dict[str, "Dataset"]:
-        """Return the gold posts and those that the config's method makes of them with a seed, as publishing would."""
+    def _augment(self, config: Config, seed: int, room: Path) -> dict[str, "Dataset"]:
+        """Return the gold posts and those that the config's method makes of them with a seed, as published."""
         recipe = replace(
             config.recipe,
             seed=seed,
@@ -393,10 +396,7 @@ class Study:
             source_fingerprint=content_fingerprint(config.gold),
         )
         done = run(recipe, config.gold, out=self.made, progress=False)
-        if config.replaces:
-            return {split: replaced(done, split) for split in config.gold}
-        made = done.dataset.select(kept(done.dataset, config.gold, done.method))
-        return {**config.gold, "train": concatenate([config.gold["train"], made])}
+        return {**config.gold, **published_splits(done, room)}
 
     def _try(self, batch_size: int, learning_rate: float) -> dict[str, Any]:
         """Return a setting of the search with its validation F1 on gold; one that was tried before is read."""
@@ -441,36 +441,6 @@ def shuffle_types(gold: "Dataset", seed: int) -> "Dataset":
     return gold.remove_columns("ner_tags").add_column("ner_tags", tags, feature=gold.features["ner_tags"])
 
 
-def kept(made: "Dataset", gold: Mapping[str, "Dataset"], method: Method) -> list[int]:
-    """Return the made rows that publishing keeps: neither repetitions nor leaks, nor too many for the method."""
-    codec = Codec(made.features)
-
-    def posts(names: Iterable[str]) -> Iterator[Any]:
-        for name in names:
-            yield from iterate_posts(gold[name], codec, images=True)
-
-    held_out = [split for split in gold if split != "train"]
-    guard = Guard(posts(["train"]), lambda: posts(held_out), same_text=method.keeps_text, comparable=method.comparable)
-    reduce, pictures = method.reduce(), PictureUse(len(made))
-    rows = []
-    for i, (post, note) in enumerate(zip(iterate_posts(made, codec, images=True), made["provenance"], strict=True)):
-        post = replace(post, details=read_provenance(note, f"post {post.id}").get("details", {}))
-        if (guard.check(post) or reduce(post) or pictures.check(post)) is None:
-            rows.append(i)
-    return rows
-
-
-def replaced(done: Run, split: str) -> "Dataset":
-    """Return a split's gold posts as publishing would replace them, with their own columns; the others stay."""
-    gold, whole = done.gold[split], done.made_of(split)
-    made, pictures = whole.select_columns(gold.column_names), PictureUse(len(whole))
-    notes = [read_provenance(note, f"post {name}") for name, note in zip(whole["id"], whole["provenance"], strict=True)]
-    posts = [Post(name, (), details=note.get("details", {})) for name, note in zip(whole["id"], notes, strict=True)]
-    rows = {post.id: i for i, post in enumerate(posts) if pictures.check(post) is None}
-    order = [rows.get(name, len(made) + i) for i, name in enumerate(gold["id"])]
-    return concatenate([made, gold]).select(order)
-
-
 # ---------------------------------------------------------------- configs
 
 
@@ -500,7 +470,9 @@ def open_config(repo: str | Path, name: str, *, images: bool = False, source: An
     if not (recipe.build().reads_images or images):
         pictures = [column for column in IMAGE_COLUMNS if column in splits["train"].column_names]
         splits = {split: rows.remove_columns(pictures) for split, rows in splits.items()}
-    return Config(name, recipe, note["content_fingerprint"], DatasetDict(splits), images, source)
+    return Config(
+        name, recipe, note["content_fingerprint"], DatasetDict(splits), note["funnel"]["made"], images, source
+    )
 
 
 def read_config(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> Config:

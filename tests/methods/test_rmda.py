@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import as_dataset, parse, picture
-from datasets import DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, load_dataset
 
 from hf_mner_aug import RMDA, augment, publish
 from hf_mner_aug.backbones.detectors import capitalised_words, detect, fit_detectors, ordinary_forms
@@ -16,10 +16,11 @@ from hf_mner_aug.methods.rmda import build_query
 from hf_mner_aug.models.search import Query
 from hf_mner_aug.models.search.train import TrainPosts
 from hf_mner_aug.posts.tokenising import restyle, split_words, word_style
+from hf_mner_aug.publishing.rows import published_splits
 from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.runs.recipe import Recipe, named_method, recipe_for
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
-from hf_mner_aug.studies.study import kept
+from hf_mner_aug.storage.fingerprint import content_fingerprint
 
 # ---------------------------------------------------------------- the query
 
@@ -449,7 +450,10 @@ def test_a_study_keeps_what_publishing_keeps(gold, pool, tmp_path):
         method = RMDA(corpus=str(pool), copies=4, filter=False, **chosen)
         run = augment(splits, method, out=tmp_path / "out", progress=False)
         done = publish(run, tmp_path / "out", overwrite=True)
-        assert len(kept(run.dataset, splits, run.method)) == done.funnel["kept"] > 0
+        shipped = Dataset.from_parquet(str(tmp_path / "out" / done.config / "train-00000-of-00001.parquet"))
+        kept = published_splits(run, tmp_path)["train"]
+        assert content_fingerprint({"train": kept}) == content_fingerprint({"train": shipped})
+        assert len(kept) == len(gold) + done.funnel["kept"] > len(gold)
 
 
 def test_a_curve_takes_parameters(pool):

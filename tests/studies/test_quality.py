@@ -18,6 +18,7 @@ from hf_mner_aug.backbones import Prediction, ScoredRelation, ScoredSpan
 from hf_mner_aug.cli import quality as cli_quality
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.words.sentence import TfidfSimilarity
+from hf_mner_aug.posts.hygiene import Guard
 from hf_mner_aug.publishing import rows as published_rows
 from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
@@ -33,6 +34,7 @@ from hf_mner_aug.studies.quality import (
 from hf_mner_aug.transform import Facts, Method, iterate_posts
 
 FAST = "crf:iterations=20"
+HELD_OUT_TOO = "greetings to @{} from the [LOC Alps]"
 HELD_OUT = "we saw [PER Elsa] in the [LOC Alps] on monday"
 
 
@@ -134,23 +136,37 @@ def test_planted_faults_are_counted():
         labelled("m9", "http://t.co/a"),
         labelled("m10", "http://t.co/b"),  # links only: no text to repeat
     ]
-    counts = count_faults(made, iter(gold), lambda: iter(held_out))
+    counts = count_faults(made, Guard(gold, lambda: held_out).check, gold)
     assert counts == {"duplicate": 2, "same_text": 4, "leak_id": 1, "leak_text": 1, "leak_image": 1}
     pictures = [labelled("m0", "just rain here", picture(2, "PNG")), labelled("m1", "just rain here")]
-    assert count_faults(pictures, gold, lambda: held_out)["duplicate"] == 2
-    assert count_faults(pictures, gold, lambda: held_out, same_text=True)["duplicate"] == 1, "another picture"
+    assert count_faults(pictures, Guard(gold, lambda: held_out).check, gold)["duplicate"] == 2
+    counts = count_faults(pictures, Guard(gold, lambda: held_out, same_text=True).check, None)
+    assert counts == {"duplicate": 1, "leak_id": 0, "leak_text": 0, "leak_image": 0}, "another picture"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planter(Method):
-    """Makes a copy of the first post, a held-out text of the second, and shouts the others."""
+    """Makes a copy of the first post, held-out texts of the next two, and shouts the others; it calls the last one off.
+
+    Handles do not tell its texts apart.
+    """
 
     name: ClassVar[str] = "planter"
     facts: ClassVar[Facts] = Facts(does="plants", paper="none", learns="nothing", images="kept", boxes="kept")
 
     def rewrite(self, posts, draws):
-        made = {"p0": lambda post: post, "p1": lambda post: Post(post.id, *parse(HELD_OUT), post.images)}
+        made = {
+            "p0": lambda post: post,
+            "p1": lambda post: Post(post.id, *parse(HELD_OUT), post.images),
+            "p2": lambda post: Post(post.id, *parse(HELD_OUT_TOO.format("ann")), post.images),
+        }
         return [made.get(p.id, lambda post: replace(post, tokens=[*post.tokens, "!"]))(p) for p in posts]
+
+    def comparable(self, tokens):
+        return ["@user" if word.startswith("@") else word for word in tokens]
+
+    def reduce(self):
+        return lambda post: "too_many" if post.id.startswith("p13+") else None
 
 
 @pytest.fixture
@@ -161,17 +177,19 @@ def planted(splits, tmp_path, monkeypatch):
     for module in list(sys.modules.values()):
         if module.__name__.startswith("hf_mner_aug.") and hasattr(module, "method_class"):
             monkeypatch.setattr(module, "method_class", lambda name: Planter)
-    monkeypatch.setattr(
-        published_rows, "_guard", lambda *arguments: type("Blind", (), {"check": lambda s, post: None})()
-    )
-    test = as_dataset([Post("h", *parse(HELD_OUT))], splits["test"].features)
+    monkeypatch.setattr(published_rows, "drop_check", lambda *arguments: lambda post: None)
+    held_out = [Post("h", *parse(HELD_OUT)), Post("i", *parse(HELD_OUT_TOO.format("bob")))]
+    test = as_dataset(held_out, splits["test"].features)
     return published(DatasetDict({**splits, "test": test}), tmp_path / "aug", Planter())
 
 
 def test_a_config_with_planted_faults_is_counted(planted):
-    found = quality(planted, ["planter_100pct"], backbone=FAST).column("planter_100pct")
+    report = quality(planted, ["planter_100pct"], backbone=FAST)
+    found = report.column("planter_100pct")
     assert found.posts == 14
-    assert found.faults == {"duplicate": 1, "same_text": 13, "leak_id": 0, "leak_text": 1, "leak_image": 0}
+    leaks = {"leak_id": 0, "leak_text": 2, "leak_image": 0}
+    assert found.faults == {"duplicate": 1, "same_text": 12, **leaks, "too_many": 1}
+    assert "| publishing would drop: too_many | – | – | – | 1 |" in report.to_markdown()
 
 
 # ---------------------------------------------------------------- a config
@@ -416,7 +434,7 @@ def test_wrong_input_is_one_line(repo, configs, options, said):
 
 
 def test_a_config_without_made_posts_is_told(planted, monkeypatch):
-    monkeypatch.setattr(published_rows, "_guard", lambda *a: type("All", (), {"check": lambda s, post: "duplicate"})())
+    monkeypatch.setattr(published_rows, "drop_check", lambda *arguments: lambda post: "duplicate")
     splits = DatasetDict(train=as_dataset([Post("p0", *parse(HELD_OUT))], mner_features()))
     published(splits, planted, Planter(), config="empty")
     with pytest.raises(UsageError, match="empty holds no made posts in train: there is nothing to measure"):

@@ -163,9 +163,13 @@ def test_oversampled_gold_has_the_size_of_each_seeds_posts(report):
     assert names == oversample(gold, 97, seed=5)["id"][:] != oversample(gold, 97, seed=6)["id"][:]
 
 
-def test_a_seed_makes_the_posts_that_publishing_makes_with_it(repo):
+def test_a_seed_makes_the_posts_that_publishing_makes_with_it(repo, tmp_path):
     study = Study.open(repo, ["eda_100pct"], seeds=[0, 7])
-    made = {seed: study._splits(Cell("augmented", "eda_100pct", "eda_100pct", seed))["train"] for seed in (0, 7)}
+    made = {}
+    for seed in (0, 7):
+        room = tmp_path / str(seed)
+        room.mkdir()
+        made[seed] = study._splits(Cell("augmented", "eda_100pct", "eda_100pct", seed), room)["train"]
     shipped = load_dataset(str(repo), "eda_100pct")["train"]
     assert made[0].to_list() == shipped.to_list()
     assert made[7].to_list() != shipped.to_list()
