@@ -382,7 +382,7 @@ def test_missing_empty_or_half_written_corpus(gold, tmp_path):
     (tmp_path / "posts.jsonl").write_text('{"text": "so glad to see Adele"}\n{"text": 3}\n')
     with pytest.raises(UsageError, match="text must be a string"):
         index(str(tmp_path / "posts.jsonl"), tmp_path / "half.db")
-    with pytest.raises(UsageError, match=r"holds no posts|half-written"):
+    with pytest.raises(UsageError, match=r"holds no posts|is incomplete"):
         RMDA(corpus=str(tmp_path / "half.db")).fit(gold)
     with pytest.raises(UsageError, match=r"no corpus with fingerprint 0000.* corpus=FILE"):
         RMDA(corpus=f"sha256:{'0' * 64}").fit(gold)

@@ -427,8 +427,8 @@ def test_a_hit_tells_where_it_is_from(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "nothing to look for"),
-        ({"text": " \t"}, "nothing to look for"),
+        ({}, "nothing to search for"),
+        ({"text": " \t"}, "nothing to search for"),
         ({"phrases": ("Oslo", "")}, "phrase '' has no word"),
         ({"phrases": ("\ud83d",)}, "has no word"),
         ({"phrases": "Oslo"}, "found one string"),
@@ -567,7 +567,7 @@ def test_a_picture_file_must_stay_what_it_was(tmp_path):
     corpus = open_corpus(tmp_path / "b" / "c.db")
     assert corpus.search(Query(text="Oslo"))[0].images[0]["bytes"] == one
     (tmp_path / "b" / "one.jpg").write_bytes(picture(2, "JPEG")["bytes"])
-    with pytest.raises(DataError, match=r"post 1: .*one\.jpg is another picture"):
+    with pytest.raises(DataError, match=r"post 1: .*one\.jpg has changed since it was indexed"):
         corpus.search(Query(text="Oslo"))
     (tmp_path / "b" / "one.jpg").rename(tmp_path / "one.jpg")
     with pytest.raises(DataError, match=r"post 1: 'one\.jpg' does not exist"):
@@ -660,7 +660,7 @@ def test_indexing_killed_anywhere_is_finished_by_running_again(tmp_path):
         with pytest.raises(UsageError, match=r"hf-mner-aug index SOURCE --out .*c\.db") as caught:
             open_corpus(path)
         assert "\n" not in str(caught.value)
-        assert stop == 0 or "half-written" in str(caught.value), "nothing is written before the first post"
+        assert stop == 0 or "is incomplete" in str(caught.value), "nothing is written before the first post"
     assert journals, "no kill left the file in the middle of a write"
     report = index(source, path)
     assert report.fingerprint == whole
@@ -689,7 +689,7 @@ def test_a_source_cut_short_stays_pending_when_another_is_indexed(tmp_path):
     finally:
         indexing.BATCH = before
     index(good, tmp_path / "c.db")
-    with pytest.raises(UsageError, match="half-written, indexing was cut short at broken"):
+    with pytest.raises(UsageError, match="is incomplete, indexing was interrupted at broken"):
         open_corpus(tmp_path / "c.db")
     Path(broken).write_text(text)
     index(broken, tmp_path / "c.db")
@@ -707,7 +707,11 @@ def test_what_is_no_corpus_is_said_in_a_line(tmp_path):
     connection = sqlite3.connect(tmp_path / "other.db")
     connection.execute("CREATE TABLE posts (id)")
     connection.close()
-    for name, said in (("text", "is no corpus"), ("empty", "holds no posts"), ("other", "another program's database")):
+    for name, said in (
+        ("text", "is not a corpus"),
+        ("empty", "holds no posts"),
+        ("other", "another program's database"),
+    ):
         with pytest.raises(UsageError, match=said):
             open_corpus(tmp_path / f"{name}.db")
     source = write_lines(tmp_path / "posts.jsonl", [{"text": "Oslo"}])

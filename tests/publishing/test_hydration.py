@@ -616,7 +616,7 @@ def test_from_a_run_to_a_hydrated_folder(call, gold, pool, tmp_path):
     ("arguments", "said"),
     [
         (["stubs", CONFIG, "--corpus", "none.db"], "there is no corpus"),
-        (["stubs", CONFIG, "--corpus", "stubs/README.md"], "README.md is no corpus"),
+        (["stubs", CONFIG, "--corpus", "stubs/README.md"], "README.md is not a corpus"),
         (["stubs", CONFIG, "--posts", "none.jsonl"], "there is no file none.jsonl"),
         (["stubs", CONFIG, "--posts", "half.jsonl"], "half.jsonl line 2 is not JSON"),
         (["stubs", CONFIG, "--posts", "others.jsonl"], f"others.jsonl has none of the posts of {CONFIG} (gone 4)"),

@@ -1,11 +1,11 @@
-"""Find posts that name some entities: what a searcher is asked and gives, and the local corpus, one SQLite file.
+"""Find posts that name some entities: queries and hits of a searcher, and the local corpus, one SQLite file.
 
-The corpus is made by ``corpus.index`` and searched with FTS5. What counts as a word is said by ``words`` alone: FTS5
-is given its words with spaces between them, so that the posts found are those in which a scan would find the phrase.
+The corpus is built by ``corpus.index`` and searched with FTS5. Only ``words`` defines what a word is: FTS5 gets its
+words separated by spaces, so that it finds the posts in which a scan would find the phrase.
 
-Posts are ranked by BM25 (Robertson & Zaragoza 2009; k1 1.2, b 0.75, FTS5's form of it) over the words of the query's
-text and phrases. FTS5's own ``bm25()`` gives the same scores, but to count the posts that hold a word it reads through
-them, for each word and query. Here the counts lie in a table.
+Posts are ranked by BM25 (Robertson & Zaragoza 2009; k1 1.2, b 0.75, in FTS5's form) over the words of the query's text
+and phrases. FTS5's own ``bm25()`` gives the same scores, but counts the posts that contain a word by reading them, for
+each word and query. Here the counts are stored in a table.
 """
 
 import contextlib
@@ -39,36 +39,36 @@ from hf_mner_aug.untrusted.printable import excerpt
 
 Require = Literal["all", "any"]
 HEADS = ("#", "@")
-IMAGES = 4  # of a post, at most
+IMAGES = 4  # per post, at most
 _EXPORT = "take an export of posts: `hf-mner-aug index posts.jsonl`"
-# Why a page or picture on the web gives no post.
+# Why a page or picture on the web yields no post.
 WEB_REASONS: Mapping[str, Reason] = {
     "search_failed": Reason("the search engine refuses the query", "see its answer in the rejected posts"),
-    "robots": Reason("robots.txt keeps programs out", _EXPORT),
+    "robots": Reason("robots.txt excludes programs", _EXPORT),
     "private": Reason("the page is not public (HTTP 401 or 403)", _EXPORT),
-    "gone": Reason("there is no such page any more", _EXPORT),
-    "login_wall": Reason("a login stands there, or a page that only its scripts would fill", _EXPORT),
+    "gone": Reason("the page no longer exists", _EXPORT),
+    "login_wall": Reason("the page shows a login, or is filled only by its scripts", _EXPORT),
     "no_text": Reason("the page has no text", "name other hosts with `--set sites=HOST,…`"),
     "bad_image": Reason(
         "the picture cannot be decoded, is too small, or has too many pixels",
         "search other hosts with `--set sites=HOST,…`",
         ("image=false",),
     ),
-    "not_html": Reason("the page is no HTML", "name other hosts with `--set sites=HOST,…`"),
+    "not_html": Reason("the page is not HTML", "name other hosts with `--set sites=HOST,…`"),
     "wrong_charset": Reason(
         "the page is not in the encoding that it names", "name other hosts with `--set sites=HOST,…`"
     ),
-    "redirect_loop": Reason("the page leads from one address to the next without end", _EXPORT),
-    "forbidden_address": Reason("the address is neither http nor https, or not public", _EXPORT),
+    "redirect_loop": Reason("the page redirects endlessly", _EXPORT),
+    "forbidden_address": Reason("the address is neither http nor https, or is not public", _EXPORT),
     "too_slow": Reason("the host takes too long", "raise `--web timeout=SECONDS`"),
     "too_large": Reason("the page, the picture or the text is too large", "name other hosts with `--set sites=HOST,…`"),
-    "unreachable": Reason("the host does not answer, also when asked again", "look at this machine's connection"),
+    "unreachable": Reason("the host does not answer, even after retries", "check this machine's connection"),
 }
-TERMS = 64  # of a longer text, the rarest words count
+TERMS = 64  # of a text with more, the rarest words count
 K1, B = 1.2, 0.75
-APPLICATION_ID = 0x6D6E6572  # "mner": tells a corpus from other SQLite files
-VERSION = 1  # raised when the tables or what counts as a word change
-# Every sign but white space is part of a word: the words are cut before they get here.
+APPLICATION_ID = 0x6D6E6572  # "mner": distinguishes a corpus from other SQLite files
+VERSION = 1  # raised when the tables or the definition of a word change
+# Every sign except white space is part of a word: the text is tokenised before it gets here.
 TOKENIZER = "ascii tokenchars '{}'".format(string.punctuation.replace("'", "''"))
 TABLES = f"""
 CREATE TABLE sources (name TEXT PRIMARY KEY, complete INTEGER NOT NULL);
@@ -84,11 +84,11 @@ INSERT INTO state VALUES (0, 0, '');
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
-# A corpus may be a stranger's: so long it is asked at most, and so much a value or a program in it may be.
+# A corpus may be a stranger's: limits of a query's time, and of the values and programs in the file.
 QUERY_SECONDS = 120.0
 FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)  # a damaged name in SQLite's message is not UTF-8
 LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: 200_000_000,  # bytes of a value: of a picture, say
+    sqlite3.SQLITE_LIMIT_LENGTH: 200_000_000,  # bytes of a value, such as a picture
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
     sqlite3.SQLITE_LIMIT_COLUMN: 100,
     sqlite3.SQLITE_LIMIT_VDBE_OP: 1_000_000,
@@ -103,24 +103,24 @@ _WORD = regex.compile(
 )
 
 
-# ---------------------------------------------------------------- what is asked and what is found
+# ---------------------------------------------------------------- queries and hits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """What to look for: posts that hold the phrases, best first by the text.
+    """A query for posts that contain the phrases, ranked by the text.
 
     Args:
         text: the words that rank.
-        phrases: entities, each one string; a post must hold all of them, or one with ``require="any"``.
+        phrases: entities, each one string; a post must contain all of them, or one with ``require="any"``.
         require: ``all`` or ``any``.
-        sites: hosts, of which a post must be (or of a host below it: ``twitter.com`` takes ``mobile.twitter.com``);
-            none is any. A post without a URL is of no site, unless its source was indexed with one.
+        sites: hosts to which posts must belong (``twitter.com`` includes ``mobile.twitter.com``); none means any host.
+            A post without a URL belongs to no site, unless its source was indexed with one.
         since: the first day, None for no limit. A post without a date is in no range.
         until: the last day.
 
     Raises:
-        UsageError: a phrase has no word, there is nothing to look for, or a site is no host.
+        UsageError: a phrase has no word, the query is empty, or a site is not a host.
     """
 
     text: str = ""
@@ -137,23 +137,23 @@ class Query:
             if not words(phrase):
                 raise UsageError(f"query: the phrase {phrase!r} has no word: leave it out")
         if not self.phrases and not words(self.text):
-            raise UsageError("query: neither text nor phrases hold a word: there is nothing to look for")
+            raise UsageError("query: neither text nor phrases have a word: there is nothing to search for")
         if self.require not in get_args(Require):
             raise UsageError(f"query: require must be all or any, found {self.require!r}")
         for site in self.sites:
             if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", site):
                 raise UsageError(f"query: a site must be a host such as twitter.com, found {site!r}")
         if self.since and self.until and self.since > self.until:
-            raise UsageError(f"query: since {self.since} lies after until {self.until}")
+            raise UsageError(f"query: since {self.since} is after until {self.until}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit:
-    """A post that was found.
+    """A post that a search found.
 
-    ``score`` is higher for better ones and compares within one search only. ``tokens`` [n_words] are those of a source
-    that was tokenised. A picture is in ``images`` (as the source's bytes) or, where it has not been fetched, in
-    ``image_urls``. ``date`` is in ISO 8601, ``source`` the corpus or engine that the post is from.
+    ``score`` is higher for better hits and comparable only within one search. ``tokens`` [n_words] come from a
+    tokenised source. A picture is in ``images`` (as the source's bytes) or, if it has not been fetched, in
+    ``image_urls``. ``date`` is in ISO 8601, ``source`` the corpus or engine that the post comes from.
     """
 
     id: str
@@ -168,7 +168,7 @@ class Hit:
     licence: str | None = None
 
     def origin(self) -> dict[str, str]:
-        """Return where the post is from, as a made post's ``details`` name it; ``hygiene.Guard`` reads id and url."""
+        """Return the origin of the post, as in a made post's ``details``; ``hygiene.Guard`` reads id and url."""
         found = {
             "post_id": self.id,
             "source": self.source,
@@ -181,7 +181,7 @@ class Hit:
 
 
 class Searcher(Protocol):
-    """What finds posts: the local corpus, or an engine on the web."""
+    """Anything that finds posts: the local corpus, or a search engine on the web."""
 
     def search(self, query: Query, limit: int = 10) -> list[Hit]:
         """Return at most ``limit`` posts, best first."""
@@ -191,20 +191,20 @@ class Searcher(Protocol):
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, casefolded and in Unicode's NFC; signs are words too.
+    """Return the words of a text, casefolded and in Unicode's NFC; signs are words, too.
 
-    White space, control characters and lone surrogates part words. A word is a run of letters, digits, ``_`` and
+    White space, control characters and lone surrogates separate words. A word is a run of letters, digits, ``_`` and
     combining marks; one character, with its marks, of a script that is written without spaces; or any other sign. So
-    ``@UCLAFootball`` is ``@ uclafootball``, ``U.S.`` is ``u . s .``, and a tokenised text has the words it had before.
+    ``@UCLAFootball`` is ``@ uclafootball``, ``U.S.`` is ``u . s .``, and a tokenised text keeps its words.
     """
     found: list[str] = _WORD.findall(normalise_unicode("NFC", text.casefold()))
     return found
 
 
 def phrase_words(phrase: str) -> list[str]:
-    """Return the words that a post must hold side by side to hold the phrase.
+    """Return the words that a post must contain in sequence to contain the phrase.
 
-    ``#`` and ``@`` at the phrase's head are left out, since they may stand before it in a post as well: ``Harry
+    ``#`` and ``@`` at the phrase's start are left out, since a post may have them there as well: ``Harry
     Potter`` is in ``#Harry Potter``, ``@ Harry Potter`` and ``HARRY POTTER's``, but not in ``#HarryPotter``, ``Harry
     #Potter`` or ``Harry, Potter``.
     """
@@ -218,9 +218,9 @@ def phrase_words(phrase: str) -> list[str]:
 
 @dataclass(frozen=True)
 class LocalCorpus:
-    """Posts in a file of ``corpus.index``, only read.
+    """Posts in a file of ``corpus.index``, opened read-only.
 
-    It is equal and pickled by path and fingerprint (a sha256 over the ids and contents of all posts, in order), and
+    It is compared and pickled by path and fingerprint (a sha256 over the ids and contents of all posts, in order), and
     opened in each process that searches.
     """
 
@@ -228,16 +228,16 @@ class LocalCorpus:
     fingerprint: str
 
     def search(self, query: Query, limit: int = 10) -> list[Hit]:
-        """Return at most ``limit`` posts that hold the phrases, best first; ties go to the post indexed earlier.
+        """Return at most ``limit`` posts with the phrases, best first; ties go to the post indexed earlier.
 
-        Of a text and phrases with more than 64 different words the rarest 64 count. Without phrases, a post must hold
-        one of these.
+        Of a text and phrases with more than 64 different words the rarest 64 count. Without phrases, a post must
+        contain one of these.
 
         Raises:
-            UsageError: as ``open_corpus``, or the corpus is another than when it was opened.
+            UsageError: as ``open_corpus``, or the corpus has changed since it was opened.
             DataError: a post's picture is no longer where it was indexed.
             Corrupt: the file is damaged.
-            OSError: another process is writing and does not end.
+            OSError: another process keeps writing.
         """
         if limit < 1:
             raise UsageError(f"search: limit must be at least 1, found {limit}")
@@ -245,7 +245,7 @@ class LocalCorpus:
             return self._reader().search(query, limit)
 
     def posts(self, ids: Collection[str]) -> dict[str, list[Hit]]:
-        """Return the posts with these ids, which several may have, in the order of indexing; raises as ``search``."""
+        """Return the posts with these ids (an id may have several), in the order of indexing; raises as ``search``."""
         with self._clear_errors():
             return self._reader().posts(ids)
 
@@ -255,7 +255,7 @@ class LocalCorpus:
 
     @contextlib.contextmanager
     def _clear_errors(self) -> Iterator[None]:
-        """Turn what SQLite raises into one line for the user."""
+        """Turn SQLite's errors into one line for the user."""
         try:
             yield
         except FAULTS as error:
@@ -273,16 +273,16 @@ def open_corpus(path: Path | str) -> LocalCorpus:
     """Return the corpus in a file.
 
     Raises:
-        UsageError: there is none, it is half-written, empty or of another version, or the file is something else.
+        UsageError: there is none, it is incomplete, empty or of another version, or the file is not a corpus.
         Corrupt: the file is damaged.
-        OSError: it may not be read, or another process is writing and does not end.
+        OSError: it may not be read, or another process keeps writing.
     """
     path = Path(path).absolute()
     return LocalCorpus(path, _Reader(path).fingerprint)
 
 
 def guard(connection: sqlite3.Connection) -> None:
-    """Bound what a file may do when it is read: nothing in it is run, and nothing is longer than ``LIMITS``."""
+    """Restrict a file that is read: nothing in it is executed, and nothing exceeds ``LIMITS``."""
     for limit, value in LIMITS.items():
         connection.setlimit(limit, value)
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -290,20 +290,20 @@ def guard(connection: sqlite3.Connection) -> None:
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> bool:
-    """Say whether a SQLite file holds a corpus; one without any table does not.
+    """Return whether a SQLite file holds a corpus; a file without tables does not.
 
     Raises:
-        UsageError: it holds something else, or a corpus of another version.
+        UsageError: it is not a corpus, or one of another version.
         Corrupt: it has other tables than a corpus, or views, triggers or indexes.
     """
     try:
         found = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         n_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    except sqlite3.OperationalError:  # locked, or a journal is left that only a writer may roll back
+    except sqlite3.OperationalError:  # locked, or with a journal that only a writer may roll back
         raise
     except FAULTS as error:
-        raise UsageError(f"{path} is no corpus: make one with hf-mner-aug index SOURCE --out {path.name}") from error
+        raise UsageError(f"{path} is not a corpus: make one with hf-mner-aug index SOURCE --out {path.name}") from error
     if found == 0 and n_tables == 0:
         return False
     if found != APPLICATION_ID:
@@ -314,13 +314,13 @@ def check_format(connection: sqlite3.Connection, path: Path) -> bool:
     if others:
         kind, name = min(others)[:2]
         raise Corrupt(
-            f"{path} is not as indexing makes a corpus, at the {kind} {excerpt(name, 60)!r}: index its posts again"
+            f"{path} differs from an indexed corpus at the {kind} {excerpt(name, 60)!r}: index its posts again"
         )
     return True
 
 
 def _schema(connection: sqlite3.Connection) -> set[tuple[str, str, str, str]]:
-    """Return what a file holds: kind, name, table and definition of each table, index, view and trigger."""
+    """Return the schema of a file: kind, name, table and definition of each table, index, view and trigger."""
     found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchmany(1000)
     return {(str(kind), str(name), str(table), " ".join(str(sql).split())) for kind, name, table, sql in found}
 
@@ -333,15 +333,15 @@ def _expected_schema() -> frozenset[tuple[str, str, str, str]]:
 
 
 def read_state(connection: sqlite3.Connection, path: Path) -> tuple[int, int, str]:
-    """Return the number of posts and of words and the fingerprint that a corpus notes of itself.
+    """Return the number of posts, the number of words and the fingerprint that a corpus stores.
 
     Raises:
-        Corrupt: they are not such.
+        Corrupt: they are invalid.
     """
     rows = connection.execute("SELECT posts, words, fingerprint FROM state LIMIT 2").fetchall()
     settings = connection.execute("SELECT k FROM post_words_config WHERE k IS NOT 'version' LIMIT 1").fetchone()
     if len(rows) != 1 or settings or [type(value) for value in rows[0]] != [int, int, str]:
-        raise Corrupt(f"{path} is damaged (its state is no corpus's): delete it and index again")
+        raise Corrupt(f"{path} is damaged (its state is invalid): delete it and index again")
     posts, n_words, fingerprint = rows[0]
     if not (0 <= posts <= n_words < 1 << 53):
         raise Corrupt(f"{path} is damaged ({posts} posts of {n_words} words): delete it and index again")
@@ -353,7 +353,7 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         again = f"run hf-mner-aug index SOURCE --out {path}"
-        half = f"{path} is half-written, indexing was cut short"
+        half = f"{path} is incomplete, indexing was interrupted"
         if not path.is_file():
             raise UsageError(f"there is no corpus {path}: {again}")
         self.path = path
@@ -383,7 +383,7 @@ class _Reader:
         self._mean_words = n_words / self.n_posts
 
     def is_current(self) -> bool:
-        """Say whether nobody has written to the file since it was opened."""
+        """Return whether the file is unchanged since it was opened."""
         return self._read_data_version() == self._data_version
 
     def search(self, query: Query, limit: int) -> list[Hit]:
@@ -402,17 +402,17 @@ class _Reader:
         return found
 
     def _document_counts(self, query: Query) -> dict[str, int]:
-        """Return, for the query's words that the corpus has, the number of posts that hold each; the rarest if many."""
+        """Return, for the query's words in the corpus, the number of posts with each; the rarest if many."""
         asked = list(dict.fromkeys(word for text in (query.text, *query.phrases) for word in words(text)))
         sql = "SELECT word, posts FROM words WHERE word IN (SELECT value FROM json_each(?))"
         found = dict(self._connection.execute(sql, (json.dumps(asked),)))
         if not all(type(n) is int and 0 < n <= self.n_posts for n in found.values()):
-            raise self._damaged("more posts hold a word than there are")
+            raise self._damaged("a word is in more posts than there are")
         rarest = set(heapq.nsmallest(TERMS, found, key=lambda word: (found[word], word)))
         return {word: found[word] for word in asked if word in rarest}
 
     def _candidates(self, query: Query, counts: Iterable[str]) -> Iterator[tuple[int, str]]:
-        """Yield the number and the words, with spaces between them, of each post that holds the phrases."""
+        """Yield the number and the words, separated by spaces, of each post that contains the phrases."""
         if query.phrases:
             operator = " AND " if query.require == "all" else " OR "
             match = operator.join(_quoted(phrase_words(phrase)) for phrase in query.phrases)
@@ -438,12 +438,12 @@ class _Reader:
     def _scored(self, candidates: Iterable[tuple[int, str]], counts: Mapping[str, int]) -> Iterator[tuple[float, int]]:
         """Yield each candidate's BM25, negative so that the best sorts first, and its number."""
         n = self.n_posts
-        # Operation by operation as FTS5 computes it, so that the scores are equal to the last bit. A word in more than
-        # half of the posts would count against a post: it counts next to nothing.
+        # In the same order of operations as FTS5, so that the scores are equal to the last bit. A word in more than
+        # half of the posts would have a negative weight: its weight is almost 0 instead.
         weights = {word: max(1e-6, math.log((n - k + 0.5) / (k + 0.5))) for word, k in counts.items()}
         for rowid, text in candidates:
             if not isinstance(text, str):
-                raise self._damaged(f"the words of post {rowid} are no text")
+                raise self._damaged(f"the words of post {rowid} are not text")
             held = text.split(" ")
             frequencies = dict.fromkeys(weights, 0)
             for word in held:
@@ -461,12 +461,12 @@ class _Reader:
         row = self._one(f"SELECT {columns} FROM posts WHERE rowid = ?", rowid) or [None]
         optional = all(value is None or isinstance(value, str) for value in row[3:])
         if not (optional and all(isinstance(value, str) for value in row[:3])):
-            raise self._damaged(f"post {rowid} is not there, or no text")
+            raise self._damaged(f"post {rowid} is missing, or not text")
         name, text, source, tokens, images, url, date, licence = row
         held = self._json(tokens, rowid)
         pictures = self._json(images, rowid)
         if not all(isinstance(token, str) for token in held) or not all(map(_is_picture, pictures)):
-            raise self._damaged(f"the words or pictures of post {rowid} are no such")
+            raise self._damaged(f"the words or pictures of post {rowid} are invalid")
         return Hit(
             id=name,
             text=text,
@@ -481,10 +481,10 @@ class _Reader:
         )
 
     def _image(self, digest: str, name: str | None, post: str) -> EncodedImage | None:
-        """Return a picture, or None where its file may not be read: the corpus may be a stranger's."""
+        """Return a picture, or None if its file may not be read: the corpus may be a stranger's."""
         data, path = self._one("SELECT data, path FROM pictures WHERE digest = ?", digest) or (None, None)
         if not isinstance(path if data is None else data, str if data is None else bytes):
-            raise self._damaged(f"a picture of post {post} is not there")
+            raise self._damaged(f"a picture of post {post} is missing")
         if data is None:
             try:
                 data = read_picture_file(str(path), Allowed.of(self.path.parent))
@@ -494,16 +494,16 @@ class _Reader:
                     return None
                 raise DataError(f"post {post}: {error} in {self.path.parent}: put it back, or index again") from error
             if hashlib.sha256(data).hexdigest() != digest:
-                raise DataError(f"post {post}: {path} is another picture than when it was indexed: put that one back")
+                raise DataError(f"post {post}: {path} has changed since it was indexed: put the former picture back")
         return {"bytes": data, "path": name}
 
     def _refuse(self, error: FileRefused) -> None:
-        """Say once for each reason that pictures are missing."""
+        """Warn once for each reason that pictures are missing."""
         if error.reason not in self._refused:
             self._refused.add(error.reason)
             warnings.warn(
                 f"{self.path}: the picture {error}: it and others refused as {error.reason} are missing; "
-                "to put pictures inside, delete the corpus and index its source again",
+                "to store pictures inside, delete the corpus and index its source again",
                 stacklevel=2,
             )
 
@@ -512,9 +512,9 @@ class _Reader:
         try:
             found = json.loads(text) if text else []
         except (ValueError, RecursionError) as error:
-            raise self._damaged(f"post {rowid} holds no JSON") from error
+            raise self._damaged(f"post {rowid} is not JSON") from error
         if not isinstance(found, list):
-            raise self._damaged(f"post {rowid} holds no list")
+            raise self._damaged(f"post {rowid} is not a list")
         return found
 
     def _damaged(self, what: str) -> Corrupt:
@@ -533,14 +533,14 @@ def _read(path: Path, fingerprint: str, pid: int, thread: int) -> _Reader:
     reader = _Reader(path)
     if reader.fingerprint != fingerprint:
         raise UsageError(
-            f"{path} is another corpus than when it was opened: expected fingerprint {fingerprint[:12]}, "
+            f"{path} has changed since it was opened: expected fingerprint {fingerprint[:12]}, "
             f"found {reader.fingerprint[:12]}"
         )
     return reader
 
 
 def _is_picture(value: Any) -> bool:
-    """Say whether a value is what ``corpus.index`` notes of a picture."""
+    """Return whether a value has the form that ``corpus.index`` stores for a picture."""
     if not isinstance(value, dict):
         return False
     known = "url" in value or "digest" in value
@@ -549,12 +549,12 @@ def _is_picture(value: Any) -> bool:
 
 
 def _name(error: Exception) -> str:
-    """Return SQLite's name of an error; empty where it is Python's own, as of text that is not UTF-8."""
+    """Return SQLite's name of an error; empty if it is Python's own, as for text that is not UTF-8."""
     return getattr(error, "sqlite_errorname", "")
 
 
 def told(error: Exception, path: Path) -> Exception:
-    """Return what a user is told of an error: that the file is damaged, takes for ever, or cannot be read now."""
+    """Return the error to raise for the user: the file is damaged, takes too long, or cannot be read now."""
     if _name(error) == "SQLITE_INTERRUPT":
         return Corrupt(f"{path} takes more than {QUERY_SECONDS:g} s to answer: index its posts again, or fewer of them")
     if isinstance(error, sqlite3.OperationalError) and _name(error) not in ("", "SQLITE_ERROR"):

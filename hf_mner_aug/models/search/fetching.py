@@ -1,8 +1,8 @@
-"""Fetch files from hosts that nobody vouches for, politely: robots.txt, a delay for each host, few requests at a time.
+"""Fetch files from untrusted hosts, politely: robots.txt, a delay for each host, few requests at a time.
 
-A hostile page can cost a request and some seconds, and reaches nothing that a stranger could not reach: only http and
-https, only public addresses (checked where the connection is made, so that a name cannot mean another address later),
-bounded time, bytes (also of what is packed) and redirects. Nothing is executed, no cookie is kept, no proxy is used.
+A hostile page can cost a request and some seconds, and gives access to nothing that is not public: only http and https,
+only public addresses (checked on connecting, so that a name cannot resolve to another address later), bounded time,
+bytes (also after decompression) and redirects. Nothing is executed, no cookie is kept, no proxy is used.
 """
 
 import asyncio
@@ -40,34 +40,34 @@ if TYPE_CHECKING:
 SETTINGS = "HF_MNER_AUG_WEB"
 MAX_REDIRECTS = 5
 MAX_ROBOTS = 512 << 10  # bytes
-MAX_ROBOTS_RULES = 1_000_000  # rules times agents, which is how many a parser may keep
+MAX_ROBOTS_RULES = 1_000_000  # rules times agents, the most that a parser may keep
 MAX_CRAWL_DELAY = 60.0
 PORTS = (80, 443)
-TRIES = 4  # of a request whose host is not reached, or is busy
+TRIES = 4  # of a request whose host is unreachable or busy
 BACKOFF_SECONDS = 1.0
 MAX_WAIT = 30.0  # seconds between two tries
 CONNECT_SECONDS = 10.0
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all of version 6 that is given out
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all allocated addresses of version 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Web:
-    """How this machine goes to the web: no part of what is made, so it stands in the environment and in no recipe.
+    """This machine's access to the web: it does not affect the rows, so it is in the environment and in no recipe.
 
-    ``HF_MNER_AUG_WEB="delay=2,usd=5"`` sets what is not as below.
+    ``HF_MNER_AUG_WEB="delay=2,usd=5"`` changes the defaults below.
 
     Args:
-        delay: seconds between the beginnings of two requests to one host, over all processes of this machine;
-            robots.txt may ask for more. 0 is none.
-        concurrency: requests at a time, in one process.
+        delay: seconds between the starts of two requests to one host, over all processes of this machine;
+            robots.txt may ask for more. 0 is no delay.
+        concurrency: concurrent requests in one process.
         timeout: seconds for a request, from connecting to the last byte.
         price: USD per search.
-        usd: what a run may spend, all its processes and restarts included.
-        searches: how many searches a run may pay.
+        usd: the most that a run may spend, over all its processes and restarts.
+        searches: the most searches that a run may pay for.
         record: the folder of recorded searches and pages (default: in the cache).
         replay: answer from the record only.
-        contact: an address that hosts read in the User-Agent.
+        contact: an address for hosts, in the User-Agent.
         allow: one address, such as 127.0.0.1, that may be reached although it is not public: for tests.
     """
 
@@ -89,23 +89,23 @@ class Web:
 
     @property
     def budget(self) -> Budget:
-        """What may be spent on searches."""
+        """The budget for searches."""
         return Budget(usd=self.usd, calls=self.searches)
 
     @property
     def folder(self) -> Path:
-        """Where searches and pages are recorded."""
+        """The folder in which searches and pages are recorded."""
         return Path(self.record) if self.record else artifacts.cache_folder()
 
     @property
     def user_agent(self) -> str:
-        """Who asks: this program, never a browser."""
+        """The User-Agent: this program, never a browser."""
         return f"hf-mner-aug/{__version__} (research on data augmentation{'; ' * bool(self.contact)}{self.contact})"
 
 
 @contextlib.contextmanager
 def replaying() -> Iterator[None]:
-    """Answer from the records only, of the web and of endpoints, in this process and those it starts."""
+    """Answer only from the records of the web and of endpoints, in this process and those it starts."""
     before = {name: os.environ.get(name) for name in (SETTINGS, ENDPOINT_SETTINGS)}
     os.environ |= {name: ",".join(filter(None, [value, "replay=true"])) for name, value in before.items()}
     try:
@@ -119,7 +119,7 @@ def replaying() -> Iterator[None]:
 
 
 def web_settings(text: str | None = None) -> Web:
-    """Return the settings in a text as ``delay=0.5,concurrency=16``, or else in the environment.
+    """Return the settings in a text as ``delay=0.5,concurrency=16``, by default in the environment.
 
     Raises:
         UnknownName: there is no such setting.
@@ -130,7 +130,7 @@ def web_settings(text: str | None = None) -> Web:
 
 
 class Refused(Exception):
-    """A page or picture that is not taken: ``reason`` is one of ``search.WEB_REASONS``, or ``unreadable``."""
+    """A rejected page or picture: ``reason`` is one of ``search.WEB_REASONS``, or ``unreadable``."""
 
     def __init__(self, reason: str, detail: str = "", seconds: float = 0.0) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -139,7 +139,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file as it came, unpacked: its address after redirects, its Content-Type, its bytes."""
+    """A file as received and decompressed: its address after redirects, its Content-Type, its bytes."""
 
     url: str
     kind: str
@@ -150,18 +150,18 @@ class Fetched:
 
 
 def is_public(address: str) -> bool:
-    """Say whether anybody can reach an IP address; one that holds an IPv4 address is as public as that."""
+    """Return whether an IP address is public; one that embeds an IPv4 address is as public as that one."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped or ip in NAT64:
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-        if ip.sixtofour or ip.teredo or ip not in GLOBAL_UNICAST:  # tunnels to an IPv4 address that is not looked at
+        if ip.sixtofour or ip.teredo or ip not in GLOBAL_UNICAST:  # tunnels to an IPv4 address that is not checked
             return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
 class _Checked(httpcore2.AsyncNetworkBackend):
-    """Connects to public addresses only: a name is looked up here, and the address that was checked is connected to."""
+    """Connects to public addresses only: it resolves the name and connects to the address that it has checked."""
 
     def __init__(self, allow: str) -> None:
         self._allow = allow
@@ -200,7 +200,7 @@ class _Checked(httpcore2.AsyncNetworkBackend):
 
 @dataclass
 class _Host:
-    """What is known of a host: who may ask next, when, and whether it was out of reach when last asked."""
+    """The state of a host: the lock for the next request, its time, and whether the host was unreachable last time."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     next: float = 0.0
@@ -224,16 +224,16 @@ class Session:
         self._robots: dict[str, asyncio.Task[Protego | None]] = {}
 
     async def get(self, url: str, *, limit: int, robots: bool = True) -> Fetched:
-        """Return a file of at most ``limit`` bytes, packed or unpacked.
+        """Return a file of at most ``limit`` bytes, compressed or decompressed.
 
         Raises:
-            Refused: why it is not taken.
+            Refused: the file is rejected, with the reason.
         """
         seen: set[str] = set()
         while True:
             target = _parse(url)
             if str(target) in seen or len(seen) > MAX_REDIRECTS:
-                raise Refused("redirect_loop", f"{len(seen)} redirects, at last to {target}")
+                raise Refused("redirect_loop", f"{len(seen)} redirects, the last to {target}")
             seen.add(str(target))
             if robots:
                 await self._ask_robots(target)
@@ -243,14 +243,14 @@ class Session:
             url = answer
 
     async def _ask_robots(self, target: httpx2.URL) -> None:
-        """See that robots.txt lets this program in (RFC 9309: not there lets, not readable does not)."""
+        """Check that robots.txt admits this program (RFC 9309: a missing file does, an unreadable one does not)."""
         origin = str(target.copy_with(raw_path=b"/", fragment=None))
         if origin not in self._robots:
             self._robots[origin] = asyncio.create_task(self._read_robots(origin))
         rules = await asyncio.shield(self._robots[origin])
         if rules is None:
             return
-        # Protego before 0.7 also gives delays that are negative, infinite or NaN.
+        # Protego before 0.7 also returns delays that are negative, infinite or NaN.
         delay = rules.crawl_delay(self.web.user_agent) or 0.0
         self._host(target).crawl_delay = min(MAX_CRAWL_DELAY, delay) if 0 <= delay < math.inf else 0.0
         if not rules.can_fetch(str(target), self.web.user_agent):
@@ -276,7 +276,7 @@ class Session:
         return self._hosts.setdefault(target.host, _Host())
 
     async def _until_reached(self, target: httpx2.URL, limit: int) -> Fetched | str:
-        """Return the file, or where it moved; a host that is away or busy is asked again, unless it was away before."""
+        """Return the file, or its new address; retry an unreachable or busy host unless it was unreachable before."""
         host = self._host(target)
         for attempt in range(TRIES):
             try:
@@ -329,7 +329,7 @@ class Session:
                 try:
                     return str(target.join(found["location"]))
                 except (httpx2.InvalidURL, ValueError) as error:
-                    raise Refused("redirect_loop", f"to no address: {found['location']!r}") from error
+                    raise Refused("redirect_loop", f"to an invalid address: {found['location']!r}") from error
             _check_status(response.status, found)
             try:
                 body = await read_body(response.aiter_stream(), found, limit)
@@ -338,7 +338,7 @@ class Session:
             return Fetched(str(target), found.get("content-type", ""), body)
 
     async def _turn(self, target: httpx2.URL) -> None:
-        """Wait until a request to a host may begin, and take one of the slots."""
+        """Wait until a request to a host may start, and take one of the slots."""
         host = self._host(target)
         async with host.turn:
             await self._slots.acquire()
@@ -353,9 +353,9 @@ class Session:
 
 
 def _reserve(host: str, delay: float) -> float:
-    """Return the seconds until a host may be asked again, and note that it is asked then.
+    """Return the seconds until the next request to a host may start, and reserve that time.
 
-    The note is a file, so that the processes of a machine keep to one rate.
+    The reservation is a file, so that the processes of a machine share one rate.
     """
     from filelock import FileLock
 
@@ -365,14 +365,14 @@ def _reserve(host: str, delay: float) -> float:
         now = time.time()
         with contextlib.suppress(OSError, ValueError):
             last = float(path.read_text())
-            if last < now + 100 * delay:  # else the clock was set back
+            if last < now + 100 * delay:  # otherwise the clock was set back
                 now = max(now, last + delay)
         path.write_text(repr(now))
     return max(0.0, now - time.time())
 
 
 def _rules(robots: str) -> int:
-    """Return how many rules a parser may keep: each for each agent that it could be for."""
+    """Return the most rules that a parser may keep: each rule for each agent."""
     fields = Counter(line.partition(":")[0].strip().lower().startswith("user") for line in robots.splitlines())
     return fields[True] * fields[False]
 
@@ -382,7 +382,7 @@ def _parse(url: str) -> httpx2.URL:
         target = httpx2.URL(url).copy_with(fragment=None, userinfo=b"")
         known = target.scheme in ("http", "https") and bool(target.host)
     except (httpx2.InvalidURL, UnicodeError, ValueError) as error:
-        raise Refused("forbidden_address", f"no address: {url!r}") from error
+        raise Refused("forbidden_address", f"not an address: {url!r}") from error
     if not known:
         raise Refused("forbidden_address", f"neither http nor https: {url!r}")
     return target
@@ -399,7 +399,7 @@ def _check_status(status: int, headers: httpx2.Headers) -> None:
 
 @contextlib.asynccontextmanager
 async def open_session(web: Web) -> AsyncIterator[Session]:
-    """Give a session whose connections are closed in the end."""
+    """Yield a session whose connections are closed at the end."""
     backend = _Checked(web.allow)
     async with httpcore2.AsyncConnectionPool(
         max_connections=web.concurrency, keepalive_expiry=10.0, network_backend=backend

@@ -1,6 +1,6 @@
-"""Search the web: what a search engine is asked, and Serper, which asks Google by an API (the paper's choice).
+"""Search the web: the queries for a search engine, and Serper, an API for Google (the paper's choice).
 
-What a search finds are addresses, with a few words of each page; ``posts`` fetches the pages.
+A search finds addresses, with a few words of each page; ``web`` fetches the pages.
 """
 
 import re
@@ -16,18 +16,18 @@ from hf_mner_aug.posts.hygiene import origins
 SERPER = "https://google.serper.dev"
 KEY_ENV = "SERPER_API_KEY"
 PRICE = 0.001  # USD per search, of Serper's smallest package
-QUERY_WORDS = 32  # search engines drop what follows
-# Those that one query has by itself; any other trouble would come again with the next query.
+QUERY_WORDS = 32  # search engines drop further words
+# Faults of a single query; any other would recur with the next query.
 OWN_FAULTS = ("bad_request", "refused", "too_large")
 
 
 def build_query(
     text: str, entities: Sequence[str], sites: Sequence[str] = ("twitter.com",), require: Require = "all"
 ) -> str:
-    """Return what a search engine is asked: text, each entity in quotes, ``site:`` (section 3.2).
+    """Return the query for a search engine: text, each entity in quotes, ``site:`` (section 3.2).
 
-    For a relation, ``entities`` are head and tail. Of more than 32 words the entities and sites come first, and the
-    text is cut to the words that are left. ``require="any"`` puts ``OR`` between the entities.
+    For a relation, ``entities`` are head and tail. With more than 32 words the entities and sites come first, and the
+    text is truncated. ``require="any"`` puts ``OR`` between the entities.
     """
     quoted = [f'"{phrase}"' for entity in dict.fromkeys(entities) if (phrase := _unquoted(entity))]
     if require == "any" and len(quoted) > 1:
@@ -46,10 +46,10 @@ def _unquoted(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Serper:
-    """Serper's search API, or another of the same shape, as a ``Searcher``.
+    """Serper's search API, or another of the same form, as a ``Searcher``.
 
-    It goes through ``endpoint``: ``POST /search`` with the key of its ``key_env`` in the header ``X-API-KEY``; answers
-    are recorded, so that a search is paid once.
+    It uses ``endpoint``: ``POST /search`` with the key of its ``key_env`` in the header ``X-API-KEY``; answers are
+    recorded, so that a search is paid for once.
     """
 
     endpoint: Endpoint
@@ -65,11 +65,11 @@ class Serper:
         ]
 
     def find(self, queries: Sequence[Query], limit: int = 10) -> list[Found | Unanswered]:
-        """Return what each search found, at most ``limit`` pages once each, or why the engine refused this query.
+        """Return the results of each search, at most ``limit`` distinct pages, or why the engine refused this query.
 
         Raises:
             EndpointError: the engine cannot be used any more: the key, the credit, the budget, the network, its
-                answers. What was answered before is recorded.
+                answers. Earlier answers are recorded.
         """
         asked = [SearchRequest(query=query_string(query), results=limit) for query in queries]
         found: list[Found | Unanswered] = []
@@ -90,13 +90,13 @@ class Serper:
 
 
 def query_string(query: Query) -> str:
-    """Return a query as the engine takes it; days are Google's ``after:`` and ``before:``."""
+    """Return a query in the engine's syntax; days become Google's ``after:`` and ``before:``."""
     asked = build_query(query.text, query.phrases, query.sites, query.require)
     days = [f"after:{query.since}" if query.since else "", f"before:{query.until}" if query.until else ""]
     return " ".join(filter(None, [asked, *days]))
 
 
 def page_id(url: str) -> str:
-    """Return the id of the post on a page: its status number where the address holds one, else the address."""
+    """Return the id of the post on a page: its status number if the address has one, otherwise the address."""
     (name,) = origins({"url": url}) or {""}
     return name if name.isdigit() else url

@@ -1,4 +1,4 @@
-"""Find posts in the train split itself: a searcher over stored posts, for where there is no corpus."""
+"""Find posts in the train split itself: a searcher over stored posts, used without a corpus."""
 
 import functools
 import math
@@ -11,9 +11,9 @@ from hf_mner_aug.storage.posts import open_posts
 
 
 class TrainPosts:
-    """Searches posts as a local corpus does; better ones share more, and rarer, words with the query.
+    """Searches posts like a local corpus; better hits share more, and rarer, words with the query.
 
-    Labels do not count. A query's sites and dates mean nothing here.
+    Labels are ignored, and so are a query's sites and dates.
     """
 
     def __init__(self, posts: Sequence[Post]) -> None:
@@ -25,7 +25,7 @@ class TrainPosts:
                 self._holders[word].add(i)
 
     def search(self, query: Query, limit: int = 10) -> list[Hit]:
-        """Return at most ``limit`` posts that hold the phrases, best first; ties go to the earlier post."""
+        """Return at most ``limit`` posts with the phrases, best first; ties go to the earlier post."""
         asked = {word for text in (query.text, *query.phrases) for word in words(text)} & self._holders.keys()
         weights = {word: math.log(1 + len(self._posts) / len(self._holders[word])) for word in asked}
         holders = [self._holding(phrase) for phrase in query.phrases] or [self._holders[word] for word in asked]
@@ -36,7 +36,7 @@ class TrainPosts:
         return [self._hit(self._posts[i], scores[i]) for i in best]
 
     def _holding(self, phrase: str) -> set[int]:
-        """Return the places of the posts that hold a phrase."""
+        """Return the indices of the posts that contain a phrase."""
         wanted = phrase_words(phrase)
         sought = f" {' '.join(wanted)} "
         holders = set.intersection(*(self._holders.get(word, set()) for word in wanted))

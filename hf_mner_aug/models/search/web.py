@@ -1,8 +1,8 @@
-"""Posts on the web: what a search finds, what the pages say, their pictures; all of it recorded by its address.
+"""Posts on the web: search results, the text of pages, their pictures; all of it recorded by its address.
 
-A page tells its post in tags for those who link to it (``og:``, ``twitter:``), or in its first article. A page without
-any shows a login instead. What is recorded is what was read of a page, and its pictures decoded and encoded again:
-without what else their files held (places, hidden programs).
+A page has its post in tags for link previews (``og:``, ``twitter:``), or in its first article. A page without either
+shows a login instead. The record holds the text read from a page, and its pictures decoded and encoded again, without
+other content of their files (locations, hidden programs).
 """
 
 import asyncio
@@ -38,17 +38,17 @@ from hf_mner_aug.untrusted.printable import excerpt
 if TYPE_CHECKING:
     from lxml.html import HtmlElement
 
-ANSWERED_LATER = ("login_wall", "too_slow", "unreachable")  # asked again by the next call, be it a run's next part
-IN_A_ROW = 20  # pages without an answer of use, after which the run stops
+ANSWERED_LATER = ("login_wall", "too_slow", "unreachable")  # retried by the next call, such as a run's next part
+IN_A_ROW = 20  # pages without a usable answer, after which the run stops
 MAX_PAGE = 2 << 20  # bytes
 MAX_IMAGE = 10 << 20
 MAX_PIXELS = 25_000_000
-LEAST_SIDE = 64  # pixels; what is smaller is an icon
+LEAST_SIDE = 64  # pixels; anything smaller is an icon
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
-# A page's tags stand at its beginning once scripts and styles are out, and its own tags are short. Parsers take time
-# that grows with the square of some pages' size: this bounds it to seconds.
+# Without scripts and styles, a page has its tags at the beginning, and they are short. Parsers take time quadratic in
+# the size of some pages: this limits it to seconds.
 MAX_MARKUP = 128 << 10  # characters
-MAX_KIND = 256  # characters of a Content-Type that are looked at
+MAX_KIND = 256  # characters of a Content-Type that are read
 _LONG_TAG = re.compile(r"<[^<>]{16384}")
 _AVATAR = re.compile(
     r"profile_images|profile_banners|default_profile|avatar|gravatar\.com|//abs\.twimg\.com/|default[-_]?(card|image)"
@@ -108,7 +108,7 @@ def read_page(fetched: Fetched) -> Page:
         if article is None and not any(name.startswith(("og:", "twitter:")) for name in tags):
             raise Refused("login_wall", "neither og: tags nor an article")
         raise Refused("no_text", f"only {', '.join(sorted(tags)) or 'an empty article'}")
-    if text[0] == "“" and text[-1] == "”":  # as Twitter writes a post into og:description
+    if text[0] == "“" and text[-1] == "”":  # the form of a post in Twitter's og:description
         text = text[1:-1].strip()
     licences = (a.get("href") for a in tree.iter("a", "link") if "license" in (a.get("rel") or "").split())
     addresses = (_address(fetched.url, href) for href in licences if href)
@@ -134,7 +134,7 @@ def _markup(fetched: Fetched) -> str:
 
 
 def _decode(body: bytes, kind: str) -> str:
-    """Return a page's text: as UTF-8 if it is, since that is no accident, else as header or page declare."""
+    """Return a page's text: as UTF-8 if it decodes, which is no accident, otherwise as header or page declare."""
     declared = _CHARSET.finditer(kind[:MAX_KIND].encode("utf-8", "replace") + body[:2048])
     named = list(dict.fromkeys(found[1].decode("ascii", "replace").lower() for found in declared))
     names = [name for name in named if _ENCODING.fullmatch(name)]
@@ -146,11 +146,11 @@ def _decode(body: bytes, kind: str) -> str:
             return body.decode(name)
         except (UnicodeError, LookupError):
             continue
-    raise Refused("wrong_charset", f"declared {', '.join(named) or 'none'}, and it is not that")
+    raise Refused("wrong_charset", f"declared {', '.join(named) or 'none'}, but it does not decode as that")
 
 
 def _without(text: str, begin: str, end: str) -> str:
-    """Return a text without what stands from ``begin`` to ``end``, in any case; without an end, to the last letter."""
+    """Return a text without each part from ``begin`` to ``end``, in any case; an unclosed part extends to the end."""
     folded = text.lower() if len(text.lower()) == len(text) else text
     kept, position = [], 0
     while (start := folded.find(begin, position)) >= 0:
@@ -182,7 +182,7 @@ def _address(base: str, value: str) -> str:
 
 
 def _host(url: str) -> str:
-    """Return the host and port of an address; the address where they cannot be read."""
+    """Return the host and port of an address, or the address if they cannot be read."""
     try:
         return urlsplit(url).netloc
     except ValueError:
@@ -190,13 +190,13 @@ def _host(url: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Return a stranger's text in one line, as UTF-8 can write it."""
+    """Return an untrusted text in one line, encodable in UTF-8."""
     text = "".join(c if c.isprintable() or c in "\u200d\u200c\ufe0f" else " " for c in text)
     return " ".join(text.encode("utf-8", "replace").decode().split())
 
 
 def _date(text: str) -> str | None:
-    """Return a page's date as a time in UTC; a day is its midnight."""
+    """Return a page's date as a time in UTC; a day becomes its midnight."""
     found = parse_date(text.strip())
     if found is not None and not isinstance(found, datetime.datetime):
         found = datetime.datetime.combine(found, datetime.time())
@@ -207,7 +207,7 @@ def _date(text: str) -> str | None:
 
 
 def read_picture(body: bytes) -> tuple[bytes, str]:
-    """Return a picture encoded again, and the ending of its name: PNG stays PNG, all else is JPEG.
+    """Return a picture encoded again, and its suffix: PNG stays PNG, all else becomes JPEG.
 
     Raises:
         Refused: bad_image.
@@ -240,7 +240,7 @@ def fetch_pages(urls: Sequence[str], web: Web) -> list[Page | Reject]:
     """Return the post on each page, in the order of the addresses, or why there is none.
 
     Raises:
-        EndpointError: 20 pages in a row show a login, or cannot be reached; with ``replay``, one is not recorded.
+        EndpointError: 20 pages in a row show a login or cannot be reached; with ``replay``, one is not recorded.
         Corrupt: a record is damaged.
     """
     need("lxml.html", extra="web")
@@ -288,7 +288,7 @@ def fetch_pictures(urls: Sequence[str], web: Web) -> list[EncodedImage | Reject]
 
 
 def _reading(read: Callable[[S], T], came: S, reason: str) -> T:
-    """Return what is read of a file; a value that Python cannot hold ends this file, and not the run."""
+    """Return the result of reading a file; a value without a Python equivalent ends this file, not the run."""
     try:
         return read(came)
     except (ValueError, OverflowError, RecursionError) as error:
@@ -302,7 +302,7 @@ def _all(
     make: Callable[[Session, str, Path], Awaitable[dict[str, Any]]],
     read: Callable[[dict[str, Any], Path], T],
 ) -> list[T | Reject]:
-    """Return what is recorded of each address, after what is not yet recorded was fetched."""
+    """Return the record of each address, after fetching those that are not recorded yet."""
     paths = {url: _record_path(web, shelf, url) for url in urls}
     records = {url: _read_record(path, url) for url, path in paths.items()}
     missing = [url for url, record in records.items() if record is None]
@@ -334,7 +334,7 @@ async def _fetch(
     paths: Mapping[str, Path],
     make: Callable[[Session, str, Path], Awaitable[dict[str, Any]]],
 ) -> dict[str, dict[str, Any]]:
-    """Fetch and record; stop where one after the other, in this order, gives nothing of use."""
+    """Fetch and record; stop after too many unusable answers in a row, in this order."""
     if not urls:
         return {}
 
@@ -364,7 +364,7 @@ async def _fetch(
 
 
 _COUNTS: dict[str, float] = defaultdict(float)  # of this process
-_STREAK: Counter[str] = Counter()  # answers of no use since the last of use, by reason
+_STREAK: Counter[str] = Counter()  # unusable answers since the last usable one, by reason
 
 
 def _check_streak(record: Mapping[str, Any], web: Web) -> None:
@@ -379,16 +379,16 @@ def _check_streak(record: Mapping[str, Any], web: Web) -> None:
     host = _host(record["url"])
     if reason == "login_wall":
         what = (
-            f"{IN_A_ROW} pages in a row show a login instead of a post, at last of {host}: take posts from an export, "
+            f"{IN_A_ROW} pages in a row show a login instead of a post, the last on {host}: take posts from an export, "
             "indexed with hf-mner-aug index"
         )
     else:
-        what = f"{IN_A_ROW} pages in a row cannot be reached, at last of {host} ({record['detail']})"
+        what = f"{IN_A_ROW} pages in a row cannot be reached, the last on {host} ({record['detail']})"
     raise EndpointError(f"{what}; what is finished is kept, run again to go on", str(reason))
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns, also for a caller who is in an event loop."""
+    """Return the result of a coroutine, also for a caller inside an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -423,8 +423,8 @@ class WebSearch:
 
     Args:
         url: the engine's address.
-        run: what the budget is counted over.
-        web: how this machine goes to the web.
+        run: the name under which the budget is counted.
+        web: this machine's access to the web.
     """
 
     web: Web
@@ -457,10 +457,10 @@ class WebSearch:
     def find(self, queries: Sequence[Query], limit: int = 10) -> list[list[Hit | Reject]]:
         """Return, for each query, the post on each page found, best first, or why there is none.
 
-        Pictures are not fetched yet: ``image_urls`` says where they are.
+        Pictures are not fetched yet: ``image_urls`` has their addresses.
 
         Raises:
-            EndpointError: the engine or the web cannot be used any more; what was answered is recorded.
+            EndpointError: the engine or the web cannot be used any more; earlier answers are recorded.
             Corrupt: a record is damaged.
         """
         answers = self.serper.find(queries, limit)
@@ -480,7 +480,7 @@ class WebSearch:
 
 
 def fetch_posts(urls: Sequence[str], web: Web, most: int = IMAGES) -> list[Hit | Reject]:
-    """Return the post at each address with its first pictures, or why it is not whole; raises as ``fetch_pages``."""
+    """Return the post at each address with its first pictures, or why it is incomplete; raises as ``fetch_pages``."""
     hits = [_hit(page, 0) for page in fetch_pages(urls, web)]
     wanted = dict.fromkeys(url for hit in hits if isinstance(hit, Hit) for url in hit.image_urls[:most])
     pictures = dict(zip(wanted, fetch_pictures(list(wanted), web), strict=True))
@@ -493,7 +493,7 @@ def fetch_posts(urls: Sequence[str], web: Web, most: int = IMAGES) -> list[Hit |
 
 
 def usable(urls: Sequence[str], pictures: Mapping[str, EncodedImage | Reject]) -> tuple[EncodedImage, ...] | Reject:
-    """Return a post's pictures as far as they were fetched, or why none of them was."""
+    """Return those of a post's pictures that were fetched, or why none of them was."""
     images: list[EncodedImage] = []
     refused: list[Reject] = []
     for url in urls:
@@ -523,8 +523,8 @@ def _count(**counts: float) -> None:
 
 
 def usage() -> dict[str, float]:
-    """Return what this process asked of the web.
+    """Return the counts of this process's use of the web.
 
-    ``usd`` is what the answers cost when they were made, also of those that were on record.
+    ``usd`` is the original cost of the answers, including those that were on record.
     """
     return {name: round(n, 6) for name, n in sorted(_COUNTS.items()) if n}
