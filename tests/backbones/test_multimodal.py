@@ -434,7 +434,7 @@ def test_towers_by_name(name, channels):
     ("name", "said"),
     [
         ("torchvision:resnet99", "Unknown model resnet99"),
-        ("torchvision:vgg11", "vgg11 is no ResNet"),
+        ("torchvision:vgg11", "vgg11 is not a ResNet"),
         ("timm:resnet99", "Unknown model"),
         ("/no/such/folder", "/no/such/folder"),
     ],
@@ -526,7 +526,7 @@ def test_a_tower_learns_at_its_own_rate(towers):
     assert rates(vision_learning_rate=1e-5) == {"encoder": 1e-3, "head": 1e-2, "tower": 1e-5}
     assert rates(tower="tiny") == {"encoder": 1e-3, "head": 1e-2, "tower": 1e-2}  # new, as the head is
     assert rates(tower="tiny", vision_learning_rate=1e-5) == {"encoder": 1e-3, "head": 1e-2, "tower": 1e-5}
-    with pytest.raises(UsageError, match="vision_learning_rate is for a tower that learns"):
+    with pytest.raises(UsageError, match="vision_learning_rate is for a trained tower"):
         Vision(tower=towers[0], vision_learning_rate=1e-5)
     with pytest.raises(UsageError, match="vision_learning_rate must be in"):
         Vision(tower=towers[0], freeze_vision=False, vision_learning_rate=2.0)
@@ -617,7 +617,7 @@ def test_several_pictures_stand_side_by_side_at_most_four():
 
 def test_a_broken_picture_counts_as_none(fitted):
     posts = [replace(POSTS[0], images=(CORRUPT,)), replace(POSTS[1], images=(CORRUPT, BLUE)), *POSTS[2:]]
-    said = r"dataset: 2 of 9 pictures cannot be read and count as none \(the first: post 0-PER\)"
+    said = r"dataset: 2 of 9 pictures cannot be read and are ignored \(the first: post 0-PER\)"
     with pytest.warns(UserWarning, match=said):
         found = fitted.predict(posts)
     assert found[1:] == fitted.predict(POSTS)[1:]

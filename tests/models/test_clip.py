@@ -501,7 +501,7 @@ def test_other_weights_are_noticed(tiny, tmp_path, fresh_cache):
     write_tiny(folder)
     state = fit_matcher(easy_posts()[:6], f"open_clip:{folder}").state
     write_tiny(folder, seed=1)
-    with pytest.raises(UsageError, match="its weights are others; fit again"):
+    with pytest.raises(UsageError, match="its weights have changed; fit again"):
         Matcher(state).embed([(["new"], lines("bars", 91))])
 
 

@@ -100,7 +100,7 @@ def test_both_text_formats_are_read(header, tmp_path):
         ("a 1 2\nb 1 nan\n", "line 2: expected a word and 2 numbers, found 1 numbers"),
         ("alone\n", "line 1: expected a word and its numbers, found 0 numbers"),
         ("", "expected some word vectors, found 0"),
-        ("3 2\na 1 2\n", "expected 3 word vectors, found 1: is the file whole"),
+        ("3 2\na 1 2\n", "expected 3 word vectors, found 1: is the file complete"),
     ],
 )
 def test_a_damaged_file_is_said_with_its_line(text, message, tmp_path):
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_serve_is_said(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         read_word_vectors(tmp_path / "none.txt")
     path = write(tmp_path, "chat 1 2\nchien 1 3\n")
-    with pytest.raises(UsageError, match=r"none of its 2 words \(such as chat, chien\) stands in train"):
+    with pytest.raises(UsageError, match=r"none of its 2 words \(such as chat, chien\) occurs in train"):
         read_word_vectors(path, [Post("x", ["cat", "dog"])])
     assert read_word_vectors(path, [Post("x", ["cat", "Chat"])]).words == ("chat", "chien")
     path.write_bytes(b"\x80\x00\xff")
@@ -132,9 +132,9 @@ def test_trained_vectors_bring_words_of_like_contexts_together():
     again = train_word_vectors(posts)
     assert again.words == vectors.words
     np.testing.assert_array_equal(again.vectors, vectors.vectors)
-    with pytest.raises(UsageError, match="0 words stand at least 2 times in the 1 posts of train"):
+    with pytest.raises(UsageError, match="0 words occur at least 2 times in the 1 posts of train"):
         train_word_vectors([Post("x", ["every", "word", "once"])])
-    with pytest.raises(UsageError, match="0 words stand at least 2 times in the 2 posts of train"):
+    with pytest.raises(UsageError, match="0 words occur at least 2 times in the 2 posts of train"):
         train_word_vectors([Post("x", ["every", "word", "once"]), Post("x copy", ["every", "word", "once"])])
 
 

@@ -1,7 +1,7 @@
-"""How well texts and pictures match: encoders that are fitted on, or taken to, the text-picture pairs of a train split.
+"""Matching of texts and pictures: encoders fitted on, or applied to, the text-picture pairs of a train split.
 
-A pair of train is embedded by a model that saw neither its text nor its picture (out of fold), any other pair by the
-model of the whole split. Vectors of two models do not compare, so a pair's negatives are embedded by its own model.
+A pair of train is embedded by a model trained without its text and picture (out of fold), any other pair by the model
+of the whole split. Vectors of two models are not comparable, so a pair's negatives are embedded by its own model.
 """
 
 import functools
@@ -24,30 +24,30 @@ ENGINES = ("cca", "open_clip")
 FOLDS = 3
 FEWEST = 3  # pairs that share no text and no picture
 WHOLE = -1  # the model of the whole split: the last one
-BATCH = 64  # pictures that are held encoded while fitting
+BATCH = 64  # encoded pictures held in memory while fitting
 
 Read = Callable[[Sequence[EncodedImage]], "np.ndarray"]
 Pair = tuple[Sequence[str], EncodedImage]  # the words of a post and one of its pictures
 
 
 class PairEncoder(Protocol):
-    """Makes vectors of texts and pictures that compare: float32, of length one."""
+    """Encodes texts and pictures as comparable vectors: float32, of length one."""
 
     def encode_text(self, texts: Sequence[str]) -> "np.ndarray":
-        """Return the vectors [n, dim] of texts as ``normalise_text`` gives them."""
+        """Return the vectors [n, dim] of texts normalised by ``normalise_text``."""
 
     def encode_image(self, images: Sequence[EncodedImage]) -> "np.ndarray":
         """Return the vectors [n, dim] of encoded pictures; the row of one that cannot be read is NaN."""
 
     def count_cut(self, texts: Sequence[str]) -> int:
-        """Return how many texts are longer than it takes."""
+        """Return how many texts exceed its length limit."""
 
 
 class Embedded(NamedTuple):
-    """Pairs as their models see them: vectors [n, dim] of texts and pictures, and which model each is from.
+    """Embedded pairs: vectors [n, dim] of texts and pictures, and the model of each.
 
-    ``text_of`` and ``image_of`` say which of the split's texts and pictures they are, -1 for others. Where a picture
-    cannot be read its vector is NaN.
+    ``text_of`` and ``image_of`` are the indices of the split's texts and pictures, -1 for others. The vector of a
+    picture that cannot be read is NaN.
     """
 
     text: "np.ndarray"
@@ -59,13 +59,13 @@ class Embedded(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The pairs of a train split and their vectors by every model: those of the folds, then that of the whole split.
+    """The pairs of a train split and their vectors from every model: first those of the folds, then the whole split's.
 
     Attributes:
-        names: the post's id and the picture's place in it, of each pair [n_pairs].
-        text_of: which text each pair has [n_pairs].
-        image_of: which picture each pair has [n_pairs].
-        fold: the model that saw neither [n_pairs]; -1 (the last) where no model learnt from the split.
+        names: the post's id and the picture's index in it, for each pair [n_pairs].
+        text_of: the index of each pair's text [n_pairs].
+        image_of: the index of each pair's picture [n_pairs].
+        fold: the model trained without either [n_pairs]; -1 (the last) if no model was trained on the split.
         text_keys: hashed ``text_key`` of each text [n_texts].
         image_digests: SHA-256 of each picture's bytes [n_images].
         texts: vectors [n_models, n_texts, dim].
@@ -88,7 +88,7 @@ class Gallery:
 class Matcher:
     """A fitted matcher: the gallery of its train split, and an encoder for any other pair.
 
-    ``state`` is all there is to it, as JSON; the digests under ``files`` are of what lies in the artifact cache.
+    ``state`` is its whole state, as JSON; the digests under ``files`` are those of artifacts in the cache.
     """
 
     def __init__(self, state: Mapping[str, Any]) -> None:
@@ -104,7 +104,7 @@ class Matcher:
 
     @functools.cached_property
     def encoder(self) -> PairEncoder:
-        """The encoder of pairs that the split has not, loaded when it is first needed."""
+        """The encoder of pairs outside the split, loaded when it is first needed."""
         matcher, files = self.state["matcher"], self.state["files"]
         if matcher == "cca":
             return CCA.restore(files)
@@ -114,14 +114,12 @@ class Matcher:
             return restore(files)
         model = load(matcher.partition(":")[2])
         if model.digest != self.state["weights"]:
-            raise UsageError(
-                f"{matcher} is no longer the model that was fitted with: its weights are others; fit again"
-            )
+            raise UsageError(f"{matcher} is not the model of the fit any more: its weights have changed; fit again")
         return model
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was out of the ordinary: pictures that could not be read, texts that were cut."""
+        """Remarks: pictures that could not be read, texts that were truncated."""
         return tuple(self.state["notes"])
 
     def train(self) -> Embedded:
@@ -131,7 +129,7 @@ class Matcher:
         return Embedded(texts, images, found.fold, found.text_of, found.image_of)
 
     def embed(self, pairs: Sequence[Pair]) -> Embedded:
-        """Return pairs as vectors: those of the train split out of fold, others by the model of the whole split."""
+        """Return the vectors of pairs: out of fold for the train split, by the model of the whole split for others."""
         import numpy as np
 
         found = self.gallery
@@ -155,10 +153,10 @@ class Matcher:
         return Embedded(text, image, fold, text_of, image_of)
 
     def candidates(self, fold: int, text_of: int, image_of: int) -> "np.ndarray":
-        """Return which pairs of the split may be negatives [n] of a pair, given what ``Embedded`` says of it.
+        """Return the pairs of the split that may be negatives [n] of a pair, given its values in ``Embedded``.
 
-        None has its text or picture. Those of a train pair are pairs that its model learnt from, as those of any other
-        pair are: what a model learnt from lies further apart than what it did not.
+        None shares its text or picture. The negatives of a train pair come from its model's training data, as those of
+        any other pair do: a model separates pairs that it was trained on more than others.
         """
         import numpy as np
 
@@ -169,13 +167,13 @@ class Matcher:
         return np.flatnonzero(allowed)
 
     def negatives(self, fold: int, chosen: Sequence[int]) -> "tuple[np.ndarray, np.ndarray]":
-        """Return the vectors [n, dim] of the texts and of the pictures of some pairs of the split, by one model."""
+        """Return the vectors [n, dim] of the texts and pictures of some pairs of the split, from one model."""
         found, rows = self.gallery, list(chosen)
         return found.texts[fold][found.text_of[rows]], found.images[fold][found.image_of[rows]]
 
     @functools.cached_property
     def _index(self) -> tuple[dict[str, int], dict[str, int], dict[tuple[int, int], int]]:
-        """Where each text and picture stands, by digest, and the fold of each pair of them."""
+        """The index of each text and picture, by digest, and the fold of each pair of them."""
         found = self.gallery
         pairs = zip(found.text_of.tolist(), found.image_of.tolist(), strict=True)
         return (
@@ -189,15 +187,15 @@ def fit_matcher(posts: Iterable[Post], matcher: str = "cca", *, seed: int = 0, f
     """Return a matcher for the pairs of a train split: each post with each of its pictures.
 
     Args:
-        posts: the split; it is read once and pictures are not kept.
+        posts: the split; it is read once, and pictures are not kept in memory.
         matcher: ``cca``; ``open_clip``, a small model trained on the split; or ``open_clip:`` and a pretrained one as
             ``clip.load`` takes it, which needs no folds.
         seed: of the folds and of the training.
-        folds: in how many parts the split is, each embedded by a model that learnt from the others.
+        folds: the number of parts of the split, each embedded by a model trained on the others.
 
     Raises:
         UnknownName: there is no such matcher.
-        TooFewPairs: too few differ in text and picture, or no text has words.
+        TooFewPairs: too few pairs differ in text and picture, or no text has words.
         MissingExtra: open_clip is not installed.
     """
     import numpy as np
@@ -235,7 +233,7 @@ def fit_matcher(posts: Iterable[Post], matcher: str = "cca", *, seed: int = 0, f
 
 
 def fit_folds(posts: Iterable[Post], *, seed: int = 0, folds: int = FOLDS) -> tuple[list[CCA], dict[str, int]]:
-    """Return CCAs that each learnt from a train split but for one fold, and by a post's id which one did not see it.
+    """Return CCAs each fitted on a train split without one fold, and by a post's id which one was fitted without it.
 
     Raises:
         TooFewPairs: too few pairs differ in text and picture, or no text has words.
@@ -247,7 +245,7 @@ def fit_folds(posts: Iterable[Post], *, seed: int = 0, folds: int = FOLDS) -> tu
 
 
 class _Split(NamedTuple):
-    """The pairs of a split, by content; ``rows`` holds what an engine reads of each picture [n_images, ...]."""
+    """The pairs of a split, by content; ``rows`` holds an engine's features of each picture [n_images, ...]."""
 
     names: list[tuple[str, int]]
     texts: list[str]
@@ -315,7 +313,7 @@ def _gather(posts: Iterable[Post], read: Read) -> _Split:
 
 
 def _share_out(split: _Split, folds: int, seed: int) -> "np.ndarray":
-    """Return the fold of each pair [n_pairs]; pairs that share a text or a picture, also by way of others, share it."""
+    """Return the fold of each pair [n_pairs]; pairs that share a text or a picture, also indirectly, share a fold."""
     import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -338,7 +336,7 @@ def _share_out(split: _Split, folds: int, seed: int) -> "np.ndarray":
 
 
 def _learn_folds(split: _Split, learn: Callable[..., Any], folds: int, seed: int) -> "tuple[np.ndarray, list[Any]]":
-    """Return the fold of each pair [n_pairs], and for each fold an encoder that learnt from the others."""
+    """Return the fold of each pair [n_pairs], and for each fold an encoder trained on the others."""
     import numpy as np
 
     fold = _share_out(split, folds, seed)
@@ -347,7 +345,7 @@ def _learn_folds(split: _Split, learn: Callable[..., Any], folds: int, seed: int
 
 
 def _small(engine: str, seed: int) -> tuple[Read, Callable[..., Any]]:
-    """Return how an engine reads pictures, and how it learns from texts and what was read."""
+    """Return an engine's functions to read pictures, and to learn from texts and picture features."""
     if engine == "cca":
         return read_histograms, CCA.fit
     from hf_mner_aug.models.matching.clip import read_squares, train

@@ -1,10 +1,10 @@
 """Text and picture vectors without a deep network: regularised CCA of word features and orientation histograms.
 
-A text is TF-IDF reduced by SVD. A picture is what HOG counts (Dalal & Triggs 2005) in the rectangle that holds its
-edges: shapes count, not where they are or how large. Canonical correlation analysis (Hotelling 1936; with a ridge,
-Vinod 1976) finds where the two agree. Beside that each word brings the mean of the pictures that it stands beside, so
-that rare names count too. A text of which little is known would get a length of one all the same: a constant that only
-texts have, and one that only pictures have, take it near to no picture instead.
+A text is TF-IDF reduced by SVD. A picture is its HOG features (Dalal & Triggs 2005) in the rectangle that contains its
+edges: shapes count, not their position or size. Canonical correlation analysis (Hotelling 1936; with a ridge, Vinod
+1976) finds the directions in which the two agree. In addition each word contributes the mean of the pictures that it
+occurs with, so that rare names count, too. A text with little information would still get a length of one: a constant
+that only texts have, and one that only pictures have, keep it away from every picture instead.
 """
 
 import io
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     import PIL.Image
 
 COMPONENTS = 4
-DIM = COMPONENTS + 2  # of a vector: see the slacks
+DIM = COMPONENTS + 2  # of a vector: the components and the two slacks
 TEXT_DIMENSIONS = 40
 IMAGE_DIMENSIONS = 40
 RIDGE = 0.3  # of the mean variance, added to every variance before whitening
 VOCABULARY = 20_000
 # Chosen by cross-validation inside the sample's train split, as are the numbers above.
-WORDS_SHARE = 2.0  # of the pictures that a text's words stand beside, against the CCA's own direction
+WORDS_SHARE = 2.0  # weight of the pictures that a text's words occur with, relative to the CCA's own direction
 TEXT_SLACK, IMAGE_SLACK = 1.0, 0.5
 
-SIDE = 64  # pixels of the rectangle when counted
+SIDE = 64  # pixels of the resized rectangle
 CELLS = 8  # along a side
-BINS = 9  # orientations in a half turn
+BINS = 9  # orientations over 180 degrees
 FEATURES = (CELLS * CELLS + 1) * BINS
-EDGE = 0.25  # of the strongest edge: what counts as one when the rectangle is sought
-_LONGEST = 128  # side in pixels of a picture when the rectangle is sought
+EDGE = 0.25  # of the strongest edge: the minimum strength of an edge when the rectangle is located
+_LONGEST = 128  # longer side in pixels of a picture when the rectangle is located
 _WORDS: dict[str, Any] = {"lowercase": False, "token_pattern": r"\S+", "sublinear_tf": True}
-_HISTOGRAMS = "orientation_histograms-1"  # raise when the same picture would give other numbers
+_HISTOGRAMS = "orientation_histograms-1"  # raise when the same picture would give different numbers
 
 
 class TooFewPairs(UsageError):
@@ -49,7 +49,7 @@ class TooFewPairs(UsageError):
 
 
 def crop_to_edges(picture: "PIL.Image.Image") -> "PIL.Image.Image":
-    """Return the smallest part of an RGB picture, scaled to at most 128 pixels, that holds all its clear edges."""
+    """Return the smallest part of an RGB picture, scaled to at most 128 pixels, that contains all its clear edges."""
     import numpy as np
     from PIL import Image
 
@@ -64,14 +64,14 @@ def crop_to_edges(picture: "PIL.Image.Image") -> "PIL.Image.Image":
 
 
 def edges_squared(picture: "PIL.Image.Image") -> "PIL.Image.Image":
-    """Return the part of an RGB picture that holds its edges, as a square of ``SIDE`` pixels."""
+    """Return the part of an RGB picture that contains its edges, as a square of ``SIDE`` pixels."""
     from PIL import Image
 
     return crop_to_edges(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
 
 
 def orientation_histograms(square: "np.ndarray | PIL.Image.Image") -> "np.ndarray":
-    """Return how strong the edges of each orientation are, in each cell and overall [FEATURES], of an RGB square.
+    """Return the edge strength by orientation of an RGB square, in each cell and overall [FEATURES].
 
     The numbers are square roots of shares; without any edge they are 0.
     """
@@ -79,7 +79,7 @@ def orientation_histograms(square: "np.ndarray | PIL.Image.Image") -> "np.ndarra
 
     down, across, strength = _gradients(square)
     orientation = np.arctan2(down, across) / np.pi * BINS
-    # Shared between the two nearest bins: upright edges, which are many, would else fall into either side of a border.
+    # Shared between the two nearest bins: otherwise vertical edges, which are many, would fall on a bin's border.
     away = np.abs((orientation[..., None] - np.arange(BINS) + BINS / 2) % BINS - BINS / 2)
     counts = np.maximum(0, 1 - away) * strength[..., None]
     across_cell = SIDE // CELLS
@@ -107,7 +107,7 @@ def _read_histograms(images: Sequence[EncodedImage]) -> "np.ndarray":
 
 
 def _gradients(picture: "np.ndarray | PIL.Image.Image") -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
-    """Return the slopes down and across and their strength [height, width], each of the channel that is steepest."""
+    """Return the slopes down and across and their strength [height, width], each from the steepest channel."""
     import numpy as np
 
     pixels = np.pad(np.asarray(picture, dtype=np.float32), ((1, 1), (1, 1), (0, 0)), mode="edge")
@@ -119,9 +119,9 @@ def _gradients(picture: "np.ndarray | PIL.Image.Image") -> tuple["np.ndarray", "
 
 
 class CCA:
-    """Encodes texts and pictures as vectors of length one in a common space, by a linear map each.
+    """Encodes texts and pictures as vectors of length one in a common space, by one linear map each.
 
-    ``arrays`` is all that was learnt: the same arrays give the same vectors, bit by bit and row by row.
+    ``arrays`` is everything that was learnt: the same arrays give the same vectors, bit by bit and row by row.
     """
 
     def __init__(self, arrays: "Mapping[str, np.ndarray]") -> None:
@@ -151,7 +151,7 @@ class CCA:
         dimensions = min(TEXT_DIMENSIONS, min(weights.shape) - 1)
         if dimensions < 1:
             raise TooFewPairs("matching: expected at least two texts of different words")
-        # Several threads would sum in another order. PCA divides by the variance, which equal pictures have not.
+        # Several threads would sum in another order. PCA divides by the variance, which is 0 for equal pictures.
         with threadpool_limits(1), np.errstate(invalid="ignore"):
             svd = TruncatedSVD(dimensions, algorithm="arpack", random_state=0).fit(weights)
             pca = PCA(min(IMAGE_DIMENSIONS, len(texts) - 1), svd_solver="full").fit(histograms.astype("f8"))
@@ -190,10 +190,10 @@ class CCA:
         return {"matcher_maps": save_arrays(self.arrays)}
 
     def encode_text(self, texts: Sequence[str]) -> "np.ndarray":
-        """Return the vectors [n, DIM] of normalised texts; words that the split has not do not count."""
+        """Return the vectors [n, DIM] of normalised texts; words outside the split's vocabulary are ignored."""
         import numpy as np
 
-        if not texts:  # which scikit-learn would not take
+        if not texts:  # scikit-learn refuses an empty list
             return np.zeros((0, DIM), dtype=np.float32)
         weights = self._vectorizer.transform(texts)
         return _unit(weights @ self.arrays["text_map"].astype("f8") + self.arrays["text_shift"], (TEXT_SLACK, 0))
@@ -211,7 +211,7 @@ class CCA:
         import numpy as np
 
         to_vector = self.arrays["image_map"].astype("f8")
-        # One by one: how BLAS sums hangs on the number of rows.
+        # One by one: BLAS's order of summation depends on the number of rows.
         rows = [row.astype("f8") @ to_vector for row in histograms]
         return _unit(np.reshape(rows, (-1, COMPONENTS)) + self.arrays["image_shift"], (0, IMAGE_SLACK))
 
@@ -234,9 +234,9 @@ def load_arrays(digest: str) -> "dict[str, np.ndarray]":
 
 
 def canonical_axes(text: "np.ndarray", image: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """Return where centred scores of texts [n, k] and of pictures [n, m] agree most: axes [k, 4] and [m, 4].
+    """Return the axes [k, 4], [m, 4] on which centred scores of texts [n, k] and pictures [n, m] correlate most.
 
-    Of few pairs there may be fewer than four; the others are 0.
+    Few pairs may give fewer than four axes; the others are 0.
     """
     import numpy as np
     from sklearn.utils.extmath import svd_flip
@@ -250,7 +250,7 @@ def canonical_axes(text: "np.ndarray", image: "np.ndarray") -> "tuple[np.ndarray
 
 
 def _whitening(scores: "np.ndarray") -> "np.ndarray":
-    """Return the matrix [k, k] that takes correlation out of centred scores [n, k], as far as the ridge lets it."""
+    """Return the matrix [k, k] that decorrelates centred scores [n, k], up to the ridge."""
     import numpy as np
 
     variances, axes = np.linalg.eigh(scores.T @ scores / len(scores))
@@ -260,7 +260,7 @@ def _whitening(scores: "np.ndarray") -> "np.ndarray":
 
 
 def _size(scores: "np.ndarray") -> float:
-    """Return the root mean square length of vectors [n, k]; 1 where they have none."""
+    """Return the root mean square length of vectors [n, k]; 1 if it is 0."""
     import numpy as np
 
     return float(np.sqrt((scores**2).sum(1).mean())) or 1.0

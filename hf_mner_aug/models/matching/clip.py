@@ -1,7 +1,8 @@
 """CLIP through open_clip (Radford et al. 2021): pretrained, or a small one trained on a split.
 
-From some hundred pairs contrast alone hardly finds what texts and pictures share. So the small one looks at the same
-part of a picture as the CCA of these pairs and learns that one's similarities beside, by open_clip's distillation loss.
+With some hundred pairs a contrastive loss alone hardly finds what texts and pictures share. So the small model gets the
+same part of a picture as the CCA of these pairs and also learns the CCA's similarities, by open_clip's distillation
+loss.
 """
 
 import contextlib
@@ -37,21 +38,21 @@ SMALL = {
 }
 PREPARED = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "resize_mode": "squash"}
 STEPS = 900
-PAIRS = 32  # of one step
+PAIRS = 32  # per step
 RATE = 2e-3
 DECAY = 0.2
 DROPPED = 0.1  # of a text's tokens
 TEACHER_SCALE = 5.0
 CONTRAST, TEACHING = 0.5, 2.0  # weights of the losses
 
-# A vector must not hang on what is encoded beside it: batches are of one size, filled up.
+# A vector must not depend on the rest of its batch: batches are padded to one size.
 BATCH = {"cpu": 8, "cuda": 64}
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"  # open_clip's names in a folder
 
 
 @dataclass(frozen=True, eq=False)
 class OpenClip:
-    """A model of open_clip with its tokenizer, and how it prepares a picture; ``cropped``: to the edges first."""
+    """A model of open_clip with its tokenizer and preprocessing; ``cropped``: first crop to the edges."""
 
     model: Any
     tokenizer: Any
@@ -61,7 +62,7 @@ class OpenClip:
 
     @property
     def dtype(self) -> str:
-        """In what it computes."""
+        """The data type of its computation."""
         return find_dtype("auto", self.device)
 
     @functools.cached_property
@@ -71,7 +72,7 @@ class OpenClip:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the weights and of how a picture is prepared."""
+        """SHA-256 of the weights and the preprocessing."""
         about = [self.model.visual.preprocess_cfg, self.cropped]
         digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=list).encode())
         for name, weights in sorted(self.model.state_dict().items()):
@@ -80,12 +81,12 @@ class OpenClip:
         return digest.hexdigest()
 
     def encode_text(self, texts: Sequence[str]) -> "np.ndarray":
-        """Return the vectors [n, dim] of texts; what is beyond the model's length (77 tokens in CLIP) is cut."""
+        """Return the vectors [n, dim] of texts, truncated to the model's length (77 tokens in CLIP)."""
         return self._encode(self.model.encode_text, self.tokenizer(list(texts) or ["a"])[: len(texts)])
 
     def count_cut(self, texts: Sequence[str]) -> int:
-        """Return how many texts are longer than the model takes."""
-        if not texts:  # which not every tokenizer takes
+        """Return how many texts exceed the model's length."""
+        if not texts:  # not every tokenizer accepts an empty list
             return 0
         length = self.tokenizer.context_length
         whole, cut = self.tokenizer(list(texts), length + 1)[:, :length], self.tokenizer(list(texts), length)
@@ -96,7 +97,7 @@ class OpenClip:
         return vectors_of(images, f"open_clip-{self.digest[:32]}-{self.dtype}", self.dim, self._encode_images)
 
     def project(self, squares: "np.ndarray") -> "np.ndarray":
-        """Return the vectors [n, dim] of pictures as ``read_squares`` gives them."""
+        """Return the vectors [n, dim] of pictures from ``read_squares``."""
         return self._encode(self.model.encode_image, _to_tensor(squares))
 
     def save(self) -> dict[str, str]:
@@ -144,8 +145,8 @@ def load(model: str, *, device: str = "auto") -> OpenClip:
 
     Raises:
         MissingExtra: open_clip is not installed.
-        UnknownName: open_clip knows no such weights of the model.
-        UsageError: it knows no such model, the weights cannot be had, or they do not go together.
+        UnknownName: open_clip has no such weights of the model.
+        UsageError: it has no such model, the weights cannot be loaded, or the two do not fit together.
     """
     open_clip = need("open_clip", extra="models")
     if Path(model).is_dir():
@@ -162,7 +163,7 @@ def load(model: str, *, device: str = "auto") -> OpenClip:
     quick = bool(open_clip.get_model_config(name).get("quick_gelu"))
     if quick != bool(open_clip.get_pretrained_cfg(name, weights).get("quick_gelu")):
         other = name.removesuffix("-quickgelu") if quick else f"{name}-quickgelu"
-        raise UsageError(f"{model}: these weights were trained with another activation: take {other}/{weights}")
+        raise UsageError(f"{model}: these weights were trained with another activation: use {other}/{weights}")
     return _open(name, weights, device)
 
 
@@ -178,7 +179,7 @@ def restore(digests: Mapping[str, str], *, device: str = "auto") -> OpenClip:
 
 
 def read_squares(images: Sequence[EncodedImage]) -> "np.ndarray":
-    """Return the parts of encoded pictures that hold their edges [n, SIDE, SIDE, 3], 0 to 255; NaN where unreadable."""
+    """Return the parts of pictures that contain their edges [n, SIDE, SIDE, 3], 0 to 255; NaN if unreadable."""
     import numpy as np
 
     squares = np.full((len(images), SIDE, SIDE, 3), np.nan, dtype=np.float16)  # exact for whole numbers up to 2048
@@ -233,7 +234,7 @@ def train(texts: Sequence[str], squares: "np.ndarray", seed: int, *, device: str
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let torch compute on one core: several would sum in another order on another machine."""
+    """Make torch compute in one thread: with several, the order of summation depends on the machine."""
     import torch
 
     threads = torch.get_num_threads()
@@ -245,7 +246,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _batches(n: int, draws: "torch.Generator") -> "Iterator[torch.Tensor]":
-    """Yield rows in random order, ``PAIRS`` at a time, round after round; those left over wait for the next round."""
+    """Yield rows in random order, ``PAIRS`` at a time, epoch after epoch; an epoch's remainder is dropped."""
     import torch
 
     size = min(PAIRS, n)
@@ -255,7 +256,7 @@ def _batches(n: int, draws: "torch.Generator") -> "Iterator[torch.Tensor]":
 
 
 def _shaken(pictures: "torch.Tensor", draws: "torch.Generator") -> "torch.Tensor":
-    """Return pictures [n, 3, side, side] mirrored, scaled, shifted and coloured otherwise, each in its own way."""
+    """Return pictures [n, 3, side, side] with random mirroring, scale, shift and colours, different for each."""
     import torch
     from torch.nn.functional import affine_grid, grid_sample
 
@@ -278,7 +279,7 @@ def _shaken(pictures: "torch.Tensor", draws: "torch.Generator") -> "torch.Tensor
 
 
 def _with_gaps(tokens: "torch.Tensor", draws: "torch.Generator") -> "torch.Tensor":
-    """Return tokens [n, length] without some of the words', closed up: a text's length tells which one it is."""
+    """Return tokens [n, length] with some word tokens removed and gaps closed, since a text's length identifies it."""
     import torch
 
     start, end = tokens[:, :1], tokens.max(1, keepdim=True).values
@@ -288,7 +289,7 @@ def _with_gaps(tokens: "torch.Tensor", draws: "torch.Generator") -> "torch.Tenso
 
 
 def _to_tensor(squares: "np.ndarray") -> "torch.Tensor":
-    """Return squares [n, SIDE, SIDE, 3] as a model takes them [n, 3, SIDE, SIDE], -1 to 1."""
+    """Return squares [n, SIDE, SIDE, 3] as a model's input [n, 3, SIDE, SIDE], -1 to 1."""
     import torch
 
     return torch.from_numpy(squares).float().permute(0, 3, 1, 2).div(255).sub(0.5).div(0.5)
@@ -302,7 +303,7 @@ def _serialised(model: "torch.nn.Module") -> bytes:
 
 
 def _small(weights: bytes, device: str) -> OpenClip:
-    """Return a small model with these weights, by way of a folder as open_clip reads it."""
+    """Return a small model with these weights, by way of a folder in open_clip's layout."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / CONFIG).write_text(json.dumps({"model_cfg": SMALL, "preprocess_cfg": PREPARED}))
         (Path(folder) / WEIGHTS).write_bytes(weights)
@@ -316,7 +317,7 @@ def _open(name: str, weights: str | None, device: str) -> OpenClip:
     where = find_device(device)
     try:
         options = _tokenizer_options(open_clip.get_model_config(name))
-        with torch.random.fork_rng(devices=[]):  # it draws weights before it reads them
+        with torch.random.fork_rng(devices=[]):  # it draws random weights before it loads them
             model, prepare = open_clip.create_model_from_pretrained(name, weights, device=where)
         tokenizer = open_clip.get_tokenizer(name, **options)
     except (*UNUSABLE_MODEL, RuntimeError) as error:
@@ -325,7 +326,7 @@ def _open(name: str, weights: str | None, device: str) -> OpenClip:
 
 
 def _tokenizer_options(config: Mapping[str, Any] | None) -> dict[str, bool]:
-    """Return how a model's tokenizer is loaded: its config may ask that code of the model runs, and that never does.
+    """Return the options to load a model's tokenizer; code that its config asks to run is never run.
 
     Raises:
         OSError, ValueError: the text tower cannot be loaded without running its code.

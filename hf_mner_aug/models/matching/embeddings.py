@@ -1,7 +1,7 @@
-"""Vectors of pictures, kept under their content: a picture that many posts share is encoded once.
+"""Vectors of pictures, cached by content: a picture that many posts share is encoded once.
 
-They are held in memory (the latest ``HELD``) and in ``embeddings/<encoder>.sqlite`` of the cache folder, one file for
-each encoder, which workers and later runs share. Nothing hangs on the file: it may be deleted at any time.
+They are kept in memory (the latest ``HELD``) and in ``embeddings/<encoder>.sqlite`` of the cache folder, one file per
+encoder, which workers and later runs share. The file may be deleted at any time.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 HELD = 20_000
-BATCH = 64  # pictures that are encoded, and written, at a time
+BATCH = 64  # pictures encoded and written at a time
 
 Encode = Callable[[list[EncodedImage]], "np.ndarray"]
 
@@ -31,9 +31,9 @@ def vectors_of(images: Sequence[EncodedImage], encoder: str, dim: int, encode: E
 
     Args:
         images: the pictures, encoded.
-        encoder: what made the vectors, as a file name: another version, or other weights, have another one.
+        encoder: the encoder as a file name, different for each version and weights.
         dim: the length of a vector.
-        encode: returns the vectors [n, dim] of pictures that are not known yet, NaN for those it cannot read.
+        encode: returns the vectors [n, dim] of pictures that are not cached yet, NaN for those it cannot read.
     """
     import numpy as np
 
@@ -60,12 +60,12 @@ def vectors_of(images: Sequence[EncodedImage], encoder: str, dim: int, encode: E
 
 
 def _read(path: Path, digests: Sequence[str]) -> dict[str, bytes]:
-    """Return the vectors that the file holds of some pictures."""
+    """Return the vectors of some pictures that are in the file."""
     if not digests or not path.exists():
         return {}
     found: dict[str, bytes] = {}
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=60)) as file:
-        for first in range(0, len(digests), 500):  # SQLite takes some hundred values at a time
+        for first in range(0, len(digests), 500):  # SQLite accepts some hundred values at a time
             batch = digests[first : first + 500]
             marks = ",".join("?" * len(batch))
             found.update(file.execute(f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", batch))
@@ -73,7 +73,7 @@ def _read(path: Path, digests: Sequence[str]) -> dict[str, bytes]:
 
 
 def _write(path: Path, vectors: Mapping[str, bytes]) -> None:
-    """Add vectors to the file; where it cannot be written to, they are made again another time."""
+    """Add vectors to the file; if it cannot be written, they are computed again another time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=60)) as file, file:
         file.execute("CREATE TABLE IF NOT EXISTS vectors (digest TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")

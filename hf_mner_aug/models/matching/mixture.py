@@ -1,6 +1,6 @@
 """The matching score of AMIA: a two-component Gaussian mixture over triplet losses (Xu et al. 2025, eq. 8).
 
-Losses of train are fitted once; any loss is scored with what was found. Settings are NCR's (Huang et al. 2021).
+The mixture is fitted once on the losses of train, and scores any loss. Settings are NCR's (Huang et al. 2021).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 SETTINGS = {"max_iter": 10, "tol": 1e-2, "reg_covar": 5e-4, "random_state": 0}
-PATIENCE = 500  # iterations where ten are not enough
+PATIENCE = 500  # iterations if ten are not enough
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
     """Two Gaussians over losses scaled to [0, 1] by ``low`` and ``high``; the first is that of matched pairs.
 
-    ``curve`` holds losses and scores to interpolate between, where the posterior is not monotone in the loss; ``notes``
-    says what was out of the ordinary.
+    ``curve`` holds losses and scores to interpolate between if the posterior is not monotone in the loss; ``notes``
+    are remarks on the fit.
     """
 
     low: float
@@ -42,7 +42,7 @@ class Mixture:
         return cls(low=data["low"], high=data["high"], curve=curve, **lists)
 
     def scale(self, losses: "Sequence[float] | np.ndarray") -> "np.ndarray":
-        """Return losses [n] on the scale of train; those outside its range are taken to its ends."""
+        """Return losses [n] on the scale of train; those outside its range are clipped to it."""
         import numpy as np
 
         return np.clip((np.asarray(losses, dtype=np.float64) - self.low) / (self.high - self.low), 0.0, 1.0)
@@ -70,9 +70,9 @@ def matching_score(losses: "Sequence[float] | np.ndarray", mixture: Mixture) -> 
 def fit_mixture(losses: "Sequence[float] | np.ndarray") -> Mixture:
     """Return the mixture of train losses [n].
 
-    Where ten iterations do not converge more are taken; where the posterior of the lower component rises with the loss
-    somewhere (it does when that component is the wider one) it is made monotone by isotonic regression. Both are noted.
-    Where all losses are equal nothing can be told, and every score is 0.5.
+    If ten iterations do not converge, more are run; if the posterior of the lower component rises with the loss
+    somewhere (it does when that component is the wider one), isotonic regression makes it monotone. Both are noted.
+    If all losses are equal, every score is 0.5.
 
     Raises:
         ValueError: there is no loss, or one is not finite.
@@ -84,7 +84,7 @@ def fit_mixture(losses: "Sequence[float] | np.ndarray") -> Mixture:
     values = np.asarray(losses, dtype=np.float64)
     if not len(values) or not np.isfinite(values).all():
         raise ValueError(
-            f"expected finite losses, found {len(values)} of which {int((~np.isfinite(values)).sum())} are not"
+            f"expected finite losses, found {len(values)} with {int((~np.isfinite(values)).sum())} that are not"
         )
     low, high = float(values.min()), float(values.max())
     if high - low < 1e-12:
@@ -98,7 +98,7 @@ def fit_mixture(losses: "Sequence[float] | np.ndarray") -> Mixture:
             f"the mixture had not converged after {SETTINGS['max_iter']} iterations: {fitted.n_iter_} were taken"
         )
     order = np.argsort(fitted.means_.ravel())
-    # Rounded, so that what is learnt does not hang on the last bit of a sum.
+    # Rounded, so that the result does not depend on the last bit of a sum.
     parts = [np.round(part.ravel()[order], 9) for part in (fitted.means_, fitted.covariances_, fitted.weights_)]
     means, variances, weights = (tuple(part.tolist()) for part in parts)
     mixture = Mixture(low=low, high=high, means=means, variances=variances, weights=weights, notes=tuple(notes))
@@ -126,7 +126,7 @@ def _fit(scaled: "np.ndarray", kind: Any, **settings: Any) -> Any:
 def histogram_svg(losses: "Sequence[float] | np.ndarray", mixture: Mixture, *, bins: int = 40) -> str:
     """Return a figure of losses [n]: their histogram, the two components over it, and the matching score.
 
-    The colours follow the page that holds it, light or dark.
+    The colours follow the surrounding page, light or dark.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Vision towers by name, and the pictures of posts as a network takes them."""
+"""Vision towers by name, and the pictures of posts as input of a network."""
 
 import functools
 import warnings
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from hf_mner_aug.models.vision.tower import Tower
 
 TINY = "tiny"
-MOST_PICTURES = 4  # of a post: MNER-MI has no more
+MOST_PICTURES = 4  # per post: MNER-MI has no more
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of each colour
 FROZEN_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vision:
-    """Which tower looks at pictures, and how.
+    """The settings of a vision tower.
 
-    Pictures are resized to 8/7 of ``image_size`` on the shorter side and cut out of the centre.
+    Pictures are resized to 8/7 of ``image_size`` on the shorter side and center-cropped.
 
     Args:
         tower: `torchvision:NAME` (a ResNet), `timm:NAME`, the folder or id of a transformers backbone, or `tiny`:
             a ResNet of 126,000 parameters without weights.
         pretrained: start from the tower's weights (torchvision: IMAGENET1K_V1).
-        freeze_vision: the tower does not learn, and sees each picture once.
-        image_size: pixels of a side that the tower reads.
-        vision_learning_rate: of a tower that learns; none is the rate of its kind, pretrained or new.
+        freeze_vision: do not train the tower, which then encodes each picture once.
+        image_size: side of the tower's input in pixels.
+        vision_learning_rate: of a trained tower; None takes the default for its kind, pretrained or new.
     """
 
     tower: str = "torchvision:resnet152"
@@ -53,7 +53,7 @@ class Vision:
         if self.freeze_vision and not self.has_weights:
             raise UsageError(f"the tower {self.tower} starts without weights: pass freeze_vision=False to train it")
         if self.vision_learning_rate is not None and self.freeze_vision:
-            raise UsageError("vision_learning_rate is for a tower that learns: pass freeze_vision=False")
+            raise UsageError("vision_learning_rate is for a trained tower: pass freeze_vision=False")
 
     @property
     def has_weights(self) -> bool:
@@ -64,7 +64,8 @@ class Vision:
 def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None) -> "Tower":
     """Return a tower; ``view`` is ``grid`` or ``pyramid``.
 
-    Where ``saved`` is a folder that a backbone was saved in, the tower is built as it was, for the weights to be read.
+    If ``saved`` is the folder of a saved backbone, the tower is built with its architecture, and its weights are loaded
+    later.
 
     Raises:
         MissingExtra: torch, torchvision, timm or transformers is not installed.
@@ -100,7 +101,7 @@ def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None)
     )
 
 
-Loaded = tuple[Any, tuple[Sequence[float], Sequence[float]]]  # a body, and the mean and deviation it expects
+Loaded = tuple[Any, tuple[Sequence[float], Sequence[float]]]  # a body, and the mean and standard deviation it expects
 
 
 def _torchvision(name: str, pretrained: bool) -> Loaded:
@@ -109,7 +110,7 @@ def _torchvision(name: str, pretrained: bool) -> Loaded:
     layers = [f"layer{i}" for i in (1, 2, 3, 4)]
     net = models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
     if not all(hasattr(net, layer) for layer in layers):
-        raise ValueError(f"torchvision's {name} is no ResNet: take timm's")
+        raise ValueError(f"torchvision's {name} is not a ResNet: use timm's")
     return extraction.create_feature_extractor(net, layers), IMAGENET
 
 
@@ -130,7 +131,7 @@ def _transformers(vision: Vision, saved: Path | None) -> Loaded:
     config.out_features = getattr(config, "stage_names", [])[-4:]
     body = transformers.AutoBackbone.from_config(config, trust_remote_code=False)
     if saved is not None or not vision.has_weights:
-        return body, IMAGENET  # those of a saved tower are with its weights
+        return body, IMAGENET  # those of a saved tower are stored with its weights
     body = type(body).from_pretrained(name, config=config)
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
@@ -140,10 +141,10 @@ def _transformers(vision: Vision, saved: Path | None) -> Loaded:
 
 
 class Gallery:
-    """The pictures of posts as a network takes them: pixels, or regions where the tower is frozen.
+    """The pictures of posts as input of a network: pixels, or regions if the tower is frozen.
 
-    Each distinct picture is decoded once, and goes through a frozen tower once in a process, whatever is trained on
-    top of it. Regions are kept in half precision: 200 kB for a picture of 7×7 regions of 2,048 channels.
+    Each distinct picture is decoded once, and a frozen tower encodes it once per process, whatever is trained on top of
+    it. Regions are kept in half precision: 200 kB for a picture of 7×7 regions of 2,048 channels.
     """
 
     def __init__(self, tower: "Tower") -> None:
@@ -152,7 +153,7 @@ class Gallery:
         self._unreadable: set[str] = set()
 
     def read(self, posts: Sequence[Post], split: str) -> list[tuple[str, ...]]:
-        """Return the keys of each post's pictures, at most four; those that cannot be read are counted in a warning."""
+        """Return the keys of each post's pictures, at most four; a warning counts those that cannot be read."""
         rows: list[tuple[str, ...]] = []
         waiting: dict[str, torch.Tensor] = {}
         bad: list[str] = []
@@ -173,13 +174,13 @@ class Gallery:
         if bad:
             n_all = sum(len(post.images) for post in posts)
             warnings.warn(
-                f"{split}: {len(bad)} of {n_all} pictures cannot be read and count as none (the first: post {bad[0]})",
+                f"{split}: {len(bad)} of {n_all} pictures cannot be read and are ignored (the first: post {bad[0]})",
                 stacklevel=4,
             )
         return rows
 
     def read_parts(self, rows: Sequence[Sequence[tuple[EncodedImage, Box]]]) -> list[tuple[str, ...]]:
-        """Return the keys of each post's parts of pictures, boxes in pixels.
+        """Return the keys of each post's picture parts, with boxes in pixels.
 
         Raises:
             DataError: a picture cannot be decoded.
@@ -204,7 +205,7 @@ class Gallery:
         return found
 
     def stack(self, rows: Sequence[Sequence[str]]) -> dict[str, "torch.Tensor"]:
-        """Return the pictures of a batch of posts, padded, and which of them are there; nothing where none is."""
+        """Return the padded pictures of a batch of posts and their mask; nothing if there are no pictures."""
         import torch
 
         most = max(map(len, rows))
@@ -217,7 +218,7 @@ class Gallery:
         return {"pictures": pictures, "shown": shown}
 
     def _decode(self, key: str, image: EncodedImage, waiting: dict[str, "torch.Tensor"]) -> bool:
-        """Let the pixels of a picture that is not known wait for the tower; return whether it can be read."""
+        """Queue the pixels of an unknown picture for the tower; return whether it can be read."""
         if key in self.known or key in waiting:
             return True
         if key not in self._unreadable:
@@ -229,7 +230,7 @@ class Gallery:
         return False
 
     def _keep(self, waiting: dict[str, "torch.Tensor"]) -> None:
-        """Keep what waits, as regions where the tower is frozen."""
+        """Store the queued pictures, as regions if the tower is frozen."""
         import torch
 
         if waiting and self.tower.frozen:
@@ -243,14 +244,14 @@ class Gallery:
 
 @functools.lru_cache(maxsize=2)
 def _regions(tower: str) -> dict[str, "torch.Tensor"]:
-    """Return where the regions seen by a frozen tower of a digest are kept."""
+    """Return the store of the regions from a frozen tower with a digest."""
     return {}
 
 
 def middle(picture: "PIL.Image.Image") -> "PIL.Image.Image":
-    """Return a picture without the ends of a longer side that is more than four times the shorter one."""
+    """Return a picture cropped so that its longer side is at most four times the shorter one."""
     width, height = picture.size
-    # As even or odd as the side is, so that the centre stays where it was.
+    # The same on both ends, so that the centre stays where it was.
     cut_x = max(0, (width - 4 * height) // 2)
     cut_y = max(0, (height - 4 * width) // 2)
     return picture.crop((cut_x, cut_y, width - cut_x, height - cut_y)) if cut_x or cut_y else picture
@@ -259,7 +260,7 @@ def middle(picture: "PIL.Image.Image") -> "PIL.Image.Image":
 @functools.lru_cache(maxsize=2)
 def _transform(size: int) -> Callable[[Any], "torch.Tensor"]:
     transforms = need("torchvision.transforms", extra="models")
-    # A thread-like picture would be resized to something huge of which the centre alone is kept.
+    # A very thin picture would be resized to a huge one of which only the centre is kept.
     steps = [middle, transforms.Resize(round(size * 8 / 7)), transforms.CenterCrop(size), transforms.PILToTensor()]
     composed: Callable[[Any], torch.Tensor] = transforms.Compose(steps)
     return composed

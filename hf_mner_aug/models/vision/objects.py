@@ -1,7 +1,7 @@
-"""Objects in pictures: their boxes and labels, from a detector or, where there is none, fixed crops without labels.
+"""Objects in pictures: their boxes and labels, from a detector, or fixed crops without labels if there is none.
 
-A detector is any object-detection model of transformers, from a folder or the Hub. What it finds in a picture is kept
-in the cache under the picture's sha256.
+A detector is any object-detection model of transformers, from a folder or the Hub. Its results are cached under the
+picture's sha256.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import PIL.Image
 
 CROPS = "crops"
-SMALLEST = 4  # pixels: a thinner box shows nothing
+SMALLEST = 4  # pixels: a thinner box shows nothing useful
 
 
 class Region(NamedTuple):
-    """A part of a picture: its box in pixels ``(x1, y1, x2, y2)``, its label (empty where none is known), its score."""
+    """A part of a picture: its box in pixels ``(x1, y1, x2, y2)``, its label (empty if unknown), its score."""
 
     box: Box
     label: str = ""
@@ -38,15 +38,15 @@ class Region(NamedTuple):
 
 
 class ObjectFinder(Protocol):
-    """Finds the objects of a picture; what it finds depends on nothing but the picture."""
+    """Finds the objects of a picture; its results depend only on the picture."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that it gives, in a fixed order; none where it gives none."""
+        """The labels that it gives, in a fixed order; empty if it gives none."""
         ...
 
     def find(self, image: EncodedImage) -> list[Region]:
-        """Return the objects of a picture, the surest first.
+        """Return the objects of a picture, by descending score.
 
         Raises:
             DataError: it cannot be decoded.
@@ -56,7 +56,7 @@ class ObjectFinder(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FixedCrops:
-    """The middle of a picture and the halves of its longer side: they are no objects and have no labels."""
+    """The middle of a picture and the halves of its longer side: they are not objects and have no labels."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,8 +86,8 @@ class Detector:
 
     Args:
         model: a folder or an id on the Hub.
-        threshold: the least score of an object.
-        most: how many objects of a picture are kept, the surest ones.
+        threshold: the minimum score of an object.
+        most: the number of objects to keep per picture, by score.
         device: ``cpu``, ``cuda`` or ``auto``.
     """
 
@@ -111,7 +111,7 @@ class Detector:
         return tuple(dict.fromkeys(names[i] for i in sorted(names)))
 
     def find(self, image: EncodedImage) -> list[Region]:
-        """Return the objects of a picture; those of one that was seen before come from the cache.
+        """Return the objects of a picture, from the cache if it was processed before.
 
         Raises:
             MissingExtra: transformers is not installed.
@@ -127,7 +127,7 @@ class Detector:
         return regions
 
     def _path(self, image: EncodedImage) -> Path:
-        """Return where the objects of a picture are kept: under what the model is, how it is asked, and the picture."""
+        """Return the cache path of a picture's objects: by the model, its settings, and the picture."""
         name = image_digest(image)
         if name is None:
             raise DataError("the image cannot be read")
@@ -136,14 +136,14 @@ class Detector:
         return folder / name[:2] / f"{name}.json"
 
     def _detect(self, picture: "PIL.Image.Image") -> list[Region]:
-        """Return the surest objects of an RGB picture, their boxes cut at its edges; too thin ones are left out."""
+        """Return the best objects of an RGB picture, with boxes clipped to it; too thin ones are left out."""
         import torch
 
         from hf_mner_aug.models.device import find_device
 
         device = find_device(self.device)
         network, processor, _ = _load(self.model)
-        # One at a time: a picture padded to the size of others has other objects.
+        # One at a time: padding a picture to the size of others changes its objects.
         inputs = processor(images=[picture], return_tensors="pt").to(device)
         with torch.no_grad():
             outputs = network.to(device)(**inputs)
@@ -159,12 +159,12 @@ class Detector:
 
 
 def object_finder(name: str, *, most: int, device: str = "auto") -> ObjectFinder:
-    """Return the finder of a name: ``crops``, or a detector's folder or id on the Hub."""
+    """Return the finder with a name: ``crops``, or a detector's folder or id on the Hub."""
     return FixedCrops() if name == CROPS else Detector(model=name, most=most, device=device)
 
 
 def objects_of(images: Sequence[EncodedImage], finder: ObjectFinder, most: int) -> list[tuple[EncodedImage, Region]]:
-    """Return the surest objects of a post's pictures, with the picture of each; one that cannot be read has none."""
+    """Return the best objects of a post's pictures, each with its picture; an unreadable one has none."""
     found = []
     for image in images:
         with contextlib.suppress(DataError):
@@ -179,7 +179,7 @@ def cut(picture: "PIL.Image.Image", box: Box) -> "PIL.Image.Image":
 
 
 class _Loaded(NamedTuple):
-    """A detector in memory, and the digest of what it is."""
+    """A detector in memory, and its digest."""
 
     network: Any
     processor: Any
@@ -205,7 +205,7 @@ def _load(model: str) -> _Loaded:
 
 
 def _digest(network: Any, processor: Any) -> str:
-    """Return the sha256 of a model's weights and settings: the same model from another place has the same."""
+    """Return the sha256 of a model's weights and settings: the same model from another place has the same digest."""
     import torch
 
     digest = hashlib.sha256(network.config.to_json_string().encode())
@@ -220,7 +220,7 @@ KeptRegion = tuple[tuple[float, float, float, float], str, float]  # a region's 
 
 
 def _read(path: Path) -> list[Region] | None:
-    """Return the objects in a file of the cache, or None where there is none."""
+    """Return the objects in a file of the cache, or None if there is none."""
     try:
         rows = read_json(path, list[KeptRegion], error=Corrupt, advice="delete it and run again")
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """A vision tower as a torch module.
 
-Imports torch at its top, as ``backbones/nets.py`` does, so it is imported inside functions only.
+Imports torch at its top, as ``backbones/nets.py`` does, so it must be imported inside functions only.
 """
 
 import copy
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import transforms
 
-Stages = list[Tensor]  # feature maps [batch, channels, height, width], coarser from one to the next
+Stages = list[Tensor]  # feature maps [batch, channels, height, width], from fine to coarse
 
 
 def grid(stages: Stages) -> Tensor:
@@ -27,7 +27,7 @@ def whole(stages: Stages) -> Tensor:
 
 
 def pyramid(stages: Stages, *, side: int = 2) -> Tensor:
-    """Return all maps pooled to ``side``×``side`` cells, channels one after another [batch, side², sum of channels]."""
+    """Return all maps pooled to ``side``×``side`` cells, channels concatenated [batch, side², sum of channels]."""
     pooled = [nn.functional.adaptive_avg_pool2d(stage, side) for stage in stages]
     return torch.cat(pooled, dim=1).flatten(2).transpose(1, 2)
 
@@ -35,9 +35,9 @@ def pyramid(stages: Stages, *, side: int = 2) -> Tensor:
 class Tower(nn.Module):
     """Pictures [batch, 3, size, size] (uint8, RGB) to regions [batch, n_regions, channels].
 
-    A frozen tower has no gradient and is always in eval mode. One that learns sees pictures mirrored and shifted at
-    random while it trains. From pretrained weights it keeps the statistics of its batch norms, since small batches
-    would spoil them; from nothing it learns them too.
+    A frozen tower has no gradient and is always in eval mode. A trained one gets pictures mirrored and shifted at
+    random during training. A pretrained tower keeps the statistics of its batch norms, since small batches would spoil
+    them; one without weights learns them, too.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Tower(nn.Module):
             self.channels: int = self(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[2]
 
     def with_view(self, view: Callable[[Stages], Tensor]) -> "Tower":
-        """Return the same tower, its weights shared, with another view of as many channels."""
+        """Return the same tower, sharing its weights, with another view that has as many channels."""
         other = copy.copy(self)
         other.__dict__.pop("digest", None)
         other.view = view
@@ -75,11 +75,11 @@ class Tower(nn.Module):
 
     @property
     def config(self) -> Any:
-        """What transformers builds the tower from; None where its name says it all."""
+        """The config from which transformers builds the tower; None if its name is enough."""
         return getattr(self.body, "config", None)
 
     def train(self, mode: bool = True) -> "Tower":
-        """Set the mode, as far as it may change."""
+        """Set the mode; frozen towers and pretrained batch norms stay in eval mode."""
         super().train(mode and not self.frozen)
         if self.pretrained:
             for module in self.modules():
@@ -103,7 +103,7 @@ class Tower(nn.Module):
 
     @functools.cached_property
     def digest(self) -> str:
-        """The sha256 of what a frozen tower sees with: weights, size and view."""
+        """The sha256 of everything that determines a frozen tower's output: weights, size and view."""
         digest = hashlib.sha256(f"{self.size} {self.view.__name__}".encode())
         for name, value in sorted(self.state_dict().items()):
             digest.update(name.encode())
@@ -112,18 +112,18 @@ class Tower(nn.Module):
 
 
 def see(tower: Tower | None, pictures: Tensor | None, shown: Tensor | None, *, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the regions of each post's pictures, side by side, and which of them are there.
+    """Return the concatenated regions of each post's pictures, and their mask.
 
     Args:
-        tower: None where nothing is seen.
-        pictures: pixels [batch, n_pictures, 3, size, size] (uint8), or what a frozen tower made of them
+        tower: None if pictures are not used.
+        pictures: pixels [batch, n_pictures, 3, size, size] (uint8), or the regions of a frozen tower
             [batch, n_pictures, n_regions, channels].
         shown: true for pictures, false for padding [batch, n_pictures].
         like: a tensor of the batch's size, device and dtype.
 
     Returns:
-        Regions [batch, n_pictures * n_regions, channels] and a mask of the first two dimensions. Where there are no
-        pictures at all, one region that is not there.
+        Regions [batch, n_pictures * n_regions, channels] and a mask of the first two dimensions. Without any pictures,
+        one region that is masked out.
     """
     if tower is None or pictures is None or shown is None:
         nothing = like.new_zeros(len(like), 1, channels_of(tower))
@@ -137,5 +137,5 @@ def see(tower: Tower | None, pictures: Tensor | None, shown: Tensor | None, *, l
 
 
 def channels_of(tower: Tower | None) -> int:
-    """Return the channels of a tower's regions; of no tower, those of the region that stands for nothing."""
+    """Return the channels of a tower's regions; without a tower, those of the placeholder region."""
     return 1 if tower is None else tower.channels

@@ -1,4 +1,4 @@
-"""What a sentence is like: the cosine of two sentences' vectors, and how well a language model foresees a sentence."""
+"""Sentence similarity, the cosine of two sentence vectors, and the perplexity of a language model on sentences."""
 
 import functools
 import itertools
@@ -16,24 +16,24 @@ from hf_mner_aug.untrusted.shapes import read_json
 if TYPE_CHECKING:
     import torch
 
-BATCH = 64  # sentences that an encoder takes at a time
-WINDOW_TOKENS = 1024  # that a language model takes at a time, be they of one text or of several
-LONGEST = 1024  # tokens of a window, where a language model names no limit
+BATCH = 64  # sentences that are encoded at a time
+WINDOW_TOKENS = 1024  # tokens that a language model takes at a time, of one text or of several
+LONGEST = 1024  # tokens of a window if a language model states no limit
 POOLING = "1_Pooling/config.json"  # of sentence-transformers
 
 
 class Similarity(Protocol):
-    """What says how alike two texts are."""
+    """A measure of how similar two texts are."""
 
     def __call__(self, text: str, others: Sequence[str]) -> list[float]:
         """Return the cosine of a text and each of some others."""
 
     def pairs(self, texts: Sequence[str], others: Sequence[str]) -> list[float]:
-        """Return the cosine of each text [n] and the other one [n] in its place."""
+        """Return the cosine of each text [n] and the other text [n] at the same index."""
 
 
 class TfidfSimilarity:
-    """Cosine of TF-IDF vectors over ``search.words``, weighted by the texts given."""
+    """Cosine of TF-IDF vectors over ``search.words``, with weights from the given texts."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -56,8 +56,8 @@ class TfidfSimilarity:
 class EncoderSimilarity:
     """Cosine of a pretrained encoder's sentence vectors (SimCSE; Gao et al. 2021).
 
-    The vector is what sentence-transformers' ``1_Pooling`` says: the mean over subwords, their maximum, or the vector
-    of the first one, as also where there is no ``1_Pooling``.
+    Pooling follows sentence-transformers' ``1_Pooling``: the mean over subwords, their maximum, or the vector of the
+    first one, which is also the default without ``1_Pooling``.
     """
 
     def __init__(self, encoder: str) -> None:
@@ -65,7 +65,7 @@ class EncoderSimilarity:
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
         self._model = transformers.AutoModel.from_pretrained(encoder, trust_remote_code=False).eval()
         self._pooling = _pooling(encoder)
-        self._known: dict[str, torch.Tensor] = {}  # vectors [dim] of texts that stood in pairs
+        self._known: dict[str, torch.Tensor] = {}  # vectors [dim] of the texts of earlier pairs
 
     def __call__(self, text: str, others: Sequence[str]) -> list[float]:
         """Return the cosine of a text and each of some others."""
@@ -80,7 +80,9 @@ class EncoderSimilarity:
         torch = need("torch", extra="models")
         if not texts:
             return []
-        new = sorted({*texts, *others} - self._known.keys(), key=lambda text: (len(text), text))  # so little is padding
+        new = sorted(
+            {*texts, *others} - self._known.keys(), key=lambda text: (len(text), text)
+        )  # sorted, to reduce padding
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
             self._known.update(zip(batch, self._encode(batch), strict=True))
@@ -100,17 +102,17 @@ class EncoderSimilarity:
 
 
 class Pooling(TypedDict):
-    """What the pooling file of sentence-transformers says; older versions have a key for each mode."""
+    """The pooling file of sentence-transformers; older versions have a key for each mode."""
 
     pooling_mode: NotRequired[str | None]
 
 
 def _pooling(encoder: str) -> str:
-    """Return how the states of an encoder, a folder or an id on the Hub, become a vector: ``cls``, ``mean``, ``max``.
+    """Return how an encoder (a folder or an id on the Hub) pools its states: ``cls``, ``mean`` or ``max``.
 
     Raises:
-        UsageError: in a way that is none of these.
-        OSError: the Hub is out of reach.
+        UsageError: it pools in another way.
+        OSError: the Hub is unreachable.
     """
     path = Path(encoder) / POOLING
     if not Path(encoder).is_dir():
@@ -119,20 +121,20 @@ def _pooling(encoder: str) -> str:
 
         try:
             path = Path(hf_hub_download(encoder, POOLING))
-        except LocalEntryNotFoundError:  # the Hub is out of reach; it may have said before that there is none
+        except LocalEntryNotFoundError:  # the Hub is unreachable; the cache may know that there is none
             if try_to_load_from_cache(encoder, POOLING) is not _CACHED_NO_EXIST:
                 raise
         except EntryNotFoundError:
             pass
     if not path.is_file():
         return "cls"
-    config = read_json(path, Pooling, advice="mend it, or take another encoder")
-    # Older versions say true or false of each: pooling_mode_cls_token, pooling_mode_mean_tokens, ….
+    config = read_json(path, Pooling, advice="correct it, or use another encoder")
+    # Older versions have a boolean for each: pooling_mode_cls_token, pooling_mode_mean_tokens, ….
     prefix = "pooling_mode_"
     modes = [name for name, on in config.items() if name.startswith(prefix) and on is True]
     said: str = config.get("pooling_mode") or "+".join(m.removeprefix(prefix).partition("_token")[0] for m in modes)
     if said == "mean_sqrt_len":
-        return "mean"  # of the same direction
+        return "mean"  # the direction is the same
     if said not in ("cls", "mean", "max"):
         raise UsageError(f"encoder {encoder}: expected pooling by cls, mean or max, found {said or 'none'}")
     return said
@@ -162,10 +164,10 @@ class LanguageModel:
         self._limit = min(getattr(model.config, "max_position_embeddings", None) or LONGEST, LONGEST)
 
     def perplexity(self, texts: Sequence[str]) -> float | None:
-        """Return e to the mean negative log-likelihood of all tokens of some texts; None where none is predicted.
+        """Return e to the mean negative log-likelihood of all tokens of some texts; None if no token is predicted.
 
-        Each text stands by itself, behind the tokenizer's beginning-of-sequence token; without one a text's first token
-        is not predicted. Of a text longer than the model takes each token has at least half a window before it
+        Each text is scored by itself, after the tokenizer's beginning-of-sequence token; without one a text's first
+        token is not predicted. In a text longer than the model's limit each token has at least half a window of context
         (https://huggingface.co/docs/transformers/perplexity).
         """
         windows = sorted(itertools.chain.from_iterable(map(self._windows, texts)), key=lambda window: len(window[0]))
@@ -180,7 +182,7 @@ class LanguageModel:
         return math.exp(total / count) if count else None
 
     def _windows(self, text: str) -> list[tuple[list[int], int]]:
-        """Return the windows of a text: token ids, and the place of the first that no earlier window predicts."""
+        """Return the windows of a text: token ids, and the index of the first that no earlier window predicts."""
         start = [] if self._tokenizer.bos_token_id is None else [self._tokenizer.bos_token_id]
         ids = start + self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         windows, done = [], 1
@@ -192,7 +194,7 @@ class LanguageModel:
         return windows
 
     def _losses(self, windows: Sequence[tuple[list[int], int]]) -> list[float]:
-        """Return the negative log-likelihood of each token that the windows are to predict."""
+        """Return the negative log-likelihood of each token that the windows have to predict."""
         torch = need("torch", extra="models")
         longest = max(len(ids) for ids, _ in windows)
         tokens = torch.zeros((len(windows), longest), dtype=torch.long)
@@ -211,11 +213,11 @@ class LanguageModel:
 
 @functools.lru_cache(maxsize=1)
 def open_language_model(name: str) -> LanguageModel:
-    """Return a causal language model: a folder or an id on the Hub, on the GPU where there is one.
+    """Return a causal language model: a folder or an id on the Hub, on the GPU if there is one.
 
     Raises:
         MissingExtra: transformers or torch is not installed.
-        UsageError: there is no such model, or it is no causal language model.
+        UsageError: there is no such model, or it is not a causal language model.
     """
     transformers = need("transformers", extra="models")
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

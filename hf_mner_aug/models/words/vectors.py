@@ -1,8 +1,8 @@
-"""Word vectors: read from a file, or trained on the posts of a split; and what a word's nearest ones say of it.
+"""Word vectors, read from a file or trained on the posts of a split, and semantic augmentation by nearest words.
 
 Semantic augmentation (Nie et al. 2020; IIE4MNER): the vectors of a word's four nearest words, weighted by the softmax
 of their cosines. Deviates: a word without a vector is looked up in lower case before it counts as unknown; the random
-vector of an unknown word hangs on the word alone, so that it is the same in every split, run and batch.
+vector of an unknown word depends only on the word, so that it is the same in every split, run and batch.
 """
 
 import functools
@@ -22,9 +22,9 @@ from hf_mner_aug.schema import Post
 if TYPE_CHECKING:
     import numpy as np
 
-DIMENSIONS = 50  # of trained vectors: on Twitter-2015, with 200 the nearest words of "london" are no longer places
+DIMENSIONS = 50  # of trained vectors: with 200 on Twitter-2015, the nearest words of "london" are no longer places
 NEIGHBOURS = 4
-MIN_COUNT = 2  # rarer words have no vector, so that training meets unknown words as prediction does
+MIN_COUNT = 2  # rarer words have no vector, so that training has unknown words as prediction does
 VOCABULARY = 5000  # words to train vectors of
 AT_ONCE = 2**25  # cosines
 FILE = "word_vectors.safetensors"
@@ -46,12 +46,12 @@ class WordVectors:
 
     @property
     def dimensions(self) -> int:
-        """The numbers of a vector."""
+        """The length of a vector."""
         return int(self.vectors.shape[1])
 
     @functools.cached_property
     def rows(self) -> dict[str, int]:
-        """Where each word stands."""
+        """The row of each word."""
         return {word: i for i, word in enumerate(self.words)}
 
     @functools.cached_property
@@ -63,11 +63,11 @@ class WordVectors:
         return self.vectors / np.where(lengths > 0, lengths, 1)
 
     def row(self, word: str) -> int | None:
-        """Return where a word stands, or its form in lower case; None where neither is known."""
+        """Return the row of a word, or of its lower-case form; None if neither is known."""
         return self.rows.get(word, self.rows.get(word.lower()))
 
     def neighbours(self, words: Sequence[str], n: int = NEIGHBOURS) -> list[list[Neighbour]]:
-        """Return the nearest words of each word, itself not among them; none of an unknown word."""
+        """Return the nearest words of each word, except itself; an unknown word has none."""
         import numpy as np
 
         n = min(n, len(self.words) - 1)
@@ -78,7 +78,7 @@ class WordVectors:
             chosen = known[first : first + step]
             for (i, row), cosines in zip(chosen, self.unit[[row for _, row in chosen]] @ self.unit.T, strict=True):
                 cosines[row] = -np.inf
-                # The last bits of a product hang on what else is multiplied: those nearly as good are looked at again.
+                # The last bits of a product depend on the batch: near ties are computed again exactly.
                 near = np.flatnonzero(cosines >= np.partition(cosines, -n)[-n] - 1e-5)
                 exact = np.round(self.unit[near].astype(np.float64) @ self.unit[row].astype(np.float64), 9)
                 best = np.argsort(-exact, kind="stable")[:n]
@@ -86,7 +86,7 @@ class WordVectors:
         return found
 
     def augmentations(self, words: Sequence[str], n: int = NEIGHBOURS) -> "np.ndarray":
-        """Return what the nearest words of each word say of it [n_words, dimensions]; random of an unknown word."""
+        """Return the semantic augmentation of each word [n_words, dimensions]; it is random for an unknown word."""
         import numpy as np
 
         made = np.empty((len(words), self.dimensions), dtype=np.float32)
@@ -116,14 +116,14 @@ def random_vector(word: str, dimensions: int) -> "np.ndarray":
 
 
 def train_word_vectors(posts: Sequence[Post], dimensions: int = DIMENSIONS) -> WordVectors:
-    """Return vectors of the words that stand at least twice in the posts, in lower case; shorter ones of few posts.
+    """Return vectors of the words, in lower case, that occur at least twice in the posts; few posts give shorter ones.
 
-    Levy & Goldberg 2014: positive pointwise mutual information of words and contexts, reduced by SVD. Of very many
-    words the most frequent ones have vectors. A text that stands there several times, as an augmented one does, counts
-    once: else all its words would have vectors.
+    Levy & Goldberg 2014: positive pointwise mutual information of words and contexts, reduced by SVD. If there are too
+    many words, only the most frequent ones have vectors. A repeated text, as after augmentation, counts once: otherwise
+    all its words would have vectors.
 
     Raises:
-        UsageError: too few words stand at least twice.
+        UsageError: too few words occur at least twice.
     """
     import numpy as np
     from scipy.linalg import eigh
@@ -139,10 +139,10 @@ def train_word_vectors(posts: Sequence[Post], dimensions: int = DIMENSIONS) -> W
     dimensions = min(dimensions, min(matrix.shape) - 1)
     if dimensions < 1 or matrix.nnz == 0:
         raise UsageError(
-            f"word vectors: {len(vocabulary)} words stand at least {MIN_COUNT} times in the {len(posts)} posts of "
+            f"word vectors: {len(vocabulary)} words occur at least {MIN_COUNT} times in the {len(posts)} posts of "
             "train, too few to train vectors on: pass a file of vectors"
         )
-    # Not ARPACK: where singular values are equal, as in small sets, its vectors are others at each call.
+    # Not ARPACK: with equal singular values, as in small sets, its vectors differ from call to call.
     last = len(vocabulary) - 1
     values, axes = eigh((matrix @ matrix.T).toarray(), subset_by_index=(last - dimensions + 1, last))
     return WordVectors(tuple(vocabulary), (axes * np.sqrt(values.clip(min=0)))[:, ::-1].astype(np.float32, order="C"))
@@ -152,13 +152,13 @@ def read_word_vectors(path: str | Path, posts: Sequence[Post] = ()) -> WordVecto
     """Return the vectors of a file in the text format of word2vec (its first line counts words and numbers) or GloVe.
 
     Args:
-        path: a line for each word: the word and its numbers, with spaces between them. Of a word's lines the first
-            counts.
-        posts: where some are given, the file must know a word of theirs.
+        path: a line for each word: the word and its numbers, separated by spaces. If a word has several lines, the
+            first counts.
+        posts: if given, the file must contain a word of theirs.
 
     Raises:
-        UsageError: there is no such file, or it knows no word of the posts.
-        DataError: a line has more or fewer numbers than the first, or what is no number; or the file ends early.
+        UsageError: there is no such file, or it contains no word of the posts.
+        DataError: a line has more or fewer numbers than the first, or an invalid one; or the file ends early.
     """
     import numpy as np
 
@@ -184,11 +184,11 @@ def read_word_vectors(path: str | Path, posts: Sequence[Post] = ()) -> WordVecto
             words[word] = None
             rows.append(vector)
     if not rows or (promised is not None and n_lines != promised):
-        raise DataError(f"{path}: expected {promised or 'some'} word vectors, found {n_lines}: is the file whole?")
+        raise DataError(f"{path}: expected {promised or 'some'} word vectors, found {n_lines}: is the file complete?")
     vectors = WordVectors(tuple(words), np.stack(rows))
     if posts and all(vectors.row(word) is None for post in posts for word in post.tokens):
         raise UsageError(
-            f"{path}: none of its {len(words)} words (such as {', '.join(list(words)[:3])}) stands in train: "
+            f"{path}: none of its {len(words)} words (such as {', '.join(list(words)[:3])}) occurs in train: "
             "expected vectors of train's language"
         )
     return vectors
@@ -218,7 +218,7 @@ def load_word_vectors(folder: Path) -> WordVectors:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the lines of a file that are not empty, cut at spaces, with their numbers."""
+    """Yield the lines of a file that are not empty, split at spaces, with their numbers."""
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
             for number, line in enumerate(file, start=1):
@@ -233,7 +233,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _numbers(parts: Sequence[str]) -> "np.ndarray | None":
-    """Return finite numbers, or None where one is none."""
+    """Return finite numbers, or None if a part is not one."""
     import numpy as np
 
     try:
