@@ -64,7 +64,7 @@ class Draw:
         return self.sample(items, len(items))
 
     def sample(self, items: Sequence[T], k: int) -> list[T]:
-        """Return k different items in the order drawn (all of them, shuffled, where there are fewer)."""
+        """Return k different items in the order drawn (all of them, shuffled, if there are fewer)."""
         if k == 1 and items:
             return [self.choice(items)]
         pool = list(items)

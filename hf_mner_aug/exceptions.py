@@ -1,4 +1,4 @@
-"""What can go wrong, one exception type per kind of trouble.
+"""The errors of this package, one exception type per kind of trouble.
 
 Each carries a stable ``reason`` for programs and a message for people that names the row or path, what was expected,
 what was found and what to do. The command line prints the message and exits with 2.

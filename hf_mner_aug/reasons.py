@@ -1,4 +1,4 @@
-"""What a reason to reject posts means, and what to do if it rejects too many; reasons that several methods share."""
+"""The reasons to reject posts: their meaning, remedies if they reject too many, and those that methods share."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

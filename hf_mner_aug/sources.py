@@ -184,7 +184,7 @@ def _json_lines(folder: Path) -> dict[str, list[str]]:
         raise UsageError(
             f"{folder} holds no Parquet file: make a dataset of raw files with hf-mner-aug convert"
             + (
-                f" ({_held(folder)}; JSON Lines and what save_to_disk wrote are read, too)"
+                f" ({_held(folder)}; JSON Lines and save_to_disk folders are read, too)"
                 if any(folder.iterdir())
                 else ""
             )
@@ -193,7 +193,7 @@ def _json_lines(folder: Path) -> dict[str, list[str]]:
 
 
 def _held(folder: Path) -> str:
-    """Return what a folder holds, in a few words."""
+    """Return a short description of a folder's content."""
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"{folder.name or folder} holds {', '.join(names[:5])}{more}" if names else f"{folder} is empty"

@@ -284,7 +284,7 @@ def perceptual_hash(image: EncodedImage) -> int | None:
 
 
 class _Look(NamedTuple):
-    """What a picture looks like: its pHash and its mean colours [8, 8, 3]."""
+    """The appearance of a picture: its pHash and its mean colours [8, 8, 3]."""
 
     bits: int
     colours: "np.ndarray"

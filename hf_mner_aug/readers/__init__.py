@@ -433,7 +433,7 @@ def _refused(counts: SplitReport) -> str:
 
 @dataclass
 class _Found:
-    """What the files of a set tell if its ``RawSet`` does not declare it."""
+    """Facts found in the files of a set, for those that its ``RawSet`` does not declare."""
 
     types: Counter[str] = field(default_factory=Counter)
     fine_types: Counter[str] = field(default_factory=Counter)
