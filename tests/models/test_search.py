@@ -435,7 +435,7 @@ def test_a_hit_tells_where_it_is_from(tmp_path):
         ({"text": "a", "require": "most"}, "must be all or any"),
         ({"text": "a", "sites": ("twitter.com/x",)}, "must be a host"),
         ({"text": "a", "sites": ("' OR 1=1 --",)}, "must be a host"),
-        ({"text": "a", "since": datetime.date(2017, 2, 1), "until": datetime.date(2017, 1, 1)}, "lies after"),
+        ({"text": "a", "since": datetime.date(2017, 2, 1), "until": datetime.date(2017, 1, 1)}, "is after until"),
     ],
 )
 def test_a_query_that_makes_no_sense_is_refused(options, said):
