@@ -30,7 +30,7 @@ from hf_mner_aug.publishing.folder import (
 )
 from hf_mner_aug.publishing.rows import BATCH
 from hf_mner_aug.publishing.stubs import check_whole
-from hf_mner_aug.runs.funnel import asked_for, outcomes
+from hf_mner_aug.runs.funnel import asked_for, nothing_made, outcomes
 from hf_mner_aug.runs.ledger import read_rejects, run_folder
 from hf_mner_aug.runs.ranks import fit_once
 from hf_mner_aug.runs.recipe import Recipe, load_source, named_splits, with_pictures
@@ -399,6 +399,8 @@ def read_sheet(
             check_keys(table, path)
             index += table.to_pylist()
     sources = {row["id"]: row["source_id"] for row in index if row["method"] == facts.recipe.method}
+    if not sources and not facts.funnel["kept"]:
+        raise UsageError(f"{config} has nothing to show: {nothing_made(facts.funnel, facts.recipe.build())}")
     if not sources:
         others = " or ".join(name for name, rows in facts.splits.items() if rows.made)
         raise UsageError(f"{split} of {config} holds no made posts; {others or 'no other split'} does")

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+import warnings
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from datasets import Dataset, Features, Image, Value
+from conftest import as_dataset
+from datasets import Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as Pillow
 from places import DATA
 
-from hf_mner_aug import LSMS, augment, cli, publish
-from hf_mner_aug.exceptions import Corrupt, DataError
+from hf_mner_aug import EDA, LSMS, augment, cli, publish
+from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.pages.config import HUES, Album, Pair, Side, read_sheet, show
 from hf_mner_aug.publishing.cards import ConfigFacts, SplitFacts
+from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.ledger import run_folder
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.runs.source_facts import SourceFacts
@@ -283,6 +286,30 @@ def test_the_command_writes_the_page(published, tmp_path, monkeypatch, capsys):
         code, _, error = call(*arguments)
         assert (code, len(error.splitlines())) == (2, 1), error
         assert said in error
+
+
+def test_a_config_without_made_posts_says_why(mner, tmp_path):
+    """Of posts that all were rejected, dropped or withdrawn, the page would hold nothing."""
+    out = tmp_path / "aug"
+    names = as_dataset(
+        [Post(str(i), ["Ann", "Lee"], (Entity(0, 2, "PER"),)) for i in range(3)], mner_features(images="none")
+    )
+    texts = mner.select([2, 6]).remove_columns("image")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for config, train in (("rejected", names), ("gone", texts)):
+            splits = DatasetDict(train=train)
+            publish(augment(splits, EDA(copies=1, operations=("swap",)), out=out, config=config, progress=False), out)
+    told = "rejected has nothing to show: no post was made: 3 of 3 fewer_than_two_outside_words; "
+    with pytest.raises(UsageError, match=f"^{re.escape(told)}") as refused:
+        show(out, "rejected", out=tmp_path / "page.html")
+    assert "\n" not in str(refused.value)
+    withdraw_posts(out, texts["id"])
+    with pytest.raises(
+        UsageError, match=r"^gone has nothing to show: no post was made: [4-6] of 6 dropped as withdrawn$"
+    ):
+        show(out, "gone", out=tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
 
 
 # ---------------------------------------------------------------- text
