@@ -2,17 +2,16 @@ import math
 from dataclasses import replace
 
 import pytest
-from datasets import Dataset
-from picture_posts import eight_posts, picture
+from picture_posts import eight_pairs, eight_posts, picture
 
-from hf_mner_aug.backbones import backbone_class, relation, splits
+from hf_mner_aug.backbones import relation, splits
 from hf_mner_aug.backbones.hvpnet import Album, HVPNet
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.vision import Gallery, Vision, load_tower
 from hf_mner_aug.models.vision.objects import FixedCrops
-from hf_mner_aug.schema import Codec, Post, Relation, mner_features
+from hf_mner_aug.schema import Post
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
@@ -208,40 +207,6 @@ def test_rates_are_the_papers():
 # ---------------------------------------------------------------- the backbone
 
 
-def test_overfits_eight_posts_that_only_the_picture_settles(tmp_path):
-    fitted = small().fit(POSTS, POSTS)
-    predictions = fitted.predict(POSTS)
-    assert splits.entity_score(predictions, POSTS).f1 == 1.0
-    fitted.save(tmp_path / "saved")
-    loaded = backbone_class("hvpnet").load(tmp_path / "saved")
-    assert loaded == replace(fitted, fitted=None)
-    assert loaded.predict(POSTS) == predictions
-    codec = Codec(mner_features(("PER", "LOC")))
-    rows = Dataset.from_list([codec.to_row(post) for post in POSTS], features=codec.features)
-    assert loaded.predict(rows) == predictions
-    assert loaded.predict([]) == []
-    (alone,) = loaded.predict(POSTS[:1])  # a batch of one
-    assert alone.plain_spans() == predictions[0].plain_spans()
-    blind = [replace(post, images=()) for post in POSTS]
-    with pytest.warns(UserWarning, match="none of its 8 posts has a picture"):
-        said = [prediction.plain_spans() for prediction in loaded.predict(blind)]
-    assert said[0::2] == said[1::2]
-    twofold = [replace(POSTS[0], images=POSTS[0].images * 2), replace(POSTS[1], images=())]
-    assert [len(p.word_confidences) for p in loaded.predict(twofold)] == [3, 3]
-    with pytest.raises(UsageError, match="has task=entities: pass the same, found relations"):
-        small(encoder=str(tmp_path / "saved"), task="relations").assemble(str(tmp_path / "saved"), ("LOC", "PER"))
-    with pytest.raises(UsageError, match="has the tower tiny: pass the same, found torchvision:resnet50"):
-        small(encoder=str(tmp_path / "saved"), vision=Vision(tower="torchvision:resnet50")).fit(POSTS)
-
-
-def test_without_pictures_two_equal_texts_are_told_apart_by_nothing():
-    fitted = small(use_images=False).fit(POSTS, POSTS)
-    assert fitted.fitted.net.tower is None
-    said = [prediction.plain_spans() for prediction in fitted.predict(POSTS)]
-    assert said[0::2] == said[1::2]
-    assert splits.entity_score(fitted.predict(POSTS), POSTS).f1 <= 0.5
-
-
 def test_a_post_is_its_pictures_and_what_is_cut_out_of_them():
     gallery = Gallery(load_tower(TINY, view="pyramid"))
     wide, high = picture("red", (90, 64)), picture("blue", (64, 90))
@@ -275,37 +240,13 @@ def test_a_frozen_tower_sees_each_part_once(tmp_path, monkeypatch):
     assert splits.entity_score(fitted.predict(POSTS), POSTS).f1 == 1.0
 
 
-def pairs():
-    texts = ["Curry plays for the Warriors", "Drake saw Toronto today", "Adele lives in London", "Messi met Adele here"]
-    names = [((0, 1), (4, 5)), ((0, 1), (2, 3)), ((0, 1), (3, 4)), ((0, 1), (2, 3))]
-    kinds = {"red": "None", "blue": "/per/org/member_of"}
-    return [
-        Post(f"{i}-{colour}", text.split(), images=(picture(colour),), relation=Relation(head, tail, kind))
-        for i, (text, (head, tail)) in enumerate(zip(texts, names, strict=True))
-        for colour, kind in kinds.items()
-    ]
-
-
-def test_relations_overfit_and_survive_saving(tmp_path):
-    posts = pairs()
-    fitted = small(task="relations", training=replace(QUICK, steps=25)).fit(posts, posts)
-    predictions = fitted.predict(posts)
-    assert [p.relation.type for p in predictions] == [post.relation.type for post in posts]
-    assert splits.relation_score(predictions, posts).f1 == 1.0
-    assert max(check.score for check in fitted.fitted.history) == 1.0
-    assert all(token in fitted.fitted.pieces.tokenizer.get_vocab() for token in relation.MARKERS)
-    fitted.save(tmp_path)
-    loaded = HVPNet.load(tmp_path)
-    assert loaded.task == "relations"
-    assert loaded.predict(posts) == predictions
-
-
 def test_validation_of_relations_leaves_none_out():
-    posts = pairs()
+    posts = eight_pairs()
     scores = {}
     for none in ("None", "/per/org/member_of"):
         short = replace(QUICK, steps=1, checks=1, learning_rate=1e-6, head_learning_rate=1e-6)
         fitted = small(task="relations", none=none, training=short).fit(posts, posts)
+        assert all(token in fitted.fitted.pieces.tokenizer.get_vocab() for token in relation.MARKERS)
         (check,) = fitted.fitted.history
         assert check.score == splits.relation_score(fitted.predict(posts), posts, none=none).f1
         scores[none] = check.score
@@ -379,17 +320,3 @@ def test_settings_are_typed_as_others_are():
     made = parse_backbone("hvpnet:encoder=tiny,tower=tiny,freeze_vision=false,image_size=64,task=relations,steps=3")
     assert made == HVPNet(encoder="tiny", vision=TINY, task="relations", training=replace(HVPNet().training, steps=3))
     assert settings_of(made)["objects"] == "crops"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"task": "events"}, "unknown task 'events'"),
-        ({"most_objects": 0}, "most_objects must be at least 1"),
-        ({"max_length": 8}, "max_length must be at least 16"),
-        ({"dropout": 1.0}, "dropout"),
-    ],
-)
-def test_settings_are_checked(changes, message):
-    with pytest.raises((UsageError, UnknownName), match=message):
-        small(**changes)

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image, ImageDraw
 
-from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.schema import Entity, Post, Relation
 
 NAMES = ("Jordan", "Amazon")
 TEXTS = ("I love Jordan", "seeing Jordan today", "Amazon is great", "we met Amazon last night")
@@ -28,3 +28,15 @@ def eight_posts():
         for colour, kind in (("red", "PER"), ("blue", "LOC")):
             posts.append(Post(f"{i}-{colour}", words, (Entity(at, at + 1, kind),), (picture(colour),)))
     return posts
+
+
+def eight_pairs():
+    """Return posts with head and tail: those with a red picture have no relation, those with a blue one are members."""
+    texts = ["Curry plays for the Warriors", "Drake saw Toronto today", "Adele lives in London", "Messi met Adele here"]
+    names = [((0, 1), (4, 5)), ((0, 1), (2, 3)), ((0, 1), (3, 4)), ((0, 1), (2, 3))]
+    kinds = {"red": "None", "blue": "/per/org/member_of"}
+    return [
+        Post(f"{i}-{colour}", text.split(), images=(picture(colour),), relation=Relation(head, tail, kind))
+        for i, (text, (head, tail)) in enumerate(zip(texts, names, strict=True))
+        for colour, kind in kinds.items()
+    ]
