@@ -4,10 +4,9 @@ A section stands between two HTML comments, so that publishing a config replaces
 word of the card.
 """
 
-import contextlib
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
@@ -137,9 +136,8 @@ def mark_entities(post: Post) -> str:
     return " ".join(words)
 
 
-@contextlib.contextmanager
-def edited_card(repo: str | Path, verb: str) -> "Iterator[DatasetCard]":
-    """Give the card of a repo folder to change, and write it in the end; nobody else writes there meanwhile.
+def put_section(repo: str | Path, verb: str, name: str, section: str, *, after: str | None = None) -> None:
+    """Put a section into the card of a repo folder as ``with_section`` does; nobody else writes there meanwhile.
 
     Raises:
         UsageError: there is no card.
@@ -151,7 +149,7 @@ def edited_card(repo: str | Path, verb: str) -> "Iterator[DatasetCard]":
         raise UsageError(f"there is no card {path}: tables go onto the card of a local repo folder")
     with lock(repo, verb):
         card = load_card(path)
-        yield card
+        card.text = with_section(card.text, name, section, after=after)
         write_atomically(path, str(card).encode())
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.publishing.cards import edited_card, with_section
+from hf_mner_aug.publishing.cards import put_section
 from hf_mner_aug.studies.tables import table
 from hf_mner_aug.untrusted.printable import for_markdown, for_terminal
 
@@ -124,11 +124,10 @@ class QualityReport:
             UsageError: there is no card.
             DataError: the card has YAML that does not parse.
         """
-        with edited_card(repo, "quality --write-card") as card:
-            for config, fingerprint in self.fingerprints.items():
-                head = f"### What is in {for_markdown(config)}"
-                section = f"{head}\n\n{self.to_markdown(config)}- Measured on content `{fingerprint[:16]}`."
-                card.text = with_section(card.text, f"quality of {config}", section, after=f"config {config}")
+        for config, fingerprint in self.fingerprints.items():
+            head = f"### What is in {for_markdown(config)}"
+            section = f"{head}\n\n{self.to_markdown(config)}- Measured on content `{fingerprint[:16]}`."
+            put_section(repo, "quality --write-card", f"quality of {config}", section, after=f"config {config}")
 
 
 def meanings(columns: Sequence[Column], labels: Mapping[str, str], one_copy: bool) -> Iterator[str]:

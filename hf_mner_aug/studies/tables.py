@@ -11,7 +11,7 @@ from hf_mner_aug.backbones.settings import settings_of
 from hf_mner_aug.exceptions import MissingExtra
 from hf_mner_aug.metrics.spans import PlainSpan, post_counts
 from hf_mner_aug.need import need
-from hf_mner_aug.publishing.cards import edited_card, with_section
+from hf_mner_aug.publishing.cards import put_section
 from hf_mner_aug.runs.recipe import with_pictures
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.storage import artifacts
@@ -245,8 +245,8 @@ class Report:
         """
         names = [row["name"] for row in self.data["rows"] if row["kind"] == AUGMENTED]
         title = f"study of {', '.join(names)} with {self.data['backbone']}"
-        with edited_card(repo, "evaluate --write-card") as card:
-            card.text = with_section(card.text, title, f"## S{for_markdown(title[1:])}\n\n{self.to_markdown()}")
+        section = f"## S{for_markdown(title[1:])}\n\n{self.to_markdown()}"
+        put_section(repo, "evaluate --write-card", title, section)
 
 
 def compare(

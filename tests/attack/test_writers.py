@@ -24,7 +24,7 @@ from hf_mner_aug import EDA, LSMS, augment, publish, verify
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import RecipeMismatch, UsageError
-from hf_mner_aug.publishing.cards import edited_card, with_section
+from hf_mner_aug.publishing.cards import put_section
 from hf_mner_aug.publishing.folder import NOTE
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.ledger import beside
@@ -687,8 +687,7 @@ def withdraw(out, splits):
 
 
 def measure(out, splits):
-    with edited_card(out, "quality --write-card") as card:
-        card.text = with_section(card.text, "quality of base", "### What is in base", after="config base")
+    put_section(out, "quality --write-card", "quality of base", "### What is in base", after="config base")
     return "written"
 
 
