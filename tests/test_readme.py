@@ -41,3 +41,13 @@ def test_links_lead_somewhere():
     for name in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
             assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_table_of_methods_names_the_extras_that_the_methods_name():
+    from hf_mner_aug.methods import METHODS, method_class
+
+    table = (ROOT / "README.md").read_text().partition("\n## Methods\n")[2]
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\|[^|]*\| ([^|]*) \|", table, re.MULTILINE)
+    assert {name: extra.replace("`", "") for name, extra in rows} == {
+        name: method_class(name).facts.extra for name in METHODS
+    }

@@ -178,6 +178,7 @@ class AMIA(Method):
         learns="a text-image matcher, the mixture of the triplet losses, and the train split's pictures",
         images=f"replaced by mixes that are marked as made; sizes stay; {TAKEN}",
         boxes="kept",
+        extra="core; models for diffusers, open_clip",
     )
 
     mix: str = "adaptive"

@@ -187,6 +187,7 @@ class GMDA(Method):
         learns="a writer of texts, backbones that check them, the train split's posts and pictures",
         images=f"remade from the original ({TAKEN}) and marked as made; the gold post's with image=False",
         boxes="those of entities with the same words, scaled to the new picture; others have none",
+        extra="core; models for InstructBLIP, diffusers",
     )
 
     text: bool = True

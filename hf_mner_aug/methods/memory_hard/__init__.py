@@ -141,6 +141,7 @@ class MemoryHard(Method):
         learns="what a backbone gets wrong out of fold, a tree of its patterns, teachers, how posts fared",
         images="made for the new text and marked as made; the gold post's with image=False",
         boxes="none: the pictures are new",
+        extra="core; models for diffusers",
     )
 
     copies: Positive = 2
