@@ -506,7 +506,7 @@ def test_lines_that_are_no_post_of_mner_mi(tmp_path):
     *found, post = parse_mner_mi(path)
     assert [(line.line, line.reason.partition(" (")[0]) for line in found] == [
         (1, "not a Python literal"),
-        (2, "no JSON"),
+        (2, "not JSON"),
         (3, "not JSON: nested too deeply"),
         (4, "post 5302: expected 'label' with a tag for each of 4 words, found 1 of them"),
         (5, "post 5302: tag 'PER' is not BIO: expected O, B-TYPE or I-TYPE"),
