@@ -103,8 +103,8 @@ def _scalar(value: Any, kind: type[int] | type[float] | type[str]) -> int | floa
 
 def parse_spec(
     spec: str, kinds_of: Callable[[str], Mapping[str, Any]], what: str = "setting", more: Iterable[str] = ()
-) -> tuple[str, dict[str, Any]]:
-    """Return the name and the settings of ``NAME:key=value,…``; ``more`` are settings written one by one.
+) -> tuple[str, dict[str, str]]:
+    """Return the name and the settings, as text, of ``NAME:key=value,…``; ``more`` are settings written one by one.
 
     Args:
         spec: as ``parse_settings`` has what follows the name.
@@ -113,13 +113,11 @@ def parse_spec(
         more: each NAME=VALUE.
 
     Raises:
-        UnknownName: there is no such setting; else as ``kinds_of``.
-        UsageError: one is not NAME=VALUE, or does not convert.
+        UnknownName: as ``kinds_of``.
+        UsageError: one is not NAME=VALUE.
     """
     name, _, inline = spec.partition(":")
-    kinds = kinds_of(name)
-    typed = _split(inline, kinds, name, what) | parse_each(more, f"{name}: {what}")
-    return name, convert_values(typed, kinds, name, what)
+    return name, _split(inline, kinds_of(name), name, what) | parse_each(more, f"{name}: {what}")
 
 
 def parse_settings(text: str, kinds: Mapping[str, Any], where: str) -> dict[str, Any]:

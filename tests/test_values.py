@@ -73,7 +73,7 @@ def test_a_spec_names_what_has_the_settings():
     asked = []
     assert parse_spec("one:n=1,sites=a,b", lambda name: asked.append(name) or KINDS, more=["n=2", "text=x,n=5"]) == (
         "one",
-        {"n": 2, "sites": ("a", "b"), "text": "x,n=5"},
+        {"n": "2", "sites": "a,b", "text": "x,n=5"},
     )
     assert asked == ["one"]
     with pytest.raises(UsageError, match="one: parameter n: expected NAME=VALUE"):

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
 from hf_mner_aug.backbones import Backbone, backbone_class
-from hf_mner_aug.values import parse_spec
+from hf_mner_aug.values import convert_values, parse_spec
 
 
 def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Backbone:
@@ -29,7 +29,8 @@ def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Backbone:
 
 def read_spec(spec: str, settings: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
     """Return the name of a backbone and the settings that a spec gives it; raises as ``parse_backbone``."""
-    return parse_spec(spec, lambda name: _flat(backbone_class(name)), more=settings)
+    name, chosen = parse_spec(spec, lambda name: _flat(backbone_class(name)), more=settings)
+    return name, convert_values(chosen, _flat(backbone_class(name)), name, "setting")
 
 
 def _flat(cls: Any) -> dict[str, Any]:

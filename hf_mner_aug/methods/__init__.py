@@ -1,8 +1,9 @@
 """The table of methods, and those that installed packages offer: the only place that knows them all."""
 
 import importlib
+from collections.abc import Iterable
 
-from hf_mner_aug.exceptions import UnknownName
+from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.need import Offer, offers
 from hf_mner_aug.outside import offered
 from hf_mner_aug.transform import Method
@@ -16,6 +17,23 @@ METHODS = {
     "mixgen": "MixGen",
     "rmda": "RMDA",
 }
+# Parameters that had other names before.
+RENAMED = {
+    "amia": {"images": "image_model"},
+    "gmda": {"consistency": "detector"},
+    "memory_hard": {"teacher": "detector", "teachers": "detectors"},
+}
+
+
+def check_renamed(name: str, params: Iterable[str], where: str = "") -> None:
+    """See that no parameter of a method has the name that it had before.
+
+    Raises:
+        UsageError: one has; the message gives the new name.
+    """
+    for old, new in RENAMED.get(name, {}).items():
+        if old in params:
+            raise UsageError(f"{where}{name}: {old}: renamed to {new}")
 
 
 def method_class(name: str) -> type[Method]:

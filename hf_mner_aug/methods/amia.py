@@ -147,7 +147,7 @@ class AMIA(Method):
     Args:
         mix: `adaptive`, `cosine`, or the original's weight from 0 (the synthesised image) to 1 (the original).
         matcher: scores text and picture: `cca`, fitted on train, or `open_clip:` and a model.
-        images: makes the new picture: `collage` of train pictures, or the id (with `@revision`) or folder of a
+        image_model: makes the new picture: `collage` of train pictures, or the id (with `@revision`) or folder of a
             diffusers pipeline.
         steps: steps of the diffusers pipeline.
         guidance: how closely its pictures follow the text; 0 is off.
@@ -167,10 +167,10 @@ class AMIA(Method):
     idle: ClassVar[Reason] = Reason(
         "the post has no picture",
         "give the folder of the pictures with `--images DIR`, or draw what is missing with a pipeline: "
-        "`--set images=MODEL --set fill_missing=true`",
+        "`--set image_model=MODEL --set fill_missing=true`",
     )
     presets: ClassVar = {
-        "paper": {"matcher": "open_clip:ViT-B-16-quickgelu/openai", "images": "stabilityai/sdxl-turbo"}
+        "paper": {"matcher": "open_clip:ViT-B-16-quickgelu/openai", "image_model": "stabilityai/sdxl-turbo"}
     }
     facts: ClassVar[Facts] = Facts(
         does="mixes each image with one synthesised from the text, by how well text and image match",
@@ -183,7 +183,7 @@ class AMIA(Method):
 
     mix: str = "adaptive"
     matcher: str = "cca"
-    images: str = "collage"
+    image_model: str = "collage"
     steps: int = 2
     guidance: float = 0.0
     nsfw_model: str = ""
@@ -192,7 +192,7 @@ class AMIA(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_fill(self.images, self.fill_missing, "images=")
+        check_fill(self.image_model, self.fill_missing, "image_model=")
         if self.mix in ("adaptive", "cosine"):
             return
         try:
@@ -214,7 +214,7 @@ class AMIA(Method):
         """The matcher's and the image engine's models, where they are none of the package's own."""
         from hf_mner_aug.models.image.diffusers import engine_models
 
-        found = engine_models(self.images, self.nsfw_model)
+        found = engine_models(self.image_model, self.nsfw_model)
         if self.matcher.startswith("open_clip:"):
             return Model(role="matching", id=self.matcher.removeprefix("open_clip:")), *found
         return found
@@ -222,7 +222,11 @@ class AMIA(Method):
     @property
     def cautions(self) -> tuple[str, ...]:
         """What a user of the mixes must know."""
-        maker = "a collage of train pictures" if self.images == "collage" else f"what {self.images} made of the text"
+        maker = (
+            "a collage of train pictures"
+            if self.image_model == "collage"
+            else f"what {self.image_model} made of the text"
+        )
         marked = "their files say so (IPTC's DigitalSourceType), and `provenance` holds the weights."
         missing = (
             f"Posts without an image have {maker}" if self.fill_missing else "Posts without an image stay without one"
@@ -241,7 +245,7 @@ class AMIA(Method):
 
     def limits_met(self) -> Mapping[str, int]:
         """Return how often a prompt was cut, or a batch halved for memory, in this process."""
-        if self.images == "collage":
+        if self.image_model == "collage":
             return {}
         engine: Any = self._engine()
         found: Mapping[str, int] = engine.limits_met()
@@ -251,7 +255,7 @@ class AMIA(Method):
         """Return a copy whose pipeline is named with the commit that its id means today."""
         from hf_mner_aug.models.image.diffusers import pinned_engine
 
-        return replace(self, images=pinned_engine(self.images))
+        return replace(self, image_model=pinned_engine(self.image_model))
 
     # ------------------------------------------------------------ learning
 
@@ -260,7 +264,7 @@ class AMIA(Method):
         stored = save_posts(train)
         posts = open_posts(stored)
         pictures = {digest for post in posts for image in post.images if (digest := image_digest(image))}
-        check_sources(self.images, len(pictures), "name a diffusers pipeline: images=MODEL")
+        check_sources(self.image_model, len(pictures), "name a diffusers pipeline: image_model=MODEL")
         sample = detectors.sample_posts((replace(post, images=()) for post in posts if post.images), self.seed)
         chosen = {post.id for post in sample.posts}
         matcher = self._fitted_matcher(post for post in posts if post.id in chosen)
@@ -347,7 +351,7 @@ class AMIA(Method):
         from hf_mner_aug.models.image.diffusers import open_engine
 
         return open_engine(
-            self.images,
+            self.image_model,
             posts=_known(self._fitted()).posts,
             side=SIDE,
             steps=self.steps,

@@ -134,7 +134,7 @@ class GMDA(Method):
         least_words: a text of fewer words is rejected.
         most_words: a text of more words is rejected; 0 is no limit.
         all_entities: a text that lacks an entity that was asked for is rejected.
-        consistency: the backbone, fitted on train, that must find the text's entities; empty asks none.
+        detector: the backbone, fitted on train, that must find the text's entities; empty asks none.
         detectors: how many such backbones are fitted.
         agreement: the share of them that must find exactly the text's entities.
         per_context: how many texts are published that `templates` wrote into one train post; 0 is all.
@@ -162,7 +162,7 @@ class GMDA(Method):
         "gold_text": Reason("the text is the gold post's own", "name another text model, or raise its temperature"),
         "inconsistent": Reason(
             "too few backbones find exactly the entities of the text",
-            "leave the filter out: `--set consistency=none`",
+            "leave the filter out: `--set detector=none`",
             ("detectors=5", "agreement=0.6"),
         ),
         **NO_PICTURE,
@@ -177,7 +177,7 @@ class GMDA(Method):
         "paper": {
             "text_model": "instructblip:Salesforce/instructblip-flan-t5-xl",
             "image_model": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-            "consistency": "token_classifier:encoder=vinai/bertweet-base",
+            "detector": "token_classifier:encoder=vinai/bertweet-base",
             "all_entities": False,
         }
     }
@@ -206,7 +206,7 @@ class GMDA(Method):
     least_words: Count = 5
     most_words: Count = 0
     all_entities: bool = True
-    consistency: str | None = "crf"
+    detector: str | None = "crf"
     detectors: Positive = 1
     agreement: Share = 1.0
     per_context: Count = 1
@@ -263,7 +263,7 @@ class GMDA(Method):
             found.append(Model(role="text", id=parse_engine(self.text_model, Settings)[1]))
         if self.image:
             found += engine_models(self.image_model, self.nsfw_model)
-        encoder = filters.encoder_of(self.consistency) if self.text and self.consistency else ""
+        encoder = filters.encoder_of(self.detector) if self.text and self.detector else ""
         if encoder:
             found.append(Model(role="filter", id=encoder))
         return tuple(found)
@@ -387,9 +387,9 @@ class GMDA(Method):
             if self._learns_to_write:
                 files |= self._fit_text(posts, validation, sorted(types))
             plain = (replace(post, images=()) for post in posts if post.relation is None)
-            sample = filters.sample_posts(plain if self.consistency else (), self.seed)
-            if self.consistency and sample.posts:
-                files |= filters.fit_detectors(sample.posts, self.consistency, self.detectors, self.seed)
+            sample = filters.sample_posts(plain if self.detector else (), self.seed)
+            if self.detector and sample.posts:
+                files |= filters.fit_detectors(sample.posts, self.detector, self.detectors, self.seed)
                 sizes = sample.sizes
         return {"files": files, "pictures": bool(pictures), "types": sorted(types), **sizes}
 
@@ -432,10 +432,10 @@ class GMDA(Method):
         for (i, gold), text in zip(asked.items(), texts, strict=True):
             made[i] = self._read(gold, text)
         checked = {i: post for i, post in enumerate(made) if isinstance(post, Post) and post.relation is None}
-        if self.consistency and checked:
+        if self.detector and checked:
             files = self.learned["files"]
             digests = [files[f"detector-{n}"] for n in range(self.detectors)]
-            answers = filters.detect(self.consistency, digests, [Post(str(i), p.tokens) for i, p in checked.items()])
+            answers = filters.detect(self.detector, digests, [Post(str(i), p.tokens) for i, p in checked.items()])
             for n, (i, post) in enumerate(checked.items()):
                 found = [member[n].plain_spans() for member in answers]
                 made[i] = filters.check_labels(post.tokens, post.entities, found, self.agreement) or post

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.columns.labels import read_parquet, same_labels
 from hf_mner_aug.columns.mapping import map_columns
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.methods import METHODS, installed, method_class
+from hf_mner_aug.methods import METHODS, check_renamed, installed, method_class
 from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
 from hf_mner_aug.schema import NUMBERED, canonical_json, column_faults
 from hf_mner_aug.sources import apart, at_home, is_json_lines, locate, read_local
@@ -275,7 +275,9 @@ def named_method(spec: str) -> Method:
     if spec.partition(":")[0] not in METHODS and is_class_name(spec):
         return named_by_user(spec)()
     name, params = parse_spec(spec, lambda name: parameters(method_class(name)) | {"copies": int}, "parameter")
-    return method_class(name)(**params)
+    cls = method_class(name)
+    copies = {"copies": params.pop("copies")} if "copies" in params else {}
+    return cls(**parse_params(cls, params), **convert_values(copies, {"copies": int}, name, "parameter"))
 
 
 def _preset_of(method: Method) -> str:
@@ -302,8 +304,9 @@ def parse_params(cls: type[Method], params: Mapping[str, Any], where: str = "") 
 
     Raises:
         UnknownName: the method has no such parameter; the message gives the valid ones.
-        UsageError: a value does not convert.
+        UsageError: a value does not convert, or a parameter has the name that it had before.
     """
+    check_renamed(cls.name, params, where)
     return convert_values(params, parameters(cls), where + cls.name, "parameter")
 
 

@@ -211,7 +211,7 @@ def build_raw(folder: Path) -> None:
 
 
 def build_memory(folder: Path) -> None:
-    quick = {"target": "crf:iterations=10", "teacher": "crf:iterations=15", "teachers": 2, "folds": 2, "seeds": 1}
+    quick = {"target": "crf:iterations=10", "detector": "crf:iterations=15", "detectors": 2, "folds": 2, "seeds": 1}
     drawn = [d.post for d in draw_posts()["train"][:40]]
     train = as_dataset([Post(p.id, p.tokens, p.entities) for p in drawn], mner_features())
     augment(DatasetDict(train=train), MemoryHard(**quick), out=folder / "out", progress=False)

@@ -69,8 +69,8 @@ def source(few, tmp_path):
     return tmp_path / "set"
 
 
-PLAIN = {"consistency": None, "image": False, "all_entities": False}
-HARD = {"folds": 2, "seeds": 1, "target": "crf:iterations=2", "teacher": "", "image": False, "rounds": 2, "support": 2}
+PLAIN = {"detector": None, "image": False, "all_entities": False}
+HARD = {"folds": 2, "seeds": 1, "target": "crf:iterations=2", "detector": "", "image": False, "rounds": 2, "support": 2}
 
 
 def data_of(kind, url):
@@ -325,7 +325,7 @@ def test_a_curve_asks_before_it_pays(evil, source, tmp_path, monkeypatch, capsys
     for name, split in (("train", "train"), ("dev", "validation")):
         rows = Dataset.from_parquet(str(source / f"{split}.parquet"))
         (ids / f"{name}.txt").write_text("".join(f"{row}\n" for row in rows["id"]))
-    spec = f"gmda:text_model=endpoint:{evil.url}#gpt,consistency=none,image=false,all_entities=false"
+    spec = f"gmda:text_model=endpoint:{evil.url}#gpt,detector=none,image=false,all_entities=false"
     command = ("curve", source, "--ids", ids.parent, "--methods", spec, "--seeds", "0", "--split", "validation")
     command += ("--out", tmp_path / "out", "--quiet")
     code, printed, err = call(monkeypatch, capsys, *command, answers="y\n")

@@ -47,7 +47,7 @@ def test_no_post_gets_out_of_its_block(posts, monkeypatch, tmp_path):
     with EndpointServer() as server:
         server.say = lambda body: "B-PER Ann was in B-LOC Rome with me"
         engine = f"endpoint:{server.url}#m,shown=9"
-        GMDA(text_model=engine, consistency=None, image=False, all_entities=False).fit(data).map(data)
+        GMDA(text_model=engine, detector=None, image=False, all_entities=False).fit(data).map(data)
     assert len(server.log) == len(posts)
     texts = {" ".join(post.tokens[e.start : e.end]) for post in posts for e in post.entities}
     asked = set()

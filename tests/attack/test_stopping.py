@@ -186,7 +186,7 @@ def test_workers_end_with_a_parent_that_was_killed(posts, tmp_path):
 def test_a_silent_endpoint_holds_nobody(posts, tmp_path):
     with EndpointServer() as server:
         server.fault("hang", seconds=60)
-        chosen = [f"text_model=endpoint:{server.url}#writer", "image=false", "consistency=none"]
+        chosen = [f"text_model=endpoint:{server.url}#writer", "image=false", "detector=none"]
         more = [word for setting in chosen for word in ("--set", setting)]
         command = Command("augment", posts, "--method", "gmda", *more, "--out", tmp_path / "aug", "--yes")
         command.wait_for(lambda: len(server.log) >= 2)

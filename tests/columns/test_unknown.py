@@ -110,7 +110,7 @@ def rich():
 
 def quick(name):
     """A method that takes no time over what is asked of others elsewhere."""
-    chosen = {"teacher": "", "image": False, "rounds": 1} if name == "memory_hard" else {}
+    chosen = {"detector": "", "image": False, "rounds": 1} if name == "memory_hard" else {}
     return build(name, copies=copies(name), **chosen)
 
 
@@ -280,7 +280,7 @@ def test_equal_words_keep_their_own_values():
 
 def test_partners_and_contexts_bring_their_values(rich):
     """``mixgen`` joins two train posts, ``templates`` writes one's entities into another's text."""
-    for method in (MixGen(), GMDA(consistency=None)):
+    for method in (MixGen(), GMDA(detector=None)):
         found = rows(method.fit(rich).map(rich))
         others = Counter(
             value.split(" ")[0] != row["source_id"] for row in found for value in row["pos_tags"] if value is not None

@@ -359,7 +359,7 @@ def test_a_diffusers_pipeline_goes_the_same_way(sample, folders):
     folder = folders / "sd"
     with_picture = next(i for i, row in enumerate(rows(sample["test"])) if row["image"])
     some = DatasetDict(train=sample["train"].select(range(20)), test=sample["test"].select([with_picture]))
-    method = AMIA(images=str(folder), steps=1, mix="0.5").fit(some)
+    method = AMIA(image_model=str(folder), steps=1, mix="0.5").fit(some)
     made = rows(method.map(some["test"]))
     assert [picture_source(row["image"]) for row in made] == ["compositeWithTrainedAlgorithmicMedia"]
     assert method.models[0].role == "images"

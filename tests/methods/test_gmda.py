@@ -254,7 +254,7 @@ def reasons(method, dataset):
 
 @pytest.fixture
 def unfiltered(mner):
-    return GMDA(consistency=None, image=False).fit(mner)
+    return GMDA(detector=None, image=False).fit(mner)
 
 
 def test_the_embedded_writer_keeps_every_asked_entity(mner, unfiltered):
@@ -294,7 +294,7 @@ def test_a_writer_that_says_nothing_or_rubbish(mner, unfiltered, monkeypatch, sa
 
 def test_the_writer_is_asked_with_the_instruction_and_the_first_picture(sets, monkeypatch):
     dataset = sets["multi_image"]
-    method = GMDA(consistency=None, image=False).fit(dataset)
+    method = GMDA(detector=None, image=False).fit(dataset)
     writer = with_writer(monkeypatch, lambda request: "")
     method.make(dataset.with_format("arrow")[:])
     codec = Codec(dataset.features)
@@ -328,14 +328,14 @@ def test_consistency_keeps_what_the_backbone_predicts(mner, monkeypatch):
     assert reasons(method, mner) == {"inconsistent": len(mner)}
     rejects = method.make(mner.with_format("arrow")[:]).rejects
     assert rejects[4]["detail"] == "missed rain as PER"
-    assert reasons(replace(method, consistency=None), mner) == {}
+    assert reasons(replace(method, detector=None), mner) == {}
 
 
 def test_entities_of_forty_words_and_tokens_that_look_like_tags():
     name = " ".join(f"w{i}" for i in range(40))
     texts = [f"[PER {name}] is here", "B-PER is no [MISC B-52] tag", "so [PER Ann] is \\o/ here", "a [MISC thing] here"]
     dataset = as_dataset([Post(f"p{i}", *parse(text)) for i, text in enumerate(texts)], mner_features(images="none"))
-    method = GMDA(consistency=None, least_words=1, copies=3).fit(dataset)
+    method = GMDA(detector=None, least_words=1, copies=3).fit(dataset)
     made = {row["source_id"]: row for row in method.map(dataset)}
     assert len(made) == len(texts)
     assert [f"w{i}" for i in range(40)] == made["p0"]["tokens"][made["p0"]["tokens"].index("w0") :][:40]
@@ -370,7 +370,7 @@ def with_painter(monkeypatch, **options):
 
 def test_each_text_gets_a_picture_of_its_own_from_the_original(mner, monkeypatch):
     painter = with_painter(monkeypatch)
-    method = GMDA(consistency=None, copies=2, image_model="painter", fill_missing=True).fit(mner)
+    method = GMDA(detector=None, copies=2, image_model="painter", fill_missing=True).fit(mner)
     made = rows(method.map(mner))
     source = {row["id"]: row["image"] for row in rows(mner)}
     bytes_ = [row["image"]["bytes"] for row in made]
@@ -396,7 +396,7 @@ def test_several_pictures_are_each_remade_with_a_draw_of_their_own(sets, monkeyp
     with_painter(monkeypatch)
     dataset = sets["multi_image"]
     gold = {row["id"]: row["images"] for row in rows(dataset)}
-    made = rows(GMDA(consistency=None).fit(dataset).map(dataset))
+    made = rows(GMDA(detector=None).fit(dataset).map(dataset))
     assert {len(row["images"]) for row in made} == {0, 1, 2, 3}
     for row in made:
         assert len(row["images"]) == len(gold[row["source_id"]])
@@ -408,9 +408,7 @@ def test_boxes_are_scaled_to_the_picture(sets, monkeypatch):
     dataset = sets["gmner"]
     codec = Codec(dataset.features)
     gold = {row["id"]: codec.to_post(row) for row in rows(dataset)}
-    made = [
-        (codec.to_post(row), gold[row["source_id"]]) for row in rows(GMDA(consistency=None).fit(dataset).map(dataset))
-    ]
+    made = [(codec.to_post(row), gold[row["source_id"]]) for row in rows(GMDA(detector=None).fit(dataset).map(dataset))]
     n_boxes = 0
     for post, source in made:
         boxes = {tuple(source.tokens[e.start : e.end]): e.boxes for e in source.entities}
@@ -428,7 +426,7 @@ def test_boxes_are_scaled_to_the_picture(sets, monkeypatch):
 @pytest.mark.parametrize("reason", ["black_image", "unsafe_image", "no_region"])
 def test_a_refused_picture_is_a_reject(mner, monkeypatch, reason):
     with_painter(monkeypatch, refuse=reason)
-    method = GMDA(consistency=None, image_model="painter", fill_missing=True).fit(mner)
+    method = GMDA(detector=None, image_model="painter", fill_missing=True).fit(mner)
     found = reasons(method, mner)
     assert found[reason] > len(mner) / 2
     assert not method.make(mner.with_format("arrow")[:]).columns["id"]
@@ -440,14 +438,14 @@ def test_a_picture_that_cannot_be_read_is_a_reject(mner):
     for row in found[:3]:
         row["image"] = {"bytes": b"no picture", "path": None}
     broken = type(mner).from_list(found, features=mner.features)
-    made = GMDA(consistency=None, least_words=1).fit(broken).make(broken.with_format("arrow")[:])
+    made = GMDA(detector=None, least_words=1).fit(broken).make(broken.with_format("arrow")[:])
     unreadable = [reject["source_id"] for reject in made.rejects if reject["reason"] == "unreadable_image"]
     assert set(unreadable) <= {"p0", "p1", "p2"}
     assert unreadable
 
 
 def test_collages_are_made_of_train_pictures_over_the_original(mner):
-    made = rows(GMDA(consistency=None).fit(mner).map(mner))
+    made = rows(GMDA(detector=None).fit(mner).map(mner))
     source = {row["id"]: row for row in rows(mner)}
     n_changed = 0
     for row in made:
@@ -464,7 +462,7 @@ def test_collages_are_made_of_train_pictures_over_the_original(mner):
 
 def test_diffusers_start_from_the_original(mner, folders, monkeypatch):
     """The paper's settings reach the pipeline: its prompt, its strength, and a revision where there is one."""
-    method = GMDA(consistency=None, image_model=str(folders / "sd"), steps=3, fill_missing=True).fit(mner)
+    method = GMDA(detector=None, image_model=str(folders / "sd"), steps=3, fill_missing=True).fit(mner)
     engine = method._image_engine()
     assert (engine.prompt, engine.steps, engine.guidance, engine.strength) == ("A photo of {sentence}", 3, 10.0, 0.8)
     assert method.pinned() == method
@@ -496,7 +494,7 @@ def test_text_false_keeps_the_words(mner):
 
 
 def test_image_false_keeps_the_pictures_byte_for_byte(mner):
-    made = rows(GMDA(image=False, consistency=None).fit(mner).map(mner))
+    made = rows(GMDA(image=False, detector=None).fit(mner).map(mner))
     source = {row["id"]: row for row in rows(mner)}
     for row in made:
         assert row["image"] == source[row["source_id"]]["image"]
@@ -507,11 +505,11 @@ def test_image_false_keeps_the_pictures_byte_for_byte(mner):
 def test_sets_without_pictures_get_texts_only(mner, sets):
     bare = mner.remove_columns("image")
     with pytest.warns(UserWarning, match="train has no pictures: texts only"):
-        method = GMDA(consistency=None).fit(bare)
+        method = GMDA(detector=None).fit(bare)
     assert len(rows(method.map(bare))) > len(bare) / 2
     gmner = sets["gmner"].map(lambda row: row)
     empty = type(gmner).from_list([{**row, "image": None} for row in rows(gmner)], features=gmner.features)
-    made = rows(GMDA(consistency=None).fit(empty).map(empty))
+    made = rows(GMDA(detector=None).fit(empty).map(empty))
     assert {row["image"] for row in made} == {None}
     assert any(entity["boxes"] for row in made for entity in row["entities"])
     with pytest.raises(UsageError, match="text=False makes pictures, and train has none"):
@@ -563,7 +561,7 @@ def test_an_endpoint_is_asked_for_the_same_entities(mner, monkeypatch, tmp_path)
     texts = {wants(post): f"well well {linearize(post)} yes\n" for post in draw_posts()}
     with EndpointServer() as server:
         server.say = lambda body: texts[wanted(body)]
-        method = GMDA(text_model=f"endpoint:{server.url}#writer", consistency=None, image=False).fit(mner)
+        method = GMDA(text_model=f"endpoint:{server.url}#writer", detector=None, image=False).fit(mner)
         made = rows(method.map(mner))
         again = rows(method.map(mner))
     assert made == again  # from the record
@@ -594,7 +592,7 @@ def test_an_endpoint_that_fails(mner, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
     few = mner.select(range(4))
     with EndpointServer(key="right") as server:
-        method = GMDA(text_model=f"endpoint:{server.url}#writer", consistency=None, image=False).fit(few)
+        method = GMDA(text_model=f"endpoint:{server.url}#writer", detector=None, image=False).fit(few)
         with pytest.raises(EndpointError):
             method.map(few)
         monkeypatch.setenv("HF_MNER_AUG_API_KEY", "right")
@@ -614,9 +612,9 @@ def test_a_picture_that_cannot_be_sent_costs_one_text_and_a_server_that_is_down_
     few = type(mner).from_list(few, features=mner.features)
     with EndpointServer() as server:
         server.say = lambda body: "well well B-PER Ann yes yes"
-        method = GMDA(
-            text_model=f"endpoint:{server.url}#writer", consistency=None, image=False, all_entities=False
-        ).fit(few)
+        method = GMDA(text_model=f"endpoint:{server.url}#writer", detector=None, image=False, all_entities=False).fit(
+            few
+        )
         made = method.make(few.with_format("arrow")[:])
         assert [(reject["source_id"], reject["reason"]) for reject in made.rejects] == [
             (few["id"][1], "unreadable_image")
@@ -639,7 +637,7 @@ def test_the_command_line_asks_before_it_pays(mner, monkeypatch, tmp_path, capsy
 
     def run(out, *more):
         monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "price_in=1000,price_out=0")
-        chosen = (f"text_model=endpoint:{server.url}#org/writer", "image=false", "consistency=none")
+        chosen = (f"text_model=endpoint:{server.url}#org/writer", "image=false", "detector=none")
         arguments = ["augment", str(tmp_path / "set"), "--method", "gmda", "--out", str(tmp_path / out), *more]
         arguments += [part for setting in chosen for part in ("--set", setting)]
         monkeypatch.setattr(sys, "argv", ["hf-mner-aug", *arguments])
@@ -684,7 +682,7 @@ def test_what_a_run_paid_is_told_and_a_budget_is_its_own(mner, monkeypatch, tmp_
     texts = {wants(post): linearize(post) for post in draw_posts()}
     with EndpointServer() as server:
         server.say = lambda body: f"well well {texts[wanted(body)]} {'yes ' * (body['seed'] % 5)}"
-        method = GMDA(text_model=f"endpoint:{server.url}#writer", consistency=None, image=False, copies=2).fit(mner)
+        method = GMDA(text_model=f"endpoint:{server.url}#writer", detector=None, image=False, copies=2).fit(mner)
         assert method.usage() == {}
         assert [method.calls(post) for post in draw_posts()] == [2] * len(mner)
         nested = Post("p", ["a", "b"], relation=Relation((0, 2), (0, 1), "x"))
@@ -711,7 +709,7 @@ def test_instructblip_is_fitted_on_the_split_and_asked(mner, tmp_path):
     few = mner.select(range(4))
     texts = [text for post in draw_posts()[:4] for text in (instruction(post), linearize(post))]
     base = tiny.build(tmp_path / "base", texts)
-    asked = GMDA(text_model=f"instructblip:{base}", epochs=1, consistency=None, image=False, least_words=1)
+    asked = GMDA(text_model=f"instructblip:{base}", epochs=1, detector=None, image=False, least_words=1)
     method = asked.fit(few, validation=mner.select(range(4, 6)))
     assert set(method.learned["files"]) == {"posts", "text_model"}
     engine = method._text_engine()
@@ -752,9 +750,7 @@ def test_parameters_are_checked(chosen, message):
 
 
 def test_settings_of_an_endpoint_reach_its_requests(mner):
-    engine = GMDA(
-        text_model="endpoint:http://x/v1#m,max_tokens=9,shown=1", consistency=None, temperature=0.5, image=False
-    )
+    engine = GMDA(text_model="endpoint:http://x/v1#m,max_tokens=9,shown=1", detector=None, temperature=0.5, image=False)
     engine = engine.fit(mner)._text_engine()
     asked = engine._request(_request(CURRY), engine._shown(_request(CURRY), Draw(b"x")), Draw(b"x"))
     assert (asked.max_tokens, asked.temperature) == (9, 0.5)
@@ -775,7 +771,7 @@ def test_the_card_names_models_and_what_they_are(sets):
     assert GMDA().models == ()
     assert [model.role for model in replace(paper, text=False).models] == ["images"]
     assert not any("Boxes" in caution for caution in GMDA().cautions)
-    assert "Boxes" in GMDA(image=False, consistency=None).fit(sets["gmner"]).cautions[-1]
+    assert "Boxes" in GMDA(image=False, detector=None).fit(sets["gmner"]).cautions[-1]
 
 
 def test_a_config_tells_its_funnel_and_can_be_checked(splits, tmp_path):
@@ -830,7 +826,7 @@ def test_what_did_not_fit_stands_on_the_card(splits, tmp_path, monkeypatch):
     monkeypatch.setattr(GMDA, "_fit_text", lambda self, *arguments: {})
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    method = GMDA(text_model=f"instructblip:{tmp_path / 'model'}", consistency=None, image=False)
+    method = GMDA(text_model=f"instructblip:{tmp_path / 'model'}", detector=None, image=False)
     run = augment(splits, method, out=tmp_path / "out", progress=False, part_size=7)
     assert len(run.parts) == 2
     publish(run, tmp_path / "out")
@@ -855,7 +851,7 @@ def test_prompts_that_were_cut_are_counted(mner, folders):
     post = next(row for row in rows(mner) if row["image"])
     small.generate(["so " * 200], [draw(0, "gmda", 1, post["id"], 0)])
     assert method.limits_met()["prompts_cut"] == before["prompts_cut"] + 1
-    assert GMDA(consistency=None).fit(mner).limits_met() == {}
+    assert GMDA(detector=None).fit(mner).limits_met() == {}
 
 
 def test_the_card_says_of_pictures_only_where_some_were_made(mner):
@@ -863,8 +859,8 @@ def test_the_card_says_of_pictures_only_where_some_were_made(mner):
     assert GMDA().cautions[-1].startswith("The pictures are collages of train pictures over the original: ")
     drawn = GMDA(image_model="org/sd").cautions[-1]
     assert drawn.startswith("The pictures are what org/sd drew from the original: ")
-    assert any("pictures" in caution for caution in GMDA(consistency=None).fit(mner).cautions)
-    bare = GMDA(consistency=None).fit(mner.remove_columns("image"))
+    assert any("pictures" in caution for caution in GMDA(detector=None).fit(mner).cautions)
+    bare = GMDA(detector=None).fit(mner.remove_columns("image"))
     assert not any("The pictures" in caution for caution in bare.cautions)
 
 

@@ -14,9 +14,9 @@ from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import Codec, Post, mner_features
 from hf_mner_aug.transform import iterate_posts
 
-QUICK = {"target": "crf:iterations=5", "teacher": "crf:iterations=5", "teachers": 1, "folds": 2, "seeds": 1}
+QUICK = {"target": "crf:iterations=5", "detector": "crf:iterations=5", "detectors": 1, "folds": 2, "seeds": 1}
 METHODS = {
-    "gmda": GMDA(consistency="crf:iterations=5", image=False),
+    "gmda": GMDA(detector="crf:iterations=5", image=False),
     "rmda": RMDA(detector="crf:iterations=5", detectors=2, image=False),
     "memory_hard": MemoryHard(**QUICK, image=False),
 }
@@ -72,7 +72,7 @@ def test_the_card_says_how_many_posts_backbones_learned_from(most, drawn, name, 
     publish(run, tmp_path / "out", allow_empty=True)
     card = " ".join((tmp_path / "out" / "README.md").read_text().split())
     told = (
-        "Mistakes were looked for, and teachers learned, in" if name == "memory_hard" else "The detectors learned from"
+        "Mistakes were looked for, and detectors learned, in" if name == "memory_hard" else "The detectors learned from"
     )
     assert f"{told} 40 of 120 posts." in card
     few = METHODS[name].fit(drawn.select(range(40)), progress=False)

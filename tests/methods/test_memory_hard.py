@@ -28,7 +28,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Reject
 
 TYPES = ("LOC", "ORG", "PER")
-QUICK = {"target": "crf:iterations=10", "teacher": "crf:iterations=15", "teachers": 2, "folds": 2, "seeds": 1}
+QUICK = {"target": "crf:iterations=10", "detector": "crf:iterations=15", "detectors": 2, "folds": 2, "seeds": 1}
 SAMPLE = 60  # posts of the sample set
 
 
@@ -204,7 +204,7 @@ def written_by(answers, **chosen):
     branch = Branch("missed", "LOC", "O", (node,), (far.id,))
     engine = Scripted(answers)
     memory = Memory(Tree("crf", {f.id: f for f in known}, (branch,)), engine, TYPES, frozenset(), ())
-    method = MemoryHard(teacher="", alike=0.8, **chosen)
+    method = MemoryHard(detector="", alike=0.8, **chosen)
     (outcome,) = method._write(memory, [(own.post, 0, Draw(b"0"))])
     return outcome, engine.told
 
@@ -340,7 +340,7 @@ def test_ablations(sample, fitted):
     assert len(made) < len(made_by(fitted, sample))
 
 
-def test_teachers_must_find_the_entities(sample, fitted, monkeypatch):
+def test_detectors_must_find_the_entities(sample, fitted, monkeypatch):
     def nobody(spec, digests, posts):
         return [[Prediction(post.id) for post in posts] for _ in digests]
 
@@ -398,7 +398,7 @@ def test_bad_parameters():
         with pytest.raises(UsageError, match=f"memory_hard: {message}"):
             MemoryHard(**chosen)
     with pytest.raises(UnknownName, match="unknown backbone 'cfr'"):
-        MemoryHard(teacher="cfr")
+        MemoryHard(detector="cfr")
     with pytest.raises(UnknownName, match="engine of memory_hard"):
         MemoryHard(engine="rulez")
 

@@ -31,7 +31,7 @@ from hf_mner_aug.storage import artifacts
 
 TYPES = ("LOC", "ORG", "PER")
 KEY = "sk-this-key-must-stand-nowhere-44"
-QUICK = {"target": "crf:iterations=10", "teacher": "", "folds": 2, "seeds": 1, "support": 2}
+QUICK = {"target": "crf:iterations=10", "detector": "", "folds": 2, "seeds": 1, "support": 2}
 BUDGET = 20  # calls that run out in the first round
 SAMPLE = 14  # posts of the sample set
 
@@ -74,7 +74,7 @@ def test_what_a_model_does_wrong_is_caught_and_recovered(server):
     node = Node(Pattern("today", "a post that holds today", "rare", "say today"), tuple(failures), {}, 0.9, 1)
     tree = Tree("crf", failures, (Branch("missed", "LOC", "O", (node,), ()),))
     memory = Memory(tree, engine, TYPES, frozenset(), ())
-    method = MemoryHard(engine=engine_of(server), teacher="")
+    method = MemoryHard(engine=engine_of(server), detector="")
     asked = [(text, 0, Draw(str(i).encode())) for i, text in enumerate(TEXTS)]
     outcomes = method._write(memory, asked)
     assert funnel(outcomes) == [
@@ -131,7 +131,7 @@ def test_drafts_do_not_hang_on_the_batch(server):
     engine = replace(open_engine(engine_of(server), [Post("a", *parse(TEXTS[0]))]), types=TYPES)
     node = Node(Pattern("today", "a post that holds today", "rare", "say today"), tuple(failures), {}, 0.9, 1)
     memory = Memory(Tree("crf", failures, (Branch("missed", "LOC", "O", (node,), ()),)), engine, TYPES, frozenset(), ())
-    method = MemoryHard(engine=engine_of(server), teacher="")
+    method = MemoryHard(engine=engine_of(server), detector="")
     asked = [(text, 0, Draw(str(i).encode())) for i, text in enumerate(TEXTS)]
     together = method._write(memory, asked)
     sent = len(server.log)
@@ -322,7 +322,7 @@ def test_fit_killed_within_induction_goes_on_where_it_was(server, dataset, tmp_p
 
 
 def test_the_card_names_the_model_and_no_key(server):
-    method = MemoryHard(engine=f"{engine_of(server)},temperature=0.2", image=False, teacher="")
+    method = MemoryHard(engine=f"{engine_of(server)},temperature=0.2", image=False, detector="")
     assert [(model.role, model.id) for model in method.models] == [("text", "org/model")]
     assert "a language model's, org/model" in " ".join(method.cautions)
     assert not any("put together from other train posts" in caution for caution in method.cautions)

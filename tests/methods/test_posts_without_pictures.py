@@ -20,8 +20,8 @@ from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.schema import Post
 
-WEAK = {"folds": 2, "target": "crf:iterations=2", "teacher": ""}  # a model that errs on twenty posts
-PICTURING = {"amia": {"mix": "0.5"}, "gmda": {"consistency": None}, "memory_hard": WEAK}  # methods that make pictures
+WEAK = {"folds": 2, "target": "crf:iterations=2", "detector": ""}  # a model that errs on twenty posts
+PICTURING = {"amia": {"mix": "0.5"}, "gmda": {"detector": None}, "memory_hard": WEAK}  # methods that make pictures
 ENGINE = {"amia": "images", "gmda": "image_model", "memory_hard": "image_model"}
 
 

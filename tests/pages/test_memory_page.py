@@ -18,7 +18,7 @@ from hf_mner_aug.runs.ledger import run_folder
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import mner_features
 
-QUICK = {"target": "crf:iterations=10", "teacher": "crf:iterations=15", "teachers": 2, "folds": 2, "seeds": 1}
+QUICK = {"target": "crf:iterations=10", "detector": "crf:iterations=15", "detectors": 2, "folds": 2, "seeds": 1}
 
 
 @pytest.fixture(scope="module")

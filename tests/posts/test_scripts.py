@@ -38,12 +38,12 @@ WORDS["French in NFD"] = tuple(unicodedata.normalize("NFD", part) for part in WO
 METHODS = {
     "eda": EDA(copies=2, seed=1),
     "lsms": LSMS(copies=2, seed=1, operations=("synonym",)),
-    "gmda": GMDA(copies=1, seed=1, image=False, consistency=""),
+    "gmda": GMDA(copies=1, seed=1, image=False, detector=""),
     "rmda": RMDA(
         copies=2, seed=1, image=False, detector="crf:iterations=20", detectors=2, results=20, per_entity=0, letters=4
     ),
     "memory_hard": MemoryHard(
-        copies=1, seed=1, target="crf:iterations=1", teacher="crf:iterations=30", teachers=2, folds=2, seeds=1
+        copies=1, seed=1, target="crf:iterations=1", detector="crf:iterations=30", detectors=2, folds=2, seeds=1
     ),
 }
 

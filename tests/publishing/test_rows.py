@@ -16,7 +16,7 @@ from hf_mner_aug.studies.study import Study, open_config
 
 DROPPING = {
     EDA(copies=9): {"duplicate"},
-    GMDA(copies=6, consistency=None, per_context=2): {"context_used", "picture_used"},
+    GMDA(copies=6, detector=None, per_context=2): {"context_used", "picture_used"},
     AMIA(mix="0.5"): {"picture_used"},  # stands in the place of gold posts, in all splits
 }
 

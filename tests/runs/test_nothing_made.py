@@ -88,7 +88,7 @@ def test_python_says_the_same(name, splits, tmp_path, monkeypatch):
 def test_nothing_to_do_is_said_too(folder, call, monkeypatch):
     method = method_class("memory_hard")
     monkeypatch.setattr(method, "rewrite", lambda self, posts, draws: [None] * len(posts))
-    code, out, err = call("augment", folder, "--method", "memory_hard", "--set", "teacher=", "--out", "aug")
+    code, out, err = call("augment", folder, "--method", "memory_hard", "--set", "detector=", "--out", "aug")
     assert code == 3
     assert "no post was made: 28 of 28 with nothing to do; try `--set spurious=true --set mining=false`, or mine" in err
     assert "nothing to do" in out

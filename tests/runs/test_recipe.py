@@ -6,7 +6,8 @@ import pytest
 
 from hf_mner_aug import EDA
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.runs.recipe import Recipe, recipe_for
+from hf_mner_aug.methods import RENAMED, method_class
+from hf_mner_aug.runs.recipe import Recipe, named_method, parameters, recipe_for
 
 
 @pytest.fixture
@@ -56,3 +57,20 @@ def test_a_file_that_is_wrong_is_one_line(path, text, error, told):
         Recipe.from_file(path)
     assert str(caught.value).startswith(told.format(path=path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [(name, *pair) for name, of in RENAMED.items() for pair in of.items()])
+def test_a_recipe_of_before_is_told_the_new_name(path, name, old, new):
+    told = f"{name}: {old}: renamed to {new}"
+    path.write_text(f"method: {name}\nparams: {{{old}: '1'}}\n")
+    with pytest.raises(UsageError, match=f"^{path}: {told}$"):
+        Recipe.from_file(path)
+    for make in (
+        lambda: named_method(f"{name}:{old}=1,copies=1"),
+        lambda: Recipe.of(method=name, params={old: "1"}),
+        lambda: Recipe(method=name, version=method_class(name).version, params={old: "1"}).build(),
+    ):
+        with pytest.raises(UsageError, match=f"{told}$"):
+            make()
+    assert new in parameters(method_class(name))
+    assert old not in parameters(method_class(name))

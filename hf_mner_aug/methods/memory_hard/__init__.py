@@ -85,8 +85,8 @@ class MemoryHard(Method):
         exemplars: how many other failures a post is written from.
         attempts: how often a draft is written for a pattern, and again for its parent.
         rounds: how many rounds of copies learn from the counts of earlier ones.
-        teacher: the backbone, fitted on train, that must find a draft's entities; empty asks none.
-        teachers: how many such backbones are fitted.
+        detector: the backbone, fitted on train, that must find a draft's entities; empty asks none.
+        detectors: how many such backbones are fitted.
         agreement: the share of them that must find exactly the draft's entities.
         least_words: a draft of fewer words is rejected.
         alike: a draft that shares more than this part of its pairs of words with a post it is made of is rejected.
@@ -123,7 +123,7 @@ class MemoryHard(Method):
         ),
         "off_pattern": Reason("the text is not what the pattern describes", "fit on more posts", ("attempts=6",)),
         "inconsistent": Reason(
-            "too few teachers find exactly the entities of the text",
+            "too few detectors find exactly the entities of the text",
             "fit on more posts",
             ("agreement=0.4", "attempts=6"),
         ),
@@ -138,7 +138,7 @@ class MemoryHard(Method):
     facts: ClassVar[Facts] = Facts(
         does="writes posts that test the patterns of what a model gets wrong",
         paper="Liu et al. 2026, https://aclanthology.org/2026.findings-acl.1075",
-        learns="what a backbone gets wrong out of fold, a tree of its patterns, teachers, how posts fared",
+        learns="what a backbone gets wrong out of fold, a tree of its patterns, detectors, how posts fared",
         images="made for the new text and marked as made; the gold post's with image=False",
         boxes="none: the pictures are new",
         extra="core; models for diffusers",
@@ -156,8 +156,8 @@ class MemoryHard(Method):
     exemplars: Count = 4
     attempts: Positive = 3
     rounds: Positive = 2
-    teacher: str = "crf"
-    teachers: Positive = 5
+    detector: str = "crf"
+    detectors: Positive = 5
     agreement: Share = 0.6
     least_words: Count = 5
     alike: Share = 0.9
@@ -180,7 +180,7 @@ class MemoryHard(Method):
             raise UnknownName("engine of memory_hard", engine, ENGINES)
         if self.paid:
             parse_engine(self.engine, Settings)
-        for spec in (self.target, *self.references, *filter(None, [self.teacher])):
+        for spec in (self.target, *self.references, *filter(None, [self.detector])):
             parse_backbone(spec)
 
     # ------------------------------------------------------------ what the card says
@@ -190,7 +190,7 @@ class MemoryHard(Method):
         """The language model, the encoders and the image engine's model, where they are none of the package's own."""
         from hf_mner_aug.models.image.diffusers import engine_models
 
-        specs = {"target": self.target, "teacher": self.teacher}
+        specs = {"target": self.target, "detector": self.detector}
         specs |= {f"reference {n + 1}": spec for n, spec in enumerate(self.references)}
         found = [
             Model(role=role, id=name) for role, spec in specs.items() if spec and (name := filters.encoder_of(spec))
@@ -215,7 +215,7 @@ class MemoryHard(Method):
                 "made_of): what they say of people, places and companies is made up."
             )
         if self.artifact is not None:
-            found += filters.told_sample(self.learned, "Mistakes were looked for, and teachers learned, in")
+            found += filters.told_sample(self.learned, "Mistakes were looked for, and detectors learned, in")
         if self.image and (self.artifact is None or self.learned["pictures"] or self.fill_missing):
             maker = "collages of train pictures" if self.image_model == "collage" else f"what {self.image_model} drew"
             missing = "have one, too" if self.fill_missing else "stay without"
@@ -243,7 +243,7 @@ class MemoryHard(Method):
         """Return how many calls patterns and the first rounds take; mining, which is free, is kept for ``fit``."""
         if not self.paid:
             return 0, 0
-        learned = replace(self, engine=RULES, teacher="", rounds=1).learn(train, ())
+        learned = replace(self, engine=RULES, detector="", rounds=1).learn(train, ())
         tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
         drafts = (self.rounds - 1) * len({f.post for f in tree.failures.values() if f.gold or self.spurious})
         naming = [
@@ -272,7 +272,7 @@ class MemoryHard(Method):
     # ------------------------------------------------------------ learning
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
-        """Return the digests of the posts, the tree and the teachers, and what mining and the first rounds found.
+        """Return the digests of the posts, the tree and the detectors, and what mining and the first rounds found.
 
         Raises:
             UsageError: the posts have no entity, or are fewer than the folds.
@@ -305,9 +305,9 @@ class MemoryHard(Method):
         if self.tree:
             gardener = Gardener(engine, Space.of(texts), self.distance, self.support, self.seed)
             tree = gardener.grow(self.target, failures)
-        if self.teacher:
-            files |= filters.fit_detectors(texts, self.teacher, self.teachers, self.seed)
-        memory = Memory(tree, engine, *_known_of(texts), self._teachers(files), self.spurious)
+        if self.detector:
+            files |= filters.fit_detectors(texts, self.detector, self.detectors, self.seed)
+        memory = Memory(tree, engine, *_known_of(texts), self._detectors(files), self.spurious)
         stubborn: list[dict[str, Any]] = []
         written: list[Outcome] = []
         for n in range(self.rounds - 1):
@@ -333,12 +333,12 @@ class MemoryHard(Method):
     def _draw(self, post: str, copy: int) -> Draw:
         return draw(self.seed, self.name, self.drawn_as or self.version, post, copy)
 
-    def _teachers(self, files: Mapping[str, str]) -> tuple[str, ...]:
-        return tuple(files[f"detector-{n}"] for n in range(self.teachers)) if self.teacher else ()
+    def _detectors(self, files: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(files[f"detector-{n}"] for n in range(self.detectors)) if self.detector else ()
 
     def _memory(self) -> Memory:
         files = self.learned["files"]
-        return _memory(self._fitted(), self.engine, self._run(files), self._teachers(files), self.spurious)
+        return _memory(self._fitted(), self.engine, self._run(files), self._detectors(files), self.spurious)
 
     def _run(self, files: Mapping[str, str]) -> str:
         """Return the name that a budget is counted under: one for the posts and all parameters."""
@@ -364,7 +364,7 @@ class MemoryHard(Method):
         waiting = jobs
         while waiting:
             self._draft(memory, waiting)
-            self._ask_teachers(memory, [job for job in waiting if job.draft and not job.refused])
+            self._ask_detectors(memory, [job for job in waiting if job.draft and not job.refused])
             for job in waiting:
                 job.trail.append(Step(STAGES[job.stage], job.attempt + 1, job.refused.reason if job.refused else KEPT))
             failed = [job for job in waiting if job.refused]
@@ -418,14 +418,14 @@ class MemoryHard(Method):
                 return Reject("near_duplicate", f"{alike:.2f} of {failure.post}")
         return None
 
-    def _ask_teachers(self, memory: Memory, jobs: Sequence[Job]) -> None:
-        if not memory.teachers or not jobs:
+    def _ask_detectors(self, memory: Memory, jobs: Sequence[Job]) -> None:
+        if not memory.detectors or not jobs:
             return
         posts = [Post(str(i), job.draft.tokens) for i, job in enumerate(jobs) if job.draft]
-        answers = filters.detect(self.teacher, memory.teachers, posts)
+        answers = filters.detect(self.detector, memory.detectors, posts)
         for i, job in enumerate(jobs):
             assert job.draft is not None
-            found = [teacher[i].plain_spans() for teacher in answers]
+            found = [detector[i].plain_spans() for detector in answers]
             job.refused = filters.check_labels(job.draft.tokens, _entities(job.draft), found, self.agreement)
 
     # ------------------------------------------------------------ pictures
@@ -525,12 +525,12 @@ def _known_of(posts: Sequence[Post]) -> tuple[tuple[str, ...], frozenset[str]]:
 
 
 @functools.lru_cache(maxsize=4)
-def _memory(artifact: str, engine: str, run: str, teachers: tuple[str, ...], spurious: bool) -> Memory:
+def _memory(artifact: str, engine: str, run: str, detectors: tuple[str, ...], spurious: bool) -> Memory:
     learned = artifacts.load_json(artifact)["learned"]
     posts = [replace(post, images=()) for post in open_posts(learned["files"]["posts"])]
     tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
     rounds = tuple({key: (tried, kept) for key, (tried, kept) in counts.items()} for counts in learned["rounds"])
-    return Memory(tree, open_engine(engine, posts, run), *_known_of(posts), teachers, spurious, rounds)
+    return Memory(tree, open_engine(engine, posts, run), *_known_of(posts), detectors, spurious, rounds)
 
 
 def _entities(draft: Draft) -> tuple[Entity, ...]:

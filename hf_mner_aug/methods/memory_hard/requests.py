@@ -112,13 +112,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Memory:
-    """All that writing needs: the tree, the engine, the teachers (digests), and counts of each round so far."""
+    """All that writing needs: the tree, the engine, the detectors (digests), and counts of each round so far."""
 
     tree: Tree
     engine: PatternEngine
     types: tuple[str, ...]
     texts: frozenset[str]
-    teachers: tuple[str, ...]
+    detectors: tuple[str, ...]
     spurious: bool = False
     rounds: tuple[Counts, ...] = ()
 
