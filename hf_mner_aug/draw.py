@@ -18,12 +18,13 @@ _SCALE = 2.0**-32
 
 
 class Draw:
-    """A lazy stream of random numbers under a key."""
+    """A lazy stream of random numbers under a key; ``copy`` is the number of the copy that it is for."""
 
-    __slots__ = ("_block", "_words", "key")
+    __slots__ = ("_block", "_words", "copy", "key")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, copy: int = 0) -> None:
         self.key = key
+        self.copy = copy
         self._block = 0
         self._words: list[int] = []  # 32 bits each, taken from the end
 
@@ -83,7 +84,7 @@ class Draw:
         """Return the stream of a named part, independent of how much of this one was used."""
         parts = [str(name).encode("utf-8", "surrogatepass") for name in names]
         tail = b"".join(len(part).to_bytes(4, "little") + part for part in parts)
-        return Draw(hashlib.blake2b(tail, key=hashlib.sha256(self.key).digest(), digest_size=32).digest())
+        return Draw(hashlib.blake2b(tail, key=hashlib.sha256(self.key).digest(), digest_size=32).digest(), self.copy)
 
     def seed(self) -> int:
         """Return the key as an integer in [0, 2**63), for a library's own generator."""
@@ -98,4 +99,4 @@ class Draw:
 
 def draw(seed: int, method: str, version: int, post_id: str, copy: int) -> Draw:
     """Return the stream for one copy of one post."""
-    return Draw(f"{seed}\0{method}\0{version}\0{copy}\0{post_id}".encode("utf-8", "surrogatepass"))
+    return Draw(f"{seed}\0{method}\0{version}\0{copy}\0{post_id}".encode("utf-8", "surrogatepass"), copy)

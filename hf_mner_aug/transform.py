@@ -90,6 +90,40 @@ class CallPrice(NamedTuple):
     told: str = "nothing"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """The calls of a method that may cost money; to ask for their numbers and their price makes none.
+
+    Args:
+        calls: how many a post takes.
+        to_fit: how many ``fit`` takes, at least and at most.
+        price: what a call takes by this machine's settings, at most.
+        usage: what calls took in this process, by name; ``usd`` is their price.
+    """
+
+    calls: Callable[[Post], int] = lambda post: 0
+    to_fit: Callable[[Iterable[Post]], tuple[int, int]] = lambda train: (0, 0)
+    price: Callable[[], CallPrice] = CallPrice
+    usage: Callable[[], Mapping[str, float]] = dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval:
+    """How made posts come from posts that were retrieved, so that a config without these can be made whole again.
+
+    Args:
+        text: whether the words are those of the post retrieved; else the gold post's.
+        image: the same of the pictures.
+        words: cuts the words of a post retrieved as a set does (``posts.tokenising.Style``).
+        mask: masks words of a whole post.
+    """
+
+    text: bool
+    image: bool
+    words: Callable[[Any, Any], Sequence[str]]
+    mask: Callable[[Post], Post]
+
+
 class Made(NamedTuple):
     """What a method made of a batch: columns of new rows, the rejects, and for how many posts it had nothing to do."""
 
@@ -213,6 +247,11 @@ class Method:
         return False
 
     @property
+    def retrieval(self) -> Retrieval | None:
+        """How a post that was retrieved becomes a row, where it can be retrieved again by its ``post_id``."""
+        return None
+
+    @property
     def takes_over(self) -> bool:
         """True where made posts are other people's, wherever they are from: no column of the gold post is kept."""
         return self.retrieves
@@ -223,25 +262,9 @@ class Method:
         return False
 
     @property
-    def paid(self) -> bool:
-        """True where making rows calls what costs money: the user is asked before."""
-        return self.facts.key != "none"
-
-    def calls(self, post: Post) -> int:
-        """Return how many calls that may cost money a post takes."""
-        return 0
-
-    def calls_to_fit(self, train: Iterable[Post]) -> tuple[int, int]:
-        """Return how many calls that may cost money ``fit`` takes, at least and at most; making none."""
-        return 0, 0
-
-    def call_price(self) -> CallPrice:
-        """Return what a call takes by this machine's settings, at most; making none."""
-        return CallPrice()
-
-    def usage(self) -> Mapping[str, float]:
-        """Return what calls have taken in this process, by name; ``usd`` is their price."""
-        return {}
+    def costs(self) -> Costs | None:
+        """The calls that may cost money, and before which the user is asked; None where there are none."""
+        return None if self.facts.key == "none" else Costs()
 
     @property
     def hosts(self) -> Mapping[str, Host]:

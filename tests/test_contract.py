@@ -517,6 +517,18 @@ def test_no_rows_have_the_right_features(method, name, mner, monkeypatch):
     assert rejected[-1] == {"source_id": "p19", "copy": method.copies - 1, "reason": "test", "detail": "why"}
 
 
+def test_rewrite_is_told_which_copy_each_is(method, name, mner, monkeypatch):
+    told = []
+
+    def rewrite(self, posts, draws):
+        told.extend(draw.copy for draw in draws)
+        return [None] * len(posts)
+
+    monkeypatch.setattr(method_class(name), "rewrite", rewrite)
+    method.make(mner.with_format("arrow")[:])
+    assert told == [*range(method.copies)] * len(mner)
+
+
 def test_undeclared_reject_is_a_fault_of_the_method(method, name, mner, monkeypatch):
     from hf_mner_aug.transform import Reject
 

@@ -30,6 +30,11 @@ def many(n, kind=Draw.random):
     return [kind(draw(0, "eda", 1, str(i), 0)) for i in range(n)]
 
 
+def test_a_draw_knows_which_copy_it_is_for():
+    assert [draw(0, "eda", 1, "p1", copy).copy for copy in range(3)] == [0, 1, 2]
+    assert draw(0, "eda", 1, "p1", 2).sub("image").copy == 2
+
+
 def test_reference_values():
     """These may never change: with them, every row that was ever made would."""
     stream = draw(0, "eda", 1, "p1", 0)

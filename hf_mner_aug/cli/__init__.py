@@ -210,20 +210,20 @@ def augment(
             go_on()
         probe = True
     if preview and not dry_run:
-        if built.paid and not (yes or probe):
+        if built.costs and not (yes or probe):
             go_on(f"{preview} posts are made by calls that may cost money. Go on?")
         _show_preview(plan, gold, preview)
         return
     check_retrieved(built, retrieved)
     check_free(out, plan, overwrite=overwrite, into_existing=into_existing)
     learned = None
-    if dry_run or (not yes and (built.models or built.paid or _is_large(plan, gold))):
+    if dry_run or (not yes and (built.models or built.costs or _is_large(plan, gold))):
         published = functools.partial(publish, allow_empty=True)
         expected = estimate(plan, gold, probe=probe, num_proc=num_proc, publish=published, progress=True)
         say(_spell_estimate(expected, num_proc))
         if dry_run:
             return
-        if built.paid or expected.seconds > ASK_ABOVE_SECONDS:
+        if built.costs or expected.seconds > ASK_ABOVE_SECONDS:
             go_on()
         learned = expected.artifact
     if rank is not None:
@@ -546,7 +546,7 @@ def _check_light(plan: "Recipe", method: "Method", gold: Any) -> None:
     from hf_mner_aug.runs.estimate import rough_seconds
 
     models = ", ".join(f"{model.id} ({model.role})" for model in method.models)
-    why = "makes calls that may cost money" if method.paid else f"uses {models}" if models else ""
+    why = "makes calls that may cost money" if method.costs else f"uses {models}" if models else ""
     if not why and _is_large(plan, gold) and (seconds := rough_seconds(plan, gold)) > ASK_ABOVE_SECONDS:
         why = f"takes more than {seconds / 3600:.0f} hours in one process"
     if why:
@@ -560,10 +560,11 @@ def _pays_to_fit(method: "Method", gold: Any) -> bool:
     from hf_mner_aug.schema import Codec
     from hf_mner_aug.transform import iterate_posts
 
-    if not method.paid or method.artifact is not None:
+    costs = method.costs
+    if costs is None or method.artifact is not None:
         return False
     train = gold["train"]
-    least, most = method.calls_to_fit(iterate_posts(train, Codec(train.features), images=method.reads_images))
+    least, most = costs.to_fit(iterate_posts(train, Codec(train.features), images=method.reads_images))
     if most:
         say(
             f"to learn from {len(train)} posts: {least} to {most} calls, less those that are on record; then some for "

@@ -169,7 +169,7 @@ def _confirm(
         UsageError: a host is not allowed, or there is no terminal to ask in.
     """
     confirm_hosts(methods, typed=typed, allowed=allowed)
-    paid = [method.name for method in methods if method.paid]
+    paid = [method.name for method in methods if method.costs]
     if paid and not yes:
         say(f"{', '.join(paid)}: {made}, by calls that may cost money")
         go_on()

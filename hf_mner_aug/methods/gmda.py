@@ -51,7 +51,7 @@ from hf_mner_aug.posts.pictures import MIXED, TAKEN, open_rgb, write_picture
 from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
+from hf_mner_aug.transform import Costs, Facts, Method, Model, Reject
 from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import Amount, Count, Positive, Share
 
@@ -259,7 +259,7 @@ class GMDA(Method):
 
             licence = "mit" if name.partition("@")[0] == PAPER_MODEL else "other"
             found.append(Model(role="text", id=name, license=licence))
-        elif self.paid:
+        elif self._asks_endpoint:
             found.append(Model(role="text", id=parse_engine(self.text_model, Settings)[1]))
         if self.image:
             found += engine_models(self.image_model, self.nsfw_model)
@@ -278,7 +278,7 @@ class GMDA(Method):
                 "as made_of): what they say of these entities is made up."
             )
         elif self.text:
-            told = " `provenance` names the train posts that it was shown as made_of." if self.paid else ""
+            told = " `provenance` names the train posts that it was shown as made_of." if self._asks_endpoint else ""
             found.append(f"The texts are a model's: what they say of people, places and companies is made up.{told}")
         if self.artifact is not None and self._learns_to_write:
             found += _cut(self._text_engine().training())  # type: ignore[attr-defined]
@@ -305,27 +305,30 @@ class GMDA(Method):
         return f"The pictures are {maker} the original: their files say so (IPTC's DigitalSourceType).{missing}"
 
     @property
-    def paid(self) -> bool:
+    def _asks_endpoint(self) -> bool:
         """True where a model behind an endpoint writes."""
         return self.text and self.text_model.partition(":")[0] == ENDPOINT
 
     @property
     def hosts(self) -> Mapping[str, Host]:
         """The endpoint that posts are sent to."""
-        return engine_hosts("text_model", self.text_model, Settings) if self.paid else {}
+        return engine_hosts("text_model", self.text_model, Settings) if self._asks_endpoint else {}
 
-    def calls(self, post: Post) -> int:
-        """Return how many texts are asked for a post: one for each copy, none where its mentions are nested."""
-        return self.copies if self.paid and with_arguments(post) else 0
+    @property
+    def costs(self) -> Costs | None:
+        """The calls of an endpoint: a text for each copy of a post, none where its mentions are nested."""
+        if not self._asks_endpoint:
+            return None
 
-    def call_price(self) -> CallPrice:
-        """Return what a text takes at most; sending nothing."""
-        return chat_price(parse_engine(self.text_model, Settings)[2].max_tokens) if self.paid else CallPrice()
+        def usage() -> Mapping[str, float]:
+            engine = self._text_engine() if self.artifact else None
+            return engine.endpoint.usage.told() if isinstance(engine, TextEndpoint) else {}
 
-    def usage(self) -> Mapping[str, float]:
-        """Return what the calls of making rows took in this process."""
-        engine = self._text_engine() if self.paid and self.artifact else None
-        return engine.endpoint.usage.told() if isinstance(engine, TextEndpoint) else {}
+        return Costs(
+            calls=lambda post: self.copies if with_arguments(post) else 0,
+            price=lambda: chat_price(parse_engine(self.text_model, Settings)[2].max_tokens),
+            usage=usage,
+        )
 
     def reduce(self) -> Callable[[Post], str | None]:
         """Return what says whether a text is written into a post that enough others were written into."""
@@ -412,22 +415,17 @@ class GMDA(Method):
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return a new post for each, a few at a time: pixels of many would fill the memory."""
         made: list[Post | Reject | None] = []
-        seen: Counter[str] = Counter()
-        copies = []
-        for post in posts:
-            copies.append(seen[post.id])
-            seen[post.id] += 1
         for first in range(0, len(posts), CHUNK):
             chosen = slice(first, first + CHUNK)
-            written = self._written(posts[chosen], draws[chosen], copies[chosen]) if self.text else posts[chosen]
+            written = self._written(posts[chosen], draws[chosen]) if self.text else posts[chosen]
             made += self._pictured(posts[chosen], written, draws[chosen])
         return made
 
-    def _written(self, posts: Sequence[Post], draws: Sequence[Draw], copies: Sequence[int]) -> list[Post | Reject]:
+    def _written(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Post | Reject]:
         """Return posts with new words that passed the filters."""
         made: list[Post | Reject] = [Reject("nested_mentions") for _ in posts]
         asked = {i: labelled for i, post in enumerate(posts) if (labelled := with_arguments(post))}
-        requests = [_request(post, copies[i]) for i, post in asked.items()]
+        requests = [_request(post, draws[i].copy) for i, post in asked.items()]
         texts = self._text_engine().generate(requests, [draws[i].sub("text") for i in asked])
         for (i, gold), text in zip(asked.items(), texts, strict=True):
             made[i] = self._read(gold, text)

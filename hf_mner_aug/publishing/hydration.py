@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.methods.rmda import RMDA, found_words
 from hf_mner_aug.models.search import IMAGES, Hit, LocalCorpus, open_corpus
 from hf_mner_aug.posts.tokenising import Style, word_style
 from hf_mner_aug.publishing.cards import AS_PUBLISHED
@@ -42,7 +41,7 @@ from hf_mner_aug.storage.fingerprint import DIGEST, value_digest
 from hf_mner_aug.storage.locks import stage
 from hf_mner_aug.storage.parquet import reading
 from hf_mner_aug.storage.swap import sync
-from hf_mner_aug.transform import Reject, iterate_posts
+from hf_mner_aug.transform import Reject, Retrieval, iterate_posts
 from hf_mner_aug.untrusted.names import STUBS
 
 if TYPE_CHECKING:
@@ -136,10 +135,11 @@ def hydrate(
     if note.get("retrieved") != "ids-only":
         raise UsageError(f"{config} holds its posts whole: there is nothing to put back")
     method = Recipe.from_dict(note["recipe"]).build()
-    if not isinstance(method, RMDA):
+    retrieval = method.retrieval
+    if retrieval is None:
         raise Corrupt(
-            f"{folder / config / NOTE} says that {method.name} retrieved posts, expected {RMDA.name}: "
-            "take the file that was published with the config"
+            f"{folder / config / NOTE} says that {method.name} retrieved posts, which it does not: take the file that "
+            "was published with the config"
         )
     if "train" not in note["splits"]:
         raise Corrupt(f"{folder / config / NOTE}: splits: expected train, found none: {AS_PUBLISHED}")
@@ -161,10 +161,10 @@ def hydrate(
         if corpus:
             look_up = in_corpus(open_corpus(corpus))
         elif not look_up:
-            column = Codec(read_features(folder / config)).image_column if method.image else None
+            column = Codec(read_features(folder / config)).image_column if retrieval.image else None
             most = IMAGES if column == "images" else int(column is not None)
             look_up = on_web(partial(_fetch, record=temporary, pictures=most))
-        return _hydrate(folder / config, note, method, look_up, out, str(posts or corpus or "the web"), free)
+        return _hydrate(folder / config, note, retrieval, look_up, out, str(posts or corpus or "the web"), free)
 
 
 def _fetch(urls: Sequence[str], *, record: str, pictures: int) -> list[Hit | Reject]:
@@ -183,11 +183,17 @@ def _fetch(urls: Sequence[str], *, record: str, pictures: int) -> list[Hit | Rej
 
 
 def _hydrate(
-    place: Path, note: dict[str, Any], method: RMDA, look_up: LookUp, out: Path, where: str, free: Callable[[], None]
+    place: Path,
+    note: dict[str, Any],
+    retrieval: Retrieval,
+    look_up: LookUp,
+    out: Path,
+    where: str,
+    free: Callable[[], None],
 ) -> Hydrated:
     """Stage the whole config and put it into its folder, if that is still free."""
     config, features = place.name, read_features(place)
-    restorer = _Restorer(place, method, look_up)
+    restorer = _Restorer(place, retrieval, look_up)
     hidden = beside(out, config)
     with stage(hidden.parent, hidden.name) as room:
         new = room / config
@@ -239,10 +245,10 @@ def _origin_of(stub: Mapping[str, Any]) -> dict[str, Any]:
 class _Restorer:
     """Makes the rows of train whole, and counts them."""
 
-    def __init__(self, place: Path, method: RMDA, look_up: LookUp) -> None:
+    def __init__(self, place: Path, retrieval: Retrieval, look_up: LookUp) -> None:
         from datasets import Dataset
 
-        self._method = method
+        self._retrieval = retrieval
         self._look_up = look_up
         self._place = place
         self._features = read_features(place)
@@ -315,16 +321,14 @@ class _Restorer:
 
     def _whole(self, stub: Mapping[str, Any], hit: Hit) -> Post | None:
         """Return a stub with the words and pictures of a post; None where its labels do not fit the words."""
-        method = self._method
-        words = found_words(hit, self._style) if method.text else self._gold_post(stub).tokens
+        how = self._retrieval
+        words = how.words(hit, self._style) if how.text else self._gold_post(stub).tokens
         blank = dict.fromkeys(self._withheld)
         try:
             post = self._codec.to_post({**blank, **stub, "tokens": words})
         except DataError:
             return None
-        if method.text:
-            post = method.masked(post)
-        return replace(post, images=hit.images[:IMAGES] if method.image else self._gold_post(stub).images)
+        return replace(how.mask(post), images=hit.images[:IMAGES] if how.image else self._gold_post(stub).images)
 
     def _gold_post(self, stub: Mapping[str, Any]) -> Post:
         """Return the gold post that a stub's post was retrieved for."""

@@ -24,7 +24,7 @@ from hf_mner_aug.runs.ledger import (
 )
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import Codec
-from hf_mner_aug.transform import QUIET_S, Method, iterate_posts
+from hf_mner_aug.transform import QUIET_S, Costs, Method, iterate_posts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,14 +86,14 @@ def estimate(
         UsageError: without ``probe``, of a method that pays for what it learns: only then it knows what rows take.
     """
     method = recipe.build()
-    if method.paid and not probe:
-        return _counted(recipe, method, gold)
+    if (costs := method.costs) and not probe:
+        return _counted(recipe, method, costs, gold)
     begun = time.monotonic()
     method = method if method.artifact else method.fit(gold, progress=progress)
     gold = numbered(gold, method)
     fit_seconds = time.monotonic() - begun
-    if method.paid:
-        found = _probed(recipe, method, gold, posts, num_proc)
+    if costs := method.costs:
+        found = _probed(recipe, method, costs, gold, posts, num_proc)
     else:
         found = _tried(recipe, method, gold, posts, num_proc, publish, progress)
     return replace(found, seconds=fit_seconds + found.seconds, artifact=method.artifact)
@@ -206,18 +206,18 @@ def _spread(gold: "DatasetDict", share: float) -> "DatasetDict":
     return type(gold)({split: data.select(chosen(len(data))) for split, data in gold.items()})
 
 
-def _probed(recipe: Recipe, method: Method, gold: "DatasetDict", posts: int, num_proc: int) -> Estimate:
+def _probed(recipe: Recipe, method: Method, costs: Costs, gold: "DatasetDict", posts: int, num_proc: int) -> Estimate:
     """Return what the run of a paid method takes after it has learnt, by paying for a few posts."""
     train = gold["train"]
-    calls = [method.calls(post) for post in iterate_posts(train, Codec(train.features))]
+    calls = [costs.calls(post) for post in iterate_posts(train, Codec(train.features))]
     rows = [i for i, n in enumerate(calls) if n] or range(len(train))
     n_posts = 5 * posts
     chosen = [rows[i] for i in range(0, len(rows), max(1, len(rows) // n_posts))[:n_posts]]
-    before = method.usage()
+    before = costs.usage()
     groups = [group for group in (chosen[::5], [i for n, i in enumerate(chosen) if n % 5]) if group]
     tries = [_pay(method, train, group) for group in groups]
     weights = [sum(calls[i] for i in group) for group in groups]
-    scale, usage = sum(calls) / max(1, sum(weights)), difference(before, method.usage())
+    scale, usage = sum(calls) / max(1, sum(weights)), difference(before, costs.usage())
     (first, *_), *more = tries
     each = (more[0][0] - first) / max(1, weights[1] - weights[0]) if more else 0.0
     if not 0 < each * weights[0] < first:  # too few to tell apart
@@ -231,14 +231,14 @@ def _probed(recipe: Recipe, method: Method, gold: "DatasetDict", posts: int, num
     return Estimate(len(train), round(made * scale), seconds, disk, sum(calls), usd, usage)
 
 
-def _counted(recipe: Recipe, method: Method, gold: "DatasetDict") -> Estimate:
+def _counted(recipe: Recipe, method: Method, costs: Costs, gold: "DatasetDict") -> Estimate:
     """Return what a run of a paid method takes, by its calls alone; nothing is sent."""
     from hf_mner_aug.models.search.fetching import replaying
 
     begun, train = time.monotonic(), gold["train"]
     codec = Codec(train.features)
     if method.artifact is None:
-        least, most = method.calls_to_fit(iterate_posts(train, codec, images=method.reads_images))
+        least, most = costs.to_fit(iterate_posts(train, codec, images=method.reads_images))
         if most:
             raise UsageError(
                 f"{method.name} pays for {least} to {most} calls to learn, and knows only then what rows take: pass "
@@ -246,8 +246,9 @@ def _counted(recipe: Recipe, method: Method, gold: "DatasetDict") -> Estimate:
             )
         with replaying():  # what is free to learn needs nobody, and whoever it asks is not asked
             method = method.fit(gold)
-    calls = [method.calls(post) for post in iterate_posts(train, codec)]
-    rows, price = method.copies * sum(map(bool, calls)), method.call_price()
+    costs = method.costs or costs  # of what was learnt
+    calls = [costs.calls(post) for post in iterate_posts(train, codec)]
+    rows, price = method.copies * sum(map(bool, calls)), costs.price()
     size = sum(gold[split].data.nbytes for split in gold)
     disk = int(size + 2 * rows * train.data.nbytes / max(1, len(train)))
     usd, seconds = price.usd * sum(calls), price.seconds * sum(calls) + time.monotonic() - begun

@@ -300,9 +300,10 @@ def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict",
     """Make one part and write it: first its files, then the note that says they are whole."""
     begun = time.monotonic()
     table = gold[part.split].select(range(part.start, part.stop)).with_format("arrow")[:]
-    before, limits_before = method.usage(), method.limits_met()
+    usage_of = method.costs.usage if method.costs else dict
+    before, limits_before = usage_of(), method.limits_met()
     made = method.make(table)
-    usage, limits = difference(before, method.usage()), difference(limits_before, method.limits_met())
+    usage, limits = difference(before, usage_of()), difference(limits_before, method.limits_met())
     path = folder / "parts" / f"{part.stem}.parquet"
     rejected = folder / "rejected" / path.name
     path.parent.mkdir(parents=True, exist_ok=True)

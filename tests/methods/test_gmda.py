@@ -683,10 +683,10 @@ def test_what_a_run_paid_is_told_and_a_budget_is_its_own(mner, monkeypatch, tmp_
     with EndpointServer() as server:
         server.say = lambda body: f"well well {texts[wanted(body)]} {'yes ' * (body['seed'] % 5)}"
         method = GMDA(text_model=f"endpoint:{server.url}#writer", detector=None, image=False, copies=2).fit(mner)
-        assert method.usage() == {}
-        assert [method.calls(post) for post in draw_posts()] == [2] * len(mner)
+        assert method.costs.usage() == {}
+        assert [method.costs.calls(post) for post in draw_posts()] == [2] * len(mner)
         nested = Post("p", ["a", "b"], relation=Relation((0, 2), (0, 1), "x"))
-        assert method.calls(nested) == 0
+        assert method.costs.calls(nested) == 0
         counts = augment(mner, method, out=tmp_path / "out", progress=False).counts
         assert counts["usage"]["calls"] == len(server.log) == 40
         tokens = counts["usage"]["tokens_in"] + counts["usage"]["tokens_out"]
@@ -694,8 +694,8 @@ def test_what_a_run_paid_is_told_and_a_budget_is_its_own(mner, monkeypatch, tmp_
         # Another seed is another run: it has a budget of its own, and the answers on record are no answers to it.
         augment(mner, replace(method, seed=1, artifact=None), out=tmp_path / "other", progress=False)
         assert len(server.log) == 80
-    assert (GMDA().paid, GMDA().usage(), GMDA().calls(CURRY)) == (False, {}, 0)
-    assert not GMDA(text=False, text_model="endpoint:http://x/v1#m").paid
+    assert GMDA().costs is None
+    assert GMDA(text=False, text_model="endpoint:http://x/v1#m").costs is None
 
 
 # ---------------------------------------------------------------- InstructBLIP

@@ -205,7 +205,7 @@ def written_by(answers, **chosen):
     engine = Scripted(answers)
     memory = Memory(Tree("crf", {f.id: f for f in known}, (branch,)), engine, TYPES, frozenset(), ())
     method = MemoryHard(detector="", alike=0.8, **chosen)
-    (outcome,) = method._write(memory, [(own.post, 0, Draw(b"0"))])
+    (outcome,) = method._write(memory, [(own.post, Draw(b"0"))])
     return outcome, engine.told
 
 

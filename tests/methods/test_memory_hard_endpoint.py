@@ -75,7 +75,7 @@ def test_what_a_model_does_wrong_is_caught_and_recovered(server):
     tree = Tree("crf", failures, (Branch("missed", "LOC", "O", (node,), ()),))
     memory = Memory(tree, engine, TYPES, frozenset(), ())
     method = MemoryHard(engine=engine_of(server), detector="")
-    asked = [(text, 0, Draw(str(i).encode())) for i, text in enumerate(TEXTS)]
+    asked = [(text, Draw(str(i).encode())) for i, text in enumerate(TEXTS)]
     outcomes = method._write(memory, asked)
     assert funnel(outcomes) == [
         {
@@ -132,7 +132,7 @@ def test_drafts_do_not_hang_on_the_batch(server):
     node = Node(Pattern("today", "a post that holds today", "rare", "say today"), tuple(failures), {}, 0.9, 1)
     memory = Memory(Tree("crf", failures, (Branch("missed", "LOC", "O", (node,), ()),)), engine, TYPES, frozenset(), ())
     method = MemoryHard(engine=engine_of(server), detector="")
-    asked = [(text, 0, Draw(str(i).encode())) for i, text in enumerate(TEXTS)]
+    asked = [(text, Draw(str(i).encode())) for i, text in enumerate(TEXTS)]
     together = method._write(memory, asked)
     sent = len(server.log)
     assert [method._write(memory, [one])[0] for one in asked] == together
@@ -205,7 +205,7 @@ def test_fit_and_rows_with_a_budget_in_the_middle(server, dataset, monkeypatch, 
 def test_what_drafts_went_through_is_kept_and_printed(server, dataset, posts):
     server.patterns = ("It is today.", "nowhere", "today")
     method = MemoryHard(engine=engine_of(server), **QUICK)
-    least, most = method.calls_to_fit(posts)
+    least, most = method.costs.to_fit(posts)
     assert server.log == []
     method = method.fit(dataset)
     assert 0 < least <= len(server.log) <= most
@@ -243,7 +243,7 @@ def test_the_command_line(server, dataset, posts, monkeypatch, tmp_path, capsys)
     assert run("out", yes=())[0] != 0
     assert run("out", "--dry-run")[0] == 0
     assert server.log == []
-    least, most = MemoryHard(engine=engine_of(server), **QUICK).calls_to_fit(posts)
+    least, most = MemoryHard(engine=engine_of(server), **QUICK).costs.to_fit(posts)
     assert f"to learn from {SAMPLE} posts: {least} to {most} calls, less those that are on record" in printed[-1]
     code, told, _ = run("out", "--endpoint", "calls=2,max_concurrency=1")
     assert code == 2
@@ -326,10 +326,10 @@ def test_the_card_names_the_model_and_no_key(server):
     assert [(model.role, model.id) for model in method.models] == [("text", "org/model")]
     assert "a language model's, org/model" in " ".join(method.cautions)
     assert not any("put together from other train posts" in caution for caution in method.cautions)
-    assert method.paid
+    assert method.costs
     assert pickle.loads(pickle.dumps(method)) == method
     rules = MemoryHard(image=False)
-    assert (rules.paid, rules.models, rules.usage()) == (False, (), {})
+    assert (rules.costs, rules.models) == (None, ())
     assert "put together from other train posts" in rules.cautions[1]
 
 

@@ -291,9 +291,10 @@ def test_the_command_writes_the_page(published, tmp_path, monkeypatch, capsys):
 def test_a_config_without_made_posts_says_why(mner, tmp_path):
     """Of posts that all were rejected, dropped or withdrawn, the page would hold nothing."""
     out = tmp_path / "aug"
-    posts = [Post(str(i), ["Ann", "Lee"], (Entity(0, 2, "PER"),)) for i in range(3)]
-    names = as_dataset(posts, mner_features(images="none"))
-    texts = mner.select(range(6)).remove_columns("image")
+    names = as_dataset(
+        [Post(str(i), ["Ann", "Lee"], (Entity(0, 2, "PER"),)) for i in range(3)], mner_features(images="none")
+    )
+    texts = mner.select([2, 6]).remove_columns("image")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for config, train in (("rejected", names), ("gone", texts)):
@@ -304,7 +305,9 @@ def test_a_config_without_made_posts_says_why(mner, tmp_path):
         show(out, "rejected", out=tmp_path / "page.html")
     assert "\n" not in str(refused.value)
     withdraw_posts(out, texts["id"])
-    with pytest.raises(UsageError, match=r"^gone has nothing to show: no post was made: \d of 6 dropped as withdrawn$"):
+    with pytest.raises(
+        UsageError, match=r"^gone has nothing to show: no post was made: [4-6] of 6 dropped as withdrawn$"
+    ):
         show(out, "gone", out=tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 

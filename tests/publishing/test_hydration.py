@@ -649,8 +649,8 @@ def test_a_config_that_another_method_is_said_to_have_retrieved(call, published,
     code, _, error = call("hydrate", "stubs", CONFIG, "--web", "--out", "out")
     assert (code, error) == (
         2,
-        f"error: stubs/{CONFIG}/augmentation.json says that mixgen retrieved posts, expected rmda: take the file that "
-        "was published with the config\n",
+        f"error: stubs/{CONFIG}/augmentation.json says that mixgen retrieved posts, which it does not: take the "
+        "file that was published with the config\n",
     )
     assert not Path("out").exists()
 

@@ -49,7 +49,7 @@ from hf_mner_aug.reasons import NO_PICTURE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
+from hf_mner_aug.transform import Costs, Facts, Method, Model, Reject
 from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import Amount, Count, Positive, Range, Share
 
@@ -178,7 +178,7 @@ class MemoryHard(Method):
         if self.engine.partition(":")[0] not in ENGINES or self.engine.startswith(f"{RULES}:"):
             engine = self.engine.partition("//")[0]  # an address may hold a key
             raise UnknownName("engine of memory_hard", engine, ENGINES)
-        if self.paid:
+        if self._asks_endpoint:
             parse_engine(self.engine, Settings)
         for spec in (self.target, *self.references, *filter(None, [self.detector])):
             parse_backbone(spec)
@@ -195,7 +195,7 @@ class MemoryHard(Method):
         found = [
             Model(role=role, id=name) for role, spec in specs.items() if spec and (name := filters.encoder_of(spec))
         ]
-        if self.paid:
+        if self._asks_endpoint:
             found.append(Model(role="text", id=parse_engine(self.engine, Settings)[1]))
         return (*found, *(engine_models(self.image_model, self.nsfw_model) if self.image else ()))
 
@@ -203,7 +203,7 @@ class MemoryHard(Method):
     def cautions(self) -> tuple[str, ...]:
         """What a user of the rows must know."""
         found = [f"The posts are for what {self.target} gets wrong on this train split: another model may need others."]
-        if self.paid:
+        if self._asks_endpoint:
             found.append(
                 f"The texts and their labels are a language model's, {parse_engine(self.engine, Settings)[1]}: what "
                 "they say of people, places and companies is made up. `provenance` names the train posts that it saw "
@@ -226,23 +226,34 @@ class MemoryHard(Method):
         return tuple(found)
 
     @property
-    def paid(self) -> bool:
+    def _asks_endpoint(self) -> bool:
         """True where a model behind an endpoint writes."""
         return self.engine.partition(":")[0] == ENDPOINT
 
     @property
     def hosts(self) -> Mapping[str, Host]:
         """The endpoint that posts are sent to."""
-        return engine_hosts("engine", self.engine, Settings) if self.paid else {}
+        return engine_hosts("engine", self.engine, Settings) if self._asks_endpoint else {}
 
-    def calls(self, post: Post) -> int:
-        """Return how many drafts are asked for a post, at least; drafts are written again and matched by more calls."""
-        return self.copies if self.paid and post.id in self._memory().by_post else 0
+    @property
+    def costs(self) -> Costs | None:
+        """The calls of an endpoint: a draft for each copy, at least; drafts are written again and matched by more."""
+        if not self._asks_endpoint:
+            return None
 
-    def calls_to_fit(self, train: Iterable[Post]) -> tuple[int, int]:
+        def usage() -> Mapping[str, float]:
+            engine = self._memory().engine if self.artifact else None
+            return engine.endpoint.usage.told() if isinstance(engine, PatternEndpoint) else {}
+
+        return Costs(
+            calls=lambda post: self.copies if post.id in self._memory().by_post else 0,
+            to_fit=self._calls_to_fit,
+            price=lambda: chat_price(parse_engine(self.engine, Settings)[2].max_tokens),
+            usage=usage,
+        )
+
+    def _calls_to_fit(self, train: Iterable[Post]) -> tuple[int, int]:
         """Return how many calls patterns and the first rounds take; mining, which is free, is kept for ``fit``."""
-        if not self.paid:
-            return 0, 0
         learned = replace(self, engine=RULES, detector="", rounds=1).learn(train, ())
         tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
         drafts = (self.rounds - 1) * len({f.post for f in tree.failures.values() if f.gold or self.spurious})
@@ -253,15 +264,6 @@ class MemoryHard(Method):
         ]
         tries = self.attempts * len(STAGES) if self.iterate else 1
         return len(naming) + drafts, sum(naming) + 3 * tries * drafts
-
-    def call_price(self) -> CallPrice:
-        """Return what a text takes at most; sending nothing."""
-        return chat_price(parse_engine(self.engine, Settings)[2].max_tokens) if self.paid else CallPrice()
-
-    def usage(self) -> Mapping[str, float]:
-        """Return what the calls of making rows took in this process."""
-        engine = self._memory().engine if self.paid and self.artifact else None
-        return engine.endpoint.usage.told() if isinstance(engine, PatternEndpoint) else {}
 
     def pinned(self) -> Self:
         """Return a copy whose image pipeline is named with the commit that its id means today."""
@@ -311,7 +313,7 @@ class MemoryHard(Method):
         stubborn: list[dict[str, Any]] = []
         written: list[Outcome] = []
         for n in range(self.rounds - 1):
-            outcomes = self._write(memory, [(name, n, self._draw(name, n)) for name in sorted(memory.by_post)])
+            outcomes = self._write(memory, [(name, self._draw(name, n)) for name in sorted(memory.by_post)])
             memory = replace(memory, rounds=(*memory.rounds, counted(outcomes, memory.rounds)))
             written += outcomes
             stubborn += [as_stubborn(outcome) for outcome in outcomes if outcome.draft is None]
@@ -350,15 +352,17 @@ class MemoryHard(Method):
         """Return a new post for each copy of a hard post, None for the others."""
         memory = self._memory()
         wanted = [i for i, post in enumerate(posts) if post.id in memory.by_post]
-        outcomes = self._write(memory, [(posts[i].id, i % self.copies, draws[i]) for i in wanted])
+        outcomes = self._write(memory, [(posts[i].id, draws[i]) for i in wanted])
         made: list[Post | Reject | None] = [None] * len(posts)
         for i, outcome in zip(wanted, outcomes, strict=True):
             made[i] = _as_post(posts[i], outcome)
         return self._pictured(made, draws)
 
-    def _write(self, memory: Memory, asked: Sequence[tuple[str, int, Draw]]) -> list[Outcome]:
-        """Return what becomes of requests (post, copy, draw): drafts that fail are written again, all at a time."""
-        jobs = [Job(choose_failure(memory, post, min(n, self.rounds - 1), d.sub("failure")), d) for post, n, d in asked]
+    def _write(self, memory: Memory, asked: Sequence[tuple[str, Draw]]) -> list[Outcome]:
+        """Return what becomes of requests (post, draw): drafts that fail are written again, all at a time."""
+        jobs = [
+            Job(choose_failure(memory, post, min(d.copy, self.rounds - 1), d.sub("failure")), d) for post, d in asked
+        ]
         attempts = self.attempts if self.iterate else 1
         stages = STAGES if self.iterate and self.tree else STAGES[:1]
         waiting = jobs

@@ -17,7 +17,6 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -49,7 +48,7 @@ from hf_mner_aug.reasons import WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import CallPrice, Facts, Method, Model, Reject
+from hf_mner_aug.transform import CallPrice, Costs, Facts, Method, Model, Reject, Retrieval
 from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.untrusted.names import check_digest
 from hf_mner_aug.values import Count, Positive, Probability, Range
@@ -210,6 +209,12 @@ class RMDA(Method):
         return self.corpus != TRAIN
 
     @property
+    def retrieval(self) -> Retrieval:
+        """A post found has the words or pictures of the made one, or both."""
+        mask = self.masked if self.text else lambda post: post
+        return Retrieval(text=self.text, image=self.image, words=found_words, mask=mask)
+
+    @property
     def takes_over(self) -> bool:
         """True: posts of the train split are other people's, too."""
         return True
@@ -233,11 +238,6 @@ class RMDA(Method):
         return self.corpus.partition(":")[2] or SERPER_URL
 
     @property
-    def paid(self) -> bool:
-        """True on the web: searches cost money."""
-        return self.on_web
-
-    @property
     def hosts(self) -> Mapping[str, Host]:
         """The search engine at ``serper:URL``; the default one is no choice of a recipe's."""
         if not self.on_web:
@@ -246,28 +246,23 @@ class RMDA(Method):
         host = host_of(engine.base_url, engine.key_env)
         return {} if engine.replay or host.origin == SERPER_URL else {"corpus": host}
 
-    def calls(self, post: Post) -> int:
-        """Return 1 for a post that is searched for on the web."""
-        return int(self.on_web and self._query(post) is not None)
-
-    def call_price(self) -> CallPrice:
-        """Return what a search and its pages take, all of one host; sending nothing."""
+    @property
+    def costs(self) -> Costs | None:
+        """The searches of the web: one for a post with something to search for."""
         if not self.on_web:
-            return CallPrice()
+            return None
+        from hf_mner_aug.models.search.web import usage
+
+        return Costs(calls=lambda post: int(self._query(post) is not None), price=self._search_price, usage=usage)
+
+    def _search_price(self) -> CallPrice:
+        """Return what a search and its pages take, all of one host; sending nothing."""
         from hf_mner_aug.models.search.fetching import web_settings
 
         web = web_settings()
         each = max(web.delay, PAGE_SECONDS / web.concurrency)
         told = f"USD {web.price:g} a search and {self.results} pages of one host for it, {each:g} seconds each"
         return CallPrice(web.price, self._most * each, told)
-
-    def usage(self) -> Mapping[str, float]:
-        """Return what was asked of the web in this process: searches, pages, requests, retries, USD."""
-        if not self.on_web:
-            return {}
-        from hf_mner_aug.models.search.web import usage
-
-        return usage()
 
     @property
     def needs_images(self) -> bool:
@@ -377,16 +372,16 @@ class RMDA(Method):
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return, for a post's copies, the posts found and kept, then why the others were not."""
-        groups = [list(group) for _, group in groupby(posts, key=id)]
-        gold = [group[0] for group in groups]
+        first = [i for i, draw in enumerate(draws) if draw.copy == 0]  # copies of a post follow each other
+        gold = [posts[i] for i in first]
         found = self._judged(list(zip(gold, self._found(gold), strict=True)))
         if self.on_web and self.image:
             found = self._illustrated(found)
         made: list[Post | Reject | None] = []
-        for group, results in zip(groups, found, strict=True):
+        for i, end, results in zip(first, [*first[1:], len(posts)], found, strict=True):
             ordered: list[Post | Reject | None] = [result for result in results if isinstance(result, Post)]
             ordered += [result for result in results if isinstance(result, Reject)]
-            made += (ordered + [Reject("no_hit")] * len(group))[: len(group)]
+            made += (ordered + [Reject("no_hit")] * (end - i))[: end - i]
         return made
 
     def _query(self, post: Post) -> Query | None:
