@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from typer.testing import CliRunner
 
 from hf_mner_aug import EDA, LSMS, augment, publish
-from hf_mner_aug.backbones import BACKBONES, Prediction, ScoredSpan
+from hf_mner_aug.backbones import BACKBONES, Prediction, ScoredSpan, fitting
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.cli import studies as cli_study
 from hf_mner_aug.draw import Draw
@@ -405,11 +405,16 @@ class Stub:
     """A backbone that is right in as many posts as its settings deserve, and notes how it was trained."""
 
     name: ClassVar[str] = "stub"
+    seedless: ClassVar[bool] = False
+    boundary: ClassVar[bool] = False
+    reads_images: ClassVar[bool] = False
     trained: ClassVar[list] = []
 
     training: Training = field(default_factory=Training)
     seed: int = 0
     shuffled: bool = field(default=False, repr=False)
+
+    training_note = property(fitting.training_note)
 
     def fit(self, train, validation=None):
         self.trained.append((len(train), self.seed, self.training))

@@ -73,6 +73,9 @@ class Seer:
     """Finds the entities of posts 4n, 4n + 1, …, more of them in lighter pictures, if it learnt from the same grey."""
 
     name: ClassVar[str] = "seer"
+    seedless: ClassVar[bool] = False
+    boundary: ClassVar[bool] = False
+    training_note: ClassVar[str] = "Every cell sees."
     fits: ClassVar[list] = []
 
     training: Training = field(default_factory=Training)
