@@ -171,6 +171,10 @@ def _acquire(place: Path, what: str) -> int | None:
         descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
     except FileNotFoundError:  # the last holder has just deleted the folder
         return None
+    except FileExistsError:  # so he has while it was found to exist, unless it is a file
+        if any(folder.exists() and not folder.is_dir() for folder in place.parents):
+            raise
+        return None
     except PermissionError:  # another user's: it can still be locked
         descriptor = os.open(place, os.O_RDONLY)
     try:

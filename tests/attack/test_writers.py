@@ -145,10 +145,11 @@ def test_whoever_writes_waits_for_the_one_lock(splits, tmp_path, monkeypatch):
     claimed = tmp_path / "recipe.json"
     monkeypatch.setenv("HF_MNER_AUG_LOCK_TIMEOUT", "0")
     monkeypatch.setattr(os, "link", refuse_links)
+    monkeypatch.setattr(QualityReport, "to_markdown", lambda report, config: "")
     writers = {
         "publish": lambda: publish(run, out),
         "withdraw": lambda: withdraw_posts(out, ["p1"]),
-        "quality": lambda: QualityReport((), {}, {}, {}, ()).write_card(out),
+        "quality": lambda: QualityReport((), {}, {"lsms_100pct": "0" * 64}, {}, ()).write_card(out),
         "evaluate": lambda: Report(tmp_path, {"rows": [], "backbone": "crf"}).write_card(out),
         "claim": lambda: Folder(tmp_path).write_once("recipe.json", b"{}"),
     }
@@ -176,6 +177,24 @@ def test_a_lock_lets_one_in_though_its_file_goes_each_time(tmp_path):
         process.join(60)
     assert number.read_text() == "300"
     assert list(tmp_path.iterdir()) == [number]
+
+
+def test_a_lock_folder_that_goes_while_it_is_looked_for_is_made_again(tmp_path, monkeypatch):
+    mkdir, times = Path.mkdir, []
+
+    def gone(path, *arguments, **options):
+        times.append(path)
+        if len(times) == 1:  # what pathlib raises where the folder went after it was found to exist
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        return mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", gone)
+    with lock(tmp_path, "x"):
+        assert (tmp_path / LOCAL).is_dir()
+    assert len(times) > 1
+    (tmp_path / LOCAL.parent).write_text("a file of the user")
+    with pytest.raises((FileExistsError, NotADirectoryError)), lock(tmp_path, "x"):
+        pytest.fail("the lock has no place")
 
 
 def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch):

@@ -404,7 +404,7 @@ def test_configs_numbered_otherwise_can_be_compared(splits, texts, tmp_path):
     check_comparable(alike, "test")
     assert len({config.gold_key for config in alike}) == 1
     study = Study.open(tmp_path / "aug", ["one_10pct", "two_10pct"])
-    assert gold_of(study._augment(study.configs[1], 0)["train"].select(range(14))) == gold_of(plain["train"])
+    assert gold_of(study._augment(study.configs[1], 0, tmp_path)["train"].select(range(14))) == gold_of(plain["train"])
 
 
 # ---------------------------------------------------------------- values
