@@ -1,15 +1,12 @@
 """A method: a frozen dataclass that is itself the function given to ``Dataset.map``."""
 
 import functools
-import hashlib
-import inspect
 import json
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import hf_mner_aug
@@ -21,7 +18,6 @@ from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import (
     AUGMENTED,
-    IMAGE_COLUMNS,
     Codec,
     EncodedImage,
     Post,
@@ -32,13 +28,24 @@ from hf_mner_aug.schema import (
     read_provenance,
 )
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.storage.picture_columns import PictureReader, embed, is_named_only, with_bytes
-from hf_mner_aug.storage.picture_files import NOWHERE, Allowed
+from hf_mner_aug.storage.picture_columns import embed
+from hf_mner_aug.storage.picture_files import Allowed
+from hf_mner_aug.transform.costs import CallPrice as CallPrice
+from hf_mner_aug.transform.costs import Costs as Costs
+from hf_mner_aug.transform.rows import (
+    check_encoded,
+    columns_of,
+    features_of,
+    rows_of,
+    without_named,
+)
+from hf_mner_aug.transform.rows import iterate_posts as iterate_posts
+from hf_mner_aug.transform.rows import iterate_rows as iterate_rows
+from hf_mner_aug.transform.source_code import source_of
 from hf_mner_aug.untrusted.hosts import Host, allow
 from hf_mner_aug.values import Positive, check_ranges
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict
 
     AnyDataset = Dataset | IterableDataset
@@ -80,31 +87,6 @@ class Model:
     id: str
     license: str = "other"
     checked: bool = True
-
-
-class CallPrice(NamedTuple):
-    """What a call is assumed to take before any is made, and in ``told`` what the two numbers are from."""
-
-    usd: float = 0.0
-    seconds: float = 0.0
-    told: str = "nothing"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Costs:
-    """The calls of a method that may cost money; to ask for their numbers and their price makes none.
-
-    Args:
-        calls: how many a post takes.
-        to_fit: how many ``fit`` takes, at least and at most.
-        price: what a call takes by this machine's settings, at most.
-        usage: what calls took in this process, by name; ``usd`` is their price.
-    """
-
-    calls: Callable[[Post], int] = lambda post: 0
-    to_fit: Callable[[Iterable[Post]], tuple[int, int]] = lambda train: (0, 0)
-    price: Callable[[], CallPrice] = CallPrice
-    usage: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +164,7 @@ class Method:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._source = _source_of(cls)
+        cls._source = source_of(cls)
 
     @classmethod
     def source_digest(cls) -> str:
@@ -401,7 +383,7 @@ class Method:
             DataError: a row is not what its columns promise.
         """
         columns = self._make(batch, features, stays=self.mode == "replace").columns
-        if _features_of(batch)[0] is None:
+        if features_of(batch)[0] is None:
             return columns
         for name in self._by_name(batch):  # map may write them with the list of the batch, or with that of features=
             columns[name] = [spell_labels(value, self.features[name]) for value in columns[name]]
@@ -461,7 +443,7 @@ class Method:
     def _make(self, batch: Any, features: Mapping[str, Any] | None, *, stays: bool = False) -> Made:
         self.allow_hosts()
         codec = self._codec()
-        columns = _columns(batch)
+        columns = columns_of(batch)
         missing = [name for name in codec.columns if name not in columns]
         if missing:
             raise UsageError(f"{self.name} was fitted on a set with the column {missing[0]}, which this batch lacks")
@@ -477,9 +459,9 @@ class Method:
         for name, change in self._by_name(batch, features).items():
             columns[name] = [change(value) for value in columns[name]]
         if codec.image_column:
-            _check_encoded(columns[codec.image_column])
+            check_encoded(columns[codec.image_column])
             columns[codec.image_column] = self._pictures(columns[codec.image_column], codec)
-        rows = _rows(columns, codec.columns)
+        rows = rows_of(columns, codec.columns)
         posts = [codec.to_post(row) for row in rows]
         expanded = [post for post in posts for _ in range(self.copies)]
         version = self.drawn_as or self.version
@@ -578,7 +560,7 @@ class Method:
     def _pictures(self, values: list[Any], codec: Codec) -> list[Any]:
         """Return a batch's pictures; those that are only named are missing, which is said once in each process."""
         column = str(codec.image_column)
-        found, refused = _without_named(values, codec.features[column])
+        found, refused = without_named(values, codec.features[column])
         if refused.refused and self.artifact not in _told:
             _told.add(self.artifact)
             warnings.warn(f"{self.name}: in this batch {refused}; later batches are not counted", stacklevel=5)
@@ -591,7 +573,7 @@ class Method:
             UsageError: a label is none of the fitted set's, or an Arrow table says that it numbers them otherwise, or
                 neither the batch nor ``features`` says what its numbers are.
         """
-        found, certain = _features_of(batch)
+        found, certain = features_of(batch)
         if features is not None and not certain:
             found, certain = features, True
         if found is None:
@@ -617,38 +599,6 @@ class Method:
         return _artifact_codec(self._fitted())
 
 
-def _source_of(cls: type[Method]) -> str:
-    """Return a digest of the source of the modules outside this package that a class and its bases are written in.
-
-    Where a module has no file (a notebook), it is that of the code of the class's own functions.
-    """
-    package = __name__.partition(".")[0]
-    digest = hashlib.sha256()
-    outside = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in (package, "builtins")]
-    for base in outside:
-        try:
-            digest.update(inspect.getsource(sys.modules[base.__module__]).encode("utf-8", "surrogatepass"))
-        except (KeyError, OSError, TypeError):
-            for name, value in sorted(vars(base).items()):
-                digest.update(_code_of(name, value).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest() if outside else ""
-
-
-def _code_of(name: str, value: Any) -> str:
-    """Return a class's attribute as text that is the same in every process: a function by its code."""
-    value = getattr(value, "fget", None) or getattr(value, "func", None) or getattr(value, "__func__", value)
-    code = getattr(value, "__code__", None)
-    if code is None:
-        return f"{name}={value!r}" if isinstance(value, str | int | float | tuple | bool | None) else name
-    consts = [
-        _code_of("", SimpleNamespace(__code__=const))
-        if inspect.iscode(const)
-        else str(sorted(map(repr, const)) if isinstance(const, frozenset) else repr(const))
-        for const in code.co_consts
-    ]
-    return f"{name}:{code.co_code.hex()}{code.co_names}{code.co_varnames}{consts}"
-
-
 def features_for(method: Method, found: Mapping[str, Any]) -> "Features":
     """Return the columns of what a method makes of a dataset, be there columns that it was not fitted on.
 
@@ -670,20 +620,6 @@ def _changes(method: Method, found: Mapping[str, Any]) -> dict[str, Callable[[An
         raise UsageError(f"{method.name} was fitted on another set: {error}: fit it on this set") from error
 
 
-def _features_of(batch: Any) -> tuple[Mapping[str, Any] | None, bool]:
-    """Return the features that a batch knows, if any, and whether they are surely those of its dataset.
-
-    A table of a stream may hold those of the files that the stream began with.
-    """
-    if (formatter := getattr(batch, "formatter", None)) is not None:
-        return formatter.features, True
-    if (schema := getattr(batch, "schema", None)) is not None and b"huggingface" in (schema.metadata or {}):
-        from datasets import Features
-
-        return Features.from_arrow_schema(schema), False
-    return None, False
-
-
 def _free_suffix(name: str, splits: Iterable[Any]) -> str:
     """Return a method's name as it may stand in new ids: ``eda~2`` where ids of posts end as ``+eda.0``.
 
@@ -699,14 +635,6 @@ def _free_suffix(name: str, splits: Iterable[Any]) -> str:
     return f"{name}~{max(rounds) + 1}" if rounds else name
 
 
-def iterate_posts(dataset: Any, codec: Codec, *, images: bool = False) -> Iterator[Post]:
-    """Yield a dataset's rows as posts; without ``images``, pictures are neither read nor there."""
-    columns = [name for name in codec.columns if images or name not in IMAGE_COLUMNS]
-    absent = {} if images or not codec.image_column else {codec.image_column: None}
-    for row in iterate_rows(dataset, columns):
-        yield codec.to_post(row | absent)
-
-
 def _watched(posts: Iterable[Post], told: str, total: int | None) -> Iterator[Post]:
     """Yield posts under a bar; it stays, and says so, while what was read is worked on."""
     from tqdm.auto import tqdm
@@ -716,34 +644,6 @@ def _watched(posts: Iterable[Post], told: str, total: int | None) -> Iterator[Po
             yield post
             bar.update()
         bar.set_postfix_str("learning from them", refresh=False)
-
-
-def iterate_rows(dataset: Any, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield some columns of a dataset's rows, batch by batch; pictures stay encoded."""
-    images = any(name in IMAGE_COLUMNS for name in columns)
-    if hasattr(dataset, "cleanup_cache_files"):
-        dataset = dataset.with_format("arrow")
-    elif images:  # streamed
-        dataset = dataset.decode(False)
-    features = {name: dataset.features[name] for name in columns if name in IMAGE_COLUMNS} if images else {}
-    reader = PictureReader(NOWHERE)
-    for batch in dataset.select_columns(columns).iter(64 if images else 1000):
-        values = _columns(batch)
-        for name, feature in features.items():
-            values[name], _ = _without_named(values[name], feature, reader)
-        yield from _rows(values, columns)
-    reader.warn()
-
-
-def _without_named(
-    values: list[Any], feature: Any, reader: PictureReader | None = None
-) -> tuple[list[Any], PictureReader]:
-    """Return the values of a column of pictures where those that are only named are missing, and what counted them."""
-    reader = reader or PictureReader(NOWHERE)
-    for value in values:
-        if any(map(is_named_only, value if isinstance(value, list) else [value])):
-            return [with_bytes(value, feature, reader) for value in values], reader
-    return values, reader
 
 
 _told: set[str | None] = set()  # artifacts of methods that said in this process that pictures are not read
@@ -757,35 +657,3 @@ def _artifact(digest: str) -> Any:
 @functools.lru_cache(maxsize=16)
 def _artifact_codec(digest: str) -> Codec:
     return codec_of(_artifact(digest)["features"])
-
-
-def _columns(batch: Any) -> dict[str, list[Any]]:
-    """Return a batch's columns as Python lists, from its Arrow table where there is one: images stay encoded."""
-    table: pa.Table | None = getattr(batch, "pa_table", None)
-    if table is None and hasattr(batch, "column_names") and hasattr(batch, "schema"):
-        table = batch
-    if table is not None and type(batch).__name__ != "LazyRow":  # a row is what map gives without batched=True
-        return {name: table.column(name).to_pylist() for name in table.column_names}
-    if not isinstance(batch, Mapping):
-        raise UsageError(
-            f"expected a batch of rows, found {type(batch).__module__}.{type(batch).__qualname__}: "
-            "call ds.with_format(None) before map"
-        )
-    return dict(batch)
-
-
-def _check_encoded(values: Iterable[Any]) -> None:
-    """Raise unless every image is still encoded."""
-    for value in values:
-        for image in value if isinstance(value, list) else [value]:
-            if image is not None and not isinstance(image, Mapping):
-                raise UsageError(
-                    f"expected encoded images, found {type(image).__name__}: decoding and encoding again would change "
-                    "their bytes; map stream.decode(False), or ds.with_format(None) where it has a format"
-                )
-
-
-def _rows(columns: Mapping[str, list[Any]], names: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of some columns."""
-    for values in zip(*(columns[name] for name in names), strict=True):
-        yield dict(zip(names, values, strict=True))
