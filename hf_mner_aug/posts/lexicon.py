@@ -11,6 +11,7 @@ from hf_mner_aug.schema import Entity, Post
 VOCABULARY = 20_000  # most frequent words that get neighbours
 WINDOW = 2  # words to each side that count as context
 DIMENSIONS = 50
+CONTEXTS = 250_000  # that are projected at a time
 CHUNK = 1_000_000  # words whose contexts are counted at a time
 
 
@@ -218,10 +219,14 @@ def _reduce(matrix: Any, dimensions: int) -> Any:
     gram = LinearOperator((n_rows, n_rows), matvec=lambda x: matrix @ (columns @ x), dtype=matrix.dtype)
     start = np.random.RandomState(0).uniform(-1, 1, n_rows)
     basis, _ = np.linalg.qr(eigsh(gram, k=dimensions, tol=0, v0=start)[1])
-    projected = np.empty((n_columns, dimensions), order="F")
-    for i in range(dimensions):
-        projected[:, i] = columns @ basis[:, i]
-    _, triangle = qr(projected, mode="raw", overwrite_a=True, check_finite=False)
+    triangle = np.empty((0, dimensions))
+    for first in range(0, n_columns, CONTEXTS):  # the triangle of all blocks is that of each block below the one before
+        block = columns if n_columns <= CONTEXTS else matrix[:, first : first + CONTEXTS].T
+        projected = np.empty((len(triangle) + block.shape[0], dimensions), order="F")
+        projected[: len(triangle)] = triangle
+        for i in range(dimensions):
+            projected[len(triangle) :, i] = block @ basis[:, i]
+        _, triangle = qr(projected, mode="raw", overwrite_a=True, check_finite=False)
     _, values, rotation = svd(triangle)
     return (basis @ rotation.T) * values
 

@@ -219,6 +219,14 @@ def test_reduced_rows_are_those_of_scikit_learn_but_for_signs(shape):
     assert found @ found.T == pytest.approx(expected @ expected.T, abs=1e-9)
 
 
+@pytest.mark.parametrize("size", [7, 11, 100, 399])
+def test_blocks_of_contexts_change_no_reduced_row(monkeypatch, size):
+    matrix = random_matrix(60, 400, density=0.2, format="csr", rng=1)
+    whole = _reduce(matrix, 10)
+    monkeypatch.setattr(lexicon, "CONTEXTS", size)
+    assert np.abs(_reduce(matrix, 10)) == pytest.approx(np.abs(whole), abs=1e-12)
+
+
 def test_chunks_of_texts_change_nothing(monkeypatch):
     texts = Texts(corpus())
     words = sorted({word for post in corpus() for word in post.tokens})

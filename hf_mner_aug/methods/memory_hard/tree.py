@@ -208,7 +208,8 @@ def cluster(vectors: Sequence[Mapping[str, float]], distance: float) -> list[lis
         return [[i] for i in range(len(vectors))]
     matrix = DictVectorizer().fit_transform(vectors)
     # Rounded, so that ties do not hang on the last bit of a sum.
-    apart = np.round(np.clip(1 - (matrix @ matrix.T).toarray(), 0, 2), 6)
+    apart = (matrix @ matrix.T).toarray()
+    np.round(np.clip(np.subtract(1, apart, out=apart), 0, 2, out=apart), 6, out=apart)
     np.fill_diagonal(apart, 0)
     model = AgglomerativeClustering(
         n_clusters=None, metric="precomputed", linkage="average", distance_threshold=distance
