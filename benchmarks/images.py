@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hf_mner_aug.draw import draw
 from hf_mner_aug.models.image.collage import Collage
-from hf_mner_aug.models.image.diffusers import Refused
+from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
 
 DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))

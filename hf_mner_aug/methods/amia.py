@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from hf_mner_aug.backbones import detectors
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.models.image.diffusers import check_fill, check_sources
+from hf_mner_aug.models.image import engine_models, open_engine, pinned_engine
+from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
 from hf_mner_aug.models.matching import Matcher, TooFewPairs, fit_matcher
 from hf_mner_aug.models.matching.mixture import Mixture, fit_mixture, histogram_svg, matching_score
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED, image_digest
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     import PIL.Image
 
-    from hf_mner_aug.models.image.diffusers import ImageEngine
+    from hf_mner_aug.models.image.engine import ImageEngine
 
 __all__ = ["AMIA", "matching_score", "mix_images", "triplet_loss", "without_persons"]
 
@@ -212,8 +213,6 @@ class AMIA(Method):
     @property
     def models(self) -> tuple[Model, ...]:
         """The matcher's and the image engine's models, where they are none of the package's own."""
-        from hf_mner_aug.models.image.diffusers import engine_models
-
         found = engine_models(self.image_model, self.nsfw_model)
         if self.matcher.startswith("open_clip:"):
             return Model(role="matching", id=self.matcher.removeprefix("open_clip:")), *found
@@ -253,8 +252,6 @@ class AMIA(Method):
 
     def pinned(self) -> Self:
         """Return a copy whose pipeline is named with the commit that its id means today."""
-        from hf_mner_aug.models.image.diffusers import pinned_engine
-
         return replace(self, image_model=pinned_engine(self.image_model))
 
     # ------------------------------------------------------------ learning
@@ -348,8 +345,6 @@ class AMIA(Method):
     # ------------------------------------------------------------ inside
 
     def _engine(self) -> "ImageEngine":
-        from hf_mner_aug.models.image.diffusers import open_engine
-
         return open_engine(
             self.image_model,
             posts=_known(self._fitted()).posts,
@@ -400,8 +395,6 @@ class AMIA(Method):
         self, posts: Sequence[Post], draws: Sequence[Draw], pictures: dict[tuple[int, int], PictureState]
     ) -> dict[tuple[int, int], PictureState | Reject]:
         """Return the pictures with what was made of their posts' texts; those of weight 1 stay as they are."""
-        from hf_mner_aug.models.image.diffusers import Refused
-
         persons = _known(self._fitted()).persons
         wanted = [place for place, picture in pictures.items() if picture.weight < 1]
         words = [posts[i].tokens for i, _ in wanted]

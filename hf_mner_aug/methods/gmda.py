@@ -22,16 +22,8 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.device import split_revision
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
-from hf_mner_aug.models.image.diffusers import (
-    COLLAGE,
-    POST_ID,
-    Refused,
-    check_fill,
-    check_sources,
-    engine_models,
-    open_engine,
-    pinned_engine,
-)
+from hf_mner_aug.models.image import engine_models, open_engine, pinned_engine
+from hf_mner_aug.models.image.engine import COLLAGE, POST_ID, Refused, check_fill, check_sources
 from hf_mner_aug.models.text.endpoint import Settings, TextEndpoint
 from hf_mner_aug.models.text.engine import (
     MALFORMED,
@@ -58,7 +50,7 @@ from hf_mner_aug.values import Amount, Count, Positive, Share
 if TYPE_CHECKING:
     import PIL.Image
 
-    from hf_mner_aug.models.image.diffusers import ImageEngine
+    from hf_mner_aug.models.image.engine import ImageEngine
 
 __all__ = ["GMDA", "carry_boxes", "delinearize", "instruction", "linearize"]
 

@@ -293,7 +293,7 @@ def test_the_papers_preset():
 
 
 def test_few_pairs_are_said_and_equal_losses_give_half(mner, monkeypatch):
-    from hf_mner_aug.models.image import diffusers as image
+    from hf_mner_aug.models.image import engine as image
 
     monkeypatch.setattr(image, "FEWEST", 1)
     with pytest.warns(UserWarning, match=r"train has \d+ text-image pairs|every matching score is 0.5"):

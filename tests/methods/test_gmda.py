@@ -25,7 +25,7 @@ from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.methods.gmda import _request, carry_boxes, check_entities, delinearize, instruction, linearize
-from hf_mner_aug.models.image.diffusers import Refused
+from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.models.text.endpoint import asked_entities
 from hf_mner_aug.models.text.engine import Unwritten, find_relation, tag_type, with_arguments
 from hf_mner_aug.posts.pictures import open_rgb, picture_source

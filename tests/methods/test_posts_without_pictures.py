@@ -12,7 +12,7 @@ from PIL import Image
 from hf_mner_aug import augment, publish
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods import METHODS, method_class
-from hf_mner_aug.models.image.diffusers import FEWEST
+from hf_mner_aug.models.image.engine import FEWEST
 from hf_mner_aug.pages.config import read_sheet
 from hf_mner_aug.posts.hygiene import PICTURED, PictureUse
 from hf_mner_aug.posts.pictures import picture_source

@@ -21,7 +21,8 @@ from hf_mner_aug.models import device
 from hf_mner_aug.models.image import collage
 from hf_mner_aug.models.image import diffusers as image
 from hf_mner_aug.models.image.collage import Collage, GroundedSentence, Label, Opened, Region
-from hf_mner_aug.models.image.diffusers import SDXL_TURBO, STABLE_DIFFUSION_15, Diffusers, Refused
+from hf_mner_aug.models.image.diffusers import SDXL_TURBO, STABLE_DIFFUSION_15, Diffusers
+from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
 from hf_mner_aug.storage.posts import open_posts
 

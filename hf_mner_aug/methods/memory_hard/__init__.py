@@ -36,7 +36,9 @@ from hf_mner_aug.methods.memory_hard.requests import (
 )
 from hf_mner_aug.methods.memory_hard.tree import OUTSIDERS, ROUNDS, Gardener, Tree
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
-from hf_mner_aug.models.image.diffusers import check_fill, check_sources
+from hf_mner_aug.models.image import engine_models, pinned_engine
+from hf_mner_aug.models.image import open_engine as open_image_engine
+from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
 from hf_mner_aug.models.patterns.cues import Space
 from hf_mner_aug.models.patterns.engine import Draft, PatternEngine, Question, WriteRequest, as_failure
 from hf_mner_aug.models.patterns.failures import Failure
@@ -54,7 +56,7 @@ from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import Amount, Count, Positive, Range, Share
 
 if TYPE_CHECKING:
-    from hf_mner_aug.models.image.diffusers import ImageEngine
+    from hf_mner_aug.models.image.engine import ImageEngine
 
 RULES = "rules"
 ENGINES = (RULES, ENDPOINT)
@@ -188,8 +190,6 @@ class MemoryHard(Method):
     @property
     def models(self) -> tuple[Model, ...]:
         """The language model, the encoders and the image engine's model, where they are none of the package's own."""
-        from hf_mner_aug.models.image.diffusers import engine_models
-
         specs = {"target": self.target, "detector": self.detector}
         specs |= {f"reference {n + 1}": spec for n, spec in enumerate(self.references)}
         found = [
@@ -267,8 +267,6 @@ class MemoryHard(Method):
 
     def pinned(self) -> Self:
         """Return a copy whose image pipeline is named with the commit that its id means today."""
-        from hf_mner_aug.models.image.diffusers import pinned_engine
-
         return replace(self, image_model=pinned_engine(self.image_model)) if self.image else self
 
     # ------------------------------------------------------------ learning
@@ -439,7 +437,6 @@ class MemoryHard(Method):
         there = self.learned["pictures"] or self.fill_missing
         if not (self.image and there and self._codec().image_column is not None):
             return made
-        from hf_mner_aug.models.image.diffusers import Refused
         from hf_mner_aug.posts.pictures import write_picture
 
         engine = self._image_engine()
@@ -467,9 +464,7 @@ class MemoryHard(Method):
         return prompt
 
     def _image_engine(self) -> "ImageEngine":
-        from hf_mner_aug.models.image import diffusers as image
-
-        return image.open_engine(
+        return open_image_engine(
             self.image_model,
             posts=self.learned["files"]["posts"],
             side=SIDE,

@@ -1,1 +1,50 @@
-"""Engines that make a picture for a sentence: collage, diffusers."""
+"""Engines that make a picture for a sentence, by name: collage, diffusers."""
+
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug.models.device import model_licence, resolved_revision, split_revision
+from hf_mner_aug.models.image.engine import COLLAGE, ImageEngine
+from hf_mner_aug.transform import Model
+
+CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
+
+
+def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageEngine:
+    """Return the image engine of ``collage``, or of an id (with ``@revision``) or folder of a diffusers pipeline.
+
+    Args:
+        images: its name.
+        posts: the digest of the train posts (``storage.posts``), for a collage.
+        side: of a collage whose size is not asked for, in pixels.
+        options: of ``Diffusers``.
+    """
+    if images == COLLAGE:
+        from hf_mner_aug.models.image.collage import Collage
+
+        return Collage(posts=posts, size=side)
+    from hf_mner_aug.models.image.diffusers import Diffusers
+
+    model, revision = split_revision(images)
+    return Diffusers(model=model, revision=revision, **options)
+
+
+def pinned_engine(images: str) -> str:
+    """Return the name of an image engine with the commit that its id means today; raises as ``resolved_revision``."""
+    if images == COLLAGE or "@" in images or Path(images).is_dir():
+        return images
+    return f"{images}@{resolved_revision(images)}"
+
+
+def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
+    """Return the model of an image engine for the card, if it is none of the package's own."""
+    if images == COLLAGE:
+        return ()
+    name = images.partition("@")[0]
+    checked = bool(nsfw_model) or has_safety_checker(name)
+    return (Model(role="images", id=images, license=model_licence(name), checked=checked),)
+
+
+def has_safety_checker(model: str) -> bool:
+    """Say whether a model is known to come with a safety checker; of a folder, whether one lies in it."""
+    return model in CHECKED or (Path(model) / "safety_checker").is_dir()

@@ -20,7 +20,7 @@ import regex
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.models.image.diffusers import POST_ID, Refused
+from hf_mner_aug.models.image.engine import POST_ID, Refused
 from hf_mner_aug.posts.hygiene import image_bytes, image_digest, normalise_text, open_image, text_key
 from hf_mner_aug.posts.lexicon import entity_key
 from hf_mner_aug.posts.pictures import Source, open_rgb

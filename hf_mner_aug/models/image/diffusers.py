@@ -1,8 +1,4 @@
-"""Pictures for sentences: what every image engine is, and the one that runs diffusers pipelines.
-
-An engine is told the sentence, the draw and, where a method starts from it, the original picture: no tags, no entities,
-no boxes. Methods remake pictures of validation and test too, so anything else would let labels into them.
-"""
+"""Pictures for sentences from any pipeline of diffusers."""
 
 import functools
 import math
@@ -11,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UnknownName, UsageError, first_line
@@ -19,64 +15,21 @@ from hf_mner_aug.models.device import (
     DTYPES,
     find_device,
     find_dtype,
-    model_licence,
     quiet,
     resolved_revision,
-    split_revision,
 )
+from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.hygiene import normalise_text
 from hf_mner_aug.posts.pictures import Source
-from hf_mner_aug.transform import Model
 from hf_mner_aug.values import Amount, Positive, Share, check_ranges
 
 if TYPE_CHECKING:
     import PIL.Image
 
-COLLAGE = "collage"
-FEWEST = 5  # different train pictures that a collage needs: so many it may show, of other posts
-POST_ID = "post_id"  # under which an original's ``info`` names its post, which then is no source of the new picture
 OFFLOADS = ("auto", "none", "model", "sequential")
 ACTIVATIONS = 4 * 2**30  # bytes to leave beside the weights
 BLACK = 2  # grey levels: a picture with no lighter pixel is black
-CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A picture that is not to be had, and why: ``unsafe_image``, ``black_image`` or ``no_region``."""
-
-    reason: str
-    detail: str = ""
-
-
-class ImageEngine(Protocol):
-    """Makes a picture for each sentence; what it makes for one depends on nothing but that one's arguments."""
-
-    name: ClassVar[str]
-    source: ClassVar[Source]
-
-    def generate(
-        self,
-        sentences: Sequence[str],
-        draws: Sequence[Draw],
-        *,
-        sizes: Sequence[tuple[int, int]] | None = None,
-        originals: "Sequence[PIL.Image.Image | None] | None" = None,
-        rank: int | None = None,
-    ) -> "list[PIL.Image.Image | Refused]":
-        """Return an RGB picture for each sentence, or why there is none.
-
-        Args:
-            sentences: as they stand in the posts: the engine strips them and puts them into its prompt.
-            draws: one for each sentence.
-            sizes: width and height of each picture in pixels; without them the engine's own.
-            originals: RGB pictures to start from, None where there is none.
-            rank: the number of this process among several, for the choice of a GPU.
-        """
-
-    def models(self) -> dict[str, str]:
-        """Return the models that make the pictures, each with its revision, for the recipe."""
 
 
 # ---------------------------------------------------------------- prompts, sizes, places
@@ -413,71 +366,3 @@ def _nsfw_classifier(model: str, device: str) -> "Callable[[list[PIL.Image.Image
         return [next(score["score"] for score in scores if score["label"] == label) for scores in found]
 
     return chances
-
-
-# ---------------------------------------------------------------- models
-
-
-def check_sources(images: str, pictures: int, instead: str) -> None:
-    """See that a collage has train pictures enough: with fewer, all that it makes looks alike.
-
-    Args:
-        images: the name of the engine.
-        pictures: how many different pictures train has.
-        instead: what to do without a collage, for the message.
-
-    Raises:
-        UsageError: the engine is ``collage`` and there are fewer than ``FEWEST``.
-    """
-    if images == COLLAGE and pictures < FEWEST:
-        raise UsageError(
-            f"collages are made of train's pictures: expected at least {FEWEST} different ones, found {pictures}: "
-            f"give the folder that holds them (--images DIR), or {instead}"
-        )
-
-
-def check_fill(images: str, fill_missing: bool, instead: str) -> None:
-    """Raise UsageError where a collage is to fill posts without a picture: many would show the same train pictures."""
-    if fill_missing and images == COLLAGE:
-        raise UsageError(
-            "fill_missing=true needs a model that draws: a collage would put the same train pictures into many posts: "
-            f"name a diffusers pipeline with {instead}"
-        )
-
-
-def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageEngine:
-    """Return the image engine of ``collage``, or of an id (with ``@revision``) or folder of a diffusers pipeline.
-
-    Args:
-        images: its name.
-        posts: the digest of the train posts (``storage.posts``), for a collage.
-        side: of a collage whose size is not asked for, in pixels.
-        options: of ``Diffusers``.
-    """
-    if images == COLLAGE:
-        from hf_mner_aug.models.image.collage import Collage
-
-        return Collage(posts=posts, size=side)
-    model, revision = split_revision(images)
-    return Diffusers(model=model, revision=revision, **options)
-
-
-def pinned_engine(images: str) -> str:
-    """Return the name of an image engine with the commit that its id means today; raises as ``resolved_revision``."""
-    if images == COLLAGE or "@" in images or Path(images).is_dir():
-        return images
-    return f"{images}@{resolved_revision(images)}"
-
-
-def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
-    """Return the model of an image engine for the card, if it is none of the package's own."""
-    if images == COLLAGE:
-        return ()
-    name = images.partition("@")[0]
-    checked = bool(nsfw_model) or has_safety_checker(name)
-    return (Model(role="images", id=images, license=model_licence(name), checked=checked),)
-
-
-def has_safety_checker(model: str) -> bool:
-    """Say whether a model is known to come with a safety checker; of a folder, whether one lies in it."""
-    return model in CHECKED or (Path(model) / "safety_checker").is_dir()
