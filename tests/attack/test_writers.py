@@ -145,7 +145,8 @@ def test_whoever_writes_waits_for_the_one_lock(splits, tmp_path, monkeypatch):
     claimed = tmp_path / "recipe.json"
     monkeypatch.setenv("HF_MNER_AUG_LOCK_TIMEOUT", "0")
     monkeypatch.setattr(os, "link", refuse_links)
-    monkeypatch.setattr(QualityReport, "to_markdown", lambda report, config: "")
+    for report in (QualityReport, Report):
+        monkeypatch.setattr(report, "to_markdown", lambda *arguments: "")
     writers = {
         "publish": lambda: publish(run, out),
         "withdraw": lambda: withdraw_posts(out, ["p1"]),
