@@ -531,7 +531,7 @@ def test_models_that_cannot_be_had_are_told(tmp_path, monkeypatch):
         clip.load("ViT-B-15/openai")
     with pytest.raises(UnknownName, match="unknown weights of ViT-B-16 'opnai': did you mean 'openai'"):
         clip.load("ViT-B-16/opnai")
-    with pytest.raises(UsageError, match="take ViT-B-16-quickgelu/openai"):
+    with pytest.raises(UsageError, match="use ViT-B-16-quickgelu/openai"):
         clip.load("ViT-B-16/openai")
     with pytest.raises(UsageError, match=r"open_clip cannot load local-dir:.*config"):
         clip.load(str(tmp_path))

@@ -71,7 +71,7 @@ def test_equal_losses_say_nothing():
 
 
 def test_losses_that_are_no_numbers_are_refused():
-    with pytest.raises(ValueError, match="1 are not"):
+    with pytest.raises(ValueError, match="found 2 with 1 that are not"):
         fit_mixture([0.1, float("nan")])
     with pytest.raises(ValueError, match="found 0"):
         fit_mixture([])
