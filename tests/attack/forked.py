@@ -3,7 +3,9 @@
 Run as a script it imports what the commands need, then forks one for each line of JSON that it reads.
 """
 
+import contextlib
 import functools
+import importlib
 import json
 import os
 import signal
@@ -107,18 +109,30 @@ def few_of(splits):
 
 def main():
     import datasets
+    import jinja2  # noqa: F401
     import pandas  # noqa: F401
+    import PIL.ImageOps
+    import PIL.JpegImagePlugin
+    import PIL.PngImagePlugin  # noqa: F401
     import pyarrow.dataset
     import pyarrow.parquet  # noqa: F401
     import pycrfsuite  # noqa: F401
+    import scipy.io
     import scipy.stats  # noqa: F401
     import sklearn.feature_extraction.text
     import sklearn.linear_model  # noqa: F401
 
-    from hf_mner_aug import sample
+    from hf_mner_aug import cli, conversion, corpus, demo, readers, sample  # noqa: F401
+    from hf_mner_aug.backbones import crf, detectors  # noqa: F401
+    from hf_mner_aug.methods import eda, lsms, memory_hard, rmda  # noqa: F401
+    from hf_mner_aug.pages import config  # noqa: F401
+    from hf_mner_aug.publishing import folder, hydration  # noqa: F401
+    from hf_mner_aug.studies import curves, errors, quality_tables, tables  # noqa: F401
 
     sample.load_sample = functools.cache(lambda whole=sample.load_sample: few_of(whole()))
     datasets.disable_progress_bars()
+    with contextlib.suppress(ImportError):  # newer releases of typer need it
+        importlib.import_module("pydantic.type_adapter")
     assert threading.active_count() == 1, [thread.name for thread in threading.enumerate()]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     print(json.dumps("ready"), flush=True)
