@@ -85,7 +85,7 @@ def test_a_training_process_ends_with_its_parent(tmp_path):
         [crf.sys.executable, "-P", "-c", crf.TRAINING, tmp_path / "model"], stdin=subprocess.PIPE, text=True
     )
     words = [[[f"word={i % 7}", f"other={i % 11}"], "B-PER" if i % 5 else "O"] for i in range(3000)]
-    lines = [crf.json.dumps([[word for word, _ in words], [tag for _, tag in words]])] * 30
+    lines = [crf.json.dumps([[word for word, _ in words], [tag for _, tag in words]])] * 300  # half a minute of work
     process.stdin.write("\n".join([options, *lines, "", ""]))
     process.stdin.flush()
     time.sleep(2)

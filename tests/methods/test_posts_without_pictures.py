@@ -22,7 +22,6 @@ from hf_mner_aug.schema import Post
 
 WEAK = {"folds": 2, "target": "crf:iterations=2", "detector": ""}  # a model that errs on twenty posts
 PICTURING = {"amia": {"mix": "0.5"}, "gmda": {"detector": None}, "memory_hard": WEAK}  # methods that make pictures
-ENGINE = {"amia": "images", "gmda": "image_model", "memory_hard": "image_model"}
 
 
 @pytest.fixture(params=sorted(PICTURING))
@@ -85,7 +84,7 @@ def test_what_is_missing_is_drawn_by_a_model_that_is_asked_to(name, mner, monkey
     monkeypatch.setattr(method_class(name), "_engine" if name == "amia" else "_image_engine", lambda self: Painter())
     bare = {row["id"] for row in rows(mner) if row["image"] is None}
     for fill in (False, True):
-        made = rows(fitted(name, mner, fill_missing=fill, **{ENGINE[name]: "painter"}).map(mner))
+        made = rows(fitted(name, mner, fill_missing=fill, image_model="painter").map(mner))
         filled = [row["image"] is not None for row in made if row["source_id"] in bare]
         assert filled
         assert set(filled) == {fill}
@@ -95,7 +94,7 @@ def test_what_is_missing_is_drawn_by_a_model_that_is_asked_to(name, mner, monkey
 
 
 def test_a_collage_fills_nothing(name):
-    with pytest.raises(UsageError, match=f"fill_missing=true needs a model that draws: .* with {ENGINE[name]}="):
+    with pytest.raises(UsageError, match=r"fill_missing=true needs a model that draws: .* with image_model="):
         method_class(name)(fill_missing=True)
 
 
@@ -226,6 +225,6 @@ def test_a_card_tells_of_pictures_only_where_there_are_some(method, shape, mner,
         publish(augment(dataset, method_class(method)(**chosen), out=tmp_path, progress=False), tmp_path)
     card = (tmp_path / "README.md").read_text()
     card = card[card.index("<!-- config") :]
-    assert "Images: no post of the source has one." in card
+    assert "Images: the source has no images." in card
     assert "original" not in card
     assert "The pictures are" not in card

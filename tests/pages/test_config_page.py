@@ -305,9 +305,8 @@ def test_a_config_without_made_posts_says_why(mner, tmp_path):
         show(out, "rejected", out=tmp_path / "page.html")
     assert "\n" not in str(refused.value)
     withdraw_posts(out, texts["id"])
-    with pytest.raises(
-        UsageError, match=r"^gone has nothing to show: no post was made: [4-6] of 6 dropped as withdrawn$"
-    ):
+    told = r"^gone has nothing to show: no post was made: 2 of 2 dropped as withdrawn$"
+    with pytest.raises(UsageError, match=told):
         show(out, "gone", out=tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 

@@ -26,12 +26,13 @@ from hf_mner_aug.publishing.cards import ConfigFacts, read_sections
 from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.publishing.hub import _check_rights
 from hf_mner_aug.publishing.hydration import hydrate, on_web
+from hf_mner_aug.publishing.rows import published_splits
 from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.recipe import load_source, recipe_for
 from hf_mner_aug.schema import FOUR_TYPES, Post, mner_features, tag_names
 from hf_mner_aug.storage.fingerprint import content_fingerprint
-from hf_mner_aug.studies.study import kept, read_config
+from hf_mner_aug.studies.study import read_config
 from hf_mner_aug.transform import Reject
 
 CONFIG = "rmda_100pct"
@@ -170,8 +171,8 @@ def test_the_card_says_whose_posts_they_are(published):
         assert "Nothing is masked in the retrieved posts." in card
     assert f"hf-mner-aug hydrate stubs {CONFIG} --corpus FILE --out DIR" in stubs
     assert "--retrieved ids-only --out DIR" in stubs
-    assert "Made posts, entities marked" not in stubs
-    assert "Made posts, entities marked" in whole
+    assert "Made posts, with entities marked" not in stubs
+    assert "Made posts, with entities marked" in whole
     assert "hydrate" not in whole
     kept_rows = read_note(published / "stubs" / CONFIG)["splits"]
     assert kept_rows["train"] == {**kept_rows["train"], "gold": 4, "made": 0}
@@ -419,7 +420,7 @@ def test_a_masked_leak_is_a_leak(gold, tmp_path):
         run = augment(splits, method, out=tmp_path / "out", progress=False)
         assert run.dataset.num_rows == 1
         assert publish(run, tmp_path / "out", overwrite=True).funnel["dropped"] == {"leak_text": 1}
-        assert len(kept(run.dataset, splits, run.method)) == 0
+        assert set(published_splits(run, tmp_path)["train"]["method"]) == {"gold"}
 
 
 # ---------------------------------------------------------------- rights
@@ -476,7 +477,7 @@ def test_posts_made_of_retrieved_ones_are_not_shown_openly(chain, config):
     assert note["inherited"] == {"MIT": read_note(chain / "whole")["splits"]["train"]["made"]}
     section = read_sections((chain / "README.md").read_text(), "config")[f"config {config}"]
     told = " ".join(section.split())
-    assert "holds posts made of other people's retrieved posts" in told
+    assert "holds posts made from retrieved posts of other people" in told
     assert "an open one does not by itself give the right to show them" in told
     with pytest.raises(
         UsageError, match=rf"^{config} holds posts made of other people's retrieved posts, .*-the-rights"
@@ -490,9 +491,7 @@ def test_posts_made_of_retrieved_ones_are_not_shown_openly(chain, config):
 def test_what_holds_no_post_from_outside_is_shown_openly(chain, config):
     note = read_note(chain / config)
     assert note["inherited"] == {}
-    assert (
-        "made of other people's" not in read_sections((chain / "README.md").read_text(), "config")[f"config {config}"]
-    )
+    assert "posts of other people" not in read_sections((chain / "README.md").read_text(), "config")[f"config {config}"]
     _check_rights({config: note})
 
 

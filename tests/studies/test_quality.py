@@ -10,7 +10,7 @@ import pytest
 import typer
 from conftest import as_dataset, parse, picture
 from datasets import DatasetDict
-from test_sentence import language_model
+from tiny_language_model import language_model
 from typer.testing import CliRunner
 
 from hf_mner_aug import EDA, LSMS, augment, load_sample, methods, publish
