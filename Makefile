@@ -20,7 +20,7 @@ check: .venv/dev.stamp  ## format, lint, types, floors, tests
 	$(BIN)/pytest -n 2
 
 attack: .venv/dev.stamp  ## the long campaigns: kills, writers, mutations, Hub faults, full disk
-	$(BIN)/pytest -m attack tests/attack
+	$(BIN)/pytest -n 2 -m attack tests/attack
 
 test-newest:  ## the default tests on the newest of everything that pyproject.toml allows
 	$(call new_environment,.venv-newest)
