@@ -41,7 +41,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What a published split holds."""
+    """The content of a published split, in numbers."""
 
     gold: int
     made: int
@@ -50,7 +50,7 @@ class SplitFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Outside:
-    """What must be known of the class of a method outside this package."""
+    """The facts about a method's class outside this package."""
 
     facts: Facts
     replaces: bool
@@ -107,7 +107,7 @@ class ConfigFacts:
 
 
 class Note(TypedDict):
-    """What an augmentation.json holds beside what ``ConfigFacts`` has of it."""
+    """The fields of an augmentation.json that ``ConfigFacts`` does not have."""
 
     recipe: Mapping[str, Any]
     splits: Mapping[str, Mapping[str, Any]]
@@ -120,7 +120,7 @@ class Note(TypedDict):
 
 
 class Digests(TypedDict):
-    """What tells where rows differ, by split: each column's digest, and in base64 the first bytes of each row's."""
+    """Digests that locate differences, by split: one for each column, and in base64 the first bytes of each row's."""
 
     columns: Mapping[str, Mapping[str, str]]
     rows: Mapping[str, str]
@@ -137,7 +137,7 @@ def mark_entities(post: Post) -> str:
 
 
 def put_section(repo: str | Path, verb: str, name: str, section: str, *, after: str | None = None) -> None:
-    """Put a section into the card of a repo folder as ``with_section`` does; nobody else writes there meanwhile.
+    """Put a section into the card of a repo folder, as ``with_section`` does, while holding the folder's lock.
 
     Raises:
         UsageError: there is no card.
@@ -216,9 +216,9 @@ def _parse(text: str) -> "DatasetCard":
 
 
 def without_sizes(card: str, config: str, *, same_splits: bool = False) -> str:
-    """Return a card by which a config loads whatever columns, rows and, unless they are the same, splits it has.
+    """Return a card with which a config loads whatever its columns, its rows and, unless they are equal, its splits.
 
-    It stands for the moment in which the folder's content is replaced.
+    It is in place while the folder's content is replaced.
     """
     loose = _parse(card)
     for info in _infos(loose.data):
@@ -233,7 +233,7 @@ def without_sizes(card: str, config: str, *, same_splits: bool = False) -> str:
 
 
 def described(card: str) -> dict[str, Any]:
-    """Return the columns and sizes of configs, as far as a card's YAML has them; raises as ``render``."""
+    """Return the columns and sizes of configs that a card's YAML declares; raises as ``render``."""
     infos = _infos(_parse(card).data)
     return {str(info.get("config_name")): info for info in infos if "features" in info}
 
@@ -251,7 +251,7 @@ def _infos(data: "CardData") -> list[dict[str, Any]]:
 
 
 def _info(features: "Features", splits: Mapping[str, SplitFacts]) -> "DatasetInfo":
-    """Return what the YAML says of a config's columns and sizes."""
+    """Return the YAML entry of a config's columns and sizes."""
     from datasets import DatasetInfo, SplitDict, SplitInfo
 
     infos = SplitDict()
@@ -262,7 +262,7 @@ def _info(features: "Features", splits: Mapping[str, SplitFacts]) -> "DatasetInf
 
 
 def _forget(data: "CardData", config: str, path: str) -> None:
-    """Take a config out of the YAML, if it is the one of these files."""
+    """Remove a config from the YAML if it has these files."""
     entries = [entry for entry in data.get("configs") or () if entry.get("config_name") == config]
     if not any(files.get("path") == path for entry in entries for files in entry.get("data_files") or ()):
         return
@@ -314,7 +314,7 @@ def _section(facts: ConfigFacts, repo: str) -> str:
 
 
 def shown_pictures(counts: Mapping[str, int]) -> str:
-    """Return a sentence on the train pictures that made ones are made of; empty where they are made of none."""
+    """Return a sentence on the train pictures that made pictures show; empty if they show none."""
     if not counts.get("made"):
         return ""
     return (
@@ -326,7 +326,7 @@ def shown_pictures(counts: Mapping[str, int]) -> str:
 def with_section(body: str, name: str, section: str, *, after: str | None = None) -> str:
     """Return a card's body with the section of that name replaced, or added behind another one or else at the end.
 
-    Nothing in the section is a comment, so nothing in it ends it, begins another or hides what follows.
+    The section holds no comments, so no part of it can end it, begin another one or hide the text after it.
     """
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     whole = f"{begin}\n{without_comments(section.strip())}\n{end}"
@@ -343,7 +343,7 @@ def with_section(body: str, name: str, section: str, *, after: str | None = None
 
 
 def read_sections(body: str, kind: str) -> dict[str, str]:
-    """Return the sections of a card's body whose names begin with a word, by name; a mark begins its line."""
+    """Return the sections of a card's body whose names begin with a word, by name; a section's mark starts a line."""
     lines = body.split("\n")
     ends: dict[str, list[int]] = {}  # the lines that end a section, by its name, the last line first
     for number in reversed(range(len(lines))):
@@ -367,7 +367,7 @@ def read_sections(body: str, kind: str) -> dict[str, str]:
 
 
 def has_sections(body: str) -> bool:
-    """Say whether a card holds a section that this package wrote."""
+    """Return whether a card holds a section that this package wrote."""
     return any(read_sections(body, kind) for kind in ("config", "quality", "study"))
 
 

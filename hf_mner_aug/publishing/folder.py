@@ -53,7 +53,7 @@ OF_CONFIG = re.compile(rf"[\w.]+-\d{{5}}-of-\d{{5}}\.parquet|{re.escape(NOTE)}|\
 
 @dataclass(frozen=True)
 class Published:
-    """A config in a repo folder: where it is, what became of its posts and of columns, and its content fingerprint."""
+    """A config in a repo folder: its place, the outcome for posts and columns, and its content fingerprint."""
 
     folder: Path
     config: str
@@ -80,7 +80,7 @@ def publish(
     the new one. Processes that publish into one folder wait for each other.
 
     Args:
-        run: what ``augment`` returned.
+        run: the result of ``augment``.
         out: the repo folder.
         source: the folder or Hub id the posts came from, for the card.
         overwrite: replace a config of the same name that another recipe made.
@@ -159,7 +159,7 @@ def publish(
 
 @contextlib.contextmanager
 def writing(out: Path, verb: str) -> Iterator[None]:
-    """Hold a repo folder's lock to place configs in it. What a killed process left half done there is mended first.
+    """Hold a repo folder's lock to place configs in it, after repairing the leftovers of killed processes.
 
     Raises:
         DataError: the folder's card has YAML that does not parse.
@@ -221,7 +221,7 @@ def _name_of(out: Path) -> str:
 
 
 def check_inside(out: Path, config: str) -> None:
-    """See that writing a config into a folder writes into no other one.
+    """Check that writing a config into a folder writes nowhere else.
 
     Raises:
         UsageError: the config has no name, or its folder or the card is a link.
@@ -234,7 +234,7 @@ def check_inside(out: Path, config: str) -> None:
 
 
 def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False, into_existing: bool = False) -> None:
-    """See that a folder can take a recipe's config.
+    """Check that a recipe's config can be written into a folder.
 
     Raises:
         RecipeMismatch: another recipe's config has that name and ``overwrite`` is not set.
@@ -270,7 +270,7 @@ def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False, into_exist
 def _foreign(out: Path) -> str | None:
     """Return a name in a folder that is neither empty, nor a repo folder of this package, nor a converted set.
 
-    What is hidden (``.git``, ``.gitattributes``) does not count.
+    Hidden files (``.git``, ``.gitattributes``) do not count.
     """
     names = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.exists() else []
     card = out / CARD
@@ -284,7 +284,7 @@ def _foreign(out: Path) -> str | None:
 
 
 def pages_of(config: str) -> list[str]:
-    """Return the names of the pages that ``show`` and ``memory`` write, where they lie in a config's folder."""
+    """Return the names of the pages by ``show`` and ``memory`` that lie in a config's folder."""
     return [f"{config}.html", "memory.html"]
 
 
@@ -324,7 +324,7 @@ def read_note(folder: Path) -> dict[str, Any]:
 
 
 def check_own_files(paths: Iterable[Path], repo: Path) -> None:
-    """See that the files that are there lie in a repo folder, or in the cache of downloads that it is in.
+    """Check that existing files lie in a repo folder, or in the download cache that contains it.
 
     Raises:
         DataError: one is a link that leads out of it, or no file.
@@ -361,7 +361,7 @@ def read_features(folder: Path, split: str | None = None) -> "Features":
 
 
 def check_keys(table: "pa.Table", path: Path) -> None:
-    """See that every row of a config says what it is and of which post.
+    """Check that every row of a config names its method and its gold post.
 
     Raises:
         Corrupt: one does not.
@@ -405,7 +405,7 @@ def write_split(rows: Iterable["pa.Table"], folder: Path, stem: str, features: "
 
 
 def remove_split(folder: Path, splits: dict[str, Any], split: str) -> None:
-    """Take a split without rows out again."""
+    """Remove a split without rows."""
     del splits[split]
     for path in folder.glob(f"{split}-*.parquet"):
         path.unlink()

@@ -1,4 +1,4 @@
-"""What a study found: mean and spread of every score, what augmentation changed, and whether to believe it."""
+"""The result of a study: mean and spread of every score, the effect of augmentation, and whether it can be trusted."""
 
 import json
 import warnings
@@ -47,7 +47,7 @@ def evaluate(
     progress: bool = True,
     ask: Callable[[Sequence[Method]], None] | None = None,
 ) -> "Report":
-    """Train a backbone on each config and its controls, over seeds, and report what augmentation changed.
+    """Train a backbone on each config and its controls, over seeds, and report the effect of augmentation.
 
     Each augmented config is compared with its gold posts, and with these repeated up to its size. The negative control
     learns from the gold posts with their entity types shuffled. Where a method replaces posts (``amia``), gold is the
@@ -59,7 +59,7 @@ def evaluate(
         backbone: its name, or ``name:setting=value,…``.
         settings: NAME=VALUE.
         seeds: seed s makes the augmentation again and starts the model.
-        split: what is read at the end; ``validation`` while a method is being tuned.
+        split: the split to score on; ``validation`` while a method is being tuned.
         split_by: columns of that split, for a table of each value's posts; ``matched`` is whether the matching score
             that a config gives the original picture is above 0.5, and tells the posts of all rows apart.
         grid: choose batch size and learning rate on gold, by validation F1.
@@ -104,7 +104,7 @@ class Report:
 
     @classmethod
     def of(cls, study: Study, split_by: Sequence[str] = ()) -> "Report":
-        """Return the report of a study whose cells are made."""
+        """Return the report of a finished study."""
         types = Codec(study.posts.features).types
         records: dict[str, list[dict[str, Any]]] = {}
         kinds: dict[str, str] = {}
@@ -138,7 +138,7 @@ class Report:
 
     @property
     def trusted(self) -> bool:
-        """True where every negative control fell below gold."""
+        """True if every negative control is below gold."""
         return all(control["better"] is False for control in self.data["controls"])
 
     def row(self, name: str) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Return the differences of mean F1 between pairs of configs, corrected for their number.
 
-    ``better`` is None where no difference was shown.
+    ``better`` is None if no difference is significant.
     """
     micro = {name: found.sum(axis=2) for name, found in counts.items()}
     differences = [paired_bootstrap(micro[name], micro[against], samples) for name, against in pairs]
@@ -283,7 +283,7 @@ def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def difference_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
-    """Return what ``compare`` returned as a Markdown table."""
+    """Return the result of ``compare`` as a Markdown table."""
     words = {True: "better", False: "worse", None: "not shown to differ"}
     rows = []
     for found in comparisons:
@@ -396,7 +396,7 @@ def _verdict(controls: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _notes(study: Study, split_by: Sequence[str]) -> list[str]:
-    """Return what a reader has to know of how the cells were made."""
+    """Return notes on how the cells were made."""
     chosen = study.chosen
     notes = [
         chosen.training_note,

@@ -78,9 +78,9 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A model that a method uses: what for, its id with the revision, its licence.
+    """A model that a method uses: its role, its id with the revision, its licence.
 
-    ``checked`` is false where it makes pictures and nothing keeps unsafe ones out.
+    ``checked`` is false if it makes pictures without a safety checker.
     """
 
     role: str
@@ -91,11 +91,11 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieval:
-    """How made posts come from posts that were retrieved, so that a config without these can be made whole again.
+    """How made posts are built from retrieved posts, so that ``hydrate`` can put these back into a config.
 
     Args:
-        text: whether the words are those of the post retrieved; else the gold post's.
-        image: the same of the pictures.
+        text: whether the words are the retrieved post's; otherwise the gold post's.
+        image: the same for the pictures.
         words: cuts the words of a post retrieved as a set does (``posts.tokenising.Style``).
         mask: masks words of a whole post.
     """
@@ -107,7 +107,7 @@ class Retrieval:
 
 
 class Made(NamedTuple):
-    """What a method made of a batch: columns of new rows, the rejects, and for how many posts it had nothing to do."""
+    """The result of a batch: columns of new rows, the rejects, and the number of posts with nothing to do."""
 
     columns: dict[str, list[Any]]
     rejects: list[dict[str, Any]]
@@ -118,19 +118,19 @@ class Made(NamedTuple):
 class Method:
     """The base of every augmentation method.
 
-    A subclass sets the class variables, adds its parameters as fields and writes ``rewrite``; one that learns more than
-    the columns writes ``learn`` too. ``fit`` returns a copy that holds the digest of what was learnt. ``columns`` names
+    A subclass sets the class variables, adds its parameters as fields and implements ``rewrite``, and ``learn`` if it
+    learns more than the columns. ``fit`` returns a copy that holds the digest of the learnt state. ``columns`` names
     columns that the method adds, with their dtypes; a made post has their values in ``details``. ``presets`` are
-    parameters under one name (``paper``: the models of its paper); what the fields say is the preset ``embedded``.
+    parameters under one name (``paper``: the models of its paper); the defaults are the preset ``embedded``.
     ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many;
     ``drops`` those of ``reduce``, and ``idle`` is why there may be nothing to do.
 
-    ``Dataset.map`` finds rows made before by the hash of the method's pickle. That holds the fields, and so what was
-    learnt by its digest, and ``_code``: ``version``, the package's version, and of a class outside the package its
-    module's source as it was when the class was made.
+    ``Dataset.map`` finds cached rows by the hash of the method's pickle. The pickle holds the fields, including the
+    digest of the learnt state, and ``_code``: ``version``, the package's version and, for a class outside the package,
+    its module's source when the class was made.
 
-    ``version`` is raised where the same recipe gives other rows; where most stay as they are, ``drawn_as`` names the
-    earlier version that random choices are still drawn as. A method that draws nothing is ``deterministic``.
+    ``version`` is raised when the same recipe gives different rows; if most rows stay, ``drawn_as`` names the earlier
+    version whose random choices are kept. A method that draws nothing is ``deterministic``.
 
     Args:
         seed: of all random choices.
@@ -168,7 +168,7 @@ class Method:
 
     @classmethod
     def source_digest(cls) -> str:
-        """Return the sha256 of the source that a class outside this package is written in; of others, nothing."""
+        """Return the sha256 of the source of a class outside this package; empty for our own classes."""
         return cls._source
 
     def __getstate__(self) -> dict[str, Any]:
@@ -188,9 +188,9 @@ class Method:
     # ------------------------------------------------------------ for subclasses
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
-        """Return what the method needs to know of its train split, as JSON.
+        """Return the state that the method learns from its train split, as JSON.
 
-        What is no JSON (``storage.posts``) is an artifact of its own, named by its digest under the key ``files``.
+        Anything that is not JSON (``storage.posts``) is a separate artifact, listed by its digest under ``files``.
         """
         return None
 
@@ -200,94 +200,94 @@ class Method:
 
     @property
     def needs_images(self) -> bool:
-        """True where a set without a column of pictures leaves nothing to do."""
+        """True if the method has nothing to do on a set without a picture column."""
         return False
 
     def reduce(self) -> Callable[[Post], str | None]:
-        """Return what says of each made post, in row order, why it is one too many, or None; made anew for each split.
+        """Return a check, called in row order for each split: the reason to drop a made post, or None.
 
-        Publishing drops and counts such posts; what ``map`` gives may hold them, since no row knows of another.
+        Publishing drops and counts such posts; ``map`` may return them, since no row depends on another.
         """
         return lambda post: None
 
     def figures(self) -> tuple[str, ...]:
-        """Return drawings (SVG) of what was learnt, for the page that shows a config."""
+        """Return drawings (SVG) of the learnt state, for the page of a config."""
         return ()
 
     def stages(self, posts: Sequence[Post]) -> list[Mapping[str, EncodedImage]]:
-        """Return the pictures, by caption, that stand between each post and what is made of it, for that page."""
+        """Return the intermediate pictures of each post, by caption, for the page of a config."""
         return [{} for _ in posts]
 
     @property
     def keeps_text(self) -> bool:
-        """True where made posts differ from their gold posts in their pictures only: then they are no duplicates."""
+        """True if made posts differ from their gold posts only in their pictures, and so are not duplicates."""
         return False
 
     @property
     def retrieves(self) -> bool:
-        """True where made posts hold words or pictures of posts from outside the train split, by their ``post_id``."""
+        """True if made posts hold words or pictures of posts outside the train split, named by ``post_id``."""
         return False
 
     @property
     def retrieval(self) -> Retrieval | None:
-        """How a post that was retrieved becomes a row, where it can be retrieved again by its ``post_id``."""
+        """How a retrieved post becomes a row, if it can be retrieved again by its ``post_id``; else None."""
         return None
 
     @property
     def takes_over(self) -> bool:
-        """True where made posts are other people's, wherever they are from: no column of the gold post is kept."""
+        """True if made posts are other people's posts: no column of the gold post is kept."""
         return self.retrieves
 
     @property
     def joins(self) -> bool:
-        """True where made posts hold words of other train posts, and their ``origins`` say which."""
+        """True if made posts hold words of other train posts, named in their ``origins``."""
         return False
 
     @property
     def costs(self) -> Costs | None:
-        """The calls that may cost money, and before which the user is asked; None where there are none."""
+        """The calls that may cost money, before which the user is asked; None without such calls."""
         return None if self.facts.key == "none" else Costs()
 
     @property
     def hosts(self) -> Mapping[str, Host]:
-        """The hosts that parameters name and that posts or searches are sent to, by the parameter's name."""
+        """The hosts that posts or searches are sent to, by the name of the parameter that names the host."""
         return {}
 
     def limits_met(self) -> Mapping[str, int]:
-        """Return how often something did not fit while rows were made in this process, by name: ``prompts_cut``."""
+        """Return the number of inputs that exceeded a limit in this process, by kind, e.g. ``prompts_cut``."""
         return {}
 
     def comparable(self, tokens: Sequence[str]) -> Sequence[str]:
-        """Return the words by which a text is found in validation and test: changed as the method changes all texts."""
+        """Return the words by which leaks into held-out splits are found: changed as the method changes all texts."""
         return tokens
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """The models that the rows come from, as far as they are none of this package's own."""
+        """The models that make the rows, except for this package's own."""
         return ()
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Sentences for the card: what a user of the rows must know."""
+        """Sentences for the card that users of the rows must know."""
         return ()
 
     def pinned(self) -> Self:
-        """Return a copy whose models are named with the revision that their ids mean today."""
+        """Return a copy whose models are pinned to today's revisions."""
         return self
 
     @property
     def learned(self) -> Any:
-        """What ``learn`` returned."""
+        """The result of ``learn``."""
         return _artifact(self._fitted())["learned"]
 
     @property
     def id_suffix(self) -> str:
-        """The name as ids of made posts have it, ``12+eda.0``; ``eda~2`` where the set was made by it before."""
+        """The method's name in ids of made posts (``12+eda.0``); ``eda~2`` if the set already holds some."""
         suffix: str = _artifact(self._fitted()).get("suffix", self.name)
         return suffix
 
     def allow_hosts(self) -> None:
-        """Allow the hosts that the parameters name, if it is the user's own code that wrote these."""
+        """Allow the hosts that the parameters name, if the user's own code wrote the parameters."""
         if not self.from_recipe:
             for host in self.hosts.values():
                 allow(*host)
@@ -436,7 +436,7 @@ class Method:
     def make(self, batch: Any, *, features: Mapping[str, Any] | None = None) -> Made:
         """Return the rows made from a batch and the rejects; takes ``features`` and raises as ``__call__``.
 
-        Where a method that replaces posts has nothing to do, ``map`` gives the post as it was; here it is no row made.
+        If a method that replaces posts has nothing to do, ``map`` returns the post unchanged; here it is no row.
         """
         return self._make(batch, features)
 
@@ -472,11 +472,11 @@ class Method:
         return self._encode(codec, columns, others, posts, results, stays=stays)
 
     def keeping(self, names: Iterable[str]) -> Self:
-        """Return a copy that keeps these columns, too (see ``keep``)."""
+        """Return a copy that also keeps these columns (see ``keep``)."""
         return replace(self, keep=(*self.keep, *([names] if isinstance(names, str) else names)))
 
     def other_columns(self, features: Iterable[str]) -> OtherColumns:
-        """Return what becomes of the columns of a set that the method does not know.
+        """Return the fate of a set's columns that the method does not know.
 
         Raises:
             UsageError: ``keep`` names none of them.
@@ -558,7 +558,7 @@ class Method:
         return Made(made, rejects, results.count(None))
 
     def _pictures(self, values: list[Any], codec: Codec) -> list[Any]:
-        """Return a batch's pictures; those that are only named are missing, which is said once in each process."""
+        """Return a batch's pictures; pictures that are only named are missing, with one warning per process."""
         column = str(codec.image_column)
         found, refused = without_named(values, codec.features[column])
         if refused.refused and self.artifact not in _told:
@@ -567,7 +567,7 @@ class Method:
         return found
 
     def _by_name(self, batch: Any, features: Mapping[str, Any] | None = None) -> dict[str, Callable[[Any], Any]]:
-        """Return by column what turns a batch's labels into those of the fitted set, by their names.
+        """Return functions, by column, that translate a batch's labels into those of the fitted set, by name.
 
         Raises:
             UsageError: a label is none of the fitted set's, or an Arrow table says that it numbers them otherwise, or
@@ -600,7 +600,7 @@ class Method:
 
 
 def features_for(method: Method, found: Mapping[str, Any]) -> "Features":
-    """Return the columns of what a method makes of a dataset, be there columns that it was not fitted on.
+    """Return the columns of the rows that a method makes from a dataset, which may have columns unknown at ``fit``.
 
     Raises:
         UsageError: a label of the dataset is none of those that the method was fitted on.
@@ -613,7 +613,7 @@ def features_for(method: Method, found: Mapping[str, Any]) -> "Features":
 
 
 def _changes(method: Method, found: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-    """Return by column what turns labels of a dataset into those that a method was fitted on, by their names."""
+    """Return functions, by column, that translate a dataset's labels into the fitted ones, by name."""
     try:
         return translators(found, method.features, "this set")
     except UsageError as error:
@@ -621,9 +621,9 @@ def _changes(method: Method, found: Mapping[str, Any]) -> dict[str, Callable[[An
 
 
 def _free_suffix(name: str, splits: Iterable[Any]) -> str:
-    """Return a method's name as it may stand in new ids: ``eda~2`` where ids of posts end as ``+eda.0``.
+    """Return a method's name for use in new ids: ``eda~2`` if ids of the posts already end in ``+eda.0``.
 
-    A stream is gone through once more for this, where it may hold made posts.
+    A stream that may hold made posts is read once more for this.
     """
     rounds = {
         int(found[2] or 1)
@@ -636,7 +636,7 @@ def _free_suffix(name: str, splits: Iterable[Any]) -> str:
 
 
 def _watched(posts: Iterable[Post], told: str, total: int | None) -> Iterator[Post]:
-    """Yield posts under a bar; it stays, and says so, while what was read is worked on."""
+    """Yield posts under a progress bar, which stays visible while the posts are processed."""
     from tqdm.auto import tqdm
 
     with tqdm(desc=told, total=total, unit=" posts", delay=QUIET_S) as bar:

@@ -1,4 +1,4 @@
-"""What the calls of a method may cost."""
+"""The cost of a method's calls."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from hf_mner_aug.schema import Post
 
 
 class CallPrice(NamedTuple):
-    """What a call is assumed to take before any is made, and in ``told`` what the two numbers are from."""
+    """The assumed cost of a call before any is made; ``told`` says where the two numbers come from."""
 
     usd: float = 0.0
     seconds: float = 0.0
@@ -17,13 +17,13 @@ class CallPrice(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """The calls of a method that may cost money; to ask for their numbers and their price makes none.
+    """The calls of a method that may cost money; reading these numbers makes no call.
 
     Args:
-        calls: how many a post takes.
-        to_fit: how many ``fit`` takes, at least and at most.
-        price: what a call takes by this machine's settings, at most.
-        usage: what calls took in this process, by name; ``usd`` is their price.
+        calls: the number of calls for a post.
+        to_fit: the least and the largest number of calls of ``fit``.
+        price: the largest cost of a call by this machine's settings.
+        usage: the cost of the calls in this process, by name; ``usd`` is their price.
     """
 
     calls: Callable[[Post], int] = lambda post: 0

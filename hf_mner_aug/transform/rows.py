@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def iterate_posts(dataset: Any, codec: Codec, *, images: bool = False) -> Iterator[Post]:
-    """Yield a dataset's rows as posts; without ``images``, pictures are neither read nor there."""
+    """Yield a dataset's rows as posts; without ``images``, posts have no pictures and none is read."""
     columns = [name for name in codec.columns if images or name not in IMAGE_COLUMNS]
     absent = {} if images or not codec.image_column else {codec.image_column: None}
     for row in iterate_rows(dataset, columns):
@@ -40,7 +40,7 @@ def iterate_rows(dataset: Any, columns: list[str]) -> Iterator[dict[str, Any]]:
 def without_named(
     values: list[Any], feature: Any, reader: PictureReader | None = None
 ) -> tuple[list[Any], PictureReader]:
-    """Return the values of a column of pictures where those that are only named are missing, and what counted them."""
+    """Return a column of pictures without those that are only named, and the reader that counted them."""
     reader = reader or PictureReader(NOWHERE)
     for value in values:
         if any(map(is_named_only, value if isinstance(value, list) else [value])):
@@ -81,9 +81,9 @@ def rows_of(columns: Mapping[str, list[Any]], names: list[str]) -> Iterator[dict
 
 
 def features_of(batch: Any) -> tuple[Mapping[str, Any] | None, bool]:
-    """Return the features that a batch knows, if any, and whether they are surely those of its dataset.
+    """Return the features of a batch, if it knows any, and whether they are certainly those of its dataset.
 
-    A table of a stream may hold those of the files that the stream began with.
+    A table of a stream may carry the features of the files that the stream was opened with.
     """
     if (formatter := getattr(batch, "formatter", None)) is not None:
         return formatter.features, True

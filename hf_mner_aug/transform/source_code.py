@@ -1,4 +1,4 @@
-"""The source of a class outside this package, as what its rows depend on."""
+"""The source code of a class outside this package, which its rows depend on."""
 
 import hashlib
 import inspect
@@ -10,7 +10,7 @@ from typing import Any
 def source_of(cls: type) -> str:
     """Return a digest of the source of the modules outside this package that a class and its bases are written in.
 
-    Where a module has no file (a notebook), it is that of the code of the class's own functions.
+    If a module has no file (a notebook), it is a digest of the code of the class's own functions.
     """
     package = __name__.partition(".")[0]
     digest = hashlib.sha256()
