@@ -1,4 +1,4 @@
-"""The rows of a config: gold posts, and of what was made of them the rows that publishing keeps, counted."""
+"""The rows of a config: gold posts and the made posts that publishing keeps, with their counts."""
 
 import functools
 import json
@@ -27,7 +27,7 @@ EXAMPLES = 3
 
 
 class ShownPictures:
-    """How many made posts show pictures of train posts, and each of these in how many."""
+    """Counts of the train pictures that made posts show, and of the posts that show each."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -45,7 +45,7 @@ class ShownPictures:
 
 
 class Counts:
-    """What is counted while the rows of a config stream by."""
+    """The counts taken while the rows of a config are written."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -134,7 +134,7 @@ def drop_check(
 
 
 def published_splits(run: Run, folder: Path) -> dict[str, "Dataset"]:
-    """Return the splits that publishing a run changes; their rows lie in a folder as long as they are used."""
+    """Return the splits that publishing a run changes; their rows lie in a folder that must outlive them."""
     import pyarrow as pa
     from datasets import Dataset
 
@@ -171,7 +171,7 @@ def published_rows(run: Run, split: str, counts: Counts, *, made: bool = True) -
 
 
 def made_rows(run: Run, split: str, counts: Counts) -> Iterator["pa.Table"]:
-    """Yield what was made of a split's posts and is neither a repetition nor a leak."""
+    """Yield the made posts of a split that are neither repetitions nor leaks."""
     if split not in changed_splits(run.method, run.gold):
         return
     check = drop_check(run.method, run.gold, run.n_made_of(split))
@@ -251,7 +251,7 @@ def _with_pictures(table: "pa.Table", column: str | None) -> int:
 
 
 def count_origin(details: Mapping[str, Any], licences: Counter[str], masked: Counter[str], times: int = 1) -> None:
-    """Count what a made post's details say of the post that was retrieved."""
+    """Count the origin of the retrieved post that a made post's details name."""
     if "post_id" in details:
         licences[details.get("licence") or UNKNOWN] += times
     for kind, count in details.get("masked", {}).items():

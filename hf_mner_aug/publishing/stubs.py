@@ -25,7 +25,7 @@ WITHHELD = ("tokens", *IMAGE_COLUMNS)
 
 
 def check_retrieved(method: Method, retrieved: str) -> None:
-    """See that what a method makes can be published in this way.
+    """Check that a method's posts can be published in this way.
 
     Raises:
         UnknownName: there is no such way.
@@ -38,7 +38,7 @@ def check_retrieved(method: Method, retrieved: str) -> None:
 
 
 def check_whole(note: Mapping[str, Any], repo: Any, config: str) -> None:
-    """See that a config, by its augmentation.json, holds its posts' words.
+    """Check that a config holds the words of its posts, by its augmentation.json.
 
     Raises:
         UsageError: it holds ids only.

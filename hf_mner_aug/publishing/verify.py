@@ -1,4 +1,4 @@
-"""Whether a config is what its augmentation.json says, and whether its recipe gives it again."""
+"""Checks that a config matches its augmentation.json, and that its recipe makes it again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from hf_mner_aug.untrusted.names import STUBS
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether a config is what its augmentation.json says; ``difference`` names the first row that is not."""
+    """The result of a verification; ``difference`` names the first row that does not match."""
 
     config: str
     expected: str
@@ -22,7 +22,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """True where every fingerprint that was computed is the expected one."""
+        """True if every computed fingerprint is the expected one."""
         return self.found == self.expected and self.rerun in (None, self.expected)
 
 
@@ -46,7 +46,8 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
     place = Path(folder) / config
     note = read_note(place)
     found = fingerprint_of(place, note["splits"])
-    expected = Fingerprint(note["content_fingerprint"], **note["digests"])
+    digests = note["digests"]
+    expected = Fingerprint(note["content_fingerprint"], digests["columns"], digests["rows"])
     difference = "" if found.total == expected.total else _spell_difference(place, expected, found)
     again = None
     if rerun:

@@ -1,4 +1,4 @@
-"""Take posts, and what was made of them, out of the configs of a folder."""
+"""Remove posts, and everything made from them, from the configs of a folder."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
-    """Take posts, and what was made of them, out of every config of a folder; return the rows gone by config.
+    """Remove posts, and everything made from them, from every config of a folder; return the removed rows by config.
 
     An id means all posts that ``convert`` numbered as of it: 12 takes 12~2, too; 12~2 means itself alone.
     Fingerprints, counts and the card follow; made posts that go count as dropped, ``withdrawn``. The recipe is kept,
@@ -51,7 +51,7 @@ def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
 
 
 def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
-    """Take rows out of a config's files; return how many."""
+    """Remove rows from a config's files; return their number."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""What a run would take, from a few posts timed or from its calls counted."""
+"""Estimates of a run, from the time of a few posts or the number of calls."""
 
 import os
 import tempfile
@@ -39,7 +39,7 @@ ROUGH_POSTS = 200  # that a rough estimate learns from
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take, from a few posts timed; ``usage`` is what these took of calls that may cost money.
+    """An estimate of a run, from the time of a few posts; ``usage`` is the cost of their calls.
 
     Where nothing was sent to find out, ``assumed`` says what it is from instead, and ``rows`` are as many as can be.
     ``artifact`` is what was learnt for it, which ``run`` takes as ``learned``.
@@ -100,7 +100,7 @@ def estimate(
 
 
 def rough_seconds(recipe: Recipe, gold: "DatasetDict") -> float:
-    """Return about what a run takes at least, without learning from all posts: from a few it is told what one adds."""
+    """Return a rough lower bound of a run's seconds without a full ``fit``: a few posts tell the time of one."""
     n_posts = len(gold["train"])
     if n_posts <= 2 * ROUGH_POSTS:
         return 0.0
@@ -112,7 +112,7 @@ def rough_seconds(recipe: Recipe, gold: "DatasetDict") -> float:
 
 
 class _Trial(NamedTuple):
-    """What some posts took: seconds to make and to publish them, rows made, bytes on disk."""
+    """The cost of some posts: seconds to make and to publish them, rows made, bytes on disk."""
 
     posts: int
     making: float
@@ -130,7 +130,7 @@ def _tried(
     publish: Callable[[Run, Path], object] | None,
     progress: bool,
 ) -> Estimate:
-    """Return what a run takes after it has learnt, from two trials, larger ones where they are quick."""
+    """Return the estimate of a run after ``fit``, from two trials, larger ones if they are quick."""
     from tqdm.auto import tqdm
 
     total = sum(len(gold[split]) for split in changed_splits(method, gold))
@@ -207,7 +207,7 @@ def _spread(gold: "DatasetDict", share: float) -> "DatasetDict":
 
 
 def _probed(recipe: Recipe, method: Method, costs: Costs, gold: "DatasetDict", posts: int, num_proc: int) -> Estimate:
-    """Return what the run of a paid method takes after it has learnt, by paying for a few posts."""
+    """Return the estimate of a paid run after ``fit``, by paying for a few posts."""
     train = gold["train"]
     calls = [costs.calls(post) for post in iterate_posts(train, Codec(train.features))]
     rows = [i for i, n in enumerate(calls) if n] or range(len(train))
@@ -232,7 +232,7 @@ def _probed(recipe: Recipe, method: Method, costs: Costs, gold: "DatasetDict", p
 
 
 def _counted(recipe: Recipe, method: Method, costs: Costs, gold: "DatasetDict") -> Estimate:
-    """Return what a run of a paid method takes, by its calls alone; nothing is sent."""
+    """Return the estimate of a paid run from its number of calls; nothing is sent."""
     from hf_mner_aug.models.search.fetching import replaying
 
     begun, train = time.monotonic(), gold["train"]
@@ -256,7 +256,7 @@ def _counted(recipe: Recipe, method: Method, costs: Costs, gold: "DatasetDict") 
 
 
 def _pay(method: Method, dataset: "Dataset", rows: Sequence[int]) -> tuple[float, "pa.Table"]:
-    """Return the seconds that making some rows took, and what was made."""
+    """Return the seconds that making some rows took, and the rows."""
     begun = time.monotonic()
     made = method.make(dataset.select(rows).with_format("arrow")[:])
     found = rows_table(made, method.features)

@@ -1,4 +1,4 @@
-"""What became of the posts that a method was asked for: one count, for the command line, cards and pages."""
+"""The outcome of the posts requested from a method, counted once for the command line, cards and pages."""
 
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
@@ -10,7 +10,7 @@ from hf_mner_aug.transform import Method
 
 
 class Funnel(TypedDict):
-    """Posts asked for are ``posts`` times the copies: rejected, with nothing to do (``idle``), dropped, or kept.
+    """Posts requested are ``posts`` times the copies: rejected, with nothing to do (``idle``), dropped, or kept.
 
     ``made`` are those dropped or kept. ``rejected`` and ``dropped`` are by reason. Older notes lack ``idle``.
     """
@@ -42,7 +42,7 @@ def asked_for(funnel: Mapping[str, Any], copies: int) -> tuple[str, int]:
 
 
 def nothing_made(funnel: Mapping[str, Any], method: Method) -> str:
-    """Return a line that says why no post was made, as far as the most frequent reason goes, and what to do."""
+    """Return a line with the most frequent reason why no post was made, and what to do."""
     asked = asked_for(funnel, method.copies)[1]
     if not asked:
         return "no post was made: there is none to make it of"
@@ -57,7 +57,7 @@ def nothing_made(funnel: Mapping[str, Any], method: Method) -> str:
 
 
 def _is_set(method: Method, setting: str) -> bool:
-    """Say whether a parameter has the value that a setting (NAME=VALUE) would give it."""
+    """Return whether a parameter already has the value of a setting (NAME=VALUE)."""
     name, _, value = setting.partition("=")
     try:
         return bool(parse_params(type(method), {name: value})[name] == getattr(method, name))

@@ -1,7 +1,7 @@
-"""Making a recipe, part by part, so that a run can be killed anywhere and goes on where it was.
+"""Makes a recipe part by part, so that a run can be killed at any time and resumed.
 
-A run lives beside the output folder, in ``OUT.runs/<config>-<recipe>/``: recipe.json, fit/ (what the method learnt),
-parts/ and rejected/ (Parquet, one file a part, and a note that says it is whole), run.json (what it took). Several
+A run lives beside the output folder, in ``OUT.runs/<config>-<recipe>/``: recipe.json, fit/ (the learnt state),
+parts/ and rejected/ (Parquet, one file a part, and a note that says it is whole), run.json (its cost). Several
 processes, the ranks, share the parts: of three, rank 1 makes parts 1, 4, 7 …; a run without a rank finds what all made,
 makes what is missing, and can be published. With a ``storage``, the run lives there, and each process keeps a copy of
 the parts it needs beside its own output folder.
@@ -103,7 +103,7 @@ class Run:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """Posts in, rows made, rejects by reason, posts with nothing to do, what calls took, what did not fit."""
+        """Posts in, rows made, rejects by reason, posts with nothing to do, the cost of calls, exceeded limits."""
         notes = [part_note(self.folder, part) for part in self.parts]
         reasons: Counter[str] = Counter()
         limits: Counter[str] = Counter()
@@ -122,7 +122,7 @@ class Run:
 
     @property
     def columns(self) -> dict[str, list[str]]:
-        """The columns that the method does not know, by what became of them in made rows (``columns.unknown``)."""
+        """The columns that the method does not know, by their fate in made rows (``columns.unknown``)."""
         return other_columns.merged(part_note(self.folder, part).get("columns", {}) for part in self.parts)
 
 
@@ -203,9 +203,9 @@ def run(
     storage: str | None = None,
     learned: str | None = None,
 ) -> Run:
-    """Make a resolved recipe's parts, or a rank's; those that are finished are kept. Raises as ``augment``.
+    """Make the parts of a resolved recipe, or of one rank; finished parts are kept. Raises as ``augment``.
 
-    ``learned`` is the artifact of an ``estimate`` of the same recipe and posts: then nothing is learnt again.
+    ``learned`` is the artifact of an ``estimate`` of the same recipe and posts, which saves the fit.
     """
     from tqdm.auto import tqdm
 
@@ -251,7 +251,7 @@ def run(
 
 
 def preview(recipe: Recipe, gold: "DatasetDict", n: int) -> tuple["Dataset", "pa.Table", Made, Method]:
-    """Return the first n posts, and what the fitted method makes of them."""
+    """Return the first n posts, and the rows that the fitted method makes from them."""
     method = recipe.build()
     method = method if method.artifact else method.fit(gold)
     gold = numbered(gold, method)
@@ -291,7 +291,7 @@ def plan(recipe: Recipe, method: Method, gold: "DatasetDict") -> list[Part]:
 
 
 def kept_parts(folder: Path, parts: Sequence[Part]) -> str:
-    """Say how many of a run's parts are finished."""
+    """Return a message on the number of finished parts."""
     kept = sum((folder / "parts" / f"{part.stem}.json").exists() for part in parts)
     return f"{kept} of {len(parts)} parts kept; the same command goes on"
 
@@ -373,7 +373,7 @@ def read_rejects(path: Path) -> list[dict[str, Any]]:
 
 
 def numbered(gold: "DatasetDict", method: Method) -> "DatasetDict":
-    """Return gold posts whose labels are numbered as those that a method was fitted on, elsewhere perhaps.
+    """Return gold posts whose labels are numbered like those that the method was fitted on.
 
     Raises:
         UsageError: a label is none of those.
@@ -382,7 +382,7 @@ def numbered(gold: "DatasetDict", method: Method) -> "DatasetDict":
 
 
 def _check_ids(gold: "DatasetDict", method: Method) -> None:
-    """See that no made post has the id of a gold one; a method that was fitted on these posts sees to it itself.
+    """Check that no made post has the id of a gold post; a method fitted on these posts ensures it itself.
 
     Raises:
         UsageError: one would have.
@@ -405,13 +405,13 @@ def _check_ids(gold: "DatasetDict", method: Method) -> None:
 
 
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """Return what was counted in between."""
+    """Return the difference of two counts."""
     found = {name: round(value - before.get(name, 0), 6) for name, value in after.items()}
     return {name: value for name, value in found.items() if value}
 
 
 def _usage(notes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return what the calls of some parts took, with the seconds of these parts, and what 500 rows took of it."""
+    """Return the cost of the calls of some parts, the seconds of these parts, and the cost of 500 rows."""
     names = {name for note in notes for name in note.get("usage", {})}
     if not names:
         return {}
@@ -431,7 +431,7 @@ def changed_splits(method: Method, gold: "DatasetDict") -> list[str]:
 
 
 def _binding(recipe: Recipe, method: Method, part: Part) -> dict[str, Any]:
-    """Return what ties a part to its recipe and to what the method learnt."""
+    """Return the digest that binds a part to its recipe and to the learnt state."""
     return {
         "artifact": method.artifact,
         "recipe": recipe.fingerprint,
@@ -442,7 +442,7 @@ def _binding(recipe: Recipe, method: Method, part: Part) -> dict[str, Any]:
 
 
 class PartNote(TypedDict):
-    """What the note of a part holds: what it is bound to, and what became of its posts."""
+    """The note of a part: what it is bound to, and the outcome of its posts."""
 
     artifact: str | None
     recipe: str
@@ -473,7 +473,7 @@ def part_note(folder: Path, part: Part) -> dict[str, Any]:
 
 
 def _finished(folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
-    """Say whether a part is whole; one that was damaged since is made again.
+    """Return whether a part is whole; a damaged part is made again.
 
     Raises:
         RecipeMismatch: it was made by another recipe or from another artifact.
@@ -490,7 +490,7 @@ def _finished(folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
 
 
 def _kept(place: Store, folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
-    """Say whether a part is finished, and see that it is both here and where the run is shared."""
+    """Return whether a part is finished, and make sure that it is both here and in the shared storage."""
     if place == Folder(folder):
         return _finished(folder, part, recipe, method)
     names = _files(part)
@@ -508,7 +508,7 @@ def _kept(place: Store, folder: Path, part: Part, recipe: Recipe, method: Method
 
 
 def _send(place: Store, folder: Path, part: Part) -> None:
-    """Copy a part to where the run is shared, the note that says it is whole last."""
+    """Copy a part to the shared storage; the note that marks it as whole goes last."""
     if place != Folder(folder):
         for name in _files(part):
             place.send(folder / name, name)

@@ -1,4 +1,4 @@
-"""What the processes that share a run agree on: one recipe, and one result of ``fit``.
+"""The agreement of the processes that share a run: one recipe, and one result of ``fit``.
 
 Both are files that the first process writes and every other one compares with.
 """
@@ -36,7 +36,7 @@ def check_rank(rank: int | None, world_size: int | None) -> None:
 
 
 def claim_config(shared: Store, recipe: Recipe, rank: int | None) -> None:
-    """See that all ranks of a config, and the run that ends their work, have the recipe of the first rank.
+    """Check that all ranks of a config, and the run that gathers their parts, have the first rank's recipe.
 
     Raises:
         RecipeMismatch: this one has another.
@@ -48,7 +48,7 @@ def claim_config(shared: Store, recipe: Recipe, rank: int | None) -> None:
 
 
 def release_config(shared: Store, recipe: Recipe) -> None:
-    """Forget the ranks' recipe, so that the next ones may have another; that of another run stays."""
+    """Forget the ranks' recipe, so that the next ranks may have another one; another run's is kept."""
     name = _claim(recipe)
     found = shared.read(name)
     with contextlib.suppress(RecipeMismatch):
@@ -58,7 +58,7 @@ def release_config(shared: Store, recipe: Recipe) -> None:
 
 
 def claim_run(place: Store, recipe: Recipe) -> None:
-    """Write a run's recipe.json, or see that it is this recipe's.
+    """Write a run's recipe.json, or check that it holds this recipe.
 
     Raises:
         RecipeMismatch: it is another's.
@@ -74,7 +74,7 @@ def fit_once(
     learned: str | None = None,
     progress: bool = False,
 ) -> Method:
-    """Return the fitted method. What it learnt is kept in the run's ``fit``; the first result stored there counts.
+    """Return the fitted method. Its learnt state is kept in the run's ``fit``; the first one stored there counts.
 
     ``learned`` is the artifact of the same recipe on the same posts, where this process has fitted it before.
 
@@ -121,7 +121,7 @@ def _to_json(recipe: Recipe) -> bytes:
 
 
 def _check_same(data: bytes, recipe: Recipe, path: str) -> None:
-    """See that a file holds this recipe; where the source lay does not count."""
+    """Check that a file holds this recipe; the place of the source does not count."""
     found, expected = _parse(data, path), json.loads(_to_json(recipe))
     other = [name for name, value in expected.items() if name != "source" and found.get(name) != value]
     if other:

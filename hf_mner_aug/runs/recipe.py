@@ -1,4 +1,4 @@
-"""What to make: a source, a subset of it, a method and its parameters, hashed by their contents alone."""
+"""The inputs of a config: a source, a subset of it, a method and its parameters, hashed by their content."""
 
 import contextlib
 import dataclasses
@@ -53,7 +53,7 @@ ALSO_VALIDATION = ("valid", "val", "dev")  # names of validation, the first of w
 class Recipe:
     """Everything that decides the rows of an augmented config.
 
-    The fingerprint covers all fields but ``source``: where the data lay is no part of what was made. Ids, where given,
+    The fingerprint covers all fields but ``source``: the place of the data does not matter. Ids, where given,
     name the gold posts of train and validation; else ``fraction`` of both is drawn with ``subset_seed``. ``keep`` names
     columns that made posts have from their gold posts (``columns.unknown``); ``columns`` are the source's names for
     columns of ours (``map_columns``). ``code`` is the class of a method outside this package (``outside``), and
@@ -250,7 +250,7 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
 
 
 def _code_of(cls: type[Method]) -> str:
-    """Return by what a recipe names the class of a method outside this package; nothing of one of its own.
+    """Return the fields that name a method's class outside this package; empty for our own methods.
 
     Raises:
         UsageError: another method has the class's name.
@@ -469,14 +469,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _state_of(folder: Path) -> str:
-    """Return what changes when a file of a folder does: a digest of names, sizes and times."""
+    """Return a digest of the names, sizes and times of a folder's files, which changes when a file does."""
     files = sorted((path.relative_to(folder).as_posix(), path.stat()) for path in folder.rglob("*") if path.is_file())
     state = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
     return hashlib.sha256(repr(state).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _check_links(source: str, files: Mapping[str, Sequence[str]]) -> None:
-    """See that no data file of a folder is a link that leads out of it; the datasets library sees to sets of the Hub.
+    """Check that no data file of a folder is a link out of it; for sets of the Hub, datasets does so.
 
     Raises:
         UsageError: one does.
@@ -488,7 +488,7 @@ def _check_links(source: str, files: Mapping[str, Sequence[str]]) -> None:
 
 
 def _unloadable(name: str, error: BaseException) -> Exception:
-    """Return what is wrong with a dataset that cannot be loaded; a disk that is full, or the like, as it is."""
+    """Return an error that says why a dataset cannot be loaded; errors of the machine are returned unchanged."""
     path, _, _ = split_source(name)
     cause: BaseException = error
     while cause.__cause__ is not None:
@@ -556,7 +556,7 @@ def source_posts(recipe: Recipe, source: Any = None) -> tuple[Recipe, "DatasetDi
 
 
 def _check_data_files(path: str, revision: str | None) -> str | None:
-    """See that the data files which a dataset's card names lie in it; return the revision that was seen, if any.
+    """Check that the data files of a dataset's card lie in the dataset; return the revision that was checked, if any.
 
     ``load_dataset`` takes any path and address that a card names, be it a file of this machine or anybody's host.
 
@@ -609,7 +609,7 @@ def split_source(name: str) -> tuple[str, str | None, str | None]:
 
 
 def local_name(source: str) -> str:
-    """Return what a source is called that is a folder, or a config in one, without where it lies; else nothing."""
+    """Return the name of a source that is a folder, or a config in one, without its path; else an empty text."""
     path, config, _ = split_source(source)
     return ":".join(filter(None, [Path(path).resolve().name, config])) if source and Path(path).exists() else ""
 
@@ -706,7 +706,7 @@ def _select_ids(dataset: "Dataset", ids: Sequence[str], split: str) -> "Dataset"
 
 
 def check_ids(splits: "DatasetDict") -> None:
-    """See that the posts of a split have ids of their own; where two splits share some, a warning says so.
+    """Check that the ids of a split are unique; warn if two splits share ids.
 
     Raises:
         DataError: two posts of one split have the same id.

@@ -1,4 +1,4 @@
-"""The low-resource curve: how much augmentation helps with 10, 20, 40% of the gold posts, in one go."""
+"""The low-resource curve: the effect of augmentation with 10, 20, 40% of the gold posts."""
 
 import contextlib
 import hashlib
@@ -127,7 +127,7 @@ def curve(
     columns: Mapping[str, str] = MappingProxyType({}),
     ask: Callable[[Sequence[Method]], None] | None = None,
 ) -> Curve:
-    """Make each method's config of each subset, study them, and put the studies into one table and figure.
+    """Make the config of each method and subset, study them, and report the studies in one table and figure.
 
     Args:
         source: a dataset folder or Hub id.

@@ -1,4 +1,4 @@
-"""What a backbone gets wrong, what it takes for what, and which errors it shares with others, as a report."""
+"""A report of a backbone's errors, its confusions, and the errors that it shares with others."""
 
 import json
 from collections import Counter
@@ -87,7 +87,7 @@ def errors(
     source: Any = None,
     images: str | Path | None = None,
 ) -> dict[str, ErrorReport]:
-    """Train backbones on each config's train split and report what they get wrong, by config.
+    """Train backbones on each config's train split and report their errors, by config.
 
     Args:
         repo: a repo folder that ``publish`` wrote, or a Hub id.

@@ -1,4 +1,4 @@
-"""What is in a config: its made posts beside the gold posts that they are made of, without training on them.
+"""Measures a config's made posts beside their gold posts, without training on them.
 
 Similarity to the source, diversity and perplexity are the criteria of GMDA's table 7, which names neither the sentence
 vectors nor n: here TF-IDF or an encoder, and n = 1 to 3.
@@ -91,7 +91,7 @@ def count_faults(
 
 
 def agrees(post: Post, prediction: Any) -> bool:
-    """Say whether a backbone predicts a post's labels: its relation, or its entities' words and types."""
+    """Return whether a backbone predicts a post's labels: its relation, or its entities' words and types."""
     if prediction.relation is not None:
         return post.relation is not None and prediction.relation.type == post.relation.type
     return set(prediction.plain_spans()) == {(e.start, e.end, e.type) for e in post.entities}
@@ -319,7 +319,7 @@ class _Gold:
     def _column(
         self, name: str, posts: list[Post], rows: "Dataset", sampled: int | None, sources: Sequence[str] | None = None
     ) -> Column:
-        """Return what can be measured of posts by themselves."""
+        """Return the measures of posts that need no other posts."""
         texts = [post.tokens for post in posts]
         model = self.engines.language_model
         pictures = rows if self.backbone is not None and self.backbone.reads_images else None
@@ -386,7 +386,7 @@ def _posts(rows: "Dataset", *, images: bool = False) -> Iterator[Post]:
 
 
 def _pictured(rows: "Dataset") -> bool:
-    """Say whether a post has a picture."""
+    """Return whether a post has a picture."""
     column = Codec(rows.features).image_column
     if column is None:
         return False

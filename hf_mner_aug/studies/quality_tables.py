@@ -1,4 +1,4 @@
-"""What was measured of configs, as a table: for a terminal, as Markdown, as plain data, on a card."""
+"""The measures of configs as a table: for a terminal, as Markdown, as plain data, on a card."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +16,7 @@ FAULTS = ("duplicate", "same_text", "leak_id", "leak_text", "leak_image")
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What was measured of some posts; what was not measured is None or absent.
+    """The measures of some posts; those that were not taken are None or absent.
 
     Attributes:
         name: the config, or which gold posts.
@@ -131,7 +131,7 @@ class QualityReport:
 
 
 def meanings(columns: Sequence[Column], labels: Mapping[str, str], one_copy: bool) -> Iterator[str]:
-    """Yield what the numbers mean, as far as they are there."""
+    """Yield the meaning of the numbers that are present."""
     yield (
         "Posts of train"
         + (", one made post of each gold post" if one_copy else "")

@@ -1,4 +1,4 @@
-"""Whether a difference in F1 is more than luck: a paired bootstrap over posts, and Holm's correction.
+"""Significance of differences in F1: a paired bootstrap over posts, and Holm's correction.
 
 Counts are those of ``metrics.spans.post_counts``: correct, predicted and gold spans of each post.
 """

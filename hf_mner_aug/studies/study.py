@@ -1,7 +1,7 @@
-"""Whether augmentation helps: one backbone trained on gold, on gold repeated and on augmented posts, over seeds.
+"""Measures whether augmentation helps: a backbone trained on gold, repeated gold and augmented posts, over seeds.
 
-A config of a method that replaces posts (``amia``) adds none: gold is its source's posts, as many, and each model is
-chosen by and read on pictures of the kind that it learnt from.
+A config of a method that replaces posts (``amia``) adds none: gold is the same number of posts of its source, and
+each model is selected with and tested on pictures of the kind that it was trained on.
 
 A study lives beside the repo folder, in ``OUT.studies/<backbone>-<fingerprint>/``: study.json (what it compares),
 cells/ (one file for each training: config and seed), report.json, report.md and report.png. A killed study goes on
@@ -54,7 +54,7 @@ GRID_EPOCHS = 15
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: what it learns from, under which name, and the seed of augmentation and model."""
+    """One training: its data, its name, and the seed of augmentation and model."""
 
     kind: str
     name: str
@@ -68,7 +68,7 @@ class Cell:
 
 
 class CellRecord(TypedDict):
-    """What a cell's file holds: of which study it is, and what the trained model scored and predicted."""
+    """The content of a cell's file: its study, and the scores and predictions of the trained model."""
 
     study: str
     train_posts: int
@@ -144,7 +144,7 @@ class Config:
 
     @cached_property
     def gold_key(self) -> str:
-        """The fingerprint of the gold posts that this config's models learn from and are chosen by."""
+        """The fingerprint of the gold posts that this config's models are trained on and selected with."""
         pictures = [name for name in IMAGE_COLUMNS if self.images and name in self.gold["train"].column_names]
         columns = ["id", "tokens", "ner_tags", *pictures]
         return content_fingerprint(
@@ -297,7 +297,7 @@ class Study:
         return [config.method for config in self.configs if config.name in missing]
 
     def read(self, cell: Cell) -> dict[str, Any] | None:
-        """Return what a cell's file holds, or None where it is to be made."""
+        """Return the content of a cell's file, or None if the cell has to be made."""
         try:
             record: dict[str, Any] = read_json(self.folder / "cells" / f"{cell.stem}.json", CellRecord)
         except (FileNotFoundError, DataError):
@@ -306,7 +306,7 @@ class Study:
         return record if whole else None
 
     def values(self, name: str) -> list[Any]:
-        """Return what tells the posts apart: a column of theirs, or ``matched``.
+        """Return the values that split the posts into groups: a column, or ``matched``.
 
         That is true where the configs give a matching score above 0.5, and None where they give none. Scores are those
         of the original pictures, so a post is matched or not whatever a cell learns from.
@@ -370,7 +370,7 @@ class Study:
         artifacts.write_atomically(path, json.dumps(record, separators=(",", ":")).encode())
 
     def _splits(self, cell: Cell, room: Path) -> dict[str, "Dataset"]:
-        """Return the posts that a cell learns from, is chosen by and is read on; those made now lie in a folder."""
+        """Return the posts that a cell is trained on, selected with and tested on; posts made now lie in a folder."""
         if cell.kind == GOLD:
             return {**self.golds[cell.config].gold}
         if cell.kind == SHUFFLED:
@@ -476,7 +476,7 @@ def open_config(repo: str | Path, name: str, *, images: bool = False, source: An
 
 
 def read_config(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> Config:
-    """Return a config that a study can learn from; raises as ``open_config``.
+    """Return a config that a study can train on; raises as ``open_config``.
 
     Raises:
         UsageError: it has no gold train posts or no entities.
@@ -518,7 +518,7 @@ def numbered_alike(configs: Sequence[Config]) -> list[Config]:
 
 
 def check_comparable(configs: Sequence[Config], split: str) -> None:
-    """See that configs can stand in one table.
+    """Check that configs can be compared in one table.
 
     Raises:
         UsageError: there is none, two have different test posts or types, or two of one suffix different gold posts.

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import test_fuzz as fuzz
 
+from hf_mner_aug import verify
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.runs.recipe import Recipe, load_source
@@ -321,6 +322,15 @@ def test_an_augmentation_json_is_checked(tree, change, told):
         read_note(path.parent)
     command = ("verify", "show", "withdraw", "merge")[len(told) % 4]
     assert told in said(command, tree)
+
+
+def test_further_keys_of_a_note_are_left_alone(tree):
+    """As a later version may write, or a mutation that names a key the empty text."""
+    path = tree / "out" / "eda" / "augmentation.json"
+    note = json.loads(path.read_text())
+    note["digests"] |= {"": 1, "later": []}
+    path.write_text(json.dumps(note))
+    assert verify(tree / "out", "eda").ok
 
 
 def test_a_damaged_config_is_named_with_what_to_do(tree):
