@@ -389,7 +389,7 @@ def _check_ids(gold: "DatasetDict", method: Method) -> None:
     """
     if method.mode == "replace":
         return
-    names = (row["id"] for split in gold.values() for row in iterate_rows(split, ["id"]))
+    names = (row["id"] or "" for split in gold.values() for row in iterate_rows(split, ["id"]))  # perhaps null
     parts = (name.rpartition(f"+{method.id_suffix}.") for name in names)
     copies = {str(copy) for copy in range(method.copies)}
     taken = [(post, between, copy) for post, between, copy in parts if between and copy in copies]

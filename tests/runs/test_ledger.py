@@ -44,6 +44,15 @@ def test_augment_makes_the_rows_of_map(splits, tmp_path):
     assert counts["made"] + sum(counts["rejected"].values()) == 14 * 3
 
 
+def test_a_held_out_post_without_an_id_hinders_nobody(splits, tmp_path):
+    test = (
+        splits["train"].select([0, 1]).map(lambda row: {"id": None if row["id"] == splits["train"][0]["id"] else "t"})
+    )
+    gold = DatasetDict(train=splits["train"], test=test)
+    fitted = LSMS(copies=1).fit(splits["train"])  # elsewhere: then the ledger compares ids
+    assert augment(gold, fitted, out=tmp_path, progress=False).dataset.num_rows
+
+
 def test_parts_do_not_depend_on_the_number_of_processes(splits, tmp_path):
     one = augment(splits, EDA(copies=2), out=tmp_path / "one", part_size=5, progress=False)
     two = augment(splits, EDA(copies=2), out=tmp_path / "two", part_size=5, num_proc=2, progress=False)
