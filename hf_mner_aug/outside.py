@@ -2,7 +2,7 @@
 
 A recipe is data. It may be a stranger's, and to import what it names would run that. So a class is taken where the
 user's program has imported its module already, or where he named it himself: in a call, as ``--method``, in
-``HF_MNER_AUG_CODE``, or by installing a package that offers it as an entry point (``need.offers``).
+``HF_MNER_AUG_CODE``, or by installing a package that offers it as an entry point (``installed.offers``).
 """
 
 import importlib
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.exceptions import CodeNotAllowed, UsageError
-from hf_mner_aug.need import Offer
+from hf_mner_aug.installed import Offer
 from hf_mner_aug.transform import Facts, Method
 
 VARIABLE = "HF_MNER_AUG_CODE"  # shout.methods:Shout,other:Other

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, cast
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.need import Offer, offers
+from hf_mner_aug.installed import Offer, offers
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.training import Training

@@ -28,7 +28,7 @@ from hf_mner_aug.untrusted.printable import console, for_terminal, say, say_json
 from hf_mner_aug.values import parse_each, parse_pairs
 
 if TYPE_CHECKING:
-    from hf_mner_aug.need import Offer
+    from hf_mner_aug.installed import Offer
     from hf_mner_aug.runs.estimate import Estimate
     from hf_mner_aug.runs.recipe import Recipe
     from hf_mner_aug.transform import Method

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Iterable
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.need import Offer, offers
+from hf_mner_aug.installed import Offer, offers
 from hf_mner_aug.outside import offered
 from hf_mner_aug.transform import Method
 

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.need import Offer, offers
+from hf_mner_aug.installed import Offer, offers
 from hf_mner_aug.posts.hygiene import normalise_unicode
 from hf_mner_aug.readers.boxes import Box, Shown, find_drawings, parse_voc, place_boxes
 from hf_mner_aug.readers.formats import (

@@ -151,31 +151,6 @@ def row_digests(table: "pa.Table", features: "Features", *, first_row: int = 0) 
     }
 
 
-def first_difference(one: "Dataset", other: "Dataset") -> tuple[str | None, str] | None:
-    """Return the row id and the column where two datasets first differ, or None; the id is None where features differ.
-
-    Raises:
-        DataError: as ``row_digests``.
-    """
-    features, others = (_canonical(dataset.features.to_dict()) for dataset in (one, other))
-    for name in sorted({*features, *others}):
-        if features.get(name) != others.get(name):
-            return None, name
-    rows = 0
-    for a, b in zip_longest(_batches(one), _batches(other)):
-        if a is None or b is None:
-            return _row_id(b if a is None else a, 0, rows), "id"
-        ours, theirs = row_digests(a, one.features, first_row=rows), row_digests(b, other.features, first_row=rows)
-        for i in range(min(a.num_rows, b.num_rows)):
-            for name in features:
-                if ours[name][i] != theirs[name][i]:
-                    return _row_id(a, i, rows), name
-        if a.num_rows != b.num_rows:
-            return _row_id(max(a, b, key=len), min(a.num_rows, b.num_rows), rows), "id"
-        rows += a.num_rows
-    return None
-
-
 def _of_splits(fingerprints: Mapping[str, str]) -> str:
     """Return the fingerprint of splits from theirs; their order makes no difference."""
     return hashlib.sha256(canonical_json(dict(fingerprints)).encode()).hexdigest()

@@ -26,7 +26,7 @@ from places import ROOT
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.schema import augmented_features, mner_features
-from hf_mner_aug.storage.fingerprint import ContentDigest, content_fingerprint, first_difference, row_digests
+from hf_mner_aug.storage.fingerprint import ContentDigest, content_fingerprint, row_digests
 from hf_mner_aug.storage.picture_columns import embed_pictures
 
 FEATURES = mner_features(boxes=True)
@@ -169,7 +169,6 @@ def test_any_other_value_makes_another_fingerprint(row, column, value):
     data[row][column] = value
     changed = make(data)
     assert content_fingerprint(changed) != content_fingerprint(make())
-    assert first_difference(make(), changed) == (rows()[row]["id"], column)
     columns = ContentDigest(FEATURES), ContentDigest(FEATURES)
     columns[0].update(make().data.table)
     columns[1].update(changed.data.table)
@@ -180,20 +179,8 @@ def test_any_other_value_makes_another_fingerprint(row, column, value):
 def test_row_order_and_features_count():
     gold = make()
     assert content_fingerprint(gold.select([1, 0, 2])) != content_fingerprint(gold)
-    assert first_difference(gold, gold.select([0, 2, 1])) == ("b", "id")
     renamed = Features({**FEATURES, "ner_tags": List(ClassLabel(names=["O", *"bcdefghi"]))})
     assert content_fingerprint(make(features=renamed)) != content_fingerprint(gold)
-    assert first_difference(gold, make(features=renamed)) == (None, "ner_tags")
-
-
-def test_first_difference_of_lengths():
-    gold = make()
-    assert first_difference(gold, make()) is None
-    assert first_difference(gold, gold.select([0])) == ("b", "id")
-    assert first_difference(gold.select([]), gold) == ("a", "id")
-    long = make(rows() * 30)
-    assert first_difference(long, concatenate_datasets([long, gold])) == ("a", "id")
-    assert first_difference(gold, augmented(gold)) == (None, "method")
 
 
 def augmented(dataset: Dataset) -> Dataset:
