@@ -1,10 +1,10 @@
-# demo, test, check and attack install from locks/ on first use, with a bare Python 3.11 (or later) and its pip.
+# demo, test, check, docs and attack install from locks/ on first use, with a bare Python 3.11 (or later) and its pip.
 PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3))
 BIN := .venv/bin
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 
 .NOTPARALLEL:
-.PHONY: demo test check attack test-newest test-oldest lock clean
+.PHONY: demo test check docs attack test-newest test-oldest lock clean
 
 demo: .venv/core.stamp  ## augment the drawn sample set, offline, and load it back
 	$(BIN)/hf-mner-aug demo --out demo-out
@@ -19,12 +19,15 @@ check: .venv/dev.stamp  ## format, lint, types, floors, tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2
 
+docs: .venv/dev.stamp  ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 attack: .venv/dev.stamp  ## the long campaigns: kills, writers, mutations, Hub faults, full disk
 	$(BIN)/pytest -n 2 -m attack tests/attack
 
 test-newest:  ## the default tests on the newest of everything that pyproject.toml allows
 	$(call new_environment,.venv-newest)
-	.venv-newest/bin/$(PIP_INSTALL) --upgrade -e '.[dev,models,web]'
+	.venv-newest/bin/$(PIP_INSTALL) --upgrade -e '.[dev,docs,models,web]'
 	.venv-newest/bin/pip list --format freeze
 	.venv-newest/bin/pytest -n 2
 
@@ -34,7 +37,7 @@ test-oldest:  ## the default tests on the minima of pyproject.toml (Linux on x86
 	.venv-oldest/bin/pytest -n 2
 
 clean:
-	rm -rf .venv .venv-lock .venv-newest .venv-oldest demo-out demo-out.runs
+	rm -rf .venv .venv-lock .venv-newest .venv-oldest demo-out demo-out.runs site
 
 .venv/core.stamp: pyproject.toml locks/build.txt locks/core.txt
 	$(call install,.venv,locks/build.txt,locks/core.txt)
@@ -64,7 +67,7 @@ endef
 # Pins that still fit stay; UPGRADE=1 takes the newest of everything.
 COMPILE := .venv-lock/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-ALL := --extra dev --extra models --extra web --group build
+ALL := --extra dev --extra docs --extra models --extra web --group build
 
 lock:  ## resolve the ranges of pyproject.toml into locks/ again
 	$(call new_environment,.venv-lock)
