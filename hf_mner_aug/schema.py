@@ -100,6 +100,10 @@ class Post:
             spans += [self.relation.head, self.relation.tail]
         return spans
 
+    def plain_spans(self) -> list[tuple[int, int, str]]:
+        """Return the entities as ``(start, end, type)``, as the metrics take them."""
+        return [(entity.start, entity.end, entity.type) for entity in self.entities]
+
     def outside(self) -> list[int]:
         """Return the indices of words that carry no label."""
         spans = self.protected()
@@ -127,6 +131,9 @@ def split_tag(tag: str) -> tuple[str, str]:
     if kind != kind.strip() or not (kind[0] + kind[-1]).isprintable():
         raise DataError(f"tag {tag!r} has a blank at an edge of its type: expected O, B-TYPE or I-TYPE")
     return prefix, kind
+
+
+_split_known = functools.lru_cache(maxsize=1024)(split_tag)  # a set has few distinct tags
 
 
 # ---------------------------------------------------------------- words
@@ -182,16 +189,30 @@ def repair_orphans(tags: Sequence[str], orphans: Orphans = "promote") -> tuple[l
 def bio_to_spans(tags: Sequence[str], orphans: Orphans = "promote") -> list[Span]:
     """Return the spans of BIO tags ``[n_words]``, in order.
 
+    The same as of the tags that ``repair_orphans`` returns, several times faster.
+
     Raises:
-        DataError: see ``repair_orphans``.
+        DataError: there is an orphan and ``orphans="error"``, or a tag is not BIO.
     """
-    tags, _ = repair_orphans(tags, orphans)
     spans: list[Span] = []
+    start, end, kind = 0, 0, ""
     for i, tag in enumerate(tags):
-        if tag[0] == "B":
-            spans.append(Span(i, i + 1, tag[2:]))
-        elif tag[0] == "I":
-            spans[-1] = spans[-1]._replace(end=i + 1)
+        if tag == "O":
+            continue
+        prefix, this = _split_known(tag)
+        if prefix == "I":
+            if this == kind and i == end:
+                end += 1
+                continue
+            if orphans == "error":
+                raise DataError(f"word {i}: {tag} follows no B-{this} or I-{this}")
+            if orphans == "drop":
+                continue
+        if kind:
+            spans.append(Span(start, end, kind))
+        start, end, kind = i, i + 1, this
+    if kind:
+        spans.append(Span(start, end, kind))
     return spans
 
 

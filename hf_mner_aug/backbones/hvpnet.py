@@ -103,14 +103,16 @@ class HVPNet:
         Raises:
             UsageError: the encoder takes no prefixes.
         """
-        from hf_mner_aug.backbones.hvpnet_net import RelationNet, TaggingNet, cache_keyword
+        from hf_mner_aug.backbones.hvpnet_net import PrefixRelationNet, PrefixTaggingNet, cache_keyword
 
         if cache_keyword(encoder) is None:
             raise UsageError(
                 f"{self.encoder} ({encoder.config.model_type}) takes no keys and values before its own: "
                 "expected an encoder such as BERT, RoBERTa or ELECTRA"
             )
-        return (RelationNet if self.task == "relations" else TaggingNet)(encoder, tower, names, dropout=self.dropout)
+        return (PrefixRelationNet if self.task == "relations" else PrefixTaggingNet)(
+            encoder, tower, names, dropout=self.dropout
+        )
 
     def gallery(self, net_of: Callable[[], Any]) -> "Album | None":
         """Return what reads the pictures and their objects; None in the ablation."""

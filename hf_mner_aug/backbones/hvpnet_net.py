@@ -124,7 +124,7 @@ def prefix_of(encoder: Any, tower: Tower | None) -> VisualPrefix | None:
     return VisualPrefix(tower.channels, config.hidden_size, config.num_hidden_layers) if tower else None
 
 
-class TaggingNet(nn.Module):
+class PrefixTaggingNet(nn.Module):
     """An encoder with prefixes, and a CRF over words; it takes a ``Batch``."""
 
     slow = ("encoder", "tower", "prefix", "linear")
@@ -144,10 +144,10 @@ class TaggingNet(nn.Module):
         return tagged(self, self.linear(words).float(), batch.labels, batch.mask)
 
 
-class RelationNet(nn.Module):
+class PrefixRelationNet(nn.Module):
     """An encoder with prefixes, and a linear layer on the states of the two markers that open head and tail."""
 
-    slow = TaggingNet.slow
+    slow = PrefixTaggingNet.slow
 
     def __init__(self, encoder: Any, tower: Tower | None, relations: Sequence[str], *, dropout: float) -> None:
         super().__init__()

@@ -179,7 +179,7 @@ class TokenNet(nn.Module):
         return {"loss": -self.chain.log_likelihood(emissions, labels, mask).sum() / mask.sum()}
 
 
-class RelationNet(nn.Module):
+class MarkerNet(nn.Module):
     """An encoder and a linear layer on the states of the two markers that open head and tail."""
 
     slow = PRETRAINED

@@ -22,7 +22,7 @@ from hf_mner_aug.values import BelowOne, Range, check_ranges
 if TYPE_CHECKING:
     import torch
 
-    from hf_mner_aug.backbones.nets import RelationNet
+    from hf_mner_aug.backbones.nets import MarkerNet
 
 Collate = Callable[[Sequence["RelationExample"]], dict[str, "torch.Tensor"]]
 MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
@@ -149,11 +149,11 @@ class RelationClassifier:
         """Return the backbone saved in a folder; raises as ``fitting.load``."""
         return fitting.load(cls, folder)
 
-    def network(self, encoder: Any, relations: Sequence[str], tower: None) -> "RelationNet":
+    def network(self, encoder: Any, relations: Sequence[str], tower: None) -> "MarkerNet":
         """Return the network."""
-        from hf_mner_aug.backbones.nets import RelationNet
+        from hf_mner_aug.backbones.nets import MarkerNet
 
-        return RelationNet(encoder, relations, dropout=self.dropout)
+        return MarkerNet(encoder, relations, dropout=self.dropout)
 
 
 def mark(post: Post, pieces: WordPieces) -> tuple[RelationExample, int]:

@@ -90,7 +90,7 @@ def unlabelled(data: Any, kind: str, labels: Sequence[str], *, images: bool = Fa
 
 def bio_tags(post: Post) -> list[str]:
     """Return a post's BIO tags [n_words]."""
-    return spans_to_bio([(e.start, e.end, e.type) for e in post.entities], len(post.tokens))
+    return spans_to_bio(post.plain_spans(), len(post.tokens))
 
 
 def read_prediction(post: Post, tags: Sequence[str], probabilities: Sequence[float]) -> Prediction:
@@ -101,8 +101,8 @@ def read_prediction(post: Post, tags: Sequence[str], probabilities: Sequence[flo
 
 def entity_score(predictions: Sequence[Prediction], posts: Iterable[Post]) -> Score:
     """Return the strict micro score of predicted spans against the posts' entities."""
-    gold = [[(e.start, e.end, e.type) for e in post.entities] for post in posts]
-    return score_spans([prediction.plain_spans() for prediction in predictions], gold).micro
+    found = [prediction.plain_spans() for prediction in predictions]
+    return score_spans(found, [post.plain_spans() for post in posts]).micro
 
 
 def relation_score(predictions: Sequence[Prediction], posts: Iterable[Post], *, none: str = "None") -> Score:

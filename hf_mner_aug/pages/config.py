@@ -28,7 +28,7 @@ from hf_mner_aug.publishing.folder import (
     read_features,
     read_note,
 )
-from hf_mner_aug.publishing.rows import BATCH
+from hf_mner_aug.publishing.rows import BATCH, is_made
 from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.runs.funnel import asked_for, nothing_made, outcomes
 from hf_mner_aug.runs.ledger import read_rejects, run_folder
@@ -398,7 +398,9 @@ def read_sheet(
         for table in _tables([path], list(KEYS[:-1])):
             check_keys(table, path)
             index += table.to_pylist()
-    sources = {row["id"]: row["source_id"] for row in index if row["method"] == facts.recipe.method}
+    n_gold, methods = facts.splits[split].gold, [row["method"] for row in index]
+    own = is_made(methods, facts.recipe.method, n_gold, replaces=facts.replaces)
+    sources = {row["id"]: row["source_id"] for row, made in zip(index, own, strict=True) if made}
     if not sources and not facts.funnel["kept"]:
         raise UsageError(f"{config} has nothing to show: {nothing_made(facts.funnel, facts.recipe.build())}")
     if not sources:

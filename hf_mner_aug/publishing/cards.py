@@ -82,6 +82,16 @@ class ConfigFacts:
     outside: Outside | None = None  # of a method outside this package, which nobody imports to write a card
 
     @property
+    def method_facts(self) -> Facts:
+        """What the method's class says of itself."""
+        return self.outside.facts if self.outside else method_class(self.recipe.method).facts
+
+    @property
+    def replaces(self) -> bool:
+        """Whether made posts stand in the places of gold posts."""
+        return self.outside.replaces if self.outside else method_class(self.recipe.method).mode == "replace"
+
+    @property
     def license(self) -> str:
         """The strictest licence of the source, the models and the retrieved posts held; if several, ``other``."""
         found = {self.source.license, *(model.license for model in self.models if model.license not in PERMISSIVE)}
@@ -285,7 +295,7 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         config=recipe.config,
         repo=repo,
         method=recipe.method,
-        facts=facts.outside.facts if facts.outside else method_class(recipe.method).facts,
+        facts=facts.method_facts,
         pictures=facts.pictures,
         shown=shown_pictures(facts.pictures),
         recipe=recipe,

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,6 +131,24 @@ def drop_check(
     )
     reduce = method.reduce()
     return lambda post: guard.check(post) or reduce(post) or pictures.check(post)
+
+
+def is_made(methods: Sequence[str], method: str, n_gold: int, *, replaces: bool, start: int = 0) -> list[bool]:
+    """Return for each row whether the config's method made it [n_rows]; all other rows are the config's gold posts.
+
+    Posts that a method made before came with the source: they are gold here, and keep their own ``method``.
+
+    Args:
+        methods: the column ``method`` of some rows of a split [n_rows].
+        method: the config's method.
+        n_gold: the number of the split's gold posts, as augmentation.json has it: they come first, but for a method
+            that replaces posts.
+        replaces: whether the method replaces posts: made posts then stand in the places of their gold posts.
+        start: the index of the first of these rows in the split.
+    """
+    if replaces:
+        return [name == method for name in methods]
+    return [i >= n_gold for i in range(start, start + len(methods))]
 
 
 def published_splits(run: Run, folder: Path) -> dict[str, "Dataset"]:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import Corrupt
-from hf_mner_aug.methods import method_class
 from hf_mner_aug.posts.hygiene import origins
-from hf_mner_aug.publishing.cards import AS_PUBLISHED
+from hf_mner_aug.publishing.cards import AS_PUBLISHED, ConfigFacts
 from hf_mner_aug.publishing.folder import (
     NOTE,
     check_keys,
@@ -21,7 +20,15 @@ from hf_mner_aug.publishing.folder import (
     write_split,
     writing,
 )
-from hf_mner_aug.publishing.rows import BATCH, ShownPictures, count_origin, histories, made_posts, retrieved_posts
+from hf_mner_aug.publishing.rows import (
+    BATCH,
+    ShownPictures,
+    count_origin,
+    histories,
+    is_made,
+    made_posts,
+    retrieved_posts,
+)
 from hf_mner_aug.schema import NUMBERED, read_provenance, split_tag, tag_names
 from hf_mner_aug.storage.locks import stage
 from hf_mner_aug.storage.parquet import reading
@@ -64,8 +71,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
         note["entities"],
     )
     features, method = read_features(folder), note["recipe"]["method"]
-    outside = note.get("outside")
-    replaces = outside["replaces"] if outside else method_class(method).mode == "replace"
+    replaces = ConfigFacts.from_note(note).replaces
     gone = made_gone = 0
     shown = ShownPictures()
     lost: set[str] = set()  # ids of rows that go; what was made of them stands behind them
@@ -78,26 +84,24 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
                 split: str = split, files: list[Path] = files, counts: dict[str, int] = counts
             ) -> Iterator["pa.Table"]:
                 nonlocal gone, made_gone
-                row, first_made = 0, counts["gold"]
+                row, n_gold = 0, counts["gold"]
                 for file in files:
                     with reading(file), pq.ParquetFile(file) as parquet:
                         for batch in parquet.iter_batches(batch_size=BATCH):
                             table = pa.Table.from_batches([batch])
                             check_keys(table, file)
                             bad = pa.array(_is_made_of(table, lost, _is_of(table, unwanted)), pa.bool_())
-                            if replaces:
-                                is_made = pc.equal(table["method"], method)
-                            else:
-                                is_made = pa.array([row + i >= first_made for i in range(table.num_rows)])
+                            methods = table["method"].to_pylist()
+                            own = pa.array(is_made(methods, method, n_gold, replaces=replaces, start=row), pa.bool_())
                             row += table.num_rows
-                            gold, made = table.filter(pc.and_not(bad, is_made)), table.filter(pc.and_(bad, is_made))
+                            gold, made = table.filter(pc.and_not(bad, own)), table.filter(pc.and_(bad, own))
                             gone += gold.num_rows + made.num_rows
                             made_gone += made.num_rows
                             counts["gold"] -= gold.num_rows
                             counts["made"] -= made.num_rows
                             for details in _details(made):
                                 count_origin(details, licences, masked, -1)
-                            for details in _details(table.filter(pc.and_not(is_made, bad))):
+                            for details in _details(table.filter(pc.and_not(own, bad))):
                                 shown.add(details)
                             inherited.subtract(retrieved_posts(gold))
                             earlier.subtract(made_posts(gold))

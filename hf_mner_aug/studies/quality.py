@@ -94,7 +94,7 @@ def agrees(post: Post, prediction: Any) -> bool:
     """Return whether a backbone predicts a post's labels: its relation, or its entities' words and types."""
     if prediction.relation is not None:
         return post.relation is not None and prediction.relation.type == post.relation.type
-    return set(prediction.plain_spans()) == {(e.start, e.end, e.type) for e in post.entities}
+    return set(prediction.plain_spans()) == set(post.plain_spans())
 
 
 def match_scores(
@@ -230,8 +230,7 @@ class _Subject:
 
 
 def _subject(config: Config, one_copy: bool) -> _Subject:
-    train = config.splits.get("train")
-    rows = [i for i, method in enumerate(train["method"]) if method == config.recipe.method] if train else []
+    train, rows = config.splits["train"], config.rows(made=True)
     if not rows:
         raise UsageError(f"{config.name} holds no made posts in train: there is nothing to measure")
     if one_copy:

@@ -26,7 +26,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.publishing.folder import NOTE, read_note
-from hf_mner_aug.publishing.rows import published_splits
+from hf_mner_aug.publishing.rows import is_made, published_splits
 from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.runs.ledger import beside, run
@@ -88,16 +88,17 @@ class Tried(TypedDict):
 
 @dataclass(frozen=True)
 class Config:
-    """An augmented config: its recipe, its splits, its gold posts, and how many posts were made before publishing.
+    """An augmented config: its recipe, its splits, and the numbers of its gold train posts and of all posts made.
 
-    ``images`` says whether pictures count where gold posts are compared. ``source`` is where the gold posts of a method
-    that replaces posts are: a folder, a Hub id or splits.
+    ``n_made`` counts before publishing drops some. ``images`` is whether pictures count where gold posts are compared.
+    ``source`` is where the gold posts of a method that replaces posts are: a folder, a Hub id or splits.
     """
 
     name: str
     recipe: Recipe
     fingerprint: str
     splits: "DatasetDict"
+    n_gold: int
     n_made: int
     images: bool = False
     source: Any = None
@@ -119,7 +120,10 @@ class Config:
 
     @cached_property
     def gold(self) -> "DatasetDict":
-        """The splits with the gold posts of train only; of a method that replaces posts, those of its source.
+        """The splits with the gold posts of train only; for a method that replaces posts, those of its source.
+
+        Gold posts are those that the method was given (``publishing.rows.is_made``), also where another method made
+        some of them before.
 
         Raises:
             UsageError: the source was no Hub dataset, and is not named.
@@ -139,8 +143,13 @@ class Config:
                     for split in self.splits
                 }
             )
-        rows = [i for i, method in enumerate(self.splits["train"]["method"]) if method == "gold"]
-        return DatasetDict({**self.splits, "train": self.splits["train"].select(rows)})
+        return DatasetDict({**self.splits, "train": self.splits["train"].select(self.rows(made=False))})
+
+    def rows(self, *, made: bool) -> list[int]:
+        """Return the indices of the train rows that the method made, or of all others."""
+        methods = self.splits["train"]["method"][:]
+        own = is_made(methods, self.recipe.method, self.n_gold, replaces=self.replaces)
+        return [i for i, found in enumerate(own) if found == made]
 
     @cached_property
     def gold_key(self) -> str:
@@ -470,9 +479,8 @@ def open_config(repo: str | Path, name: str, *, images: bool = False, source: An
     if not (recipe.build().reads_images or images):
         pictures = [column for column in IMAGE_COLUMNS if column in splits["train"].column_names]
         splits = {split: rows.remove_columns(pictures) for split, rows in splits.items()}
-    return Config(
-        name, recipe, note["content_fingerprint"], DatasetDict(splits), note["funnel"]["made"], images, source
-    )
+    counts = note["splits"]["train"]["gold"], note["funnel"]["made"]
+    return Config(name, recipe, note["content_fingerprint"], DatasetDict(splits), *counts, images, source)
 
 
 def read_config(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> Config:

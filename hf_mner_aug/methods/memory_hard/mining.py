@@ -131,10 +131,7 @@ def predict_folds(posts: Sequence[Post], spec: str, fold_of: Sequence[int], seed
 def _kept(spec: str, seed: int, train: Sequence[Post], held: Sequence[Post]) -> Path:
     """Return the file for what a backbone predicts of one fold, named by all that it depends on."""
     posts = [
-        [
-            (post.tokens, [(e.start, e.end, e.type) for e in post.entities], [*map(image_digest, post.images)])
-            for post in part
-        ]
+        [(post.tokens, post.plain_spans(), [*map(image_digest, post.images)]) for post in part]
         for part in (train, held)
     ]
     key = hashlib.sha256(canonical_json([spec, seed, posts, [post.id for post in held]]).encode()).hexdigest()
@@ -170,7 +167,7 @@ def hard_errors(runs: Sequence[Sequence[Prediction]], posts: Sequence[Post]) -> 
 
     An entity that runs get wrong in several ways stands with the most frequent one.
     """
-    gold = [[(e.start, e.end, e.type) for e in post.entities] for post in posts]
+    gold = [post.plain_spans() for post in posts]
     found: dict[tuple[int, bool, tuple[int, int]], list[tuple[Error, float]]] = defaultdict(list)
     for run in runs:
         for error in find_errors([prediction.plain_spans() for prediction in run], gold):
