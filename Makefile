@@ -1,10 +1,10 @@
-# demo, test, check, docs and attack install from locks/ on first use, with a bare Python 3.11 (or later) and its pip.
+# demo, test, check, dist, docs and attack install from locks/ on first use, with a bare Python 3.11 (or later) and its pip.
 PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3))
 BIN := .venv/bin
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 
 .NOTPARALLEL:
-.PHONY: demo test check docs attack test-newest test-oldest lock clean
+.PHONY: demo test check dist docs attack test-newest test-oldest lock clean
 
 demo: .venv/core.stamp  ## augment the drawn sample set, offline, and load it back
 	$(BIN)/hf-mner-aug demo --out demo-out
@@ -18,6 +18,17 @@ check: .venv/dev.stamp  ## format, lint, types, floors, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2
+
+dist:  ## wheel and sdist in dist/, the wheel tried in an empty environment
+	$(call new_environment,.venv-dist)
+	.venv-dist/bin/$(PIP_INSTALL) --require-hashes -r locks/build.txt
+	rm -rf dist
+	.venv-dist/bin/python tests/distributions.py dist
+	$(call new_environment,.venv-dist)
+	.venv-dist/bin/$(PIP_INSTALL) --require-hashes --only-binary :all: -r locks/core.txt
+	.venv-dist/bin/$(PIP_INSTALL) --no-index --no-deps dist/*.whl
+	.venv-dist/bin/pip check
+	$(call try,.venv-dist)
 
 docs: .venv/dev.stamp  ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -37,7 +48,7 @@ test-oldest:  ## the default tests on the minima of pyproject.toml (Linux on x86
 	.venv-oldest/bin/pytest -n 2
 
 clean:
-	rm -rf .venv .venv-lock .venv-newest .venv-oldest demo-out demo-out.runs site
+	rm -rf .venv .venv-dist .venv-lock .venv-newest .venv-oldest demo-out demo-out.runs dist site
 
 .venv/core.stamp: pyproject.toml locks/build.txt locks/core.txt
 	$(call install,.venv,locks/build.txt,locks/core.txt)
@@ -62,6 +73,12 @@ define install
 	$(1)/bin/$(PIP_INSTALL) --require-hashes --no-build-isolation -r $(3)
 	$(1)/bin/$(PIP_INSTALL) --no-index --no-deps --no-build-isolation -e .
 	$(1)/bin/pip check
+endef
+
+# $(call try,FOLDER): the demo of what is installed there, offline and where no checkout is in the way.
+define try
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cd "$$folder" && unset PYTHONPATH && export HF_HUB_OFFLINE=1 \
+	  && $(CURDIR)/$(1)/bin/hf-mner-aug --version && $(CURDIR)/$(1)/bin/hf-mner-aug demo --out demo-out
 endef
 
 # Pins that still fit stay; UPGRADE=1 takes the newest of everything.

@@ -49,8 +49,19 @@ Images = Annotated[
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        say(f"hf-mner-aug {hf_mner_aug.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
     """Show ``--debug`` in the help; ``main`` reads it, wherever it stands."""
 
 
