@@ -1,5 +1,6 @@
 """The demo: the drawn sample set, augmented, published into a folder, loaded back and verified, offline."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ FRACTION = 0.5
 
 
 def run_demo(out: Path) -> None:
-    """Augment the sample set with every method that needs no model, and print what a user would look at first."""
+    """Augment the sample set with every method, without a model, and print what a user would look at first."""
     from datasets import load_dataset
 
     from hf_mner_aug.methods import METHODS, method_class
@@ -28,8 +29,6 @@ def run_demo(out: Path) -> None:
     say("sample set:", ", ".join(f"{split} {len(rows)} posts" for split, rows in sample.items()))
     for name in METHODS:
         cls = method_class(name)
-        if cls.facts.extra != "core":
-            continue
         method = cls(copies=1 if cls.mode == "replace" else 2, **_params(cls, sample))
         run = augment(sample, method, out=out, fraction=FRACTION, progress=False)
         done = publish(run, out, overwrite=True)
@@ -47,6 +46,8 @@ def run_demo(out: Path) -> None:
             say(f"  {operation:<8}{mark_entities(codec.to_post(row))}")
         found = verify_folder(out, done.config)
         say(f"  content fingerprint {found.found[:16]}… {'verified' if found.ok else 'DIFFERS'}")
+    say(f"\na config as a page:  hf-mner-aug show {shlex.quote(str(out))} {done.config}")
+    say("your own posts:      hf-mner-aug augment FOLDER_OR_HUB_ID --method eda --out OUT")
 
 
 def _params(cls: Any, sample: "DatasetDict") -> dict[str, Any]:
