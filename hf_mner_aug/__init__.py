@@ -33,7 +33,7 @@ _HOMES = {
     "push": "publishing.hub",
     "quality": "studies.quality",
     "show": "pages.config",
-    "validate": "source_check",
+    "validate": "sources.check",
     "verify": "publishing.hub",
     "withdraw": "publishing.hub",
 }
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.runs.ledger import augment as augment
     from hf_mner_aug.runs.recipe import Recipe as Recipe
     from hf_mner_aug.sample import load_sample as load_sample
-    from hf_mner_aug.source_check import validate as validate
+    from hf_mner_aug.sources.check import validate as validate
     from hf_mner_aug.storage.picture_columns import embed_pictures as embed_pictures
     from hf_mner_aug.studies.curves import curve as curve
     from hf_mner_aug.studies.errors import errors as errors

@@ -28,7 +28,7 @@ from hf_mner_aug.publishing.stubs import Retrieved, check_retrieved, stub_featur
 from hf_mner_aug.runs.funnel import nothing_made
 from hf_mner_aug.runs.ledger import Run, beside, kept_parts, library_versions, run
 from hf_mner_aug.runs.recipe import Recipe, local_name
-from hf_mner_aug.runs.source_facts import read_source
+from hf_mner_aug.sources.facts import read_source
 from hf_mner_aug.schema import AUGMENTED, Codec
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage import artifacts

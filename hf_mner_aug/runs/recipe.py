@@ -19,7 +19,7 @@ from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, check_renamed, installed, method_class
 from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
 from hf_mner_aug.schema import NUMBERED, canonical_json, column_faults
-from hf_mner_aug.sources import apart, at_home, is_json_lines, locate, read_local
+from hf_mner_aug.sources.places import apart, at_home, is_json_lines, locate, read_local
 from hf_mner_aug.storage.parquet import find_damaged
 from hf_mner_aug.storage.picture_columns import embed
 from hf_mner_aug.storage.picture_files import Allowed, is_inside, own_folders, shown
