@@ -37,7 +37,7 @@ def gold_posts(source: str, n: int):  # noqa: ANN201
     from datasets import DatasetDict
 
     from hf_mner_aug import load_sample
-    from hf_mner_aug.runs.recipe import load_source
+    from hf_mner_aug.sources.loading import load_source
 
     train = (load_source(source) if source else load_sample())["train"]
     return DatasetDict(train=train.select(range(min(n, len(train)))))
@@ -71,7 +71,8 @@ def run(chosen: argparse.Namespace, work: Path) -> None:
 
     from hf_mner_aug import RMDA, augment, publish
     from hf_mner_aug.runs.estimate import estimate
-    from hf_mner_aug.runs.recipe import recipe_for, resolve
+    from hf_mner_aug.runs.recipe import recipe_for
+    from hf_mner_aug.runs.subset import resolve
     from hf_mner_aug.schema import Codec
     from hf_mner_aug.transform import iterate_posts
 

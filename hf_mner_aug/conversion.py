@@ -15,8 +15,8 @@ from hf_mner_aug.publishing.cards import size_category
 from hf_mner_aug.publishing.folder import RECORD
 from hf_mner_aug.readers import SPLIT_FILES, Reading, read
 from hf_mner_aug.readers.report import EXAMPLES, Report, SplitReport
-from hf_mner_aug.runs.recipe import load_source
 from hf_mner_aug.schema import Orphans
+from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage import artifacts, parquet
 from hf_mner_aug.storage.locks import lock, stage
 from hf_mner_aug.storage.swap import put_back, swap, sync

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.models.search import TABLES, check_format, guard, read_state, told, words
 from hf_mner_aug.posts.hygiene import image_bytes, too_long
-from hf_mner_aug.runs.recipe import load_source, local_name
-from hf_mner_aug.sources.facts import read_source
 from hf_mner_aug.schema import AUGMENTED, EncodedImage, canonical_json
-from hf_mner_aug.sources.places import split_names
+from hf_mner_aug.sources.facts import read_source
+from hf_mner_aug.sources.loading import load_source
+from hf_mner_aug.sources.places import local_name
+from hf_mner_aug.sources.splits import split_names
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage.disk import disk_full
 from hf_mner_aug.storage.locks import lock

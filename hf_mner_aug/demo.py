@@ -55,7 +55,8 @@ def _params(cls: Any, sample: "DatasetDict") -> dict[str, Any]:
     if "corpus" not in cls.__dataclass_fields__:
         return {}
     from hf_mner_aug.corpus import index
-    from hf_mner_aug.runs.recipe import Recipe, choose_subset
+    from hf_mner_aug.runs.recipe import Recipe
+    from hf_mner_aug.runs.subset import choose_subset
     from hf_mner_aug.storage.artifacts import cache_folder
     from hf_mner_aug.storage.locks import stage
 

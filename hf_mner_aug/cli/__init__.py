@@ -185,7 +185,9 @@ def augment(
     from hf_mner_aug.runs.estimate import estimate
     from hf_mner_aug.runs.ledger import run
     from hf_mner_aug.runs.ranks import check_rank
-    from hf_mner_aug.runs.recipe import Recipe, load_source, read_ids, resolve
+    from hf_mner_aug.runs.recipe import Recipe
+    from hf_mner_aug.runs.subset import read_ids, resolve
+    from hf_mner_aug.sources.loading import load_source
 
     _go_out(web, endpoint, replay)
     check_rank(rank, world_size)
@@ -285,7 +287,7 @@ def withdraw(
     squash: Annotated[bool, typer.Option("--squash", help="Also squash the repo's history into one commit.")] = False,
 ) -> None:
     """Remove posts, and everything made from them, from every config of a Hub repo, in one commit."""
-    from hf_mner_aug.runs.recipe import read_ids
+    from hf_mner_aug.runs.subset import read_ids
 
     for config, rows in hf_mner_aug.withdraw(repo, read_ids(ids), squash=squash).items():
         say(f"{config}: {rows} rows withdrawn")

@@ -33,8 +33,10 @@ from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.runs.funnel import asked_for, nothing_made, outcomes
 from hf_mner_aug.runs.ledger import read_rejects, run_folder
 from hf_mner_aug.runs.ranks import fit_once
-from hf_mner_aug.runs.recipe import Recipe, load_source, named_splits, with_pictures
+from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post, read_provenance
+from hf_mner_aug.sources.loading import load_source, with_pictures
+from hf_mner_aug.sources.splits import named_splits
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import DiskFull
 from hf_mner_aug.storage.parquet import reading, shards

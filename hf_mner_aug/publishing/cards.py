@@ -16,8 +16,8 @@ from hf_mner_aug.methods import method_class
 from hf_mner_aug.publishing.stubs import stub_config, stub_features
 from hf_mner_aug.runs.funnel import Funnel, asked_for, outcomes
 from hf_mner_aug.runs.recipe import Recipe
-from hf_mner_aug.sources.facts import SourceFacts
 from hf_mner_aug.schema import Post
+from hf_mner_aug.sources.facts import SourceFacts
 from hf_mner_aug.storage.artifacts import write_atomically
 from hf_mner_aug.storage.locks import lock
 from hf_mner_aug.transform import Facts, Model

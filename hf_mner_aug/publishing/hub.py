@@ -25,7 +25,7 @@ from hf_mner_aug.publishing.cards import ConfigFacts, read_sections, render, wit
 from hf_mner_aug.publishing.folder import NOTE, pages_of, read_features, read_note
 from hf_mner_aug.publishing.verify import Verification, verify_folder
 from hf_mner_aug.publishing.withdraw import withdraw_posts
-from hf_mner_aug.runs.recipe import with_pictures
+from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage.shared import sha256
 from hf_mner_aug.untrusted.cards import CARD, check_card, read_card
 from hf_mner_aug.untrusted.names import STUBS, check_name, is_name

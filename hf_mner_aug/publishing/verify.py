@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.publishing.folder import fingerprint_of, read_note, run_and_publish, split_files
-from hf_mner_aug.runs.recipe import Recipe, source_posts
+from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.runs.subset import source_posts
 from hf_mner_aug.storage.fingerprint import Fingerprint
 from hf_mner_aug.untrusted.names import STUBS
 

@@ -30,7 +30,10 @@ from hf_mner_aug.columns.labels import encode
 from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
 from hf_mner_aug.runs.funnel import nothing_made
 from hf_mner_aug.runs.ranks import check_rank, claim_config, claim_run, fit_once, release_config
-from hf_mner_aug.runs.recipe import Recipe, named_method, named_splits, open_source, recipe_for, resolve
+from hf_mner_aug.runs.recipe import Recipe, named_method, recipe_for
+from hf_mner_aug.runs.subset import resolve
+from hf_mner_aug.sources.loading import open_source
+from hf_mner_aug.sources.splits import named_splits
 from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, keeping, start_tracker
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.locks import sweep

@@ -1,4 +1,4 @@
-"""Check a dataset as its user names it: the problems of its rows, and what the Hub's viewer cannot show."""
+"""Checks a dataset as its user names it: the problems of its rows, and what the Hub's viewer cannot show."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from hf_mner_aug.columns.mapping import map_columns
 from hf_mner_aug.columns.validation import Validation
 from hf_mner_aug.columns.validation import validate as validate_rows
 from hf_mner_aug.columns.viewer import viewer_problems
-from hf_mner_aug.runs.recipe import open_source
+from hf_mner_aug.sources.loading import open_source
 from hf_mner_aug.storage.picture_files import Allowed
 
 

@@ -1,16 +1,16 @@
-"""What the card of a source declares: its name, languages and licence."""
+"""The name, languages and licence that a source's own card declares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_mner_aug.runs.recipe import local_name, split_source
+from hf_mner_aug.sources.places import local_name, split_source
 from hf_mner_aug.untrusted.cards import Structure, load_card
 
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What the source's own card declares."""
+    """The declarations of a source's card."""
 
     name: str
     language: Sequence[str] = ()
@@ -19,7 +19,7 @@ class SourceFacts:
 
 
 def read_source(name: str) -> SourceFacts:
-    """Return what the card of a folder or Hub dataset declares; an absent card declares nothing."""
+    """Return the declarations of a folder's or Hub dataset's card; without a card, those of an empty one."""
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     if not name or name.startswith("local:"):

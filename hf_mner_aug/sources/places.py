@@ -1,11 +1,11 @@
-"""Sources as a user types them: what is at a path, and how to read it if it is not a folder of Parquet files."""
+"""The path or Hub id that a user types, and the reading of files that are not a folder of Parquet files."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.sources.splits import split_names
 from hf_mner_aug.storage.picture_files import is_inside
 from hf_mner_aug.untrusted.names import is_name
 from hf_mner_aug.untrusted.shapes import read_json
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 FILES = {".parquet": "parquet", ".jsonl": "json"}
 SAVED, SAVED_SPLITS = ("state.json", "dataset_info.json"), "dataset_dict.json"
-_SHARD_OF = re.compile(r"-\d{5}-of-\d{5}$|[-_.]\d{5}$")
-_NUMBERED = re.compile(r"(.+)([-_.])(\d+)")
-_BETWEEN = re.compile(r"[-._ 0-9/]")  # separators of the words in a file's name
 
 
 class State(TypedDict):
@@ -44,6 +41,23 @@ def at_home(name: str) -> Path:
         return Path(name).expanduser()
     except RuntimeError:  # ~name of an unknown user
         return Path(name)
+
+
+def split_source(name: str) -> tuple[str, str | None, str | None]:
+    """Return the path or repo, the config and the revision of a source."""
+    if at_home(name).exists():
+        return (str(at_home(name)) if name.startswith("~") else name), None, None
+    head, colon, config = name.rpartition(":")
+    if not colon:
+        head, config = name, ""
+    path, _, revision = head.partition("@")
+    return path, config or None, revision or None
+
+
+def local_name(source: str) -> str:
+    """Return the name of a local folder, or of a config in one, without its path; empty for a dataset on the Hub."""
+    path, config, _ = split_source(source)
+    return ":".join(filter(None, [Path(path).resolve().name, config])) if source and Path(path).exists() else ""
 
 
 def locate(name: str, *, on_hub: bool = False) -> Path | None:
@@ -106,69 +120,7 @@ def is_json_lines(place: Path) -> bool:
     return place.suffix.lower() == ".jsonl" if place.is_file() else not any(place.rglob("*.parquet"))
 
 
-def split_names(names: Iterable[str]) -> dict[str, str]:
-    """Return the split of each file name (no suffix): train of ``train-00000-of-00002``, dev of ``dev_1``.
-
-    Numbers are shard numbers only if they count from 0 or 1 and no file has the name without one; so ``test_2021``
-    beside ``test`` is a split of its own.
-    """
-    stems = {name: _SHARD_OF.sub("", name) for name in names}
-    series: dict[tuple[str, str], set[int]] = {}
-    for stem in stems.values():
-        if found := _NUMBERED.fullmatch(stem):
-            series.setdefault((found[1], found[2]), set()).add(int(found[3]))
-    split_of = {stem: stem for stem in stems.values()}
-    for (split, sign), numbers in series.items():
-        shards = {n for n in numbers if set(range(1, n)) <= numbers}
-        if split not in split_of:
-            split_of |= {stem: split for stem in split_of if _number(stem, split, sign) in shards}
-    return {name: split_of[stem] for name, stem in stems.items()}
-
-
-def apart(files: Mapping[str, Sequence[str]], keywords: Mapping[str, Sequence[str]], root: str) -> dict[str, list[str]]:
-    """Return data files by split, where files that only share a word of their names with a split become their own.
-
-    The datasets library takes ``test_2021.parquet`` beside ``test.parquet`` for more of test, and ``dev`` beside
-    ``validation`` for more of validation. If no file of train is named ``train``, its files stay together.
-
-    Args:
-        files: paths by split, as the library found them by their names.
-        keywords: the words by which it finds each split.
-        root: the dataset's folder, or the common prefix of its URLs.
-    """
-    found: dict[str, list[str]] = {}
-    for split, paths in files.items():
-        words = tuple(keywords.get(split, (split,)))
-        own = _own_names(list(map(str, paths)), words, root)
-        together = len({*own.values()}) < 2 or (split == "train" and split not in own.values())
-        for path in map(str, paths):
-            found.setdefault(split if together else own[path] or split, []).append(path)
-    return found
-
-
 # ---------------------------------------------------------------- inside
-
-
-def _number(stem: str, split: str, sign: str) -> int | None:
-    """Return the number in a file's name, as 2 in ``dev_2``, or None if it belongs to another split."""
-    found = _NUMBERED.fullmatch(stem)
-    return int(found[3]) if found and found.group(1, 2) == (split, sign) else None
-
-
-def _own_names(paths: Sequence[str], words: Sequence[str], root: str) -> dict[str, str]:
-    """Return for each path the name, of its file or of the nearest folder, that has one of the words in it, or ""."""
-    inside = {path: PurePosixPath(path.removeprefix(root).lstrip("/")) for path in paths}
-    stems = split_names({str(place.with_suffix("")) for place in inside.values()})
-    own = {}
-    for path, place in inside.items():
-        parts = PurePosixPath(stems[str(place.with_suffix(""))]).parts
-        own[path] = next((part for part in reversed(parts) if any(_apart(word) in _apart(part) for word in words)), "")
-    return own
-
-
-def _apart(name: str) -> str:
-    """Return a name as words between blanks: each separator and digit becomes a blank."""
-    return f" {_BETWEEN.sub(' ', name)} "
 
 
 def _json_lines(folder: Path) -> dict[str, list[str]]:

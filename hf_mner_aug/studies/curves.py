@@ -11,7 +11,9 @@ from typing import Any
 
 from hf_mner_aug.exceptions import MissingExtra, UsageError
 from hf_mner_aug.publishing.folder import run_and_publish
-from hf_mner_aug.runs.recipe import load_source, named_method, read_ids, recipe_for, resolve
+from hf_mner_aug.runs.recipe import named_method, recipe_for
+from hf_mner_aug.runs.subset import read_ids, resolve
+from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.studies.significance import holm
 from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED

@@ -17,8 +17,8 @@ from hf_mner_aug.metrics.span_errors import (
     overlap,
 )
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
-from hf_mner_aug.runs.recipe import with_pictures
 from hf_mner_aug.schema import Codec
+from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.studies.study import read_config, read_gold, spans_of
 from hf_mner_aug.studies.tables import table

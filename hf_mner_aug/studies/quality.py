@@ -21,8 +21,8 @@ from hf_mner_aug.models.matching.cca import TooFewPairs
 from hf_mner_aug.models.words.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
 from hf_mner_aug.posts.hygiene import normalise_text, text_key
 from hf_mner_aug.publishing.rows import drop_check
-from hf_mner_aug.runs.recipe import with_pictures
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, read_provenance
+from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage.fingerprint import content_fingerprint
 from hf_mner_aug.studies.quality_tables import FAULTS, SIZES, Column, QualityReport, meanings
 from hf_mner_aug.studies.study import Config, open_config

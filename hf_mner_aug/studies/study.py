@@ -30,7 +30,8 @@ from hf_mner_aug.publishing.rows import is_made, published_splits
 from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.runs.ledger import beside, run
-from hf_mner_aug.runs.recipe import Recipe, source_posts
+from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.runs.subset import source_posts
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, canonical_json
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage import artifacts

@@ -12,8 +12,8 @@ from hf_mner_aug.exceptions import MissingExtra
 from hf_mner_aug.metrics.spans import PlainSpan, post_counts
 from hf_mner_aug.need import need
 from hf_mner_aug.publishing.cards import put_section
-from hf_mner_aug.runs.recipe import with_pictures
 from hf_mner_aug.schema import Codec
+from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.studies.significance import holm, paired_bootstrap, rates, resample
 from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED, Study

@@ -26,7 +26,8 @@ from hf_mner_aug.models.search.fetching import is_public
 from hf_mner_aug.publishing.folder import publish
 from hf_mner_aug.runs.estimate import estimate
 from hf_mner_aug.runs.ledger import preview, run
-from hf_mner_aug.runs.recipe import recipe_for, resolve
+from hf_mner_aug.runs.recipe import recipe_for
+from hf_mner_aug.runs.subset import resolve
 from hf_mner_aug.untrusted import hosts
 from hf_mner_aug.untrusted.hosts import VARIABLE, Host, is_allowed, origin_of, remembered, require_allowed
 

@@ -15,8 +15,9 @@ import test_fuzz as fuzz
 from hf_mner_aug import verify
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.publishing.folder import read_note
-from hf_mner_aug.runs.recipe import Recipe, load_source
+from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import read_provenance
+from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.untrusted.shapes import checked, parse_json, parse_yaml, read_yaml
 from hf_mner_aug.values import convert_value
 

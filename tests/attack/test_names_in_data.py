@@ -20,7 +20,10 @@ from hf_mner_aug.publishing.folder import place_config, read_features, read_note
 from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.ranks import fit_once
-from hf_mner_aug.runs.recipe import Recipe, load_source, named_splits, recipe_for, source_posts
+from hf_mner_aug.runs.recipe import Recipe, recipe_for
+from hf_mner_aug.runs.subset import source_posts
+from hf_mner_aug.sources.loading import load_source
+from hf_mner_aug.sources.splits import named_splits
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.shared import Folder
 from hf_mner_aug.untrusted.names import check_columns, check_name, check_repo, check_repo_path, is_name
@@ -251,7 +254,7 @@ def test_a_host_that_a_card_names_is_not_asked(tmp_path):
             hub.commit(repo, {"README.md": card})
         script = """
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.runs.recipe import load_source
+from hf_mner_aug.sources.loading import load_source
 for repo in ("a/a", "b/b"):
     try:
         load_source(repo)
@@ -282,7 +285,7 @@ def test_the_token_goes_to_the_hub_only(tmp_path):
         places = [repo.format(host=other.host) for repo in REPOS]
         script = f"""
 import hf_mner_aug.publishing.hub as hub
-from hf_mner_aug.runs.recipe import load_source
+from hf_mner_aug.sources.loading import load_source
 hub.time.sleep = lambda seconds: None
 def attempt(function, *arguments, **options):
     try:

@@ -30,8 +30,8 @@ from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.search import Query, open_corpus
 from hf_mner_aug.publishing.withdraw import withdraw_posts
-from hf_mner_aug.runs.recipe import load_source
 from hf_mner_aug.schema import mner_features
+from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage import picture_files
 from hf_mner_aug.storage.fingerprint import content_fingerprint
 from hf_mner_aug.storage.parquet import write_table

@@ -301,7 +301,7 @@ def million(tmp_path_factory):
     folder = tmp_path_factory.mktemp("million")
     write_set(folder / "set", 1_000_000)
     (folder / "posts.txt").write_text("".join(f"post number {i} about place{i % 9999} today\n" for i in range(10**6)))
-    from hf_mner_aug.runs.recipe import load_source
+    from hf_mner_aug.sources.loading import load_source
 
     load_source(str(folder / "set"))
     return folder

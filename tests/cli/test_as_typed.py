@@ -26,7 +26,7 @@ from hf_mner_aug import (
 )
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.publishing.withdraw import withdraw_posts
-from hf_mner_aug.runs.recipe import load_source
+from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.untrusted.cards import load_card, read_card
 
 

@@ -11,8 +11,11 @@ from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.hygiene import find_leaks
 from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.publishing.withdraw import withdraw_posts
-from hf_mner_aug.runs.recipe import Recipe, choose_subset, load_source, named_splits, resolve
+from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.runs.subset import choose_subset, resolve
 from hf_mner_aug.schema import bio_names, split_tag, word_faults
+from hf_mner_aug.sources.loading import load_source
+from hf_mner_aug.sources.splits import named_splits
 
 TAGS = bio_names(("PER", "LOC"))
 FEATURES = Features({"id": Value("string"), "tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=TAGS))})

@@ -31,8 +31,9 @@ from hf_mner_aug.columns.validation import validate
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.readers import read
-from hf_mner_aug.runs.recipe import load_source, named_splits
 from hf_mner_aug.schema import Codec, mner_features
+from hf_mner_aug.sources.loading import load_source
+from hf_mner_aug.sources.splits import named_splits
 from hf_mner_aug.studies.study import Study, check_comparable, numbered_alike, read_config, spans_of
 from hf_mner_aug.transform import Method, iterate_posts
 

@@ -16,7 +16,8 @@ from hf_mner_aug.exceptions import EndpointError, UsageError
 from hf_mner_aug.models.search import web as web_posts
 from hf_mner_aug.publishing.hub import verify as verify_config
 from hf_mner_aug.runs.estimate import estimate
-from hf_mner_aug.runs.recipe import recipe_for, resolve
+from hf_mner_aug.runs.recipe import recipe_for
+from hf_mner_aug.runs.subset import resolve
 from hf_mner_aug.schema import Post, mner_features
 
 KEY = "serper-key-0123456789"

@@ -24,8 +24,8 @@ from hf_mner_aug.publishing.cards import ConfigFacts, SplitFacts
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.ledger import run_folder
 from hf_mner_aug.runs.recipe import Recipe
-from hf_mner_aug.sources.facts import SourceFacts
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, augmented_features, mner_features
+from hf_mner_aug.sources.facts import SourceFacts
 from hf_mner_aug.storage.parquet import write_shards, write_table
 
 HOSTILE = [

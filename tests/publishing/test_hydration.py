@@ -29,8 +29,9 @@ from hf_mner_aug.publishing.hydration import hydrate, on_web
 from hf_mner_aug.publishing.rows import published_splits
 from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.publishing.withdraw import withdraw_posts
-from hf_mner_aug.runs.recipe import load_source, recipe_for
+from hf_mner_aug.runs.recipe import recipe_for
 from hf_mner_aug.schema import FOUR_TYPES, Post, mner_features, tag_names
+from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage.fingerprint import content_fingerprint
 from hf_mner_aug.studies.study import read_config
 from hf_mner_aug.transform import Reject

@@ -13,7 +13,8 @@ from datasets import concatenate_datasets
 from hf_mner_aug import EDA, LSMS, augment, cli, methods, publish, transform
 from hf_mner_aug.runs import estimate as estimates
 from hf_mner_aug.runs.estimate import Estimate, estimate, rough_seconds
-from hf_mner_aug.runs.recipe import recipe_for, resolve
+from hf_mner_aug.runs.recipe import recipe_for
+from hf_mner_aug.runs.subset import resolve
 from hf_mner_aug.schema import Codec, Post
 from hf_mner_aug.transform import Facts, Method, Model, iterate_posts
 

@@ -14,7 +14,8 @@ from hf_mner_aug import EDA, LSMS, augment
 from hf_mner_aug.exceptions import Corrupt, DataError, RecipeMismatch, UsageError
 from hf_mner_aug.runs.estimate import estimate
 from hf_mner_aug.runs.ranks import fit_once
-from hf_mner_aug.runs.recipe import recipe_for, resolve
+from hf_mner_aug.runs.recipe import recipe_for
+from hf_mner_aug.runs.subset import resolve
 from hf_mner_aug.schema import mner_features
 from hf_mner_aug.storage.shared import Folder
 

@@ -17,7 +17,9 @@ from hf_mner_aug import EDA, LSMS, augment, cli, publish
 from hf_mner_aug.exceptions import Corrupt, MissingExtra, RecipeMismatch, UsageError
 from hf_mner_aug.publishing.folder import run_and_publish
 from hf_mner_aug.runs import ledger, ranks
-from hf_mner_aug.runs.recipe import load_source, recipe_for, resolve
+from hf_mner_aug.runs.recipe import recipe_for
+from hf_mner_aug.runs.subset import resolve
+from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage.shared import Folder, Remote, open_store
 
 

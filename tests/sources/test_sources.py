@@ -9,8 +9,9 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Va
 from hf_mner_aug import EDA, LSMS, Recipe, augment, load_sample, publish, validate, verify
 from hf_mner_aug.columns.mapping import map_columns, parse_columns
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.runs.recipe import load_source, split_source
 from hf_mner_aug.schema import Codec, bio_names
+from hf_mner_aug.sources.loading import load_source
+from hf_mner_aug.sources.places import split_source
 from hf_mner_aug.storage.fingerprint import content_fingerprint
 
 TAGS = bio_names(("PER", "LOC"))
@@ -29,7 +30,7 @@ def nobody_is_asked(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the Hub was asked")
 
-    monkeypatch.setattr("hf_mner_aug.runs.recipe._check_data_files", refuse)
+    monkeypatch.setattr("hf_mner_aug.sources.loading._check_data_files", refuse)
     monkeypatch.setattr("datasets.load_dataset_builder", refuse)
 
 
@@ -86,7 +87,7 @@ def test_a_hub_id_is_still_one(tmp_path, monkeypatch):
         asked.append(path)
         raise ConnectionError
 
-    monkeypatch.setattr("hf_mner_aug.runs.recipe._check_data_files", asking)
+    monkeypatch.setattr("hf_mner_aug.sources.loading._check_data_files", asking)
     for source in ("other/name", "other/name:config", "other/name@v1:config", "org/name@main"):
         with pytest.raises((UsageError, ConnectionError)):
             load_source(source)
