@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import hf_mner_aug
-from hf_mner_aug.cli import corpus, hosts, hydrate, memory, quality, studies
+from hf_mner_aug.cli import data, hosts, hub, look, memory, studies
 from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
 from hf_mner_aug.cli.lists import LISTS, spread
 from hf_mner_aug.cli.studies import Columns
@@ -457,11 +457,11 @@ def demo(out: Out = Path("demo-out")) -> None:
     run_demo(out)
 
 
-corpus.register(app)
+data.register(app)
 memory.register(app)
 hosts.register(app)
-hydrate.register(app)
-quality.register(app)
+hub.register(app)
+look.register(app)
 studies.register(app)
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from hf_mner_aug import EDA, LSMS, augment, load_sample, methods, publish
 from hf_mner_aug.backbones import Prediction, ScoredRelation, ScoredSpan
-from hf_mner_aug.cli import quality as cli_quality
+from hf_mner_aug.cli import look as cli_quality
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.words.sentence import TfidfSimilarity
 from hf_mner_aug.posts.hygiene import Guard
@@ -460,7 +460,7 @@ def test_the_verb_prints_the_table_or_json(repo, report):
 
 def test_nothing_heavy_is_imported_with_the_modules():
     code = (
-        "import sys; from hf_mner_aug.studies import quality; from hf_mner_aug.cli import quality; "
+        "import sys; from hf_mner_aug.studies import quality; from hf_mner_aug.cli import look; "
         "from hf_mner_aug.models.words import sentence; "
         "print([m for m in ('torch', 'datasets', 'numpy', 'sklearn', 'transformers', 'rich.console') "
         "if m in sys.modules])"
