@@ -1,17 +1,61 @@
-"""The verb ``index``: builds a local corpus to retrieve posts from."""
+"""The verbs ``convert``, ``validate`` and ``index``: raw sets to datasets, checked datasets, a corpus to search."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import hf_mner_aug
-from hf_mner_aug.untrusted.printable import say
+from hf_mner_aug.cli.options import AsJson, Columns, Images, Out, Source
+from hf_mner_aug.columns.mapping import parse_columns
+from hf_mner_aug.readers import RAW_SETS
+from hf_mner_aug.schema import Orphans
+from hf_mner_aug.untrusted.printable import say, say_json
+from hf_mner_aug.values import parse_pairs
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command()(index)
+def convert(
+    name: Annotated[str, typer.Argument(help=f"The raw set: {', '.join(RAW_SETS)}; conll is any IMGID file.")],
+    raw: Annotated[Path, typer.Argument(help="The folder (or file) with the raw text.")],
+    out: Out,
+    images: Annotated[Path | None, typer.Option(help="The folder with the images, named by id.")] = None,
+    xml: Annotated[Path | None, typer.Option(help="The folder with the boxes (default: RAW/xml).")] = None,
+    orphans: Annotated[Orphans, typer.Option(help="What to do with an I- tag without its B-.")] = "promote",
+    language: Annotated[str | None, typer.Option(help="The language, if it differs from the set's.")] = None,
+    types: Annotated[
+        str | None, typer.Option(metavar="OLD=NEW,…", help="Rename entity types, e.g. OTHER=MISC,Per=PER.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=PLACE,…", help="The columns of the file's lines to read, e.g. tokens=1,ner_tags=3."),
+    ] = None,
+    check_against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Report train posts that are in validation or test of this set; repeatable."),
+    ] = None,
+) -> None:
+    """Convert a raw set into a dataset that load_dataset reads."""
+    options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
+    options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as OTHER=MISC"), "columns": parse_columns(columns)}
+    say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))
+    say(f'load_dataset("{out}")')
+
+
+def validate(
+    source: Source,
+    images: Images = None,
+    columns: Columns = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Decode no image.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Report every problem of a dataset with its row; the exit code is 2 if there are errors."""
+    found = hf_mner_aug.validate(source, images=False if no_images else images or True, columns=parse_columns(columns))
+    if as_json:
+        say_json(found.to_dicts())
+    else:
+        say(found)
+    if not found.ok:
+        raise typer.Exit(2)
 
 
 def index(
@@ -23,10 +67,7 @@ def index(
     name: Annotated[str | None, typer.Option(help="The source that found posts name.")] = None,
     licence: Annotated[str | None, typer.Option(help="The licence of posts that do not name one.")] = None,
     site: Annotated[str | None, typer.Option(help="The host of posts without a URL, e.g. twitter.com.")] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="A further folder to read the pictures from that the source names."),
-    ] = None,
+    images: Images = None,
 ) -> None:
     """Add posts to a local corpus that can be searched for entities."""
     say(hf_mner_aug.index(source, out, splits=splits, name=name, licence=licence, site=site, images=images))

@@ -23,11 +23,6 @@ AllowHost = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command()(hosts)
-
-
 def hosts(
     forget: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Ask again before this host is used; repeatable.")
@@ -47,7 +42,7 @@ def go_on(question: str = "Go on?") -> None:
         UsageError: there is no terminal.
     """
     if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask in: say --yes to go on")
+        raise UsageError("there is no terminal to ask in: pass --yes to go on")
     typer.confirm(question, abort=True)
 
 
@@ -60,17 +55,17 @@ def confirm_hosts(
 ) -> None:
     """Print the hosts that methods' parameters name; each needs the user's permission before anything is sent.
 
-    He is asked in a terminal only, so that nothing that is piped in answers for him.
+    The user is asked in a terminal only, so that piped input cannot answer.
 
     Args:
         methods: as recipes describe them.
-        typed: parameters that the user wrote himself, in this call.
+        typed: parameters that the user typed in this call.
         allowed: the hosts of ``--allow-host``.
-        sends: false where nothing will be sent: then nobody is asked.
+        sends: whether anything will be sent; if not, nobody is asked.
 
     Raises:
         HostNotAllowed: there is no terminal, and a host is not allowed.
-        UsageError: one that is allowed is not named by any method.
+        UsageError: an allowed host is not named by any method.
     """
     named = {host: name for method in methods for name, host in method.hosts.items()}
     origins = {known.parse_host(host) for host in allowed or ()}
@@ -85,7 +80,7 @@ def confirm_hosts(
             known.allow(*host)
         elif not known.is_allowed(*host):
             if not sends:
-                say(f"a run would have to be allowed that: --allow-host {host.spelled}")
+                say(f"a run needs permission for this: --allow-host {host.spelled}")
                 continue
             if not sys.stdin.isatty():
                 known.require_allowed(*host)

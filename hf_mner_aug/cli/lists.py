@@ -1,6 +1,6 @@
-"""Options of several values: ``--configs a b`` written as ``--configs a --configs b``, which is what typer reads.
+"""Options of several values: ``--configs a b`` written as ``--configs a --configs b``, as typer reads it.
 
-What is one too many, as in ``--configs a b REPO``, is the verb's own argument.
+A value too many, such as the last in ``--configs a b REPO``, becomes the verb's own argument.
 """
 
 from collections.abc import Collection, Iterator
@@ -11,7 +11,7 @@ LISTS = ("--ablations", "--backbones", "--configs", "--keep", "--methods", "--se
 
 
 class Piece(NamedTuple):
-    """An argument: ``option`` is the one of several values that it is a value of, ``more`` if not the first."""
+    """An argument; ``option`` is set for a value of such an option, ``more`` for all its values but the first."""
 
     text: str
     option: str = ""
@@ -20,7 +20,7 @@ class Piece(NamedTuple):
 
 
 def spread(arguments: list[str], command: Any = None) -> list[str]:
-    """Return the arguments of a verb, or of ``command``, with each value of an option behind the option."""
+    """Return the arguments of a verb with the option's name before each of its values."""
     pieces = list(_pieces(arguments, _with_value(command)))
     for _ in range(_needed(command) - sum(piece.own for piece in pieces)):
         if not (spare := [i for i, piece in enumerate(pieces) if piece.more]):
@@ -31,7 +31,7 @@ def spread(arguments: list[str], command: Any = None) -> list[str]:
 
 
 def _pieces(arguments: list[str], with_value: Collection[str]) -> Iterator[Piece]:
-    """Yield the arguments as what they are."""
+    """Yield each argument with its role."""
     option, value_of_one, more = "", False, False
     for i, text in enumerate(arguments):
         if text == "--":
@@ -57,10 +57,10 @@ def _with_value(command: Any) -> set[str]:
 
 
 def _needed(command: Any) -> int:
-    """Return how many arguments a verb needs, itself among them."""
+    """Return how many arguments a verb needs, including its name."""
     return 1 + sum(one.param_type_name == "argument" and one.required for one in command.params) if command else 0
 
 
 def _may_be_a_place(text: str) -> bool:
-    """Say whether a value may be a repo: neither configs nor numbers are paths."""
+    """Return whether a value may be a repo: neither configs nor numbers are paths."""
     return "/" in text or Path(text).exists()

@@ -1,21 +1,32 @@
-"""The verb ``quality``: measures the posts of a config."""
+"""The verbs that show a config: ``show``, ``memory`` and ``quality``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import hf_mner_aug
+from hf_mner_aug.cli.options import AsJson, GoldSource, Images, Repo, WriteCard
 from hf_mner_aug.untrusted.printable import console, for_terminal, say, say_json
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command()(quality)
+def show(
+    folder: Annotated[Path, typer.Argument(help="The repo folder.")],
+    config: Annotated[str | None, typer.Argument(help="The config (default: the folder's only one).")] = None,
+    split: Annotated[str, typer.Option(help="The split whose made posts are shown.")] = "train",
+    posts: Annotated[int, typer.Option("--posts", "-n", help="Made posts to show, evenly spread.")] = 100,
+    rejects: Annotated[int, typer.Option(help="Rejected posts to show for each reason.")] = 20,
+    source: Annotated[str | None, typer.Option(help="The source set, if the config does not hold its posts.")] = None,
+    images: Images = None,
+    out: Annotated[Path | None, typer.Option(help="The page to write (default: CONFIG.html in this folder).")] = None,
+) -> None:
+    """Write a config as one HTML page: posts before and after, boxes, scores, and what was rejected."""
+    options: dict[str, Any] = {"split": split, "posts": posts, "rejects": rejects}
+    say(hf_mner_aug.show(folder, config, out=out, source=source, images=images, **options))
 
 
 def quality(
-    repo: Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")],
+    repo: Repo,
     configs: Annotated[list[str], typer.Argument(help="The configs.")],
     encoder: Annotated[
         str | None, typer.Option(help="A sentence encoder (folder or Hub id), in addition to TF-IDF.")
@@ -31,15 +42,10 @@ def quality(
         typer.Option(help="Predicts labels (default: crf; none for relations), e.g. relation:encoder=DIR."),
     ] = None,
     one_copy: Annotated[bool, typer.Option("--one-copy", help="Measure one made post of each gold post.")] = False,
-    source: Annotated[
-        str | None, typer.Option(help="The local source folder of a config whose method replaces posts.")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="A further folder to read the pictures from that the source names."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    write_card: Annotated[bool, typer.Option("--write-card", help="Write the table into the folder's card.")] = False,
+    source: GoldSource = None,
+    images: Images = None,
+    as_json: AsJson = False,
+    write_card: WriteCard = False,
 ) -> None:
     """Measure configs: similarity to the source, diversity, perplexity, labels, pictures, repetitions, leaks."""
     report = hf_mner_aug.quality(
@@ -64,3 +70,19 @@ def quality(
             screen.print(f"- {for_terminal(note)}")
     else:
         say(report.to_markdown())
+
+
+def memory(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A repo folder, or a run of memory_hard.")],
+    config: Annotated[str, typer.Argument(help="The config, if the folder has several of memory_hard.")] = "",
+    html: Annotated[Path | None, typer.Option(help="Also write the tree into this HTML file.")] = None,
+) -> None:
+    """Print the errors of a model as a tree: patterns, examples, posts written for them, suspected label errors."""
+    from hf_mner_aug.storage.artifacts import write_atomically
+
+    found = hf_mner_aug.memory(folder, config)
+    if html is None:
+        say(found.to_text().removesuffix("\n"))
+    else:
+        write_atomically(html, found.to_html().encode("utf-8", "replace"))
+        say(html)

@@ -1,4 +1,4 @@
-"""What each parameter is for: the lines below ``Args:`` in the docstrings of the dataclasses that hold them."""
+"""Explanations of parameters: the lines below ``Args:`` in the docstrings of the dataclasses that hold them."""
 
 import inspect
 import re
@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
-# Fields that no user sets: what was learnt, who wrote the recipe.
+# Fields that no user sets.
 INSIDE = ("artifact", "from_recipe")
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter as a user is told of it; ``explained`` is empty where no docstring has it."""
+    """A parameter as shown to users; ``explained`` is empty if no docstring has it."""
 
     name: str
     default: Any
@@ -20,9 +20,9 @@ class Parameter:
 
 
 def parameters_of(cls: type, *more: type) -> list[Parameter]:
-    """Return the parameters of a dataclass of settings, and of those that it holds, in the order of its fields.
+    """Return the parameters of a dataclass of settings and of those nested in it, in the order of its fields.
 
-    ``more`` are classes whose docstrings explain what several share.
+    ``more`` are classes whose docstrings explain shared parameters.
     """
     explained: dict[str, str] = {}
     for known in (*reversed(more), *reversed(cls.__mro__[:-1])):
@@ -40,7 +40,7 @@ def parameters_of(cls: type, *more: type) -> list[Parameter]:
 
 
 def read_args(docstring: str) -> Mapping[str, str]:
-    """Return what a docstring says below ``Args:``, by name, each in one line."""
+    """Return the entries below a docstring's ``Args:``, by name, each as one line."""
     return {name: re.sub(r"\s+", " ", text).strip() for name, text in _args(inspect.cleandoc(docstring))}
 
 

@@ -10,39 +10,19 @@ import typer
 import hf_mner_aug
 from hf_mner_aug.backbones import BACKBONES
 from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
+from hf_mner_aug.cli.options import AsJson, Columns, GoldSource, Images, IntoExisting, Repo, WriteCard
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.untrusted.printable import say, say_json
 
 if TYPE_CHECKING:
     from hf_mner_aug.transform import Method
 
-Repo = Annotated[str, typer.Argument(help="The repo folder, or ORG/NAME on the Hub.")]
 Seeds = Annotated[list[int], typer.Option(help="Seeds of augmentation and model.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A backbone's setting.")]
 BackboneName = Annotated[str, typer.Option(help=f"The backbone: {', '.join(BACKBONES)}.")]
-Source = Annotated[str | None, typer.Option(help="The source folder, if the method replaces its posts.")]
-Images = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="A further folder to read the pictures from that the source names."),
-]
 ReadOn = Annotated[str, typer.Option("--split", help="The split to read: test or validation.")]
-Columns = Annotated[
-    str | None,
-    typer.Option(
-        "--columns",
-        metavar="OURS=THEIRS,…",
-        help="The source's names of our columns, e.g. tokens=words,ner_tags=labels.",
-    ),
-]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before configs are made by paid calls.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the command line."""
-    app.command()(evaluate)
-    app.command()(errors)
-    app.command()(curve)
 
 
 def evaluate(
@@ -59,17 +39,17 @@ def evaluate(
     grid: Annotated[bool, typer.Option("--grid", help="Search batch size and learning rate on gold first.")] = False,
     ablations: Annotated[
         list[str] | None,
-        typer.Option(help="Those of the configs that the others are compared with; gold is not repeated for them."),
+        typer.Option(help="Those configs that the others are compared with; gold is not repeated for them."),
     ] = None,
-    write_card: Annotated[bool, typer.Option("--write-card", help="Write the table into the folder's card.")] = False,
+    write_card: WriteCard = False,
     out: Annotated[Path | None, typer.Option(help="The study is written beside this folder (default: REPO).")] = None,
-    source: Source = None,
+    source: GoldSource = None,
     images: Images = None,
     quiet: Quiet = False,
     yes: Yes = False,
     allow_host: AllowHost = None,
 ) -> None:
-    """Train on gold, gold repeated and augmented posts, over seeds, and say what augmentation changed."""
+    """Train on gold, repeated gold and augmented posts, over seeds, and report the effect of augmentation."""
     again = f"made again for each of {len(seeds)} seeds"
     report = hf_mner_aug.evaluate(
         repo,
@@ -100,9 +80,9 @@ def errors(
     split: ReadOn = "validation",
     seed: Annotated[int, typer.Option(help="The seed of the models.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write each error with its post into this folder.")] = None,
-    source: Source = None,
+    source: GoldSource = None,
     images: Images = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Report the errors of backbones, their confusions, and the errors that they share."""
     options: dict[str, Any] = {"split": split, "seed": seed, "source": source, "images": images}
@@ -124,9 +104,7 @@ def curve(
     seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default
     set_: Settings = None,
     split: ReadOn = "test",
-    into_existing: Annotated[
-        bool, typer.Option("--into-existing", help="Publish into a folder even if it holds other files.")
-    ] = False,
+    into_existing: IntoExisting = False,
     images: Images = None,
     columns: Columns = None,
     quiet: Quiet = False,
@@ -163,7 +141,7 @@ def _confirm(
     allowed: Sequence[str] | None,
     typed: Collection[str] = (),
 ) -> None:
-    """See that the user allows the methods' hosts and wants to pay; ``made`` says how often posts are made.
+    """Ask the user to allow the methods' hosts and to pay; ``made`` says how often posts are made.
 
     Raises:
         UsageError: a host is not allowed, or there is no terminal to ask in.

@@ -331,7 +331,7 @@ def test_a_curve_asks_before_it_pays(evil, source, tmp_path, monkeypatch, capsys
     command += ("--out", tmp_path / "out", "--quiet")
     code, printed, err = call(monkeypatch, capsys, *command, answers="y\n")
     assert (code, evil.log) == (2, []), err
-    assert "there is no terminal to ask in: say --yes" in err
+    assert "there is no terminal to ask in: pass --yes" in err
     told = "gmda: made for each subset, and again for each of 1 seeds, by calls that may cost money"
     assert told in printed
     assert f"text_model sends posts to {origin_of(evil.url)}" in printed

@@ -658,12 +658,12 @@ def test_the_command_line_asks_before_it_pays(mner, monkeypatch, tmp_path, capsy
         monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
         assert run("out")[0] == 1
         assert f"calls: {len(mner)}, USD: " in printed[-1]
-        assert "assumed are 1,000 tokens read and 512 written per call, 5 seconds each, 4 at a time" in printed[-1]
+        assert "which assumes 1,000 tokens read and 512 written per call, 5 seconds each, 4 at a time" in printed[-1]
         assert run("out", "--dry-run")[0] == 0
         assert len(server.log) == 2, "neither an estimate nor a no sends anything"
         monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
         assert run("out", "--probe")[0] == 1
-        assert "looking at some posts for this took calls " in printed[-1]
+        assert "the posts made for this estimate took calls " in printed[-1]
         assert not (tmp_path / "out").exists()
         code, told, made = run("out", "--yes")
         assert (code, len(made)) == (0, 1), told

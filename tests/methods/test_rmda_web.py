@@ -168,7 +168,7 @@ def test_the_command_line_replays_and_verifies(server, gold, tmp_path):
 
     dry = cli(*call, "--out", str(tmp_path / "one"), "--dry-run")
     assert "calls: 6, USD: 0.006" in dry.output
-    assert "nothing was sent to find out" in dry.output
+    assert "nothing was sent for this estimate" in dry.output
     assert server.log == []
     probed = cli(*call, "--out", str(tmp_path / "one"), "--dry-run", "--probe")
     assert "calls: 6, USD: 0.006" in probed.output

@@ -5,13 +5,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
-import typer
 from conftest import as_dataset
 from datasets import DatasetDict
 from typer.testing import CliRunner
 
 from hf_mner_aug import MemoryHard, augment, publish
-from hf_mner_aug.cli import memory as cli_memory
+from hf_mner_aug.cli import app
 from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
 from hf_mner_aug.pages.memory import memory
 from hf_mner_aug.runs.ledger import run_folder
@@ -19,14 +18,6 @@ from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import mner_features
 
 QUICK = {"target": "crf:iterations=10", "detector": "crf:iterations=15", "detectors": 2, "folds": 2, "seeds": 1}
-
-
-@pytest.fixture(scope="module")
-def app():
-    """A command line of the one verb, which then has no name."""
-    line = typer.Typer()
-    cli_memory.register(line)
-    return line
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +30,9 @@ def run(tmp_path_factory):
     return out, augment(splits, MemoryHard(**QUICK), out=out, progress=False)
 
 
-def test_the_tree_is_printed(app, run):
+def test_the_tree_is_printed(run):
     out, done = run
-    result = CliRunner().invoke(app, [str(out)])
+    result = CliRunner().invoke(app, ["memory", str(out)])
     assert result.exit_code == 0, result.output
     tree = memory(done.folder).tree
     assert result.output.startswith(f"crf:iterations=10: {len(tree.failures)} failures in ")
@@ -61,17 +52,17 @@ def test_the_tree_is_printed(app, run):
     assert re.search(r"patterns: \d+ in round 1", result.output)
 
 
-def test_a_terminal_does_not_obey_posts(app, run):
+def test_a_terminal_does_not_obey_posts(run):
     out, _ = run
-    result = CliRunner().invoke(app, [str(out)])
+    result = CliRunner().invoke(app, ["memory", str(out)])
     assert "\\x1b[31mred\\u202e" in result.output
     assert all(line.isprintable() for line in result.output.splitlines())
 
 
-def test_the_page_escapes_what_posts_say(app, run, tmp_path):
+def test_the_page_escapes_what_posts_say(run, tmp_path):
     out, _ = run
     page = tmp_path / "memory.html"
-    result = CliRunner().invoke(app, [str(out), "--html", str(page)])
+    result = CliRunner().invoke(app, ["memory", str(out), "--html", str(page)])
     assert result.exit_code == 0, result.output
     text = page.read_text(encoding="utf-8")
     assert "<script" not in text
@@ -82,7 +73,7 @@ def test_the_page_escapes_what_posts_say(app, run, tmp_path):
     assert "with &lt;i&gt;X&lt;/i&gt; are" in noted.to_html()
 
 
-def test_a_repo_folder_shows_the_run_of_a_config(app, run, tmp_path):
+def test_a_repo_folder_shows_the_run_of_a_config(run, tmp_path):
     """Its own run, whatever other seeds lie beside it; of several configs one is to be named."""
     _, done = run
     repo = tmp_path / "repo"
@@ -103,7 +94,7 @@ def test_a_repo_folder_shows_the_run_of_a_config(app, run, tmp_path):
         memory(repo)
     with pytest.raises(UnknownName, match=r"unknown config of memory_hard in .*'three': valid are one, two"):
         memory(repo, "three")
-    result = CliRunner().invoke(app, [str(repo), "two"])
+    result = CliRunner().invoke(app, ["memory", str(repo), "two"])
     assert (result.exit_code, result.output) == (0, told)
     shutil.rmtree(runs[1])
     with pytest.raises(UsageError, match=r"no run of memory_hard at .*two-"):

@@ -70,8 +70,8 @@ def test_without_a_terminal_a_yes_is_asked_for_before_learning(call, tmp_path):
     code, out, told, fits = call(stdin=io.StringIO("y\n"))
     assert (code, out, fits) == (2, "", [])
     assert told == (
-        "error: heavy uses org/heavy (text), and there is no terminal to ask in: see what it takes with --dry-run, "
-        "then say --yes"
+        "error: heavy uses org/heavy (text), and there is no terminal to ask in: see its cost with --dry-run, "
+        "then pass --yes"
     )
     assert not (tmp_path / "out.runs").exists()
     assert call("--dry-run")[::3] == (0, [20])
@@ -94,14 +94,14 @@ def test_in_a_terminal_the_estimate_is_shown_and_its_fit_is_used(call, monkeypat
     assert (code, fits) == (0, [20])
     assert "20 posts give about 20 rows in " in out
     assert "Go on?" not in out, "it takes seconds"
-    monkeypatch.setattr(cli, "ASK_ABOVE_SECONDS", 0)
+    monkeypatch.setattr(cli.run, "ASK_ABOVE_SECONDS", 0)
     code, out, _, fits = call("--overwrite", "--seed", 1, stdin=Terminal("n\n"))
     assert (code, fits) == (1, [20])
     assert "Go on?" in out
 
 
 def test_a_long_run_without_models_is_known_from_a_few_posts(call, mner, monkeypatch):
-    monkeypatch.setattr(cli, "ESTIMATE_ABOVE_ROWS", 10)
+    monkeypatch.setattr(cli.run, "ESTIMATE_ABOVE_ROWS", 10)
     monkeypatch.setattr(estimates, "rough_seconds", lambda recipe, gold: 7200.0)
     code, _, told, fits = call("--set", "model=")
     assert (code, fits) == (2, [])

@@ -7,15 +7,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
-import typer
 from conftest import as_dataset, parse, picture
 from datasets import DatasetDict
 from tiny_language_model import language_model
 from typer.testing import CliRunner
 
-from hf_mner_aug import EDA, LSMS, augment, load_sample, methods, publish
+from hf_mner_aug import EDA, LSMS, augment, cli, load_sample, methods, publish
 from hf_mner_aug.backbones import Prediction, ScoredRelation, ScoredSpan
-from hf_mner_aug.cli import look as cli_quality
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.words.sentence import TfidfSimilarity
 from hf_mner_aug.posts.hygiene import Guard
@@ -270,10 +268,7 @@ def test_the_verb_tells_the_perplexity_that_the_model_has(repo, tmp_path):
         str(tmp_path / "tiny"),
         "--json",
     ]
-    app = typer.Typer()
-    cli_quality.register(app)
-    app.command("other")(lambda: None)  # typer runs the only verb without its name
-    done = CliRunner().invoke(app, call, catch_exceptions=False)
+    done = CliRunner().invoke(cli.app, call, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     told = {column["name"]: column["perplexity"] for column in json.loads(done.stdout)["columns"]}
     rows = load_dataset(str(repo), "eda_100pct")["train"].remove_columns("image")
@@ -442,13 +437,10 @@ def test_a_config_without_made_posts_is_told(planted, monkeypatch):
 
 
 def test_the_verb_prints_the_table_or_json(repo, report):
-    app = typer.Typer()
-    cli_quality.register(app)
     call = ["quality", str(repo), "lsms_100pct", "eda_100pct", "--backbone", FAST]
-    app.command("other")(lambda: None)  # typer runs the only verb without its name
 
     def said(*arguments):
-        done = CliRunner().invoke(app, [*call, *arguments], catch_exceptions=False)
+        done = CliRunner().invoke(cli.app, [*call, *arguments], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return done.stdout
 

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
-import typer
 from datasets import DatasetDict, Image, load_dataset
 from PIL import Image as Pillow
 from typer.testing import CliRunner
 
-from hf_mner_aug import EDA, LSMS, augment, publish
+from hf_mner_aug import EDA, LSMS, augment, cli, publish
 from hf_mner_aug.backbones import BACKBONES, Prediction, ScoredSpan, fitting
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.cli import studies as cli_study
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, UsageError
 from hf_mner_aug.schema import Codec, Entity, Post, mner_features
@@ -532,11 +530,8 @@ def test_ids_that_are_not_there_are_told(tmp_path):
 
 
 def test_the_verbs_print_what_the_library_returns(repo, report, tmp_path):
-    app = typer.Typer()
-    cli_study.register(app)
-
     def call(*arguments):
-        done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+        done = CliRunner().invoke(cli.app, [str(argument) for argument in arguments], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return done.stdout
 

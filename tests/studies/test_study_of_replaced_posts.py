@@ -8,16 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
-import typer
 from datasets import DatasetDict
 from PIL import Image as Pillow
 from test_study import NAMES, draw_posts, read_tables, source_folder, spell, write_ids
 from typer.testing import CliRunner
 
-from hf_mner_aug import AMIA, LSMS, augment, load_sample, publish
+from hf_mner_aug import AMIA, LSMS, augment, cli, load_sample, publish
 from hf_mner_aug.backbones import BACKBONES, Prediction, ScoredSpan
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.cli import studies as cli_study
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.methods import METHODS
 from hf_mner_aug.posts.pictures import open_rgb
@@ -355,12 +353,10 @@ def test_the_command_line_studies_amia_with_a_tiny_backbone(tmp_path):
     for mix, name in (("adaptive", None), ("0", "amia_synthesised")):
         chosen = {"config": name} if name else {}
         publish(augment(str(folder), AMIA(mix=mix), out=out, progress=False, **chosen), out)
-    app = typer.Typer()
-    cli_study.register(app)
     configs = ["--configs", "amia_100pct", "--configs", "amia_synthesised", "--source", str(folder)]
     backbone = "bert_resnet_crf:encoder=tiny,tower=tiny,freeze_vision=false,image_size=64,steps=2,checks=1"
     fast = ["--backbone", backbone, "--seeds", "0", "--quiet", "--split-by", "matched", "--split-by", "ambiguous"]
-    done = CliRunner().invoke(app, ["evaluate", str(out), *configs, *fast], catch_exceptions=False)
+    done = CliRunner().invoke(cli.app, ["evaluate", str(out), *configs, *fast], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     names = ["gold_100pct", "shuffled_100pct", "amia_100pct", "amia_synthesised"]
     assert [line[0] for line in read_tables(done.stdout)[0][2:]] == names

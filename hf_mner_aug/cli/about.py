@@ -1,0 +1,125 @@
+"""The verbs ``methods`` and ``doctor``: methods and backbones explained, and the state of this machine."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.untrusted.printable import say
+
+if TYPE_CHECKING:
+    from hf_mner_aug.installed import Offer
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method or a backbone to explain.")] = None,
+) -> None:
+    """List the methods (paper, requirements, effect on images and boxes), or explain one of them."""
+    from hf_mner_aug import backbones, methods, readers
+
+    own, others = methods.METHODS, methods.installed()
+    if name is None:
+        for shown in own:
+            _show_method(shown, explain=False)
+        for offer in others.values():
+            _show_offered(offer)
+        offered = [str(offer) for room in (backbones, readers) for offer in room.installed().values()]
+        say(f"backbones: {', '.join(backbones.BACKBONES)}\n`hf-mner-aug methods NAME` explains a method or a backbone")
+        if offered:
+            say(f"of installed packages: {', '.join(offered)}")
+    elif name in own or name in others:
+        _show_method(name, explain=True)
+    elif name in (known := [*backbones.BACKBONES, *backbones.installed()]):
+        _show_backbone(name)
+    else:
+        raise UnknownName("method or backbone", name, [*own, *others, *known])
+
+
+def _show_offered(offer: "Offer") -> None:
+    """List a method of another package, or print in one line why it cannot be loaded."""
+    try:
+        _show_method(offer.name, explain=False, package=" and ".join(offer.packages))
+    except UsageError as error:
+        say(error)
+
+
+def _show_method(name: str, *, explain: bool, package: str = "") -> None:
+    from hf_mner_aug.cli.parameters import parameters_of
+    from hf_mner_aug.methods import method_class
+
+    cls = method_class(name)
+    facts, parameters = cls.facts, parameters_of(cls)
+    say(f"{name}: {facts.does}")
+    told = {
+        **({"package": package} if package else {}),
+        "paper": facts.paper,
+        "learns": facts.learns,
+        "images": facts.images,
+        "boxes": facts.boxes,
+        "install": facts.extra,
+        "key": facts.key,
+        "presets": ", ".join(["embedded", *cls.presets]),
+    }
+    if not explain:
+        told["parameters"] = ", ".join(f"{p.name}={p.default!r}" for p in parameters)
+        told["rejects"] = ", ".join(cls.rejects)
+    for label, value in told.items():
+        say(f"  {label:<11}{value}")
+    if explain:
+        for preset, params in cls.presets.items():
+            say(f"  --preset {preset}: {', '.join(f'{key}={value}' for key, value in params.items())}")
+        _explain_each("parameters", {f"{p.name}={p.default!r}": p.explained for p in parameters})
+        _explain_each("reasons to reject posts", {reason: str(what) for reason, what in cls.rejects.items()})
+
+
+def _show_backbone(name: str) -> None:
+    from hf_mner_aug.backbones import Backbone, backbone_class
+    from hf_mner_aug.cli.parameters import parameters_of
+
+    cls = backbone_class(name)
+    say(f"{name}: {(cls.__doc__ or '').partition(chr(10))[0]}")
+    _explain_each("settings", {f"{p.name}={p.default!r}": p.explained for p in parameters_of(cls, Backbone)})
+
+
+def _explain_each(title: str, explained: Mapping[str, str]) -> None:
+    say(f"  {title}:")
+    for name, text in explained.items():
+        say(f"    {name}: {text}")
+
+
+def doctor() -> None:
+    """Print the state of this machine: versions, extras, GPU, disk, Hub token."""
+    import importlib.util
+    import platform
+    import shutil
+
+    from huggingface_hub import get_token
+
+    from hf_mner_aug.runs.ledger import library_versions
+    from hf_mner_aug.storage.artifacts import cache_folder
+
+    say(f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")
+    say(", ".join(f"{name} {version}" for name, version in library_versions().items()))
+    extras = {
+        "models": ("torch", "diffusers", "open_clip", "peft", "transformers"),
+        "web": ("lxml", "protego"),
+        "ray": ("ray",),
+    }
+    for extra, modules in extras.items():
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        hint = f"lacks {', '.join(missing)}: pip install 'hf-mner-aug[{extra}]'" if missing else "installed"
+        say(f"extra {extra}: {hint}")
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        count = torch.cuda.device_count()
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
+        say(f"GPU: {names or 'none'}")
+    else:
+        say("GPU: not looked for, torch is not installed")
+    cache = cache_folder()
+    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    say(f"disk: {shutil.disk_usage(place).free / 1e9:.1f} GB free at {cache}")
+    say(f"Hub token: {'found' if get_token() else 'none: hf auth login'}")
