@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, cast
 from xml.parsers import expat
 
-from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.posts.hygiene import normalise_unicode
 from hf_mner_aug.schema import Box
 from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_file
@@ -81,23 +81,6 @@ class Drawing:
     size: Size | None
     boxes: list[DrawnBox] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
-
-
-def find_drawings(folder: Path) -> dict[str, list[Path]]:
-    """Return the XML files of a folder by the id of their post; the first of each is used.
-
-    Raises:
-        UsageError: the folder does not exist or has no XML file.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder of XML files")
-    drawings: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: (path.suffix != ".xml", path)):
-        if path.suffix.lower() == ".xml":
-            drawings.setdefault(normalise_unicode("NFC", path.stem), []).append(path)
-    if not drawings:
-        raise UsageError(f"{folder}: expected XML files named <id>.xml, found none")
-    return drawings
 
 
 def parse_voc(path: Path) -> Drawing:
@@ -205,11 +188,11 @@ def place_boxes(
         if not spans:
             note("unmatched_boxes", where)
             continue
-        mended, troubles = mend_box(box.corners, drawn_at)
+        repaired, troubles = repair_box(box.corners, drawn_at)
         for trouble in troubles:
             note(trouble, where)
-        if mended is not None:
-            x1, y1, x2, y2 = turn_box(mended, drawn_at, orientation) if drawn_at else mended
+        if repaired is not None:
+            x1, y1, x2, y2 = turn_box(repaired, drawn_at, orientation) if drawn_at else repaired
             placed.append((spans, (x1 * across, y1 * down, x2 * across, y2 * down)))
     return placed
 
@@ -283,7 +266,7 @@ def turn_box(box: Box, size: Size, orientation: int) -> Box:
     return (y1, x1, y2, x2) if orientation > 4 else (x1, y1, x2, y2)
 
 
-def mend_box(corners: Box | None, size: Size | None) -> tuple[Box | None, list[str]]:
+def repair_box(corners: Box | None, size: Size | None) -> tuple[Box | None, list[str]]:
     """Return a box ``(x1, y1, x2, y2)`` with its corners ordered and clipped to the picture, and the repairs made.
 
     It is None if nothing is left: it is not four numbers, has no area, or is completely outside. With an unknown size

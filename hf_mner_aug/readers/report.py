@@ -1,5 +1,6 @@
 """The report of reading a raw set: counts per split, and troubles with examples."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hf_mner_aug.schema import Orphans
@@ -78,6 +79,27 @@ class Report:
     spare_drawings: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     renames: dict[str, str] = field(default_factory=dict)
+
+    def absent_pictures(self) -> Iterator[str]:
+        """Yield a warning for each split with posts whose images are missing or cannot be used."""
+        for split, counts in self.splits.items():
+            refused = "".join(
+                f", {count} {text} ({'; '.join(counts.examples[trouble])})"
+                for trouble, text in {"refused": "are refused", "unsupported": "are in no supported format"}.items()
+                if (count := getattr(counts, trouble))
+            )
+            if not (counts.missing or counts.unreadable or refused):
+                continue
+            if self.many_images:
+                yield (
+                    f"{self.name} {split}: {counts.missing} images have no file and {counts.unreadable} cannot be "
+                    f"decoded{refused}: they are left out of their posts ({counts.images} are there)"
+                )
+            else:
+                yield (
+                    f"{self.name} {split}: {counts.missing} of {counts.posts} posts have no image file and "
+                    f"{counts.unreadable} one that cannot be decoded{refused}: their image is null"
+                )
 
     def troubles(self) -> list[str]:
         """Return a line for each finding that a user of the set should know, with examples."""

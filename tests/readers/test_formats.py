@@ -16,7 +16,7 @@ from hf_mner_aug.columns.validation import validate
 from hf_mner_aug.conversion import convert, describe_leaks
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.readers import RAW_SETS, read
-from hf_mner_aug.readers.boxes import mend_box, parse_voc
+from hf_mner_aug.readers.boxes import parse_voc, repair_box
 from hf_mner_aug.readers.formats import MNRE_RELATIONS, BadLine, parse_mner_mi, parse_mnre, parse_wid
 from hf_mner_aug.schema import Codec
 
@@ -231,7 +231,7 @@ def test_mentions_of_the_same_words_share_a_box(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("corners", "mended", "troubles"),
+    ("corners", "repaired", "troubles"),
     [
         ((10, 20, 30, 40), (10, 20, 30, 40), []),
         ((0, 0, 100, 80), (0, 0, 100, 80), []),
@@ -244,12 +244,12 @@ def test_mentions_of_the_same_words_share_a_box(tmp_path):
         (None, None, ["bad_boxes"]),
     ],
 )
-def test_boxes_are_mended_where_something_is_left_of_them(corners, mended, troubles):
-    assert mend_box(corners, (100, 80)) == (mended, troubles)
+def test_boxes_are_repaired_where_something_is_left_of_them(corners, repaired, troubles):
+    assert repair_box(corners, (100, 80)) == (repaired, troubles)
 
 
 def test_a_box_of_an_unknown_picture_is_clipped_at_zero_only():
-    assert mend_box((-1, 2, 3000, 4), None) == ((0, 2, 3000, 4), ["clipped_boxes"])
+    assert repair_box((-1, 2, 3000, 4), None) == ((0, 2, 3000, 4), ["clipped_boxes"])
 
 
 @pytest.mark.parametrize("size", [(0, 0), (0.5, 80), (-100, 80), ("", "x")])

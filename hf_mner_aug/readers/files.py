@@ -1,0 +1,103 @@
+"""The files of a raw set: the text of each split, the XML files with boxes."""
+
+import re
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.posts.hygiene import normalise_unicode
+from hf_mner_aug.readers.formats import as_read
+from hf_mner_aug.readers.raw_set import RawSet
+from hf_mner_aug.storage.picture_files import is_inside
+
+SPLIT_FILES = {
+    "train": ("train.txt",),
+    "validation": ("valid.txt", "val.txt", "dev.txt", "validation.txt"),
+    "test": ("test.txt",),
+}
+# Files of further splits, which are not read.
+_FURTHER = re.compile(r"(train|valid|val|validation|dev|test)[-_. \d].*\.txt")
+
+
+def find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
+    """Return the file of each split that exists; a space before the file's suffix is ignored.
+
+    Raises:
+        UsageError: the path does not exist.
+        DataError: no split is found, or a split has two files.
+    """
+    if raw_dir.is_file():
+        return {"train": raw_dir}
+    if not raw_dir.is_dir():
+        raise UsageError(f"{raw_dir}: no such folder or file")
+    for folder in (raw_dir, *(raw_dir / name for name in raw.folders if (raw_dir / name).is_dir())):
+        inside = [(f"{path.stem.strip()}{path.suffix}", path) for path in sorted(folder.iterdir()) if path.is_file()]
+        for prefix in raw.prefixes:
+            files: dict[str, Path] = {}
+            for split, names in SPLIT_FILES.items():
+                found = [path for name in names for spelt, path in inside if spelt == prefix + name]
+                if len(found) > 1:
+                    both = " and ".join(map(str, found))
+                    raise DataError(f"expected one file for {split}, found {both}: keep one of them")
+                if found:
+                    files[split] = found[0]
+                    if not is_inside(found[0], folder.resolve()):
+                        raise DataError(f"{found[0]} is a link that leads out of {folder}: name the file itself")
+            if files:
+                _warn_of_others(prefix, [path for _, path in inside if path not in files.values()])
+                return files
+    others = sorted(path for path in raw_dir.iterdir() if not path.name.startswith("."))
+    tried = ", ".join(name for names in SPLIT_FILES.values() for name in names)
+    if prefixes := [prefix for prefix in raw.prefixes if prefix]:
+        tried += f" with {' or '.join(prefixes)} before them{' or nothing' * ('' in raw.prefixes)}"
+    held = ", ".join(path.name for path in others[:10]) or "nothing"
+    text = next((path for path in others if path.suffix == ".txt" and path.is_file()), None)
+    raise DataError(
+        f"{raw_dir}: tried {tried}; found {held}: give the folder of the splits, or one file to read as train"
+        + (as_read(text) if text else "")
+    )
+
+
+def find_drawings(raw: RawSet, raw_dir: Path, xml: str | Path | None) -> dict[str, list[Path]]:
+    """Return the XML files with boxes by the id of their post; there may be none.
+
+    Raises:
+        UsageError: they are required but missing, or the set has no place for boxes.
+    """
+    if xml is not None and not raw.takes_boxes:
+        raise UsageError(f"{raw.name} has no place for boxes: they belong to entities of a set with one image per post")
+    folder = raw_dir / "xml" if xml is None else Path(xml)
+    if xml is not None or (raw.takes_boxes and folder.is_dir()):
+        return _drawings_in(folder)
+    if raw.needs_boxes:
+        raise UsageError(f"{folder}: no such folder: name the XML files' folder with --xml DIR, or read as conll")
+    return {}
+
+
+def _warn_of_others(prefix: str, left: Iterable[Path]) -> None:
+    """Warn of files whose names look like further splits, as ``test_2021.txt``."""
+    ours = (path.name for path in left if path.name.startswith(prefix))
+    if names := [name for name in ours if _FURTHER.fullmatch(name.removeprefix(prefix))]:
+        warnings.warn(
+            f"left unread: {', '.join(names)}: a folder has train, validation and test; convert each of these by "
+            "itself, and name it as a split to hold it out",
+            stacklevel=5,
+        )
+
+
+def _drawings_in(folder: Path) -> dict[str, list[Path]]:
+    """Return the XML files of a folder by the id of their post; the first of each is used.
+
+    Raises:
+        UsageError: the folder does not exist or has no XML file.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder of XML files")
+    drawings: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: (path.suffix != ".xml", path)):
+        if path.suffix.lower() == ".xml":
+            drawings.setdefault(normalise_unicode("NFC", path.stem), []).append(path)
+    if not drawings:
+        raise UsageError(f"{folder}: expected XML files named <id>.xml, found none")
+    return drawings

@@ -1,0 +1,43 @@
+"""A raw set before it is read: what cannot be found in its files, and the parser of one of them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from hf_mner_aug.readers.formats import BadLine, RawPost
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawSet:
+    """A raw set before it is read; ``types`` and ``tokeniser`` are found in the files if they are not declared.
+
+    ``tokeniser`` is ``"handles whole"`` (``@user`` is one word), ``"handles split"`` (``@``, ``user``) or
+    ``"characters"``; ``joiner`` goes between words to make a text of them. ``folders`` are the subfolders of the raw
+    folder that may contain the text, ``prefixes`` come before the split's name in a file name. ``suffixed`` images are
+    named ``<id>_<suffix>``.
+    """
+
+    name: str
+    title: str
+    parse: Callable[[Path], Iterator[RawPost | BadLine]]
+    types: tuple[str, ...] = ()
+    relations: tuple[str, ...] = ()
+    renames: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    language: str | None = None
+    tokeniser: str | None = None
+    joiner: str = " "
+    folders: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ("",)
+    images: Literal["one", "many"] = "one"
+    suffixed: bool = False
+    needs_boxes: bool = False
+    license: str = "unknown"
+    homepage: str | None = None
+    citation: str | None = None
+
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether XML files can give the boxes of entities in the post's image."""
+        return self.images == "one" and not self.relations

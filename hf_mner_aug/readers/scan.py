@@ -1,0 +1,234 @@
+"""The first pass over a raw set: tags, types, ids and boxes are checked and counted."""
+
+import itertools
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.posts.hygiene import normalise_unicode
+from hf_mner_aug.readers.boxes import Box, Shown, parse_voc, place_boxes
+from hf_mner_aug.readers.formats import NAME_COLUMNS, BadLine, RawPost, parse_imgid
+from hf_mner_aug.readers.images import PictureFile, Wanted
+from hf_mner_aug.readers.raw_set import RawSet
+from hf_mner_aug.readers.report import Report, SplitReport
+from hf_mner_aug.schema import Orphans, bio_to_spans, repair_orphans
+
+
+@dataclass
+class Found:
+    """Facts found in the files of a set, for those that its ``RawSet`` does not declare."""
+
+    types: Counter[str] = field(default_factory=Counter)
+    fine_types: Counter[str] = field(default_factory=Counter)
+    columns: dict[int, Path] = field(default_factory=dict)
+    lone_ats: int = 0
+    handles: int = 0
+
+
+def scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found: Found) -> list[tuple[int, Wanted]]:
+    """Check and count the posts of a file; return line, id and images of each post with words."""
+    ids = []
+    for post in raw.parse(path):
+        if isinstance(post, BadLine):
+            counts.note("bad_lines", f"line {post.line}: {post.reason}")
+            continue
+        if not post.tokens:
+            counts.note("empty_posts", post.id)
+            continue
+        ids.append((post.line, Wanted(post.id, post.pictures)))
+        counts.posts += 1
+        counts.words += len(post.tokens)
+        counts.mentions += sum(tag[0] == "B" for tag in post.tags)
+        counts.relations += post.relation is not None
+        found.lone_ats += post.tokens.count("@")
+        found.handles += sum(len(word) > 1 and word[0] == "@" for word in post.tokens)
+        _check_columns(post, path, found)
+        for tags, trouble, kinds in (
+            (post.tags, "orphans", found.types),
+            (post.fine_tags, "fine_orphans", found.fine_types),
+        ):
+            repaired, n_orphans = repair_orphans(tags)
+            kinds.update(tag[2:] for tag in repaired if tag[0] == "B")
+            if n_orphans:
+                i = next(i for i, tag in enumerate(tags) if tag != repaired[i])
+                if orphans == "error":
+                    raise DataError(
+                        f"post {post.id}: {tags[i]} on {post.tokens[i]!r} follows no tag of its type "
+                        f"({path} line {post.lines[i]}): correct it, or read with orphans 'promote' or 'drop'"
+                    )
+                counts.note(trouble, f"{post.id} {post.tokens[i]!r}", n_orphans)
+        _check_types(raw, post, path)
+    return ids
+
+
+def _check_columns(post: RawPost, path: Path, found: Found) -> None:
+    """Check that all files have as many columns of tags, and that two columns, coarse and fine, mark the same mentions.
+
+    Raises:
+        DataError: they do not; a word has a tag in only one of them, as with chunks and entities.
+    """
+    found.columns.setdefault(1 + bool(post.fine_tags), path)
+    if len(found.columns) > 1:
+        one, two = found.columns[1], found.columns[2]
+        raise DataError(f"expected as many tag columns in every file, found one in {one} and two in {two}")
+    for i, (tag, fine) in enumerate(zip(post.tags, post.fine_tags, strict=False)):
+        if (tag == "O") != (fine == "O"):
+            raise DataError(
+                f"post {post.id}: expected coarse and fine tags of the same mentions, found {tag} and {fine} on "
+                f"{post.tokens[i]!r} ({path} line {post.lines[i]}): {NAME_COLUMNS}"
+            )
+
+
+def _check_types(raw: RawSet, post: RawPost, path: Path) -> None:
+    """Raise DataError unless the set has all types of a post's tags, if it declares any."""
+    known = {*raw.types, *raw.renames}
+    for i, tag in enumerate(post.tags if raw.types else ()):
+        if tag != "O" and tag[2:] not in known:
+            raise DataError(
+                f"post {post.id}: expected a type of {raw.title} ({', '.join(sorted(known))}), found {tag} "
+                f"({path} line {post.lines[i]}): read other label sets as conll"
+            )
+
+
+def with_columns(raw: RawSet, columns: Mapping[str, str | int]) -> RawSet:
+    """Return the set read from some columns of its lines, if any are named.
+
+    Raises:
+        UsageError: its lines have no columns to choose, or these are not positions of words and tags.
+    """
+    if not columns:
+        return raw
+    names = ("tokens", "ner_tags", "fine_tags")[: max(2, len(columns))]
+    places = [str(columns.get(name, "")) for name in names]
+    if raw.parse is not parse_imgid:
+        raise UsageError(f"{raw.name} has fixed columns: leave out --columns")
+    if {*columns} - {*names} or not all(place.isdecimal() and 0 < int(place) < 100 for place in places):
+        found = ",".join(f"{name}={place}" for name, place in columns.items())
+        raise UsageError(
+            f"--columns {found}: expected positions from 1, as tokens=1,ner_tags=3, optionally fine_tags=4"
+        )
+    return replace(raw, parse=partial(parse_imgid, columns=[int(place) for place in places]))
+
+
+def with_renames(raw: RawSet, types: Mapping[str, str]) -> tuple[RawSet, set[str]]:
+    """Return the set with types renamed while its files are parsed, by its own table and by the user's.
+
+    The types to rename that occur in the files are added to the returned set of names while these are parsed.
+
+    Raises:
+        UsageError: a type's new name is invalid.
+    """
+    renames = {**raw.renames, **types}
+    for old, new in types.items():
+        if not old or not new or new.split() != [new]:
+            raise UsageError(f"types: {old!r}={new!r}: expected OLD=NEW, a type and its new name without blanks")
+    met: set[str] = set()
+    tags = {f"{prefix}-{old}": f"{prefix}-{new}" for old, new in renames.items() for prefix in "BI"}
+
+    def parse(path: Path) -> Iterator[RawPost | BadLine]:
+        for post in raw.parse(path):
+            if isinstance(post, RawPost):
+                new, fine = ([tags.get(tag, tag) for tag in column] for column in (post.tags, post.fine_tags))
+                met.update(tag[2:] for tag in (*post.tags, *post.fine_tags) if tag in tags)
+                post = replace(post, tags=new, fine_tags=fine)
+            yield post
+
+    kinds = tuple(dict.fromkeys([*raw.types, *types.values()])) if raw.types else ()
+    return replace(raw, parse=parse if renames else raw.parse, renames=renames, types=kinds), met
+
+
+def similar_types(types: Mapping[str, int]) -> str:
+    """Return which types differ only in case, signs or width, with their mention counts, or an empty text."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for kind in types:
+        alike[re.sub(r"[-_./\s]", "", unicodedata.normalize("NFKC", kind).casefold()) or kind].append(kind)
+    said, asked = [], []
+    for kinds in alike.values():
+        if len(kinds) > 1:
+            most, *others = sorted(kinds, key=lambda kind: (-types[kind], not kind.isupper(), kind))
+            said.append(", ".join(f"{kind} ({types[kind]})" for kind in (most, *others)))
+            asked += [f"{kind}={most}" for kind in others]
+    if not said:
+        return ""
+    return (
+        f"types that differ only in case or signs, with their mentions: {'; '.join(said)}: they stay different types; "
+        f"--types {','.join(asked)} makes them one"
+    )
+
+
+def unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report) -> dict[tuple[str, int], str]:
+    """Return new ids for the posts (split, line) whose id an earlier post already has."""
+    taken = {post.id for posts in ids.values() for _, post in posts}
+    seen: set[str] = set()
+    new_ids: dict[tuple[str, int], str] = {}
+    numbers: dict[str, itertools.count[int]] = defaultdict(lambda: itertools.count(2))
+    for split, posts in ids.items():
+        for line, (post_id, _) in posts:
+            if post_id in seen:
+                new_id = next(new for n in numbers[post_id] if (new := f"{post_id}~{n}") not in taken)
+                taken.add(new_id)
+                new_ids[split, line] = new_id
+                report.splits[split].note("duplicate_ids", f"{post_id} -> {new_id}")
+            seen.add(post_id)
+    return new_ids
+
+
+def all_boxes(
+    raw: RawSet,
+    files: Mapping[str, Path],
+    drawings: Mapping[str, list[Path]],
+    pictures: Mapping[str, list[PictureFile]],
+    report: Report,
+) -> dict[tuple[str, int], Mapping[tuple[int, int], list[Box]]]:
+    """Return the boxes of the entities (start, end) of each post (split, line) that has an XML file.
+
+    Raises:
+        UsageError: there are XML files, but none is a post's.
+    """
+    boxes = {}
+    for split, path in files.items() if drawings else ():
+        for line, placed in _boxes_of(raw, path, report.orphans, drawings, pictures, report.splits[split]):
+            boxes[split, line] = placed
+    if drawings and not any(counts.drawings for counts in report.splits.values()):
+        first = next(iter(drawings.values()))[0]
+        raise UsageError(
+            f"{first.parent}: expected XML files named <id>.xml, but none has a post's id, as {first.name}"
+        )
+    return boxes
+
+
+def _boxes_of(
+    raw: RawSet,
+    path: Path,
+    orphans: Orphans,
+    drawings: Mapping[str, list[Path]],
+    pictures: Mapping[str, list[PictureFile]],
+    counts: SplitReport,
+) -> Iterator[tuple[int, Mapping[tuple[int, int], list[Box]]]]:
+    """Yield the line of each post of a file that has an XML file, and the boxes of its entities; count them."""
+    for post in raw.parse(path):
+        if isinstance(post, BadLine) or not (files := drawings.get(normalise_unicode("NFC", post.id))):
+            continue
+        counts.drawings += 1
+        if len(files) > 1:
+            counts.note("twin_drawings", f"{' and '.join(path.name for path in files)}: {files[0].name} is taken")
+        spans = bio_to_spans(post.tags, orphans)
+        mentions = {(start, end): " ".join(post.tokens[start:end]) for start, end, _ in spans}
+        picture = next((picture for name in post.pictures for picture in pictures.get(name, ())), None)
+        shown = picture and Shown(picture.size, picture.orientation)
+        try:
+            placed = place_boxes(parse_voc(files[0]), mentions, shown, counts.note)
+        except DataError as error:
+            counts.note("bad_drawings", str(error))
+            continue
+        counts.boxes += len(placed)
+        boxes: dict[tuple[int, int], list[Box]] = {}
+        for of, box in placed:
+            for span in of:
+                boxes.setdefault(span, []).append(box)
+        yield post.line, boxes

@@ -1,0 +1,94 @@
+"""The table of raw sets: one entry each. Installed packages may offer others."""
+
+from functools import partial
+
+from hf_mner_aug.readers.formats import MNRE_RELATIONS, parse_imgid, parse_mner_mi, parse_mnre, parse_wid
+from hf_mner_aug.readers.raw_set import RawSet
+from hf_mner_aug.schema import FOUR_TYPES
+
+_UMT = "https://github.com/jefferyYu/UMT"
+_LU = "Lu et al. 2018, Visual Attention Model for Name Tagging in Multimodal Social Media, ACL"
+_HUANG = (
+    "Huang et al. 2024, MNER-MI: A Multi-image Dataset for Multimodal Named Entity Recognition in Social Media, "
+    "LREC-COLING"
+)
+_English = partial(RawSet, language="en")
+_Tweets = partial(_English, parse=parse_imgid, types=FOUR_TYPES, renames={"OTHER": "MISC"})
+_SeveralPictures = partial(
+    _English,
+    parse=parse_mner_mi,
+    types=FOUR_TYPES,
+    renames={"MIS": "MISC"},
+    folders=("text",),
+    images="many",
+    homepage="https://github.com/JinFish/MNER-MI",
+    citation=_HUANG,
+)
+_SETS = (
+    _Tweets(
+        name="twitter2015",
+        title="Twitter-2015",
+        tokeniser="handles whole",
+        homepage=_UMT,
+        citation="Zhang et al. 2018, Adaptive Co-attention Network for Named Entity Recognition in Tweets, AAAI",
+    ),
+    _Tweets(
+        name="twitter2017",
+        title="Twitter-2017",
+        tokeniser="handles split",
+        homepage=_UMT,
+        citation=f"{_LU}; splits of Yu et al. 2020, Improving Multimodal Named Entity Recognition via Entity Span "
+        "Detection with Unified Multimodal Transformer, ACL",
+    ),
+    _Tweets(name="snap", title="SNAP", citation=_LU),
+    _Tweets(
+        name="twitter_gmner",
+        title="Twitter-GMNER",
+        tokeniser="handles split",
+        folders=("txt",),
+        needs_boxes=True,
+        homepage="https://github.com/NUSTM/GMNER",
+        citation="Yu et al. 2023, Grounded Multimodal Named Entity Recognition on Social Media, ACL",
+    ),
+    _English(
+        name="twitter_fmnerg",
+        title="Twitter-FMNERG",
+        parse=parse_imgid,
+        tokeniser="handles split",
+        folders=("txt_fine",),
+        homepage="https://github.com/NUSTM/FMNERG",
+        citation="Wang et al. 2023, Fine-Grained Multimodal Named Entity Recognition and Grounding with a Generative "
+        "Framework, ACM MM",
+    ),
+    _English(
+        name="mnre",
+        title="MNRE",
+        parse=parse_mnre,
+        relations=MNRE_RELATIONS,
+        tokeniser="handles whole",
+        folders=("mnre_txt",),
+        prefixes=("mnre_", ""),
+        homepage="https://github.com/thecharm/MNRE",
+        citation="Zheng et al. 2021, MNRE: A Challenge Multimodal Dataset for Neural Relation Extraction with Visual "
+        "Evidence in Social Media Posts, ICME",
+    ),
+    _SeveralPictures(name="mner_mi", title="MNER-MI", prefixes=("MNER-MI_", "MNER-UNI_", "")),
+    _SeveralPictures(name="mner_mi_plus", title="MNER-MI-Plus", prefixes=("MNER-UNI_", "MNER-MI-Plus_", "")),
+    RawSet(
+        name="cmner",
+        title="CMNER",
+        parse=parse_wid,
+        types=FOUR_TYPES,
+        language="zh",
+        tokeniser="characters",
+        joiner="",
+        folders=("text",),
+        images="many",
+        suffixed=True,
+        license="mit",
+        homepage="https://github.com/Jyz99/CMNER",
+        citation="Ji et al. 2024, CMNER: A Chinese Multimodal NER Dataset based on Social Media, arXiv:2402.13693",
+    ),
+    RawSet(name="conll", title="Posts with BIO tags", parse=parse_imgid),
+)
+RAW_SETS: dict[str, RawSet] = {raw.name: raw for raw in _SETS}
