@@ -101,7 +101,7 @@ def index(
     A post with the same id, text, words, pictures, URL and date as an existing one is not added again.
 
     Args:
-        source: a dataset as ``recipe.load_source`` takes it, a ``.txt`` file (one post per line), a ``.jsonl`` file, or
+        source: a dataset as ``load_source`` takes it, a ``.txt`` file (one post per line), a ``.jsonl`` file, or
             a folder of such files.
         out: the corpus.
         splits: those of a dataset, or of a folder with a ``train`` file and others.

@@ -211,9 +211,9 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 
 def test_a_fault_of_ours_is_one_line_and_exit_1(call, converted, monkeypatch):
-    from hf_mner_aug.runs import recipe
+    from hf_mner_aug.sources import loading
 
-    monkeypatch.setattr(recipe, "load_source", lambda name, **_: 1 / 0)
+    monkeypatch.setattr(loading, "load_source", lambda name, **_: 1 / 0)
     code, _, error = call("augment", converted, "--method", "eda", "--out", "aug")
     assert (code, error.count("\n")) == (1, 1)
     assert error.startswith("error: unexpected ZeroDivisionError: division by zero (hf-mner-aug --debug")
