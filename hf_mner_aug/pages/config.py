@@ -31,7 +31,8 @@ from hf_mner_aug.publishing.folder import (
 from hf_mner_aug.publishing.rows import BATCH, is_made
 from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.runs.funnel import asked_for, nothing_made, outcomes
-from hf_mner_aug.runs.ledger import read_rejects, run_folder
+from hf_mner_aug.runs.ledger import run_folder
+from hf_mner_aug.runs.parts import read_rejects
 from hf_mner_aug.runs.ranks import fit_once
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import AUGMENTED, Box, Codec, EncodedImage, Entity, Post, read_provenance

@@ -26,7 +26,8 @@ from hf_mner_aug.publishing.cards import (
 from hf_mner_aug.publishing.rows import Counts, made_rows, published_rows
 from hf_mner_aug.publishing.stubs import Retrieved, check_retrieved, stub_features, to_stubs
 from hf_mner_aug.runs.funnel import nothing_made
-from hf_mner_aug.runs.ledger import Run, beside, kept_parts, library_versions, run
+from hf_mner_aug.runs.ledger import Run, beside, library_versions, run
+from hf_mner_aug.runs.parts import kept_parts
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import AUGMENTED, Codec
 from hf_mner_aug.sources.facts import read_source

@@ -12,7 +12,8 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.posts.hygiene import PICTURED, Guard, PictureUse
 from hf_mner_aug.publishing.cards import UNKNOWN, mark_entities
-from hf_mner_aug.runs.ledger import Run, changed_splits, part_tables
+from hf_mner_aug.runs.ledger import Run
+from hf_mner_aug.runs.parts import changed_splits
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, read_provenance
 from hf_mner_aug.transform import Method, iterate_posts
@@ -175,7 +176,7 @@ def published_rows(run: Run, split: str, counts: Counts, *, made: bool = True) -
     if run.method.mode == "replace":
         check = drop_check(run.method, run.gold, run.n_made_of(split))
         parts = [part for part in run.parts if part.split == split]
-        for part, table in zip(parts, part_tables(run, split), strict=True):
+        for part, table in zip(parts, run.tables(split), strict=True):
             gold = run.gold[split].select(range(part.start, part.stop)).with_format("arrow")[:]
             yield from _replaced(table, _as_gold(gold, features), split, counts, check)
         return
@@ -193,7 +194,7 @@ def made_rows(run: Run, split: str, counts: Counts) -> Iterator["pa.Table"]:
     if split not in changed_splits(run.method, run.gold):
         return
     check = drop_check(run.method, run.gold, run.n_made_of(split))
-    for table in part_tables(run, split):
+    for table in run.tables(split):
         yield from _kept(table, split, counts, check)
 
 

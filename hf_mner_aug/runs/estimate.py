@@ -10,19 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.runs.ledger import (
-    Run,
-    changed_splits,
-    difference,
-    make_all,
-    make_part,
-    numbered,
-    part_note,
-    plan,
-    rows_table,
-    run_folder,
-)
+from hf_mner_aug.runs.ledger import Run, numbered, run_folder
+from hf_mner_aug.runs.parts import changed_splits, difference, make_part, part_note, plan, rows_table
 from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.runs.workers import make_all
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.transform import QUIET_S, Costs, Method, iterate_posts
 
@@ -259,5 +250,5 @@ def _pay(method: Method, dataset: "Dataset", rows: Sequence[int]) -> tuple[float
     """Return the seconds that making some rows took, and the rows."""
     begun = time.monotonic()
     made = method.make(dataset.select(rows).with_format("arrow")[:])
-    found = rows_table(made, method.features)
+    found = rows_table(made.columns, method.features)
     return time.monotonic() - begun, found

@@ -7,63 +7,52 @@ makes what is missing, and can be published. With a ``storage``, the run lives t
 the parts it needs beside its own output folder.
 """
 
-import functools
 import json
-import multiprocessing
 import os
-import pickle
 import platform
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.columns import unknown as other_columns
 from hf_mner_aug.columns.labels import encode
-from hf_mner_aug.exceptions import Corrupt, RecipeMismatch, UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.runs.funnel import nothing_made
+from hf_mner_aug.runs.parts import (
+    Part,
+    is_finished,
+    kept_parts,
+    part_note,
+    plan,
+    read_rows,
+    reject_features,
+    rows_table,
+)
 from hf_mner_aug.runs.ranks import check_rank, claim_config, claim_run, fit_once, release_config
 from hf_mner_aug.runs.recipe import Recipe, named_method, recipe_for
 from hf_mner_aug.runs.subset import resolve
+from hf_mner_aug.runs.workers import make_all
 from hf_mner_aug.sources.loading import open_source
 from hf_mner_aug.sources.splits import named_splits
-from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, keeping, start_tracker
+from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.locks import sweep
-from hf_mner_aug.storage.parquet import reading, write_table
 from hf_mner_aug.storage.picture_columns import embed
 from hf_mner_aug.storage.picture_files import Allowed
-from hf_mner_aug.storage.shared import Folder, Store, open_store, sha256
+from hf_mner_aug.storage.shared import Folder, Store, open_store
 from hf_mner_aug.transform import Made, Method, iterate_rows
-from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset, DatasetDict, Features
+    from datasets import Dataset, DatasetDict
 
 LIBRARIES = ("datasets", "huggingface_hub", "numpy", "pillow", "pyarrow", "scikit-learn")
-
-
-@dataclass(frozen=True)
-class Part:
-    """A fixed slice of one split's posts."""
-
-    index: int
-    split: str
-    start: int
-    stop: int
-
-    @property
-    def stem(self) -> str:
-        """The part's file name without its ending."""
-        return f"{self.index:05}"
 
 
 @dataclass(frozen=True)
@@ -95,14 +84,22 @@ class Run:
         """Return how many rows were made of a split's posts."""
         return sum(part_note(self.folder, part)["made"] for part in self.parts if part.split == split)
 
+    def tables(self, split: str) -> Iterator["pa.Table"]:
+        """Yield the rows made of a split's posts, part by part."""
+        import pyarrow.parquet as pq
+
+        for part in self.parts:
+            if part.split == split:
+                yield pq.read_table(self.folder / "parts" / f"{part.stem}.parquet")
+
     def _made_of(self, parts: list[Part]) -> "Dataset":
-        return _read([self.folder / "parts" / f"{part.stem}.parquet" for part in parts], self.method.features)
+        return read_rows([self.folder / "parts" / f"{part.stem}.parquet" for part in parts], self.method.features)
 
     @property
     def rejects(self) -> "Dataset":
         """The posts that could not be rewritten: source_id, copy, reason, detail."""
         paths = [self.folder / "rejected" / f"{part.stem}.parquet" for part in self.parts]
-        return _read(paths, _reject_features())
+        return read_rows(paths, reject_features())
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -125,7 +122,7 @@ class Run:
 
     @property
     def columns(self) -> dict[str, list[str]]:
-        """The columns that the method does not know, by their fate in made rows (``columns.unknown``)."""
+        """The columns that the method does not know, by their values in made rows (``columns.unknown``)."""
         return other_columns.merged(part_note(self.folder, part).get("columns", {}) for part in self.parts)
 
 
@@ -260,7 +257,7 @@ def preview(recipe: Recipe, gold: "DatasetDict", n: int) -> tuple["Dataset", "pa
     gold = numbered(gold, method)
     posts = gold["train"].select(range(min(n, len(gold["train"]))))
     made = method.make(posts.with_format("arrow")[:])
-    return posts, rows_table(made, method.features), made, method
+    return posts, rows_table(made.columns, method.features), made, method
 
 
 def run_folder(recipe: Recipe, out: str | Path | None) -> Path:
@@ -283,93 +280,9 @@ def beside(out: str | Path, kind: str) -> Path:
     return out.with_name(f"{out.name}.{kind}")
 
 
-def plan(recipe: Recipe, method: Method, gold: "DatasetDict") -> list[Part]:
-    """Return the parts of a run: slices of train, or of every split where the method replaces posts."""
-    parts: list[Part] = []
-    for split in changed_splits(method, gold):
-        for start in range(0, len(gold[split]), recipe.part_size):
-            stop = min(start + recipe.part_size, len(gold[split]))
-            parts.append(Part(len(parts), split, start, stop))
-    return parts
-
-
-def kept_parts(folder: Path, parts: Sequence[Part]) -> str:
-    """Return a message on the number of finished parts."""
-    kept = sum((folder / "parts" / f"{part.stem}.json").exists() for part in parts)
-    return f"{kept} of {len(parts)} parts kept; the same command goes on"
-
-
-def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", part: Part) -> None:
-    """Make one part and write it: first its files, then the note that says they are whole."""
-    begun = time.monotonic()
-    table = gold[part.split].select(range(part.start, part.stop)).with_format("arrow")[:]
-    usage_of = method.costs.usage if method.costs else dict
-    before, limits_before = usage_of(), method.limits_met()
-    made = method.make(table)
-    usage, limits = difference(before, usage_of()), difference(limits_before, method.limits_met())
-    path = folder / "parts" / f"{part.stem}.parquet"
-    rejected = folder / "rejected" / path.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rejected.parent.mkdir(parents=True, exist_ok=True)
-    write_table(path, rows_table(made, method.features), method.features)
-    reject_features = _reject_features()
-    write_table(
-        rejected,
-        _table({name: [r[name] for r in made.rejects] for name in reject_features}, reject_features),
-        reject_features,
-    )
-    columns = method.other_columns(table.column_names).told(made.columns)
-    note = {
-        **_binding(recipe, method, part),
-        **({"columns": columns} if columns else {}),
-        "idle": made.idle,
-        "made": len(made.columns["id"]),
-        "posts": part.stop - part.start,
-        "rejected": dict(sorted(Counter(reject["reason"] for reject in made.rejects).items())),
-        "seconds": round(time.monotonic() - begun, 4),
-        "sha256": [sha256(path), sha256(rejected)],
-        **({"usage": usage} if usage else {}),
-        **({"limits": limits} if limits else {}),
-    }
-    artifacts.write_atomically(path.with_suffix(".json"), json.dumps(note, indent=2, sort_keys=True).encode())
-
-
-def rows_table(made: Made, features: "Features") -> "pa.Table":
-    """Return the rows a method made as a table of its features."""
-    return _table(made.columns, features)
-
-
-def part_tables(run: Run, split: str) -> Iterator["pa.Table"]:
-    """Yield the made rows of a split, part by part."""
-    import pyarrow.parquet as pq
-
-    for part in run.parts:
-        if part.split == split:
-            yield pq.read_table(run.folder / "parts" / f"{part.stem}.parquet")
-
-
 def library_versions() -> dict[str, str]:
     """Return the versions of this package and of those that shape its output."""
     return {name: metadata.version(name) for name in ("hf-mner-aug", *LIBRARIES)}
-
-
-def read_rejects(path: Path) -> list[dict[str, Any]]:
-    """Return the rejected posts in a file of a run.
-
-    Raises:
-        Corrupt: it is damaged.
-    """
-    import pyarrow.parquet as pq
-
-    features, advice = _reject_features(), "delete it and run the same command again, and the part is made again"
-    with reading(path, advice):
-        table = pq.read_table(path)
-        if table.column_names != list(features):
-            raise Corrupt(
-                f"{path}: expected the columns {', '.join(features)}, found {', '.join(table.column_names)}: {advice}"
-            )
-        rows: list[dict[str, Any]] = table.cast(features.arrow_schema).to_pylist()
-    return rows
 
 
 # ---------------------------------------------------------------- inside
@@ -407,12 +320,6 @@ def _check_ids(gold: "DatasetDict", method: Method) -> None:
             )
 
 
-def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """Return the difference of two counts."""
-    found = {name: round(value - before.get(name, 0), 6) for name, value in after.items()}
-    return {name: value for name, value in found.items() if value}
-
-
 def _usage(notes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the cost of the calls of some parts, the seconds of these parts, and the cost of 500 rows."""
     names = {name for note in notes for name in note.get("usage", {})}
@@ -428,86 +335,22 @@ def _usage(notes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return usage
 
 
-def changed_splits(method: Method, gold: "DatasetDict") -> list[str]:
-    """Return the splits that a method makes rows of: train, or every one where it replaces posts."""
-    return ["train"] if method.mode == "append" else list(gold)
-
-
-def _binding(recipe: Recipe, method: Method, part: Part) -> dict[str, Any]:
-    """Return the digest that binds a part to its recipe and to the learnt state."""
-    return {
-        "artifact": method.artifact,
-        "recipe": recipe.fingerprint,
-        "split": part.split,
-        "start": part.start,
-        "stop": part.stop,
-    }
-
-
-class PartNote(TypedDict):
-    """The note of a part: what it is bound to, and the outcome of its posts."""
-
-    artifact: str | None
-    recipe: str
-    split: str
-    start: int
-    stop: int
-    made: int
-    posts: int
-    rejected: Mapping[str, int]
-    seconds: float
-    idle: NotRequired[int]
-    sha256: list[str]
-    usage: NotRequired[Mapping[str, int | float]]
-    limits: NotRequired[Mapping[str, int | float]]
-    columns: NotRequired[Mapping[str, list[str]]]
-
-
-def part_note(folder: Path, part: Part) -> dict[str, Any]:
-    """Return the note of a finished part.
-
-    Raises:
-        FileNotFoundError: there is none.
-        Corrupt: it does not parse.
-    """
-    path = folder / "parts" / f"{part.stem}.json"
-    note: dict[str, Any] = read_json(path, PartNote, error=Corrupt, advice="delete it, and the part is made again")
-    return note
-
-
-def _finished(folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
-    """Return whether a part is whole; a damaged part is made again.
-
-    Raises:
-        RecipeMismatch: it was made by another recipe or from another artifact.
-    """
-    try:
-        note = part_note(folder, part)
-    except (FileNotFoundError, Corrupt):
-        return False
-    binding = _binding(recipe, method, part)
-    if {name: note.get(name) for name in binding} != binding:
-        raise RecipeMismatch(f"{folder}/parts/{part.stem}.parquet was made by another recipe: delete {folder}")
-    paths = [folder / kind / f"{part.stem}.parquet" for kind in ("parts", "rejected")]
-    return [sha256(path) if path.exists() else "" for path in paths] == note["sha256"]
-
-
 def _kept(place: Store, folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
     """Return whether a part is finished, and make sure that it is both here and in the shared storage."""
     if place == Folder(folder):
-        return _finished(folder, part, recipe, method)
+        return is_finished(folder, part, recipe, method)
     names = _files(part)
     note = place.read(names[-1])
     if note is None:
-        made = _finished(folder, part, recipe, method)
+        made = is_finished(folder, part, recipe, method)
         if made:
             _send(place, folder, part)
         return made
     artifacts.write_atomically(folder / names[-1], note)
-    if not _finished(folder, part, recipe, method):
+    if not is_finished(folder, part, recipe, method):
         for name in names[:-1]:
             place.fetch(name, folder / name)
-    return _finished(folder, part, recipe, method)
+    return is_finished(folder, part, recipe, method)
 
 
 def _send(place: Store, folder: Path, part: Part) -> None:
@@ -520,86 +363,3 @@ def _send(place: Store, folder: Path, part: Part) -> None:
 def _files(part: Part) -> list[str]:
     """Return the names of a part's files in its run, in the order they are written."""
     return [f"parts/{part.stem}.parquet", f"rejected/{part.stem}.parquet", f"parts/{part.stem}.json"]
-
-
-def make_all(
-    folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", parts: list[Part], num_proc: int
-) -> Iterator[Part]:
-    """Make parts here or in spawned workers, and yield each when it is finished."""
-    if num_proc < 1:
-        raise UsageError(f"num_proc must be at least 1, found {num_proc}")
-    if num_proc == 1 or len(parts) < 2:
-        for part in parts:
-            make_part(folder, recipe, method, gold, part)
-            yield part
-        return
-    others = multiprocessing.active_children()
-    start_tracker()
-    context = multiprocessing.get_context("spawn")
-    shared = pickle.dumps((folder, recipe, gold))
-    with ProcessPoolExecutor(min(num_proc, len(parts)), context, _start_worker, (shared,)) as pool:
-        try:
-            with interrupts_blocked():
-                futures = {pool.submit(_work, method, part): part for part in parts}
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
-        except BrokenProcessPool as error:
-            raise OSError(
-                "a worker process died, perhaps for lack of memory: what is finished is kept, "
-                "run the same command again, with a smaller --num-proc"
-            ) from error
-        except Exception:  # the parts under way are finished and kept
-            pool.shutdown(cancel_futures=True)
-            raise
-        except BaseException:  # Ctrl-C, which waits for nobody
-            for worker in multiprocessing.active_children():
-                if worker not in others:
-                    worker.kill()
-            raise
-
-
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(shared: bytes) -> None:
-    """Keep what all parts share in a spawned worker, which ends with its parent: also in the seconds of the imports."""
-    end_with_parent()
-    _worker.update(zip(("folder", "recipe", "gold"), pickle.loads(shared), strict=True))
-
-
-def _work(method: Method, part: Part) -> None:
-    make_part(**_worker, method=method, part=part)
-
-
-def _table(columns: dict[str, list[Any]], features: "Features") -> "pa.Table":
-    import pyarrow as pa
-
-    schema = features.arrow_schema
-    arrays = []
-    for field in schema:
-        storage = getattr(field.type, "storage_type", field.type)
-        array = pa.array(columns[field.name], storage)
-        arrays.append(pa.ExtensionArray.from_storage(field.type, array) if storage != field.type else array)
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-@functools.cache
-def _reject_features() -> "Features":
-    from datasets import Features, Value
-
-    names = {"source_id": "string", "copy": "int32", "reason": "string", "detail": "string"}
-    return Features({name: Value(dtype) for name, dtype in names.items()})
-
-
-def _read(paths: list[Path], features: "Features") -> "Dataset":
-    """Return the rows of some Parquet files, memory-mapped; datasets refuses files without rows: they are left out."""
-    import pyarrow.parquet as pq
-    from datasets import Dataset
-
-    filled = [str(path) for path in paths if pq.read_metadata(path).num_rows]
-    if not filled:
-        return Dataset(features.arrow_schema.empty_table())
-    dataset = Dataset.from_parquet(filled, features=features)
-    assert isinstance(dataset, Dataset)
-    return dataset

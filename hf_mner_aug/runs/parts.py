@@ -1,0 +1,208 @@
+"""The parts of a run: fixed slices of a split's posts, each made, written and checked by itself."""
+
+import functools
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+from hf_mner_aug.exceptions import Corrupt, RecipeMismatch
+from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.parquet import reading, write_table
+from hf_mner_aug.storage.shared import sha256
+from hf_mner_aug.transform import Method
+from hf_mner_aug.untrusted.shapes import read_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, DatasetDict, Features
+
+
+@dataclass(frozen=True)
+class Part:
+    """A fixed slice of one split's posts."""
+
+    index: int
+    split: str
+    start: int
+    stop: int
+
+    @property
+    def stem(self) -> str:
+        """The part's file name without its ending."""
+        return f"{self.index:05}"
+
+
+class PartNote(TypedDict):
+    """The note of a part: what it is bound to, and the outcome of its posts."""
+
+    artifact: str | None
+    recipe: str
+    split: str
+    start: int
+    stop: int
+    made: int
+    posts: int
+    rejected: Mapping[str, int]
+    seconds: float
+    idle: NotRequired[int]
+    sha256: list[str]
+    usage: NotRequired[Mapping[str, int | float]]
+    limits: NotRequired[Mapping[str, int | float]]
+    columns: NotRequired[Mapping[str, list[str]]]
+
+
+def plan(recipe: Recipe, method: Method, gold: "DatasetDict") -> list[Part]:
+    """Return the parts of a run: slices of train, or of every split where the method replaces posts."""
+    parts: list[Part] = []
+    for split in changed_splits(method, gold):
+        for start in range(0, len(gold[split]), recipe.part_size):
+            stop = min(start + recipe.part_size, len(gold[split]))
+            parts.append(Part(len(parts), split, start, stop))
+    return parts
+
+
+def changed_splits(method: Method, gold: "DatasetDict") -> list[str]:
+    """Return the splits that a method makes rows of: train, or every one where it replaces posts."""
+    return ["train"] if method.mode == "append" else list(gold)
+
+
+def kept_parts(folder: Path, parts: Sequence[Part]) -> str:
+    """Return a message on the number of finished parts."""
+    kept = sum((folder / "parts" / f"{part.stem}.json").exists() for part in parts)
+    return f"{kept} of {len(parts)} parts kept; the same command goes on"
+
+
+def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", part: Part) -> None:
+    """Make one part and write it: first its files, then the note that says they are whole."""
+    begun = time.monotonic()
+    table = gold[part.split].select(range(part.start, part.stop)).with_format("arrow")[:]
+    usage_of = method.costs.usage if method.costs else dict
+    before, limits_before = usage_of(), method.limits_met()
+    made = method.make(table)
+    usage, limits = difference(before, usage_of()), difference(limits_before, method.limits_met())
+    path = folder / "parts" / f"{part.stem}.parquet"
+    rejected = folder / "rejected" / path.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rejected.parent.mkdir(parents=True, exist_ok=True)
+    write_table(path, rows_table(made.columns, method.features), method.features)
+    rejects = {name: [reject[name] for reject in made.rejects] for name in reject_features()}
+    write_table(rejected, rows_table(rejects, reject_features()), reject_features())
+    columns = method.other_columns(table.column_names).told(made.columns)
+    note = {
+        **_binding(recipe, method, part),
+        **({"columns": columns} if columns else {}),
+        "idle": made.idle,
+        "made": len(made.columns["id"]),
+        "posts": part.stop - part.start,
+        "rejected": dict(sorted(Counter(reject["reason"] for reject in made.rejects).items())),
+        "seconds": round(time.monotonic() - begun, 4),
+        "sha256": [sha256(path), sha256(rejected)],
+        **({"usage": usage} if usage else {}),
+        **({"limits": limits} if limits else {}),
+    }
+    artifacts.write_atomically(path.with_suffix(".json"), json.dumps(note, indent=2, sort_keys=True).encode())
+
+
+def part_note(folder: Path, part: Part) -> dict[str, Any]:
+    """Return the note of a finished part.
+
+    Raises:
+        FileNotFoundError: there is none.
+        Corrupt: it does not parse.
+    """
+    path = folder / "parts" / f"{part.stem}.json"
+    note: dict[str, Any] = read_json(path, PartNote, error=Corrupt, advice="delete it, and the part is made again")
+    return note
+
+
+def is_finished(folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
+    """Return whether a part is whole; a damaged part is made again.
+
+    Raises:
+        RecipeMismatch: it was made by another recipe or from another artifact.
+    """
+    try:
+        note = part_note(folder, part)
+    except (FileNotFoundError, Corrupt):
+        return False
+    binding = _binding(recipe, method, part)
+    if {name: note.get(name) for name in binding} != binding:
+        raise RecipeMismatch(f"{folder}/parts/{part.stem}.parquet was made by another recipe: delete {folder}")
+    paths = [folder / kind / f"{part.stem}.parquet" for kind in ("parts", "rejected")]
+    return [sha256(path) if path.exists() else "" for path in paths] == note["sha256"]
+
+
+def read_rejects(path: Path) -> list[dict[str, Any]]:
+    """Return the rejected posts in a file of a run.
+
+    Raises:
+        Corrupt: it is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    features, advice = reject_features(), "delete it and run the same command again, and the part is made again"
+    with reading(path, advice):
+        table = pq.read_table(path)
+        if table.column_names != list(features):
+            raise Corrupt(
+                f"{path}: expected the columns {', '.join(features)}, found {', '.join(table.column_names)}: {advice}"
+            )
+        rows: list[dict[str, Any]] = table.cast(features.arrow_schema).to_pylist()
+    return rows
+
+
+def rows_table(columns: dict[str, list[Any]], features: "Features") -> "pa.Table":
+    """Return columns of values as a table of some features; pictures stay encoded."""
+    import pyarrow as pa
+
+    schema = features.arrow_schema
+    arrays = []
+    for field in schema:
+        storage = getattr(field.type, "storage_type", field.type)
+        array = pa.array(columns[field.name], storage)
+        arrays.append(pa.ExtensionArray.from_storage(field.type, array) if storage != field.type else array)
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Return the difference of two counts."""
+    found = {name: round(value - before.get(name, 0), 6) for name, value in after.items()}
+    return {name: value for name, value in found.items() if value}
+
+
+def _binding(recipe: Recipe, method: Method, part: Part) -> dict[str, Any]:
+    """Return the digest that binds a part to its recipe and to the learnt state."""
+    return {
+        "artifact": method.artifact,
+        "recipe": recipe.fingerprint,
+        "split": part.split,
+        "start": part.start,
+        "stop": part.stop,
+    }
+
+
+@functools.cache
+def reject_features() -> "Features":
+    """Return the columns of rejected posts."""
+    from datasets import Features, Value
+
+    names = {"source_id": "string", "copy": "int32", "reason": "string", "detail": "string"}
+    return Features({name: Value(dtype) for name, dtype in names.items()})
+
+
+def read_rows(paths: list[Path], features: "Features") -> "Dataset":
+    """Return the rows of Parquet files, memory-mapped; files without rows, which datasets refuses, are left out."""
+    import pyarrow.parquet as pq
+    from datasets import Dataset
+
+    filled = [str(path) for path in paths if pq.read_metadata(path).num_rows]
+    if not filled:
+        return Dataset(features.arrow_schema.empty_table())
+    dataset = Dataset.from_parquet(filled, features=features)
+    assert isinstance(dataset, Dataset)
+    return dataset

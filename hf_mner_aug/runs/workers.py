@@ -1,0 +1,68 @@
+"""Parts made one after another in this process, or in spawned workers."""
+
+import multiprocessing
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.runs.parts import Part, make_part
+from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, start_tracker
+from hf_mner_aug.transform import Method
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+def make_all(
+    folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", parts: list[Part], num_proc: int
+) -> Iterator[Part]:
+    """Make parts here or in spawned workers, and yield each when it is finished."""
+    if num_proc < 1:
+        raise UsageError(f"num_proc must be at least 1, found {num_proc}")
+    if num_proc == 1 or len(parts) < 2:
+        for part in parts:
+            make_part(folder, recipe, method, gold, part)
+            yield part
+        return
+    others = multiprocessing.active_children()
+    start_tracker()
+    context = multiprocessing.get_context("spawn")
+    shared = pickle.dumps((folder, recipe, gold))
+    with ProcessPoolExecutor(min(num_proc, len(parts)), context, _start_worker, (shared,)) as pool:
+        try:
+            with interrupts_blocked():
+                futures = {pool.submit(_work, method, part): part for part in parts}
+            for future in as_completed(futures):
+                future.result()
+                yield futures[future]
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a worker process died, perhaps for lack of memory: what is finished is kept, "
+                "run the same command again, with a smaller --num-proc"
+            ) from error
+        except Exception:  # the parts under way are finished and kept
+            pool.shutdown(cancel_futures=True)
+            raise
+        except BaseException:  # Ctrl-C, which waits for nobody
+            for worker in multiprocessing.active_children():
+                if worker not in others:
+                    worker.kill()
+            raise
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(shared: bytes) -> None:
+    """Keep what all parts share in a spawned worker, which ends with its parent: also in the seconds of the imports."""
+    end_with_parent()
+    _worker.update(zip(("folder", "recipe", "gold"), pickle.loads(shared), strict=True))
+
+
+def _work(method: Method, part: Part) -> None:
+    make_part(**_worker, method=method, part=part)
