@@ -23,7 +23,7 @@ from datasets import Dataset, disable_progress_bars
 
 from hf_mner_aug import RMDA
 from hf_mner_aug.corpus import index
-from hf_mner_aug.posts.hygiene import text_key
+from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec, Post
 from hf_mner_aug.transform import iterate_posts

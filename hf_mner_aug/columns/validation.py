@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from hf_mner_aug.columns.labels import disagreements, renumbered
 from hf_mner_aug.columns.unknown import word_columns
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.posts.hygiene import open_image, text_key
+from hf_mner_aug.posts.pictures import open_image
+from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.schema import (
     COLUMNS,
     EncodedImage,

@@ -21,8 +21,8 @@ from hf_mner_aug.models.image import engine_models, open_engine, pinned_engine
 from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
 from hf_mner_aug.models.matching import Matcher, TooFewPairs, fit_matcher
 from hf_mner_aug.models.matching.mixture import Mixture, fit_mixture, histogram_svg, matching_score
-from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED, image_digest
-from hf_mner_aug.posts.pictures import MIXED, TAKEN, Source, mix_images, open_rgb, write_picture
+from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
+from hf_mner_aug.posts.pictures import MIXED, TAKEN, Source, image_digest, mix_images, open_rgb, write_picture
 from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Post
 from hf_mner_aug.storage import artifacts

@@ -38,8 +38,9 @@ from hf_mner_aug.models.text.engine import (
     tag_type,
     with_arguments,
 )
-from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED, image_digest, text_key
-from hf_mner_aug.posts.pictures import MIXED, TAKEN, open_rgb, write_picture
+from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
+from hf_mner_aug.posts.pictures import MIXED, TAKEN, image_digest, open_rgb, write_picture
+from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts

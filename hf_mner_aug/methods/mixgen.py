@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.posts.hygiene import text_key
 from hf_mner_aug.posts.pictures import TAKEN, mix_images, open_rgb, write_picture
+from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.reasons import UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Entity, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hf_mner_aug.columns.unknown import spell
 from hf_mner_aug.exceptions import CodeNotAllowed, Corrupt, DataError, UnknownName, UsageError
-from hf_mner_aug.posts.hygiene import eight_bits, image_digest, open_image
+from hf_mner_aug.posts.pictures import eight_bits, image_digest, open_image
 from hf_mner_aug.publishing.cards import ConfigFacts, shown_pictures
 from hf_mner_aug.publishing.folder import (
     KEYS,

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.installed import Offer, offers
-from hf_mner_aug.posts.hygiene import normalise_unicode
+from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.readers.files import SPLIT_FILES, find_drawings, find_files
 from hf_mner_aug.readers.images import PictureFile, Wanted, attach
 from hf_mner_aug.readers.raw_set import RawSet

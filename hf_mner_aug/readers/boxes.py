@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 from xml.parsers import expat
 
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.posts.hygiene import normalise_unicode
+from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.schema import Box
 from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_file
 

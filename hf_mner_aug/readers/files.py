@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.posts.hygiene import normalise_unicode
+from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.readers.formats import as_read
 from hf_mner_aug.readers.raw_set import RawSet
 from hf_mner_aug.storage.picture_files import is_inside

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.posts.hygiene import too_long
+from hf_mner_aug.posts.texts import too_long
 from hf_mner_aug.schema import Relation, split_tag, word_faults
 
 # In the order of the ids in the authors' code.

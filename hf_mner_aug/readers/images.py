@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.posts.hygiene import FORMATS, decode_image, normalise_unicode
+from hf_mner_aug.posts.pictures import FORMATS, decode_image
+from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_file
 

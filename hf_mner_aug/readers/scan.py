@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.posts.hygiene import normalise_unicode
+from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.readers.boxes import Box, Shown, parse_voc, place_boxes
 from hf_mner_aug.readers.formats import NAME_COLUMNS, BadLine, RawPost, parse_imgid
 from hf_mner_aug.readers.images import PictureFile, Wanted

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.posts.hygiene import image_bytes
+from hf_mner_aug.posts.pictures import image_bytes
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.storage.parquet import read_features_of, reading
 from hf_mner_aug.storage.picture_columns import holds_files, is_named_only

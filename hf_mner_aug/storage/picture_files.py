@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.posts.hygiene import FORMATS, open_image
+from hf_mner_aug.posts.pictures import FORMATS, open_image
 
 MAX_BYTES = 100_000_000  # of a picture file
 SHOWN = 120  # characters of a path in a message

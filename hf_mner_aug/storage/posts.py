@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.posts.hygiene import image_bytes
+from hf_mner_aug.posts.pictures import image_bytes
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.storage import artifacts
 

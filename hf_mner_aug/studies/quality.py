@@ -19,7 +19,7 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.matching import PairEncoder, fit_folds
 from hf_mner_aug.models.matching.cca import TooFewPairs
 from hf_mner_aug.models.words.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
-from hf_mner_aug.posts.hygiene import normalise_text, text_key
+from hf_mner_aug.posts.texts import normalise_text, text_key
 from hf_mner_aug.publishing.rows import drop_check
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, read_provenance
 from hf_mner_aug.sources.loading import with_pictures

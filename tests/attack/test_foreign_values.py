@@ -22,8 +22,9 @@ from hf_mner_aug.models.search import web as posts
 from hf_mner_aug.models.search.fetching import Fetched, Refused, Web
 from hf_mner_aug.models.search.serper import page_id
 from hf_mner_aug.models.search.web import read_page
-from hf_mner_aug.posts import hygiene
-from hf_mner_aug.posts.hygiene import Guard, too_long
+from hf_mner_aug.posts import texts
+from hf_mner_aug.posts.hygiene import Guard
+from hf_mner_aug.posts.texts import too_long
 from hf_mner_aug.readers import read
 from hf_mner_aug.readers.boxes import parse_voc
 from hf_mner_aug.schema import Post
@@ -385,8 +386,8 @@ def test_very_many_posts_of_one_id_are_named_in_a_moment(tmp_path):
 
 
 def test_a_reference_to_a_character_of_5000_digits_is_no_character():
-    assert hygiene.text_key(f"Adele &#{HUGE}; sings") == "adelesings"
-    assert hygiene.text_key("Adele &#65; sings &amp;") == "adeleAsings"
+    assert texts.text_key(f"Adele &#{HUGE}; sings") == "adelesings"
+    assert texts.text_key("Adele &#65; sings &amp;") == "adeleAsings"
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://][a", "https://℀@b/1", "//[x]/status/", "http://[::1]:x/a.jpg"])

@@ -26,7 +26,7 @@ from hf_mner_aug.models.image import collage
 from hf_mner_aug.models.search import web as posts
 from hf_mner_aug.models.search.fetching import Fetched, Refused
 from hf_mner_aug.pages import config as report
-from hf_mner_aug.posts import hygiene, masking, scripts, tokenising
+from hf_mner_aug.posts import masking, scripts, texts, tokenising
 from hf_mner_aug.publishing import cards
 from hf_mner_aug.schema import Post
 from hf_mner_aug.untrusted import dates, printable
@@ -393,7 +393,7 @@ def _parse_json(text: str) -> None:
 
 READERS: dict[str, Callable[[str], Any]] = {
     "cards": lambda text: (cards.read_sections(text, "config"), cards.with_section(text, "config a", "new")),
-    "text_key": hygiene.text_key,
+    "text_key": texts.text_key,
     "words": search.words,
     "mask": lambda text: (masking.mask(text.split(), masking.KINDS), masking.mask(list(text), masking.KINDS)),
     "mask_one_word": lambda text: masking.mask([text], masking.KINDS),
@@ -440,4 +440,4 @@ def test_normal_forms_of_few_marks_are_those_of_python() -> None:
         for size in (5, 1_500):
             for _ in range(20):
                 text = "".join(stream.choice(signs) for _ in range(size))
-                assert hygiene.normalise_unicode(form, text) == unicodedata.normalize(form, text)
+                assert texts.normalise_unicode(form, text) == unicodedata.normalize(form, text)

@@ -11,6 +11,7 @@ import pytest
 from conftest import picture
 from datasets import Dataset, DatasetDict, load_dataset
 from huggingface_hub import DatasetCard
+from picture_marks import picture_source
 from PIL import Image
 
 from hf_mner_aug import AMIA, augment, load_sample, publish, verify
@@ -19,8 +20,7 @@ from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.methods import amia
 from hf_mner_aug.methods.amia import match_pairs, triplet_loss, without_persons
 from hf_mner_aug.models.matching import fit_matcher
-from hf_mner_aug.posts.hygiene import image_digest
-from hf_mner_aug.posts.pictures import open_rgb, picture_source
+from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Codec, Post
 
 pytestmark = pytest.mark.filterwarnings("ignore:amia:UserWarning", "ignore:matching:UserWarning")

@@ -17,6 +17,7 @@ from endpoint_server import EndpointServer
 from hypothesis import given
 from hypothesis import strategies as st
 from pattern_server import block
+from picture_marks import picture_source
 from PIL import Image
 from places import DATA
 
@@ -28,7 +29,7 @@ from hf_mner_aug.methods.gmda import _request, carry_boxes, check_entities, deli
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.models.text.endpoint import asked_entities
 from hf_mner_aug.models.text.engine import Unwritten, find_relation, tag_type, with_arguments
-from hf_mner_aug.posts.pictures import open_rgb, picture_source
+from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.transform import Reject

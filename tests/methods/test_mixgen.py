@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from conftest import SETS, parse
 from datasets import Dataset, Image
+from picture_marks import picture_source
 from PIL import Image as Pillow
 
 from hf_mner_aug import MixGen, augment, publish
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.methods.mixgen import TRIES, draw_partner, mix_posts, moved
-from hf_mner_aug.posts.hygiene import text_key
-from hf_mner_aug.posts.pictures import open_rgb, picture_source
+from hf_mner_aug.posts.pictures import open_rgb
+from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts, save_posts

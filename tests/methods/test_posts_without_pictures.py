@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from conftest import SETS, picture
 from datasets import Dataset, DatasetDict, load_dataset
+from picture_marks import picture_source
 from PIL import Image
 
 from hf_mner_aug import augment, publish
@@ -15,7 +16,6 @@ from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.models.image.engine import FEWEST
 from hf_mner_aug.pages.config import read_sheet
 from hf_mner_aug.posts.hygiene import PICTURED, PictureUse
-from hf_mner_aug.posts.pictures import picture_source
 from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.schema import Post

@@ -6,10 +6,11 @@ from collections import Counter
 import numpy as np
 import pytest
 from datasets import Dataset
+from picture_marks import picture_source
 from places import DATA
 
 from hf_mner_aug.methods import eda, lsms, method_class
-from hf_mner_aug.posts.pictures import open_rgb, picture_source
+from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.transform import iterate_posts

@@ -22,7 +22,8 @@ from hf_mner_aug.models.matching.cca import (
     edges_squared,
     orientation_histograms,
 )
-from hf_mner_aug.posts.hygiene import image_digest, normalise_text
+from hf_mner_aug.posts.pictures import image_digest
+from hf_mner_aug.posts.texts import normalise_text
 from hf_mner_aug.schema import Post
 
 WORDS = {"stripes": "rows lines level sea horizon", "bars": "columns poles tall fence upright"}

@@ -17,7 +17,7 @@ from hf_mner_aug.models.text.engine import (
     with_arguments,
 )
 from hf_mner_aug.models.text.templates import Templates, body_of, lead_of
-from hf_mner_aug.posts.hygiene import text_key
+from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.storage.posts import save_posts
 

@@ -5,10 +5,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from picture_marks import picture_source
 from PIL import Image
 
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.posts.pictures import mix_images, open_rgb, picture_source, write_picture
+from hf_mner_aug.posts.pictures import mix_images, open_rgb, write_picture
 
 
 def encoded(picture, kind="PNG", **options):

@@ -16,8 +16,8 @@ from hf_mner_aug.methods.rmda.projection import QueryMention, bare_words, projec
 from hf_mner_aug.models.image.collage import words_of
 from hf_mner_aug.models.search import words
 from hf_mner_aug.posts import masking, scripts
-from hf_mner_aug.posts.hygiene import find_duplicates, normalise_text, text_key
 from hf_mner_aug.posts.lexicon import nearest_words, ordinary_words
+from hf_mner_aug.posts.texts import normalise_text, text_key
 from hf_mner_aug.posts.tokenising import restyle, split_words, word_style
 from hf_mner_aug.schema import Entity, Post, mner_features
 
@@ -81,7 +81,7 @@ def test_the_grammar_comes_out_of_raw_text_as_it_went_in(script):
             assert split_words(" ".join(post.tokens), style) == [piece for token in pieces for piece in token]
     assert all(ordinary_words(post) == [0, 1, 2, 4, 5, 6, 7] for post in posts)
     assert len(nearest_words(posts)) >= 20
-    assert len(find_duplicates(as_dataset(posts, mner_features(["LOC"])))) == 0
+    assert len({text_key(post.tokens) for post in posts}) == len(posts)
 
 
 # ---------------------------------------------------------------- cutting

@@ -332,7 +332,7 @@ def test_clip_scores_each_pair_by_the_model_itself(repo, tmp_path):
     from datasets import load_dataset
 
     from hf_mner_aug.models.matching.clip import load
-    from hf_mner_aug.posts.hygiene import normalise_text
+    from hf_mner_aug.posts.texts import normalise_text
 
     folder = small_clip(tmp_path / "clip")
     found = quality(repo, ["eda_100pct"], backbone=FAST, clip=folder)

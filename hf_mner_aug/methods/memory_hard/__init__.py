@@ -45,8 +45,10 @@ from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.patterns.llm import BATCH, PatternEndpoint, Settings
 from hf_mner_aug.models.patterns.rules import Rules
 from hf_mner_aug.models.text.engine import Unwritten
-from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED, image_digest, text_key
+from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.lexicon import entity_key
+from hf_mner_aug.posts.pictures import image_digest
+from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.reasons import NO_PICTURE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts

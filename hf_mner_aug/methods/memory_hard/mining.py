@@ -22,8 +22,9 @@ from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific
 from hf_mner_aug.models.patterns.failures import Failure
-from hf_mner_aug.posts.hygiene import image_digest, text_key
 from hf_mner_aug.posts.lexicon import entity_key
+from hf_mner_aug.posts.pictures import image_digest
+from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.schema import Post, canonical_json
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.shapes import read_json

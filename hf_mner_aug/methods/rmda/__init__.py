@@ -41,8 +41,9 @@ from hf_mner_aug.models.search.serper import build_query as build_query
 from hf_mner_aug.models.search.train import open_train
 from hf_mner_aug.models.words import sentence
 from hf_mner_aug.posts import masking
-from hf_mner_aug.posts.hygiene import image_digest, normalise_text, strip_urls, text_key, too_long
+from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.posts.scripts import written_length
+from hf_mner_aug.posts.texts import normalise_text, strip_urls, text_key, too_long
 from hf_mner_aug.posts.tokenising import Style, restyle, split_words, word_style
 from hf_mner_aug.reasons import WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation

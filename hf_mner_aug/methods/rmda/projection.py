@@ -14,7 +14,7 @@ from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.splits import BOUNDARY
 from hf_mner_aug.models.search import HEADS
 from hf_mner_aug.models.words import sentence
-from hf_mner_aug.posts.hygiene import normalise_unicode, text_key
+from hf_mner_aug.posts.texts import normalise_unicode, text_key
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.transform import Reject
 

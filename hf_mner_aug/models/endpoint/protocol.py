@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.endpoint.budget import Usage
 from hf_mner_aug.models.endpoint.responses import Record, request_digest
-from hf_mner_aug.posts.hygiene import FORMATS, image_bytes, open_image
+from hf_mner_aug.posts.pictures import FORMATS, image_bytes, open_image
 from hf_mner_aug.schema import EncodedImage, canonical_json
 from hf_mner_aug.untrusted.printable import excerpt
 

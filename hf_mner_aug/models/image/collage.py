@@ -21,10 +21,10 @@ import regex
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.models.image.engine import POST_ID, Refused
-from hf_mner_aug.posts.hygiene import image_bytes, image_digest, normalise_text, open_image, text_key
 from hf_mner_aug.posts.lexicon import entity_key
-from hf_mner_aug.posts.pictures import Source, open_rgb
+from hf_mner_aug.posts.pictures import Source, image_bytes, image_digest, open_image, open_rgb
 from hf_mner_aug.posts.scripts import GOES_ON, STARTS
+from hf_mner_aug.posts.texts import normalise_text, text_key
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.storage.posts import StoredPosts, open_posts, save_posts
 from hf_mner_aug.values import Range, check_ranges

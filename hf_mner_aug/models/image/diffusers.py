@@ -20,8 +20,8 @@ from hf_mner_aug.models.device import (
 )
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.need import UNUSABLE_MODEL, need
-from hf_mner_aug.posts.hygiene import normalise_text
 from hf_mner_aug.posts.pictures import Source
+from hf_mner_aug.posts.texts import normalise_text
 from hf_mner_aug.values import Amount, Positive, Share, check_ranges
 
 if TYPE_CHECKING:

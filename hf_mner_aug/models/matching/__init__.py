@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.models.matching.cca import CCA, TooFewPairs, load_arrays, read_histograms, save_arrays
-from hf_mner_aug.posts.hygiene import image_digest, normalise_text, text_key
+from hf_mner_aug.posts.pictures import image_digest
+from hf_mner_aug.posts.texts import normalise_text, text_key
 from hf_mner_aug.schema import EncodedImage, Post
 
 if TYPE_CHECKING:

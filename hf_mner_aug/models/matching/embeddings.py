@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_mner_aug.posts.hygiene import image_digest
+from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.storage import artifacts
 

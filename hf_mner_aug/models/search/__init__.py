@@ -30,8 +30,8 @@ from typing import Any, Literal, Protocol, get_args
 import regex
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.posts.hygiene import normalise_unicode
 from hf_mner_aug.posts.scripts import STARTS, UNSPACED
+from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_picture_file

@@ -26,8 +26,8 @@ from hf_mner_aug.models.search import IMAGES, Hit, Query
 from hf_mner_aug.models.search.fetching import Fetched, Refused, Session, Web, open_session
 from hf_mner_aug.models.search.serper import KEY_ENV, SERPER, Serper, page_id
 from hf_mner_aug.need import need
-from hf_mner_aug.posts.hygiene import too_long
 from hf_mner_aug.posts.pictures import JPEG_QUALITY, open_rgb
+from hf_mner_aug.posts.texts import too_long
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_picture_file

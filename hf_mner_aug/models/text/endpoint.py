@@ -24,7 +24,7 @@ from hf_mner_aug.models.text.engine import (
     type_name,
     with_arguments,
 )
-from hf_mner_aug.posts.hygiene import text_key
+from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.posts import open_posts
 from hf_mner_aug.values import Count, Positive, check_ranges

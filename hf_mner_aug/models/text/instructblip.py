@@ -42,7 +42,7 @@ from hf_mner_aug.models.text.instructblip_net import (
 )
 from hf_mner_aug.models.text.sampling import RowSampler
 from hf_mner_aug.need import need
-from hf_mner_aug.posts.hygiene import image_bytes
+from hf_mner_aug.posts.pictures import image_bytes
 from hf_mner_aug.schema import EncodedImage, canonical_json
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.shapes import read_json

@@ -18,9 +18,9 @@ from typing import ClassVar, NamedTuple
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.models.text.engine import Composed, TextRequest, Unwritten, linearize, tag_type, with_arguments
-from hf_mner_aug.posts.hygiene import strip_urls, text_key
 from hf_mner_aug.posts.lexicon import match_case
 from hf_mner_aug.posts.scripts import without_marks
+from hf_mner_aug.posts.texts import strip_urls, text_key
 from hf_mner_aug.posts.tokenising import HEADS
 from hf_mner_aug.schema import Entity, Origin, Post
 from hf_mner_aug.storage.posts import open_posts

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.vision.objects import cut
 from hf_mner_aug.need import UNUSABLE_MODEL, need
-from hf_mner_aug.posts.hygiene import image_digest
-from hf_mner_aug.posts.pictures import open_rgb
+from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.values import Range, check_ranges
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.need import UNUSABLE_MODEL, need
-from hf_mner_aug.posts.hygiene import image_digest
-from hf_mner_aug.posts.pictures import open_rgb
+from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, canonical_json
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.shapes import read_json
