@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hf_mner_aug import __version__
 from hf_mner_aug.cli import about, data, hosts, hub, look, run, studies
 from hf_mner_aug.cli.lists import LISTS, spread
 from hf_mner_aug.exceptions import NothingMade, UsageError
@@ -28,7 +29,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        say(f"hf-mner-aug {hf_mner_aug.__version__}")
+        say(f"hf-mner-aug {__version__}")
         raise typer.Exit
 
 
