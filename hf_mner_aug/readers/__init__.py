@@ -12,7 +12,7 @@ from hf_mner_aug.installed import Offer, offers
 from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.readers.files import SPLIT_FILES, find_drawings, find_files
 from hf_mner_aug.readers.images import PictureFile, Wanted, attach
-from hf_mner_aug.readers.raw_set import RawSet
+from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.readers.rows import Reading
 from hf_mner_aug.readers.scan import Found, all_boxes, scan, similar_types, unique_ids, with_columns, with_renames

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.readers.boxes import Box
 from hf_mner_aug.readers.formats import BadLine
 from hf_mner_aug.readers.images import PictureFile
-from hf_mner_aug.readers.raw_set import RawSet
+from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.readers.report import Report
 from hf_mner_aug.schema import Span, bio_to_spans, repair_orphans
 

@@ -14,7 +14,7 @@ from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.readers.boxes import Box, Shown, parse_voc, place_boxes
 from hf_mner_aug.readers.formats import NAME_COLUMNS, BadLine, RawPost, parse_imgid
 from hf_mner_aug.readers.images import PictureFile, Wanted
-from hf_mner_aug.readers.raw_set import RawSet
+from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.schema import Orphans, bio_to_spans, repair_orphans
 

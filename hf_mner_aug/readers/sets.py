@@ -3,7 +3,7 @@
 from functools import partial
 
 from hf_mner_aug.readers.formats import MNRE_RELATIONS, parse_imgid, parse_mner_mi, parse_mnre, parse_wid
-from hf_mner_aug.readers.raw_set import RawSet
+from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.schema import FOUR_TYPES
 
 _UMT = "https://github.com/jefferyYu/UMT"
