@@ -43,9 +43,20 @@ def convert(
 ) -> Report:
     """Write a raw set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``, ``convert.json``.
 
-    The folder appears atomically, once it is complete; an earlier conversion is replaced. ``check_against`` names
-    folders of other sets: train posts that occur in their validation or test are reported, not dropped. The other
-    arguments are those of ``read``.
+    The folder appears atomically, once it is complete; an earlier conversion is replaced.
+
+    Args:
+        name: of the raw set, as ``twitter2015``; ``conll`` is any file with ``IMGID:`` lines.
+        raw_dir: holds some of train, valid (or val, dev) and test ``.txt``, or is one such file, read as train.
+        out: the folder to write.
+        images: the folder with the images, named by id.
+        xml: the folder with the boxes (default: ``raw_dir/xml``).
+        orphans: what becomes of an I- tag without its B-: ``promote`` makes it a B-, ``drop`` an O, ``error`` raises.
+        language: its code, if it differs from the set's.
+        types: renames entity types, coarse or fine, as ``{"OTHER": "MISC"}``.
+        columns: the positions of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in a line, from 1.
+        check_against: folders of other sets; train posts that occur in their validation or test are reported, not
+            dropped.
 
     Raises:
         UsageError: ``out`` holds anything but a conversion, there is nothing to check against, or as ``read``.

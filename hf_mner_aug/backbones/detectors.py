@@ -105,7 +105,7 @@ def encoder_of(spec: str) -> str:
 
 
 def detect(spec: str, digests: Sequence[str], posts: Sequence[Post]) -> list[list[Prediction]]:
-    """Return what each detector says of each post [n_detectors][n_posts]."""
+    """Return what each detector says of each post ``[n_detectors][n_posts]``."""
     name = spec.partition(":")[0]
     return [_unpack(name, digest).predict(posts) for digest in digests]
 

@@ -32,7 +32,7 @@ class GroundedScores:
 
 
 def score_grounded(predictions: Sequence[Iterable[Entity]], references: Sequence[Iterable[Entity]]) -> GroundedScores:
-    """Return the scores of predicted entities [n_posts][n_entities], each with one box or none, against gold ones.
+    """Return the scores of predicted entities ``[n_posts][n_entities]``, each with one box or none, against gold ones.
 
     Raises:
         DataError: the numbers of posts differ, a box is not four finite numbers, or a predicted entity has several.

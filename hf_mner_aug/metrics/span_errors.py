@@ -38,7 +38,7 @@ class Error:
 
 
 def find_errors(predictions: Sequence[Sequence[PlainSpan]], references: Sequence[Sequence[PlainSpan]]) -> list[Error]:
-    """Return the errors of predicted spans [n_posts][n_spans] against gold ones, post by post, in the words' order."""
+    """Return the errors of predicted spans ``[n_posts][n_spans]`` against gold ones, post by post, in word order."""
     errors = []
     for i, (predicted, gold) in enumerate(zip(predictions, references, strict=True)):
         found = _errors_of_post(i, {*map(_plain, predicted)}, {*map(_plain, gold)})

@@ -63,7 +63,7 @@ class Scores:
 def score_tags(
     predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]], *, orphans: Orphans = "promote"
 ) -> Scores:
-    """Return the scores of predicted BIO tags [n_posts][n_words] against gold ones.
+    """Return the scores of predicted BIO tags ``[n_posts][n_words]`` against gold ones.
 
     Raises:
         DataError: the numbers of posts or of tags differ, a tag is not BIO, or there is an orphan and
@@ -85,7 +85,7 @@ def score_tags(
 
 
 def score_spans(predictions: Sequence[Spans], references: Sequence[Spans]) -> Scores:
-    """Return the scores of predicted ``(start, end, type)`` spans [n_posts][n_spans] against gold ones.
+    """Return the scores of predicted ``(start, end, type)`` spans ``[n_posts][n_spans]`` against gold ones.
 
     Raises:
         DataError: the numbers of posts differ.

@@ -330,9 +330,16 @@ def show(
     figures: Sequence[str] = (),
     **chosen: Any,
 ) -> Path:
-    """Write the page of a config to ``out`` (default: ``<config>.html`` in this folder), and return its path.
+    """Write the page of a config, and return its path.
 
-    A folder's only config need not be named. ``chosen`` are arguments of ``read_sheet``; ``figures``: see ``Sheet``.
+    Args:
+        folder: the repo folder.
+        config: the config's name; a folder's only config need not be named.
+        out: the page to write (default: ``<config>.html`` in this folder).
+        figures: further drawings (SVG) for the page.
+        chosen: ``split``, whose made posts are shown (train); ``posts``, how many of them (100); ``rejects``, how many
+            rejected ones of each reason (20); ``source``, a folder, Hub id or splits, if the config does not hold the
+            gold posts; ``images``, a further folder that the source's pictures may be read from.
 
     Raises:
         UsageError: ``out`` cannot be written, or as ``read_sheet``.

@@ -249,8 +249,9 @@ def _spelled(example: ShownFailure) -> str:
 def memory(folder: str | Path, config: str = "") -> MemoryPage:
     """Return what memory_hard has learnt for a config of a repo folder, or in a run folder.
 
-    The only config of memory_hard in a repo folder need not be named. If none is published yet, the only run beside the
-    folder is read.
+    Args:
+        folder: a repo folder, or a run of memory_hard. If no config is published yet, the only run beside it is read.
+        config: its name; the only config of memory_hard need not be named.
 
     Raises:
         UnknownName: the folder has no such config of memory_hard.

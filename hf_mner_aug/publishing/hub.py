@@ -225,8 +225,14 @@ def withdraw(repo_id: str, ids: Sequence[str], *, squash: bool = False, token: s
 
     The commit stands on what was read: where another push comes in between, all is read and done again.
 
-    A commit leaves the old files in the repo's history: ``squash`` makes one commit of the branch, after which the Hub
-    can forget them (other branches and pull requests keep what they hold).
+    A commit leaves the old files in the repo's history.
+
+    Args:
+        repo_id: ORG/NAME of the dataset repo.
+        ids: of posts, as they stand in the source.
+        squash: make one commit of the branch, after which the Hub can forget the old files (other branches and pull
+            requests keep what they hold).
+        token: for the Hub (default: the one that is logged in).
 
     Raises:
         UsageError: the repo may not be written, or none of the ids is in it.

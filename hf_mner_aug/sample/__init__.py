@@ -60,9 +60,10 @@ class Drawn:
 
 
 def load_sample(name: str = "mner") -> "DatasetDict":
-    """Return the sample set's splits: ``mner``, ``gmner`` (with boxes), ``multi_image``, or ``mre`` (posts of a pair).
+    """Return the sample set's splits. All sets are made from the same posts, which are the same on every machine.
 
-    All are made from the same posts, which are the same on every machine.
+    Args:
+        name: ``mner``, ``gmner`` (with boxes), ``multi_image``, or ``mre`` (posts with a relation).
 
     Raises:
         UnknownName: there is no sample set of that name.
