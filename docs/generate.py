@@ -1,17 +1,41 @@
-"""Pages made from the code while the site is built: ``methods/*`` and ``reference/*``."""
+"""Pages, and parts of pages, that are made from the code while the site is built.
 
+A comment ``<!-- parameters -->`` on a line of its own stands for the part of that name (``PARTS``).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
+from from_code import command_line, errors, floors, made_rows, methods, python_names
 from mkdocs.structure.files import File, Files
 
-METHODS = ("eda", "lsms", "mixgen", "gmda", "amia", "rmda", "memory_hard")
+PARTS: Mapping[str, Callable[[str], str]] = {
+    "columns": made_rows.added,
+    "deviations": methods.deviations,
+    "engines": lambda _: floors.engines(),
+    "errors": lambda _: errors.error_table(),
+    "facts": methods.facts,
+    "floors": lambda _: floors.floors(),
+    "other_errors": lambda _: errors.other_table(),
+    "overview": lambda _: methods.overview(),
+    "parameters": methods.parameters,
+    "presets": methods.presets,
+    "reason_index": lambda _: errors.reason_index(),
+    "reasons": methods.reasons,
+}
+_PART = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
 
 
 def pages() -> dict[str, str]:
     """Return the Markdown of each generated page by its path in docs/."""
-    made = {"methods/index.md": "# Methods\n", "reference/cli.md": "# Command line\n", "design.md": "# Design\n"}
-    made["reference/python.md"] = "# Python\n"
-    return made | {f"methods/{name}.md": f"# {name}\n" for name in METHODS}
+    return {"reference/cli.md": command_line.page(), **python_names.pages()}
+
+
+def complete(text: str, path: str) -> str:
+    """Return a page with its parts in the places of their comments; a method's page is called as the method is."""
+    return _PART.sub(lambda found: PARTS[found[1]](PurePosixPath(path).stem), text)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -20,3 +44,8 @@ def on_files(files: Files, config: Any) -> Files:
         if files.get_file_from_path(path) is None:
             files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Complete a page."""
+    return complete(markdown, page.file.src_uri)

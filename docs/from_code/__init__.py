@@ -1,0 +1,1 @@
+"""Parts of the documentation that are read from the code, as Markdown."""
