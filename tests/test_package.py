@@ -67,6 +67,20 @@ def test_urls_lead_into_one_repository():
         assert path[1] is None or (ROOT / path[1]).exists(), url
 
 
+def test_links_of_the_readme_lead_into_the_repository_where_an_index_shows_it(monkeypatch):
+    pytest.importorskip("hatchling", reason="the build tools are not installed")
+    monkeypatch.syspath_prepend(str(ROOT))
+    from hatch_build import with_full_links
+
+    text = "![a\nb](docs/a.png) [c](docs/c.md#d) [e](#e) [f](https://example.org/f) x[1] (y)"
+    assert with_full_links(text, "https://github.com/o/r", "1.2") == (
+        "![a\nb](https://github.com/o/r/raw/v1.2/docs/a.png) [c](https://github.com/o/r/blob/v1.2/docs/c.md#d) "
+        "[e](#e) [f](https://example.org/f) x[1] (y)"
+    )
+    shown = with_full_links((ROOT / "README.md").read_text(encoding="utf-8"), "https://github.com/o/r", "1.2")
+    assert set(re.findall(r"\]\(([^)]{4})", shown)) == {"http"}
+
+
 def test_the_pythons_named_are_those_that_are_checked(workflow):
     named = [name.rpartition(" ")[2] for name in PROJECT["classifiers"] if "Python :: 3." in name]
     assert named == PYTHONS
