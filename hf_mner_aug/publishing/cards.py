@@ -4,6 +4,8 @@ A section stands between two HTML comments, so that publishing a config replaces
 word of the card.
 """
 
+import copy
+import functools
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -219,6 +221,12 @@ def _parse(text: str) -> "DatasetCard":
     Raises:
         DataError: its YAML block is not valid.
     """
+    return copy.deepcopy(_parsed(text))
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(text: str) -> "DatasetCard":
+    """Return a card; to publish takes the same one several times, and its YAML takes long: change a copy of it."""
     from huggingface_hub import DatasetCard
 
     check_card(text, "the existing README.md")

@@ -84,15 +84,8 @@ def parse_yaml(text: str, where: str) -> Any:
 
     if len(text) > LONGEST_YAML:
         raise DataError(f"{where}: expected at most {LONGEST_YAML:,} characters of YAML, found {len(text):,}")
-    depth = 0
     try:
-        for event in yaml.parse(text, yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise DataError(f"{where}: expected YAML without aliases, found one: write out what it stands for")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:  # PyYAML's time is quadratic in the depth
-                raise DataError(f"{where}: expected YAML of at most {DEEPEST} levels, found more")
-        return yaml.safe_load(text)
+        return yaml.load(text, _bounded_loader(where))
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark
         place = f" at line {mark.line + 1}" if mark else ""
@@ -101,6 +94,26 @@ def parse_yaml(text: str, where: str) -> Any:
         ) from fault
     except (yaml.YAMLError, ValueError, OverflowError) as fault:  # an impossible date, a number of thousands of digits
         raise DataError(f"{where}: expected YAML, found malformed text ({excerpt(str(fault), 80)})") from fault
+
+
+def _bounded_loader(where: str) -> type:
+    """Return a loader that raises DataError at the first alias, and at the first list or mapping nested too deep."""
+    import yaml
+
+    class Bounded(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise DataError(f"{where}: expected YAML without aliases, found one: write out what it stands for")
+            if self.depth == DEEPEST and self.check_event(yaml.CollectionStartEvent):  # its time is quadratic in depth
+                raise DataError(f"{where}: expected YAML of at most {DEEPEST} levels, found more")
+            self.depth += 1
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+    return Bounded
 
 
 def checked(

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections import Counter
 
 import pytest
@@ -7,6 +8,7 @@ from huggingface_hub import DatasetCard
 
 from hf_mner_aug import EDA, LSMS, MixGen, augment, publish, verify
 from hf_mner_aug.exceptions import Corrupt, DataError, RecipeMismatch, UsageError
+from hf_mner_aug.publishing import cards
 from hf_mner_aug.publishing.folder import NOTE, read_features, read_note
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.schema import Codec
@@ -126,6 +128,27 @@ def test_publishing_again_changes_no_byte(splits, tmp_path):
     publish(run, out)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert [path.name for path in (tmp_path / "aug.runs").iterdir()] == [run.folder.name]
+
+
+def test_a_text_of_the_card_is_parsed_once(splits, two_configs, tmp_path, monkeypatch):
+    """Each config makes it longer, and PyYAML reads some 100 kB in a second."""
+    out = tmp_path / "aug"
+    shutil.copytree(two_configs, out)
+    run = augment(splits, LSMS(copies=2), out=out, progress=False, config="third")
+    read = []
+    monkeypatch.setattr(cards, "check_card", lambda text, where: read.append(text))
+    cards._parsed.cache_clear()
+    before = (out / "README.md").read_text()
+    publish(run, out)
+    assert read == [before, (out / "README.md").read_text()]
+
+
+def test_what_is_done_to_a_card_is_not_done_to_the_next_of_the_same_text(two_configs):
+    text = (two_configs / "README.md").read_text()
+    found = cards.described(text)
+    assert all("features" in info for info in found.values())
+    assert set(cards.described(cards.without_sizes(text, "eda_100pct"))) == {"lsms_100pct"}
+    assert cards.described(text) == found
 
 
 def test_the_card_tells_the_runs_own_numbers(splits, tmp_path):
