@@ -39,6 +39,7 @@ import deprecations  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from datasets import Dataset, DatasetDict, disable_progress_bars  # noqa: E402
+from hub_client import hub_client  # noqa: E402, F401
 from hypothesis import settings  # noqa: E402
 from PIL import Image as Pillow  # noqa: E402
 from tiny_pipelines import folders  # noqa: E402, F401
@@ -177,11 +178,16 @@ def no_name_is_looked_up():
     assert loopback_only.refused[before:] == [], "tests stay on loopback"
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def what_was_imported_is_no_garbage():
     """Keep the collection at the end of each command that fails from going through all that tests have imported."""
-    gc.collect()
-    gc.freeze()
+    if len(sys.modules) > what_was_frozen["modules"] + 20:
+        gc.collect()
+        gc.freeze()
+        what_was_frozen["modules"] = len(sys.modules)
+
+
+what_was_frozen = {"modules": 0}
 
 
 @pytest.fixture(scope="session")

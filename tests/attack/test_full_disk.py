@@ -29,6 +29,7 @@ from hf_mner_aug.storage.parquet import write_shards, write_table
 from hf_mner_aug.storage.shared import Folder
 
 forks, prepared = prepared_folder.forks, prepared_folder.prepared  # fixtures
+prepared_with_ids = prepared_folder.prepared_with_ids
 
 TOLD = r"(No space left on device|File too large): needs (at least [\d,]+ bytes|more room), [\d,]+ bytes are free"
 
@@ -287,7 +288,7 @@ SHARES = (0.0, 0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.97)
 
 @pytest.mark.attack
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "demo"])
-def test_every_verb_on_a_disk_that_fills_up(forks, prepared, small_disk, verb):
+def test_every_verb_on_a_disk_that_fills_up(forks, prepared_with_ids, small_disk, verb):
     """All that it writes, its cache and temporary files lie there."""
     place, resize = small_disk
     command = VERBS[verb][0]
@@ -296,7 +297,7 @@ def test_every_verb_on_a_disk_that_fills_up(forks, prepared, small_disk, verb):
         resize(64 << 20)
         for path in list(place.iterdir()):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        shutil.copytree(prepared, place, dirs_exist_ok=True)
+        shutil.copytree(prepared_with_ids, place, dirs_exist_ok=True)
 
     begin()
     before = used(place)

@@ -19,6 +19,7 @@ from forked import said_by
 from verbs import SECONDS, VERBS, check_alone, check_published, leftovers, state
 
 forks, prepared = prepared_folder.forks, prepared_folder.prepared  # fixtures
+prepared_with_ids = prepared_folder.prepared_with_ids
 
 IN_A_ROW = 4  # kills before a command runs through
 
@@ -74,8 +75,8 @@ def test_a_killed_command_goes_on(forks, prepared, tmp_path, verb):
 
 @pytest.mark.attack
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_kill_campaign(forks, prepared, tmp_path, verb):
-    counts = campaign(forks, prepared, tmp_path, verb, VERBS[verb][1])
+def test_the_kill_campaign(forks, prepared_with_ids, tmp_path, verb):
+    counts = campaign(forks, prepared_with_ids, tmp_path, verb, VERBS[verb][1])
     print(f"\n{verb:<24}" + "".join(f"{name} {n:>3}  " for name, n in counts.items()))
     assert counts["killed"] >= VERBS[verb][1]
     assert counts["same bytes"] == counts["chains"]
@@ -87,15 +88,15 @@ def test_the_campaign_has_two_hundred_kills():
 
 @pytest.mark.attack
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_stops_in_time_and_goes_on(forks, prepared, tmp_path, verb):
+def test_every_verb_stops_in_time_and_goes_on(forks, prepared_with_ids, tmp_path, verb):
     """SIGINT and SIGTERM at random times: the exit code, one line, and what ``the same command`` gives."""
     command = VERBS[verb][0]
     chance = random.Random(f"{verb} stop")
     whole = tmp_path / "whole"
-    shutil.copytree(prepared, whole)
+    shutil.copytree(prepared_with_ids, whole)
     took = forks.run(*command, cwd=whole)
     trial = tmp_path / "trial"
-    shutil.copytree(prepared, trial)
+    shutil.copytree(prepared_with_ids, trial)
     times, said = [], Counter()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         Path(f"{trial}.said").unlink(missing_ok=True)

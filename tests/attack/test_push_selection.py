@@ -3,11 +3,8 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
-from hub_server import HubServer
 
 import hf_mner_aug.publishing.hub as hub_module
 from hf_mner_aug import EDA, augment, publish
@@ -153,66 +150,6 @@ def test_a_card_whose_yaml_is_broken_is_one_line(folder):
 
 # ---------------------------------------------------------------- with a Hub
 
-CLIENT = """
-import contextlib, json, os, sys, traceback, urllib.request
-import datasets, jinja2, pyarrow.parquet
-import hf_mner_aug.publishing.hub as hub
-hub.time.sleep = lambda seconds: None
-REPO = "org/aug"
-
-def attempt(function, *arguments, **options):
-    try:
-        return str(function(*arguments, **options))
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-
-def order(**fault):
-    url = os.environ["HF_ENDPOINT"] + "/_control/fault"
-    urllib.request.urlopen(urllib.request.Request(url, json.dumps(fault).encode(), method="POST")).read()
-
-for line in sys.stdin:
-    script, folder, cwd = json.loads(line)
-    if pid := os.fork():  # what a script changes is gone with it
-        os.waitpid(pid, 0)
-        continue
-    os.chdir(cwd)
-    answers, error = [], ""
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            exec(script)
-        except BaseException:
-            error = traceback.format_exc()
-    print(json.dumps([answers, error]), flush=True)
-    os._exit(0)
-"""
-
-
-class Client:
-    """A process with the real client, and a server for it; each script runs in a fork."""
-
-    def __init__(self, server):
-        environment = server.env("hf_write") | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.server = server
-        self.process = subprocess.Popen([sys.executable, "-c", CLIENT], env=environment, **pipes)
-
-    def run(self, script, folder):
-        """Run a script beside a repo folder; return what it put into ``answers``."""
-        print(json.dumps([script, str(folder), str(folder.parent)]), file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        assert answer, "the process of the script died"
-        answers, error = json.loads(answer)
-        assert not error, error
-        return answers
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    with HubServer(tmp_path_factory.mktemp("hub")) as server:
-        found = Client(server)
-        yield found
-        found.process.communicate(timeout=60)
-
 
 def upload(server, repo, folder, more=None):
     """Make a repo of a folder's files as they are, and others, on the server's own disk."""
@@ -234,27 +171,27 @@ def notes_of(server, repo):
     }
 
 
-def test_nothing_of_the_user_leaves_and_all_that_stays_is_listed(folder, client):
+def test_nothing_of_the_user_leaves_and_all_that_stays_is_listed(folder, hub_client):
     expected = litter(folder)
     script = """
 for dry in (True, False, False):
     answers.append(attempt(hub.push, folder, REPO, dry_run=dry))
 """
-    plan, first, again = client.run(script, folder)
+    plan, first, again = hub_client.run(script, folder)
     for said in (plan, first, again):
         listed = [line.removeprefix("left out: ") for line in said.splitlines() if line.startswith("left out: ")]
         assert dict(line[:-1].split(" (", 1) for line in listed) == expected
     assert "nothing to push" in again
-    held = [path for path in (client.server.folder / "blobs").iterdir() if SECRET in path.read_bytes()]
+    held = [path for path in (hub_client.server.folder / "blobs").iterdir() if SECRET in path.read_bytes()]
     assert held == [], "not one byte of it came to the server"
-    assert set(client.server.files(REPO)) == {".gitattributes", "README.md", *sent(folder)}
+    assert set(hub_client.server.files(REPO)) == {".gitattributes", "README.md", *sent(folder)}
 
 
-def test_withdraw_keeps_a_push_in_between_and_fetches_its_configs_only(folder, splits, tmp_path, client):
+def test_withdraw_keeps_a_push_in_between_and_fetches_its_configs_only(folder, splits, tmp_path, hub_client):
     """A config is pushed after all was read and before the commit; in the other repo the commit's answer is lost."""
     other = tmp_path / "other"
     publish(augment(splits, EDA(copies=2), out=other, config="twice", progress=False), other)
-    server = client.server
+    server = hub_client.server
     server.log.clear()
     for repo in ("org/one", "org/two"):
         upload(server, repo, folder, {"big.bin": b"x" * 1000, "notes/a.parquet": b"x", ".env": KEPT})
@@ -274,7 +211,7 @@ order(kind="drop_after", method="POST", path="org/two/commit/")
 answers.append(attempt(hub.withdraw, "org/two", ["p3"]))
 answers += [hub.verify("org/one", config).ok for config in ("eda_100pct", "lsms_100pct", "twice")]
 """
-    one, two, *verified = client.run(script, folder)
+    one, two, *verified = hub_client.run(script, folder)
     assert one == "{'eda_100pct': 2, 'lsms_100pct': 2, 'twice': 3}", "what was pushed in between is gone through, too"
     assert two == "{'eda_100pct': 2, 'lsms_100pct': 2}"
     assert verified == [True] * 3
@@ -300,14 +237,14 @@ HOSTILE = {
 }
 
 
-def test_a_repo_with_hostile_names_moves_nothing(folder, tmp_path, client):
+def test_a_repo_with_hostile_names_moves_nothing(folder, tmp_path, hub_client):
     """Names that the Hub itself would refuse, from a server that does not."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.txt").write_text("years of work")
     note = json.loads((folder / "eda_100pct" / NOTE).read_text())
     hostile = json.dumps(note | {"recipe": note["recipe"] | {"config": "../home"}}).encode()
-    server = client.server
+    server = hub_client.server
     heads = {}
     for i, (path, _) in enumerate(HOSTILE.values()):
         data = hostile if path.endswith(NOTE) else b"theirs"
@@ -319,7 +256,7 @@ for i in range({len(HOSTILE)}):
                     attempt(hub.verify, f"org/hostile{{i}}", "eda_100pct"),
                     attempt(hub.verify, f"org/hostile{{i}}", "../home"), attempt(hub.verify, f"org/hostile{{i}}", "*")])
 """
-    answers = client.run(script, folder)
+    answers = hub_client.run(script, folder)
     for i, ((path, said), (withdrew, verified, *others)) in enumerate(zip(HOSTILE.values(), answers, strict=True)):
         for other in others:
             assert other.startswith("DataError: config name "), other
