@@ -21,7 +21,8 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from hf_mner_aug.draw import draw
 from hf_mner_aug.methods.amia import AMIA, match_pairs
-from hf_mner_aug.models.matching import ENGINES, Matcher, fit_matcher
+from hf_mner_aug.models.matching import ENGINES
+from hf_mner_aug.models.matching.matcher import Matcher, fit_matcher
 from hf_mner_aug.models.matching.mixture import fit_mixture, matching_score
 from hf_mner_aug.need import need
 from hf_mner_aug.sample import load_sample

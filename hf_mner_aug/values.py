@@ -45,16 +45,39 @@ BelowOne = Annotated[float, Range(0, 1, "[)")]
 
 
 def check_ranges(settings: Any, where: str = "") -> None:
-    """See that the numbers of a dataclass are in the ranges that the types of its fields name; None is in each.
+    """Check the fields of a dataclass against their types: numbers against a ``Range``, names against a ``Literal``.
+
+    None is in every range and every ``Literal``; a tuple of a ``Literal`` has at least one item. ``where`` names the
+    dataclass in messages.
 
     Raises:
-        UsageError: one is not; ``where`` stands before its name.
+        UnknownName: a value is none of its ``Literal``.
+        UsageError: a number is out of its range, or a tuple of names is empty.
     """
     for field in fields(settings):
         value = getattr(settings, field.name)
         for allowed in getattr(field.type, "__metadata__", ()):
             if isinstance(allowed, Range) and value is not None and not allowed.has(value):
                 raise UsageError(f"{where}{': ' * bool(where)}{field.name} must be {allowed}, found {value}")
+        if value is not None and (choices := _choices(field.type)):
+            _check_choice(field.name, value, choices, where)
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...], where: str) -> None:
+    if value == ():
+        raise UsageError(f"{where}{': ' * bool(where)}{name} must be some of {', '.join(choices)}")
+    kind, items = (f"value of {name}", value) if isinstance(value, tuple) else (name, (value,))
+    for item in items:
+        if item not in choices:
+            raise UnknownName(kind, str(item), choices)
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """Return the values of a type's ``Literal``, alone or in an optional or a tuple; none of other types."""
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return arguments
+    return next(filter(None, map(_choices, arguments)), ())
 
 
 _NAMED = re.compile(r"\b\w+=")

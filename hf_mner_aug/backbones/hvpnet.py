@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from hf_mner_aug.backbones import Prediction, fitting, knowledge, relation, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
 from hf_mner_aug.models.vision.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.schema import Post
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     import torch
 
     from hf_mner_aug.models.vision.tower import Tower
-
-TASKS = ("entities", "relations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +72,6 @@ class HVPNet:
 
     def __post_init__(self) -> None:
         tagging.check(self)
-        if self.task not in TASKS:
-            raise UnknownName("task", self.task, TASKS)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -12,7 +12,7 @@ from hf_mner_aug.backbones import Prediction, checkpoint, fitting, knowledge, sp
 from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
 from hf_mner_aug.backbones.fitting import N, NetBackbone
 from hf_mner_aug.backbones.training import pad, run_batches
-from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import find_device
 from hf_mner_aug.models.vision import Gallery, load_tower
 from hf_mner_aug.need import need
@@ -22,7 +22,6 @@ from hf_mner_aug.values import check_ranges
 if TYPE_CHECKING:
     import torch
 
-NO_IMAGES = ("warn", "refuse")
 Collate = Callable[[Sequence["TaggingExample"]], dict[str, "torch.Tensor"]]
 
 
@@ -48,8 +47,6 @@ def check(tagger: NetBackbone) -> None:
         UsageError: one is not.
     """
     check_ranges(tagger, tagger.name)
-    if tagger.no_images not in NO_IMAGES:
-        raise UnknownName("no_images", tagger.no_images, NO_IMAGES)
 
 
 def fit(tagger: N, train: Any, validation: Any = None) -> N:

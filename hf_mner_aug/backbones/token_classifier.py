@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from hf_mner_aug.backbones import fitting, tagging
 from hf_mner_aug.backbones.knowledge import Knowledge, gather
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.schema import Post
 from hf_mner_aug.values import BelowOne, Range
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.nets import TokenNet
-
-HEADS = ("softmax", "crf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +57,6 @@ class TokenClassifier:
     save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
-        if self.head not in HEADS:
-            raise UnknownName("head", self.head, HEADS)
         if self.knowledge and self.knowledge_file:
             raise UsageError("token_classifier: pass knowledge, a column, or knowledge_file, not both")
         tagging.check(self)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import find_device, quiet, with_smaller_batches
 from hf_mner_aug.values import Amount, BelowOne, Positive, Range, Rate, check_ranges
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 64
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +58,6 @@ class Training:
 
     def __post_init__(self) -> None:
         check_ranges(self, "training")
-        if self.device not in DEVICES:
-            raise UnknownName("device", self.device, DEVICES)
-        if self.precision not in PRECISIONS:
-            raise UnknownName("precision", self.precision, PRECISIONS)
 
     def n_steps(self, n_posts: int) -> int:
         """Return the optimiser steps of a training on some posts."""

@@ -67,7 +67,9 @@ def confirm_hosts(
         HostNotAllowed: there is no terminal, and a host is not allowed.
         UsageError: an allowed host is not named by any method.
     """
-    named = {host: name for method in methods for name, host in method.hosts.items()}
+    from hf_mner_aug.transform import hosts_of
+
+    named = {host: name for method in methods for name, host in hosts_of(method).items()}
     origins = {known.parse_host(host) for host in allowed or ()}
     if unknown := sorted(origins - {host.origin for host in named}):
         others = ", ".join(sorted(host.spelled for host in named)) or "none"

@@ -17,7 +17,8 @@ from typing import Any
 
 from hf_mner_aug.corpus.reading import Entry, read_source
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.search import TABLES, check_format, guard, read_state, told, words
+from hf_mner_aug.models.search import words
+from hf_mner_aug.models.search.corpus import TABLES, check_format, guard, read_state, told
 from hf_mner_aug.posts.pictures import image_bytes
 from hf_mner_aug.posts.texts import too_long
 from hf_mner_aug.schema import EncodedImage, canonical_json

@@ -19,7 +19,8 @@ from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.image import engine_models, open_engine, pinned_engine
 from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
-from hf_mner_aug.models.matching import Matcher, TooFewPairs, fit_matcher
+from hf_mner_aug.models.matching.engine import TooFewPairs
+from hf_mner_aug.models.matching.matcher import Matcher, fit_matcher
 from hf_mner_aug.models.matching.mixture import Mixture, fit_mixture, histogram_svg, matching_score
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.pictures import MIXED, TAKEN, Source, image_digest, mix_images, open_rgb, write_picture

@@ -10,10 +10,9 @@ Rejects: fewer_than_two_outside_words, no_synonym
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.posts.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
@@ -24,7 +23,8 @@ from hf_mner_aug.values import Count, Positive, Share
 T = TypeVar("T")
 Edits = dict[int, list[str]]  # see schema.respell
 Synonyms = Mapping[str, Sequence[str]]
-OPERATIONS = ("replace", "insert", "swap", "delete")
+Operation = Literal["replace", "insert", "swap", "delete"]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
 def editable_words(post: Post, margin: int) -> list[int]:
@@ -99,18 +99,8 @@ class EDA(Method):
     copies: Positive = 9
     alpha: Share = 0.1
     margin: Count = 1
-    operations: tuple[str, ...] = OPERATIONS
+    operations: tuple[Operation, ...] = OPERATIONS
     synonyms: Literal["split", "wordnet"] = "split"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.operations:
-            raise UsageError(f"eda: operations must be some of {', '.join(OPERATIONS)}")
-        for operation in self.operations:
-            if operation not in OPERATIONS:
-                raise UnknownName("operation of eda", operation, OPERATIONS)
-        if self.synonyms not in ("split", "wordnet"):
-            raise UnknownName("source of synonyms", self.synonyms, ("split", "wordnet"))
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the synonyms of the split's words."""

@@ -20,17 +20,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.models.device import split_revision
-from hf_mner_aug.models.endpoint.engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
+from hf_mner_aug.models import text as text_engines
+from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
 from hf_mner_aug.models.image import engine_models, open_engine, pinned_engine
 from hf_mner_aug.models.image.engine import COLLAGE, POST_ID, Refused, check_fill, check_sources
-from hf_mner_aug.models.text.endpoint import Settings, TextEndpoint
-from hf_mner_aug.models.text.engine import (
+from hf_mner_aug.models.text import TEMPLATES
+from hf_mner_aug.models.text.engine import Composed, TextEngine, TextRequest, Unwritten
+from hf_mner_aug.models.text.labelled import (
     MALFORMED,
-    Composed,
-    TextEngine,
-    TextRequest,
-    Unwritten,
     delinearize,
     find_relation,
     instruction,
@@ -45,7 +42,6 @@ from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Costs, Facts, Method, Model, Reject
-from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import Amount, Count, Positive, Share
 
 if TYPE_CHECKING:
@@ -55,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GMDA", "carry_boxes", "delinearize", "instruction", "linearize"]
 
-TEMPLATES, INSTRUCTBLIP = "templates", "instructblip"
 PROMPT = "A photo of {sentence}"
 CONTEXTS = "contexts"  # a list of ids: the train posts that a text is written into
 SIDE = 512  # of a picture for a post without one
@@ -210,18 +205,7 @@ class GMDA(Method):
         if not self.text and not self.image:
             raise UsageError("gmda: with text=False and image=False nothing is made: leave one of them out")
         check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
-        kind, _, model = self.text_model.partition(":")
-        if kind not in (TEMPLATES, INSTRUCTBLIP, ENDPOINT):
-            raise UsageError(
-                "gmda: text_model must be templates, instructblip:ID, or endpoint:URL#MODEL, found "
-                f"{self.text_model.partition('//')[0]!r}"  # an address may hold a key
-            )
-        if kind == ENDPOINT:
-            parse_engine(self.text_model, Settings)
-        if (kind == TEMPLATES and model) or (kind == INSTRUCTBLIP and not model):
-            raise UsageError(f"gmda: text_model {self.text_model!r}: templates has no model, instructblip needs one")
-        if self.tune not in ("lora", "qformer"):
-            raise UsageError(f"gmda: tune must be lora or qformer, found {self.tune!r}")
+        text_engines.check_engine(self.text_model)
         if self.most_words and self.most_words < self.least_words:
             raise UsageError(f"gmda: most_words {self.most_words} is below least_words {self.least_words}")
 
@@ -245,15 +229,7 @@ class GMDA(Method):
     @property
     def models(self) -> tuple[Model, ...]:
         """The models that write, draw and check, where they are none of the package's own."""
-        found = []
-        kind, _, name = self.text_model.partition(":")
-        if self.text and kind == INSTRUCTBLIP:
-            from hf_mner_aug.models.text.instructblip import PAPER_MODEL
-
-            licence = "mit" if name.partition("@")[0] == PAPER_MODEL else "other"
-            found.append(Model(role="text", id=name, license=licence))
-        elif self._asks_endpoint:
-            found.append(Model(role="text", id=parse_engine(self.text_model, Settings)[1]))
+        found = list(text_engines.engine_models(self.text_model) if self.text else ())
         if self.image:
             found += engine_models(self.image_model, self.nsfw_model)
         encoder = filters.encoder_of(self.detector) if self.text and self.detector else ""
@@ -271,7 +247,7 @@ class GMDA(Method):
                 "as made_of): what they say of these entities is made up."
             )
         elif self.text:
-            told = " `provenance` names the train posts that it was shown as made_of." if self._asks_endpoint else ""
+            told = " `provenance` names the train posts that it was shown as made_of." if self._chat else ""
             found.append(f"The texts are a model's: what they say of people, places and companies is made up.{told}")
         if self.artifact is not None and self._learns_to_write:
             found += _cut(self._text_engine().training())  # type: ignore[attr-defined]
@@ -298,30 +274,14 @@ class GMDA(Method):
         return f"The pictures are {maker} the original: their files say so (IPTC's DigitalSourceType).{missing}"
 
     @property
-    def _asks_endpoint(self) -> bool:
-        """True where a model behind an endpoint writes."""
-        return self.text and self.text_model.partition(":")[0] == ENDPOINT
-
-    @property
-    def hosts(self) -> Mapping[str, Host]:
-        """The endpoint that posts are sent to."""
-        return engine_hosts("text_model", self.text_model, Settings) if self._asks_endpoint else {}
+    def _chat(self) -> ChatEngine | None:
+        return text_engines.chat_engine(self.text_model) if self.text else None
 
     @property
     def costs(self) -> Costs | None:
         """The calls of an endpoint: a text for each copy of a post, none where its mentions are nested."""
-        if not self._asks_endpoint:
-            return None
-
-        def usage() -> Mapping[str, float]:
-            engine = self._text_engine() if self.artifact else None
-            return engine.endpoint.usage.told() if isinstance(engine, TextEndpoint) else {}
-
-        return Costs(
-            calls=lambda post: self.copies if with_arguments(post) else 0,
-            price=lambda: chat_price(parse_engine(self.text_model, Settings)[2].max_tokens),
-            usage=usage,
-        )
+        chat = self._chat
+        return chat.costs(self, calls=lambda post: self.copies if with_arguments(post) else 0) if chat else None
 
     def reduce(self) -> Callable[[Post], str | None]:
         """Return what says whether a text is written into a post that enough others were written into."""
@@ -348,9 +308,8 @@ class GMDA(Method):
         found = self
         if self.image:
             found = replace(found, image_model=pinned_engine(self.image_model))
-        kind, _, name = self.text_model.partition(":")
-        if self.text and kind == INSTRUCTBLIP:
-            found = replace(found, text_model=f"{kind}:{pinned_engine(name)}")
+        if self.text:
+            found = replace(found, text_model=text_engines.pinned_engine(self.text_model))
         return found
 
     # ------------------------------------------------------------ learning
@@ -390,18 +349,13 @@ class GMDA(Method):
         return {"files": files, "pictures": bool(pictures), "types": sorted(types), **sizes}
 
     def _fit_text(self, train: Iterable[Post], validation: Iterable[Post], types: Sequence[str]) -> dict[str, str]:
-        from hf_mner_aug.models.text.instructblip import InstructBLIPSettings, fit_instructblip
-
         def pairs(posts: Iterable[Post]) -> list[tuple[TextRequest, str]]:
             asked = [post for found in posts if found.tokens and (post := with_arguments(found))]
             return [(_request(post), linearize(post)) for post in asked]
 
-        model, revision = split_revision(self.text_model.partition(":")[2])
-        settings = InstructBLIPSettings(
-            model=model, revision=revision, tune=self.tune, epochs=self.epochs, seed=self.seed
-        )
         tags = [f"{prefix}-{kind}" for kind in types for prefix in "BI"]
-        return fit_instructblip(pairs(train), pairs(validation), settings=settings, types=tags)
+        settings: dict[str, Any] = {"tune": self.tune, "epochs": self.epochs, "seed": self.seed}
+        return text_engines.fit_engine(self.text_model, pairs(train), pairs(validation), tags=tags, **settings)
 
     # ------------------------------------------------------------ making
 
@@ -499,7 +453,7 @@ class GMDA(Method):
 
     @property
     def _learns_to_write(self) -> bool:
-        return self.text and self.text_model.startswith(INSTRUCTBLIP)
+        return self.text and text_engines.learns(self.text_model)
 
     @property
     def _makes_pictures(self) -> bool:
@@ -508,29 +462,12 @@ class GMDA(Method):
 
     def _text_engine(self) -> TextEngine:
         files = self.learned["files"]
-        kind, _, name = self.text_model.partition(":")
-        if kind == TEMPLATES:
-            from hf_mner_aug.models.text.templates import Templates
-
-            return Templates(posts=files["posts"], seed=self.seed)
-        if kind == ENDPOINT:
-            base_url, model, settings = parse_engine(self.text_model, Settings)
-            return TextEndpoint(
-                base_url=base_url,
-                model=model,
-                types=tuple(self.learned["types"]),
-                posts=files["posts"],
-                settings=settings,
-                temperature=self.temperature,
-                run=run_name(self.name, files["posts"], self.params, self.seed, self.copies),
-            )
-        from hf_mner_aug.models.text.instructblip import InstructBLIP
-
-        model, revision = split_revision(name)
-        return InstructBLIP(
-            model=model,
-            revision=revision,
-            weights=files["text_model"],
+        return text_engines.open_engine(
+            self.text_model,
+            files=files,
+            types=self.learned["types"],
+            seed=self.seed,
+            run=run_name(self, files["posts"]),
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,

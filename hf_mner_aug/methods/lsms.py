@@ -9,10 +9,9 @@ Rejects: nothing_to_change, unchanged
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.posts.lexicon import (
     LabelCounts,
     Texts,
@@ -30,7 +29,8 @@ from hf_mner_aug.transform import Facts, Method, Reject
 from hf_mner_aug.values import Positive, Share
 
 T = TypeVar("T")
-OPERATIONS = ("token", "synonym", "mention", "shuffle")
+Operation = Literal["token", "synonym", "mention", "shuffle"]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,7 @@ class LSMS(Method):
 
     copies: Positive = 4
     ratio: Share = 0.3
-    operations: tuple[str, ...] = OPERATIONS
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.operations:
-            raise UsageError(f"lsms: operations must be some of {', '.join(OPERATIONS)}")
-        for operation in self.operations:
-            if operation not in OPERATIONS:
-                raise UnknownName("operation of lsms", operation, OPERATIONS)
+    operations: tuple[Operation, ...] = OPERATIONS
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the split's words by tag, its mentions by type and its synonyms."""

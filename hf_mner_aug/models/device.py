@@ -12,7 +12,6 @@ from typing import TypeVar
 from hf_mner_aug.exceptions import UsageError, first_line
 from hf_mner_aug.need import need
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 LICENCES = {
     "stabilityai/sdxl-turbo": "other",  # non-commercial research
     "stabilityai/sd-turbo": "other",
@@ -121,6 +120,14 @@ def resolved_revision(model: str, revision: str | None = None) -> str:
     if commit is None:
         raise UsageError(f"model {model!r}: the Hub names no commit")
     return commit
+
+
+def pinned_model(name: str) -> str:
+    """Return ``ID@COMMIT`` of an id, by what it means today; a folder and an id with a revision stay as they are.
+
+    Raises as ``resolved_revision``.
+    """
+    return name if "@" in name or Path(name).is_dir() else f"{name}@{resolved_revision(name)}"
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

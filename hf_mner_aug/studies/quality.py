@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.matching import PairEncoder, fit_folds
-from hf_mner_aug.models.matching.cca import TooFewPairs
+from hf_mner_aug.models.matching.engine import PairEncoder, TooFewPairs
+from hf_mner_aug.models.matching.matcher import fit_folds
 from hf_mner_aug.models.words.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
 from hf_mner_aug.posts.texts import normalise_text, text_key
 from hf_mner_aug.publishing.rows import drop_check

@@ -248,11 +248,6 @@ class Method:
         """The calls that may cost money, before which the user is asked; None without such calls."""
         return None if self.facts.key == "none" else Costs()
 
-    @property
-    def hosts(self) -> Mapping[str, Host]:
-        """The hosts that posts or searches are sent to, by the name of the parameter that names the host."""
-        return {}
-
     def limits_met(self) -> Mapping[str, int]:
         """Return the number of inputs that exceeded a limit in this process, by kind, e.g. ``prompts_cut``."""
         return {}
@@ -285,12 +280,6 @@ class Method:
         """The method's name in ids of made posts (``12+eda.0``); ``eda~2`` if the set already holds some."""
         suffix: str = _artifact(self._fitted()).get("suffix", self.name)
         return suffix
-
-    def allow_hosts(self) -> None:
-        """Allow the hosts that the parameters name, if the user's own code wrote the parameters."""
-        if not self.from_recipe:
-            for host in self.hosts.values():
-                allow(*host)
 
     # ------------------------------------------------------------ for users
 
@@ -329,7 +318,7 @@ class Method:
         splits = same_labels(map_columns(splits, columns) if columns else splits)
         train, validation = splits["train"], splits.get("validation")
         features = train.features
-        self.allow_hosts()
+        allow_hosts(self)
         codec = Codec(features)
         if self.needs_images and codec.image_column is None:
             raise UsageError(
@@ -441,7 +430,7 @@ class Method:
         return self._make(batch, features)
 
     def _make(self, batch: Any, features: Mapping[str, Any] | None, *, stays: bool = False) -> Made:
-        self.allow_hosts()
+        allow_hosts(self)
         codec = self._codec()
         columns = columns_of(batch)
         missing = [name for name in codec.columns if name not in columns]
@@ -597,6 +586,18 @@ class Method:
 
     def _codec(self) -> Codec:
         return _artifact_codec(self._fitted())
+
+
+def hosts_of(method: Method) -> Mapping[str, Host]:
+    """Return the hosts that a method's parameters name, by the parameter's name."""
+    return method.costs.hosts() if method.costs else {}
+
+
+def allow_hosts(method: Method) -> None:
+    """Allow the hosts that a method's parameters name, if the user's own code wrote the parameters."""
+    if not method.from_recipe:
+        for host in hosts_of(method).values():
+            allow(*host)
 
 
 def features_for(method: Method, found: Mapping[str, Any]) -> "Features":

@@ -1,10 +1,11 @@
-"""The cost of a method's calls."""
+"""The calls of a method: their hosts and their cost."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from hf_mner_aug.schema import Post
+from hf_mner_aug.untrusted.hosts import Host
 
 
 class CallPrice(NamedTuple):
@@ -24,9 +25,11 @@ class Costs:
         to_fit: the least and the largest number of calls of ``fit``.
         price: the largest cost of a call by this machine's settings.
         usage: the cost of the calls in this process, by name; ``usd`` is their price.
+        hosts: the hosts that posts or searches are sent to, by the name of the parameter that names the host.
     """
 
     calls: Callable[[Post], int] = lambda post: 0
     to_fit: Callable[[Iterable[Post]], tuple[int, int]] = lambda train: (0, 0)
     price: Callable[[], CallPrice] = CallPrice
     usage: Callable[[], Mapping[str, float]] = dict
+    hosts: Callable[[], Mapping[str, Host]] = dict

@@ -11,8 +11,8 @@ import pytest
 
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import Corrupt, UsageError
-from hf_mner_aug.models import search
 from hf_mner_aug.models.search import Query, open_corpus
+from hf_mner_aug.models.search import corpus as search
 
 POSTS = [
     {"id": "1", "text": "Adele sings in Paris tonight", "date": "2015-03-01", "url": "https://twitter.com/a/status/1"},

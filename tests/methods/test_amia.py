@@ -19,7 +19,7 @@ from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.methods import amia
 from hf_mner_aug.methods.amia import match_pairs, triplet_loss, without_persons
-from hf_mner_aug.models.matching import fit_matcher
+from hf_mner_aug.models.matching.matcher import fit_matcher
 from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Codec, Post
 

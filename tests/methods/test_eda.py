@@ -195,11 +195,11 @@ def test_alpha_is_a_share(alpha):
 
 
 def test_names_of_operations_and_synonyms():
-    with pytest.raises(UnknownName, match="unknown operation of eda 'swop': did you mean 'swap'"):
+    with pytest.raises(UnknownName, match="unknown value of operations 'swop': did you mean 'swap'"):
         EDA(operations=("swop",))
     with pytest.raises(UsageError, match="eda: operations must be some of replace, insert, swap, delete"):
         EDA(operations=())
-    with pytest.raises(UnknownName, match="unknown source of synonyms 'wordnets': did you mean 'wordnet'"):
+    with pytest.raises(UnknownName, match="unknown synonyms 'wordnets': did you mean 'wordnet'"):
         EDA(synonyms="wordnets")
 
 

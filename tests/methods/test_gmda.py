@@ -28,7 +28,8 @@ from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.methods.gmda import _request, carry_boxes, check_entities, delinearize, instruction, linearize
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.models.text.endpoint import asked_entities
-from hf_mner_aug.models.text.engine import Unwritten, find_relation, tag_type, with_arguments
+from hf_mner_aug.models.text.engine import Unwritten
+from hf_mner_aug.models.text.labelled import find_relation, tag_type, with_arguments
 from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
@@ -737,7 +738,7 @@ def test_instructblip_is_fitted_on_the_split_and_asked(mner, tmp_path):
         ({"text_model": "endpoint:http://x/v1#m,max_tokens=0"}, "max_tokens must be at least 1, found 0"),
         ({"text_model": "instructblip"}, "instructblip needs one"),
         ({"text_model": "templates:x"}, "templates has no model"),
-        ({"tune": "all"}, "tune must be lora or qformer, found 'all'"),
+        ({"tune": "all"}, "unknown tune 'all': valid are lora, qformer"),
         ({"agreement": 0.0}, r"agreement must be in \(0, 1\], found 0.0"),
         ({"strength": 1.5}, r"strength must be in \(0, 1\], found 1.5"),
         ({"detectors": 0}, "detectors must be at least 1, found 0"),

@@ -237,7 +237,7 @@ def test_ratio_is_a_share():
 
 
 def test_names_of_operations():
-    with pytest.raises(UnknownName, match="unknown operation of lsms 'mentions': did you mean 'mention'"):
+    with pytest.raises(UnknownName, match="unknown value of operations 'mentions': did you mean 'mention'"):
         LSMS(operations=("token", "mentions"))
     with pytest.raises(UsageError, match="lsms: operations must be some of token, synonym, mention, shuffle"):
         LSMS(operations=())

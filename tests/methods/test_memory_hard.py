@@ -399,7 +399,7 @@ def test_bad_parameters():
             MemoryHard(**chosen)
     with pytest.raises(UnknownName, match="unknown backbone 'cfr'"):
         MemoryHard(detector="cfr")
-    with pytest.raises(UnknownName, match="engine of memory_hard"):
+    with pytest.raises(UnknownName, match="engine of patterns"):
         MemoryHard(engine="rulez")
 
 

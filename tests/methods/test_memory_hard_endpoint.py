@@ -337,9 +337,9 @@ def test_an_engine_without_address_or_model():
     for engine in ("endpoint", "endpoint:", "endpoint:http://127.0.0.1:1/v1", "endpoint:#m"):
         with pytest.raises(UsageError, match="endpoint needs an address and a model: endpoint:URL#MODEL"):
             MemoryHard(engine=engine)
-    with pytest.raises(UnknownName, match="engine of memory_hard"):
+    with pytest.raises(UnknownName, match="engine of patterns"):
         MemoryHard(engine="chat:http://127.0.0.1/v1#m")
-    with pytest.raises(UnknownName, match="engine of memory_hard"):
+    with pytest.raises(UnknownName, match="engine of patterns"):
         MemoryHard(engine="rules:strict")
 
 

@@ -433,7 +433,7 @@ def test_odd_entities_are_words_not_operators(pool):
         ({"results": 0}, "results must be at least 1"),
         ({"per_entity": -1}, "per_entity must be at least 0"),
         ({"least_words": 9, "most_words": 8}, "most_words 8 is below least_words 9"),
-        ({"require": "some"}, "require must be all or any"),
+        ({"require": "some"}, "unknown require 'some': valid are all, any"),
     ],
 )
 def test_parameters_out_of_range(chosen, message):

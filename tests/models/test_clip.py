@@ -12,7 +12,7 @@ from PIL import Image
 
 from hf_mner_aug import sample
 from hf_mner_aug.exceptions import MissingExtra, NotFitted, UnknownName, UsageError
-from hf_mner_aug.models.matching import WHOLE, Matcher, TooFewPairs, cca, clip, embeddings, fit_matcher
+from hf_mner_aug.models.matching import cca, clip, embeddings
 from hf_mner_aug.models.matching.cca import (
     BINS,
     CELLS,
@@ -22,6 +22,8 @@ from hf_mner_aug.models.matching.cca import (
     edges_squared,
     orientation_histograms,
 )
+from hf_mner_aug.models.matching.engine import TooFewPairs
+from hf_mner_aug.models.matching.matcher import WHOLE, Matcher, fit_matcher
 from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.posts.texts import normalise_text
 from hf_mner_aug.schema import Post

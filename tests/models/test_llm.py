@@ -12,10 +12,10 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.methods.memory_hard.tree import induce_checked
 from hf_mner_aug.models.endpoint.engine import parse_engine
-from hf_mner_aug.models.patterns import llm
+from hf_mner_aug.models.patterns import endpoint as llm
+from hf_mner_aug.models.patterns.endpoint import PatternEndpoint, Settings, Unusable, locate, read_draft, read_verdicts
 from hf_mner_aug.models.patterns.engine import Draft, Pattern, WriteRequest
 from hf_mner_aug.models.patterns.failures import Failure
-from hf_mner_aug.models.patterns.llm import PatternEndpoint, Settings, Unusable, locate, read_draft, read_verdicts
 from hf_mner_aug.models.text.engine import Unwritten
 
 TYPES = ("LOC", "ORG", "PER")

@@ -23,8 +23,8 @@ from typer.testing import CliRunner
 
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
-from hf_mner_aug.models import search as searching
 from hf_mner_aug.models.search import Hit, LocalCorpus, Query, Searcher, open_corpus, phrase_words, words
+from hf_mner_aug.models.search import corpus as searching
 
 needs_pool = pytest.mark.skipif(not (DATA / "tweet_pool").is_dir(), reason=f"no tweet_pool in {DATA} ($MNER_DATA)")
 UNSPACED = [(0xE00, 0xEFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3005, 0x3007), (0x3040, 0x30FF), (0x31F0, 0x31FF)]
@@ -432,7 +432,7 @@ def test_a_hit_tells_where_it_is_from(tmp_path):
         ({"phrases": ("Oslo", "")}, "phrase '' has no word"),
         ({"phrases": ("\ud83d",)}, "has no word"),
         ({"phrases": "Oslo"}, "found one string"),
-        ({"text": "a", "require": "most"}, "must be all or any"),
+        ({"text": "a", "require": "most"}, "unknown require 'most'"),
         ({"text": "a", "sites": ("twitter.com/x",)}, "must be a host"),
         ({"text": "a", "sites": ("' OR 1=1 --",)}, "must be a host"),
         ({"text": "a", "since": datetime.date(2017, 2, 1), "until": datetime.date(2017, 1, 1)}, "is after until"),

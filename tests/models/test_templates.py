@@ -7,15 +7,8 @@ import pytest
 from conftest import TEXTS, parse
 
 from hf_mner_aug.draw import draw
-from hf_mner_aug.models.text.engine import (
-    TextRequest,
-    Unwritten,
-    delinearize,
-    instruction,
-    linearize,
-    tag_type,
-    with_arguments,
-)
+from hf_mner_aug.models.text.engine import TextRequest, Unwritten
+from hf_mner_aug.models.text.labelled import delinearize, instruction, linearize, tag_type, with_arguments
 from hf_mner_aug.models.text.templates import Templates, body_of, lead_of
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.schema import Entity, Post, Relation

@@ -25,8 +25,9 @@ from hf_mner_aug.draw import draw  # noqa: E402
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError  # noqa: E402
 from hf_mner_aug.models.text import instructblip as text  # noqa: E402
 from hf_mner_aug.models.text import instructblip_net as instructblip  # noqa: E402
-from hf_mner_aug.models.text.engine import TextRequest, Unwritten, instruction, linearize  # noqa: E402
+from hf_mner_aug.models.text.engine import TextRequest, Unwritten  # noqa: E402
 from hf_mner_aug.models.text.instructblip import InstructBLIP, InstructBLIPSettings, fit_instructblip  # noqa: E402
+from hf_mner_aug.models.text.labelled import instruction, linearize  # noqa: E402
 from hf_mner_aug.posts.pictures import open_rgb  # noqa: E402
 from hf_mner_aug.schema import Codec, Entity, Post  # noqa: E402
 from hf_mner_aug.storage import artifacts  # noqa: E402

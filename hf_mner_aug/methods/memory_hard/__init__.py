@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw, draw
-from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.memory_hard.mining import mine, share_out
 from hf_mner_aug.methods.memory_hard.requests import (
     KEPT,
@@ -35,15 +35,15 @@ from hf_mner_aug.methods.memory_hard.requests import (
     outcome_of,
 )
 from hf_mner_aug.methods.memory_hard.tree import OUTSIDERS, ROUNDS, Gardener, Tree
-from hf_mner_aug.models.endpoint.engine import ENDPOINT, chat_price, engine_hosts, parse_engine, run_name
+from hf_mner_aug.models.endpoint.engine import run_name
 from hf_mner_aug.models.image import engine_models, pinned_engine
 from hf_mner_aug.models.image import open_engine as open_image_engine
 from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
+from hf_mner_aug.models.patterns import RULES, chat_engine, check_engine, open_engine
 from hf_mner_aug.models.patterns.cues import Space
-from hf_mner_aug.models.patterns.engine import Draft, PatternEngine, Question, WriteRequest, as_failure
+from hf_mner_aug.models.patterns.endpoint import BATCH
+from hf_mner_aug.models.patterns.engine import Draft, Question, WriteRequest, as_failure
 from hf_mner_aug.models.patterns.failures import Failure
-from hf_mner_aug.models.patterns.llm import BATCH, PatternEndpoint, Settings
-from hf_mner_aug.models.patterns.rules import Rules
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.lexicon import entity_key
@@ -54,14 +54,11 @@ from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Costs, Facts, Method, Model, Reject
-from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import Amount, Count, Positive, Range, Share
 
 if TYPE_CHECKING:
     from hf_mner_aug.models.image.engine import ImageEngine
 
-RULES = "rules"
-ENGINES = (RULES, ENDPOINT)
 PROMPT = "A photo of {sentence}"
 SIDE = 512  # of a picture
 CHUNK = 16  # pictures that are held at a time
@@ -154,7 +151,7 @@ class MemoryHard(Method):
     folds: Annotated[int, Range(2)] = 5
     seeds: Positive = 3
     guard: Share = 0.9
-    engine: str = "rules"
+    engine: str = RULES
     distance: Annotated[float, Range(0, 2, "(]")] = 0.8
     support: Annotated[int, Range(2)] = 3
     exemplars: Count = 4
@@ -179,11 +176,7 @@ class MemoryHard(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
-        if self.engine.partition(":")[0] not in ENGINES or self.engine.startswith(f"{RULES}:"):
-            engine = self.engine.partition("//")[0]  # an address may hold a key
-            raise UnknownName("engine of memory_hard", engine, ENGINES)
-        if self._asks_endpoint:
-            parse_engine(self.engine, Settings)
+        check_engine(self.engine)
         for spec in (self.target, *self.references, *filter(None, [self.detector])):
             parse_backbone(spec)
 
@@ -197,19 +190,18 @@ class MemoryHard(Method):
         found = [
             Model(role=role, id=name) for role, spec in specs.items() if spec and (name := filters.encoder_of(spec))
         ]
-        if self._asks_endpoint:
-            found.append(Model(role="text", id=parse_engine(self.engine, Settings)[1]))
+        if chat := chat_engine(self.engine):
+            found.append(chat.card_model)
         return (*found, *(engine_models(self.image_model, self.nsfw_model) if self.image else ()))
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """What a user of the rows must know."""
         found = [f"The posts are for what {self.target} gets wrong on this train split: another model may need others."]
-        if self._asks_endpoint:
+        if chat := chat_engine(self.engine):
             found.append(
-                f"The texts and their labels are a language model's, {parse_engine(self.engine, Settings)[1]}: what "
-                "they say of people, places and companies is made up. `provenance` names the train posts that it saw "
-                "as made_of."
+                f"The texts and their labels are a language model's, {chat.model}: what they say of people, places "
+                "and companies is made up. `provenance` names the train posts that it saw as made_of."
             )
         else:
             found.append(
@@ -228,31 +220,13 @@ class MemoryHard(Method):
         return tuple(found)
 
     @property
-    def _asks_endpoint(self) -> bool:
-        """True where a model behind an endpoint writes."""
-        return self.engine.partition(":")[0] == ENDPOINT
-
-    @property
-    def hosts(self) -> Mapping[str, Host]:
-        """The endpoint that posts are sent to."""
-        return engine_hosts("engine", self.engine, Settings) if self._asks_endpoint else {}
-
-    @property
     def costs(self) -> Costs | None:
         """The calls of an endpoint: a draft for each copy, at least; drafts are written again and matched by more."""
-        if not self._asks_endpoint:
-            return None
+        chat = chat_engine(self.engine)
+        return chat.costs(self, calls=self._calls, to_fit=self._calls_to_fit) if chat else None
 
-        def usage() -> Mapping[str, float]:
-            engine = self._memory().engine if self.artifact else None
-            return engine.endpoint.usage.told() if isinstance(engine, PatternEndpoint) else {}
-
-        return Costs(
-            calls=lambda post: self.copies if post.id in self._memory().by_post else 0,
-            to_fit=self._calls_to_fit,
-            price=lambda: chat_price(parse_engine(self.engine, Settings)[2].max_tokens),
-            usage=usage,
-        )
+    def _calls(self, post: Post) -> int:
+        return self.copies if post.id in self._memory().by_post else 0
 
     def _calls_to_fit(self, train: Iterable[Post]) -> tuple[int, int]:
         """Return how many calls patterns and the first rounds take; mining, which is free, is kept for ``fit``."""
@@ -302,14 +276,15 @@ class MemoryHard(Method):
             hard = {failure.post for failure in failures if failure.gold or self.spurious}
             failures = random_failures(posts, len(hard), self.seed)
         texts = [replace(post, images=()) for post in posts]
-        engine = open_engine(self.engine, texts, self._run(files))
+        types, keys = _known_of(texts)
+        engine = open_engine(self.engine, texts, types, run_name(self, files["posts"]))
         tree = Tree(self.target, {failure.id: failure for failure in failures})
         if self.tree:
             gardener = Gardener(engine, Space.of(texts), self.distance, self.support, self.seed)
             tree = gardener.grow(self.target, failures)
         if self.detector:
             files |= filters.fit_detectors(texts, self.detector, self.detectors, self.seed)
-        memory = Memory(tree, engine, *_known_of(texts), self._detectors(files), self.spurious)
+        memory = Memory(tree, engine, types, keys, self._detectors(files), self.spurious)
         stubborn: list[dict[str, Any]] = []
         written: list[Outcome] = []
         for n in range(self.rounds - 1):
@@ -340,11 +315,8 @@ class MemoryHard(Method):
 
     def _memory(self) -> Memory:
         files = self.learned["files"]
-        return _memory(self._fitted(), self.engine, self._run(files), self._detectors(files), self.spurious)
-
-    def _run(self, files: Mapping[str, str]) -> str:
-        """Return the name that a budget is counted under: one for the posts and all parameters."""
-        return run_name(self.name, files["posts"], self.params, self.seed, self.copies)
+        run = run_name(self, files["posts"])
+        return _memory(self._fitted(), self.engine, run, self._detectors(files), self.spurious)
 
     # ------------------------------------------------------------ making
 
@@ -484,7 +456,8 @@ def similarities(posts: Sequence[Post]) -> dict[str, float]:
     """Return the cosine of each post's text and first picture, by a matcher that saw neither; none of too few pairs."""
     import numpy as np
 
-    from hf_mner_aug.models.matching import TooFewPairs, fit_matcher
+    from hf_mner_aug.models.matching.engine import TooFewPairs
+    from hf_mner_aug.models.matching.matcher import fit_matcher
 
     try:
         matcher = fit_matcher(posts)
@@ -508,14 +481,6 @@ def random_failures(posts: Sequence[Post], n: int, seed: int) -> list[Failure]:
     return found
 
 
-def open_engine(spec: str, posts: Sequence[Post], run: str = "") -> PatternEngine:
-    """Return the pattern engine of ``rules`` or ``endpoint:URL#MODEL``; its budget is counted over a run."""
-    if spec == RULES:
-        return Rules.of(posts)
-    base_url, model, settings = parse_engine(spec, Settings)
-    return PatternEndpoint(base_url=base_url, model=model, settings=settings, types=_known_of(posts)[0], run=run)
-
-
 # ---------------------------------------------------------------- inside
 
 
@@ -531,7 +496,8 @@ def _memory(artifact: str, engine: str, run: str, detectors: tuple[str, ...], sp
     posts = [replace(post, images=()) for post in open_posts(learned["files"]["posts"])]
     tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
     rounds = tuple({key: (tried, kept) for key, (tried, kept) in counts.items()} for counts in learned["rounds"])
-    return Memory(tree, open_engine(engine, posts, run), *_known_of(posts), detectors, spurious, rounds)
+    types, keys = _known_of(posts)
+    return Memory(tree, open_engine(engine, posts, types, run), types, keys, detectors, spurious, rounds)
 
 
 def _entities(draft: Draft) -> tuple[Entity, ...]:

@@ -17,7 +17,6 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from hf_mner_aug.backbones import detectors as filters
@@ -35,10 +34,19 @@ from hf_mner_aug.methods.rmda.projection import (
     support,
 )
 from hf_mner_aug.models.endpoint import Endpoint, host_of
-from hf_mner_aug.models.search import IMAGES, WEB_REASONS, Hit, LocalCorpus, Query, Require, Searcher, open_corpus
+from hf_mner_aug.models.search import (
+    IMAGES,
+    TRAIN,
+    WEB_REASONS,
+    Hit,
+    Query,
+    Require,
+    Searcher,
+    open_engine,
+    pinned_engine,
+)
 from hf_mner_aug.models.search.serper import SERPER as SERPER_URL
 from hf_mner_aug.models.search.serper import build_query as build_query
-from hf_mner_aug.models.search.train import open_train
 from hf_mner_aug.models.words import sentence
 from hf_mner_aug.posts import masking
 from hf_mner_aug.posts.pictures import image_digest
@@ -47,15 +55,11 @@ from hf_mner_aug.posts.texts import normalise_text, strip_urls, text_key, too_lo
 from hf_mner_aug.posts.tokenising import Style, restyle, split_words, word_style
 from hf_mner_aug.reasons import WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
-from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Costs, Facts, Method, Model, Reject, Retrieval
 from hf_mner_aug.untrusted.hosts import Host
-from hf_mner_aug.untrusted.names import check_digest
 from hf_mner_aug.values import Count, Positive, Probability, Range
 
-TRAIN = "train"
-PINNED = "sha256:"
 SERPER = "serper"
 ON_WEB: Mapping[str, Any] = {"require": "all", "results": 10}  # as the paper: each page costs
 LOCALLY: Mapping[str, Any] = {"require": "any", "results": 50}
@@ -199,8 +203,6 @@ class RMDA(Method):
         if self.on_web:
             Endpoint(base_url=self._engine_url, model=SERPER)  # raises where the address is invalid or holds a key
         object.__setattr__(self, "mask", masking.parse_kinds(self.mask))
-        if self.require not in ("all", "any"):
-            raise UsageError(f"rmda: require must be all or any, found {self.require!r}")
 
     # ------------------------------------------------------------ what publishing and the card ask
 
@@ -239,22 +241,24 @@ class RMDA(Method):
         return self.corpus.partition(":")[2] or SERPER_URL
 
     @property
-    def hosts(self) -> Mapping[str, Host]:
-        """The search engine at ``serper:URL``; the default one is no choice of a recipe's."""
-        if not self.on_web:
-            return {}
-        engine = _web_search(self._engine_url, "").serper.endpoint
-        host = host_of(engine.base_url, engine.key_env)
-        return {} if engine.replay or host.origin == SERPER_URL else {"corpus": host}
-
-    @property
     def costs(self) -> Costs | None:
         """The searches of the web: one for a post with something to search for."""
         if not self.on_web:
             return None
         from hf_mner_aug.models.search.web import usage
 
-        return Costs(calls=lambda post: int(self._query(post) is not None), price=self._search_price, usage=usage)
+        return Costs(
+            calls=lambda post: int(self._query(post) is not None),
+            price=self._search_price,
+            usage=usage,
+            hosts=self._hosts,
+        )
+
+    def _hosts(self) -> Mapping[str, Host]:
+        """Return the search engine at ``serper:URL``; the default one is no choice of a recipe's."""
+        engine = _web_search(self._engine_url, "").serper.endpoint
+        host = host_of(engine.base_url, engine.key_env)
+        return {} if engine.replay or host.origin == SERPER_URL else {"corpus": host}
 
     def _search_price(self) -> CallPrice:
         """Return what a search and its pages take, all of one host; sending nothing."""
@@ -328,11 +332,7 @@ class RMDA(Method):
         """Return a copy that names its corpus by its content, wherever the file lies."""
         if self.on_web:
             return replace(self, corpus=SERPER if self._engine_url == SERPER_URL else f"{SERPER}:{self._engine_url}")
-        if self.corpus == TRAIN or self.corpus.startswith(PINNED):
-            return self
-        corpus = open_corpus(self.corpus)
-        artifacts.write_atomically(_note_of(corpus.fingerprint), str(corpus.path).encode())
-        return replace(self, corpus=PINNED + corpus.fingerprint)
+        return replace(self, corpus=pinned_engine(self.corpus))
 
     def fit(self, train: Any, **options: Any) -> Self:
         """Return a fitted copy, whose corpus is named by its content; raises as ``Method.fit``.
@@ -349,7 +349,7 @@ class RMDA(Method):
         posts = open_posts(files["posts"])
         sizes: dict[str, list[int]] = {}
         if self.image and not self.on_web:
-            self._check_images(posts, _searcher(self.corpus, files["posts"]))
+            self._check_images(posts, open_engine(self.corpus, posts=files["posts"]))
         if self.filter and any(post.relation is None for post in posts):
             sample = filters.sample_posts((replace(post, images=()) for post in posts), self.seed)
             files |= filters.fit_detectors(sample.posts, self.detector, self.detectors, self.seed)
@@ -419,7 +419,7 @@ class RMDA(Method):
         if self.on_web:
             searched = self._search_web(posts)
         else:
-            searcher = _searcher(self.corpus, self.learned["files"]["posts"])
+            searcher = open_engine(self.corpus, posts=self.learned["files"]["posts"])
             searched = (self._search(searcher, post) for post in posts)
         return [
             [hit if isinstance(hit, Reject) else self._take_over(post, hit) for hit in hits]
@@ -551,11 +551,6 @@ def found_words(hit: Hit, style: Style) -> list[str]:
     return restyle(hit.tokens, style) if hit.tokens else split_words(hit.text, style)
 
 
-def _note_of(fingerprint: str) -> Path:
-    """Return the file that says where on this machine a corpus lies."""
-    return artifacts.cache_folder() / "corpora" / check_digest(fingerprint, "corpus")
-
-
 def _same(hit: Hit, post: Post) -> bool:
     return hit.id == post.id or text_key(hit.text) == text_key(post.tokens)
 
@@ -566,31 +561,6 @@ def _web_search(url: str, run: str) -> Any:
     from hf_mner_aug.models.search.web import WebSearch
 
     return WebSearch(web=web_settings(), url=url, run=f"rmda-{run}")
-
-
-@functools.lru_cache(maxsize=8)
-def _searcher(corpus: str, posts: str) -> Searcher:
-    """Return the searcher over a corpus, or over the train posts.
-
-    Raises:
-        UsageError: no corpus of that content is known here, or the file has another one now.
-    """
-    if corpus == TRAIN:
-        return open_train(posts)
-    fingerprint = corpus.removeprefix(PINNED)
-    try:
-        path = _note_of(fingerprint).read_text()
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"no corpus with fingerprint {fingerprint[:12]} is known on this machine: name its file with corpus=FILE"
-        ) from error
-    found: LocalCorpus = open_corpus(path)
-    if found.fingerprint != fingerprint:
-        raise UsageError(
-            f"{path} is another corpus than the one that was fitted: expected fingerprint {fingerprint[:12]}, found "
-            f"{found.fingerprint[:12]}: index the same sources, or name the file with corpus=FILE"
-        )
-    return found
 
 
 @functools.lru_cache(maxsize=4)

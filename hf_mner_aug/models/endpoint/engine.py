@@ -2,13 +2,15 @@
 
 import hashlib
 import os
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar, get_type_hints
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.endpoint import KEY_ENV, Endpoint, host_of
 from hf_mner_aug.models.endpoint.budget import Budget
 from hf_mner_aug.schema import canonical_json
-from hf_mner_aug.transform import CallPrice
+from hf_mner_aug.transform import CallPrice, Costs, Method, Model
 from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import parse_settings
 
@@ -78,33 +80,70 @@ def parse_engine(spec: str, settings: type[T]) -> tuple[str, str, T]:
     return url, model, found
 
 
-def run_name(method: str, *asked: Any) -> str:
-    """Return the name that a budget is counted under: the method's, and a digest of everything its rows depend on."""
-    return f"{method}-{hashlib.sha256(canonical_json([*asked]).encode()).hexdigest()[:12]}"
-
-
 def open_endpoint(base_url: str, model: str, run: str = "") -> Endpoint:
     """Return an endpoint with this machine's settings, its budget counted per run; raises as these."""
     return Endpoint(base_url=base_url, model=model, run=run, **endpoint_settings())
 
 
-def engine_hosts(parameter: str, spec: str, settings: type[Any]) -> dict[str, Host]:
-    """Return, by the parameter that names it, the host of an engine and the key that this machine sends there.
+@dataclass(frozen=True)
+class ChatEngine:
+    """A chat model that writes for a method, as a parameter names it: ``endpoint:URL#MODEL,max_tokens=800``.
 
-    It is empty if everything is answered from the record. Raises as ``parse_engine``.
+    Args:
+        parameter: the parameter's name.
+        base_url: as ``Endpoint`` takes it.
+        model: the name that the server knows.
+        settings: how the model is asked, ``max_tokens`` among it; the fields of its class are the valid settings.
     """
-    base_url, _, _ = parse_engine(spec, settings)
-    chosen = endpoint_settings()
-    return {} if chosen.get("replay") else {parameter: host_of(base_url, chosen.get("key_env", KEY_ENV))}
+
+    parameter: str
+    base_url: str
+    model: str
+    settings: Any
+
+    @classmethod
+    def of(cls, parameter: str, spec: str, settings: type[Any]) -> Self | None:
+        """Return the engine that a parameter names, or None if it names another; raises as ``parse_engine``."""
+        if spec.partition(":")[0] != ENDPOINT:
+            return None
+        return cls(parameter, *parse_engine(spec, settings))
+
+    @property
+    def card_model(self) -> Model:
+        """The model, as a card names it."""
+        return Model(role="text", id=self.model)
+
+    def costs(self, method: Method, **counts: Any) -> Costs:
+        """Return the calls of a method, whose artifact names its posts under ``files``; ``counts`` as in ``Costs``."""
+
+        def usage() -> Mapping[str, float]:
+            if method.artifact is None:
+                return {}
+            run = run_name(method, method.learned["files"]["posts"])
+            return open_endpoint(self.base_url, self.model, run).usage.told()
+
+        return Costs(hosts=self._hosts, price=self._price, usage=usage, **counts)
+
+    def _hosts(self) -> dict[str, Host]:
+        """Return the host and the key that this machine sends there; none if everything is answered from the record."""
+        chosen = endpoint_settings()
+        if chosen.get("replay"):
+            return {}
+        return {self.parameter: host_of(self.base_url, chosen.get("key_env", KEY_ENV))}
+
+    def _price(self) -> CallPrice:
+        """Return the cost of a chat by this machine's prices, with an answer of maximum length; nothing is sent."""
+        chosen, written = endpoint_settings(), self.settings.max_tokens
+        tokens_usd = ASSUMED_TOKENS * (chosen.get("price_in") or 0) + written * (chosen.get("price_out") or 0)
+        at_a_time = chosen.get("max_concurrency", Endpoint.max_concurrency)
+        told = (
+            f"{ASSUMED_TOKENS:,} tokens read and {written:,} written per call, {ASSUMED_SECONDS:g} seconds each, "
+            f"{at_a_time} at a time"
+        )
+        return CallPrice(tokens_usd / 1e6, ASSUMED_SECONDS / at_a_time, told)
 
 
-def chat_price(max_tokens: int) -> CallPrice:
-    """Return the cost of a chat by this machine's prices, with an answer of maximum length; nothing is sent."""
-    chosen = endpoint_settings()
-    tokens_usd = ASSUMED_TOKENS * (chosen.get("price_in") or 0) + max_tokens * (chosen.get("price_out") or 0)
-    at_a_time = chosen.get("max_concurrency", Endpoint.max_concurrency)
-    told = (
-        f"{ASSUMED_TOKENS:,} tokens read and {max_tokens:,} written per call, {ASSUMED_SECONDS:g} seconds each, "
-        f"{at_a_time} at a time"
-    )
-    return CallPrice(tokens_usd / 1e6, ASSUMED_SECONDS / at_a_time, told)
+def run_name(method: Method, posts: str) -> str:
+    """Return the name that a budget is counted under: one for the train posts (their digest) and all parameters."""
+    asked = canonical_json([posts, method.params, method.seed, method.copies])
+    return f"{method.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.models.device import model_licence, resolved_revision, split_revision
+from hf_mner_aug.models.device import model_licence, pinned_model, split_revision
 from hf_mner_aug.models.image.engine import COLLAGE, ImageEngine
 from hf_mner_aug.transform import Model
 
@@ -31,9 +31,7 @@ def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageE
 
 def pinned_engine(images: str) -> str:
     """Return the name of an image engine with the commit that its id means today; raises as ``resolved_revision``."""
-    if images == COLLAGE or "@" in images or Path(images).is_dir():
-        return images
-    return f"{images}@{resolved_revision(images)}"
+    return images if images == COLLAGE else pinned_model(images)
 
 
 def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:

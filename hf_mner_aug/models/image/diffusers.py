@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import UnknownName, UsageError, first_line
-from hf_mner_aug.models.device import (
-    DTYPES,
-    find_device,
-    find_dtype,
-    quiet,
-    resolved_revision,
-)
+from hf_mner_aug.exceptions import UsageError, first_line
+from hf_mner_aug.models.device import find_device, find_dtype, quiet, resolved_revision
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.pictures import Source
@@ -27,7 +21,6 @@ from hf_mner_aug.values import Amount, Positive, Share, check_ranges
 if TYPE_CHECKING:
     import PIL.Image
 
-OFFLOADS = ("auto", "none", "model", "sequential")
 ACTIVATIONS = 4 * 2**30  # bytes to leave beside the weights
 BLACK = 2  # grey levels: a picture with no lighter pixel is black
 
@@ -118,9 +111,6 @@ class Diffusers:
         check_ranges(self, self.name)
         if self.size < 64 or self.size % 64:
             raise UsageError(f"diffusers: size must be a multiple of 64, found {self.size}")
-        for name, known in (("dtype", DTYPES), ("offload", OFFLOADS)):
-            if getattr(self, name) not in known:
-                raise UnknownName(name, getattr(self, name), known)
 
     def generate(
         self,

@@ -12,8 +12,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.models.matching.embeddings import vectors_of
+from hf_mner_aug.models.matching.engine import TooFewPairs
 from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.storage import artifacts
@@ -40,12 +41,6 @@ EDGE = 0.25  # of the strongest edge: the minimum strength of an edge when the r
 _LONGEST = 128  # longer side in pixels of a picture when the rectangle is located
 _WORDS: dict[str, Any] = {"lowercase": False, "token_pattern": r"\S+", "sublinear_tf": True}
 _HISTOGRAMS = "orientation_histograms-1"  # raise when the same picture would give different numbers
-
-
-class TooFewPairs(UsageError):
-    """A split has too few pairs of text and picture, or too few words, to learn from."""
-
-    reason = "too_few_pairs"
 
 
 def crop_to_edges(picture: "PIL.Image.Image") -> "PIL.Image.Image":

@@ -5,43 +5,28 @@ of the whole split. Vectors of two models are not comparable, so a pair's negati
 """
 
 import functools
-import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.models.matching.cca import CCA, TooFewPairs, load_arrays, read_histograms, save_arrays
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.models.matching import open_engine, split_name, trainer
+from hf_mner_aug.models.matching.cca import CCA, load_arrays, save_arrays
+from hf_mner_aug.models.matching.engine import PairEncoder
+from hf_mner_aug.models.matching.pairs import Pairs, gather_pairs, share_out, text_digest
 from hf_mner_aug.posts.pictures import image_digest
-from hf_mner_aug.posts.texts import normalise_text, text_key
+from hf_mner_aug.posts.texts import normalise_text
 from hf_mner_aug.schema import EncodedImage, Post
 
 if TYPE_CHECKING:
     import numpy as np
 
-ENGINES = ("cca", "open_clip")
 FOLDS = 3
-FEWEST = 3  # pairs that share no text and no picture
 WHOLE = -1  # the model of the whole split: the last one
-BATCH = 64  # encoded pictures held in memory while fitting
 
-Read = Callable[[Sequence[EncodedImage]], "np.ndarray"]
 Pair = tuple[Sequence[str], EncodedImage]  # the words of a post and one of its pictures
-
-
-class PairEncoder(Protocol):
-    """Encodes texts and pictures as comparable vectors: float32, of length one."""
-
-    def encode_text(self, texts: Sequence[str]) -> "np.ndarray":
-        """Return the vectors [n, dim] of texts normalised by ``normalise_text``."""
-
-    def encode_image(self, images: Sequence[EncodedImage]) -> "np.ndarray":
-        """Return the vectors [n, dim] of encoded pictures; the row of one that cannot be read is NaN."""
-
-    def count_cut(self, texts: Sequence[str]) -> int:
-        """Return how many texts exceed its length limit."""
 
 
 class Embedded(NamedTuple):
@@ -106,17 +91,12 @@ class Matcher:
     @functools.cached_property
     def encoder(self) -> PairEncoder:
         """The encoder of pairs outside the split, loaded when it is first needed."""
-        matcher, files = self.state["matcher"], self.state["files"]
-        if matcher == "cca":
-            return CCA.restore(files)
-        from hf_mner_aug.models.matching.clip import load, restore
-
-        if matcher == "open_clip":
-            return restore(files)
-        model = load(matcher.partition(":")[2])
-        if model.digest != self.state["weights"]:
+        matcher = self.state["matcher"]
+        encoder: Any = open_engine(matcher, self.state["files"])
+        if "weights" in self.state and encoder.digest != self.state["weights"]:
             raise UsageError(f"{matcher} is not the model of the fit any more: its weights have changed; fit again")
-        return model
+        found: PairEncoder = encoder
+        return found
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -135,7 +115,7 @@ class Matcher:
 
         found = self.gallery
         text_at, image_at, fold_at = self._index
-        text_of = np.array([text_at.get(_text_digest(words), -1) for words, _ in pairs], dtype=np.int64)
+        text_of = np.array([text_at.get(text_digest(words), -1) for words, _ in pairs], dtype=np.int64)
         image_of = np.array([image_at.get(image_digest(image) or "", -1) for _, image in pairs], dtype=np.int64)
         both = zip(text_of.tolist(), image_of.tolist(), strict=True)
         fold = np.array([fold_at.get(pair, WHOLE) for pair in both], dtype=np.int64)
@@ -201,24 +181,20 @@ def fit_matcher(posts: Iterable[Post], matcher: str = "cca", *, seed: int = 0, f
     """
     import numpy as np
 
-    engine, _, model = matcher.partition(":")
-    if engine not in ENGINES or (model and engine == "cca"):
-        raise UnknownName("matcher", matcher, (*ENGINES, "open_clip:NAME/WEIGHTS", "open_clip:FOLDER"))
+    engine, model = split_name(matcher)
     if folds < 2:
         raise UsageError(f"matching: folds must be at least 2, found {folds}")
     state: dict[str, Any] = {"matcher": matcher, "files": {}}
     encoders: list[Any]
     if model:
-        from hf_mner_aug.models.matching.clip import load
-
-        encoders = [load(model)]
-        split = _gather(posts, encoders[0].encode_image)
+        encoders = [open_engine(matcher, {})]
+        split = gather_pairs(posts, encoders[0].encode_image)
         fold = np.full(len(split.names), WHOLE)
         images = [split.rows]
         state["weights"] = encoders[0].digest
     else:
-        read, learn = _small(engine, seed)
-        split = _gather(posts, read)
+        read, learn = trainer(engine, seed)
+        split = gather_pairs(posts, read)
         fold, encoders = _learn_folds(split, learn, folds, seed)
         encoders.append(learn(*split.part(np.arange(len(fold)))))
         images = [encoder.project(split.rows) for encoder in encoders]
@@ -239,123 +215,19 @@ def fit_folds(posts: Iterable[Post], *, seed: int = 0, folds: int = FOLDS) -> tu
     Raises:
         TooFewPairs: too few pairs differ in text and picture, or no text has words.
     """
-    read, learn = _small("cca", seed)
-    split = _gather(posts, read)
+    read, learn = trainer("cca", seed)
+    split = gather_pairs(posts, read)
     fold, encoders = _learn_folds(split, learn, folds, seed)
     return encoders, {name: k for (name, _), k in zip(split.names, fold.tolist(), strict=True)}
 
 
-class _Split(NamedTuple):
-    """The pairs of a split, by content; ``rows`` holds an engine's features of each picture [n_images, ...]."""
-
-    names: list[tuple[str, int]]
-    texts: list[str]
-    text_keys: list[str]
-    text_of: "np.ndarray"
-    image_digests: list[str]
-    rows: "np.ndarray"
-    image_of: "np.ndarray"
-    notes: list[str]
-
-    def part(self, pairs: "np.ndarray") -> "tuple[list[str], np.ndarray]":
-        """Return the texts and the rows of some pairs."""
-        return [self.texts[i] for i in self.text_of[pairs]], self.rows[self.image_of[pairs]]
-
-
-def _gather(posts: Iterable[Post], read: Read) -> _Split:
-    """Return the pairs of some posts; pictures that cannot be read are left out and noted."""
-    import numpy as np
-
-    pairs: list[tuple[tuple[str, int], str, str]] = []
-    texts: dict[str, str] = {}
-    rows: dict[str, np.ndarray] = {}
-    waiting: dict[str, EncodedImage] = {}
-    lost: list[tuple[str, int]] = []
-    n_pictures = 0
-
-    def read_waiting() -> None:
-        rows.update(zip(waiting, read(list(waiting.values())), strict=True))
-        waiting.clear()
-
-    for post in posts:
-        key = _text_digest(post.tokens)
-        for place, image in enumerate(post.images):
-            n_pictures += 1
-            digest = image_digest(image)
-            if digest is None:
-                lost.append((post.id, place))
-                continue
-            pairs.append(((post.id, place), key, digest))
-            texts.setdefault(key, normalise_text(post.tokens))
-            if digest not in rows:
-                waiting.setdefault(digest, image)
-            if len(waiting) == BATCH:
-                read_waiting()
-    read_waiting()
-    broken = {digest for digest, row in rows.items() if np.isnan(row.flat[0])}
-    lost += [name for name, _, digest in pairs if digest in broken]
-    kept = [pair for pair in pairs if pair[2] not in broken]
-    text_at = {key: i for i, key in enumerate(dict.fromkeys(key for _, key, _ in kept))}
-    image_at = {digest: i for i, digest in enumerate(dict.fromkeys(digest for _, _, digest in kept))}
-    notes = []
-    if lost:
-        first = f"post {lost[0][0]}, picture {lost[0][1] + 1}"
-        notes.append(f"{len(lost)} of {n_pictures} pictures cannot be read and have no pair: the first is {first}")
-    return _Split(
-        [name for name, _, _ in kept],
-        [texts[key] for key in text_at],
-        list(text_at),
-        np.array([text_at[key] for _, key, _ in kept], dtype=np.int64),
-        list(image_at),
-        np.stack([rows[digest] for digest in image_at]) if image_at else read([]),
-        np.array([image_at[digest] for _, _, digest in kept], dtype=np.int64),
-        notes,
-    )
-
-
-def _share_out(split: _Split, folds: int, seed: int) -> "np.ndarray":
-    """Return the fold of each pair [n_pairs]; pairs that share a text or a picture, also indirectly, share a fold."""
-    import numpy as np
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-    from sklearn.model_selection import GroupKFold
-
-    n_pairs, n_nodes = len(split.names), len(split.texts) + len(split.image_digests)
-    edges = (split.text_of, len(split.texts) + split.image_of)
-    _, of_node = connected_components(coo_matrix((np.ones(n_pairs), edges), (n_nodes, n_nodes)), directed=False)
-    groups = of_node[split.text_of]
-    n_groups = len(np.unique(groups))
-    if n_groups < FEWEST:
-        raise TooFewPairs(
-            f"matching: expected at least {FEWEST} pairs that share no text and no picture, found {n_groups}"
-        )
-    fold = np.empty(n_pairs, dtype=np.int64)
-    shares = GroupKFold(min(folds, n_groups), shuffle=True, random_state=seed).split(groups, groups=groups)
-    for k, (_, held_out) in enumerate(shares):
-        fold[held_out] = k
-    return fold
-
-
-def _learn_folds(split: _Split, learn: Callable[..., Any], folds: int, seed: int) -> "tuple[np.ndarray, list[Any]]":
+def _learn_folds(split: Pairs, learn: Callable[..., Any], folds: int, seed: int) -> "tuple[np.ndarray, list[Any]]":
     """Return the fold of each pair [n_pairs], and for each fold an encoder trained on the others."""
     import numpy as np
 
-    fold = _share_out(split, folds, seed)
+    fold = share_out(split, folds, seed)
     parts = [np.flatnonzero(fold != k) for k in range(fold.max() + 1)]
     return fold, [learn(*split.part(pairs)) for pairs in parts]
-
-
-def _small(engine: str, seed: int) -> tuple[Read, Callable[..., Any]]:
-    """Return an engine's functions to read pictures, and to learn from texts and picture features."""
-    if engine == "cca":
-        return read_histograms, CCA.fit
-    from hf_mner_aug.models.matching.clip import read_squares, train
-
-    return read_squares, functools.partial(train, seed=seed)
-
-
-def _text_digest(words: Sequence[str]) -> str:
-    return hashlib.sha256(text_key(words).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _cut_note(n_cut: int, n_texts: int) -> list[str]:

@@ -1,1 +1,45 @@
-"""Engines that explain failures and write posts for them: rules, a language model."""
+"""Engines that name patterns of failures and write posts for them, by name: rules, endpoint."""
+
+from collections.abc import Sequence
+
+from hf_mner_aug.exceptions import UnknownName
+from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
+from hf_mner_aug.models.patterns.endpoint import PatternEndpoint, Settings
+from hf_mner_aug.models.patterns.engine import PatternEngine
+from hf_mner_aug.models.patterns.rules import Rules
+from hf_mner_aug.schema import Post
+
+RULES = "rules"
+ENGINES = (RULES, ENDPOINT)
+
+
+def check_engine(name: str) -> None:
+    """Check the name of a pattern engine: ``rules`` or ``endpoint:URL#MODEL``.
+
+    Raises:
+        UnknownName: there is no such engine.
+        UsageError: as ``ChatEngine.of``.
+    """
+    if name != RULES and chat_engine(name) is None:
+        raise UnknownName("engine of patterns", name.partition("//")[0], ENGINES)  # an address may hold a key
+
+
+def chat_engine(name: str) -> ChatEngine | None:
+    """Return the model behind an endpoint that a name means, or None; raises as ``ChatEngine.of``."""
+    return ChatEngine.of("engine", name, Settings)
+
+
+def open_engine(name: str, posts: Sequence[Post], types: Sequence[str], run: str) -> PatternEngine:
+    """Return the engine of a name that ``check_engine`` takes.
+
+    Args:
+        name: its name.
+        posts: of train.
+        types: of their entities, with the fine ones.
+        run: what an endpoint's budget is counted over.
+    """
+    if chat := chat_engine(name):
+        return PatternEndpoint(
+            base_url=chat.base_url, model=chat.model, settings=chat.settings, types=tuple(types), run=run
+        )
+    return Rules.of(posts)

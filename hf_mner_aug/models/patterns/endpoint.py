@@ -23,7 +23,8 @@ from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
 from hf_mner_aug.models.patterns.engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.patterns.rules import key_at
-from hf_mner_aug.models.text.engine import Unwritten, type_name
+from hf_mner_aug.models.text.engine import Unwritten
+from hf_mner_aug.models.text.labelled import type_name
 from hf_mner_aug.schema import Entity, canonical_json
 from hf_mner_aug.untrusted.printable import excerpt
 from hf_mner_aug.values import Amount, Positive, check_ranges

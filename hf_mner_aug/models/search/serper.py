@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hf_mner_aug.exceptions import EndpointError
 from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.models.endpoint.protocol import Found, Result, SearchRequest, Unanswered
-from hf_mner_aug.models.search import Hit, Query, Require
+from hf_mner_aug.models.search.engine import Hit, Query, Require
 from hf_mner_aug.posts.hygiene import origins
 
 SERPER = "https://google.serper.dev"

@@ -1,13 +1,11 @@
 """Find posts in the train split itself: a searcher over stored posts, used without a corpus."""
 
-import functools
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from hf_mner_aug.models.search import Hit, Query, phrase_words, words
+from hf_mner_aug.models.search.engine import Hit, Query, phrase_words, words
 from hf_mner_aug.schema import Post
-from hf_mner_aug.storage.posts import open_posts
 
 
 class TrainPosts:
@@ -51,13 +49,3 @@ class TrainPosts:
             tokens=tuple(post.tokens),
             images=tuple(post.images),
         )
-
-
-@functools.lru_cache(maxsize=4)
-def open_train(digest: str) -> TrainPosts:
-    """Return the searcher over the posts stored under a digest.
-
-    Raises:
-        NotFitted: they are not on this machine.
-    """
-    return TrainPosts(open_posts(digest))

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from hf_mner_aug.exceptions import Corrupt, DataError, EndpointError
 from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.models.endpoint.protocol import Found
-from hf_mner_aug.models.search import IMAGES, Hit, Query
+from hf_mner_aug.models.search.engine import IMAGES, Hit, Query
 from hf_mner_aug.models.search.fetching import Fetched, Refused, Session, Web, open_session
 from hf_mner_aug.models.search.serper import KEY_ENV, SERPER, Serper, page_id
 from hf_mner_aug.need import need

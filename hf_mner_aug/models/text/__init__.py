@@ -1,1 +1,117 @@
-"""Engines that write labelled text: templates, InstructBLIP, an endpoint."""
+"""Engines that write labelled texts, by name: templates, instructblip, endpoint."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.models.device import pinned_model, split_revision
+from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
+from hf_mner_aug.models.text.endpoint import Settings, TextEndpoint
+from hf_mner_aug.models.text.engine import TextEngine, TextRequest
+from hf_mner_aug.transform import Model
+
+TEMPLATES, INSTRUCTBLIP = "templates", "instructblip"
+
+
+def check_engine(name: str) -> None:
+    """Check the name of a text engine: ``templates``, ``instructblip:ID`` or ``endpoint:URL#MODEL``.
+
+    Raises:
+        UsageError: there is no such engine, its model is missing, or it has none.
+    """
+    kind, _, model = name.partition(":")
+    if kind not in (TEMPLATES, INSTRUCTBLIP, ENDPOINT):
+        raise UsageError(
+            "text_model must be templates, instructblip:ID, or endpoint:URL#MODEL, found "
+            f"{name.partition('//')[0]!r}"  # an address may hold a key
+        )
+    if (kind == TEMPLATES and model) or (kind == INSTRUCTBLIP and not model):
+        raise UsageError(f"text_model {name!r}: templates has no model, instructblip needs one")
+    chat_engine(name)
+
+
+def chat_engine(name: str) -> ChatEngine | None:
+    """Return the model behind an endpoint that a name means, or None; raises as ``ChatEngine.of``."""
+    return ChatEngine.of("text_model", name, Settings)
+
+
+def learns(name: str) -> bool:
+    """Return whether an engine is fine-tuned on train."""
+    return name.startswith(f"{INSTRUCTBLIP}:")
+
+
+def fit_engine(
+    name: str,
+    train: Sequence[tuple[TextRequest, str]],
+    validation: Sequence[tuple[TextRequest, str]],
+    *,
+    tags: Sequence[str],
+    **settings: Any,
+) -> dict[str, str]:
+    """Return the digests of a fine-tuned engine; arguments and errors as of ``fit_instructblip``."""
+    from hf_mner_aug.models.text.instructblip import InstructBLIPSettings, fit_instructblip
+
+    model, revision = split_revision(name.partition(":")[2])
+    chosen = InstructBLIPSettings(model=model, revision=revision, **settings)
+    return fit_instructblip(train, validation, settings=chosen, types=tags)
+
+
+def open_engine(
+    name: str,
+    *,
+    files: Mapping[str, str],
+    types: Collection[str],
+    seed: int,
+    run: str,
+    temperature: float,
+    **sampling: Any,
+) -> TextEngine:
+    """Return the engine of a name that ``check_engine`` takes.
+
+    Args:
+        name: its name.
+        files: the digests of the train posts (``posts``) and of what ``fit_engine`` learned.
+        types: the types of tags, as ``tag_type`` writes them.
+        seed: of the order of the templates.
+        run: what an endpoint's budget is counted over.
+        temperature: of a model.
+        sampling: of InstructBLIP: ``top_k``, ``top_p``.
+    """
+    if name == TEMPLATES:
+        from hf_mner_aug.models.text.templates import Templates
+
+        return Templates(posts=files["posts"], seed=seed)
+    if chat := chat_engine(name):
+        return TextEndpoint(
+            base_url=chat.base_url,
+            model=chat.model,
+            types=tuple(types),
+            posts=files["posts"],
+            settings=chat.settings,
+            temperature=temperature,
+            run=run,
+        )
+    from hf_mner_aug.models.text.instructblip import InstructBLIP
+
+    model, revision = split_revision(name.partition(":")[2])
+    return InstructBLIP(
+        model=model, revision=revision, weights=files["text_model"], temperature=temperature, **sampling
+    )
+
+
+def pinned_engine(name: str) -> str:
+    """Return the name of an engine with the commit that its model's id means today; raises as ``pinned_model``."""
+    return f"{INSTRUCTBLIP}:{pinned_model(name.partition(':')[2])}" if learns(name) else name
+
+
+def engine_models(name: str) -> tuple[Model, ...]:
+    """Return the model of an engine for the card, if it is none of the package's own."""
+    if chat := chat_engine(name):
+        return (chat.card_model,)
+    if not learns(name):
+        return ()
+    from hf_mner_aug.models.text.instructblip import PAPER_MODEL
+
+    model = name.partition(":")[2]
+    licence = "mit" if model.partition("@")[0] == PAPER_MODEL else "other"
+    return (Model(role="text", id=model, license=licence),)

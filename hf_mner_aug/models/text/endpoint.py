@@ -15,15 +15,8 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, UNUSABLE, open_endpoint
 from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
-from hf_mner_aug.models.text.engine import (
-    Composed,
-    TextRequest,
-    Unwritten,
-    linearize,
-    tag_type,
-    type_name,
-    with_arguments,
-)
+from hf_mner_aug.models.text.engine import Composed, TextRequest, Unwritten
+from hf_mner_aug.models.text.labelled import linearize, tag_type, type_name, with_arguments
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.posts import open_posts

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.device import find_device, find_dtype, quiet, resolved_revision, with_smaller_batches
 from hf_mner_aug.models.text.engine import TextRequest, Unwritten
 from hf_mner_aug.models.text.instructblip_net import (
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     import torch
 
 PAPER_MODEL = "Salesforce/instructblip-flan-t5-xl"
-DTYPES = ("auto", "float32", "bfloat16")
-TUNES = ("lora", "qformer")
 VERSION = 1  # of the training: what was learnt with another one is learnt anew
 RECORD = "text_model.json"
 
@@ -98,9 +96,6 @@ class InstructBLIPSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self, "instructblip")
-        for name, known in (("dtype", DTYPES), ("tune", TUNES)):
-            if getattr(self, name) not in known:
-                raise UnknownName(name, getattr(self, name), known)
 
 
 # ---------------------------------------------------------------- learning
@@ -398,8 +393,6 @@ class InstructBLIP:
 
     def __post_init__(self) -> None:
         check_ranges(self, self.name)
-        if self.dtype not in DTYPES:
-            raise UnknownName("dtype", self.dtype, DTYPES)
 
     def generate(
         self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hf_mner_aug.exceptions import UsageError, first_line
 from hf_mner_aug.models.device import quiet
-from hf_mner_aug.models.text.engine import escape_word
+from hf_mner_aug.models.text.labelled import escape_word
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.schema import EncodedImage

@@ -1,4 +1,4 @@
-"""Labelled texts: how a post is written as one, how one is read, and what every engine is that writes them.
+"""Labelled texts: how a post is written as one, how one is read, and the instruction that asks for one.
 
 A labelled text is the post's words, and before each word of an entity its tag (Ding et al. 2020, DAGA): ``B-PER Stephen
 I-PER Curry makes B-ORG NBA history``. A word that could be taken for a tag, or that holds a space, is escaped with
@@ -8,12 +8,10 @@ is the relation.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, Self
+from dataclasses import replace
 
-from hf_mner_aug.draw import Draw
 from hf_mner_aug.reasons import Reason
-from hf_mner_aug.schema import EncodedImage, Entity, Origin, Post, Relation
+from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.transform import Reject
 
 TYPE_NAMES = {"PER": "person", "LOC": "location", "ORG": "organization", "MISC": "miscellaneous"}
@@ -31,64 +29,6 @@ _TAG = re.compile(r"[BI]-.+", re.DOTALL)
 _BLANK = re.compile(r"[ \t\n\r]+")
 _ESCAPES = {"\\": "\\\\", " ": "\\_", "\t": "\\t", "\n": "\\n", "\r": "\\r", "-": "\\-", "/": "\\/"}
 _SIGNS = {escape: sign for sign, escape in _ESCAPES.items()}
-
-
-# ---------------------------------------------------------------- what an engine is
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextRequest:
-    """A text to be written: what a model is told, the post's first picture, and the gold post it is asked for.
-
-    A model that was fine-tuned reads ``instruction`` and ``image`` only, one behind an endpoint the entities of
-    ``post``; its words are for engines that know no language, and so is ``copy``: how many texts for the post come
-    before this one.
-    """
-
-    instruction: str
-    image: EncodedImage | None
-    post: Post
-    copy: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Unwritten:
-    """A text that is not to be had, and why."""
-
-    reason: str
-    detail: str = ""
-
-
-class Composed(str):
-    """A labelled text made of train posts, whose ids it names; ``origins`` as those of a ``Post``."""
-
-    __slots__ = ("made_of", "origins")
-    made_of: tuple[str, ...]
-    origins: Sequence[Origin] | None
-
-    def __new__(cls, text: str, made_of: Collection[str], origins: Sequence[Origin] | None = None) -> Self:
-        """Return the text with the ids, sorted."""
-        composed = super().__new__(cls, text)
-        composed.made_of = tuple(sorted(made_of))
-        composed.origins = origins
-        return composed
-
-
-class TextEngine(Protocol):
-    """Writes a text for each request; what it writes for one depends on nothing but that one's request and draw."""
-
-    name: ClassVar[str]
-
-    def generate(
-        self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
-    ) -> list[str | Unwritten]:
-        """Return a linearised text for each request, or why there is none.
-
-        Args:
-            requests: see ``TextRequest``.
-            draws: one for each request.
-            rank: the number of this process among several, for the choice of a GPU.
-        """
 
 
 # ---------------------------------------------------------------- writing

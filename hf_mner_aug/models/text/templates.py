@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.models.text.engine import Composed, TextRequest, Unwritten, linearize, tag_type, with_arguments
+from hf_mner_aug.models.text.engine import Composed, TextRequest, Unwritten
+from hf_mner_aug.models.text.labelled import linearize, tag_type, with_arguments
 from hf_mner_aug.posts.lexicon import match_case
 from hf_mner_aug.posts.scripts import without_marks
 from hf_mner_aug.posts.texts import strip_urls, text_key

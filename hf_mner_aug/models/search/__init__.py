@@ -1,0 +1,90 @@
+"""Searchers for posts that name some entities, by name: the train split, a local corpus; ``web`` has the web's."""
+
+import functools
+from pathlib import Path
+
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.models.search.corpus import LocalCorpus, open_corpus
+from hf_mner_aug.models.search.engine import (
+    HEADS,
+    IMAGES,
+    WEB_REASONS,
+    Hit,
+    Query,
+    Require,
+    Searcher,
+    phrase_words,
+    words,
+)
+from hf_mner_aug.models.search.train import TrainPosts
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.posts import open_posts
+from hf_mner_aug.untrusted.names import check_digest
+
+__all__ = [
+    "HEADS",
+    "IMAGES",
+    "TRAIN",
+    "WEB_REASONS",
+    "Hit",
+    "LocalCorpus",
+    "Query",
+    "Require",
+    "Searcher",
+    "open_corpus",
+    "open_engine",
+    "phrase_words",
+    "pinned_engine",
+    "words",
+]
+
+TRAIN = "train"
+PINNED = "sha256:"
+
+
+@functools.lru_cache(maxsize=8)
+def open_engine(name: str, *, posts: str) -> Searcher:
+    """Return the searcher of ``train``, or of a corpus as ``pinned_engine`` names it.
+
+    Args:
+        name: its name.
+        posts: the digest of the train posts (``storage.posts``).
+
+    Raises:
+        NotFitted: the train posts are not on this machine.
+        UsageError: no corpus of that content is known here, or the file has changed.
+    """
+    if name == TRAIN:
+        return TrainPosts(open_posts(posts))
+    fingerprint = name.removeprefix(PINNED)
+    try:
+        path = _note_of(fingerprint).read_text()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"no corpus with fingerprint {fingerprint[:12]} is known on this machine: name its file with corpus=FILE"
+        ) from error
+    found = open_corpus(path)
+    if found.fingerprint != fingerprint:
+        raise UsageError(
+            f"{path} is another corpus than the one that was fitted: expected fingerprint {fingerprint[:12]}, found "
+            f"{found.fingerprint[:12]}: index the same sources, or name the file with corpus=FILE"
+        )
+    return found
+
+
+def pinned_engine(name: str) -> str:
+    """Return the name of a searcher, with the content of a corpus for its file; this machine keeps where it lies.
+
+    Raises:
+        UsageError: there is no such corpus.
+    """
+    if name == TRAIN or name.startswith(PINNED):
+        return name
+    corpus = open_corpus(name)
+    artifacts.write_atomically(_note_of(corpus.fingerprint), str(corpus.path).encode())
+    return PINNED + corpus.fingerprint
+
+
+def _note_of(fingerprint: str) -> Path:
+    """Return the file that says where on this machine a corpus lies."""
+    return artifacts.cache_folder() / "corpora" / check_digest(fingerprint, "corpus")
