@@ -25,7 +25,6 @@ from PIL import Image
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
 from hf_mner_aug.draw import draw
-from hf_mner_aug.models.image.diffusers import STABLE_DIFFUSION_15
 from hf_mner_aug.models.text import instructblip_net as instructblip
 from hf_mner_aug.models.text.sampling import RowSampler
 
@@ -195,7 +194,8 @@ def measure_images(device: str, batch: int, runs: int, *, tiny: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         save_pipeline(Path(folder), tiny=tiny)
         small = {"size": 64, "steps": 2} if tiny else {}
-        engine = replace(STABLE_DIFFUSION_15, model=folder, device=device, **small)
+        paper = {"prompt": "A photo of {sentence}", "steps": 50, "guidance": 10.0, "strength": 0.8}
+        engine = image.Diffusers(model=folder, device=device, **{**paper, **small})
         originals = [Image.effect_noise((engine.size, engine.size), 60 + i).convert("RGB") for i in range(batch)]
         sentences = [f"tweet {i}" for i in range(batch)]
         draws = [draw(0, "benchmark", 1, str(i), 0) for i in range(batch)]

@@ -30,7 +30,7 @@ from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, bio_to_spans, mner_features
-from hf_mner_aug.transform import Facts, Method
+from hf_mner_aug.transform import Facts, Method, keep_columns
 
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "numpy", "PIL", "sklearn", "pyarrow", "pandas", "ray"}
 
@@ -418,7 +418,7 @@ def test_stream_of_decoded_images_is_one_clear_line(method, mner):
 def test_formatted_dataset_works_or_says_what_to_do(name, mner, fitted, mapped, format_type):
     if format_type == "torch":
         pytest.importorskip("torch")
-    for bare in (False, *([] if method_class(name).needs_images else [True])):
+    for bare in (False, *([] if method_class(name)().content.pictures_only else [True])):
         method = fitted(name, copies(name), bare)
         formatted = plain(mner, bare).with_format(format_type)
         made, problem = None, ""
@@ -470,7 +470,7 @@ def test_unknown_columns_are_kept_by_name_or_null(method, mner):
     assert expected
     of_gold = {row["id"]: row["language"] for row in rows(more)}
     for keep in ((), ("language",)):
-        fitted, elsewhere = method.fit(more).keeping(keep), method.keeping(keep)
+        fitted, elsewhere = keep_columns(method.fit(more), keep), keep_columns(method, keep)
         kept = keep and method.name != "rmda"  # of retrieved posts nothing is kept
         for made in (
             fitted.map(few),

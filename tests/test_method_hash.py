@@ -142,3 +142,9 @@ def test_a_corpus_counts_by_its_content_wherever_it_lies(mner, tmp_path):
 
 def test_methods_within_the_package_hold_no_source():
     assert EDA._source == RMDA._source == Method._source == ""
+
+
+def test_a_method_has_few_public_names():
+    """What a newcomer has to read: class variables, fields and methods of the base class that are its own."""
+    names = {name for name in (*vars(Method), *Method.__annotations__) if not name.startswith("_")}
+    assert len(names) <= 30, sorted(names)

@@ -28,7 +28,7 @@ from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import StoredPosts, open_posts, save_posts
-from hf_mner_aug.transform import Facts, Method, Model, Reject
+from hf_mner_aug.transform import Content, Exhibits, Facts, Method, Model, Reject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,13 +164,7 @@ class AMIA(Method):
     drawn_as: ClassVar[int] = 1
     mode: ClassVar = "replace"
     reads_images: ClassVar[bool] = True
-    columns: ClassVar = {"matching_score": "float64"}
     rejects: ClassVar[Mapping[str, Reason]] = {**UNREADABLE_IMAGE, **NO_PICTURE}
-    idle: ClassVar[Reason] = Reason(
-        "the post has no picture",
-        "give the folder of the pictures with `--images DIR`, or draw what is missing with a pipeline: "
-        "`--set image_model=MODEL --set fill_missing=true`",
-    )
     presets: ClassVar = {
         "paper": {"matcher": "open_clip:ViT-B-16-quickgelu/openai", "image_model": "stabilityai/sdxl-turbo"}
     }
@@ -181,6 +175,11 @@ class AMIA(Method):
         images=f"replaced by mixes that are marked as made; sizes stay; {TAKEN}",
         boxes="kept",
         extra="core; models for diffusers, open_clip",
+        idle=Reason(
+            "the post has no picture",
+            "give the folder of the pictures with `--images DIR`, or draw what is missing with a pipeline: "
+            "`--set image_model=MODEL --set fill_missing=true`",
+        ),
     )
 
     mix: str = "adaptive"
@@ -205,9 +204,9 @@ class AMIA(Method):
             raise UsageError(f"amia: mix must be adaptive, cosine or a number in [0, 1], found {self.mix!r}")
 
     @property
-    def needs_images(self) -> bool:
-        """True: pictures are all that it changes."""
-        return True
+    def content(self) -> Content:
+        """Only the pictures change; a score stands beside them."""
+        return Content(pictures_only=True, columns={"matching_score": "float64"})
 
     # ------------------------------------------------------------ what the card says
 
@@ -242,14 +241,6 @@ class AMIA(Method):
             *(detectors.told_sample(self.learned, LEARNED) if self.artifact is not None else ()),
             *(["Prompts say `a person` for handles and for persons that train names."] * self.no_person_prompts),
         )
-
-    def limits_met(self) -> Mapping[str, int]:
-        """Return how often a prompt was cut, or a batch halved for memory, in this process."""
-        if self.image_model == "collage":
-            return {}
-        engine: Any = self._engine()
-        found: Mapping[str, int] = engine.limits_met()
-        return found
 
     def pinned(self) -> Self:
         """Return a copy whose pipeline is named with the commit that its id means today."""
@@ -327,13 +318,14 @@ class AMIA(Method):
                 made[i] = stage if isinstance(stage, Reject) else _finished(posts[i], stage, engine.source)
         return made
 
-    def figures(self) -> tuple[str, ...]:
-        """Return a drawing of train's triplet losses, if there are any, the mixture over them, and the score."""
+    def exhibits(self) -> Exhibits:
+        """Return a drawing of train's triplet losses, if there are any, and what is synthesised for each post."""
         known = _known(self._fitted())
-        return (histogram_svg(known.losses, known.mixture),) if known.losses else ()
+        figures = (histogram_svg(known.losses, known.mixture),) if known.losses else ()
+        return Exhibits(figures=figures, stages=self._synthesised_for)
 
-    def stages(self, posts: Sequence[Post]) -> list[Mapping[str, EncodedImage]]:
-        """Return what was synthesised for each post, one picture for each of its own."""
+    def _synthesised_for(self, posts: Sequence[Post]) -> list[Mapping[str, EncodedImage]]:
+        """Return what was synthesised for each post, one picture for each of its own, by caption."""
         source = self._engine().source
         draws = [self._draw(post) for post in posts]
         shown: list[Mapping[str, EncodedImage]] = []

@@ -41,7 +41,7 @@ from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import Costs, Facts, Method, Model, Reject
+from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
 from hf_mner_aug.values import Amount, Count, Positive, Share
 
 if TYPE_CHECKING:
@@ -212,19 +212,9 @@ class GMDA(Method):
     # ------------------------------------------------------------ what publishing and the card ask
 
     @property
-    def needs_images(self) -> bool:
-        """True where only pictures are made."""
-        return not self.text
-
-    @property
-    def keeps_text(self) -> bool:
-        """True where only pictures are made."""
-        return not self.text
-
-    @property
-    def joins(self) -> bool:
-        """True where texts are other train posts, with this one's entities."""
-        return self.text and self.text_model == TEMPLATES
+    def content(self) -> Content:
+        """Pictures alone, or texts; those of templates are other train posts, with this one's entities."""
+        return Content(pictures_only=not self.text, joined=self.text and self.text_model == TEMPLATES)
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -295,13 +285,6 @@ class GMDA(Method):
             return None
 
         return check
-
-    def limits_met(self) -> Mapping[str, int]:
-        """Return how often an instruction or a prompt was cut, or a batch halved for memory, in this process."""
-        engines: list[Any] = [self._text_engine()] if self._learns_to_write else []
-        if self.image_model != COLLAGE and self._makes_pictures:
-            engines.append(self._image_engine())
-        return {name: count for engine in engines for name, count in engine.limits_met().items()}
 
     def pinned(self) -> Self:
         """Return a copy whose models are named with the commits that their ids mean today."""

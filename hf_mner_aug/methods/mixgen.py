@@ -20,7 +20,7 @@ from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.reasons import UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Entity, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import Facts, Method, Reject
+from hf_mner_aug.transform import Content, Facts, Method, Reject
 from hf_mner_aug.values import Probability
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ class MixGen(Method):
     weight: Probability = 0.5
 
     @property
-    def joins(self) -> bool:
-        """True: the partner's words come second."""
-        return True
+    def content(self) -> Content:
+        """The partner's words come second."""
+        return Content(joined=True)
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,17 @@ LICENCES = {
 }
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 T = TypeVar("T")
+_LIMITS: Counter[str] = Counter()
+
+
+def count_limit(kind: str, n: int = 1) -> None:
+    """Count inputs that exceed a limit, such as ``prompts_cut``."""
+    _LIMITS[kind] += n
+
+
+def limits_met() -> dict[str, int]:
+    """Return the number of inputs that exceeded a limit in this process, by kind."""
+    return dict(+_LIMITS)
 
 
 def find_device(asked: str, rank: int | None = None) -> str:

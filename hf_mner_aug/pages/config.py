@@ -42,7 +42,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import DiskFull
 from hf_mner_aug.storage.parquet import reading, shards
 from hf_mner_aug.storage.shared import open_store
-from hf_mner_aug.transform import Method
+from hf_mner_aug.transform import Exhibits, Method
 from hf_mner_aug.untrusted.printable import for_html
 
 if TYPE_CHECKING:
@@ -431,7 +431,8 @@ def read_sheet(
     album = Album()
     method = _fitted(run, facts.recipe)
     before = gold.sides({sources[name] for name in chosen}, album)
-    stages = _stages(method, gold, {sources[name] for name in chosen}, album) if method else {}
+    exhibits = method.exhibits() if method else None
+    stages = _stages(exhibits, gold, {sources[name] for name in chosen}, album) if exhibits else {}
     return Sheet(
         facts=facts,
         split=split,
@@ -444,7 +445,7 @@ def read_sheet(
         withdrawn=note.get("withdrawn", 0),
         run=str(run),
         rejects=_rejects(run, rejects, gold) if run.is_dir() else None,
-        figures=method.figures() if method else (),
+        figures=exhibits.figures if exhibits else (),
     )
 
 
@@ -537,14 +538,12 @@ def _fitted(run: Path, recipe: Recipe) -> Method | None:
         return None
 
 
-def _stages(method: Method, gold: _Gold, ids: set[str], album: Album) -> dict[str, dict[str, Thumbnail]]:
+def _stages(exhibits: Exhibits, gold: _Gold, ids: set[str], album: Album) -> dict[str, dict[str, Thumbnail]]:
     """Return the intermediate pictures of the available posts, by id and caption."""
-    if type(method).stages is Method.stages:
-        return {}
     found: dict[str, dict[str, Thumbnail]] = {}
     rows = _pick(gold.tables(gold.codec.columns), ids if gold.ids is None else ids & gold.ids)
     while some := [gold.codec.to_post(row) for row in islice(rows, STAGED)]:
-        for post, pictures in zip(some, method.stages(some), strict=True):
+        for post, pictures in zip(some, exhibits.stages(some), strict=True):
             found[post.id] = {caption: album.add(image) for caption, image in pictures.items()}
     return found
 

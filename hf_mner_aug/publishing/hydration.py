@@ -135,7 +135,7 @@ def hydrate(
     if note.get("retrieved") != "ids-only":
         raise UsageError(f"{config} holds its posts whole: there is nothing to put back")
     method = Recipe.from_dict(note["recipe"]).build()
-    retrieval = method.retrieval
+    retrieval = method.content.retrieval
     if retrieval is None:
         raise Corrupt(
             f"{folder / config / NOTE} says that {method.name} retrieved posts, which it does not: take the file that "

@@ -127,8 +127,8 @@ def drop_check(
     guard = Guard(
         posts("train"),
         lambda: (post for split in gold if split != "train" for post in posts(split)),
-        same_text=method.keeps_text or replaces,
-        comparable=method.comparable,
+        same_text=method.content.pictures_only or replaces,
+        comparable=method.content.comparable,
     )
     reduce = method.reduce()
     return lambda post: guard.check(post) or reduce(post) or pictures.check(post)
@@ -310,6 +310,6 @@ def _retrieves(method: str, params: str) -> bool:
     """Say whether a method with these parameters (JSON) brings posts from outside; if it is not known here, it may."""
     try:
         cls = method_class(method)
-        return cls(**parse_params(cls, json.loads(params))).retrieves
+        return cls(**parse_params(cls, json.loads(params))).content.retrieved
     except UsageError:
         return True

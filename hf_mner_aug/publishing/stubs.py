@@ -33,7 +33,7 @@ def check_retrieved(method: Method, retrieved: str) -> None:
     """
     if retrieved not in get_args(Retrieved):
         raise UnknownName("value of retrieved", retrieved, get_args(Retrieved))
-    if retrieved == "ids-only" and not method.retrieves:
+    if retrieved == "ids-only" and not method.content.retrieved:
         raise UsageError(f"{method.name} brings no posts from outside the train split: leave out --retrieved ids-only")
 
 

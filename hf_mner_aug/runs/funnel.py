@@ -50,7 +50,7 @@ def nothing_made(funnel: Mapping[str, Any], method: Method) -> str:
     name, count = max(found.items(), key=lambda item: item[1])
     kind, _, reason = name.partition(": ")
     table = {"rejected": method.rejects, "dropped": {**DROPPED, **method.drops}}.get(kind)
-    entry = method.idle if table is None else dict(table).get(reason)
+    entry = method.facts.idle if table is None else dict(table).get(reason)
     told = {"rejected": reason, "dropped": f"dropped as {reason}"}.get(kind, f"with {kind}")
     advice = entry.advise([text for text in entry.settings if _is_set(method, text)]) if entry else ""
     return f"no post was made: {count:,} of {asked:,} {told}" + (f"; {advice}" if advice else "")

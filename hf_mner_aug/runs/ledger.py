@@ -46,7 +46,7 @@ from hf_mner_aug.storage.locks import sweep
 from hf_mner_aug.storage.picture_columns import embed
 from hf_mner_aug.storage.picture_files import Allowed
 from hf_mner_aug.storage.shared import Folder, Store, open_store
-from hf_mner_aug.transform import Made, Method, iterate_rows
+from hf_mner_aug.transform import Made, Method, check_keep, id_suffix, iterate_rows, keep_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -183,7 +183,7 @@ def augment(
     else:
         splits, allowed = named_splits(source, columns=columns), Allowed.of(images)
     splits = embed(splits, replace(allowed, anywhere=trust_image_paths), stacklevel=2)
-    recipe, gold = resolve(recipe_for(method.keeping(keep), source=name, columns=dict(columns), **chosen), splits)
+    recipe, gold = resolve(recipe_for(keep_columns(method, keep), source=name, columns=dict(columns), **chosen), splits)
     options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage}
     done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, **options)
     if rank is None and not done.counts["made"]:
@@ -210,7 +210,7 @@ def run(
     from tqdm.auto import tqdm
 
     check_rank(rank, world_size)
-    recipe.build().check_keep(gold["train"])  # a wrong one is refused before anything is written
+    check_keep(recipe.build(), gold["train"])  # a wrong one is refused before anything is written
     folder = run_folder(recipe, out)
     begun = time.monotonic()
     shared = open_store(storage or folder.parent)
@@ -305,8 +305,9 @@ def _check_ids(gold: "DatasetDict", method: Method) -> None:
     """
     if method.mode == "replace":
         return
+    suffix = id_suffix(method)
     names = (row["id"] or "" for split in gold.values() for row in iterate_rows(split, ["id"]))  # perhaps null
-    parts = (name.rpartition(f"+{method.id_suffix}.") for name in names)
+    parts = (name.rpartition(f"+{suffix}.") for name in names)
     copies = {str(copy) for copy in range(method.copies)}
     taken = [(post, between, copy) for post, between, copy in parts if between and copy in copies]
     if not taken:

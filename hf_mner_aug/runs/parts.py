@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from hf_mner_aug.exceptions import Corrupt, RecipeMismatch
+from hf_mner_aug.models.device import limits_met
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.parquet import reading, write_table
 from hf_mner_aug.storage.shared import sha256
-from hf_mner_aug.transform import Method
+from hf_mner_aug.transform import Method, unknown_columns
 from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict",
     begun = time.monotonic()
     table = gold[part.split].select(range(part.start, part.stop)).with_format("arrow")[:]
     usage_of = method.costs.usage if method.costs else dict
-    before, limits_before = usage_of(), method.limits_met()
+    before, limits_before = usage_of(), limits_met()
     made = method.make(table)
-    usage, limits = difference(before, usage_of()), difference(limits_before, method.limits_met())
+    usage, limits = difference(before, usage_of()), difference(limits_before, limits_met())
     path = folder / "parts" / f"{part.stem}.parquet"
     rejected = folder / "rejected" / path.name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,7 @@ def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict",
     write_table(path, rows_table(made.columns, method.features), method.features)
     rejects = {name: [reject[name] for reject in made.rejects] for name in reject_features()}
     write_table(rejected, rows_table(rejects, reject_features()), reject_features())
-    columns = method.other_columns(table.column_names).told(made.columns)
+    columns = unknown_columns(method, table.column_names).told(made.columns)
     note = {
         **_binding(recipe, method, part),
         **({"columns": columns} if columns else {}),

@@ -13,7 +13,7 @@ from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, check_renamed, installed, method_class
 from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
 from hf_mner_aug.schema import canonical_json
-from hf_mner_aug.transform import Method, allow_hosts
+from hf_mner_aug.transform import Method, allow_hosts, source_digest
 from hf_mner_aug.untrusted.names import RESERVED, check_digest, is_name
 from hf_mner_aug.untrusted.shapes import checked, read_yaml
 from hf_mner_aug.values import Positive, Share, check_ranges, convert_values, parse_spec
@@ -141,10 +141,10 @@ class Recipe:
             return method_class(self.method)
         offer = installed().get(self.method)
         cls = method_class(self.method) if offer and offer.spec == self.code else named_by_recipe(self.code)
-        if cls.name != self.method or cls.source_digest() != self.code_digest:
+        if cls.name != self.method or source_digest(cls) != self.code_digest:
             raise UsageError(
                 f"the recipe is for {self.method} as {self.code} was ({self.code_digest[:12]}), now that is {cls.name} "
-                f"({cls.source_digest()[:12]}): make the config again with the code of today"
+                f"({source_digest(cls)[:12]}): make the config again with the code of today"
             )
         return cls
 
@@ -181,7 +181,7 @@ def _chosen(fields: Mapping[str, Any]) -> dict[str, Any]:
     if not is_class_name(code):
         return {**fields, "code": "", "code_digest": ""}
     named = named_by_user(code)
-    return {**fields, "method": named.name, "code": code, "code_digest": named.source_digest()}
+    return {**fields, "method": named.name, "code": code, "code_digest": source_digest(named)}
 
 
 def _complete(data: Mapping[str, Any], where: str, preset: str | None, params: Mapping[str, Any]) -> Recipe:
@@ -208,7 +208,7 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
     code = _code_of(cls)
     return Recipe(
         code=code,
-        code_digest=cls.source_digest() if code else "",
+        code_digest=source_digest(cls) if code else "",
         models={model.role: model.id for model in method.models},
         preset=_preset_of(method),
         method=method.name,

@@ -304,7 +304,7 @@ class _Gold:
             self.notes.append(f"{len(made) - len(pairs)} posts of {name} have no source among its gold posts.")
         images = any(map(_pictured, (subject.made, *self.rows.values())))
         method = subject.config.method
-        kept_texts = method.keeps_text or subject.config.replaces
+        kept_texts = method.content.pictures_only or subject.config.replaces
         return replace(
             self._column(name, made, subject.made, sampled, sources),
             similarity=self._similarity(*map(list, zip(*pairs, strict=True))) if pairs else {},

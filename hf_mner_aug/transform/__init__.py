@@ -3,11 +3,11 @@
 import functools
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import hf_mner_aug
 from hf_mner_aug.columns.labels import same_labels, spell_labels, translators
@@ -19,7 +19,6 @@ from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import (
     AUGMENTED,
     Codec,
-    EncodedImage,
     Post,
     augmented_features,
     canonical_json,
@@ -30,6 +29,9 @@ from hf_mner_aug.schema import (
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.picture_columns import embed
 from hf_mner_aug.storage.picture_files import Allowed
+from hf_mner_aug.transform.content import Content as Content
+from hf_mner_aug.transform.content import Exhibits as Exhibits
+from hf_mner_aug.transform.content import Retrieval as Retrieval
 from hf_mner_aug.transform.costs import CallPrice as CallPrice
 from hf_mner_aug.transform.costs import Costs as Costs
 from hf_mner_aug.transform.rows import (
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
     AnyDataset = Dataset | IterableDataset
     AnyDatasetDict = DatasetDict | IterableDatasetDict
 
+M = TypeVar("M", bound="Method")
 _KNOW = "pass features= when you make or map it"
+NOTHING_TO_DO = Reason("there is nothing to do")
 QUIET_S = 1.0  # seconds before a bar is shown
 
 
@@ -65,7 +69,7 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a user asks before choosing a method."""
+    """What a user asks before choosing a method; ``idle`` is why there may be nothing to do for a post."""
 
     does: str
     paper: str
@@ -74,6 +78,7 @@ class Facts:
     boxes: str
     extra: str = "core"
     key: str = "none"
+    idle: Reason = NOTHING_TO_DO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,23 +94,6 @@ class Model:
     checked: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Retrieval:
-    """How made posts are built from retrieved posts, so that ``hydrate`` can put these back into a config.
-
-    Args:
-        text: whether the words are the retrieved post's; otherwise the gold post's.
-        image: the same for the pictures.
-        words: cuts the words of a post retrieved as a set does (``posts.tokenising.Style``).
-        mask: masks words of a whole post.
-    """
-
-    text: bool
-    image: bool
-    words: Callable[[Any, Any], Sequence[str]]
-    mask: Callable[[Post], Post]
-
-
 class Made(NamedTuple):
     """The result of a batch: columns of new rows, the rejects, and the number of posts with nothing to do."""
 
@@ -119,11 +107,10 @@ class Method:
     """The base of every augmentation method.
 
     A subclass sets the class variables, adds its parameters as fields and implements ``rewrite``, and ``learn`` if it
-    learns more than the columns. ``fit`` returns a copy that holds the digest of the learnt state. ``columns`` names
-    columns that the method adds, with their dtypes; a made post has their values in ``details``. ``presets`` are
+    learns more than the columns. ``fit`` returns a copy that holds the digest of the learnt state. ``presets`` are
     parameters under one name (``paper``: the models of its paper); the defaults are the preset ``embedded``.
     ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many;
-    ``drops`` those of ``reduce``, and ``idle`` is why there may be nothing to do.
+    ``drops`` those of ``reduce``.
 
     ``Dataset.map`` finds cached rows by the hash of the method's pickle. The pickle holds the fields, including the
     digest of the learnt state, and ``_code``: ``version``, the package's version and, for a class outside the package,
@@ -147,9 +134,7 @@ class Method:
     deterministic: ClassVar[bool] = False
     rejects: ClassVar[Mapping[str, Reason]] = {}
     drops: ClassVar[Mapping[str, Reason]] = {}
-    idle: ClassVar[Reason] = Reason("there is nothing to do")
     reads_images: ClassVar[bool] = False
-    columns: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     facts: ClassVar[Facts]
 
@@ -165,11 +150,6 @@ class Method:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._source = source_of(cls)
-
-    @classmethod
-    def source_digest(cls) -> str:
-        """Return the sha256 of the source of a class outside this package; empty for our own classes."""
-        return cls._source
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_code": (self.version, hf_mner_aug.__version__, self._source)}
@@ -198,11 +178,6 @@ class Method:
         """Return, for each post and its draw, a new post, a ``Reject``, or None where there is nothing to do."""
         raise NotImplementedError
 
-    @property
-    def needs_images(self) -> bool:
-        """True if the method has nothing to do on a set without a picture column."""
-        return False
-
     def reduce(self) -> Callable[[Post], str | None]:
         """Return a check, called in row order for each split: the reason to drop a made post, or None.
 
@@ -210,51 +185,19 @@ class Method:
         """
         return lambda post: None
 
-    def figures(self) -> tuple[str, ...]:
-        """Return drawings (SVG) of the learnt state, for the page of a config."""
-        return ()
-
-    def stages(self, posts: Sequence[Post]) -> list[Mapping[str, EncodedImage]]:
-        """Return the intermediate pictures of each post, by caption, for the page of a config."""
-        return [{} for _ in posts]
-
     @property
-    def keeps_text(self) -> bool:
-        """True if made posts differ from their gold posts only in their pictures, and so are not duplicates."""
-        return False
+    def content(self) -> Content:
+        """What made posts consist of."""
+        return Content()
 
-    @property
-    def retrieves(self) -> bool:
-        """True if made posts hold words or pictures of posts outside the train split, named by ``post_id``."""
-        return False
-
-    @property
-    def retrieval(self) -> Retrieval | None:
-        """How a retrieved post becomes a row, if it can be retrieved again by its ``post_id``; else None."""
+    def exhibits(self) -> Exhibits | None:
+        """Return pictures that show how the fitted method works, if there are any."""
         return None
-
-    @property
-    def takes_over(self) -> bool:
-        """True if made posts are other people's posts: no column of the gold post is kept."""
-        return self.retrieves
-
-    @property
-    def joins(self) -> bool:
-        """True if made posts hold words of other train posts, named in their ``origins``."""
-        return False
 
     @property
     def costs(self) -> Costs | None:
         """The calls that may cost money, before which the user is asked; None without such calls."""
         return None if self.facts.key == "none" else Costs()
-
-    def limits_met(self) -> Mapping[str, int]:
-        """Return the number of inputs that exceeded a limit in this process, by kind, e.g. ``prompts_cut``."""
-        return {}
-
-    def comparable(self, tokens: Sequence[str]) -> Sequence[str]:
-        """Return the words by which leaks into held-out splits are found: changed as the method changes all texts."""
-        return tokens
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -274,12 +217,6 @@ class Method:
     def learned(self) -> Any:
         """The result of ``learn``."""
         return _artifact(self._fitted())["learned"]
-
-    @property
-    def id_suffix(self) -> str:
-        """The method's name in ids of made posts (``12+eda.0``); ``eda~2`` if the set already holds some."""
-        suffix: str = _artifact(self._fitted()).get("suffix", self.name)
-        return suffix
 
     # ------------------------------------------------------------ for users
 
@@ -320,14 +257,14 @@ class Method:
         features = train.features
         allow_hosts(self)
         codec = Codec(features)
-        if self.needs_images and codec.image_column is None:
+        if self.content.pictures_only and codec.image_column is None:
             raise UsageError(
                 f"{self.name} works on pictures: expected a column image or images, found {', '.join(features)}"
             )
         beside: dict[str, Any] = {"by_word": by_word} if (by_word := self._by_word(train, codec)) else {}
-        if self.keep and self.takes_over:
+        if self.keep and self.content.foreign:
             warnings.warn(f"{self.name} keeps nothing of retrieved posts: {', '.join(self.keep)} is null", stacklevel=2)
-        if by_word and self.joins:
+        if by_word and self.content.joined:
             beside["words"] = save_words(train, features, by_word)
         if self.reads_images and codec.image_column:
             allowed = Allowed.of(images, trust_image_paths=trust_image_paths)
@@ -347,7 +284,7 @@ class Method:
     @property
     def features(self) -> "Features":
         """The columns of the rows this method makes."""
-        return augmented_features(self._codec().features, self.columns)
+        return augmented_features(self._codec().features, self.content.columns)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -400,7 +337,7 @@ class Method:
         if columns:
             dataset = map_columns(dataset, columns)
         if keep:
-            return self.keeping(keep).map(dataset, images=images, trust_image_paths=trust_image_paths, **kwargs)
+            return keep_columns(self, keep).map(dataset, images=images, trust_image_paths=trust_image_paths, **kwargs)
         dataset = embed(dataset, Allowed.of(images, trust_image_paths=trust_image_paths), stacklevel=2)
         return self._map(dataset, kwargs)
 
@@ -409,7 +346,7 @@ class Method:
             splits: Any = type(dataset)
             return splits({split: self._map(part, kwargs) for split, part in dataset.items()})
         features = features_for(self, dataset.features or {})
-        self.other_columns(dataset.features or self.features)
+        unknown_columns(self, dataset.features or self.features)
         if getattr(dataset, "num_rows", None) == 0:  # map gives such a dataset back as it is
             return type(dataset).from_dict({name: [] for name in features}, features=features)
         arguments: dict[str, Any] = {"batched": True, "features": features}
@@ -444,7 +381,7 @@ class Method:
                     f"expected lists, found {type(column).__module__}.{type(column).__qualname__}: "
                     "call ds.with_format(None) before map"
                 )
-        others = self.other_columns(columns)
+        others = unknown_columns(self, columns)
         for name, change in self._by_name(batch, features).items():
             columns[name] = [change(value) for value in columns[name]]
         if codec.image_column:
@@ -460,36 +397,11 @@ class Method:
             raise RuntimeError(f"{self.name}.rewrite gave {len(results)} results for {len(expanded)} posts")
         return self._encode(codec, columns, others, posts, results, stays=stays)
 
-    def keeping(self, names: Iterable[str]) -> Self:
-        """Return a copy that also keeps these columns (see ``keep``)."""
-        return replace(self, keep=(*self.keep, *([names] if isinstance(names, str) else names)))
-
-    def other_columns(self, features: Iterable[str]) -> OtherColumns:
-        """Return the fate of a set's columns that the method does not know.
-
-        Raises:
-            UsageError: ``keep`` names none of them.
-        """
-        found = _artifact(self._fitted())
-        return OtherColumns.of(
-            self._unknown(features, self._codec()),
-            keep=self.keep,
-            by_word=found.get("by_word", ()),
-            numbers=number_columns(self._codec().features),
-            words=found.get("words"),
-            foreign=self.takes_over,
-        )
-
-    def check_keep(self, train: Any) -> None:
-        """Raise UsageError unless ``keep`` names columns of a train split that can be kept."""
-        if self.keep:
-            self._by_word(train, Codec(train.features))
-
     # ------------------------------------------------------------ inside
 
     def _unknown(self, features: Iterable[str], codec: Codec) -> list[str]:
         """Return the columns that the method does not know."""
-        known = {*codec.columns, *AUGMENTED, *self.columns}
+        known = {*codec.columns, *AUGMENTED, *self.content.columns}
         return [name for name in features if name not in known]
 
     def _by_word(self, train: Any, codec: Codec) -> list[str]:
@@ -509,11 +421,11 @@ class Method:
         *,
         stays: bool = False,
     ) -> Made:
-        added = [*AUGMENTED, *self.columns]
-        names = [*columns, *(name for name in added if name not in columns)]
+        added = self.content.columns
+        names = [*columns, *(name for name in (*AUGMENTED, *added) if name not in columns)]
         origins = columns.get("source_id")
         befores = columns.get("provenance") if "method" in columns else None
-        suffix = self.id_suffix
+        suffix = id_suffix(self)
         provenance = canonical_json({"params": self.params, "seed": self.seed, "version": self.version})[:-1]
         made: dict[str, list[Any]] = {name: [] for name in names}
         rejects: list[dict[str, Any]] = []
@@ -523,7 +435,7 @@ class Method:
             if result is None:
                 if not stays:
                     continue
-                result = replace(before, details={**dict.fromkeys(self.columns), "synthetic": False})
+                result = replace(before, details={**dict.fromkeys(added), "synthetic": False})
             if isinstance(result, Reject):
                 if result.reason not in self.rejects:
                     raise RuntimeError(f"{self.name} rejects with {result.reason!r}, which its class does not declare")
@@ -539,7 +451,7 @@ class Method:
                 read_provenance(replaced, f"post {before.id}")
                 details += f',"of":{{"method":{canonical_json(columns["method"][source])},"provenance":{replaced}}}'
             row["provenance"] = f'{provenance},"copy":{copy}{details}}}'
-            for name in self.columns:
+            for name in added:
                 row[name] = result.details[name]
             row |= others.values(columns, source, before, result)
             for name in names:
@@ -586,6 +498,45 @@ class Method:
 
     def _codec(self) -> Codec:
         return _artifact_codec(self._fitted())
+
+
+def source_digest(cls: type[Method]) -> str:
+    """Return the sha256 of the source of a class outside this package; empty for our own classes."""
+    return cls._source
+
+
+def id_suffix(method: Method) -> str:
+    """Return a method's name in ids of made posts (``12+eda.0``): ``eda~2`` if the set already holds some."""
+    suffix: str = _artifact(method._fitted()).get("suffix", method.name)
+    return suffix
+
+
+def keep_columns(method: M, names: Iterable[str]) -> M:
+    """Return a copy of a method that also keeps these columns (see ``Method.keep``)."""
+    return replace(method, keep=(*method.keep, *([names] if isinstance(names, str) else names)))
+
+
+def check_keep(method: Method, train: Any) -> None:
+    """Raise UsageError unless ``keep`` of a method names columns of a train split that can be kept."""
+    if method.keep:
+        method._by_word(train, Codec(train.features))
+
+
+def unknown_columns(method: Method, features: Iterable[str]) -> OtherColumns:
+    """Return the fate of a set's columns that a fitted method does not know.
+
+    Raises:
+        UsageError: ``keep`` names none of them.
+    """
+    found, codec = _artifact(method._fitted()), method._codec()
+    return OtherColumns.of(
+        method._unknown(features, codec),
+        keep=method.keep,
+        by_word=found.get("by_word", ()),
+        numbers=number_columns(codec.features),
+        words=found.get("words"),
+        foreign=method.content.foreign,
+    )
 
 
 def hosts_of(method: Method) -> Mapping[str, Host]:

@@ -173,4 +173,4 @@ def test_a_page_has_no_empty_pill_and_no_empty_plot(tmp_path, sample, folders):
     assert page.count('<div class="drawings">') == 1
     assert "0" in values
     assert not {"", "null", "{}", "[]"} & set(values)
-    assert AMIA(image_model=str(folders / "sd")).fit(blind).figures() == ()
+    assert AMIA(image_model=str(folders / "sd")).fit(blind).exhibits().figures == ()

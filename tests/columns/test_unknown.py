@@ -43,7 +43,7 @@ from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.recipe import recipe_for
 from hf_mner_aug.schema import Codec, Post, mner_features, respell
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.transform import Facts, Method
+from hf_mner_aug.transform import Facts, Method, keep_columns
 
 CASE = CASES / "38-amia-extra-columns" / "src"
 FOLLOW = {"amia", "eda", "gmda", "lsms", "mixgen"}  # methods that know where words come from
@@ -155,7 +155,7 @@ def check_words(row):
 
 @pytest.mark.parametrize("keep", [(), ("author", "mood", "place", "thumbnail")])
 def test_rows_of_every_method_in_every_way_of_map(name, rich, keep):
-    method = fitted(name, rich).keeping(keep)
+    method = keep_columns(fitted(name, rich), keep)
     made = method.map(rich)
     assert made.features == method.features
     assert {column: made.features[column] for column in (*KINDS, *BY_WORD)} == {**KINDS, **BY_WORD}
@@ -345,11 +345,11 @@ def test_places_of_words_are_null_where_words_have_changed(name, mner):
     same = changed = 0
     for row in rows(made):
         before = gold[row["source_id"]]
-        as_it_was = row["tokens"] == before["tokens"] and not method.takes_over
+        as_it_was = row["tokens"] == before["tokens"] and not method.content.foreign
         same, changed = same + as_it_was, changed + (not as_it_was)
         assert [row[column] for column in HEADS] == [before[column] if as_it_was else None for column in HEADS]
     assert same if name == "amia" else changed
-    kept = method.keeping(["heads", "deps"]).map(trees)
+    kept = keep_columns(method, ["heads", "deps"]).map(trees)
     assert kept.remove_columns(list(HEADS)).to_list() == made.remove_columns(list(HEADS)).to_list()
     followed = 0
     for row in rows(kept):
@@ -399,8 +399,8 @@ def test_keep_that_cannot_be_is_one_line(rich):
     for run in (
         lambda keep: EDA(keep=keep).fit(rich),
         lambda keep: method.map(rich, keep=keep),
-        lambda keep: rich.map(method.keeping(keep), batched=True, features=method.features),
-        lambda keep: method.keeping(keep).map(rich.select([])),
+        lambda keep: rich.map(keep_columns(method, keep), batched=True, features=method.features),
+        lambda keep: keep_columns(method, keep).map(rich.select([])),
     ):
         with pytest.raises(
             UnknownName, match=r"unknown column to keep 'autor': did you mean 'author'\? valid are author"
@@ -418,12 +418,12 @@ def test_keep_that_cannot_be_is_one_line(rich):
 
 def test_keep_is_part_of_the_hash_and_the_recipe(rich):
     method = EDA(copies=1).fit(rich)
-    kept = method.keeping(["place", "author", "place"])
+    kept = keep_columns(method, ["place", "author", "place"])
     assert kept.keep == ("author", "place")
-    assert kept.keeping("author") == kept
+    assert keep_columns(kept, "author") == kept
     assert EDA(keep="author").keep == ("author",)
     assert Hasher.hash(kept) != Hasher.hash(method)
-    assert Hasher.hash(method.keeping(["author", "place"])) == Hasher.hash(kept)
+    assert Hasher.hash(keep_columns(method, ["author", "place"])) == Hasher.hash(kept)
     assert pickle.loads(pickle.dumps(kept)) == kept
     recipe = recipe_for(kept)
     assert recipe.keep == ("author", "place")

@@ -110,7 +110,7 @@ def test_methods_that_only_change_pictures_need_a_column_of_them(method, chosen,
 def test_every_other_method_takes_a_set_without_pictures(mner):
     for other in sorted(METHODS):
         method = method_class(other)(**PICTURING.get(other, {}), **({"image": False} if other == "rmda" else {}))
-        if not method.needs_images:
+        if not method.content.pictures_only:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 assert "image" not in method.fit(mner.remove_columns("image")).features

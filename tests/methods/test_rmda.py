@@ -245,8 +245,8 @@ def test_ablations_keep_text_or_image(gold, pool):
         assert image_only[name].images == post.images != before.images
         assert post.tokens != before.tokens
     assert all(post.images == source[name.partition("+")[0]].images for name, post in text_only.items())
-    assert replace(fitted, text=False).keeps_text
-    assert not fitted.keeps_text
+    assert replace(fitted, text=False).content.pictures_only
+    assert not fitted.content.pictures_only
 
 
 def test_boxes_stay_with_the_picture_they_were_drawn_on(sets, pool, tmp_path):

@@ -21,7 +21,7 @@ from hf_mner_aug.models import device
 from hf_mner_aug.models.image import collage
 from hf_mner_aug.models.image import diffusers as image
 from hf_mner_aug.models.image.collage import Collage, GroundedSentence, Label, Opened, Region
-from hf_mner_aug.models.image.diffusers import SDXL_TURBO, STABLE_DIFFUSION_15, Diffusers
+from hf_mner_aug.models.image.diffusers import Diffusers
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
 from hf_mner_aug.storage.posts import open_posts
@@ -100,17 +100,17 @@ def test_settings_are_checked(settings, message):
     with pytest.raises(UsageError, match=message):
         Diffusers(**settings)
     with pytest.raises(FrozenInstanceError):
-        SDXL_TURBO.steps = 3
+        Diffusers().steps = 3
     with pytest.raises(UnknownName, match="bfloat16"):
         Diffusers(dtype="bf16")
 
 
-def test_the_presets_are_the_papers():
-    assert (SDXL_TURBO.model, SDXL_TURBO.guidance, SDXL_TURBO.size) == ("stabilityai/sdxl-turbo", 0.0, 512)
-    assert 1 <= SDXL_TURBO.steps <= 4
-    assert (STABLE_DIFFUSION_15.strength, STABLE_DIFFUSION_15.guidance) == (0.8, 10.0)
-    assert device.model_licence(STABLE_DIFFUSION_15.model) == "creativeml-openrail-m"
-    assert device.model_licence(SDXL_TURBO.model) == device.model_licence("some/one") == "other"
+def test_the_defaults_are_those_of_a_distilled_pipeline():
+    turbo = Diffusers()
+    assert (turbo.model, turbo.guidance, turbo.size) == ("stabilityai/sdxl-turbo", 0.0, 512)
+    assert 1 <= turbo.steps <= 4
+    assert device.model_licence("stable-diffusion-v1-5/stable-diffusion-v1-5") == "creativeml-openrail-m"
+    assert device.model_licence(turbo.model) == device.model_licence("some/one") == "other"
 
 
 def test_nothing_heavy_is_imported_before_a_picture_is_asked_for():
@@ -127,10 +127,11 @@ def test_nothing_heavy_is_imported_before_a_picture_is_asked_for():
 @pytest.fixture
 def engine(folders):
     image._load.cache_clear()
-    image._counts.cache_clear()
+    device._LIMITS.clear()
     threads = pytest.importorskip("torch").get_num_threads()
     pytest.importorskip("torch").set_num_threads(1)
-    yield replace(STABLE_DIFFUSION_15, model=str(folders / "sd"), steps=3, size=64, device="cpu")
+    paper = {"prompt": "A photo of {sentence}", "guidance": 10.0, "strength": 0.8}
+    yield Diffusers(model=str(folders / "sd"), steps=3, size=64, device="cpu", **paper)
     pytest.importorskip("torch").set_num_threads(threads)
 
 
@@ -177,7 +178,7 @@ def test_pictures_are_those_of_the_pipelines_themselves(engine, folders):
 
 
 def test_the_turbo_pipeline_with_its_own_defaults(engine, folders):
-    turbo = replace(SDXL_TURBO, model=str(folders / "xl"), size=64, device="cpu")
+    turbo = Diffusers(model=str(folders / "xl"), size=64, device="cpu")
     draws = draws_for(SENTENCES[:3])
     made = turbo.generate(SENTENCES[:3], draws, originals=[None, noise_picture(1), None])
     assert [picture.size for picture in made] == [(64, 64)] * 3
@@ -207,7 +208,7 @@ def test_a_flagged_or_black_picture_is_refused(engine, folders, monkeypatch):
     assert [(refused.reason, refused.detail) for refused in made] == [
         ("unsafe_image", "the pipeline's safety checker flagged it")
     ] * 2
-    assert checked.counts() == {"pictures": 2, "truncated": 0, "unsafe_image": 2}
+    assert device.limits_met() == {}
 
     def pipeline(**options):
         black, light = Image.new("RGB", (64, 64), (0, 2, 1)), Image.new("RGB", (64, 64))
@@ -270,7 +271,7 @@ def test_where_memory_ends_the_batch_is_halved_and_the_pictures_are_the_same(eng
     assert len(told) == 1
     assert max(np.abs(pixels(a) - pixels(b)).max() for a, b in zip(made, expected, strict=True)) <= 1
     assert seen == [4, 2, 1, 1, 1, 1, 1, 1, 1]
-    assert engine.counts()["halved"] == 2
+    assert device.limits_met() == {"picture_batches_halved": 2}
     most = 0
     warnings.simplefilter("error")  # pytest puts the filters back
     with pytest.raises(UsageError, match=r"cpu has no memory for one picture of \(64, 64\)"):
@@ -280,7 +281,7 @@ def test_where_memory_ends_the_batch_is_halved_and_the_pictures_are_the_same(eng
 def test_prompts_that_are_cut_are_counted(engine):
     sentences = ["short", "x" * 67, "x" * 68, "y" * 200]  # with "Aphotoof" and two marks, 77 fit
     engine.generate(sentences, draws_for(sentences))
-    assert engine.counts() == {"pictures": 4, "truncated": 2}
+    assert device.limits_met() == {"prompts_cut": 2}
 
 
 def test_an_engine_stays_its_settings(engine):
@@ -310,8 +311,6 @@ def test_a_folder_is_known_by_its_files(folders, tmp_path):
     changed = device.resolved_revision(str(moved))
     scheduler.rename(moved / "scheduler" / "other.json")
     assert len({first, changed, device.resolved_revision(str(moved))}) == 3
-    engine = Diffusers(model=str(folders / "sd"), nsfw_model=str(folders / "nsfw"))
-    assert engine.models() == {engine.model: first, engine.nsfw_model: device.resolved_revision(str(folders / "nsfw"))}
 
 
 def test_a_hub_id_is_resolved_to_its_commit(monkeypatch):
@@ -483,7 +482,6 @@ def test_a_collage_knows_the_train_posts_and_nothing_else():
     engine = Collage.learn(TRAIN, size=64)
     assert open_posts(engine.posts).ids == [post.id for post in TRAIN]
     assert engine == Collage(posts=engine.posts, size=64)
-    assert engine.models() == {}
     with pytest.raises(NotFitted, match="0000"):
         Collage(posts="0" * 64).generate(["x"], draws_for(["x"]))
     with pytest.raises(UsageError, match="at least 32"):

@@ -25,7 +25,7 @@ from hf_mner_aug.studies.curves import curve
 from hf_mner_aug.studies.errors import analyse
 from hf_mner_aug.studies.study import Study
 from hf_mner_aug.studies.tables import evaluate
-from hf_mner_aug.transform import Facts, Method, Reject, iterate_posts
+from hf_mner_aug.transform import Content, Facts, Method, Reject, iterate_posts
 from tests.conftest import as_dataset
 
 SIZES = {"train": 40, "validation": 10, "test": 40}
@@ -49,12 +49,15 @@ class Repaint(Method):
     name: ClassVar[str] = "repaint"
     mode: ClassVar = "replace"
     reads_images: ClassVar[bool] = True
-    columns: ClassVar = {"matching_score": "float64"}
     rejects: ClassVar = ("seventh",)
     facts: ClassVar = Facts(does="paints", paper="none", learns="nothing", images="replaced", boxes="kept")
 
     level: int = 100
     matched: float = 0.9
+
+    @property
+    def content(self):
+        return Content(columns={"matching_score": "float64"})
 
     def rewrite(self, posts, draws):
         return [self._paint(post) for post in posts]

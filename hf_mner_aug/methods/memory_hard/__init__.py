@@ -130,11 +130,6 @@ class MemoryHard(Method):
         ),
         **NO_PICTURE,
     }
-    idle: ClassVar[Reason] = Reason(
-        "the model makes no mistake that a post could be written for",
-        "mine another model: `--set target=BACKBONE`",
-        ("spurious=true", "mining=false"),
-    )
     reads_images: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         does="writes posts that test the patterns of what a model gets wrong",
@@ -143,6 +138,11 @@ class MemoryHard(Method):
         images="made for the new text and marked as made; the gold post's with image=False",
         boxes="none: the pictures are new",
         extra="core; models for diffusers",
+        idle=Reason(
+            "the model makes no mistake that a post could be written for",
+            "mine another model: `--set target=BACKBONE`",
+            ("spurious=true", "mining=false"),
+        ),
     )
 
     copies: Positive = 2

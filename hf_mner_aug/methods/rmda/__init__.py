@@ -56,7 +56,7 @@ from hf_mner_aug.posts.tokenising import Style, restyle, split_words, word_style
 from hf_mner_aug.reasons import WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import CallPrice, Costs, Facts, Method, Model, Reject, Retrieval
+from hf_mner_aug.transform import CallPrice, Content, Costs, Facts, Method, Model, Reject, Retrieval
 from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import Count, Positive, Probability, Range
 
@@ -207,24 +207,15 @@ class RMDA(Method):
     # ------------------------------------------------------------ what publishing and the card ask
 
     @property
-    def retrieves(self) -> bool:
-        """True where there is a corpus, or another place to find posts than the train split."""
-        return self.corpus != TRAIN
-
-    @property
-    def retrieval(self) -> Retrieval:
-        """A post found has the words or pictures of the made one, or both."""
+    def content(self) -> Content:
+        """Words or pictures of other people's posts: those of a corpus or the web, or other train posts."""
         mask = self.masked if self.text else lambda post: post
-        return Retrieval(text=self.text, image=self.image, words=found_words, mask=mask)
-
-    @property
-    def takes_over(self) -> bool:
-        """True: posts of the train split are other people's, too."""
-        return True
-
-    def comparable(self, tokens: Sequence[str]) -> Sequence[str]:
-        """Return a text's words masked as those of the posts found are, labelled or not."""
-        return masking.mask(tokens, self.mask)[0] if self.mask else tokens
+        return Content(
+            pictures_only=not self.text,
+            retrieved=self.corpus != TRAIN,
+            retrieval=Retrieval(text=self.text, image=self.image, words=found_words, mask=mask),
+            comparable=lambda tokens: masking.mask(tokens, self.mask)[0] if self.mask else tokens,
+        )
 
     @property
     def on_web(self) -> bool:
@@ -268,16 +259,6 @@ class RMDA(Method):
         each = max(web.delay, PAGE_SECONDS / web.concurrency)
         told = f"USD {web.price:g} a search and {self.results} pages of one host for it, {each:g} seconds each"
         return CallPrice(web.price, self._most * each, told)
-
-    @property
-    def needs_images(self) -> bool:
-        """True where only pictures are taken over."""
-        return not self.text
-
-    @property
-    def keeps_text(self) -> bool:
-        """True where only pictures are taken over."""
-        return not self.text
 
     @property
     def models(self) -> tuple[Model, ...]:

@@ -101,10 +101,6 @@ class Collage:
                 made.append(collage if scale == 1 else collage.resize(size, Image.Resampling.BICUBIC))
         return made
 
-    def models(self) -> dict[str, str]:
-        """Return the models that make the pictures: none."""
-        return {}
-
 
 def _collage(
     reading: "GroundedSentence", draw: Draw, size: tuple[int, int], original: "PIL.Image.Image | None"

@@ -3,7 +3,6 @@
 import functools
 import math
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError, first_line
-from hf_mner_aug.models.device import find_device, find_dtype, quiet, resolved_revision
+from hf_mner_aug.models.device import count_limit, find_device, find_dtype, quiet
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.pictures import Source
@@ -153,26 +152,6 @@ class Diffusers:
                     made[row.i] = result if isinstance(result, Refused) or sizes is None else fit(result, sizes[row.i])
         return [made[i] for i in range(len(rows))]
 
-    def counts(self) -> dict[str, int]:
-        """Return what happened with this model in this process.
-
-        The keys are ``pictures`` (asked for), ``truncated`` (prompts), ``halved`` (batches, for memory), and the
-        reasons of refusals.
-        """
-        return dict(_counts(self.model))
-
-    def limits_met(self) -> dict[str, int]:
-        """Return how often a prompt was cut, or a batch halved for memory, in this process."""
-        counts = _counts(self.model)
-        return {"prompts_cut": counts["truncated"], "picture_batches_halved": counts["halved"]}
-
-    def models(self) -> dict[str, str]:
-        """Return the models, each with its revision; raises as ``resolved_revision``."""
-        found = {self.model: resolved_revision(self.model, self.revision)}
-        if self.nsfw_model:
-            found[self.nsfw_model] = resolved_revision(self.nsfw_model)
-        return found
-
     # ------------------------------------------------------------ inside
 
     def _load(self, rank: int | None) -> "Loaded":
@@ -198,10 +177,10 @@ class Diffusers:
                     ) from error
             # Only here, as the error holds what was in memory.
             torch.cuda.empty_cache()
-            loaded.at_once = len(chosen) // 2
-            if not _counts(self.model)["halved"]:
+            first, loaded.at_once = loaded.at_once is None, len(chosen) // 2
+            if first:
                 warnings.warn(f"{self.model}: out of memory: going on with batches of {loaded.at_once}", stacklevel=3)
-            _counts(self.model)["halved"] += 1
+            count_limit("picture_batches_halved")
         return made
 
     def _judged(self, loaded: "Loaded", rows: "list[Row]") -> "list[PIL.Image.Image | Refused]":
@@ -220,9 +199,7 @@ class Diffusers:
             for i, chance in zip(there, chances, strict=True):
                 if chance >= self.nsfw_threshold:
                     made[i] = Refused("unsafe_image", f"{self.nsfw_model} gives nsfw {chance:.2f}")
-        _counts(self.model)["pictures"] += len(rows)
-        _counts(self.model)["truncated"] += sum(loaded.is_truncated(row.prompt) for row in rows)
-        _counts(self.model).update(result.reason for result in made if isinstance(result, Refused))
+        count_limit("prompts_cut", sum(loaded.is_truncated(row.prompt) for row in rows))
         return made
 
     def _draw(self, loaded: "Loaded", rows: "list[Row]") -> "tuple[list[PIL.Image.Image], list[bool]]":
@@ -247,16 +224,6 @@ class Diffusers:
             output = pipeline(**options)
         flagged = getattr(output, "nsfw_content_detected", None) or [False] * len(rows)
         return [picture.convert("RGB") for picture in output.images], [bool(unsafe) for unsafe in flagged]
-
-
-SDXL_TURBO = Diffusers()
-STABLE_DIFFUSION_15 = Diffusers(
-    model="stable-diffusion-v1-5/stable-diffusion-v1-5",
-    prompt="A photo of {sentence}",
-    steps=50,
-    guidance=10.0,
-    strength=0.8,
-)
 
 
 class Row(NamedTuple):
@@ -294,11 +261,6 @@ class Loaded:
         tokenizers = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
         with quiet("diffusers", "transformers"):
             return bool(tokenizers) and all(len(t(prompt)["input_ids"]) > t.model_max_length for t in tokenizers)
-
-
-@functools.cache
-def _counts(model: str) -> Counter[str]:
-    return Counter()
 
 
 @functools.cache

@@ -53,9 +53,6 @@ class ImageEngine(Protocol):
             rank: the number of this process among several, for the choice of a GPU.
         """
 
-    def models(self) -> dict[str, str]:
-        """Return the models that make the pictures, each with its revision, for the recipe."""
-
 
 def check_sources(images: str, pictures: int, instead: str) -> None:
     """See that a collage has train pictures enough: with fewer, all that it makes looks alike.

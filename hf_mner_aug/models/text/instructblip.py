@@ -26,7 +26,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.models.device import find_device, find_dtype, quiet, resolved_revision, with_smaller_batches
+from hf_mner_aug.models.device import (
+    count_limit,
+    find_device,
+    find_dtype,
+    quiet,
+    resolved_revision,
+    with_smaller_batches,
+)
 from hf_mner_aug.models.text.engine import TextRequest, Unwritten
 from hf_mner_aug.models.text.instructblip_net import (
     MULTIPLE,
@@ -411,7 +418,7 @@ class InstructBLIP:
         groups: dict[Any, list[_Row]] = {}
         for i, (request, draw) in enumerate(zip(requests, draws, strict=True)):
             example, cut = loaded.network.example(request.instruction, request.image)
-            _counts(self.weights).update(cut)
+            count_limit("instructions_cut", cut["instructions_cut"])
             key = tuple(-(-len(ids) // MULTIPLE) for ids in (example.prompt, example.question))
             groups.setdefault(key, []).append(_Row(i, example, draw))
         written: dict[int, str | Unwritten] = {}
@@ -424,18 +431,6 @@ class InstructBLIP:
         """Return what is known of the training: base, tags, settings, the loss after each epoch, and what was cut."""
         with tempfile.TemporaryDirectory() as folder:
             return _record(self.weights, Path(folder))
-
-    def counts(self) -> dict[str, int]:
-        """Return what happened with these weights in this process.
-
-        The keys are ``texts`` (asked for), ``instructions_cut``, ``halved`` (batches, for memory), and reasons.
-        """
-        return dict(+_counts(self.weights))
-
-    def limits_met(self) -> dict[str, int]:
-        """Return how often an instruction was cut, or a batch halved for memory, in this process."""
-        counts = _counts(self.weights)
-        return {"instructions_cut": counts["instructions_cut"], "text_batches_halved": counts["halved"]}
 
     # ------------------------------------------------------------ inside
 
@@ -457,14 +452,12 @@ class InstructBLIP:
         def attempt(size: int) -> list[str | Unwritten]:
             if size < (loaded.at_once or self.batch_size):
                 loaded.at_once = size
-                _counts(self.weights)["halved"] += 1
+                count_limit("text_batches_halved")
             parts = [readable[first : first + size] for first in range(0, len(readable), size)]
             return [text for part in parts for text in self._sample(loaded, part, pixels, size)]
 
         texts = with_smaller_batches(attempt, min(self.batch_size, loaded.at_once or self.batch_size))
         written.update(zip((row.i for row in readable), texts, strict=True))
-        _counts(self.weights)["texts"] += len(rows)
-        _counts(self.weights).update(text.reason for text in written.values() if isinstance(text, Unwritten))
         return written
 
     def _sample(
@@ -515,11 +508,6 @@ class _Loaded:
     network: Network
     dtype: str
     at_once: int | None = None
-
-
-@functools.cache
-def _counts(weights: str) -> Counter[str]:
-    return Counter()
 
 
 @functools.lru_cache(maxsize=2)
