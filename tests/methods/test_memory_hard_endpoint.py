@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from conftest import as_dataset, parse
@@ -19,9 +18,9 @@ from pattern_server import FAULTS, INJECTED, PatternServer, block
 from hf_mner_aug import MemoryHard, augment, cli, verify
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
-from hf_mner_aug.methods.memory_hard import open_engine
 from hf_mner_aug.methods.memory_hard.requests import Memory, funnel
 from hf_mner_aug.methods.memory_hard.tree import Branch, Node, Tree
+from hf_mner_aug.models.patterns import open_engine
 from hf_mner_aug.models.patterns.engine import Pattern
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.pages.memory import memory
@@ -69,8 +68,7 @@ TEXTS[list(FAULTS).index("PWNED")] = f"off to [LOC Rome] , {INJECTED} , today"
 def test_what_a_model_does_wrong_is_caught_and_recovered(server):
     """Each kind of bad answer, by the filter that catches it, attempt by attempt."""
     failures = {f.id: f for f in map(failure, TEXTS)}
-    engine = open_engine(engine_of(server), [Post(text, *parse(text)) for text in TEXTS])
-    engine = replace(engine, types=TYPES)
+    engine = open_engine(engine_of(server), [], TYPES, "")
     node = Node(Pattern("today", "a post that holds today", "rare", "say today"), tuple(failures), {}, 0.9, 1)
     tree = Tree("crf", failures, (Branch("missed", "LOC", "O", (node,), ()),))
     memory = Memory(tree, engine, TYPES, frozenset(), ())
@@ -128,7 +126,7 @@ def test_what_a_model_does_wrong_is_caught_and_recovered(server):
 def test_drafts_do_not_hang_on_the_batch(server):
     """Alone or with others: the same drafts, from the record."""
     failures = {f.id: f for f in map(failure, TEXTS)}
-    engine = replace(open_engine(engine_of(server), [Post("a", *parse(TEXTS[0]))]), types=TYPES)
+    engine = open_engine(engine_of(server), [], TYPES, "")
     node = Node(Pattern("today", "a post that holds today", "rare", "say today"), tuple(failures), {}, 0.9, 1)
     memory = Memory(Tree("crf", failures, (Branch("missed", "LOC", "O", (node,), ()),)), engine, TYPES, frozenset(), ())
     method = MemoryHard(engine=engine_of(server), detector="")
