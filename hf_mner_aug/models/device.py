@@ -6,12 +6,12 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hf_mner_aug.exceptions import UsageError, first_line
-from hf_mner_aug.need import need
+from hf_mner_aug.need import UNUSABLE_MODEL, need
 
 LICENCES = {
     "stabilityai/sdxl-turbo": "other",  # non-commercial research
@@ -95,6 +95,37 @@ def quiet(*libraries: str) -> Iterator[None]:
             logger.set_verbosity(level)
             if bar:
                 logger.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def loading(model: str, what: str, *, role: str = "model") -> Iterator[None]:
+    """Load a model quietly; what libraries raise for a folder or id that is no such model becomes one line.
+
+    Args:
+        model: the folder or id.
+        what: the kind of model that is expected, for the message.
+        role: the parameter that names it.
+
+    Raises:
+        UsageError: it is not such a model.
+    """
+    kind = "folder" if Path(model).exists() else "folder or model id"
+    try:
+        with quiet():
+            yield
+    except UNUSABLE_MODEL as error:
+        raise UsageError(f"{role} {model!r}: no usable {kind} of {what} ({first_line(error)})") from error
+
+
+def digest_weights(weights: Mapping[str, Any], *about: str) -> str:
+    """Return the sha256 of a state dict, by name, and of texts about it."""
+    import torch
+
+    digest = hashlib.sha256("".join(about).encode())
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def resolved_revision(model: str, revision: str | None = None) -> str:

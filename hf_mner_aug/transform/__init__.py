@@ -197,7 +197,8 @@ class Method:
     @property
     def costs(self) -> Costs | None:
         """The calls that may cost money, before which the user is asked; None without such calls."""
-        return None if self.facts.key == "none" else Costs()
+        facts = getattr(self, "facts", None)  # which a class in a notebook need not have
+        return Costs() if facts and facts.key != "none" else None
 
     @property
     def models(self) -> tuple[Model, ...]:

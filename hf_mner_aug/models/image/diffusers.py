@@ -5,14 +5,13 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError, first_line
-from hf_mner_aug.models.device import count_limit, find_device, find_dtype, quiet
+from hf_mner_aug.models.device import count_limit, find_device, find_dtype, loading, quiet
 from hf_mner_aug.models.image.engine import Refused
-from hf_mner_aug.need import UNUSABLE_MODEL, need
+from hf_mner_aug.need import need
 from hf_mner_aug.posts.pictures import Source
 from hf_mner_aug.posts.texts import normalise_text
 from hf_mner_aug.values import Amount, Positive, Share, check_ranges
@@ -267,16 +266,10 @@ class Loaded:
 def _load(model: str, revision: str | None, variant: str | None, dtype: str, device: str, offload: str) -> Loaded:
     torch = need("torch", extra="models")
     diffusers = need("diffusers", extra="models")
-    try:
-        with quiet("diffusers", "transformers"):
-            pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
-                model, revision=revision, variant=variant, dtype=getattr(torch, dtype), trust_remote_code=False
-            )
-    except UNUSABLE_MODEL as error:
-        kind = "folder" if Path(model).exists() else "folder or model id"
-        raise UsageError(
-            f"model {model!r}: no usable {kind} of a text-to-image pipeline ({first_line(error)})"
-        ) from error
+    with quiet("diffusers"), loading(model, "a text-to-image pipeline"):
+        pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
+            model, revision=revision, variant=variant, dtype=getattr(torch, dtype), trust_remote_code=False
+        )
     pipeline.set_progress_bar_config(disable=True)
     vae: Any = getattr(pipeline, "vae", None)
     if hasattr(vae, "enable_slicing"):
@@ -301,13 +294,8 @@ def _load(model: str, revision: str | None, variant: str | None, dtype: str, dev
 def _nsfw_classifier(model: str, device: str) -> "Callable[[list[PIL.Image.Image]], list[float]]":
     """Return what gives the probability of ``nsfw`` for each of some pictures."""
     transformers = need("transformers", extra="models")
-    try:
-        with quiet("diffusers", "transformers"):
-            classify = transformers.pipeline(
-                "image-classification", model=model, device=device, trust_remote_code=False
-            )
-    except UNUSABLE_MODEL as error:
-        raise UsageError(f"nsfw_model {model!r}: no usable image classifier ({first_line(error)})") from error
+    with loading(model, "an image classifier", role="nsfw_model"):
+        classify = transformers.pipeline("image-classification", model=model, device=device, trust_remote_code=False)
     labels = list(classify.model.config.id2label.values())
     label = next((name for name in labels if name.casefold() == "nsfw"), None)
     if label is None:

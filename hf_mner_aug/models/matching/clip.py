@@ -8,7 +8,6 @@ loss.
 import contextlib
 import difflib
 import functools
-import hashlib
 import itertools
 import json
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.models.device import find_device, find_dtype
+from hf_mner_aug.models.device import digest_weights, find_device, find_dtype
 from hf_mner_aug.models.matching.cca import CCA, SIDE, edges_squared, orientation_histograms
 from hf_mner_aug.models.matching.embeddings import vectors_of
 from hf_mner_aug.need import UNUSABLE_MODEL, need
@@ -74,11 +73,7 @@ class OpenClip:
     def digest(self) -> str:
         """SHA-256 of the weights and the preprocessing."""
         about = [self.model.visual.preprocess_cfg, self.cropped]
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=list).encode())
-        for name, weights in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(weights.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return digest_weights(self.model.state_dict(), json.dumps(about, sort_keys=True, default=list))
 
     def encode_text(self, texts: Sequence[str]) -> "np.ndarray":
         """Return the vectors [n, dim] of texts, truncated to the model's length (77 tokens in CLIP)."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from hf_mner_aug.exceptions import UsageError, first_line
-from hf_mner_aug.models.device import quiet
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.models.device import loading
 from hf_mner_aug.models.text.labelled import escape_word
-from hf_mner_aug.need import UNUSABLE_MODEL, need
+from hf_mner_aug.need import need
 from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.schema import EncodedImage
 
@@ -89,17 +89,13 @@ def special_ids(tokenizer: Any) -> set[int]:
 
 @dataclass
 class Network:
-    """A network with its processor, and the ids of its tags.
-
-    ``record`` is what is to be known of its training; empty before.
-    """
+    """A network with its processor, and the ids of its tags."""
 
     net: Any
     processor: Any
     tags: Mapping[str, int]
     max_instruction: int
     max_text: int
-    record: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         config = self.config
@@ -242,20 +238,16 @@ def open_base(
     """
     torch = need("torch", extra="models")
     transformers = need("transformers", extra="models")
-    kind = "folder" if Path(model).exists() else "folder or model id"
-    try:
-        with quiet():
-            config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
-            if config.model_type != "instructblip":
-                raise UsageError(f"model {model!r}: expected an InstructBLIP, found {config.model_type}")
-            processor = transformers.InstructBlipProcessor.from_pretrained(
-                model, revision=revision, trust_remote_code=False
-            )
-            net = transformers.InstructBlipForConditionalGeneration.from_pretrained(
-                model, revision=revision, dtype=getattr(torch, dtype)
-            )
-    except UNUSABLE_MODEL as error:
-        raise UsageError(f"model {model!r}: no usable {kind} of an InstructBLIP ({first_line(error)})") from error
+    with loading(model, "an InstructBLIP"):
+        config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+        if config.model_type != "instructblip":
+            raise UsageError(f"model {model!r}: expected an InstructBLIP, found {config.model_type}")
+        processor = transformers.InstructBlipProcessor.from_pretrained(
+            model, revision=revision, trust_remote_code=False
+        )
+        net = transformers.InstructBlipForConditionalGeneration.from_pretrained(
+            model, revision=revision, dtype=getattr(torch, dtype)
+        )
     net.requires_grad_(False)
     net.config.tie_word_embeddings = False  # PEFT would pass over rows of layers that it takes for tied
     ids = add_tags(net.language_model, processor.tokenizer, tags)

@@ -375,12 +375,10 @@ class Search:
             if text.tokens and text.tokens[-1] not in ENDS and start < end:
                 text.tokens.append(draw.sub("end", n).choice(self.known.ends))
             for slot, group in zip(context.slots, filling, strict=True):
-                text.add(
-                    post.tokens[start : slot.entity.start], [(post.id, i) for i in range(start, slot.entity.start)]
-                )
+                text.copy(post, start, slot.entity.start)
                 self._write_group(text, slot, group, draw.sub("joiner", n))
                 start = slot.entity.end
-            text.add(post.tokens[start:end], [(post.id, i) for i in range(start, end)])
+            text.copy(post, start, end)
         return text
 
     def _write_group(self, text: "Text", slot: Mention, group: Sequence[Mention], draw: Draw) -> None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
-from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.need import UNUSABLE_MODEL, need
+from hf_mner_aug.exceptions import Corrupt, DataError
+from hf_mner_aug.models.device import digest_weights, find_device, loading
+from hf_mner_aug.need import need
 from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, canonical_json
 from hf_mner_aug.storage import artifacts
@@ -138,8 +139,6 @@ class Detector:
         """Return the best objects of an RGB picture, with boxes clipped to it; too thin ones are left out."""
         import torch
 
-        from hf_mner_aug.models.device import find_device
-
         device = find_device(self.device)
         network, processor, _ = _load(self.model)
         # One at a time: padding a picture to the size of others changes its objects.
@@ -189,30 +188,16 @@ class _Loaded(NamedTuple):
 def _load(model: str) -> _Loaded:
     need("torch", extra="models")
     transformers = need("transformers", extra="models")
-    from hf_mner_aug.models.device import quiet
-
-    try:
-        with quiet():
-            network = transformers.AutoModelForObjectDetection.from_pretrained(model, trust_remote_code=False).eval()
-            processor = transformers.AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
-    except UNUSABLE_MODEL as error:
-        kind = "folder" if Path(model).exists() else "folder or model id"
-        raise UsageError(
-            f"detector {model!r}: no usable {kind} of an object-detection model ({str(error).splitlines()[0]})"
-        ) from error
+    with loading(model, "an object-detection model", role="detector"):
+        network = transformers.AutoModelForObjectDetection.from_pretrained(model, trust_remote_code=False).eval()
+        processor = transformers.AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
     return _Loaded(network, processor, _digest(network, processor))
 
 
 def _digest(network: Any, processor: Any) -> str:
     """Return the sha256 of a model's weights and settings: the same model from another place has the same digest."""
-    import torch
-
-    digest = hashlib.sha256(network.config.to_json_string().encode())
-    digest.update(canonical_json(json.loads(processor.to_json_string())).encode())
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+    settings = canonical_json(json.loads(processor.to_json_string()))
+    return digest_weights(network.state_dict(), network.config.to_json_string(), settings)
 
 
 KeptRegion = tuple[tuple[float, float, float, float], str, float]  # a region's box, label and score

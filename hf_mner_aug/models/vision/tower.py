@@ -5,13 +5,14 @@ Imports torch at its top, as ``backbones/nets.py`` does, so it must be imported 
 
 import copy
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision import transforms
+
+from hf_mner_aug.models.device import digest_weights
 
 Stages = list[Tensor]  # feature maps [batch, channels, height, width], from fine to coarse
 
@@ -104,11 +105,7 @@ class Tower(nn.Module):
     @functools.cached_property
     def digest(self) -> str:
         """The sha256 of everything that determines a frozen tower's output: weights, size and view."""
-        digest = hashlib.sha256(f"{self.size} {self.view.__name__}".encode())
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return digest_weights(self.state_dict(), f"{self.size} {self.view.__name__}")
 
 
 def see(tower: Tower | None, pictures: Tensor | None, shown: Tensor | None, *, like: Tensor) -> tuple[Tensor, Tensor]:

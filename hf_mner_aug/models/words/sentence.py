@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import find_device
+from hf_mner_aug.models.device import find_device, loading
 from hf_mner_aug.models.search import words
-from hf_mner_aug.need import UNUSABLE_MODEL, need
+from hf_mner_aug.need import need
 from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
@@ -148,10 +148,8 @@ def open_encoder(encoder: str) -> EncoderSimilarity:
         MissingExtra: transformers or torch is not installed.
         UsageError: there is no such encoder.
     """
-    try:
+    with loading(encoder, "a sentence encoder", role="encoder"):
         return EncoderSimilarity(encoder)
-    except UNUSABLE_MODEL as error:
-        raise UsageError(f"encoder {encoder}: {str(error).splitlines()[0]}") from error
 
 
 class LanguageModel:
@@ -222,7 +220,7 @@ def open_language_model(name: str) -> LanguageModel:
     transformers = need("transformers", extra="models")
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    try:
+    with loading(name, "a causal language model", role="language model"):
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         kinds = config.architectures or ()
         if not set(kinds) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()):
@@ -231,6 +229,4 @@ def open_language_model(name: str) -> LanguageModel:
             )
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype="float32", trust_remote_code=False)
-    except UNUSABLE_MODEL as error:
-        raise UsageError(f"language model {name}: {str(error).splitlines()[0]}") from error
     return LanguageModel(model, tokenizer, find_device("auto"))
