@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections import Counter
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -26,7 +25,7 @@ from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.methods.gmda import _request, carry_boxes, check_entities, delinearize, instruction, linearize
-from hf_mner_aug.models.device import limits_met
+from hf_mner_aug.models.device import count_limit, limits_met
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.models.text.endpoint import asked_entities
 from hf_mner_aug.models.text.engine import Unwritten
@@ -798,8 +797,6 @@ def test_a_config_tells_its_funnel_and_can_be_checked(splits, tmp_path):
 class Short(Writer):
     """A writer that was fitted, reads half of what it learns from, and has little memory."""
 
-    met: ClassVar = Counter()
-
     def training(self):
         counts = {
             "train_posts": 14,
@@ -814,16 +811,13 @@ class Short(Writer):
         }
 
     def generate(self, requests, draws, *, rank=None):
-        self.met.update(instructions_cut=2, text_batches_halved=1)
+        count_limit("instructions_cut", 2)
+        count_limit("text_batches_halved")
         return super().generate(requests, draws)
-
-    def limits_met(self):
-        return dict(self.met)
 
 
 def test_what_did_not_fit_stands_on_the_card(splits, tmp_path, monkeypatch):
-    Short.met.clear()
-    Short.met["instructions_cut"] = 40  # of another run in this process
+    count_limit("instructions_cut", 40)  # of another run in this process
     writer = Short(lambda request: f"{linearize(request.post)} as we all said today")
     monkeypatch.setattr(GMDA, "_text_engine", lambda self: writer)
     monkeypatch.setattr(GMDA, "_fit_text", lambda self, *arguments: {})
