@@ -18,9 +18,10 @@ from places import DATA
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.models import device
-from hf_mner_aug.models.image import collage
+from hf_mner_aug.models.image import collage, composition
 from hf_mner_aug.models.image import diffusers as image
-from hf_mner_aug.models.image.collage import Collage, GroundedSentence, Label, Opened, Region
+from hf_mner_aug.models.image.collage import Collage, GroundedSentence, Label, Region
+from hf_mner_aug.models.image.composition import Opened
 from hf_mner_aug.models.image.diffusers import Diffusers
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
@@ -543,7 +544,7 @@ def test_where_no_picture_shows_a_type_a_like_post_stands_in():
 def test_no_seam_is_seen():
     """White before black: colours rise over half of the region, so neighbours differ by few levels."""
     white = Opened(Image.new("RGB", (80, 80), "white"), ())
-    made = pixels(collage.compose(Image.new("RGB", (256, 256)), [white], [(0.1, 0.1, 0.8, 1.0)]))
+    made = pixels(composition.compose(Image.new("RGB", (256, 256)), [white], [(0.1, 0.1, 0.8, 1.0)]))
     steps = max(np.abs(np.diff(made, axis=axis)).max() for axis in (0, 1))
     assert made[:, :, 0].max() == 255
     assert made[0].max() == made[:, 0].max() == 0
@@ -553,7 +554,7 @@ def test_no_seam_is_seen():
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_slots_lie_in_the_picture_and_on_the_ground(n):
     for i in range(50):
-        slots = collage.draw_slots(n, Draw(bytes([i])))
+        slots = composition.draw_slots(n, Draw(bytes([i])))
         assert len(slots) == n
         assert all(0 <= left < right <= 1 + 1e-9 and 0 <= top < bottom <= 1 for left, top, right, bottom in slots)
         assert sum(bottom == 1 for *_, bottom in slots) == (2 if n == 4 else n)
@@ -563,23 +564,23 @@ def test_the_busiest_part_is_found_and_a_box_is_kept_whole():
     picture = Image.new("RGB", (300, 200), "grey")
     noise = noise_picture(0, (100, 100))
     picture.paste(noise, (180, 60))
-    left, top, right, bottom = collage.busiest_window(picture, 1.0)
+    left, top, right, bottom = composition.busiest_window(picture, 1.0)
     assert max(left - 180, top - 60, 280 - right, 160 - bottom) <= 5
     assert (right - left) / (bottom - top) == pytest.approx(1, abs=0.05)
     # 60 x 80 with its margin is 69.6 x 92.8; a ratio of 2 widens it to 185.6, and the frame pushes it left.
-    window = collage.window_around([(230.0, 50.0, 290.0, 130.0)], picture, 2.0)
+    window = composition.window_around([(230.0, 50.0, 290.0, 130.0)], picture, 2.0)
     assert window == pytest.approx((300 - 185.6, 90 - 46.4, 300, 90 + 46.4))
 
 
 def test_a_large_jpeg_is_opened_small_and_its_boxes_follow():
     picture = Image.new("RGB", (1600, 1200), "white")
     picture.paste((20, 30, 200), (400, 200, 1200, 1000))
-    opened = collage.open_reduced(encoded(picture, "JPEG"), ((400.0, 200.0, 1200.0, 1000.0),), 150)
+    opened = composition.open_reduced(encoded(picture, "JPEG"), ((400.0, 200.0, 1200.0, 1000.0),), 150)
     assert opened.picture.size == (400, 300)
     assert opened.boxes == ((100.0, 50.0, 300.0, 250.0),)
     assert opened.picture.getpixel((150, 150))[2] > 150 > opened.picture.getpixel((150, 150))[0]
-    assert collage.open_reduced(encoded(picture, "JPEG"), (), 150).picture.size == (200, 150)
-    assert collage.open_reduced(encoded(picture), (), 150).picture.size == (1600, 1200)
+    assert composition.open_reduced(encoded(picture, "JPEG"), (), 150).picture.size == (200, 150)
+    assert composition.open_reduced(encoded(picture), (), 150).picture.size == (1600, 1200)
 
 
 @pytest.mark.skipif(not (DATA / "tweets_with_images").is_dir(), reason=f"no real data in {DATA} ($MNER_DATA)")

@@ -26,8 +26,10 @@ from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError  # noqa: E
 from hf_mner_aug.models.device import limits_met  # noqa: E402
 from hf_mner_aug.models.text import instructblip as text  # noqa: E402
 from hf_mner_aug.models.text import instructblip_net as instructblip  # noqa: E402
+from hf_mner_aug.models.text import instructblip_training as fitting  # noqa: E402
 from hf_mner_aug.models.text.engine import TextRequest, Unwritten  # noqa: E402
-from hf_mner_aug.models.text.instructblip import InstructBLIP, InstructBLIPSettings, fit_instructblip  # noqa: E402
+from hf_mner_aug.models.text.instructblip import InstructBLIP  # noqa: E402
+from hf_mner_aug.models.text.instructblip_training import InstructBLIPSettings, fit_instructblip  # noqa: E402
 from hf_mner_aug.models.text.labelled import instruction, linearize  # noqa: E402
 from hf_mner_aug.posts.pictures import open_rgb  # noqa: E402
 from hf_mner_aug.schema import Codec, Entity, Post  # noqa: E402
@@ -257,7 +259,7 @@ def test_the_loss_is_masked_and_a_split_batch_weighs_tokens(base, pairs):
 
 
 def test_the_state_with_the_least_validation_loss_is_kept(base, pairs, settings, cache, tmp_path, monkeypatch):
-    check = text._Training._check
+    check = fitting.Training._check
 
     def spoilt(self, epoch, held_out):
         """Make the last epoch surely the worst."""
@@ -267,7 +269,7 @@ def test_the_state_with_the_least_validation_loss_is_kept(base, pairs, settings,
                     parameter.add_(1.0)
         check(self, epoch, held_out)
 
-    monkeypatch.setattr(text._Training, "_check", spoilt)
+    monkeypatch.setattr(fitting.Training, "_check", spoilt)
     wild = replace(settings, learning_rate=0.05, epochs=3)
     found = fit_instructblip(pairs[:4], pairs[6:9], settings=wild, types=TYPES)
     written = InstructBLIP(model=str(base), weights=found["text_model"], device="cpu")
@@ -297,7 +299,7 @@ class Cut(Exception):
 
 def cut_at(monkeypatch, step):
     """Let a training fail before a step; return the steps that it takes."""
-    learn, taken = text._Training._learn, []
+    learn, taken = fitting.Training._learn, []
 
     def learn_or_fail(self, examples):
         if self.step == step:
@@ -305,7 +307,7 @@ def cut_at(monkeypatch, step):
         taken.append(self.step)
         return learn(self, examples)
 
-    monkeypatch.setattr(text._Training, "_learn", learn_or_fail)
+    monkeypatch.setattr(fitting.Training, "_learn", learn_or_fail)
     return taken
 
 
@@ -335,15 +337,15 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint_and_learns_the_same(
 
 FIT = """
 import pickle, sys, time, torch
-from hf_mner_aug.models.text import instructblip as text
+from hf_mner_aug.models.text import instructblip_training as fitting
 torch.set_num_threads(1)
 pairs, held_out, settings, types = pickle.load(open(sys.argv[1], "rb"))
-keep = text._Training._keep
+keep = fitting.Training._keep
 def keep_and_wait(self, path):
     keep(self, path)
     time.sleep(600)
-text._Training._keep = keep_and_wait
-text.fit_instructblip(pairs, held_out, settings=settings, types=types)
+fitting.Training._keep = keep_and_wait
+fitting.fit_instructblip(pairs, held_out, settings=settings, types=types)
 """
 
 
@@ -409,7 +411,7 @@ def test_weights_that_the_disk_does_not_hold_are_one_clear_error(base, tmp_path,
 
 def one_step(pairs, settings, fail=()):
     """Return loss, gradients, batch sizes and the training after a step of which these calls find no memory."""
-    training = text._Training(settings, TYPES, "float32", "cpu")
+    training = fitting.Training(settings, TYPES, "float32", "cpu")
     examples = training._read(pairs, "train")
     whole, seen = training.network.collate, []
 
@@ -465,7 +467,7 @@ def test_bfloat16_learns_with_adapters_in_float32(pairs, settings, cache):
 
 
 def test_where_memory_ends_validation_is_read_in_parts_with_the_same_loss(pairs, settings, monkeypatch):
-    training = text._Training(replace(settings, dropout=0.0), TYPES, "float32", "cpu")
+    training = fitting.Training(replace(settings, dropout=0.0), TYPES, "float32", "cpu")
     held_out = training._read(pairs[6:10], "validation")
     training._check(0, held_out)
     whole, seen = training.network.collate, []
@@ -668,7 +670,7 @@ def test_what_is_no_instructblip_is_told(tmp_path, settings, pairs, cache, monke
         fit_instructblip(pairs[:2], [], settings=replace(settings, model=str(tmp_path / "empty")), types=TYPES)
     with pytest.raises(UsageError, match="train has no posts"):
         fit_instructblip([], [], settings=settings, types=TYPES)
-    monkeypatch.setattr(text._Training, "_learn", lambda self, examples: float("nan"))
+    monkeypatch.setattr(fitting.Training, "_learn", lambda self, examples: float("nan"))
     with pytest.raises(UsageError, match=r"the loss is nan at step 0: take a smaller learning_rate"):
         fit_instructblip(pairs[:2], [], settings=settings, types=TYPES)
 

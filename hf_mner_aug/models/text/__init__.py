@@ -49,7 +49,7 @@ def fit_engine(
     **settings: Any,
 ) -> dict[str, str]:
     """Return the digests of a fine-tuned engine; arguments and errors as of ``fit_instructblip``."""
-    from hf_mner_aug.models.text.instructblip import InstructBLIPSettings, fit_instructblip
+    from hf_mner_aug.models.text.instructblip_training import InstructBLIPSettings, fit_instructblip
 
     model, revision = split_revision(name.partition(":")[2])
     chosen = InstructBLIPSettings(model=model, revision=revision, **settings)
@@ -110,7 +110,7 @@ def engine_models(name: str) -> tuple[Model, ...]:
         return (chat.card_model,)
     if not learns(name):
         return ()
-    from hf_mner_aug.models.text.instructblip import PAPER_MODEL
+    from hf_mner_aug.models.text.instructblip_net import PAPER_MODEL
 
     model = name.partition(":")[2]
     licence = "mit" if model.partition("@")[0] == PAPER_MODEL else "other"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 Tune = Literal["lora", "qformer"]
+PAPER_MODEL = "Salesforce/instructblip-flan-t5-xl"
+RECORD = "text_model.json"  # what is told of a training, beside its weights
 # The attention and feed-forward projections of the image encoder, of the Q-Former, and of the language model: T5's
 # names, then those of decoders (OPT, LLaMA).
 LORA_TARGETS = (
@@ -375,3 +377,15 @@ def _grow(language: Any, n_tokens: int) -> None:
         setattr(layer, "num_embeddings" if isinstance(layer, torch.nn.Embedding) else "out_features", n_tokens)
     if grown:
         language.config.vocab_size = n_tokens
+
+
+def autocast(device: str, dtype: str) -> "torch.autocast":
+    """Return the context in which a network of a dtype computes: its adapters are float32 all the same."""
+    import torch
+
+    return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+
+
+def name_of_model(model: str) -> str:
+    """Return a model's id, or its folder's name: where that lies is nobody else's matter."""
+    return Path(model).name if Path(model).is_dir() else model
