@@ -30,7 +30,8 @@ from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, bio_to_spans, mner_features
-from hf_mner_aug.transform import Facts, Method, keep_columns
+from hf_mner_aug.transform import Facts, Method
+from hf_mner_aug.transform.columns import keep_columns
 
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "numpy", "PIL", "sklearn", "pyarrow", "pandas", "ray"}
 

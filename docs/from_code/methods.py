@@ -114,8 +114,9 @@ def reasons(name: str) -> str:
         "Made posts that publishing drops.",
         reason_table({**cls.drops, **DROPPED}),
     ]
-    if cls.idle.settings or cls.idle.advice:
-        parts.append(f"Posts with nothing to do: {prose(str(cls.idle))}.")
+    idle = cls.facts.idle
+    if idle.settings or idle.advice:
+        parts.append(f"Posts with nothing to do: {prose(str(idle))}.")
     return "\n\n".join(parts)
 
 

@@ -67,7 +67,7 @@ def confirm_hosts(
         HostNotAllowed: there is no terminal, and a host is not allowed.
         UsageError: an allowed host is not named by any method.
     """
-    from hf_mner_aug.transform import hosts_of
+    from hf_mner_aug.transform.costs import hosts_of
 
     named = {host: name for method in methods for name, host in hosts_of(method).items()}
     origins = {known.parse_host(host) for host in allowed or ()}

@@ -46,7 +46,8 @@ from hf_mner_aug.storage.locks import sweep
 from hf_mner_aug.storage.picture_columns import embed
 from hf_mner_aug.storage.picture_files import Allowed
 from hf_mner_aug.storage.shared import Folder, Store, open_store
-from hf_mner_aug.transform import Made, Method, check_keep, id_suffix, iterate_rows, keep_columns
+from hf_mner_aug.transform import Made, Method, iterate_rows
+from hf_mner_aug.transform.columns import check_keep, id_suffix, keep_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa

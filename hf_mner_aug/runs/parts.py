@@ -15,7 +15,8 @@ from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.parquet import reading, write_table
 from hf_mner_aug.storage.shared import sha256
-from hf_mner_aug.transform import Method, unknown_columns
+from hf_mner_aug.transform import Method
+from hf_mner_aug.transform.columns import unknown_columns
 from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:

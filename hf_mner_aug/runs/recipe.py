@@ -13,7 +13,9 @@ from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, check_renamed, installed, method_class
 from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
 from hf_mner_aug.schema import canonical_json
-from hf_mner_aug.transform import Method, allow_hosts, source_digest
+from hf_mner_aug.transform import Method
+from hf_mner_aug.transform.costs import allow_hosts
+from hf_mner_aug.transform.source_code import source_digest
 from hf_mner_aug.untrusted.names import RESERVED, check_digest, is_name
 from hf_mner_aug.untrusted.shapes import checked, read_yaml
 from hf_mner_aug.values import Positive, Share, check_ranges, convert_values, parse_spec

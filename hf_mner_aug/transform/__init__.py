@@ -1,18 +1,17 @@
 """A method: a frozen dataclass that is itself the function given to ``Dataset.map``."""
 
-import functools
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import hf_mner_aug
 from hf_mner_aug.columns.labels import same_labels, spell_labels, translators
 from hf_mner_aug.columns.mapping import map_columns
-from hf_mner_aug.columns.unknown import OtherColumns, number_columns, save_words, word_columns
+from hf_mner_aug.columns.unknown import OtherColumns, save_words
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.reasons import Reason
@@ -22,18 +21,26 @@ from hf_mner_aug.schema import (
     Post,
     augmented_features,
     canonical_json,
-    codec_of,
-    made_by,
     read_provenance,
 )
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.picture_columns import embed
 from hf_mner_aug.storage.picture_files import Allowed
+from hf_mner_aug.transform.columns import (
+    artifact_codec,
+    artifact_of,
+    by_word_columns,
+    free_suffix,
+    id_suffix,
+    keep_columns,
+    unknown_columns,
+)
 from hf_mner_aug.transform.content import Content as Content
 from hf_mner_aug.transform.content import Exhibits as Exhibits
 from hf_mner_aug.transform.content import Retrieval as Retrieval
 from hf_mner_aug.transform.costs import CallPrice as CallPrice
 from hf_mner_aug.transform.costs import Costs as Costs
+from hf_mner_aug.transform.costs import allow_hosts
 from hf_mner_aug.transform.rows import (
     check_encoded,
     columns_of,
@@ -44,7 +51,6 @@ from hf_mner_aug.transform.rows import (
 from hf_mner_aug.transform.rows import iterate_posts as iterate_posts
 from hf_mner_aug.transform.rows import iterate_rows as iterate_rows
 from hf_mner_aug.transform.source_code import source_of
-from hf_mner_aug.untrusted.hosts import Host, allow
 from hf_mner_aug.values import Positive, check_ranges
 
 if TYPE_CHECKING:
@@ -53,7 +59,6 @@ if TYPE_CHECKING:
     AnyDataset = Dataset | IterableDataset
     AnyDatasetDict = DatasetDict | IterableDatasetDict
 
-M = TypeVar("M", bound="Method")
 _KNOW = "pass features= when you make or map it"
 NOTHING_TO_DO = Reason("there is nothing to do")
 QUIET_S = 1.0  # seconds before a bar is shown
@@ -217,7 +222,7 @@ class Method:
     @property
     def learned(self) -> Any:
         """The result of ``learn``."""
-        return _artifact(self._fitted())["learned"]
+        return artifact_of(self._fitted())["learned"]
 
     # ------------------------------------------------------------ for users
 
@@ -262,7 +267,7 @@ class Method:
             raise UsageError(
                 f"{self.name} works on pictures: expected a column image or images, found {', '.join(features)}"
             )
-        beside: dict[str, Any] = {"by_word": by_word} if (by_word := self._by_word(train, codec)) else {}
+        beside: dict[str, Any] = {"by_word": by_word} if (by_word := by_word_columns(self, train, codec)) else {}
         if self.keep and self.content.foreign:
             warnings.warn(f"{self.name} keeps nothing of retrieved posts: {', '.join(self.keep)} is null", stacklevel=2)
         if by_word and self.content.joined:
@@ -278,7 +283,7 @@ class Method:
         )
         # Features as text: an artifact's keys are sorted, and the order of columns means something.
         found = {"features": json.dumps(features.to_dict()), "learned": learned, "method": self.name, **beside}
-        if (suffix := _free_suffix(self.name, splits.values())) != self.name:
+        if (suffix := free_suffix(self.name, splits.values())) != self.name:
             found["suffix"] = suffix
         return replace(self, artifact=artifacts.save_json(found))
 
@@ -400,18 +405,6 @@ class Method:
 
     # ------------------------------------------------------------ inside
 
-    def _unknown(self, features: Iterable[str], codec: Codec) -> list[str]:
-        """Return the columns that the method does not know."""
-        known = {*codec.columns, *AUGMENTED, *self.content.columns}
-        return [name for name in features if name not in known]
-
-    def _by_word(self, train: Any, codec: Codec) -> list[str]:
-        """Return the columns of a train split that have a value for each word; raises as ``columns.unknown``."""
-        unknown = self._unknown(codec.features, codec)
-        by_word = word_columns([train], codec.features, unknown)
-        OtherColumns.of(unknown, keep=self.keep, by_word=by_word, numbers=number_columns(codec.features))
-        return by_word
-
     def _encode(
         self,
         codec: Codec,
@@ -498,58 +491,7 @@ class Method:
         return self.artifact
 
     def _codec(self) -> Codec:
-        return _artifact_codec(self._fitted())
-
-
-def source_digest(cls: type[Method]) -> str:
-    """Return the sha256 of the source of a class outside this package; empty for our own classes."""
-    return cls._source
-
-
-def id_suffix(method: Method) -> str:
-    """Return a method's name in ids of made posts (``12+eda.0``): ``eda~2`` if the set already holds some."""
-    suffix: str = _artifact(method._fitted()).get("suffix", method.name)
-    return suffix
-
-
-def keep_columns(method: M, names: Iterable[str]) -> M:
-    """Return a copy of a method that also keeps these columns (see ``Method.keep``)."""
-    return replace(method, keep=(*method.keep, *([names] if isinstance(names, str) else names)))
-
-
-def check_keep(method: Method, train: Any) -> None:
-    """Raise UsageError unless ``keep`` of a method names columns of a train split that can be kept."""
-    if method.keep:
-        method._by_word(train, Codec(train.features))
-
-
-def unknown_columns(method: Method, features: Iterable[str]) -> OtherColumns:
-    """Return the fate of a set's columns that a fitted method does not know.
-
-    Raises:
-        UsageError: ``keep`` names none of them.
-    """
-    found, codec = _artifact(method._fitted()), method._codec()
-    return OtherColumns.of(
-        method._unknown(features, codec),
-        keep=method.keep,
-        by_word=found.get("by_word", ()),
-        numbers=number_columns(codec.features),
-        words=found.get("words"),
-        foreign=method.content.foreign,
-    )
-
-
-def hosts_of(method: Method) -> Mapping[str, Host]:
-    """Return the hosts that a method's parameters name, by the parameter's name."""
-    return method.costs.hosts() if method.costs else {}
-
-
-def allow_hosts(method: Method) -> None:
-    """Allow the hosts that a method's parameters name, if the user's own code wrote the parameters."""
-    if not method.from_recipe:
-        for host in hosts_of(method).values():
-            allow(*host)
+        return artifact_codec(self._fitted())
 
 
 def features_for(method: Method, found: Mapping[str, Any]) -> "Features":
@@ -573,21 +515,6 @@ def _changes(method: Method, found: Mapping[str, Any]) -> dict[str, Callable[[An
         raise UsageError(f"{method.name} was fitted on another set: {error}: fit it on this set") from error
 
 
-def _free_suffix(name: str, splits: Iterable[Any]) -> str:
-    """Return a method's name for use in new ids: ``eda~2`` if ids of the posts already end in ``+eda.0``.
-
-    A stream that may hold made posts is read once more for this.
-    """
-    rounds = {
-        int(found[2] or 1)
-        for data in splits
-        if data is not None and (hasattr(data, "cleanup_cache_files") or "source_id" in data.features)
-        for row in iterate_rows(data, ["id"])
-        if row["id"] and (found := made_by(row["id"])) and found[1] == name
-    }
-    return f"{name}~{max(rounds) + 1}" if rounds else name
-
-
 def _watched(posts: Iterable[Post], told: str, total: int | None) -> Iterator[Post]:
     """Yield posts under a progress bar, which stays visible while the posts are processed."""
     from tqdm.auto import tqdm
@@ -600,13 +527,3 @@ def _watched(posts: Iterable[Post], told: str, total: int | None) -> Iterator[Po
 
 
 _told: set[str | None] = set()  # artifacts of methods that said in this process that pictures are not read
-
-
-@functools.lru_cache(maxsize=16)
-def _artifact(digest: str) -> Any:
-    return artifacts.load_json(digest)
-
-
-@functools.lru_cache(maxsize=16)
-def _artifact_codec(digest: str) -> Codec:
-    return codec_of(_artifact(digest)["features"])

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hf_mner_aug.schema import Post
-from hf_mner_aug.untrusted.hosts import Host
+from hf_mner_aug.untrusted.hosts import Host, allow
+
+if TYPE_CHECKING:
+    from hf_mner_aug.transform import Method
 
 
 class CallPrice(NamedTuple):
@@ -33,3 +36,15 @@ class Costs:
     price: Callable[[], CallPrice] = CallPrice
     usage: Callable[[], Mapping[str, float]] = dict
     hosts: Callable[[], Mapping[str, Host]] = dict
+
+
+def hosts_of(method: "Method") -> Mapping[str, Host]:
+    """Return the hosts that a method's parameters name, by the parameter's name."""
+    return method.costs.hosts() if method.costs else {}
+
+
+def allow_hosts(method: "Method") -> None:
+    """Allow the hosts that a method's parameters name, if the user's own code wrote the parameters."""
+    if not method.from_recipe:
+        for host in hosts_of(method).values():
+            allow(*host)

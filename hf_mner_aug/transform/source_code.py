@@ -4,7 +4,10 @@ import hashlib
 import inspect
 import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hf_mner_aug.transform import Method
 
 
 def source_of(cls: type) -> str:
@@ -22,6 +25,11 @@ def source_of(cls: type) -> str:
             for name, value in sorted(vars(base).items()):
                 digest.update(_code_of(name, value).encode("utf-8", "surrogatepass"))
     return digest.hexdigest() if outside else ""
+
+
+def source_digest(cls: "type[Method]") -> str:
+    """Return the sha256 of the source of a class outside this package; empty for our own classes."""
+    return cls._source
 
 
 def _code_of(name: str, value: Any) -> str:

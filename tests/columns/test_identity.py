@@ -16,7 +16,7 @@ from hf_mner_aug.runs.subset import choose_subset, resolve
 from hf_mner_aug.schema import bio_names, split_tag, word_faults
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.sources.splits import named_splits
-from hf_mner_aug.transform import id_suffix
+from hf_mner_aug.transform.columns import id_suffix
 
 TAGS = bio_names(("PER", "LOC"))
 FEATURES = Features({"id": Value("string"), "tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=TAGS))})

@@ -43,7 +43,8 @@ from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.recipe import recipe_for
 from hf_mner_aug.schema import Codec, Post, mner_features, respell
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.transform import Facts, Method, keep_columns
+from hf_mner_aug.transform import Facts, Method
+from hf_mner_aug.transform.columns import keep_columns
 
 CASE = CASES / "38-amia-extra-columns" / "src"
 FOLLOW = {"amia", "eda", "gmda", "lsms", "mixgen"}  # methods that know where words come from
