@@ -26,10 +26,10 @@ RENAMED = {
 
 
 def check_renamed(name: str, params: Iterable[str], where: str = "") -> None:
-    """See that no parameter of a method has the name that it had before.
+    """Check that no parameter of a method has a former name.
 
     Raises:
-        UsageError: one has; the message gives the new name.
+        UsageError: a parameter has; the message gives the new name.
     """
     for old, new in RENAMED.get(name, {}).items():
         if old in params:
@@ -53,5 +53,5 @@ def method_class(name: str) -> type[Method]:
 
 
 def installed() -> dict[str, Offer]:
-    """Return the methods that installed packages offer, by name; none of them has a name of the table."""
+    """Return the methods that installed packages offer, by name, except for names in the table."""
     return offers("methods", METHODS)

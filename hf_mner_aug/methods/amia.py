@@ -40,7 +40,7 @@ __all__ = ["AMIA", "matching_score", "mix_images", "triplet_loss", "without_pers
 
 MARGIN = 0.1
 NEGATIVES = 63  # the others of the paper's batch of 64
-DIGITS = 6  # of a loss and a score: the last bits of a sum hang on the machine
+DIGITS = 6  # of a loss and a score: the last bits of a sum depend on the machine
 SIDE = 512  # of a picture for a post without one
 CHUNK = 16  # posts whose pixels are held at a time
 LEARNED = "Of the posts with pictures, the matcher learned from"
@@ -79,7 +79,7 @@ class Match(NamedTuple):
 
 
 def match_pairs(matcher: Matcher, pairs: Sequence[tuple[Post, int]], draws: Sequence[Draw]) -> list[Match | None]:
-    """Return how posts match one picture each: against 63 pairs of train that each post's draw takes.
+    """Return how well posts match one picture each, against 63 train pairs taken by each post's draw.
 
     None where the picture cannot be read.
     """
@@ -117,7 +117,7 @@ def without_persons(tokens: Sequence[str], persons: Set[tuple[str, ...]]) -> lis
 
 
 class Known(NamedTuple):
-    """What was learnt, ready for use; there is no matcher where train has too few pairs to learn from."""
+    """The learned state, ready for use; ``matcher`` is None if train has too few pairs to learn from."""
 
     matcher: Matcher | None
     mixture: Mixture
@@ -128,9 +128,9 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PictureState:
-    """A picture on its way: ``place`` among its post's, its pixels, how well it matches, its share of the mix.
+    """A picture in progress: its ``place`` in the post, its pixels, how well it matches, its weight in the mix.
 
-    Of a post without pictures all is empty, and the share is 0.
+    For a post without pictures everything is empty, and the weight is 0.
     """
 
     place: int = 0
@@ -212,7 +212,7 @@ class AMIA(Method):
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """The matcher's and the image engine's models, where they are none of the package's own."""
+        """The models of the matcher and the image engine, except for this package's own."""
         found = engine_models(self.image_model, self.nsfw_model)
         if self.matcher.startswith("open_clip:"):
             return Model(role="matching", id=self.matcher.removeprefix("open_clip:")), *found
@@ -220,7 +220,7 @@ class AMIA(Method):
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What a user of the mixes must know."""
+        """Sentences that users of the mixes must know."""
         maker = (
             "a collage of train pictures"
             if self.image_model == "collage"
@@ -290,7 +290,7 @@ class AMIA(Method):
         return matcher
 
     def _losses(self, matcher: Matcher, posts: StoredPosts) -> Iterator[float]:
-        """Yield the losses of train's pairs, each as when its post is remade."""
+        """Yield the losses of train's pairs, the same as when their posts are remade."""
         rows = {name: i for i, name in enumerate(posts.ids)}
         names = matcher.gallery.names
         for first in range(0, len(names), CHUNK):
@@ -372,7 +372,7 @@ class AMIA(Method):
         matches = match_pairs(known.matcher, pairs, drawn) if known.matcher and pairs else [None] * len(pairs)
         weighed = dict(pictures)
         for place, match in zip(there, matches, strict=True):
-            # Where train has nothing to learn from, nothing can be told: half and half.
+            # Train had too few pairs to fit a matcher: half and half.
             score = round(float(matching_score([match.loss], known.mixture)[0]), DIGITS) if match else 0.5
             cosine = min(max(match.cosine, 0.0), 1.0) if match else 0.5
             weight = {"adaptive": score, "cosine": cosine}.get(self.mix)
@@ -387,7 +387,7 @@ class AMIA(Method):
     def _synthesised(
         self, posts: Sequence[Post], draws: Sequence[Draw], pictures: dict[tuple[int, int], PictureState]
     ) -> dict[tuple[int, int], PictureState | Reject]:
-        """Return the pictures with what was made of their posts' texts; those of weight 1 stay as they are."""
+        """Return the pictures with the ones synthesised from their posts' texts; those of weight 1 are unchanged."""
         persons = _known(self._fitted()).persons
         wanted = [place for place, picture in pictures.items() if picture.weight < 1]
         words = [posts[i].tokens for i, _ in wanted]
@@ -406,7 +406,7 @@ class AMIA(Method):
 
 
 def _open(post: Post) -> Reject | list[PictureState]:
-    """Return a post's pictures with their pixels; an empty one for a post without any."""
+    """Return a post's pictures with their pixels; a post without any has one empty picture."""
     if not post.images:
         return [PictureState()]
     try:
@@ -416,7 +416,7 @@ def _open(post: Post) -> Reject | list[PictureState]:
 
 
 def _finished(post: Post, pictures: Sequence[PictureState], source: Source) -> Post:
-    """Return the post with its mixes, and what there is to tell of them."""
+    """Return the post with its mixes, and their losses, scores and weights in ``details``."""
     images: list[EncodedImage] = []
     for picture in pictures:
         if picture.synthesised is None:
@@ -452,7 +452,7 @@ def _known(artifact: str) -> Known:
 
 
 def _normalised(vectors: "np.ndarray") -> "np.ndarray":
-    """Return vectors [..., dim] of length one; those of no length stay."""
+    """Return vectors [..., dim] of length one; zero vectors stay zero."""
     import numpy as np
 
     vectors = np.asarray(vectors, dtype=np.float64)

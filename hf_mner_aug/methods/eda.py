@@ -34,14 +34,14 @@ def editable_words(post: Post, margin: int) -> list[int]:
 
 
 def replace_words(tokens: Sequence[str], where: Sequence[int], n: int, synonyms: Synonyms, draw: Draw) -> Edits:
-    """Return synonyms for n of the words at ``where`` (tokens: [n_words])."""
+    """Return edits that replace n of the words at ``where`` by synonyms (tokens: [n_words])."""
     return {i: [_synonym(tokens[i], synonyms, draw)] for i in draw.sample(where, n)}
 
 
 def insert_words(
     tokens: Sequence[str], where: Sequence[int], known: Sequence[int], n: int, synonyms: Synonyms, draw: Draw
 ) -> Edits:
-    """Return words at ``where`` followed by synonyms of n words at ``known`` (tokens: [n_words])."""
+    """Return edits that insert synonyms of n words at ``known`` after words at ``where`` (tokens: [n_words])."""
     edits: Edits = {}
     for i in draw.sample(known, n):
         j = draw.choice(where)
@@ -50,7 +50,7 @@ def insert_words(
 
 
 def swap_words(tokens: Sequence[T], where: Sequence[int], n: int, draw: Draw) -> dict[int, list[T]]:
-    """Return n pairs of the words (or what stands for them) at ``where`` exchanged, one after the other ([n_words])."""
+    """Return edits that swap n pairs of words (or their indices) at ``where``, one after the other ([n_words])."""
     edits: dict[int, list[T]] = {}
     for _ in range(n):
         i, j = draw.sample(where, 2)
@@ -59,7 +59,7 @@ def swap_words(tokens: Sequence[T], where: Sequence[int], n: int, draw: Draw) ->
 
 
 def delete_words(where: Sequence[int], probability: float, draw: Draw) -> Edits:
-    """Return some of the words at ``where`` deleted: each goes with a probability, at least one, never all."""
+    """Return edits that delete each word at ``where`` with a probability, at least one, never all."""
     gone = draw.subset(where, probability) or [draw.choice(where)]
     if len(gone) == len(where):
         gone.remove(draw.choice(gone))
@@ -68,12 +68,12 @@ def delete_words(where: Sequence[int], probability: float, draw: Draw) -> Edits:
 
 @dataclass(frozen=True, kw_only=True)
 class EDA(Method):
-    """Replace, insert, swap or delete words of a post, none of an entity.
+    """Replace, insert, swap or delete words of a post outside its entities.
 
     Args:
         alpha: the share of a post's words that change.
-        margin: how many words beside an entity are kept, too.
-        operations: what is drawn from: `replace`, `insert`, `swap`, `delete`.
+        margin: the number of words on each side of an entity that are kept as well.
+        operations: the operations to draw from: `replace`, `insert`, `swap`, `delete`.
         synonyms: `split` takes the nearest words of train, `wordnet` those of nltk's WordNet.
     """
 

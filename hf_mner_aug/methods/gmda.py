@@ -3,9 +3,9 @@
 Wang et al. 2024, "Generative Multimodal Data Augmentation for Low-Resource Multimodal Named Entity Recognition" (MM).
 Texts are the train split's own, recombined (``templates``), those of InstructBLIP fine-tuned on it as the paper does,
 or those of a model behind an endpoint. Pictures start from the original. Deviates: words that look like tags are
-escaped, and a malformed text is rejected; one that lacks an asked entity goes, too; each text has a picture of its own;
-a relation's head and tail are entities, about which no backbone is asked. Of boxed sets the backbones say words and
-types only.
+escaped; a malformed text, or one that misses a requested entity, is rejected; each text has a picture of its own; a
+relation's head and tail are entities, which no backbone checks. Boxes are not checked by the backbones, only words and
+types.
 Rejects: nested_mentions, no_context, empty_text, unfinished_text, unreadable_image, no_answer, no_words, bad_escape,
 unknown_tag, i_without_b, empty_entity, tag_at_end, lost_entity, lost_relation, word_count, gold_text, inconsistent,
 unsafe_image, black_image, no_region
@@ -65,13 +65,13 @@ Words = tuple[str, ...]
 def carry_boxes(post: Post, gold: Post, scale: tuple[float, float] | None = (1.0, 1.0)) -> Post:
     """Return a made post with the gold post's boxes, each on the entity of the same words (section 3.4).
 
-    Of words that occur twice the first has the first one's boxes, and so on; other entities have none.
+    If the same words occur twice, the first mention gets the first one's boxes, and so on; other entities have none.
 
     Args:
         post: made of ``gold``.
         gold: with boxes in pixels of its picture.
-        scale: how much wider and higher the made post's picture is; None where it does not show what the gold post's
-            does: then no entity has boxes.
+        scale: width and height of the made post's picture relative to the gold post's; None if it shows something
+            else: then no entity has boxes.
     """
     waiting: dict[Words, list[tuple[Box, ...]]] = defaultdict(list)
     for entity in gold.entities:
@@ -87,7 +87,7 @@ def carry_boxes(post: Post, gold: Post, scale: tuple[float, float] | None = (1.0
 
 
 def check_entities(post: Post, gold: Post) -> Reject | None:
-    """Return a Reject ``lost_entity`` where a post lacks an entity of the gold post, with its type, else None."""
+    """Return a Reject ``lost_entity`` if a post lacks an entity of the gold post, or its type; otherwise None."""
     missing = _mentions(gold) - _mentions(post)
     return Reject("lost_entity", " ".join(min(missing)[0])) if missing else None
 
@@ -108,25 +108,25 @@ class GMDA(Method):
         image: make new pictures; false keeps the gold post's.
         text_model: `templates`; `instructblip:` and an id (with `@revision`) or folder;
             `endpoint:URL#MODEL,max_tokens=512,shown=3`, a model that is shown other posts.
-        tune: what of InstructBLIP learns: `lora` or `qformer`.
-        epochs: how often InstructBLIP reads train.
+        tune: the part of InstructBLIP that is trained: `lora` or `qformer`.
+        epochs: the number of passes of InstructBLIP over train.
         temperature: of sampling from InstructBLIP or the endpoint.
-        top_k: InstructBLIP samples from so many tokens.
-        top_p: InstructBLIP samples from the tokens that have this share of the probability.
+        top_k: InstructBLIP samples from the k likeliest tokens.
+        top_p: InstructBLIP samples from the likeliest tokens that together have this probability.
         image_model: `collage` of train pictures, or the id or folder of a diffusers pipeline.
         steps: steps of the diffusers pipeline.
         guidance: how closely its pictures follow the text; 0 is off.
-        strength: how far a picture may go from the original, from 0 to 1.
+        strength: how far a picture may depart from the original, from 0 to 1.
         nsfw_model: folder or id of an image classifier that finds unsafe pictures, where the pipeline has no
             checker.
         least_words: a text of fewer words is rejected.
         most_words: a text of more words is rejected; 0 is no limit.
-        all_entities: a text that lacks an entity that was asked for is rejected.
+        all_entities: reject a text that misses a requested entity.
         detector: the backbone, fitted on train, that must find the text's entities; empty asks none.
-        detectors: how many such backbones are fitted.
+        detectors: the number of such backbones.
         agreement: the share of them that must find exactly the text's entities.
-        per_context: how many texts are published that `templates` wrote into one train post; 0 is all.
-        fill_missing: draw pictures for posts without one, too; a collage cannot.
+        per_context: the most published texts that `templates` wrote into the same train post; 0 is no limit.
+        fill_missing: also draw pictures for posts without one; a collage cannot.
     """
 
     name: ClassVar[str] = "gmda"
@@ -209,7 +209,7 @@ class GMDA(Method):
         if self.most_words and self.most_words < self.least_words:
             raise UsageError(f"gmda: most_words {self.most_words} is below least_words {self.least_words}")
 
-    # ------------------------------------------------------------ what publishing and the card ask
+    # ------------------------------------------------------------ for publishing and the card
 
     @property
     def content(self) -> Content:
@@ -218,7 +218,7 @@ class GMDA(Method):
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """The models that write, draw and check, where they are none of the package's own."""
+        """The models that write, draw and check, except for this package's own."""
         found = list(text_engines.engine_models(self.text_model) if self.text else ())
         if self.image:
             found += engine_models(self.image_model, self.nsfw_model)
@@ -229,7 +229,7 @@ class GMDA(Method):
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What a user of the rows must know."""
+        """Sentences that users of the rows must know."""
         found = []
         if self.text and self.text_model == TEMPLATES:
             found.append(
@@ -253,7 +253,7 @@ class GMDA(Method):
         return tuple(found)
 
     def _told_pictures(self) -> str:
-        """Return what the pictures are, and what becomes of posts without one."""
+        """Return a sentence on the origin of the pictures, and on posts without one."""
         maker = (
             "collages of train pictures over" if self.image_model == COLLAGE else f"what {self.image_model} drew from"
         )
@@ -274,7 +274,7 @@ class GMDA(Method):
         return chat.costs(self, calls=lambda post: self.copies if with_arguments(post) else 0) if chat else None
 
     def reduce(self) -> Callable[[Post], str | None]:
-        """Return what says whether a text is written into a post that enough others were written into."""
+        """Return a check that drops a text if enough others were written into the same train post."""
         used: Counter[str] = Counter()
 
         def check(post: Post) -> str | None:
@@ -343,7 +343,7 @@ class GMDA(Method):
     # ------------------------------------------------------------ making
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
-        """Return a new post for each, a few at a time: pixels of many would fill the memory."""
+        """Return a new post for each, a few at a time, since the pixels of many would fill the memory."""
         made: list[Post | Reject | None] = []
         for first in range(0, len(posts), CHUNK):
             chosen = slice(first, first + CHUNK)
@@ -370,7 +370,7 @@ class GMDA(Method):
         return made
 
     def _read(self, gold: Post, text: str | Unwritten) -> Post | Reject:
-        """Return what a labelled text makes of a post, or why it is not good enough."""
+        """Return the post of a labelled text, or why it is rejected."""
         if isinstance(text, Unwritten):
             return Reject(text.reason, text.detail)
         found = delinearize(text, self.learned["types"])
@@ -406,7 +406,7 @@ class GMDA(Method):
         new = self._with_pictures([golds[i] for i in wanted], [written[i] for i in wanted], [draws[i] for i in wanted])
         for i, post in zip(wanted, new, strict=True):
             made[i] = post
-        if not self.text:  # what has no new picture is the gold post
+        if not self.text:  # without a new picture it would be the gold post
             return [made[i] if i in set(wanted) else None for i in range(len(made))]
         return made
 
@@ -475,7 +475,7 @@ def _request(post: Post, copy: int = 0) -> TextRequest:
 
 
 def _cut(training: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each split of which the text model did not read all, or that did not fit into memory."""
+    """Return sentences on texts that were cut, pictures that were unreadable and batches that were halved."""
     counts, limits, found = training["counts"], training["settings"], []
     for split in ("train", "validation"):
         cut = [
@@ -493,7 +493,7 @@ def _cut(training: Mapping[str, Any]) -> list[str]:
 
 
 def _open(post: Post) -> "Reject | list[PIL.Image.Image | None]":
-    """Return the pixels of a post's pictures, which name the post; one None for a post without any."""
+    """Return the pixels of a post's pictures, which name the post; [None] for a post without any."""
     opened: list[PIL.Image.Image | None] = []
     try:
         for image in post.images:
@@ -512,7 +512,7 @@ def _finished(
     pictures: "Sequence[PIL.Image.Image | Refused]",
     engine: "ImageEngine",
 ) -> Post | Reject:
-    """Return a post with its pictures, and what there is to tell of them."""
+    """Return a post with its new pictures, and their sources in ``details``."""
     images: list[EncodedImage] = []
     made_of, shown = set(post.details.get(MADE_OF, ())), set[str]()
     for n, (original, picture) in enumerate(zip(originals, pictures, strict=True)):

@@ -35,7 +35,7 @@ OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The train split's words by tag key, mentions by entity key (both as often as they occur) and synonyms."""
+    """The train split's words by tag key and mentions by entity key, both repeated by count, and its synonyms."""
 
     words: Mapping[str, Sequence[str]]
     mentions: Mapping[str, Sequence[Sequence[str]]]
@@ -48,7 +48,7 @@ def chosen(items: Sequence[Any], ratio: float, draw: Draw) -> list[Any]:
 
 
 def replace_tokens(post: Post, where: Sequence[int], ratio: float, lexicon: Lexicon, draw: Draw) -> list[str]:
-    """Return the words [n_words] with some replaced by words that stand under the same tag in train."""
+    """Return the words [n_words] with some replaced by words that have the same tag in train."""
     tokens, keys = list(post.tokens), tag_keys(post)
     for i in chosen(where, ratio, draw):
         tokens[i] = draw.choice(lexicon.words.get(keys[i]) or [tokens[i]])
@@ -77,7 +77,7 @@ def replace_mentions(
 
 
 def shuffle_segments(tokens: Sequence[T], segments: Sequence[tuple[int, int]], ratio: float, draw: Draw) -> list[T]:
-    """Return the words [n_words] (or what stands for them) with the order inside some segments changed."""
+    """Return the words [n_words], or their indices, with the order inside some segments changed."""
     shuffled = list(tokens)
     for start, end in chosen(segments, ratio, draw):
         shuffled[start:end] = draw.shuffled(shuffled[start:end])
@@ -102,7 +102,7 @@ class LSMS(Method):
 
     Args:
         ratio: the probability with which each word, mention or segment is taken.
-        operations: what is drawn from: `token`, `synonym`, `mention`, `shuffle`.
+        operations: the operations to draw from: `token`, `synonym`, `mention`, `shuffle`.
     """
 
     name: ClassVar[str] = "lsms"
@@ -147,7 +147,7 @@ class LSMS(Method):
         return made
 
     def _choices(self, post: Post, lexicon: Lexicon) -> dict[str, Any]:
-        """Return the operations that apply to a post, each with what it may take."""
+        """Return the operations that apply to a post, each with the words, mentions or segments that it may take."""
         words, mentions = list(range(len(post.tokens))), list(post.entities)
         if post.relation is not None:
             fixed = {i for start, end in (post.relation.head, post.relation.tail) for i in range(start, end)}

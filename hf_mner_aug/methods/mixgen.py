@@ -31,7 +31,7 @@ Scale = tuple[float, float]  # of widths and of heights
 
 
 def draw_partner(post: Post, train: Sequence[Post], draw: Draw) -> Post | None:
-    """Return a post of another id and text (see ``hygiene.text_key``), or None where no draw of ``TRIES`` gave one."""
+    """Return a post of another id and text (see ``texts.text_key``), or None if ``TRIES`` draws gave none."""
     text = text_key(post.tokens)
     for _ in range(TRIES if train else 0):
         other = train[draw.integer(len(train))]
@@ -41,7 +41,7 @@ def draw_partner(post: Post, train: Sequence[Post], draw: Draw) -> Post | None:
 
 
 def mix_posts(first: Post, second: Post, weight: float) -> tuple[list[EncodedImage], Scale | None]:
-    """Return the pictures of two posts, mixed pair by pair, and how much the second's boxes grow (None: no pair).
+    """Return the pictures of two posts, mixed pair by pair, and the scale of the second's boxes (None: no pair).
 
     Raises:
         DataError: a picture cannot be decoded; the message names its post.
@@ -56,7 +56,7 @@ def mix_posts(first: Post, second: Post, weight: float) -> tuple[list[EncodedIma
 
 
 def moved(entity: Entity, words: int, scale: Scale) -> Entity:
-    """Return an entity so many words further to the right, its boxes scaled from the corner at the top left."""
+    """Return an entity moved to the right by a number of words, its boxes scaled from the top left corner."""
     x, y = scale
     boxes = tuple((x1 * x, y1 * y, x2 * x, y2 * y) for x1, y1, x2, y2 in entity.boxes)
     return replace(entity, start=entity.start + words, end=entity.end + words, boxes=boxes)

@@ -1,7 +1,7 @@
 """Memory-guided hard data: what a model gets wrong, the patterns behind it, and new posts that test them.
 
-Liu et al. 2026, "Memory-Guided Hard Data Augmentation for Multimodal Named Entity Recognition" (Findings of ACL), of
-which the abstract is public; how each step works is decided here. ``fit`` mines the train split (K folds, several
+Liu et al. 2026, "Memory-Guided Hard Data Augmentation for Multimodal Named Entity Recognition" (Findings of ACL). Only
+its abstract is public; how each step works is decided here. ``fit`` mines the train split (K folds, several
 seeds), keeps its failures in a tree of patterns, and writes a first post for each hard one; the counts of what passed
 the filters decide what the further copies are written for. A post that is not hard gives no row.
 Rejects: no_place, no_mention, no_answer, not_json, off_schema, not_in_text, malformed, lost_entity, word_count,
@@ -76,27 +76,27 @@ class MemoryHard(Method):
 
     Args:
         target: the backbone whose errors are mined, as `crf` or `token_classifier:encoder=DIR`.
-        references: backbones, parted by commas, that tell which errors are the target's own.
-        folds: train is cut into so many; each is predicted by a model of the others.
-        seeds: how many models predict each fold.
-        guard: from this confidence on, all backbones against gold make a suspected label error.
+        references: other backbones, separated by commas, which show which errors are the target's own.
+        folds: the number of parts of train; each is predicted by a model trained on the others.
+        seeds: the number of models that predict each fold.
+        guard: where all backbones contradict gold with at least this confidence, a label error is suspected.
         engine: names patterns and writes posts: `rules`, or `endpoint:URL#MODEL,temperature=0.7,max_tokens=1024`.
         distance: failures nearer than this are one pattern.
-        support: how many failures a pattern needs.
-        exemplars: how many other failures a post is written from.
-        attempts: how often a draft is written for a pattern, and again for its parent.
-        rounds: how many rounds of copies learn from the counts of earlier ones.
+        support: the least number of failures of a pattern.
+        exemplars: the number of other failures that the writer of a post is shown.
+        attempts: the most drafts for a pattern, and then for its parent.
+        rounds: the number of rounds; each uses the counts of the earlier ones.
         detector: the backbone, fitted on train, that must find a draft's entities; empty asks none.
-        detectors: how many such backbones are fitted.
+        detectors: the number of such backbones.
         agreement: the share of them that must find exactly the draft's entities.
         least_words: a draft of fewer words is rejected.
-        alike: a draft that shares more than this part of its pairs of words with a post it is made of is rejected.
-        spurious: write posts also for entities that were seen where gold has none.
+        alike: a draft is rejected if it shares more than this part of its word pairs with a post it is made of.
+        spurious: also write posts for entities that were predicted where gold has none.
         mining: false takes as many random posts instead of hard ones (ablation).
         tree: false works from the failure alone, without patterns (ablation).
         iterate: false writes once (ablation).
         image: make new pictures for posts that have some; false keeps the gold post's.
-        fill_missing: draw pictures for posts without one, too; a collage cannot.
+        fill_missing: also draw pictures for posts without one; a collage cannot.
         image_model: `collage` of train pictures, or the id or folder of a diffusers pipeline.
         steps: steps of the diffusers pipeline.
         guidance: how closely its pictures follow the text; 0 is off.
@@ -180,11 +180,11 @@ class MemoryHard(Method):
         for spec in (self.target, *self.references, *filter(None, [self.detector])):
             parse_backbone(spec)
 
-    # ------------------------------------------------------------ what the card says
+    # ------------------------------------------------------------ for the card
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """The language model, the encoders and the image engine's model, where they are none of the package's own."""
+        """The language model, the encoders and the image engine's model, except for this package's own."""
         specs = {"target": self.target, "detector": self.detector}
         specs |= {f"reference {n + 1}": spec for n, spec in enumerate(self.references)}
         found = [
@@ -196,7 +196,7 @@ class MemoryHard(Method):
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What a user of the rows must know."""
+        """Sentences that users of the rows must know."""
         found = [f"The posts are for what {self.target} gets wrong on this train split: another model may need others."]
         if chat := chat_engine(self.engine):
             found.append(
@@ -221,7 +221,7 @@ class MemoryHard(Method):
 
     @property
     def costs(self) -> Costs | None:
-        """The calls of an endpoint: a draft for each copy, at least; drafts are written again and matched by more."""
+        """The calls of an endpoint: at least a draft for each copy; rewriting and matching take more."""
         chat = chat_engine(self.engine)
         return chat.costs(self, calls=self._calls, to_fit=self._calls_to_fit) if chat else None
 
@@ -229,7 +229,7 @@ class MemoryHard(Method):
         return self.copies if post.id in self._memory().by_post else 0
 
     def _calls_to_fit(self, train: Iterable[Post]) -> tuple[int, int]:
-        """Return how many calls patterns and the first rounds take; mining, which is free, is kept for ``fit``."""
+        """Return the least and most calls for patterns and the first rounds; mining is free, and kept for ``fit``."""
         learned = replace(self, engine=RULES, detector="", rounds=1).learn(train, ())
         tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
         drafts = (self.rounds - 1) * len({f.post for f in tree.failures.values() if f.gold or self.spurious})
@@ -331,7 +331,7 @@ class MemoryHard(Method):
         return self._pictured(made, draws)
 
     def _write(self, memory: Memory, asked: Sequence[tuple[str, Draw]]) -> list[Outcome]:
-        """Return what becomes of requests (post, draw): drafts that fail are written again, all at a time."""
+        """Return the outcomes of requests (post, draw); drafts that fail are written again, all of them together."""
         jobs = [
             Job(choose_failure(memory, post, min(d.copy, self.rounds - 1), d.sub("failure")), d) for post, d in asked
         ]
@@ -356,7 +356,7 @@ class MemoryHard(Method):
         return [outcome_of(memory, job) for job in jobs]
 
     def _draft(self, memory: Memory, jobs: Sequence[Job]) -> None:
-        """Write the next draft of each job and look at what its own words say."""
+        """Write the next draft of each job, and check its words."""
         requests = [self._request(memory, job) for job in jobs]
         doubtful: list[tuple[Job, Question]] = []
         for job, request, answer in zip(jobs, requests, memory.engine.write(requests), strict=True):
@@ -376,7 +376,7 @@ class MemoryHard(Method):
                 job.refused = Reject("off_pattern", pattern.name)
 
     def _request(self, memory: Memory, job: Job) -> WriteRequest:
-        """Return what is asked for a job's next draft."""
+        """Return the request for a job's next draft."""
         branch, _ = memory.places.get(job.failure.id, (None, None))
         leaf = memory.leaf(job)
         members = leaf.members if leaf else branch.members if branch else ()
@@ -432,7 +432,7 @@ class MemoryHard(Method):
         return made
 
     def _prompt(self, post: Post) -> str:
-        """Return what a picture is made for: a model draws what the writer asks for, a collage looks for mentions."""
+        """Return the prompt of a picture: the writer's for a model, the text itself for a collage."""
         text = " ".join(post.tokens)
         prompt: str = post.details.get(IMAGE_PROMPT, text) if self.image_model != "collage" else text
         return prompt
@@ -449,11 +449,11 @@ class MemoryHard(Method):
         )
 
 
-# ---------------------------------------------------------------- what it learns from
+# ---------------------------------------------------------------- learning
 
 
 def similarities(posts: Sequence[Post]) -> dict[str, float]:
-    """Return the cosine of each post's text and first picture, by a matcher that saw neither; none of too few pairs."""
+    """Return the cosine of each post's text and first picture, out of fold; nothing if there are too few pairs."""
     import numpy as np
 
     from hf_mner_aug.models.matching.engine import TooFewPairs
@@ -470,7 +470,7 @@ def similarities(posts: Sequence[Post]) -> dict[str, float]:
 
 
 def random_failures(posts: Sequence[Post], n: int, seed: int) -> list[Failure]:
-    """Return an entity of each of n random posts as if it were missed: the ablation without mining."""
+    """Return one entity of each of n random posts as a missed one: the ablation without mining."""
     stream = Draw(f"random\0{seed}".encode())
     found = []
     for post in stream.sample([post for post in posts if post.entities], n):

@@ -1,11 +1,11 @@
-"""What a backbone gets wrong on posts that it did not learn from: K-fold mining over seeds, guarded against noise.
+"""Mining of a backbone's errors: out of fold, over several seeds, guarded against label noise.
 
 Liu et al. 2026 (Memory-Guided Hard Data Augmentation), of which only the abstract is public: K-fold cross-validation
-finds the posts that are hard for one model. Decided here: folds keep posts of one text or picture together; an error
-counts when at least half of the seeds make it; where every backbone and seed says the same against gold, and
-confidently, gold is suspected instead. A missed entity is suspected only where train writes its words without a label,
-too: of words that it never saw, a model is wrong with confidence. What a fold predicts is kept in ``mining/`` of the
-cache folder, so mining that was killed goes on with the folds that are missing.
+finds the posts that are hard for one model. Decided here: posts with the same text or picture share a fold; an error
+counts if at least half of the seeds make it; if every backbone and seed confidently contradicts gold in the same way,
+gold is suspected instead. A missed entity is suspected only if train also has its words without a label, since models
+are confidently wrong on unseen words. Predictions are kept by fold in ``mining/`` of the cache folder, so interrupted
+mining continues with the missing folds.
 """
 
 import hashlib
@@ -30,15 +30,15 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.shapes import read_json
 
 DIGITS = 4  # of confidences
-PLAIN = 2  # how often words without a label make a missed entity of the same words suspicious
+PLAIN = 2  # occurrences without a label from which a missed entity of the same words is suspicious
 
 
 @dataclass(frozen=True)
 class Mined:
-    """What mining found: hard failures, suspected label errors, and how many errors are the model's own.
+    """The result of mining: hard failures, suspected label errors, and the share of errors that are the model's own.
 
-    ``specific`` holds, where there are references, the share of hard failures where at least one reference is right
-    and where all of them are.
+    ``specific`` holds the shares of hard failures on which at least one reference is right, and on which all are; it is
+    empty without references.
     """
 
     failures: tuple[Failure, ...]
@@ -102,11 +102,11 @@ def _groups(posts: Sequence[Post]) -> list[list[int]]:
 
 
 def predict_folds(posts: Sequence[Post], spec: str, fold_of: Sequence[int], seed: int) -> list[Prediction]:
-    """Return a backbone's prediction for each post, by a model that learnt from the other folds.
+    """Return a backbone's prediction for each post, by a model trained on the other folds.
 
     Raises:
         UnknownName: there is no such backbone or setting.
-        UsageError: without one fold there is no entity to learn from.
+        UsageError: all posts with an entity are in one fold.
     """
     backbone = replace(parse_backbone(spec), seed=seed)
     found: dict[int, Prediction] = {}
@@ -130,7 +130,7 @@ def predict_folds(posts: Sequence[Post], spec: str, fold_of: Sequence[int], seed
 
 
 def _kept(spec: str, seed: int, train: Sequence[Post], held: Sequence[Post]) -> Path:
-    """Return the file for what a backbone predicts of one fold, named by all that it depends on."""
+    """Return the file of a backbone's predictions for one fold, named by everything they depend on."""
     posts = [
         [(post.tokens, post.plain_spans(), [*map(image_digest, post.images)]) for post in part]
         for part in (train, held)
@@ -143,7 +143,7 @@ KeptPrediction = tuple[str, list[tuple[int, int, str, float]], list[float]]  # a
 
 
 def _read(path: Path) -> list[Prediction] | None:
-    """Return the predictions that a file holds, None where it is not there or damaged."""
+    """Return the predictions in a file; None if it is missing or damaged."""
     try:
         rows = read_json(path, list[KeptPrediction], halves=True)
     except (FileNotFoundError, DataError):
@@ -160,13 +160,13 @@ def _plain(prediction: Prediction) -> list[Any]:
 
 
 def hard_errors(runs: Sequence[Sequence[Prediction]], posts: Sequence[Post]) -> list[tuple[Error, float, float]]:
-    """Return the errors that at least half of some runs make, each with that share and its mean confidence.
+    """Return the errors that at least half of the runs make, each with that share and its mean confidence.
 
     Args:
         runs: predictions by seed [n_seeds][n_posts].
         posts: the gold posts [n_posts].
 
-    An entity that runs get wrong in several ways stands with the most frequent one.
+    Of several errors on the same entity the most frequent one counts.
     """
     gold = [post.plain_spans() for post in posts]
     found: dict[tuple[int, bool, tuple[int, int]], list[tuple[Error, float]]] = defaultdict(list)
@@ -185,7 +185,7 @@ def hard_errors(runs: Sequence[Sequence[Prediction]], posts: Sequence[Post]) -> 
 
 
 def confidence_of(error: Error, prediction: Prediction) -> float:
-    """Return how probable the model found what it said: the predicted span's, or the least of the missed words'."""
+    """Return the model's confidence in an error: the predicted span's, or the lowest of the missed words'."""
     if error.predicted is None:
         start, end = error.words
         return min(prediction.word_confidences[start:end], default=0.0)
@@ -193,7 +193,7 @@ def confidence_of(error: Error, prediction: Prediction) -> float:
 
 
 def agree_against_gold(error: Error, runs: Iterable[Sequence[Prediction]], confidence: float) -> bool:
-    """Say whether every run, of every backbone, says what the error says, at least that confidently."""
+    """Return whether every run of every backbone makes the same error with at least this confidence."""
     start, end = error.words
     for run in runs:
         prediction = run[error.post]
@@ -223,20 +223,20 @@ def mine(
     seed: int = 0,
     guard: float = 0.9,
 ) -> Mined:
-    """Return what a target backbone gets wrong on posts that it did not learn from.
+    """Return the errors of a target backbone on posts that it was not trained on.
 
     Args:
         posts: with words; entities are gold.
         target: the backbone whose errors count, as ``crf`` or ``token_classifier:encoder=DIR``.
-        references: backbones to tell the target's own errors from those that all make.
+        references: other backbones, which show which errors are the target's own.
         folds: K.
-        seeds: how often; each draws other folds and another model.
+        seeds: the number of repetitions, each with other folds and another model.
         seed: the first seed.
-        guard: how confident all must be for gold to be suspected.
+        guard: the least confidence of all backbones for gold to be suspected.
 
     Raises:
         UnknownName: there is no such backbone or setting.
-        UsageError: there are more folds than posts to share out, or nothing to learn from.
+        UsageError: there are more folds than groups of posts, or all posts with an entity are in one fold.
     """
     every: dict[str, list[list[Prediction]]] = {spec: [] for spec in (target, *references)}
     notes: list[str] = []
@@ -272,7 +272,7 @@ def _failure(post: Post, error: Error, share: float, confidence: float) -> Failu
 
 
 def _lone_types(posts: Sequence[Post], fold_of: Sequence[int]) -> list[str]:
-    """Return a note for each type of which all posts are in one fold: no model can have learnt it there."""
+    """Return a note for each type that occurs in one fold only, which no model can have learned there."""
     where = defaultdict(set)
     for post, fold in zip(posts, fold_of, strict=True):
         for entity in post.entities:

@@ -1,4 +1,4 @@
-"""Requests for posts that test a failure: what is chosen, what drafts must be, and what becomes of them.
+"""Requests for posts that test a failure: how failures are chosen, drafts checked and outcomes counted.
 
 Part of memory_hard (Liu et al. 2026): outcomes are counted by pattern, and the counts move the budget to the patterns
 that yield.
@@ -27,7 +27,7 @@ Counts = Mapping[str, tuple[int, int]]  # by pattern: posts asked for, posts kep
 
 
 def check_draft(draft: Draft, failure: Failure, types: Iterable[str]) -> Reject | None:
-    """Return why a draft is no post that could test a failure, as far as its spans say.
+    """Return why a draft cannot test a failure, judged by its spans, or None.
 
     ``malformed``: a word is empty, a span is out of the text, over another one or of an unknown type.
     ``lost_entity``: the focus is not an entity of the failure's type, or touches one where none should be.
@@ -63,7 +63,7 @@ def _folded(tokens: Sequence[str]) -> list[str]:
 
 
 def success(counts: Counts, key: str) -> float:
-    """Return how often a pattern's posts were kept, by Laplace's rule: one half where none was asked for."""
+    """Return the rate at which a pattern's posts were kept, by Laplace's rule: one half if none was requested."""
     tried, kept = counts.get(key, (0, 0))
     return (kept + 1) / (tried + 2)
 
@@ -81,7 +81,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one request: the draft that passed, or what was wrong with the last one of its ``trail``."""
+    """The outcome of one request: the draft that passed, or why the last one of its ``trail`` was refused."""
 
     failure: Failure
     key: str
@@ -92,13 +92,13 @@ class Outcome:
 
     @property
     def attempts(self) -> int:
-        """How many drafts were written."""
+        """The number of drafts."""
         return len(self.trail)
 
 
 @dataclass
 class Job:
-    """One request while it is worked on."""
+    """One request in progress."""
 
     failure: Failure
     draw: Draw
@@ -112,7 +112,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Memory:
-    """All that writing needs: the tree, the engine, the detectors (digests), and counts of each round so far."""
+    """The state that writing uses: the tree, the engine, the detectors (digests), and the counts of each round."""
 
     tree: Tree
     engine: PatternEngine
@@ -141,7 +141,7 @@ class Memory:
         return dict(found)
 
     def leaf(self, job: Job) -> Node | None:
-        """Return the node whose pattern a job's draft is to have; its parent's stage asks for none."""
+        """Return the node whose pattern a job's draft must match; None in the parent's stage."""
         _, node = self.places.get(job.failure.id, (None, None))
         return node if job.stage == 0 else None
 
@@ -155,10 +155,10 @@ class Memory:
 
 
 def choose_failure(memory: Memory, post: str, round_: int, draw: Draw) -> Failure:
-    """Return what to write for: in the first round one of the post's failures, later as the counts say.
+    """Return the failure to write for: in the first round one of the post's, later one drawn by the counts.
 
-    A failure of the post keeps its turn with its pattern's rate of success; else the turn goes to a failure of any
-    post, drawn by these rates.
+    One of the post's failures is drawn, and kept with its pattern's rate of success; otherwise a failure of any post is
+    drawn by these rates.
     """
     own = memory.by_post[post]
     if not round_:
@@ -195,7 +195,7 @@ def counted(outcomes: Iterable[Outcome], before: Sequence[Counts]) -> dict[str, 
 
 
 def outcome_of(memory: Memory, job: Job) -> Outcome:
-    """Return what became of a job that is done."""
+    """Return the outcome of a finished job."""
     branch, node = memory.places.get(job.failure.id, (None, None))
     pattern = node.pattern.name if node and job.stage == 0 else branch.title if branch else ""
     draft = None if job.refused else job.draft
@@ -203,7 +203,7 @@ def outcome_of(memory: Memory, job: Job) -> Outcome:
 
 
 def funnel(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
-    """Return, for each attempt of each stage, how many drafts there were, were kept, and each filter caught."""
+    """Return the number of drafts, of those kept and of those caught by each filter, by stage and attempt."""
     results: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
     for outcome in outcomes:
         for step in outcome.trail:
@@ -221,7 +221,7 @@ def funnel(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
 
 
 def as_stubborn(outcome: Outcome) -> dict[str, Any]:
-    """Return a request without a post as JSON-like data: its failure, and what was wrong with the last draft."""
+    """Return a request without a post as JSON-like data: its failure, and why the last draft was refused."""
     assert outcome.refused is not None
     return {
         "attempts": outcome.attempts,

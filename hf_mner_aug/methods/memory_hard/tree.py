@@ -25,7 +25,7 @@ from hf_mner_aug.untrusted.shapes import checked, read_json
 
 ACCURACY = 0.8
 ROUNDS = 5
-OUTSIDERS = 60  # that a pattern is told from
+OUTSIDERS = 60  # the most that a pattern is checked against
 STRONGEST = 12  # cues of a centre that are kept
 
 
@@ -33,8 +33,8 @@ STRONGEST = 12  # cues of a centre that are kept
 class Node:
     """A pattern and the failures (ids) that are of it.
 
-    ``accuracy`` is that of the check, None without outsiders; ``rounds`` counts up to the one that gave the pattern;
-    ``critiques`` say what was wrong in each round that was not enough.
+    ``accuracy`` is that of the check, None without outsiders; ``rounds`` is the number of the round that gave the
+    pattern; ``critiques`` are the complaints of each failed round.
     """
 
     pattern: Pattern
@@ -57,7 +57,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Branch:
-    """The failures of one error and confusion: pattern nodes, and ``rest``, of which no pattern has enough."""
+    """The failures of one error and confusion: pattern nodes, and ``rest``, which are too few for a pattern."""
 
     kind: str
     gold: str
@@ -67,7 +67,7 @@ class Branch:
 
     @property
     def title(self) -> str:
-        """What goes wrong, in words."""
+        """The error and the confusion in words."""
         return what_goes_wrong(self.kind, self.gold, self.predicted)
 
     @property
@@ -137,9 +137,9 @@ class Kept(TypedDict):
 
 @dataclass(frozen=True)
 class Gardener:
-    """What a tree grows by.
+    """The settings by which a tree grows.
 
-    From ``distance`` (mean, cosine) on clusters stay apart; ``support`` is how many failures a pattern needs.
+    Clusters are merged below ``distance`` (mean cosine); ``support`` is the least number of failures of a pattern.
     """
 
     engine: PatternEngine
@@ -149,11 +149,11 @@ class Gardener:
     seed: int = 0
 
     def grow(self, target: str, failures: Iterable[Failure]) -> Tree:
-        """Return the tree of failures; how they are ordered changes nothing."""
+        """Return the tree of failures; their order makes no difference."""
         return self.insert(Tree(target, {}), failures)
 
     def insert(self, tree: Tree, failures: Iterable[Failure]) -> Tree:
-        """Return the tree with more failures: as if all had come at once, other branches are the same objects."""
+        """Return the tree with more failures, equal to one grown at once; unchanged branches are the same objects."""
         new = {failure.id: failure for failure in failures if tree.failures.get(failure.id) != failure}
         known = dict(sorted({**tree.failures, **new}.items()))
         touched = {_place(failure) for failure in new.values()}
@@ -199,7 +199,7 @@ class Gardener:
 
 
 def cluster(vectors: Sequence[Mapping[str, float]], distance: float) -> list[list[int]]:
-    """Return clusters of indices: agglomerative, average linkage, by cosine distance, apart from ``distance`` on."""
+    """Return clusters of indices: agglomerative, average linkage, cosine distance below ``distance``."""
     import numpy as np
     from sklearn.cluster import AgglomerativeClustering
     from sklearn.feature_extraction import DictVectorizer
@@ -207,7 +207,7 @@ def cluster(vectors: Sequence[Mapping[str, float]], distance: float) -> list[lis
     if len(vectors) < 2:
         return [[i] for i in range(len(vectors))]
     matrix = DictVectorizer().fit_transform(vectors)
-    # Rounded, so that ties do not hang on the last bit of a sum.
+    # Rounded, so that ties do not depend on the last bit of a sum.
     apart = (matrix @ matrix.T).toarray()
     np.round(np.clip(np.subtract(1, apart, out=apart), 0, 2, out=apart), 6, out=apart)
     np.fill_diagonal(apart, 0)
@@ -232,7 +232,7 @@ def centre(vectors: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Induced:
-    """A pattern with its accuracy on failures that were not shown, the round it is of, and each round's critique."""
+    """A pattern with its accuracy on held-out failures, its round, and the critique of each round."""
 
     pattern: Pattern
     accuracy: float | None
@@ -245,7 +245,7 @@ def induce_checked(
 ) -> Induced:
     """Return a pattern of members, checked on those held out.
 
-    The best of the rounds stays where none is accurate enough; without outsiders there is nothing to tell.
+    If no round is accurate enough, the best one counts; without outsiders there is nothing to check.
     """
     shown, held = _halves(members, draw.sub("members"))
     seen, unseen = _halves(outsiders, draw.sub("outsiders"))
@@ -268,14 +268,14 @@ def induce_checked(
 
 
 def check(engine: PatternEngine, pattern: Pattern, members: Sequence[Failure], outsiders: Sequence[Failure]) -> float:
-    """Return the balanced accuracy with which a pattern tells members from outsiders."""
+    """Return the balanced accuracy with which a pattern separates members from outsiders."""
     (answers,) = engine.matches([(pattern, [*members, *outsiders])])
     inside, outside = answers[: len(members)], answers[len(members) :]
     return round((sum(inside) / len(inside) + 1 - sum(outside) / len(outside)) / 2, 4)
 
 
 def _halves(failures: Sequence[Failure], draw: Draw) -> tuple[list[Failure], list[Failure]]:
-    """Return two thirds of failures and the others; the same ones twice where there are too few to hold any out."""
+    """Return two thirds of failures and the rest; the same ones twice if they are too few to hold any out."""
     drawn = draw.shuffled(failures)
     cut = (2 * len(drawn) + 2) // 3
     return (drawn[:cut], drawn[cut:]) if cut < len(drawn) else (drawn, drawn)

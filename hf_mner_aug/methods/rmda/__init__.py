@@ -1,12 +1,12 @@
 """RMDA: posts that people wrote, found by the entities of a gold post, with its labels.
 
 Huang et al. 2025, "Retrieval-Based Multimodal Data Augmentation for Multimodal Information Extraction in Social Media".
-Copy n of a post is the nth post that its search found and the filter left; the copies that are missing say why the
-others went. How labels land on foreign text is not in the paper: wherever a mention's words stand. Deviates: the
-detectors are several, tell types, and must agree on the mentions as well; further filters look at the mention (case,
-length, how often train labels it), at words with a capital that no mention holds, and at the text's length; a text that
-train has must have train's labels; at most ``per_entity`` posts for one mention; URLs and ``RT @user :`` are no part of
-the query. Of a post on the web the pictures are fetched when its text has passed.
+Copy n of a post is the nth post that its search found and the filters kept; missing copies give the reasons why other
+posts were rejected. The paper does not say how labels are placed on foreign text: here, wherever a mention's words
+occur. Deviates: there are several detectors, which predict types and must agree on the mentions as well; more filters
+check the mention (case, length, how often train labels it), capitalised words outside mentions, and the text's length;
+a text that is in train must have train's labels; at most ``per_entity`` posts for one mention; URLs and ``RT @user :``
+are left out of the query. Pictures of posts on the web are fetched after the text has passed.
 Rejects: no_entity, no_hit, no_image, no_mention, contradicts_train, word_count, short_mention, other_case,
 ambiguous_mention, capital, other_entity, doubtful_mention, dissimilar, search_failed, robots, private, gone,
 login_wall, no_text, bad_image, not_html, wrong_charset, redirect_loop, forbidden_address, too_slow, too_large,
@@ -61,40 +61,40 @@ from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import Count, Positive, Probability, Range
 
 SERPER = "serper"
-ON_WEB: Mapping[str, Any] = {"require": "all", "results": 10}  # as the paper: each page costs
+ON_WEB: Mapping[str, Any] = {"require": "all", "results": 10}  # as in the paper, since each page costs
 LOCALLY: Mapping[str, Any] = {"require": "any", "results": 50}
-PAGE_SECONDS = 1.0  # of a page, before any is fetched
+PAGE_SECONDS = 1.0  # assumed for a page before any is fetched
 
 
 @dataclass(frozen=True, kw_only=True)
 class RMDA(Method):
     """Take over posts that hold a post's entities, found in a corpus.
 
-    How fast and at what cost the web is searched is no part of the recipe: ``models.search.fetching``.
+    The speed and the cost of searching the web are settings of the machine: ``models.search.fetching``.
 
     Args:
         corpus: a file of `hf-mner-aug index`; `train`, the other posts of it; or the web: `serper` or
             `serper:URL`, with its key in SERPER_API_KEY.
-        results: how many posts a search gives (50 of a corpus, 10 on the web); at most as many as copies are made.
-        require: a found post must hold `all` entities of the gold post (on the web), or `any` of them (of a corpus).
-        sites: the hosts that posts may be of; on the web it is twitter.com if none is named.
+        results: the number of results of a search (50 in a corpus, 10 on the web); at most ``copies`` are kept.
+        require: a found post must hold `all` entities of the gold post (on the web) or `any` of them (in a corpus).
+        sites: the hosts that posts may come from; on the web twitter.com if none is named.
         image: take the found post's pictures; false keeps the gold post's.
         text: take the found post's words; false keeps the gold post's.
-        filter: false leaves out all filters.
+        filter: false applies no filter.
         detector: the backbone, fitted on train, that checks the labels.
-        detectors: how many such backbones are fitted.
+        detectors: the number of such backbones.
         agreement: the share of them that must see no other entity.
         support: the share of them that must see every mention with its type.
         consistency: the share of a mention's occurrences in train that must carry its type.
-        letters: how many letters a mention must have.
-        capitals: no other word may have a capital, unless train knows it in lower case.
+        letters: the least number of letters of a mention.
+        capitals: reject a text with other capitalised words, unless train has them in lower case.
         cased: a mention must be written as in the gold post.
         least_words: a post of fewer words is rejected.
         most_words: a post of more words is rejected.
-        per_entity: how many posts are published for a mention, 0 for all; of those with one picture the first.
-        mask: what is masked outside entities: `handles`, `emails`, `phones`.
-        similarity: for relations, the least cosine of the two texts.
-        encoder: folder or id of a sentence encoder for that cosine; empty takes TF-IDF.
+        per_entity: the most published posts for a mention, 0 for no limit; of those with one picture the first.
+        mask: the kinds of words masked outside entities: `handles`, `emails`, `phones`.
+        similarity: for relations, the minimum cosine of the two texts.
+        encoder: folder or id of a sentence encoder for that cosine; empty for TF-IDF.
     """
 
     name: ClassVar[str] = "rmda"
@@ -204,7 +204,7 @@ class RMDA(Method):
             Endpoint(base_url=self._engine_url, model=SERPER)  # raises where the address is invalid or holds a key
         object.__setattr__(self, "mask", masking.parse_kinds(self.mask))
 
-    # ------------------------------------------------------------ what publishing and the card ask
+    # ------------------------------------------------------------ for publishing and the card
 
     @property
     def content(self) -> Content:
@@ -219,12 +219,12 @@ class RMDA(Method):
 
     @property
     def on_web(self) -> bool:
-        """True where posts are searched on the web."""
+        """True if posts are searched on the web."""
         return self.corpus.partition(":")[0] == SERPER
 
     @property
     def _most(self) -> int:
-        """How many posts a search gives: a number since the fields were checked."""
+        """The number of results of a search, which ``__post_init__`` has set."""
         return self.results or 0
 
     @property
@@ -252,7 +252,7 @@ class RMDA(Method):
         return {} if engine.replay or host.origin == SERPER_URL else {"corpus": host}
 
     def _search_price(self) -> CallPrice:
-        """Return what a search and its pages take, all of one host; sending nothing."""
+        """Return the assumed cost of a search and its pages, all on one host; nothing is sent."""
         from hf_mner_aug.models.search.fetching import web_settings
 
         web = web_settings()
@@ -262,7 +262,7 @@ class RMDA(Method):
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """The detector's encoder and the sentence encoder, where there are any."""
+        """The encoders of the detector and of sentences, if there are any."""
         found = []
         if encoder := filters.encoder_of(self.detector):
             found.append(Model(role="detector", id=encoder))
@@ -272,7 +272,7 @@ class RMDA(Method):
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What a user of the rows must know."""
+        """Sentences that users of the rows must know."""
         where = "other posts of the train split" if self.corpus == TRAIN else "posts of a local corpus"
         where = "posts on the web, found by a search engine," if self.on_web else where
         return (
@@ -283,7 +283,7 @@ class RMDA(Method):
         )
 
     def reduce(self) -> Callable[[Post], str | None]:
-        """Return what says whether a text, a picture, or a mention, was there often enough before."""
+        """Return a check that drops repeated texts and pictures, and posts of a mention that has enough."""
         seen: Counter[Any] = Counter()
         whole = self.text and self.image  # a post as it was found, so a picture seen before is the same post again
 
@@ -353,7 +353,7 @@ class RMDA(Method):
     # ------------------------------------------------------------ making
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
-        """Return, for a post's copies, the posts found and kept, then why the others were not."""
+        """Return, for a post's copies, first the posts found and kept, then the reasons why others were not."""
         first = [i for i, draw in enumerate(draws) if draw.copy == 0]  # copies of a post follow each other
         gold = [posts[i] for i in first]
         found = self._judged(list(zip(gold, self._found(gold), strict=True)))
@@ -367,7 +367,7 @@ class RMDA(Method):
         return made
 
     def _query(self, post: Post) -> Query | None:
-        """Return what a post's entities are looked for with, or None where there is none to look for."""
+        """Return the query for a post's entities, or None if it has none to search for."""
         phrases = tuple(dict.fromkeys(" ".join(m.words) for m in mentions_of(post) if bare_words(m.words)))
         if not phrases:
             return None
@@ -376,13 +376,13 @@ class RMDA(Method):
         return Query(text=text, phrases=phrases, require=self.require or "all", sites=sites)
 
     def _search(self, searcher: Searcher, post: Post) -> list[Hit]:
-        """Return the posts that hold a post's entities, without the post itself and others of its text."""
+        """Return the posts that hold a post's entities, except for the post itself and others with its text."""
         query = self._query(post)
         hits = searcher.search(query, self._most + 5) if query else []
         return [hit for hit in hits if not _same(hit, post)][: self._most]
 
     def _search_web(self, posts: Sequence[Post]) -> list[list[Hit | Reject]]:
-        """Return, for each post, the posts on the web that hold its entities, and why the other pages gave none."""
+        """Return, for each post, the posts on the web that hold its entities, or why a page gave none."""
         from hf_mner_aug.models.search.web import WebSearch
 
         search: WebSearch = _web_search(self._engine_url, str(self.artifact)[:12])
@@ -395,7 +395,7 @@ class RMDA(Method):
         ]
 
     def _found(self, posts: Sequence[Post]) -> list[list[tuple[Post, Post] | Reject]]:
-        """Return, for each post found for each post, what is made of it, with it as it was found; or why not."""
+        """Return, for each post, the made posts with the posts they were made of, or why there is none."""
         searched: Iterable[Sequence[Hit | Reject]]
         if self.on_web:
             searched = self._search_web(posts)
@@ -426,7 +426,7 @@ class RMDA(Method):
         return [[illustrate(r) if isinstance(r, Post) else r for r in results] for results in found]
 
     def _take_over(self, post: Post, hit: Hit) -> tuple[Post, Post] | Reject:
-        """Return a post made of a hit and the hit with its labels, or why it cannot be."""
+        """Return a post made of a hit, and the hit with its labels; or why there is none."""
         column = self._codec().image_column
         if self.image and not hit.images and not (self.on_web and hit.image_urls) and column:
             return Reject("no_image", hit.id)
@@ -467,12 +467,12 @@ class RMDA(Method):
         return replace(post, entities=own, images=found.images, details=details), found
 
     def masked(self, found: Post) -> Post:
-        """Return a post that was found with its words masked, and in its details how many of each kind."""
+        """Return a retrieved post with its words masked, and the number of each kind in its details."""
         tokens, counts = masking.mask(found.tokens, self.mask, found.protected())
         return replace(found, tokens=tokens, details={**found.details, "masked": counts}) if counts else found
 
     def _check_text(self, post: Post, found: Post, known: Known) -> Reject | None:
-        """Return why a post that was found is not good enough, as far as its own words say."""
+        """Return why a retrieved post is rejected by its own words, or None."""
         tokens = found.tokens
         if refused := filters.check_length(tokens, self.least_words, self.most_words):
             return refused
@@ -499,7 +499,7 @@ class RMDA(Method):
         return None
 
     def _judged(self, groups: list[tuple[Post, list[tuple[Post, Post] | Reject]]]) -> list[list[Post | Reject]]:
-        """Return what is made of each post, with what the detectors do not trust rejected."""
+        """Return the made posts; those that the detectors do not confirm are rejected."""
         pending = [pair[1] for _, results in groups for pair in results if isinstance(pair, tuple) and pair[1].entities]
         verdicts: dict[int, Reject | None] = {}
         if self.filter and pending:
@@ -515,7 +515,7 @@ class RMDA(Method):
         ]
 
     def _judge(self, found: Post, detected: Sequence[set[tuple[int, int, str]]]) -> Reject | None:
-        """Return why the detectors do not trust a post, or None."""
+        """Return why the detectors reject a post, or None."""
         asked = [" ".join(found.tokens[e.start : e.end]) for e in found.entities]
         refused = [keep(found.tokens, sorted(span[:2] for span in spans), asked) for spans in detected]
         others = [reject for reject in refused if reject]
@@ -528,7 +528,7 @@ class RMDA(Method):
 
 
 def found_words(hit: Hit, style: Style) -> list[str]:
-    """Return the words [n_words] of a post that was found, as a set cuts them."""
+    """Return the words [n_words] of a retrieved post, tokenised as the set is."""
     return restyle(hit.tokens, style) if hit.tokens else split_words(hit.text, style)
 
 
@@ -537,7 +537,7 @@ def _same(hit: Hit, post: Post) -> bool:
 
 
 def _web_search(url: str, run: str) -> Any:
-    """Return the search of the web by the engine at an address, on this machine's terms."""
+    """Return the search of the web by the engine at an address, with this machine's settings."""
     from hf_mner_aug.models.search.fetching import web_settings
     from hf_mner_aug.models.search.web import WebSearch
 

@@ -1,7 +1,7 @@
-"""Labels on foreign text: where a post's mentions stand in another one, and what speaks for and against it.
+"""Labels on foreign text: where a post's mentions occur in another text, and whether they can be trusted there.
 
-Where RMDA (``methods.rmda``) finds a post by the entities of a gold post, the gold labels are put on it here
-(``project_labels``, ``project_relation``), and asked of detectors (``keep``, ``support``) and of train (``Known``).
+RMDA (``methods.rmda``) finds posts by the entities of a gold post. Here the gold labels are projected onto them
+(``project_labels``, ``project_relation``) and checked against detectors (``keep``, ``support``) and train (``Known``).
 """
 
 import functools
@@ -29,7 +29,7 @@ class QueryMention(NamedTuple):
 
 
 def mentions_of(post: Post) -> list[QueryMention]:
-    """Return what a post's query must find: its entities, or head and tail."""
+    """Return the mentions that a post's query searches for: its entities, or head and tail."""
     if post.relation is None:
         return [QueryMention(tuple(post.tokens[e.start : e.end]), e) for e in post.entities]
     return [
@@ -42,7 +42,7 @@ def mentions_of(post: Post) -> list[QueryMention]:
 
 
 def bare_words(words: Sequence[str]) -> Words:
-    """Return words in NFC without ``#`` and ``@`` at their heads; in front, words of these alone are left out."""
+    """Return words in NFC without a leading ``#`` or ``@``; leading words that are only such a sign are left out."""
     stripped = [normalise_unicode("NFC", word.lstrip("#@") or word) for word in words]
     first = next((i for i, word in enumerate(stripped) if word not in HEADS), len(stripped))
     return tuple(stripped[first:])
@@ -72,7 +72,7 @@ def project_labels(tokens: Sequence[str], mentions: Iterable[QueryMention]) -> t
 def project_relation(
     tokens: Sequence[str], head: Sequence[str], tail: Sequence[str]
 ) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Return the first places, one beside the other, of head and tail in another text, or None unless both are there.
+    """Return the first places of head and tail in another text that do not overlap, or None unless both occur.
 
     Words are compared as in ``project_labels``; the longer of the two is placed first.
     """
@@ -98,7 +98,7 @@ def _folded_all(words: Iterable[str]) -> Words:
 
 
 def _occurrences(held: Sequence[str], words: Words) -> Iterator[int]:
-    """Yield where words stand side by side."""
+    """Yield the starts of a sequence of words."""
     for start in range(len(held) - len(words) + 1):
         if held[start] == words[0] and tuple(held[start : start + len(words)]) == words:
             yield start
@@ -108,12 +108,12 @@ def _occurrences(held: Sequence[str], words: Words) -> Iterator[int]:
 
 
 def keep(tokens: Sequence[str], detected: Iterable[tuple[int, int]], entities: Collection[str]) -> Reject | None:
-    """Return a Reject where a detector found an entity that is none of the query's, else None (section 3.4).
+    """Return a Reject if a detector found an entity that is not in the query; otherwise None (section 3.4).
 
     Args:
-        tokens: [n_words] of the post that was found.
+        tokens: [n_words] of the retrieved post.
         detected: the spans that the detector found there.
-        entities: the query's, each one string; case, ``#`` and ``@`` do not count.
+        entities: those of the query, each one string; case, ``#`` and ``@`` are ignored.
     """
     asked = {tuple(map(_folded, bare_words(entity.split()))) for entity in entities}
     for start, end in detected:
@@ -123,17 +123,17 @@ def keep(tokens: Sequence[str], detected: Iterable[tuple[int, int]], entities: C
 
 
 def support(entity: Entity, detected: Sequence[Collection[tuple[int, int, str]]]) -> float:
-    """Return the share of detectors that found an entity, with its type where they tell types."""
+    """Return the share of detectors that found an entity, with its type if they predict types."""
     named = {(entity.start, entity.end, kind) for kind in (entity.type, BOUNDARY)}
     return sum(not named.isdisjoint(spans) for spans in detected) / len(detected)
 
 
-# ---------------------------------------------------------------- what is known of train
+# ---------------------------------------------------------------- knowledge of train
 
 
 @dataclass(frozen=True)
 class Known:
-    """What train says: its texts' labels, how often it writes and labels a mention, its words in lower case."""
+    """Knowledge of train: the labels of its texts, counts of its mentions and their labels, its lower-case words."""
 
     labels: Mapping[str, Counter[Any]]
     written: Mapping[Words, int]
@@ -143,7 +143,7 @@ class Known:
 
     @classmethod
     def of(cls, posts: Sequence[Post]) -> "Known":
-        """Return what posts say."""
+        """Return the knowledge of posts."""
         labels: dict[str, Counter[Any]] = defaultdict(Counter)
         labelled: dict[Words, Counter[str]] = defaultdict(Counter)
         texts: list[Sequence[str]] = []
@@ -164,11 +164,11 @@ class Known:
 
     @functools.cached_property
     def similarity(self) -> sentence.Similarity:
-        """The cosine of TF-IDF vectors that weigh words as train has them."""
+        """The cosine of TF-IDF vectors with weights from train."""
         return sentence.TfidfSimilarity(self.texts)
 
     def contradicts(self, post: Post) -> bool:
-        """Say whether train has the text of a post, with other labels."""
+        """Return whether train has the text of a post with other labels."""
         known = self.labels.get(text_key(post.tokens))
         if known is None:
             return False
@@ -179,13 +179,13 @@ class Known:
         return any(pairs.get(label[:2], label[2]) != label[2] for label in found)
 
     def consistency(self, words: Words, kind: str) -> float:
-        """Return the share of a mention's occurrences in train that carry a type; 1 where train does not have it."""
+        """Return the share of a mention's occurrences in train that have a type; 1 if there are none."""
         n = self.written.get(words, 0)
         return self.labelled[words][kind] / n if n and words in self.labelled else 1.0
 
 
 def labels_of(post: Post) -> list[Any]:
-    """Return what a post labels, by its words: the same for other tokenisers."""
+    """Return the labels of a post by text, independent of tokenisation."""
     if post.relation is None:
         return [(text_key(post.tokens[e.start : e.end]), e.type) for e in post.entities]
     head, tail = (text_key(post.tokens[slice(*span)]) for span in (post.relation.head, post.relation.tail))
@@ -193,5 +193,5 @@ def labels_of(post: Post) -> list[Any]:
 
 
 def mention_key(tokens: Sequence[str], entity: Entity) -> Words:
-    """Return an entity's words by which mentions are compared: casefolded, in NFC, without ``#`` and ``@``."""
+    """Return the key by which mentions are compared: words casefolded, in NFC, without ``#`` and ``@``."""
     return _folded_all(bare_words(tokens[entity.start : entity.end]))
