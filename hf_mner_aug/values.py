@@ -25,7 +25,7 @@ class Range(NamedTuple):
     ends: str = "[]"
 
     def has(self, value: float) -> bool:
-        """Say whether a number is in the range; NaN is in none."""
+        """Return whether a number is in the range; NaN is in none."""
         low, high = (operator.le if end in "[]" else operator.lt for end in self.ends)
         return low(self.least, value) and high(value, self.most)
 
@@ -204,7 +204,7 @@ def _split(text: str, kinds: Mapping[str, Any], where: str, what: str) -> dict[s
 
 
 def _is_list(kind: Any) -> bool:
-    """Say whether a field's type is a tuple, or may be one."""
+    """Return whether a field's type is a tuple, or may be one."""
     return typing.get_origin(kind) is tuple or any(map(_is_list, typing.get_args(kind)))
 
 

@@ -1,4 +1,4 @@
-"""What every model needs to be loaded and run: a device, a dtype, quiet libraries, smaller batches, a revision."""
+"""Loading and running models: devices, dtypes, quiet libraries, smaller batches, revisions, limits."""
 
 import contextlib
 import hashlib
@@ -59,10 +59,10 @@ def find_dtype(asked: str, device: str) -> str:
 
 
 def with_smaller_batches(call: Callable[[int], T], batch_size: int) -> T:
-    """Return what a call with a batch size gives; when memory ends, call again with half of it and warn.
+    """Return the result of a call with a batch size; when memory runs out, warn and call it with half of that.
 
     Raises:
-        UsageError: memory does not hold a batch of one.
+        UsageError: memory is too small for a batch of one.
     """
     import torch
 
@@ -99,7 +99,7 @@ def quiet(*libraries: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def loading(model: str, what: str, *, role: str = "model") -> Iterator[None]:
-    """Load a model quietly; what libraries raise for a folder or id that is no such model becomes one line.
+    """Load a model quietly; errors of a folder or id that is not such a model become one line.
 
     Args:
         model: the folder or id.
@@ -131,7 +131,7 @@ def digest_weights(weights: Mapping[str, Any], *about: str) -> str:
 def resolved_revision(model: str, revision: str | None = None) -> str:
     """Return the commit of a model on the Hub; of a folder, a digest of its files.
 
-    Without a connection it is the commit that lies in the Hub's cache.
+    Without a connection it is the commit in the Hub's cache.
 
     Raises:
         UsageError: there is no such model or revision, or the Hub cannot be reached and the cache has none.
@@ -180,12 +180,12 @@ def split_revision(name: str) -> tuple[str, str | None]:
 
 
 def model_licence(model: str) -> str:
-    """Return the licence of a model as the Hub spells it; ``other`` where it is not known here."""
+    """Return the licence of a model in the Hub's spelling; ``other`` if it is not known here."""
     return LICENCES.get(model, "other")
 
 
 def _folder_digest(folder: Path) -> str:
-    """Return a digest of a folder's files and their names; hidden ones are none of the model's."""
+    """Return a digest of a folder's files and their names, except for hidden ones."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)

@@ -112,13 +112,13 @@ class Method:
     """The base of every augmentation method.
 
     A subclass sets the class variables, adds its parameters as fields and implements ``rewrite``, and ``learn`` if it
-    learns more than the columns. ``fit`` returns a copy that holds the digest of the learnt state. ``presets`` are
+    learns more than the columns. ``fit`` returns a copy that holds the digest of the learned state. ``presets`` are
     parameters under one name (``paper``: the models of its paper); the defaults are the preset ``embedded``.
     ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many;
     ``drops`` those of ``reduce``.
 
     ``Dataset.map`` finds cached rows by the hash of the method's pickle. The pickle holds the fields, including the
-    digest of the learnt state, and ``_code``: ``version``, the package's version and, for a class outside the package,
+    digest of the learned state, and ``_code``: ``version``, the package's version and, for a class outside the package,
     its module's source when the class was made.
 
     ``version`` is raised when the same recipe gives different rows; if most rows stay, ``drawn_as`` names the earlier

@@ -61,7 +61,7 @@ class Exhibits:
     """Pictures that show on the page of a config how a fitted method works.
 
     Args:
-        figures: drawings (SVG) of the learnt state.
+        figures: drawings (SVG) of the learned state.
         stages: returns the intermediate pictures of each post, by caption.
     """
 

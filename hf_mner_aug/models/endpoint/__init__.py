@@ -8,7 +8,7 @@
 Nothing is sent to a host that is not allowed for the key (``hosts``). A redirect is not followed.
 
 An answer is recorded under the digest of its request before anyone sees it. The same request again, also after a kill,
-in another process or with ``replay``, is answered from the record. An unusable answer stays recorded, too, since it was
+in another process or with ``replay``, is answered from the record. An unusable answer is recorded as well, since it was
 paid for: delete the file named by its digest to ask again. Threads that send the same request at once share one call;
 processes do not.
 

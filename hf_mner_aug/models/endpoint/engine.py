@@ -1,4 +1,4 @@
-"""Engines of methods behind an endpoint: ``endpoint:URL#MODEL``, and this machine's settings for it."""
+"""Engines behind an endpoint, named ``endpoint:URL#MODEL``, and this machine's settings for them."""
 
 import hashlib
 import os

@@ -16,7 +16,7 @@ def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageE
     Args:
         images: its name.
         posts: the digest of the train posts (``storage.posts``), for a collage.
-        side: of a collage whose size is not asked for, in pixels.
+        side: the default side of a collage in pixels.
         options: of ``Diffusers``.
     """
     if images == COLLAGE:
@@ -30,12 +30,12 @@ def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageE
 
 
 def pinned_engine(images: str) -> str:
-    """Return the name of an image engine with the commit that its id means today; raises as ``resolved_revision``."""
+    """Return the name of an image engine with the commit that its id means today; raises as ``pinned_model``."""
     return images if images == COLLAGE else pinned_model(images)
 
 
 def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
-    """Return the model of an image engine for the card, if it is none of the package's own."""
+    """Return the model of an image engine for the card; collages have none."""
     if images == COLLAGE:
         return ()
     name = images.partition("@")[0]
@@ -44,5 +44,5 @@ def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
 
 
 def has_safety_checker(model: str) -> bool:
-    """Say whether a model is known to come with a safety checker; of a folder, whether one lies in it."""
+    """Return whether a model is known to have a safety checker, or a folder holds one."""
     return model in CHECKED or (Path(model) / "safety_checker").is_dir()

@@ -1,10 +1,10 @@
-"""Pictures without a model: regions of train pictures that show what a sentence mentions, before another one, blurred.
+"""Pictures without a model: regions of train pictures for a sentence's mentions, before a blurred one.
 
-Mentions are found through those of the train split: words that it labels at least as often as not. Each brings a region
-of a train picture whose post mentions it, else one whose post mentions another of its type; a sentence without a known
-mention takes what a like post shows. Posts with like words come first. A region is a box where train has boxes, else
-the part with the most edges. Posts with the sentence's own text or picture take no part, neither as pictures nor as
-knowledge, so that a train sentence gets what it would get unseen.
+Mentions are found by those of the train split: words that are labelled at least as often as not. For each there is a
+region of a train picture whose post mentions it, or else another mention of its type; a sentence without a known
+mention gets regions of similar posts. Posts with similar words come first. A region is a box if train has boxes, otherwise the
+part with the most edges. Posts with the sentence's own text or picture are ignored, so that a train sentence gets the
+same picture as an unseen one.
 """
 
 import functools
@@ -39,7 +39,7 @@ from hf_mner_aug.values import Range, check_ranges
 if TYPE_CHECKING:
     import PIL.Image
 
-ALIKE = 3  # so many of the posts most alike are drawn among
+ALIKE = 3  # the most similar posts, among which is drawn
 MOST = 4  # regions in one picture
 _ONE_BY_ONE = r"[\u3040-\u30ff\u3400-\u9fff]"  # Chinese and Japanese
 _WORD = regex.compile(rf"{_ONE_BY_ONE}\p{{M}}*+|[[{STARTS}]--{_ONE_BY_ONE}][[{GOES_ON}]--{_ONE_BY_ONE}]*+", regex.V1)
@@ -53,7 +53,7 @@ class Collage:
 
     Args:
         posts: the digest of the train posts (``storage.posts``), which the method names among its files.
-        size: sides in pixels of a picture whose size is not asked for; the longest side that is not scaled up to.
+        size: default side of a picture in pixels; larger pictures are composed at this size and scaled up.
     """
 
     name: ClassVar[str] = "collage"
@@ -79,12 +79,11 @@ class Collage:
         originals: "Sequence[PIL.Image.Image | None] | None" = None,
         rank: int | None = None,
     ) -> "list[PIL.Image.Image | Refused]":
-        """Return a picture for each sentence; where there is an original, the regions go into its calmest corners.
+        """Return a picture for each sentence; if there is an original, the regions go into its calmest corners.
 
-        The ids of the train posts whose pictures are in it stand in its ``info["made_of"]``. The post that an original
-        names in its ``info["post_id"]`` takes no part.
-
-        It refuses with ``no_region`` where no other train post with a picture has a word of the sentence.
+        ``info["made_of"]`` of a picture has the ids of the train posts that it shows. The post in an original's
+        ``info["post_id"]`` is not used. The reason ``no_region``: no other train post with a picture has a word of the
+        sentence.
 
         Raises:
             NotFitted: the train posts are not on this machine.
@@ -110,11 +109,11 @@ class Collage:
 def _collage(
     reading: "GroundedSentence", draw: Draw, size: tuple[int, int], original: "PIL.Image.Image | None"
 ) -> "PIL.Image.Image | None":
-    """Return the picture for a sentence, or None where train has nothing for it."""
+    """Return the picture for a sentence, or None if train has nothing for it."""
     posts, images = reading.known.posts, draw.sub("images")
     shown: dict[Region, Opened] = {}
     for choice in reading.choices(draw.sub("regions")):
-        # A picture taken for one mention shows another of its post too.
+        # A picture chosen for one mention also shows the others of its post.
         if len(shown) == MOST or not shown.keys().isdisjoint(choice.named):
             continue
         rows = {region.row for region in shown}
@@ -139,18 +138,18 @@ def _collage(
     return collage
 
 
-# ---------------------------------------------------------------- what train posts say
+# ---------------------------------------------------------------- train posts
 
 
 class Region(NamedTuple):
-    """A part of a train post's picture: its boxes in pixels, or the best part where there are none."""
+    """A part of a train post's picture: its boxes in pixels, or the best part if there are none."""
 
     row: int
     boxes: tuple[Box, ...]
 
 
 class Label(NamedTuple):
-    """A mention in a train post, of a type; ``region`` is None where no picture shows it."""
+    """A mention of a type in a train post; ``region`` is None if no picture shows it."""
 
     row: int
     type: str
@@ -158,7 +157,7 @@ class Label(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The regions that may show a mention, best first: of posts that mention it, and of others."""
+    """The regions that may show a mention, best first: of posts that mention it, and of other posts."""
 
     named: list[Region]
     others: list[Region]
@@ -166,7 +165,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Occurrences:
-    """Where train labels some words, and the rows where it has them unlabelled."""
+    """The places where train labels some words, and the rows that have them without a label."""
 
     labels: list[Label] = field(default_factory=list)
     unlabelled: list[int] = field(default_factory=list)
@@ -174,7 +173,7 @@ class Occurrences:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """The train posts, ready to be searched; ``weights`` are TF-IDF of words and pairs of words [n_posts, n_terms]."""
+    """An index of the train posts; ``weights`` are TF-IDF of words and word pairs [n_posts, n_terms]."""
 
     posts: StoredPosts
     rows_of_text: Mapping[str, list[int]]
@@ -209,7 +208,7 @@ def longest_matches(words: Sequence[str], known: Mapping[Words, Any], longest: i
 
 @functools.lru_cache(maxsize=4)
 def _knowledge(digest: str) -> Knowledge:
-    """Return what the train posts stored under a digest say."""
+    """Return the index of the train posts stored under a digest."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     posts = open_posts(digest)
@@ -233,7 +232,7 @@ def _knowledge(digest: str) -> Knowledge:
         if digests[row]:
             regions.append(Region(row, tuple(box for entity, _ in found for box in entity.boxes)))
         for entity, words in found:
-            # Where train has boxes, a picture does not show an entity without one.
+            # If train has boxes, an entity without one is not in the picture.
             region = Region(row, entity.boxes) if digests[row] and (entity.boxes or not boxed) else None
             if region:
                 types[entity_key(entity)].append(region)
@@ -259,7 +258,7 @@ def _terms(words: Sequence[str]) -> list[str]:
 
 
 class GroundedSentence:
-    """A sentence as the train posts make it out; its own rows are left out of all it gives."""
+    """A sentence and the train posts that match it, without the rows of its own text and picture."""
 
     def __init__(self, sentence: str, known: Knowledge, post_id: str | None = None) -> None:
         self.known = known
@@ -270,12 +269,12 @@ class GroundedSentence:
         self.own = own.union(*(known.relatives[row] for row in own))
         self.likeness = [0.0] * len(known.posts)
         if known.weights is not None:
-            # Rounded, so that the order does not hang on the last bit of a sum.
+            # Rounded, so that the order does not depend on the last bit of a sum.
             product = known.weights @ known.vectorizer.transform([self.words]).T
             self.likeness = product.toarray()[:, 0].round(6).tolist()
 
     def choices(self, draw: Draw) -> Iterator[Choice]:
-        """Yield what may show each mention that train knows."""
+        """Yield the regions that may show each mention known from train."""
         for words in dict.fromkeys(longest_matches(self.words, self.known.mentions, self.known.longest)):
             mention = self.known.mentions[words]
             labels = [label for label in mention.labels if label.row not in self.own]
@@ -287,15 +286,15 @@ class GroundedSentence:
             yield Choice(named, others)
 
     def alike(self, draw: Draw) -> list[Region]:
-        """Return what posts with words of the sentence show."""
+        """Return the regions of posts that share words with the sentence."""
         return [region for region in self._best(self.known.regions, draw) if self.likeness[region.row] > 0]
 
     def _fit(self, region: Region) -> float:
-        """Return how well a region serves: a picture without boxes may show any of its post's mentions."""
+        """Return how well a region fits: a picture without boxes may show any of its post's mentions."""
         return self.likeness[region.row] / (1 if region.boxes else max(1, self.known.n_entities[region.row]))
 
     def _best(self, regions: Iterable[Region], draw: Draw) -> list[Region]:
-        """Return the regions of the posts most alike, the first few in a drawn order, then some of posts unlike."""
+        """Return the regions of the most similar posts, the first few in random order, then some of other posts."""
         there = [region for region in regions if region.row not in self.own]
         alike = [region for region in there if self.likeness[region.row] > 0]
         alike = sorted(alike, key=lambda region: (-self._fit(region), region))[: 5 * ALIKE]

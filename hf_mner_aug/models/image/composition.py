@@ -25,7 +25,7 @@ class Opened(NamedTuple):
 
 
 def open_reduced(image: EncodedImage, boxes: tuple[Box, ...], side: int) -> Opened:
-    """Return a picture, a JPEG as small as leaves ``side`` pixels for its boxes: that is several times quicker.
+    """Return a picture; a JPEG is decoded at the smallest scale with ``side`` pixels for its boxes, which is faster.
 
     Raises:
         DataError: it cannot be read or decoded, or has more pixels than Pillow's limit.
@@ -49,20 +49,20 @@ def open_reduced(image: EncodedImage, boxes: tuple[Box, ...], side: int) -> Open
 
 
 def bounds(boxes: Sequence[Box]) -> Box:
-    """Return the box around some boxes."""
+    """Return the bounding box of some boxes."""
     left, top, right, bottom = zip(*boxes, strict=True)
     return min(left), min(top), max(right), max(bottom)
 
 
 def cover(picture: "PIL.Image.Image", size: tuple[int, int]) -> "PIL.Image.Image":
-    """Return the middle of a picture that fills a size (width, height)."""
+    """Return the middle of a picture, scaled to fill a size (width, height)."""
     from PIL import Image, ImageOps
 
     return ImageOps.fit(picture, size, Image.Resampling.BICUBIC)
 
 
 def backdrop(picture: "PIL.Image.Image", size: tuple[int, int]) -> "PIL.Image.Image":
-    """Return a picture that fills a size, out of focus: its colours are left, but no thing that could be made out."""
+    """Return a picture scaled to fill a size and blurred, so that only its colours can be recognised."""
     from PIL import Image, ImageFilter
 
     # A quarter is enough for a blur.
@@ -71,7 +71,7 @@ def backdrop(picture: "PIL.Image.Image", size: tuple[int, int]) -> "PIL.Image.Im
 
 
 def edges(picture: "PIL.Image.Image", side: int = 64) -> "np.ndarray":
-    """Return how much changes at each pixel of the picture made small [height, width], the longer of them ``side``."""
+    """Return the edge strength of a downscaled picture [height, width], ``side`` pixels on the longer side."""
     import numpy as np
     from PIL import Image
 
@@ -93,14 +93,14 @@ def busiest_window(picture: "PIL.Image.Image", ratio: float) -> Box:
     height, width = weights.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     weights = weights * np.exp(-(x**2) - (y + 0.1) ** 2)
-    # Sums over all windows of a size from sums over all that begin in a corner.
+    # Sums over all windows of a size, from cumulative sums.
     sums = np.pad(weights, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     best, found = -1.0, (0.0, 0.0, 1.0, 1.0)
     for share in (0.65, 0.8, 1.0):
         tall = min(height, width / ratio) * share
         h, w = max(1, round(tall)), min(width, max(1, round(tall * ratio)))
         inside = sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]
-        value = float(inside.max()) / (h * w) ** 0.6  # whole pictures would win at 0, single edges at 1
+        value = float(inside.max()) / (h * w) ** 0.6  # exponent 0 would prefer whole pictures, 1 single edges
         if value > best:
             top, left = divmod(int(inside.argmax()), inside.shape[1])
             best, found = value, (left / width, top / height, (left + w) / width, (top + h) / height)
@@ -108,7 +108,7 @@ def busiest_window(picture: "PIL.Image.Image", ratio: float) -> Box:
 
 
 def window_around(boxes: Sequence[Box], picture: "PIL.Image.Image", ratio: float) -> Box:
-    """Return the part of a picture around some boxes, with a margin, as near a ratio as the picture allows."""
+    """Return the part of a picture around some boxes, with a margin, as close to a ratio as the picture allows."""
     left, top, right, bottom = bounds(boxes)
     width, height = 1.16 * max(1.0, right - left), 1.16 * max(1.0, bottom - top)
     width, height = max(width, height * ratio), max(height, width / ratio)
@@ -122,7 +122,7 @@ def window_around(boxes: Sequence[Box], picture: "PIL.Image.Image", ratio: float
 
 
 def draw_slots(n: int, draw: Draw) -> list[Slot]:
-    """Return places for n regions, as parts of the width and height: side by side on the ground, four in a square."""
+    """Return places for n regions, as fractions of width and height: side by side at the bottom, or four in a square."""
     if n == 1:
         left, top = 0.24 * draw.random(), 0.06 + 0.1 * draw.random()
         return [(left, top, left + 0.76, 1.0)]
@@ -150,8 +150,8 @@ def calm_slots(scene: "PIL.Image.Image", n: int) -> list[Slot]:
 def compose(scene: "PIL.Image.Image", regions: Sequence[Opened], slots: Sequence[Slot]) -> "PIL.Image.Image":
     """Return the scene with a region in each slot, blended in two bands of frequency.
 
-    Burt & Adelson 1983: colours blend over half of a region's sides and details over a sixth, so that no seam is seen
-    and colours of region and scene agree. What touches the frame has no border there.
+    Burt & Adelson 1983: colours are blended over half of a region's sides and details over a sixth, which hides the seams
+    and adapts the region's colours to the scene. There is no blending along the frame.
     """
     import numpy as np
     from PIL import Image
@@ -182,7 +182,7 @@ def compose(scene: "PIL.Image.Image", regions: Sequence[Opened], slots: Sequence
 
 
 def _fitted(size: tuple[float, float], room: tuple[int, int]) -> tuple[int, int]:
-    """Return a size scaled to what the room takes."""
+    """Return a size scaled to fit into the room."""
     scale = min(room[0] / size[0], room[1] / size[1])
     return max(1, min(room[0], round(size[0] * scale))), max(1, min(room[1], round(size[1] * scale)))
 
@@ -196,7 +196,7 @@ def _low(picture: "PIL.Image.Image") -> "np.ndarray":
 
 
 def _mask(size: tuple[int, int], borders: tuple[bool, bool, bool, bool], soft: float) -> "np.ndarray":
-    """Return weights [height, width, 1] that rise from 0 to 1 from each border inwards, over a part of the side."""
+    """Return weights [height, width, 1] that rise from 0 to 1 inwards from each border, over a share of the side."""
     import numpy as np
 
     def rise(n: int, before: bool, after: bool) -> "np.ndarray":

@@ -19,7 +19,7 @@ from hf_mner_aug.values import Amount, Positive, Share, check_ranges
 if TYPE_CHECKING:
     import PIL.Image
 
-ACTIVATIONS = 4 * 2**30  # bytes to leave beside the weights
+ACTIVATIONS = 4 * 2**30  # bytes to leave free beside the weights
 BLACK = 2  # grey levels: a picture with no lighter pixel is black
 
 
@@ -32,9 +32,9 @@ def to_prompt(sentence: str, template: str = "{sentence}") -> str:
 
 
 def working_size(shape: tuple[int, int], size: int) -> tuple[int, int]:
-    """Return the width and height at which to draw a picture of some shape: about ``size`` squared, in steps of 1/8.
+    """Return the width and height at which to draw a picture of a shape: about ``size`` squared, in steps of 1/8.
 
-    Shapes longer than 1:3 are drawn as that.
+    Longer shapes are drawn as 1:3.
     """
     ratio = min(max(shape[0] / shape[1], 1 / 3), 3.0) ** 0.5
     step = size // 8
@@ -49,7 +49,7 @@ def fit(picture: "PIL.Image.Image", size: tuple[int, int]) -> "PIL.Image.Image":
 
 
 def choose_offload(free: int, parts: Sequence[int]) -> Literal["none", "model", "sequential"]:
-    """Return what to keep off a GPU with ``free`` bytes: nothing, the idle parts of a pipeline, or all but a layer.
+    """Return the parts to keep off a GPU with ``free`` bytes: none, the idle ones, or all but one layer.
 
     Args:
         free: bytes.
@@ -65,24 +65,24 @@ def choose_offload(free: int, parts: Sequence[int]) -> Literal["none", "model", 
 
 @dataclass(frozen=True, kw_only=True)
 class Diffusers:
-    """Text-to-image, and image-to-image where there is an original, through any diffusers pipeline.
+    """Text-to-image, and image-to-image if there is an original, through any diffusers pipeline.
 
-    Each row has a generator of its own, seeded by its draw on the CPU, so that neither the batch nor the device changes
-    its noise. The pipeline's safety checker stays on, and a picture that it flags is refused.
+    Each row has its own generator on the CPU, seeded by its draw, so that its noise does not depend on the batch or the
+    device. The pipeline's safety checker stays on, and a picture that it flags is refused.
 
     Args:
         model: an id on the Hub or a folder; ``revision`` and ``variant`` as ``from_pretrained`` takes them.
         prompt: where ``{sentence}`` stands.
         steps: of the schedule; image-to-image does ``steps * strength`` of them.
         guidance: classifier-free guidance; 0 for distilled models.
-        strength: how much of the original is drawn anew, in (0, 1].
-        size: side of a square picture in pixels; others have about as many.
-        batch_size: pictures at a time; halved where memory ends.
+        strength: how much of the original is redrawn, in (0, 1].
+        size: side of a square picture in pixels; other shapes have about the same area.
+        batch_size: pictures at a time; halved when memory runs out.
         dtype: ``auto`` (bfloat16 on a GPU, else float32) or the name of one.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         offload: ``auto``, ``none``, or what waits outside the GPU: ``model`` (idle parts), ``sequential`` (all layers).
         nsfw_model: an image classifier, as an id or a folder, one of whose labels is ``nsfw``.
-        nsfw_threshold: the probability of that label from which on a picture is refused.
+        nsfw_threshold: a picture with at least this probability of that label is refused.
     """
 
     name: ClassVar[str] = "diffusers"
@@ -119,12 +119,12 @@ class Diffusers:
         originals: "Sequence[PIL.Image.Image | None] | None" = None,
         rank: int | None = None,
     ) -> "list[PIL.Image.Image | Refused]":
-        """Return a picture for each sentence, of the shape asked for, else of the original's, else square.
+        """Return a picture for each sentence, of the given size, else the original's shape, else square.
 
         Raises:
             MissingExtra: torch, diffusers or transformers is not installed.
             UsageError: there is no such model or GPU, the pipeline takes no originals, ``steps * strength`` is less
-                than one step, or memory does not hold one picture.
+                than one step, or memory is too small for one picture.
         """
         rows = []
         for i, (sentence, draw) in enumerate(zip(sentences, draws, strict=True)):
@@ -140,7 +140,7 @@ class Diffusers:
             return []
         loaded = self._load(rank)
         made: dict[int, PIL.Image.Image | Refused] = {}
-        # Rows of one batch have one size; the groups do not hang on what fits into memory.
+        # Rows of one batch have one size; the groups do not depend on the memory.
         groups: dict[Any, list[Row]] = {}
         for row in rows:
             groups.setdefault((row.size, row.original is None), []).append(row)
@@ -159,7 +159,7 @@ class Diffusers:
         return _load(self.model, self.revision, self.variant, dtype, device, self.offload)
 
     def _in_memory(self, loaded: "Loaded", rows: "list[Row]") -> "list[PIL.Image.Image | Refused]":
-        """Return the pictures of a batch, made in smaller ones where memory does not hold them at once."""
+        """Return the pictures of a batch, made in smaller ones if memory runs out."""
         import torch
 
         made: list[PIL.Image.Image | Refused] = []
@@ -174,7 +174,7 @@ class Diffusers:
                         f"{self.model}: {loaded.device} has no memory for one picture of {chosen[0].size}: "
                         "take a smaller size, offload='sequential' or device='cpu'"
                     ) from error
-            # Only here, as the error holds what was in memory.
+            # Only here: the error itself holds tensors in memory.
             torch.cuda.empty_cache()
             first, loaded.at_once = loaded.at_once is None, len(chosen) // 2
             if first:
@@ -202,7 +202,7 @@ class Diffusers:
         return made
 
     def _draw(self, loaded: "Loaded", rows: "list[Row]") -> "tuple[list[PIL.Image.Image], list[bool]]":
-        """Return the pictures of rows of one size, and which of them the safety checker flagged."""
+        """Return the pictures of rows of one size, and whether the safety checker flagged each."""
         import torch
         from PIL import Image
 
@@ -226,7 +226,7 @@ class Diffusers:
 
 
 class Row(NamedTuple):
-    """What a picture is drawn from."""
+    """The inputs of a picture."""
 
     i: int
     prompt: str
@@ -237,7 +237,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Loaded:
-    """A pipeline in this process; ``at_once`` is how many pictures memory held, where it did not hold a batch."""
+    """A pipeline in this process; ``at_once`` is the batch size after memory ran out."""
 
     text_to_image: Any
     device: str
@@ -255,7 +255,7 @@ class Loaded:
             raise UsageError(f"{name} cannot start from a picture ({first_line(error)}): take another model") from error
 
     def is_truncated(self, prompt: str) -> bool:
-        """Say whether a prompt is longer than each of the pipeline's tokenizers takes."""
+        """Return whether a prompt exceeds the limit of every tokenizer of the pipeline."""
         tokenizers = [part for name, part in self.text_to_image.components.items() if name.startswith("tokenizer")]
         tokenizers = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
         with quiet("diffusers", "transformers"):
@@ -273,7 +273,7 @@ def _load(model: str, revision: str | None, variant: str | None, dtype: str, dev
     pipeline.set_progress_bar_config(disable=True)
     vae: Any = getattr(pipeline, "vae", None)
     if hasattr(vae, "enable_slicing"):
-        vae.enable_slicing()  # decodes one picture at a time: most of the memory of a batch goes there
+        vae.enable_slicing()  # decodes one picture at a time: this takes most of a batch's memory
     if device.startswith("cuda") and offload == "auto":
         modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
         parts = [sum(p.numel() * p.element_size() for p in module.parameters()) for module in modules]
@@ -292,7 +292,7 @@ def _load(model: str, revision: str | None, variant: str | None, dtype: str, dev
 
 @functools.cache
 def _nsfw_classifier(model: str, device: str) -> "Callable[[list[PIL.Image.Image]], list[float]]":
-    """Return what gives the probability of ``nsfw`` for each of some pictures."""
+    """Return a function that gives the probability of ``nsfw`` for each picture."""
     transformers = need("transformers", extra="models")
     with loading(model, "an image classifier", role="nsfw_model"):
         classify = transformers.pipeline("image-classification", model=model, device=device, trust_remote_code=False)

@@ -1,7 +1,7 @@
-"""What every image engine is, and what a collage needs.
+"""The protocol of every engine that makes pictures, and the conditions of a collage.
 
-An engine is told the sentence, the draw and, where a method starts from it, the original picture: no tags, no entities,
-no boxes. Methods remake pictures of validation and test too, so anything else would let labels into them.
+An engine gets the sentence, the draw and, if the method starts from it, the original picture, but no tags, entities or
+boxes: methods also remake pictures of validation and test, which must not depend on labels.
 """
 
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     import PIL.Image
 
 COLLAGE = "collage"
-FEWEST = 5  # different train pictures that a collage needs: so many it may show, of other posts
-POST_ID = "post_id"  # under which an original's ``info`` names its post, which then is no source of the new picture
+FEWEST = 5  # different train pictures that a collage needs: the most that one shows
+POST_ID = "post_id"  # key of an original's ``info`` for its post, which the new picture must not show
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A picture that is not to be had, and why: ``unsafe_image``, ``black_image`` or ``no_region``."""
+    """No picture, and the reason: ``unsafe_image``, ``black_image`` or ``no_region``."""
 
     reason: str
     detail: str = ""
 
 
 class ImageEngine(Protocol):
-    """Makes a picture for each sentence; what it makes for one depends on nothing but that one's arguments."""
+    """Makes a picture for each sentence; it depends only on the arguments for that sentence."""
 
     name: ClassVar[str]
     source: ClassVar[Source]
@@ -46,21 +46,21 @@ class ImageEngine(Protocol):
         """Return an RGB picture for each sentence, or why there is none.
 
         Args:
-            sentences: as they stand in the posts: the engine strips them and puts them into its prompt.
+            sentences: as in the posts; the engine cleans them and puts them into its prompt.
             draws: one for each sentence.
-            sizes: width and height of each picture in pixels; without them the engine's own.
-            originals: RGB pictures to start from, None where there is none.
+            sizes: width and height of each picture in pixels; by default the engine's own.
+            originals: RGB pictures to start from, None for a sentence without one.
             rank: the number of this process among several, for the choice of a GPU.
         """
 
 
 def check_sources(images: str, pictures: int, instead: str) -> None:
-    """See that a collage has train pictures enough: with fewer, all that it makes looks alike.
+    """Check that train has enough pictures for collages: with fewer, all of them look alike.
 
     Args:
         images: the name of the engine.
-        pictures: how many different pictures train has.
-        instead: what to do without a collage, for the message.
+        pictures: the number of different pictures in train.
+        instead: the alternative to a collage, for the message.
 
     Raises:
         UsageError: the engine is ``collage`` and there are fewer than ``FEWEST``.
@@ -73,7 +73,7 @@ def check_sources(images: str, pictures: int, instead: str) -> None:
 
 
 def check_fill(images: str, fill_missing: bool, instead: str) -> None:
-    """Raise UsageError where a collage is to fill posts without a picture: many would show the same train pictures."""
+    """Raise UsageError if a collage is to fill posts without a picture: many would show the same train pictures."""
     if fill_missing and images == COLLAGE:
         raise UsageError(
             "fill_missing=true needs a model that draws: a collage would put the same train pictures into many posts: "

@@ -3,7 +3,7 @@
 A text is TF-IDF reduced by SVD. A picture is its HOG features (Dalal & Triggs 2005) in the rectangle that contains its
 edges: shapes count, not their position or size. Canonical correlation analysis (Hotelling 1936; with a ridge, Vinod
 1976) finds the directions in which the two agree. In addition each word contributes the mean of the pictures that it
-occurs with, so that rare names count, too. A text with little information would still get a length of one: a constant
+occurs with, so rare names count as well. A text with little information would still get a length of one: a constant
 that only texts have, and one that only pictures have, keep it away from every picture instead.
 """
 
@@ -116,7 +116,7 @@ def _gradients(picture: "np.ndarray | PIL.Image.Image") -> tuple["np.ndarray", "
 class CCA:
     """Encodes texts and pictures as vectors of length one in a common space, by one linear map each.
 
-    ``arrays`` is everything that was learnt: the same arrays give the same vectors, bit by bit and row by row.
+    ``arrays`` is the learned state: the same arrays give the same vectors, bit by bit and row by row.
     """
 
     def __init__(self, arrays: "Mapping[str, np.ndarray]") -> None:
@@ -181,7 +181,7 @@ class CCA:
         return cls(load_arrays(digests["matcher_maps"]))
 
     def save(self) -> dict[str, str]:
-        """Store what was learnt and return its digest, by the name ``restore`` takes it."""
+        """Store the learned state and return its digest, by the name that ``restore`` expects."""
         return {"matcher_maps": save_arrays(self.arrays)}
 
     def encode_text(self, texts: Sequence[str]) -> "np.ndarray":

@@ -96,7 +96,7 @@ class OpenClip:
         return self._encode(self.model.encode_image, _to_tensor(squares))
 
     def save(self) -> dict[str, str]:
-        """Store the weights of a small model and return their digest, by the name ``restore`` takes it."""
+        """Store the weights of a small model and return their digest, by the name that ``restore`` expects."""
         return {"matcher_weights": artifacts.save(_serialised(self.model))}
 
     def _encode_images(self, images: Sequence[EncodedImage]) -> "np.ndarray":

@@ -1,4 +1,4 @@
-"""What can be seen of a failure: the shape of its mention, the words around it, how its post is written."""
+"""Cues of a failure: the shape of its mention, the words around it, the style of its post."""
 
 import math
 from collections import Counter
@@ -9,11 +9,11 @@ from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.posts.lexicon import is_link
 from hf_mner_aug.schema import Post
 
-NEAR = 3  # words to each side that are a mention's context
-RARE = 3  # posts that a word must stand in to be a cue
+NEAR = 3  # words on each side that are a mention's context
+RARE = 3  # posts that must have a word for it to be a cue
 NOTHING = "nothing"
 SHAPE, CONTEXT, POST = "shape", "context", "post"
-BORDER = 2.0  # what a border that is wrong weighs
+BORDER = 2.0  # weight of a wrong border
 WEIGHTS = {SHAPE: 1.0, CONTEXT: 1.0, POST: 0.4}
 
 
@@ -31,7 +31,7 @@ def word_case(word: str) -> str:
 
 
 def mention_shape(words: Sequence[str]) -> tuple[str, ...]:
-    """Return what two mentions that are written alike share: head sign, case of each word, ``the`` in front."""
+    """Return the shape of a mention: leading sign, case of each word, ``the``."""
     marks = []
     for word in words:
         head = word[0] if word[:1] in ("#", "@") and len(word) > 1 else ""
@@ -42,7 +42,7 @@ def mention_shape(words: Sequence[str]) -> tuple[str, ...]:
 def cues_of(failure: Failure) -> dict[str, tuple[str, ...]]:
     """Return the cues of a failure by block: the mention's ``shape``, its ``context`` and the ``post``.
 
-    What was predicted counts as far as its borders are not gold's.
+    A prediction contributes cues where its borders differ from gold.
     """
     tokens = failure.tokens
     start, end = failure.words
@@ -66,7 +66,7 @@ def cues_of(failure: Failure) -> dict[str, tuple[str, ...]]:
 
 
 def spell_cue(cue: str) -> str:
-    """Return a cue as a sentence says it: ``before=to`` gives ``after 'to'``."""
+    """Return a cue in words: ``before=to`` gives ``after 'to'``."""
     kind, _, what = cue.partition("=")
     spoken = {
         "before": "at the start" if what == NOTHING else f"after '{what}'",
@@ -150,7 +150,7 @@ class Space:
 
 
 def _rarity(counts: Mapping[str, int], total: int) -> dict[str, float]:
-    """Return what each count tells, from 0 (all have it) to nearly 1."""
+    """Return the information of each count, from 0 (all have it) to nearly 1."""
     return {
         name: round(math.log((1 + total) / (1 + count)) / math.log(1 + total), 6)
         for name, count in sorted(counts.items())

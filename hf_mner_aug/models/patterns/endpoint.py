@@ -1,10 +1,10 @@
 """Patterns and posts by a language model behind an OpenAI-compatible endpoint: one chat for each question.
 
-The prompts are files (``prompts/memory_hard``), a new one for each change. What posts, patterns and filters say stands
-in a block of JSON of its own, which no post can close. Answers are data: read strictly, bounded, never executed. One
-that is of no use comes back as an ``Unwritten``, which the loop sends again as a critique: ``not_json``; ``no_answer``,
-refused, cut or empty; ``off_schema``, not the JSON that was asked for; ``not_in_text``, a mention that is not in the
-words. What no other answer would mend (the key, the budget, a server that is down) ends the run.
+The prompts are files (``prompts/memory_hard``), a new one for each change. Texts of posts, patterns and filters are in
+a separate block of JSON, which no post can close. Answers are data: parsed strictly, bounded, never executed. An unusable
+one is returned as an ``Unwritten``, which the next request has as a critique: ``not_json``; ``no_answer`` (refused, cut
+or empty); ``off_schema``, JSON of another schema; ``not_in_text``, a mention that is not in the words. A failure that
+would recur with every request (the key, the budget, a server that is down) ends the run.
 """
 
 import functools
@@ -31,7 +31,7 @@ from hf_mner_aug.values import Amount, Positive, check_ranges
 
 PROMPTS = "memory_hard"  # their folder
 INDUCE, MATCH, WRITE = "induce-1.md", "match-1.md", "write-1.md"
-BATCH = 10  # posts in one question whether they match
+BATCH = 10  # posts in one request for verdicts
 MOST_WORDS, MOST_ENTITIES = 100, 40
 WORD, NAME, SENTENCE = 140, 120, 600  # characters, at most
 NO_ENTITY = "no entity"
@@ -63,7 +63,7 @@ def draft_schema(types: Sequence[str]) -> dict[str, Any]:
 
 
 class Unusable(ValueError):
-    """An answer that is not what was asked for: ``reason`` and the particulars, as a critique tells them."""
+    """An answer that is not what was requested: ``reason`` and details, as in a critique."""
 
     def __init__(self, detail: str, reason: str = "off_schema") -> None:
         super().__init__(detail)
@@ -74,7 +74,7 @@ def read_pattern(value: Any) -> Pattern:
     """Return the pattern of an answer.
 
     Raises:
-        Unusable: it is not as ``PATTERN`` says, or a text is empty, too long or holds a control character.
+        Unusable: it does not fit ``PATTERN``, or a text is empty, too long or holds a control character.
     """
     found = _keys(value, PATTERN, "the answer")
     trigger, why, how = (_text(found[name], name, SENTENCE) for name in ("trigger", "why", "how"))
@@ -85,7 +85,7 @@ def read_verdicts(value: Any, n: int) -> list[bool]:
     """Return the verdict for each of the ids 1 to n.
 
     Raises:
-        Unusable: it is not as ``VERDICTS`` says, or an id is missing, unknown or there twice.
+        Unusable: it does not fit ``VERDICTS``, or an id is missing, unknown or repeated.
     """
     verdicts = {}
     for item in _list(_keys(value, VERDICTS, "the answer")["verdicts"], "verdicts", 2 * n):
@@ -101,17 +101,17 @@ def read_verdicts(value: Any, n: int) -> list[bool]:
 
 
 def read_draft(value: Any, failure: Failure, types: Mapping[str, str], made_of: Sequence[str] = ()) -> Draft:
-    """Return the post of an answer; whether it is good enough is for its filters to say.
+    """Return the post of an answer, which filters check later.
 
     Args:
         value: the parsed answer.
-        failure: what it was asked for.
-        types: the types of entities by what the model calls them; a name that is none of them stays as it is.
+        failure: the one that the post should test.
+        types: the types of entities by the names that the model uses; another name is kept as it is.
         made_of: the posts that the model saw.
 
     Raises:
-        Unusable: it is not as ``draft_schema`` says, words hold a space or a control character, or a mention is not in
-            the words as often as it is listed.
+        Unusable: it does not fit ``draft_schema``, words hold a space or a control character, or a mention occurs in
+            the words more or less often than it is listed.
     """
     found = _keys(value, draft_schema(()), "the answer")
     tokens = tuple(_word(word) for word in _list(found["tokens"], "tokens", MOST_WORDS))
@@ -131,13 +131,13 @@ def read_draft(value: Any, failure: Failure, types: Mapping[str, str], made_of: 
 
 
 def locate(tokens: Sequence[str], mentions: Sequence[tuple[str, str]]) -> tuple[PlainSpan, ...]:
-    """Return where mentions (text, type) stand in a text, in order; longer ones first, none over another.
+    """Return the spans of mentions (text, type) in a text, in order; longer ones first, without overlap.
 
-    Of mentions with the same words the first listed is the first in the text.
+    Mentions with the same words are matched in the order in which they are listed.
 
     Raises:
-        Unusable: some words stand in the text less often than they are listed, or more often: then it is not said
-            which of them is the entity.
+        Unusable: a mention occurs less often than it is listed, or more often, so that it is unclear which
+            occurrence is the entity.
     """
     by_words: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for text, kind in mentions:
@@ -159,7 +159,7 @@ def locate(tokens: Sequence[str], mentions: Sequence[tuple[str, str]]) -> tuple[
 
 
 def _places(tokens: Sequence[str], words: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the spans of words in a text, none over another."""
+    """Return the spans of words in a text, without overlap."""
     places: list[tuple[int, int]] = []
     for start in range(len(tokens) - len(words) + 1):
         free = not places or places[-1][1] <= start
@@ -212,7 +212,7 @@ def _spelt(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a model is asked: ``temperature`` (0 for matches), ``max_tokens`` of an answer, failures that are shown."""
+    """How a model is asked: ``temperature`` (0 for matches), ``max_tokens`` of an answer, number of failures shown."""
 
     temperature: Amount = 0.7
     max_tokens: Positive = 1024
@@ -231,7 +231,7 @@ class PatternEndpoint:
         model: the name that the server knows.
         types: the types of entities, with the fine ones.
         settings: how it is asked.
-        run: what a budget is counted over.
+        run: the name under which a budget is counted.
     """
 
     name: ClassVar[str] = ENDPOINT
@@ -244,7 +244,7 @@ class PatternEndpoint:
 
     @property
     def identity(self) -> str:
-        """The model, how it is asked, and a digest of the prompts and schemas."""
+        """The model, its settings, and a digest of the prompts and schemas."""
         prompts = [read_prompt(PROMPTS, name) for name in (INDUCE, MATCH, WRITE)]
         told = [*prompts, PATTERN, VERDICTS, draft_schema(()), BATCH]
         asked = {f.name: getattr(self.settings, f.name) for f in fields(Settings)}
@@ -253,16 +253,16 @@ class PatternEndpoint:
 
     @property
     def endpoint(self) -> Endpoint:
-        """The endpoint as this machine goes to it."""
+        """The endpoint, with this machine's settings."""
         return open_endpoint(self.base_url, self.model, self.run)
 
     def induce(
         self, members: Sequence[Failure], outsiders: Sequence[Failure], critiques: Sequence[str], draw: Draw
     ) -> Pattern | Unwritten:
-        """Return the pattern that some of the members have in common and some of the outsiders have not.
+        """Return a pattern of the members shown that the outsiders shown do not have.
 
         Raises:
-            EndpointError: no request can be answered; those that were are kept.
+            EndpointError: no request can be answered; earlier answers are kept.
         """
         data = {
             "error": self._error(members[0]),
@@ -279,10 +279,10 @@ class PatternEndpoint:
             return Unwritten(error.reason, str(error))
 
     def matches(self, questions: Sequence[Question]) -> list[list[bool]]:
-        """Say of each failure of each question whether it is of the question's pattern.
+        """Return whether each failure matches its question's pattern; raises as ``induce``.
 
-        Failures of one question are asked about ten at a time. An answer that is not a verdict for each of them is
-        asked for again, once, with what was wrong; then none of the ten is of the pattern. Raises as ``induce``.
+        A request has ten failures of one question. If the answer does not have a verdict for each, it is requested once
+        more, with a critique; after that none of the ten matches.
         """
         asked = [
             (n, pattern, failures[first : first + BATCH])
@@ -321,7 +321,7 @@ class PatternEndpoint:
                 found.append(Unwritten(error.reason, str(error)))
         return found
 
-    # ------------------------------------------------------------ what is asked
+    # ------------------------------------------------------------ requests
 
     def _match(self, pattern: Pattern, failures: Sequence[Failure], critiques: Sequence[str], n: int) -> ChatRequest:
         posts = [
@@ -350,7 +350,7 @@ class PatternEndpoint:
     def _chat(
         self, prompt: str, schema: Mapping[str, Any], data: Any, seed: int, temperature: float | None = None
     ) -> ChatRequest:
-        """Return a request; the schema stands in the prompt, too, for servers that know no ``response_format``."""
+        """Return a request; the prompt has the schema as well, for servers without ``response_format``."""
         system = f"{read_prompt(PROMPTS, prompt)}\nThe JSON schema of the answer:\n{json.dumps(schema)}"
         return ChatRequest(
             messages=[{"role": "system", "content": system}, {"role": "user", "content": as_block(data)}],
@@ -361,7 +361,7 @@ class PatternEndpoint:
         )
 
     def _told(self, failure: Failure, *, entities: bool = False) -> dict[str, Any]:
-        """Return a failure as the model reads it."""
+        """Return a failure as the model is shown it."""
         spans = [{"text": " ".join(failure.tokens[s:e]), "type": self._name(kind)} for s, e, kind in failure.entities]
         predicted = failure.predicted
         said = NO_ENTITY
@@ -387,7 +387,7 @@ class PatternEndpoint:
 
     @functools.cached_property
     def _names(self) -> dict[str, str]:
-        """What each type is called; two that would be called the same keep their own names."""
+        """The name of each type for the model; types that would share a name keep their own."""
         counts = Counter(map(_spelt_type, self.types))
         return {key: name if counts[name := _spelt_type(key)] == 1 else key for key in self.types}
 

@@ -1,4 +1,4 @@
-"""What names a pattern of failures and writes posts that test it: a language model, or rules."""
+"""The protocol of every engine that names patterns of failures and writes posts that test them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,10 +12,10 @@ from hf_mner_aug.models.text.engine import Unwritten
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Why some failures are one: a name, when it happens, why the model fails then, how to write a post that tests it.
+    """What some failures have in common: a name, its trigger, why the model fails, how to write a post that tests it.
 
-    ``cues`` (weights by cue) and ``least``, their least sum, say in numbers which failures are of the pattern, where
-    the engine that named it can.
+    ``cues`` (weights by cue) and ``least``, their minimum sum, decide which failures match the pattern, if the engine
+    that named it gives them.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Draft:
     """A post as an engine wrote it.
 
     ``focus`` are the words ``[start, end)`` that the pattern is about: one of ``entities``, or words without a label
-    where the failure is a spurious one. ``made_of`` names the posts that words were taken from.
+    for a spurious failure. ``made_of`` has the ids of the posts that words were taken from.
     """
 
     tokens: tuple[str, ...]
@@ -51,9 +51,9 @@ class WriteRequest:
 
     Args:
         failure: the one to repair.
-        patterns: its patterns from the leaf to the root; none to work from the failure alone.
+        patterns: its patterns from the leaf to the root; empty to work from the failure alone.
         exemplars: other failures of the pattern.
-        critiques: ``reason: detail`` of each filter that the drafts before failed, the latest last.
+        critiques: ``reason: detail`` of each filter that earlier drafts failed, the latest last.
         draw: the request's randomness.
     """
 
@@ -68,30 +68,30 @@ Question = tuple[Pattern, Sequence[Failure]]
 
 
 class PatternEngine(Protocol):
-    """Names patterns and writes posts; what is asked, and nothing that is asked beside it, decides an answer."""
+    """Names patterns and writes posts; an answer depends on its own question only, not on others asked with it."""
 
     name: ClassVar[str]
 
     @property
     def identity(self) -> str:
-        """All that answers depend on beside the arguments: a version, a model with its revision, its prompts."""
+        """Everything besides the arguments that answers depend on: a version, or a model with its prompts."""
         ...
 
     def induce(
         self, members: Sequence[Failure], outsiders: Sequence[Failure], critiques: Sequence[str], draw: Draw
     ) -> Pattern | Unwritten:
-        """Return the pattern that members have in common and outsiders have not.
+        """Return a pattern that members have in common and outsiders do not.
 
         Args:
             members: failures of one cluster.
             outsiders: failures of the same error and confusion that are in other clusters.
-            critiques: what was wrong with the patterns given before, the latest last.
+            critiques: of the patterns given before, the latest last.
             draw: the call's randomness.
         """
         ...
 
     def matches(self, questions: Sequence[Question]) -> list[list[bool]]:
-        """Say of each failure of each question whether it is of the question's pattern [n_questions][n_failures]."""
+        """Return whether each failure matches its question's pattern [n_questions][n_failures]."""
         ...
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Draft | Unwritten]:
@@ -111,7 +111,7 @@ def what_goes_wrong(kind: str, gold: str, predicted: str) -> str:
 
 
 def as_failure(draft: Draft, failure: Failure) -> Failure:
-    """Return a draft as the failure it is to provoke: the same error, at its focus."""
+    """Return a draft as the failure that it should provoke: the same error, at its focus."""
     start, end = draft.focus
     old_start, old_end = failure.words
     predicted = failure.predicted

@@ -14,9 +14,9 @@ from hf_mner_aug.untrusted.shapes import checked
 class Failure:
     """An entity or span that a backbone gets wrong, with its post.
 
-    ``entities`` are the post's gold spans, with fine types where it has some; ``share`` is that of the seeds that err
-    here; ``confidence`` the mean probability of what was predicted; ``similarity`` the cosine of the post's text and
-    picture, where known.
+    ``entities`` are the post's gold spans, with fine types if it has any; ``share`` is the share of seeds with this
+    error; ``confidence`` the mean probability of the prediction; ``similarity`` the cosine of the post's text and
+    picture, if known.
     """
 
     post: str
@@ -31,7 +31,7 @@ class Failure:
 
     @property
     def words(self) -> tuple[int, int]:
-        """Where the failure is: the entity's words, or those predicted where there is no entity."""
+        """The span of the entity, or of the prediction if there is no entity."""
         span = self.gold or self.predicted
         assert span is not None
         return span[:2]
@@ -43,13 +43,13 @@ class Failure:
 
     @property
     def id(self) -> str:
-        """The failure's name: its post and words, and ``-`` where gold has no entity."""
+        """The failure's name: its post and words, with ``-`` if gold has no entity."""
         start, end = self.words
         return f"{self.post}:{start}-{end}{'' if self.gold else '-'}"
 
     @property
     def text(self) -> str:
-        """The words that the failure is about."""
+        """The words of the failure."""
         start, end = self.words
         return " ".join(self.tokens[start:end])
 

@@ -1,8 +1,8 @@
-"""Patterns and posts without a language model: cues that set a cluster apart, and train's own words put together anew.
+"""Patterns and posts without a language model: cues that distinguish a cluster, and train's own words recombined.
 
 A pattern is a sum of cues, each weighted by its log-odds among the members against the outsiders. A new post has the
-words before a mention from one failure of the pattern, those after it from another one, and between them a mention of
-the right type that train writes alike; other entities change places with others of their type, too.
+words before a mention from one failure of the pattern, the words after it from another, and between them a mention of
+the right type and a similar form from train; some of its other entities are replaced by others of their type.
 """
 
 import math
@@ -22,13 +22,13 @@ from hf_mner_aug.schema import Post
 
 SWAPPED = 0.5  # share of the other entities that change
 FIRST_CUES = 2  # of a first pattern; each critique doubles them
-NAMED = 3  # cues that a name tells
+NAMED = 3  # cues in a pattern's name
 Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The engine without a model; ``mentions`` are train's, by type and shape, as often as they occur."""
+    """The engine without a model; ``mentions`` are those of train by type and shape, repeated by count."""
 
     name: ClassVar[str] = "rules"
 
@@ -36,7 +36,7 @@ class Rules:
 
     @classmethod
     def of(cls, posts: Iterable[Post]) -> Self:
-        """Return the engine that writes with the mentions of posts."""
+        """Return the engine with the mentions of posts."""
         found: dict[str, dict[Words, list[Words]]] = {}
         for kind, counts in mention_counts(posts).items():
             for words in repeat_by_count(counts):
@@ -51,7 +51,7 @@ class Rules:
     def induce(
         self, members: Sequence[Failure], outsiders: Sequence[Failure], critiques: Sequence[str], draw: Draw
     ) -> Pattern | Unwritten:
-        """Return the cues that set members apart, twice as many after each critique."""
+        """Return the cues that distinguish members, twice as many after each critique."""
         weights = weigh_cues(members, outsiders)
         if not weights:
             return Unwritten("no_cue", "no cue is more frequent in members than in outsiders")
@@ -69,14 +69,14 @@ class Rules:
         )
 
     def matches(self, questions: Sequence[Question]) -> list[list[bool]]:
-        """Say of each failure whether the weights of its cues reach the pattern's least sum."""
+        """Return whether the weights of each failure's cues reach the pattern's minimum sum."""
         return [[score(pattern.cues, f) >= pattern.least for f in failures] for pattern, failures in questions]
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Draft | Unwritten]:
         """Return posts made of the words around a failure and its exemplars, with another mention.
 
-        Without patterns the failure's own post gets a mention of the same type, however it is written. Where a draft
-        was not what the pattern asks for, the failure's own words stay around the mention.
+        Without patterns the failure's own post gets any mention of the same type. After a draft that did not match the
+        pattern, the failure's own words are kept around the mention.
         """
         return [self._write(request) for request in requests]
 
@@ -88,7 +88,7 @@ class Rules:
         if not has_clear_focus(failure):
             return Unwritten("no_place", f"{failure.text}: inside another entity")
         left = draw.sub("left").choice(hosts)
-        # What is wrong with a border often hangs on the word beyond it.
+        # A wrong border often depends on the word beyond it.
         right = left if alone or left.kind in ("boundary", "both") else draw.sub("right").choice(hosts)
         focus = self._focus(left, hosts, bool(patterns), draw.sub("focus"))
         if focus is None:
@@ -105,7 +105,7 @@ class Rules:
         return Draft(tuple(pieces.tokens), tuple(pieces.entities), (at, at + len(focus)), text, tuple(made_of))
 
     def _focus(self, host: Failure, hosts: Sequence[Failure], alike: bool, draw: Draw) -> Words | None:
-        """Return the words to stand at a host's focus: not its own, and written like these where that is asked for."""
+        """Return new words for a host's focus: not its own, and with ``alike`` of the same shape."""
         start, end = host.words
         own = host.tokens[start:end]
         if host.gold is None:
@@ -141,26 +141,26 @@ class Rules:
 
 @dataclass
 class Pieces:
-    """A post while it is put together."""
+    """A post in progress."""
 
     tokens: list[str] = field(default_factory=list)
     entities: list[PlainSpan] = field(default_factory=list)
 
 
 def has_clear_focus(failure: Failure) -> bool:
-    """Say whether a failure's words are one entity, or touch none where they should be none."""
+    """Return whether a failure's words are exactly one entity, or touch none if the failure is spurious."""
     start, end = failure.words
     touched = [span for span in failure.entities if span[0] < end and start < span[1]]
     return [span[:2] for span in touched] == ([(start, end)] if failure.gold else [])
 
 
 def key_at(failure: Failure) -> str:
-    """Return the type, with the fine one where there is one, of the entity that a failure is about."""
+    """Return the type of a failure's entity, with its fine type if it has one."""
     return next(kind for start, end, kind in failure.entities if (start, end) == failure.words)
 
 
 def _fits(words: Words, before: Sequence[str]) -> bool:
-    """Say whether a mention can stand after some words: ``a`` and ``an`` ask for their sounds, ``the`` for no other."""
+    """Return whether a mention can follow some words: it must suit ``a`` or ``an``, and not repeat ``the``."""
     last = before[-1].casefold() if before else ""
     if last in ("a", "an"):
         return (words[0][:1].casefold() in "aeiou") == (last == "an")
@@ -171,9 +171,9 @@ def _fits(words: Words, before: Sequence[str]) -> bool:
 
 
 def weigh_cues(members: Sequence[Failure], outsiders: Sequence[Failure]) -> dict[str, float]:
-    """Return the cues that are more frequent in members, with their log-odds, those that tell most first.
+    """Return the cues that are more frequent in members, with their log-odds, the most informative first.
 
-    Of equal ones those of borders and shapes come first, then those of the words near by.
+    Among equal ones cues of borders and shapes come first, then those of nearby words.
     """
     inside = Counter(cue for failure in members for cue in all_cues(failure))
     outside = Counter(cue for failure in outsiders for cue in all_cues(failure))
@@ -188,7 +188,7 @@ def weigh_cues(members: Sequence[Failure], outsiders: Sequence[Failure]) -> dict
 
 
 def _different(cues: Iterable[str]) -> list[str]:
-    """Return the first cue about each word: what stands near stands in the post, too."""
+    """Return the first cue about each word, since a nearby word is also a word of the post."""
     first: dict[str, str] = {}
     for cue in cues:
         kind, _, word = cue.partition("=")
@@ -202,9 +202,9 @@ def score(cues: Mapping[str, float], failure: Failure) -> float:
 
 
 def best_threshold(inside: Sequence[float], outside: Sequence[float]) -> float:
-    """Return the score from which on failures count as members, for the best balanced accuracy; the lowest of equals.
+    """Return the threshold with the best balanced accuracy, the lowest of equals.
 
-    Without outsiders it is the lowest score of the members, at least something above 0.
+    Without outsiders it is the members' lowest score above 0.
     """
 
     def accuracy(least: float) -> float:

@@ -1,4 +1,4 @@
-"""Searchers for posts that name some entities, by name: the train split, a local corpus; ``web`` has the web's."""
+"""Searchers for posts that name some entities, by name: the train split or a local corpus; the web is in ``web``."""
 
 import functools
 from pathlib import Path

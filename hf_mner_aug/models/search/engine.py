@@ -1,4 +1,4 @@
-"""Find posts that name some entities: queries, hits, what a word is, and the protocol of every searcher."""
+"""The protocol of every searcher: queries and hits, and the definition of a word."""
 
 import datetime
 import re
@@ -130,7 +130,7 @@ class Searcher(Protocol):
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, casefolded and in Unicode's NFC; signs are words, too.
+    """Return the words of a text, casefolded and in Unicode's NFC; signs are words as well.
 
     White space, control characters and lone surrogates separate words. A word is a run of letters, digits, ``_`` and
     combining marks; one character, with its marks, of a script that is written without spaces; or any other sign. So

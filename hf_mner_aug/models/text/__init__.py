@@ -105,7 +105,7 @@ def pinned_engine(name: str) -> str:
 
 
 def engine_models(name: str) -> tuple[Model, ...]:
-    """Return the model of an engine for the card, if it is none of the package's own."""
+    """Return the model of an engine for the card; templates have none."""
     if chat := chat_engine(name):
         return (chat.card_model,)
     if not learns(name):

@@ -1,9 +1,8 @@
 """Labelled texts by a vision model behind an OpenAI-compatible endpoint: GMDA's request, one line as the answer.
 
-The model is not fine-tuned, so it is shown labelled texts of other train posts, drawn for each request. They and the
-asked entities are strangers' words, and stand in a block of JSON that they cannot close. An answer
-that is of no use costs one text; what no other answer would mend (the key, the budget, a server that is down) ends the
-run.
+The model is not fine-tuned, so it is shown labelled texts of other train posts, drawn for each request. These and the
+requested entities are untrusted text, in a block of JSON that they cannot close. An unusable answer costs one text; a
+failure that would recur with every request (the key, the budget, a server that is down) ends the run.
 Unwritten: no_answer, unreadable_image
 """
 
@@ -23,12 +22,12 @@ from hf_mner_aug.storage.posts import open_posts
 from hf_mner_aug.values import Count, Positive, check_ranges
 
 PROMPT = ("gmda", "write-1.md")
-TRIES = 10  # posts looked at for each one that is shown
+TRIES = 10  # posts examined for each one that is shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a model is asked: ``max_tokens`` of an answer, and how many labelled texts of other posts it is shown."""
+    """How a model is asked: ``max_tokens`` of an answer, and the number of labelled texts of other posts shown."""
 
     max_tokens: Positive = 512
     shown: Count = 3
@@ -46,9 +45,9 @@ class TextEndpoint:
         model: the name that the server knows.
         types: the types of tags, as ``tag_type`` writes them.
         posts: the digest of the train posts (``storage.posts``).
-        settings: how it is asked.
+        settings: how the model is asked.
         temperature: of the sampling.
-        run: what a budget is counted over.
+        run: the name under which a budget is counted.
     """
 
     name: ClassVar[str] = ENDPOINT
@@ -63,18 +62,18 @@ class TextEndpoint:
 
     @property
     def endpoint(self) -> Endpoint:
-        """The endpoint as this machine goes to it."""
+        """The endpoint, with this machine's settings."""
         return open_endpoint(self.base_url, self.model, self.run)
 
     def generate(
         self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
     ) -> list[str | Unwritten]:
-        """Return the answer to each request, which names the posts shown, or why there is none.
+        """Return the answer to each request, with the ids of the posts shown, or why there is none.
 
-        An answer of several lines is ``no_answer``, too.
+        An answer of several lines is ``no_answer`` as well.
 
         Raises:
-            EndpointError: no request can be answered; those that were are kept.
+            EndpointError: no request can be answered; earlier answers are kept.
             NotFitted: the train posts are not on this machine.
         """
         shown = [self._shown(request, draw.sub("shown")) for request, draw in zip(requests, draws, strict=True)]
@@ -95,7 +94,7 @@ class TextEndpoint:
         )
 
     def _asked(self, post: Post, shown: Sequence[Post]) -> dict[str, Any]:
-        """Return what a text must hold, and texts of other posts."""
+        """Return the entities that a text must hold, and texts of other posts."""
         return {
             "tags": [f"{prefix}-{kind}" for kind in self.types for prefix in "BI"],
             "entities": asked_entities(post),
@@ -103,7 +102,7 @@ class TextEndpoint:
         }
 
     def _shown(self, request: TextRequest, draw: Draw) -> list[Post]:
-        """Return other train posts with entities, those of a relation as entities."""
+        """Return other train posts with entities; arguments of relations count as such."""
         posts, own = open_posts(self.posts), text_key(request.post.tokens)
         found: list[Post] = []
         for row in draw.sample(range(len(posts)), self.settings.shown * TRIES):
@@ -114,7 +113,7 @@ class TextEndpoint:
 
 
 def asked_entities(post: Post) -> list[dict[str, str]]:
-    """Return a post's entities as a model is asked for them."""
+    """Return a post's entities as requested from a model."""
     return [
         {"text": " ".join(post.tokens[e.start : e.end]), "type": type_name(e), "tag": f"B-{tag_type(e)}"}
         for e in post.entities

@@ -10,11 +10,10 @@ from hf_mner_aug.schema import EncodedImage, Origin, Post
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextRequest:
-    """A text to be written: what a model is told, the post's first picture, and the gold post it is asked for.
+    """A request for a text: the instruction, the post's first picture, and the gold post.
 
-    A model that was fine-tuned reads ``instruction`` and ``image`` only, one behind an endpoint the entities of
-    ``post``; its words are for engines that know no language, and so is ``copy``: how many texts for the post come
-    before this one.
+    A fine-tuned model reads ``instruction`` and ``image`` only, one behind an endpoint the entities of ``post``.
+    Engines without a language model also use its words, and ``copy``, the number of the text among those for the post.
     """
 
     instruction: str
@@ -25,14 +24,14 @@ class TextRequest:
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """A text that is not to be had, and why."""
+    """No text, and the reason."""
 
     reason: str
     detail: str = ""
 
 
 class Composed(str):
-    """A labelled text made of train posts, whose ids it names; ``origins`` as those of a ``Post``."""
+    """A labelled text made of train posts, with their ids; ``origins`` as in ``Post``."""
 
     __slots__ = ("made_of", "origins")
     made_of: tuple[str, ...]
@@ -47,7 +46,7 @@ class Composed(str):
 
 
 class TextEngine(Protocol):
-    """Writes a text for each request; what it writes for one depends on nothing but that one's request and draw."""
+    """Writes a text for each request; it depends only on that request and its draw."""
 
     name: ClassVar[str]
 

@@ -45,16 +45,16 @@ if TYPE_CHECKING:
 class InstructBLIP:
     """A fine-tuned InstructBLIP that writes a linearised text for each request (a ``TextEngine``).
 
-    In float32 on a CPU a row's text is the same in any company. Elsewhere rows of one length are read in batches of
-    ``batch_size``, filled up, so that every row is computed in the same shapes whatever is asked beside it.
+    In float32 on a CPU a row's text does not depend on other rows. Elsewhere rows of one length are computed in batches
+    padded to ``batch_size``, so that every row is computed in the same shapes.
 
     Args:
         model: as in ``InstructBLIPSettings``; ``revision`` too.
         weights: the digest that ``fit_instructblip`` returned under ``text_model``.
         temperature: 0 takes the likeliest token.
-        top_k: tokens to choose from, 0 for all; ``top_p``: the probability that they hold at least.
-        max_text: tokens after which a text that has not ended is given up; 0 for as many as were learnt.
-        batch_size: texts at a time; halved where memory ends.
+        top_k: tokens to choose from, 0 for all; ``top_p``: their least total probability.
+        max_text: tokens after which an unfinished text is given up; 0 for the limit of the training.
+        batch_size: texts at a time; halved when memory runs out.
     """
 
     name: ClassVar[str] = "instructblip"
@@ -81,8 +81,8 @@ class InstructBLIP:
         Raises:
             MissingExtra: torch, transformers or peft is not installed.
             NotFitted: the weights are not on this machine.
-            UsageError: they were trained on another base, there is no such model or GPU, or memory does not hold one
-                text.
+            UsageError: they were trained on another base, there is no such model or GPU, or memory is too small for
+                one text.
         """
         if not requests:
             return []
@@ -100,7 +100,7 @@ class InstructBLIP:
         return [written[i] for i in range(len(requests))]
 
     def training(self) -> dict[str, Any]:
-        """Return what is known of the training: base, tags, settings, the loss after each epoch, and what was cut."""
+        """Return the record of the training: base, tags, settings, the loss of each epoch, and counts of cut inputs."""
         with tempfile.TemporaryDirectory() as folder:
             return _record(self.weights, Path(folder))
 
@@ -111,7 +111,7 @@ class InstructBLIP:
         return _load(self.model, self.revision, self.weights, find_dtype(self.dtype, device), device)
 
     def _write(self, loaded: "_Loaded", rows: "list[_Row]") -> dict[int, str | Unwritten]:
-        """Return the texts of rows of one length, made in smaller batches where memory does not hold them at once."""
+        """Return the texts of rows of one length, in smaller batches if memory runs out."""
         written: dict[int, str | Unwritten] = {}
         pixels: dict[int, torch.Tensor] = {}
         for row in rows:
@@ -135,7 +135,7 @@ class InstructBLIP:
     def _sample(
         self, loaded: "_Loaded", rows: "list[_Row]", pixels: "dict[int, torch.Tensor]", size: int
     ) -> list[str | Unwritten]:
-        """Return the texts of at most ``size`` rows, computed with the last one repeated up to that number."""
+        """Return the texts of at most ``size`` rows; the last one is repeated to fill the batch."""
         import torch
 
         network, limit = loaded.network, self.max_text or loaded.network.max_text
@@ -166,7 +166,7 @@ class InstructBLIP:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A request on its way: its place, its ids, its draw."""
+    """A request in progress: its index, its token ids, its draw."""
 
     i: int
     example: EncodedRequest
@@ -175,7 +175,7 @@ class _Row:
 
 @dataclass
 class _Loaded:
-    """A network in this process; ``at_once`` is how many texts memory held, where it did not hold a batch."""
+    """A network in this process; ``at_once`` is the batch size after memory ran out."""
 
     network: Network
     dtype: str
@@ -203,7 +203,7 @@ def _load(model: str, revision: str | None, weights: str, dtype: str, device: st
 
 
 def _record(weights: str, folder: Path) -> dict[str, Any]:
-    """Unpack weights into a folder and return what is known of them.
+    """Unpack weights into a folder and return the record of their training.
 
     Raises:
         NotFitted: they are not on this machine.

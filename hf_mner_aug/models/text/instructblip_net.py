@@ -1,8 +1,8 @@
 """InstructBLIP as GMDA trains and samples it (Dai et al. 2023): the network, its tags, its adapters and its inputs.
 
-The instruction goes to the Q-Former and to the language model. Tags are tokens of the language model's tokenizer, one
-each: their rows of the decoder's embedding and of the output layer are trained and kept with the adapter, as rows of
-the base they would be noise. The instruction names types in words, so the Q-Former's tokenizer needs no tags.
+The instruction goes to the Q-Former and to the language model. Each tag is one token of the language model's tokenizer:
+its rows of the decoder's embedding and of the output layer are trained and stored with the adapter, since the base has
+none. The instruction names types in words, so the Q-Former's tokenizer needs no tags.
 """
 
 import itertools
@@ -36,11 +36,11 @@ LORA_TARGETS = (
 QFORMER_WEIGHTS = "qformer.safetensors"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # PEFT's names
 IGNORED = -100  # a label without a loss
-MULTIPLE = 16  # tokens: lengths are filled up to one of these, so that a row's shape hangs on no other row
+MULTIPLE = 16  # tokens: lengths are padded to a multiple, so that a row's shape does not depend on other rows
 
 
 class EncodedRequest(NamedTuple):
-    """What a request is to the network: ids of the instruction for both readers, and of the text to be written."""
+    """A request as token ids: the instruction for both tokenizers, and the text to be written."""
 
     prompt: list[int]
     question: list[int]
@@ -53,7 +53,7 @@ class EncodedRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class Reader:
-    """A tokenizer that reads text as nothing but text: ``</s>``, ``<image>`` or a tag in a tweet is no such token."""
+    """A tokenizer that reads everything as text: ``</s>``, ``<image>`` or a tag in a tweet is not a special token."""
 
     tokenizer: Any
     length: int
@@ -62,13 +62,13 @@ class Reader:
 
     @classmethod
     def of(cls, tokenizer: Any, length: int) -> "Reader":
-        """Return the reader of up to ``length`` tokens, with what the tokenizer puts before and after a text."""
+        """Return the reader of up to ``length`` tokens, with the tokenizer's tokens before and after a text."""
         bare, framed = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
         start = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
         return cls(tokenizer, length, framed[:start], framed[start + len(bare) :])
 
     def pieces(self, text: str) -> list[int]:
-        """Return the ids of a text, unknown ones for what looks like a token with a meaning."""
+        """Return the ids of a text; special tokens in it become unknown ones."""
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         special = special_ids(self.tokenizer)
         unknown = [self.tokenizer.unk_token_id] * (self.tokenizer.unk_token_id is not None)
@@ -81,7 +81,7 @@ class Reader:
 
 
 def special_ids(tokenizer: Any) -> set[int]:
-    """Return the ids that are no text: of marks, images, sentinels and tags."""
+    """Return the ids that are not text: marks, images, sentinels and tags."""
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | set(tokenizer.all_special_ids)
 
@@ -117,26 +117,26 @@ class Network:
 
     @property
     def device(self) -> "torch.device":
-        """Where the network is."""
+        """The device of the network."""
         found: torch.device = next(self.net.parameters()).device
         return found
 
     def example(
         self, instruction: str, image: EncodedImage | None, text: str = ""
     ) -> tuple[EncodedRequest, Counter[str]]:
-        """Return a request, or a pair to learn from, as ids; and what of it was cut."""
+        """Return a request, or a training pair, as ids; and counts of what was cut."""
         prompt, cut = self.prompts.read(instruction)
         question, asked_less = self.questions.read(instruction)
         ids = self.text_ids(text) if text else []
         counts = Counter(instructions_cut=int(cut or asked_less))
         if text:
-            # A text that is cut has no end: the network must not learn to stop there.
+            # A cut text has no end token, so that the network does not learn to stop there.
             counts["texts_cut"] = int(len(ids) >= self.max_text)
             ids = ids[: self.max_text] if counts["texts_cut"] else [*ids, self.end]
         return EncodedRequest(prompt, question, ids, image), counts
 
     def text_ids(self, text: str) -> list[int]:
-        """Return the ids of a linearised text: of each tag its own, and of the words between."""
+        """Return the ids of a linearised text: one for each tag, and those of the words between."""
         ids: list[int] = []
         for tagged, run in itertools.groupby(text.split(" "), key=self.tags.__contains__):
             words = list(run)
@@ -144,7 +144,7 @@ class Network:
         return ids
 
     def text_of(self, ids: Sequence[int]) -> str | None:
-        """Return the linearised text of ids up to the end mark; None where they have none."""
+        """Return the linearised text of ids up to the end token; None if they have none."""
         if self.end not in ids:
             return None
         parts: list[str] = []
@@ -155,12 +155,12 @@ class Network:
                 words = self.processor.tokenizer.decode(
                     list(run), skip_special_tokens=True, clean_up_tokenization_spaces=False
                 )
-                # T5 has no backslash: what escapes a word that looks like a tag is gone, and put back.
+                # T5 has no backslash: the escape of a word that looks like a tag is lost, and restored here.
                 parts += [word if word.startswith("\\") else escape_word(word) for word in words.split()]
         return " ".join(parts)
 
     def pixels(self, image: EncodedImage | None) -> "torch.Tensor":
-        """Return a picture as the network takes it [3, height, width]; without one, the mean colour.
+        """Return a picture as network input [3, height, width]; without one, the mean colour.
 
         Raises:
             DataError: it cannot be read or decoded.
@@ -176,7 +176,7 @@ class Network:
     def collate(
         self, examples: Sequence[EncodedRequest], pixels: "Sequence[torch.Tensor]", *, learn: bool
     ) -> "dict[str, torch.Tensor]":
-        """Return a batch; with ``learn`` its labels too, where fillings and (in a decoder) the prompt have no loss."""
+        """Return a batch; with ``learn`` also its labels, without loss for padding and (in a decoder) the prompt."""
         import torch
 
         images = [self.config.image_token_index] * self.config.num_query_tokens
@@ -200,9 +200,9 @@ class Network:
         return {name: values.to(self.device) for name, values in batch.items()}
 
     def forbidden(self) -> "torch.Tensor":
-        """Return which tokens [n_tokens] are none of a text's: all marks but its end, and rows without a token.
+        """Return the mask [n_tokens] of forbidden tokens: all special ones but the end, and rows without a token.
 
-        The unknown one may come (an emoji, for T5): it is left out of the text.
+        The unknown token is allowed (an emoji, for T5); it is left out of the text.
         """
         import torch
 
@@ -216,7 +216,7 @@ class Network:
 
 
 def filled(rows: Sequence[Sequence[int]], value: int, *, left: bool = False) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Return rows as one tensor [n_rows, a multiple of MULTIPLE], filled up, and the mask of what was there."""
+    """Return rows as one padded tensor [n_rows, a multiple of MULTIPLE], and its mask."""
     import torch
 
     width = -(-max(map(len, rows)) // MULTIPLE) * MULTIPLE
@@ -232,11 +232,11 @@ def filled(rows: Sequence[Sequence[int]], value: int, *, left: bool = False) -> 
 def open_base(
     model: str, revision: str | None, tags: Sequence[str], *, dtype: str, max_instruction: int, max_text: int
 ) -> Network:
-    """Return a base on the CPU, with tags, no weight of which learns.
+    """Return a frozen base with tags, on the CPU.
 
     Raises:
         MissingExtra: torch or transformers is not installed.
-        UsageError: there is no such model, or it is no InstructBLIP.
+        UsageError: there is no such model, or it is not an InstructBLIP.
     """
     torch = need("torch", extra="models")
     transformers = need("transformers", extra="models")
@@ -251,9 +251,9 @@ def open_base(
             model, revision=revision, dtype=getattr(torch, dtype)
         )
     net.requires_grad_(False)
-    net.config.tie_word_embeddings = False  # PEFT would pass over rows of layers that it takes for tied
+    net.config.tie_word_embeddings = False  # otherwise PEFT skips rows of layers that it takes for tied
     ids = add_tags(net.language_model, processor.tokenizer, tags)
-    # The defaults of a checkpoint (beams, penalties) are none of the paper's.
+    # The paper does not use the defaults of a checkpoint (beams, penalties).
     marks = {name: getattr(processor.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     start = getattr(net.config.text_config, "decoder_start_token_id", None)
     net.language_model.generation_config = transformers.GenerationConfig(**marks, decoder_start_token_id=start)
@@ -261,7 +261,7 @@ def open_base(
 
 
 def add_tags(language: Any, tokenizer: Any, tags: Sequence[str]) -> dict[str, int]:
-    """Make each tag one token and return their ids; a tag's weights are the mean of those of its pieces before."""
+    """Make each tag one token and return their ids; its weights are the mean of those of its former pieces."""
     import torch
     from tokenizers import AddedToken
 
@@ -276,9 +276,9 @@ def add_tags(language: Any, tokenizer: Any, tags: Sequence[str]) -> dict[str, in
 
 
 def adapt(net: Any, tags: Mapping[str, int], tune: Tune, *, r: int, alpha: int, dropout: float) -> Any:
-    """Return a network of which the adapters and the tags' rows learn, or the Q-Former's own weights and nothing else.
+    """Return a network of which the adapters and the tags' rows are trained, or only the Q-Former's own weights.
 
-    What learns is float32.
+    Trained weights are float32.
     """
     if tune == "qformer":
         net.qformer.requires_grad_(True)
@@ -302,14 +302,14 @@ def adapt(net: Any, tags: Mapping[str, int], tune: Tune, *, r: int, alpha: int, 
 
 
 def compute_activations_twice(net: Any) -> None:
-    """Let a network compute its activations again on the way back, not keep them: more time, less memory."""
+    """Let a network recompute its activations in the backward pass: more time, less memory."""
     # Renamed in transformers 5.24; the old name goes in 6.
     enable = getattr(net, "activation_checkpointing_enable", None) or net.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
 
 def learnable(net: Any) -> "dict[str, torch.nn.Parameter]":
-    """Return the parameters that learn, by name."""
+    """Return the trainable parameters by name."""
     return {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
 
 
@@ -333,7 +333,7 @@ def _write_weights(net: Any, folder: Path) -> None:
         for path in folder.iterdir():
             if path.name not in ADAPTER_FILES:
                 path.unlink()
-        # A path in it would make the same weights two artifacts.
+        # A path in it would give the same weights another digest.
         config = json.loads((folder / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
         (folder / ADAPTER_FILES[0]).write_text(json.dumps({**config, "base_model_name_or_path": None}, indent=1))
     else:
@@ -359,7 +359,7 @@ def _token_layers(language: Any) -> list[Any]:
 
 
 def _grow(language: Any, n_tokens: int) -> None:
-    """Give a language model rows for so many tokens where it has fewer.
+    """Grow the token layers of a language model to at least ``n_tokens`` rows.
 
     transformers' own ``resize_token_embeddings`` ties T5's output layer to its embedding, which Flan-T5's is not.
     """
@@ -380,12 +380,12 @@ def _grow(language: Any, n_tokens: int) -> None:
 
 
 def autocast(device: str, dtype: str) -> "torch.autocast":
-    """Return the context in which a network of a dtype computes: its adapters are float32 all the same."""
+    """Return the context for computing in a dtype; adapters are float32 anyway."""
     import torch
 
     return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=dtype == "bfloat16")
 
 
 def name_of_model(model: str) -> str:
-    """Return a model's id, or its folder's name: where that lies is nobody else's matter."""
+    """Return a model's id, or the name of its folder without the path."""
     return Path(model).name if Path(model).is_dir() else model

@@ -54,18 +54,18 @@ Pair = tuple[TextRequest, str]
 
 @dataclass(frozen=True, kw_only=True)
 class InstructBLIPSettings:
-    """How InstructBLIP is fine-tuned; what is not said otherwise is the paper's.
+    """The settings of the fine-tuning; the defaults are the paper's.
 
     Args:
         model: an id on the Hub or a folder; ``revision`` as ``from_pretrained`` takes it.
         tune: ``lora``, or ``qformer``: the Q-Former's own weights, without an adapter.
         r: rank of the adapters; ``alpha`` scales them by ``alpha / r``; ``dropout`` is theirs.
         learning_rate: of Adam, the same at every step.
-        batch_size: posts of one step; where memory ends they are taken in smaller parts with the same gradient.
-        epochs: passes over train, after each of which validation is read.
-        max_instruction: tokens of an instruction, for each of its readers.
+        batch_size: posts per step; when memory runs out they are taken in smaller parts with the same gradient.
+        epochs: passes over train, each followed by validation.
+        max_instruction: tokens of an instruction, in each tokenizer.
         max_text: tokens of a linearised text.
-        gradient_checkpointing: keep fewer activations and compute them twice.
+        gradient_checkpointing: keep fewer activations and recompute them.
         checkpoint_steps: steps between two checkpoints within an epoch; each epoch ends with one.
         dtype: ``auto`` (bfloat16 on a GPU, else float32) or the name of one; adapters are float32.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -95,10 +95,10 @@ class InstructBLIPSettings:
 def fit_instructblip(
     train: Sequence[Pair], validation: Sequence[Pair], *, settings: InstructBLIPSettings, types: Sequence[str]
 ) -> dict[str, str]:
-    """Return the digest, under ``text_model``, of the adapter with the least loss on validation.
+    """Return the digest, under ``text_model``, of the adapter with the lowest validation loss.
 
-    Started again after an interruption, it goes on from the last checkpoint and learns the same; what is finished is
-    not learnt twice. Without validation the last epoch counts.
+    After an interruption it continues from the last checkpoint with the same result; a finished training is not
+    repeated. Without validation the last epoch counts.
 
     Args:
         train: requests, each with its linearised text.
@@ -108,8 +108,8 @@ def fit_instructblip(
 
     Raises:
         MissingExtra: torch, transformers or peft is not installed.
-        UsageError: train is empty, there is no such model or GPU, the loss is not finite, or memory does not hold one
-            post.
+        UsageError: train is empty, there is no such model or GPU, the loss is not finite, or memory is too small for
+            one post.
         OSError: the disk is full; the last checkpoint is kept.
     """
     torch = need("torch", extra="models")
@@ -139,7 +139,7 @@ def fit_instructblip(
 
 
 class Training:
-    """A training as it goes: the network, its optimiser, and what is known so far."""
+    """A training in progress: the network, its optimiser, its history and counts."""
 
     def __init__(self, settings: InstructBLIPSettings, tags: Sequence[str], dtype: str, device: str) -> None:
         import torch
@@ -170,7 +170,7 @@ class Training:
         self.counts: Counter[str] = Counter()
 
     def record(self) -> dict[str, Any]:
-        """Return what is to be told of the training."""
+        """Return the record of the training."""
         names = ("tune", "r", "alpha", "dropout", "max_instruction", "max_text")
         return {
             "settings": {name: getattr(self.settings, name) for name in names},
@@ -180,7 +180,7 @@ class Training:
         }
 
     def run(self, train: Sequence[Pair], validation: Sequence[Pair], checkpoint: Path) -> None:
-        """Train to the end, from the checkpoint where there is one, and leave the network in its best state."""
+        """Train to the end, from the checkpoint if there is one, and leave the network in its best state."""
         import torch
 
         examples = self._read(train, "train")
@@ -207,7 +207,7 @@ class Training:
                 parameter.copy_(self.best[name])
 
     def _read(self, pairs: Sequence[Pair], split: str) -> list[EncodedRequest]:
-        """Return pairs as ids; count what is cut, and what pictures are none."""
+        """Return pairs as token ids; count cut texts and missing or unreadable pictures."""
         counts: Counter[str] = Counter()
         examples = []
         for request, text in pairs:
@@ -254,7 +254,7 @@ class Training:
         return loss
 
     def _check(self, epoch: int, held_out: Sequence[EncodedRequest]) -> None:
-        """Read the loss on validation, and keep the state if it is the best; of equals the first."""
+        """Compute the validation loss, and keep the state if it is the best so far."""
         import torch
 
         self.network.net.eval()
@@ -271,7 +271,7 @@ class Training:
         self.history.append({"epoch": epoch + 1, "loss": loss})
 
     def _losses(self, examples: Sequence[EncodedRequest], size: int) -> "Iterator[tuple[torch.Tensor, int]]":
-        """Yield the mean loss of so many examples after so many, and how many tokens it is the mean of."""
+        """Yield the mean loss of each batch of ``size`` examples, and its number of tokens."""
         for first in range(0, len(examples), size):
             chosen = examples[first : first + size]
             batch = self.network.collate(chosen, [self.network.pixels(e.image) for e in chosen], learn=True)
@@ -319,7 +319,7 @@ def _training_key(
     dtype: str,
     device: str,
 ) -> str:
-    """Return a digest of all that the outcome of a training hangs on."""
+    """Return a digest of everything that the result of a training depends on."""
     versions = [need(name, extra="models").__version__ for name in ("torch", "transformers", "peft")]
     chosen = {name: value for name, value in asdict(settings).items() if name not in ("model", "revision", "device")}
     kind = device.partition(":")[0]
@@ -334,12 +334,12 @@ def _training_key(
 
 
 def _bytes(image: EncodedImage | None) -> bytes:
-    """Return a picture's bytes, none of one that is missing."""
+    """Return a picture's bytes, empty if it is missing."""
     return image_bytes(image) or b"" if image is not None else b""
 
 
 def _finished(path: Path) -> dict[str, str] | None:
-    """Return the digests of a training that was finished, if what it made is still here."""
+    """Return the digests of a finished training, if its artifacts are still here."""
     if not path.exists():
         return None
     try:

@@ -1,9 +1,9 @@
 """Labelled texts: how a post is written as one, how one is read, and the instruction that asks for one.
 
-A labelled text is the post's words, and before each word of an entity its tag (Ding et al. 2020, DAGA): ``B-PER Stephen
-I-PER Curry makes B-ORG NBA history``. A word that could be taken for a tag, or that holds a space, is escaped with
-backslashes, so that each text has one reading. A relation's head and tail are entities of these types; their fine type
-is the relation.
+A labelled text has the post's words, and each word of an entity after its tag (Ding et al. 2020, DAGA): ``B-PER Stephen
+I-PER Curry makes B-ORG NBA history``. A word that looks like a tag, or holds a space, is escaped with backslashes, so
+that each text has one reading. A relation's head and tail are entities of the types ``head`` and ``tail``; their fine
+type is the relation.
 """
 
 import re
@@ -35,12 +35,12 @@ _SIGNS = {escape: sign for sign, escape in _ESCAPES.items()}
 
 
 def tag_type(entity: Entity) -> str:
-    """Return what follows ``B-`` in an entity's tag: its type, after a slash its fine type; ``person/actor``."""
+    """Return an entity's tag without ``B-``: its type, and after a slash its fine type (``person/actor``)."""
     return "/".join(_escaped(name, "\\ \t\n\r/") for name in (entity.type, entity.fine) if name is not None)
 
 
 def linearize(post: Post) -> str:
-    """Return a post as a labelled text; boxes and pictures are no part of it."""
+    """Return a post as a labelled text, without boxes and pictures."""
     tags = [""] * len(post.tokens)
     for entity in post.entities:
         kind = tag_type(entity)
@@ -50,7 +50,7 @@ def linearize(post: Post) -> str:
 
 
 def escape_word(word: str) -> str:
-    r"""Return a word as it stands in a labelled text: ``B-52`` as ``\B\-52``, an empty one as ``\``."""
+    r"""Return a word as in a labelled text: ``B-52`` as ``\B\-52``, an empty one as ``\``."""
     if word and not word.startswith("\\") and not _BLANK.search(word) and not _TAG.fullmatch(word):
         return word
     return "\\" + _escaped(word, "\\ \t\n\r-")
@@ -64,14 +64,14 @@ def _escaped(text: str, signs: str) -> str:
 
 
 def delinearize(text: str, types: Collection[str]) -> tuple[list[str], tuple[Entity, ...]] | Reject:
-    """Return the words [n_words] and entities of a labelled text, or what is wrong with it.
+    """Return the words [n_words] and entities of a labelled text, or why it is malformed.
 
-    The reason is ``no_words``; ``bad_escape``: a backslash before a word that ``escape_word`` would not have put there;
-    ``unknown_tag``; ``i_without_b``: an ``I-`` that does not continue an entity of its type; ``empty_entity``: a tag
-    before another one; ``tag_at_end``.
+    The reason is ``no_words``; ``bad_escape``: a backslash that ``escape_word`` would not write; ``unknown_tag``;
+    ``i_without_b``: an ``I-`` that does not continue an entity of its type; ``empty_entity``: a tag before another one;
+    ``tag_at_end``.
 
     Args:
-        text: as ``linearize`` writes it; more than one blank between words counts as one.
+        text: in the form of ``linearize``; several blanks between words count as one.
         types: the types of tags, as ``tag_type`` writes them.
     """
     tokens: list[str] = []
@@ -103,18 +103,18 @@ def delinearize(text: str, types: Collection[str]) -> tuple[list[str], tuple[Ent
 
 
 def _unescaped(text: str) -> str | None:
-    """Return what ``_escaped`` was given, or None where it could not have written this."""
+    """Return the text that ``_escaped`` was given, or None if it would not have written this."""
     found = re.findall(r"\\.|[^\\]", text, re.DOTALL)
     if sum(map(len, found)) != len(text) or any(len(sign) > 1 and sign not in _SIGNS for sign in found):
         return None
     return "".join(_SIGNS.get(sign, sign) for sign in found)
 
 
-# ---------------------------------------------------------------- what is asked
+# ---------------------------------------------------------------- instructions
 
 
 def instruction(post: Post) -> str:
-    """Return the label-aware instruction for a post (section 3.3.2); one without an entity is asked for as such."""
+    """Return the label-aware instruction for a post (section 3.3.2); it also says if there is no entity."""
     asked = [f"{' '.join(post.tokens[e.start : e.end])} which is {_with_article(type_name(e))}" for e in post.entities]
     if not asked:
         return f"{TASK}without any named entity."
@@ -136,9 +136,9 @@ def _with_article(name: str) -> str:
 
 
 def with_arguments(post: Post) -> Post | None:
-    """Return a post whose relation's head and tail are its entities; None where they overlap.
+    """Return a post with its relation's head and tail as entities; None if they overlap.
 
-    A post without a relation stays as it is.
+    A post without a relation is returned unchanged.
     """
     if post.relation is None:
         return post
@@ -150,7 +150,7 @@ def with_arguments(post: Post) -> Post | None:
 
 
 def find_relation(entities: Sequence[Entity]) -> Relation | None:
-    """Return the relation of one head and one tail; None where there are others, or two relations."""
+    """Return the relation of exactly one head and one tail of the same relation, otherwise None."""
     if sorted(entity.type for entity in entities) != ["head", "tail"] or entities[0].fine != entities[1].fine:
         return None
     head, tail = sorted(entities, key=lambda entity: entity.type)

@@ -1,8 +1,8 @@
-"""Sampling tokens so that a row's text hangs on the row's own draw alone: Gumbel-max inside a logits processor.
+"""Sampling tokens so that a row's text depends on the row's own draw alone: Gumbel-max inside a logits processor.
 
 ``argmax(log p + g)`` with ``g`` independent standard Gumbel noise is a draw from ``p`` (Gumbel 1954; Maddison et al.
-2014). The noise of a token at a step is keyed by the row's draw, the step and the token's id: no other row, no batch
-and no global generator can change it, and neither can two logits that change places by a rounding.
+2014). The noise of a token at a step depends on the row's draw, the step and the token's id only: not on other rows,
+the batch or a global generator, nor on the order of nearly equal logits.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 def candidates(
     logits: "np.ndarray", *, temperature: float, top_k: int, top_p: float
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """Return the ids [n] of the tokens that may be drawn, in their order, and their log-probabilities [n].
+    """Return the ids [n] of the tokens that may be drawn, in ascending order, and their log-probabilities [n].
 
-    As in transformers: first the temperature, then the ``top_k`` highest logits (0: all; those that tie with the last
-    stay), then of these the fewest that hold a probability of ``top_p``.
+    As in transformers: first the temperature, then the ``top_k`` highest logits (0: all; ties with the last are kept),
+    then the fewest of these with a total probability of ``top_p``.
 
     Args:
-        logits: [n_tokens], float64; ``-inf`` for tokens that must not come.
+        logits: [n_tokens], float64; ``-inf`` for forbidden tokens.
         temperature: above 0.
         top_k: tokens; 0 for all.
         top_p: in (0, 1].
@@ -46,7 +46,7 @@ def candidates(
 
 
 def draw_token(logits: "np.ndarray", draw: Draw, *, temperature: float, top_k: int, top_p: float) -> int:
-    """Return the id of a token drawn from logits [n_tokens], float64; with temperature 0 the likeliest.
+    """Return the id of a token drawn from logits [n_tokens], float64; with temperature 0 the likeliest one.
 
     Raises:
         UsageError: no logit is finite.
@@ -65,10 +65,10 @@ def draw_token(logits: "np.ndarray", draw: Draw, *, temperature: float, top_k: i
 
 @dataclass
 class RowSampler:
-    """A logits processor that leaves one token to each row: the one that its draw chooses.
+    """A logits processor that leaves each row one token, chosen by its draw.
 
-    ``generate`` is called with ``do_sample=False``, so its own choice is that token. ``forbidden`` [n_tokens] marks
-    tokens that must not come.
+    ``generate`` is called with ``do_sample=False``, so it takes that token. ``forbidden`` [n_tokens] marks tokens that
+    are never drawn.
     """
 
     draws: Sequence[Draw]
@@ -79,7 +79,7 @@ class RowSampler:
     step: int = 0
 
     def __call__(self, input_ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
-        """Return scores [n_rows, n_tokens], all ``-inf`` but for the token drawn of each row."""
+        """Return scores [n_rows, n_tokens] that are ``-inf`` except for each row's drawn token."""
         import torch
 
         allowed = scores.double().cpu().masked_fill(self.forbidden, float("-inf")).numpy()
@@ -99,7 +99,7 @@ class RowSampler:
 
 
 def _normalised(scores: "np.ndarray") -> "np.ndarray":
-    """Return log-probabilities of unnormalised ones."""
+    """Return log-probabilities from unnormalised ones."""
     import numpy as np
 
     shifted = scores - scores.max()

@@ -1,10 +1,10 @@
-"""Labelled texts without a model: the asked entities, written where other train posts name others of their types.
+"""Labelled texts without a model: the requested entities in place of others of their types in other train posts.
 
-A post whose entities have the types that are asked for is a context. Where there is none, two are joined, or entities
-of one type stand side by side (as train writes them: ``A , B and C``), or each type gets a context. Among the contexts
-that fit about equally well (handles, hashtags, articles, capitals, length) it is the next one on a ring, in an order
-that seed and copy decide and on which the source post has its place: so each context serves about as often as the
-others. The source post and others of its text are none. A post without an entity gets two others without one.
+A post whose entities have the requested types is a context. If there is none, two are joined, or entities of one type
+are listed (as train does: ``A , B and C``), or each type gets its own context. Contexts that fit about equally well
+(handles, hashtags, articles, capitals, length) are taken in turn from a ring, ordered by seed and copy, starting at the
+source post's place, so that all are used about equally often. The source post and others with its text are excluded. A
+post without an entity gets two others without one.
 """
 
 import bisect
@@ -27,9 +27,9 @@ from hf_mner_aug.schema import Entity, Origin, Post
 from hf_mner_aug.storage.posts import open_posts
 
 POOL = 16  # contexts that are compared
-TRIES = 8  # of them, and of the ways to part the entities
-SLACK = 0.75  # a context may fit so much worse than the best one
-TAIL = 12  # words at the end among which URLs and hashtags are looked for
+TRIES = 8  # contexts, and ways to divide the entities
+SLACK = 0.75  # how much worse than the best one a context may fit
+TAIL = 12  # words at the end that are searched for URLs and hashtags
 ENDS = (".", "!", "?", "...", "…", "-", "|", ":", "。", "！", "？", "～")
 BEFORE_ARTICLE = (
     "about",
@@ -54,9 +54,9 @@ Keys = tuple[str, ...]
 
 
 class Mention(NamedTuple):
-    """An entity's words where they stand: its label, the ``@`` or ``#`` at its head, what is beside it.
+    """An entity's words in context: its label, a leading ``@`` or ``#``, and the words beside it.
 
-    ``article`` says whether ``the`` is before it, ``titled`` and ``followed`` whether a word with a capital is.
+    ``article``: ``the`` precedes it; ``titled`` and ``followed``: a capitalised word precedes or follows it.
     """
 
     words: Words
@@ -69,9 +69,9 @@ class Mention(NamedTuple):
 
 @dataclass(frozen=True)
 class Context:
-    """A train post as something to write into.
+    """A train post into which entities are written.
 
-    ``lead`` words at its beginning are ``RT @user :``; what follows ``body`` words is URLs and hashtags.
+    Its first ``lead`` words are ``RT @user :``; after ``body`` words there are only URLs and hashtags.
     """
 
     post: Post
@@ -83,7 +83,7 @@ class Context:
 
     @functools.cached_property
     def says(self) -> int:
-        """How many words it has beside its entities, lead and tail."""
+        """The number of words besides its entities, lead and tail."""
         return self.body - self.lead - sum(len(slot.words) for slot in self.slots)
 
 
@@ -92,7 +92,7 @@ Groups = tuple[tuple[Mention, ...], ...]  # each stands in one slot
 
 @dataclass(frozen=True, kw_only=True)
 class Templates:
-    """Writes the asked entities into other train posts.
+    """Writes the requested entities into other train posts.
 
     Args:
         posts: the digest of the train posts (``storage.posts``), which the method names among its files.
@@ -109,7 +109,7 @@ class Templates:
     ) -> list[str | Unwritten]:
         """Return a text for each request that holds all its entities, with the ids of the posts it is made of.
 
-        It is ``no_context`` where no other train post has a place for them.
+        The reason is ``no_context`` if no other train post has a place for them.
 
         Raises:
             NotFitted: the train posts are not on this machine.
@@ -134,11 +134,11 @@ def _written(known: "Knowledge", post: Post, order: "Order", draw: Draw) -> str 
     return Unwritten("no_context", f"no other train post has a place for {asked}")
 
 
-# ---------------------------------------------------------------- what train posts say
+# ---------------------------------------------------------------- train posts
 
 
 def mentions_of(post: Post) -> tuple[Mention, ...]:
-    """Return a post's entities with what stands before them."""
+    """Return a post's entities with the words before them."""
     found = []
     for entity in post.entities:
         words = tuple(post.tokens[entity.start : entity.end])
@@ -165,7 +165,7 @@ def _has_capital(word: str) -> bool:
 
 
 def lead_of(post: Post) -> int:
-    """Return how many words at the beginning are ``RT @user :``; none of them carries a label."""
+    """Return the number of words of ``RT @user :`` at the beginning, if none of them has a label."""
     tokens = list(post.tokens[:8])
     if tokens[:1] != ["RT"] or ":" not in tokens:
         return 0
@@ -174,7 +174,7 @@ def lead_of(post: Post) -> int:
 
 
 def body_of(post: Post) -> int:
-    """Return how many words are left without the URLs and hashtags at the end; what carries a label is left."""
+    """Return the number of words without the URLs and hashtags at the end; labelled words are never left out."""
     last = max([end for _, end in post.protected()], default=0)
     body = n_words = len(post.tokens)
     for start in range(n_words - 1, max(last, n_words - TAIL) - 1, -1):
@@ -187,8 +187,8 @@ def body_of(post: Post) -> int:
 class Knowledge:
     """The train posts as contexts, by the sorted types of their entities, with (``fine``) or without fine types.
 
-    ``joiners`` are what stands between two entities of one type, ``ends`` what ends sentences; both as often as they
-    occur.
+    ``joiners`` are the words between two entities of one type, ``ends`` those that end sentences, both repeated by
+    count.
     """
 
     contexts: Mapping[str, Mapping[Keys, Sequence[Context]]]
@@ -198,7 +198,7 @@ class Knowledge:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """How exactly types are compared, the most exact first."""
+        """The levels at which types are compared, the finest first."""
         return tuple(self.contexts)
 
 
@@ -229,20 +229,20 @@ def _knowledge(digest: str) -> Knowledge:
 
 
 class Order(NamedTuple):
-    """What the order of the contexts of some posts (their digest) hangs on."""
+    """The parameters of the order of contexts; ``posts`` is their digest."""
 
     posts: str
     seed: int
     copy: int
 
     def place(self, post_id: str) -> bytes:
-        """Return where a post stands."""
+        """Return a post's place on the ring."""
         return hashlib.blake2b(f"{self.seed}\0{self.copy}\0{post_id}".encode("utf-8", "surrogatepass")).digest()
 
 
 @functools.lru_cache(maxsize=1024)
 def _ring(order: Order, level: str, keys: Keys) -> tuple[list[bytes], list[Context]]:
-    """Return the contexts of some types in their order, and their places."""
+    """Return the contexts of some types in order, and their places."""
     found = [
         (order.place(context.post.id), context) for context in _knowledge(order.posts).contexts[level].get(keys, ())
     ]
@@ -251,7 +251,7 @@ def _ring(order: Order, level: str, keys: Keys) -> tuple[list[bytes], list[Conte
 
 
 def _frequent(words: Sequence[str]) -> list[str]:
-    """Return the words that make up a tenth or more, as often as they occur."""
+    """Return the words that make up a tenth or more, repeated by count."""
     counts = Counter(words)
     return [word for word in sorted(counts) for _ in range(counts[word]) if 10 * counts[word] >= len(words) > 1]
 
@@ -264,7 +264,7 @@ def _key(mention: Mention, level: str) -> str:
 
 
 def _plans(mentions: tuple[Mention, ...], level: str, draw: Draw) -> Iterator[list[Groups]]:
-    """Yield ways to place entities: for each context of the text, which stand in it, and which of them side by side."""
+    """Yield ways to place entities: for each context of the text its groups, each for one slot."""
     singles: Groups = tuple((mention,) for mention in draw.shuffled(mentions))
     if not singles:
         yield [(), ()]
@@ -282,7 +282,7 @@ def _plans(mentions: tuple[Mention, ...], level: str, draw: Draw) -> Iterator[li
 
 
 def _halves(groups: Groups, draw: Draw) -> Iterator[list[Groups]]:
-    """Yield some ways to part groups in two, each once."""
+    """Yield some distinct ways to divide groups in two."""
     inside = [draw.sub(n).subset(range(1, len(groups)), 0.5) for n in range(TRIES if len(groups) > 1 else 0)]
     for chosen in filter(None, dict.fromkeys(map(tuple, inside))):
         first = [groups[i] for i in range(len(groups)) if i not in chosen]
@@ -290,7 +290,7 @@ def _halves(groups: Groups, draw: Draw) -> Iterator[list[Groups]]:
 
 
 class Placed(NamedTuple):
-    """What stands in each slot of a context, and how badly it fits."""
+    """The filling of each slot of a context, and how badly it fits."""
 
     context: Context
     filling: Groups
@@ -299,7 +299,7 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Search:
-    """Looks for contexts for one post, which is none itself, nor is one of its text (``own``)."""
+    """Searches contexts for one post, except for itself and posts with its text (``own``)."""
 
     known: Knowledge
     level: str
@@ -308,7 +308,7 @@ class Search:
     order: Order
 
     def fill(self, parts: Sequence[Groups], draw: Draw) -> Composed | None:
-        """Return the text of the parts, each in a context, or None where one has no context."""
+        """Return the text of the parts, each in a context, or None if one has no context."""
         ranked = [self._ranked(groups, draw.sub("context", i)) for i, groups in enumerate(parts)]
         for n in range(TRIES if all(ranked) else 0):
             placed: list[Placed] = []
@@ -325,7 +325,7 @@ class Search:
         return None
 
     def _ranked(self, groups: Groups, draw: Draw) -> list[Placed]:
-        """Return the next contexts with the groups placed in them: those that fit well, then the others."""
+        """Return the next contexts on the ring with the groups placed in them: first those that fit well."""
         keys = tuple(sorted(_key(group[0], self.level) for group in groups))
         places, ring = _ring(self.order, self.level, keys)
         first = bisect.bisect(places, self.order.place(self.id))
@@ -335,7 +335,7 @@ class Search:
         return sorted(placed, key=lambda p: max(best, p.misfit))
 
     def _free(self, context: Context, groups: Groups) -> bool:
-        """Say whether a context may be taken: it does not name, beside its entities, what is asked for."""
+        """Return whether a context may be used: its other words do not contain the requested entities."""
         if context.post.id == self.id or context.text == self.own or context.says < 1:
             return False
         return not any(
@@ -361,13 +361,13 @@ class Search:
             total += cost
             chosen[key] = iter(order)
         filling = tuple(next(chosen[_key(slot, self.level)]) for slot in context.slots)
-        # One name said twice should be one name again.
+        # A repeated name should be replaced by a repeated name.
         told = {slot.words for slot in context.slots}
         asked = {group[0].words for group in filling}
         return Placed(context, filling, total + abs(len(told) - len(asked)))
 
     def _write(self, placed: Sequence[Placed], draw: Draw) -> "Text":
-        """Return filled contexts, joined: one ``RT @user :``, URLs at the end only."""
+        """Return the filled contexts joined, with ``RT @user :`` at the beginning and URLs at the end only."""
         text = Text([], [], [])
         for n, (context, filling, _) in enumerate(placed):
             start, post = context.lead if n else 0, context.post
@@ -382,7 +382,7 @@ class Search:
         return text
 
     def _write_group(self, text: "Text", slot: Mention, group: Sequence[Mention], draw: Draw) -> None:
-        """Append mentions, with what must stand before and between them."""
+        """Append mentions, with the words before and between them."""
         tokens, entities = text.tokens, text.entities
         joiner = draw.choice(self.known.joiners.get(group[0].entity.type) or [","])
         for n, mention in enumerate(group):
@@ -396,7 +396,7 @@ class Search:
 
 
 class Text(NamedTuple):
-    """What is being written: words, entities, and where words come from (``Post.origins``), as far as that is noted."""
+    """A text in progress: words, entities, and the origins of words (``Post.origins``) as far as they are noted."""
 
     tokens: list[str]
     entities: list[Entity]
@@ -407,7 +407,7 @@ class Text(NamedTuple):
         self.add(post.tokens[start:stop], [(post.id, i) for i in range(start, stop)])
 
     def add(self, words: Sequence[str], origins: Sequence[Origin]) -> None:
-        """Append words and where they come from; those before that nothing is noted of are new."""
+        """Append words with their origins; earlier words without a noted origin are new."""
         del self.origins[len(self.tokens) :]
         self.origins.extend([None] * (len(self.tokens) - len(self.origins)))
         self.tokens.extend(words)
@@ -415,7 +415,7 @@ class Text(NamedTuple):
 
 
 def misfit(group: Sequence[Mention], slot: Mention) -> float:
-    """Return how badly mentions would stand in another one's place."""
+    """Return how badly mentions would fit in another one's place."""
     first = group[0]
     return (
         4.0 * ((first.head == "@") != (slot.head == "@"))
@@ -431,7 +431,7 @@ def misfit(group: Sequence[Mention], slot: Mention) -> float:
 
 
 def _fit_before(tokens: list[str], slot: Mention, mention: Mention) -> None:
-    """Mend the word without a label before a mention that stands in another one's place."""
+    """Adapt the unlabelled word before a mention that replaces another one."""
     last = tokens[-1].casefold() if tokens else ""
     if last in HEADS and mention.head != last:
         tokens.pop()  # a handle or hashtag that the set splits
@@ -445,6 +445,6 @@ def _fit_before(tokens: list[str], slot: Mention, mention: Mention) -> None:
 
 
 def _doubled(tokens: Sequence[str], entities: Sequence[Entity]) -> bool:
-    """Say whether a word is said twice where a mention begins or ends."""
+    """Return whether a word is repeated where a mention begins or ends."""
     borders = {i for entity in entities for i in (entity.start, entity.end) if 0 < i < len(tokens)}
     return any(tokens[i].casefold() == tokens[i - 1].casefold() and without_marks(tokens[i]).isalnum() for i in borders)

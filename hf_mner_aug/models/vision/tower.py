@@ -38,7 +38,7 @@ class Tower(nn.Module):
 
     A frozen tower has no gradient and is always in eval mode. A trained one gets pictures mirrored and shifted at
     random during training. A pretrained tower keeps the statistics of its batch norms, since small batches would spoil
-    them; one without weights learns them, too.
+    them; one without weights learns them as well.
     """
 
     def __init__(
