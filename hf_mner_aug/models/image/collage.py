@@ -2,9 +2,9 @@
 
 Mentions are found by those of the train split: words that are labelled at least as often as not. For each there is a
 region of a train picture whose post mentions it, or else another mention of its type; a sentence without a known
-mention gets regions of similar posts. Posts with similar words come first. A region is a box if train has boxes, otherwise the
-part with the most edges. Posts with the sentence's own text or picture are ignored, so that a train sentence gets the
-same picture as an unseen one.
+mention gets regions of similar posts. Posts with similar words come first. A region is a box if train has boxes,
+otherwise the part with the most edges. Posts with the sentence's own text or picture are ignored, so that a train
+sentence gets the same picture as an unseen one.
 """
 
 import functools

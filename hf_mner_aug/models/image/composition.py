@@ -71,7 +71,7 @@ def backdrop(picture: "PIL.Image.Image", size: tuple[int, int]) -> "PIL.Image.Im
 
 
 def edges(picture: "PIL.Image.Image", side: int = 64) -> "np.ndarray":
-    """Return the edge strength of a downscaled picture [height, width], ``side`` pixels on the longer side."""
+    """Return the edge strength of a picture reduced to ``side`` pixels on the longer side [height, width]."""
     import numpy as np
     from PIL import Image
 
@@ -86,7 +86,7 @@ def edges(picture: "PIL.Image.Image", side: int = 64) -> "np.ndarray":
 
 
 def busiest_window(picture: "PIL.Image.Image", ratio: float) -> Box:
-    """Return the part of a picture, of a ratio of width to height, with the most edges near the middle."""
+    """Return the part of a picture with a ratio of width to height and the most edges near the middle."""
     import numpy as np
 
     weights = edges(picture)
@@ -108,7 +108,7 @@ def busiest_window(picture: "PIL.Image.Image", ratio: float) -> Box:
 
 
 def window_around(boxes: Sequence[Box], picture: "PIL.Image.Image", ratio: float) -> Box:
-    """Return the part of a picture around some boxes, with a margin, as close to a ratio as the picture allows."""
+    """Return the part of a picture around some boxes, with a margin, as close to a ratio as possible."""
     left, top, right, bottom = bounds(boxes)
     width, height = 1.16 * max(1.0, right - left), 1.16 * max(1.0, bottom - top)
     width, height = max(width, height * ratio), max(height, width / ratio)
@@ -122,7 +122,7 @@ def window_around(boxes: Sequence[Box], picture: "PIL.Image.Image", ratio: float
 
 
 def draw_slots(n: int, draw: Draw) -> list[Slot]:
-    """Return places for n regions, as fractions of width and height: side by side at the bottom, or four in a square."""
+    """Return places for n regions, as fractions of width and height: side by side, or four in a square."""
     if n == 1:
         left, top = 0.24 * draw.random(), 0.06 + 0.1 * draw.random()
         return [(left, top, left + 0.76, 1.0)]
@@ -150,8 +150,8 @@ def calm_slots(scene: "PIL.Image.Image", n: int) -> list[Slot]:
 def compose(scene: "PIL.Image.Image", regions: Sequence[Opened], slots: Sequence[Slot]) -> "PIL.Image.Image":
     """Return the scene with a region in each slot, blended in two bands of frequency.
 
-    Burt & Adelson 1983: colours are blended over half of a region's sides and details over a sixth, which hides the seams
-    and adapts the region's colours to the scene. There is no blending along the frame.
+    Burt & Adelson 1983: colours are blended over half of a region's sides and details over a sixth, which hides the
+    seams and adapts the region's colours to the scene. There is no blending along the frame.
     """
     import numpy as np
     from PIL import Image

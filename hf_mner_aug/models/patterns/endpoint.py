@@ -1,10 +1,10 @@
 """Patterns and posts by a language model behind an OpenAI-compatible endpoint: one chat for each question.
 
 The prompts are files (``prompts/memory_hard``), a new one for each change. Texts of posts, patterns and filters are in
-a separate block of JSON, which no post can close. Answers are data: parsed strictly, bounded, never executed. An unusable
-one is returned as an ``Unwritten``, which the next request has as a critique: ``not_json``; ``no_answer`` (refused, cut
-or empty); ``off_schema``, JSON of another schema; ``not_in_text``, a mention that is not in the words. A failure that
-would recur with every request (the key, the budget, a server that is down) ends the run.
+a separate block of JSON, which no post can close. Answers are data: parsed strictly, bounded, never executed. An
+unusable one is returned as an ``Unwritten``, which the next request has as a critique: ``not_json``; ``no_answer``
+(refused, cut or empty); ``off_schema``, JSON of another schema; ``not_in_text``, a mention that is not in the words. A
+failure that would recur with every request (the key, the budget, a server that is down) ends the run.
 """
 
 import functools
