@@ -267,7 +267,7 @@ def test_rows_of_every_kind_of_set(name, kind, sets):
     method = build(name, copies=copies(name)).fit(dataset)
     made = method.map(dataset)
     assert made.features == method.features
-    assert list(made.features) == [*dataset.features, *AUGMENTED, *method.columns]
+    assert list(made.features) == [*dataset.features, *AUGMENTED, *method.content.columns]
     found = rows(made)
     assert len(found) >= len(dataset) / 2
     assert len({row["id"] for row in found}) == len(found)
