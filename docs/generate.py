@@ -18,7 +18,7 @@ PARTS: Mapping[str, Callable[[str], str]] = {
     "errors": lambda _: errors.error_table(),
     "facts": methods.facts,
     "floors": lambda _: floors.floors(),
-    "other_errors": lambda _: errors.other_table(),
+    "other_errors": lambda _: errors.other_parts(),
     "overview": lambda _: methods.overview(),
     "parameters": methods.parameters,
     "presets": methods.presets,

@@ -57,13 +57,9 @@ def other_errors() -> dict[str, ast.ClassDef]:
     }
 
 
-def other_table() -> str:
-    """Return what the errors of other modules mean, and what they are kinds of."""
-    rows = (
-        [f"`{name}`", _told(ast.get_docstring(node)), f"`{', '.join(map(ast.unparse, node.bases))}`"]
-        for name, node in other_errors().items()
-    )
-    return table(["error", "meaning", "a kind of"], rows)
+def other_parts() -> str:
+    """Return the errors of other modules, for mkdocstrings."""
+    return "\n\n".join(f"::: {name}\n    options:\n      heading_level: 3" for name in other_errors())
 
 
 def all_reasons() -> dict[str, dict[str, Reason]]:

@@ -29,11 +29,11 @@ def engines() -> str:
 
 def _table(layers: list[list[str]], package: str) -> str:
     rows = [
-        [str(len(layers) - height), f"`{room}`", _told(f"{package}{room}")]
+        [f"`{room}`", _told(f"{package}{room}"), str(len(layers) - height)]
         for height, layer in enumerate(layers)
         for room in layer
     ]
-    return table(["floor", "room", "what it holds"], rows)
+    return table(["room", "what it holds", "floor"], rows)
 
 
 def _told(module: str) -> str:

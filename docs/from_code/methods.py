@@ -25,7 +25,7 @@ def facts(name: str) -> str:
     """Return what a user asks before choosing a method."""
     found = method_class(name).facts
     told = {
-        "Paper": prose(found.paper),
+        "Paper": paper(found.paper),
         "Does": found.does,
         "Learns from train": found.learns,
         "Pictures": found.images,
@@ -126,11 +126,17 @@ def reason_table(found: Mapping[str, Reason]) -> str:
     return table(["reason", "meaning", "what to do"], rows)
 
 
-def overview(_: str = "") -> str:
+def overview() -> str:
     """Return the table of all methods."""
     rows = (
-        [f"[`{name}`]({name}.md)", found.does, found.learns, found.extra, prose(found.paper)]
+        [f"[`{name}`]({name}.md)", found.does, found.extra, paper(found.paper)]
         for name in METHODS
         for found in [method_class(name).facts]
     )
-    return table(["method", "what it does", "learns from train", "install", "paper"], rows)
+    return table(["method", "what it does", "install", "paper"], rows)
+
+
+def paper(text: str) -> str:
+    """Return a paper's authors and year as a link to it, or what is said of it where there is no address."""
+    authors, _, address = text.partition(", ")
+    return f"[{authors}]({address})" if address.startswith("https://") else prose(text)

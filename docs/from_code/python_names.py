@@ -7,6 +7,7 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import hf_mner_aug
 from from_code.command_line import commands
@@ -72,7 +73,8 @@ def _defined(tree: ast.Module) -> Iterator[str]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             yield node.name
-        elif isinstance(node, ast.ImportFrom):
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
             yield from (alias.name for alias in node.names if alias.asname == alias.name)
 
 
@@ -103,17 +105,20 @@ def _name(name: str, options: str) -> str:
 
 
 def results() -> tuple[str, ...]:
-    """Return the classes of this package that verbs return, by their full names."""
-    found: dict[str, None] = {}
-    for name in hf_mner_aug.__all__:
-        verb = getattr(hf_mner_aug, name)
-        if inspect.isfunction(verb):
-            kind = verb.__annotations__["return"]
-            kind = getattr(sys.modules[verb.__module__], kind, None) if isinstance(kind, str) else kind
-            for one in (kind, *typing.get_args(kind)):
-                if inspect.isclass(one) and one.__module__.startswith(f"{PACKAGE}."):
-                    found[f"{one.__module__}.{one.__name__}"] = None
-    return tuple(found)
+    """Return the classes that verbs return and no other page has, by their full names."""
+    elsewhere = {f"{PACKAGE}.{module}" for _, _, modules in PAGES.values() for module in modules}
+    verbs = (getattr(hf_mner_aug, name) for name in hf_mner_aug.__all__)
+    kinds = [kind for verb in verbs if inspect.isfunction(verb) for kind in _returned(verb)]
+    own = [kind for kind in kinds if inspect.isclass(kind) and kind.__module__.startswith(f"{PACKAGE}.")]
+    return tuple(dict.fromkeys(f"{k.__module__}.{k.__name__}" for k in own if k.__module__ not in elsewhere))
+
+
+def _returned(verb: Any) -> tuple[Any, ...]:
+    """Return the type that a function returns, and those inside it."""
+    kind = verb.__annotations__["return"]
+    if isinstance(kind, str):
+        kind = getattr(sys.modules[verb.__module__], kind, None)
+    return kind, *typing.get_args(kind)
 
 
 def results_page() -> str:
