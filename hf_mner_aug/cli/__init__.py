@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,27 +44,16 @@ def _options(
     """Show ``--debug`` in the help; ``main`` reads it, wherever it stands."""
 
 
-for verb in (
-    data.convert,
-    data.validate,
-    run.augment,
-    hub.push,
-    hub.withdraw,
-    hub.verify,
-    look.show,
-    about.methods,
-    about.doctor,
-    run.demo,
-    data.index,
-    look.memory,
-    hosts.hosts,
-    hub.hydrate,
-    look.quality,
-    studies.evaluate,
-    studies.errors,
-    studies.curve,
-):
-    app.command()(verb)
+VERBS: Mapping[str, Sequence[Callable[..., None]]] = {
+    "Start": (run.demo, about.methods, about.doctor, hosts.hosts),
+    "Make": (data.convert, data.validate, data.index, run.augment),
+    "Look": (look.show, look.memory, look.quality),
+    "Measure": (studies.evaluate, studies.curve, studies.errors),
+    "Publish": (hub.push, hub.verify, hub.withdraw, hub.hydrate),
+}
+for panel, verbs in VERBS.items():
+    for verb in verbs:
+        app.command(rich_help_panel=panel)(verb)
 
 
 def main() -> None:
