@@ -5,41 +5,28 @@ differs. ``parent_commit`` guards against another push in between; whoever loses
 that comes from the Hub is used before it has the hash that the repo lists, and no call waits for ever.
 """
 
-import contextlib
 import difflib
-import errno
-import hashlib
-import json
 import shutil
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from hf_mner_aug.exceptions import Corrupt, DataError, UsageError, first_line
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.publishing.cards import ConfigFacts, read_sections, render, with_section
-from hf_mner_aug.publishing.folder import NOTE, pages_of, read_features, read_note
+from hf_mner_aug.publishing.folder import NOTE, read_features, read_note
+from hf_mner_aug.publishing.hub_repo import GaveUp, HubError, HubRepo, Raced, persist, same_bytes
+from hf_mner_aug.publishing.selection import Selection, choose, is_data
 from hf_mner_aug.publishing.verify import Verification, verify_folder
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.sources.loading import with_pictures
-from hf_mner_aug.storage.shared import sha256
-from hf_mner_aug.untrusted.cards import CARD, check_card, read_card
-from hf_mner_aug.untrusted.names import STUBS, check_name, is_name
+from hf_mner_aug.untrusted.cards import CARD, read_card
+from hf_mner_aug.untrusted.names import STUBS, check_name
 
 if TYPE_CHECKING:
-    from huggingface_hub import DatasetInfo, HfApi
     from huggingface_hub.hf_api import RepoFile
 
-T = TypeVar("T")
-
-ATTEMPTS = 5
-PATIENCE_S = 180.0  # for one step with the Hub, with the client's own tries; and more for each byte that moves
-SLOWEST = 50_000  # bytes a second
-_TEMPORARY = (".tmp", "~", ".swp", ".swo", ".bak", ".orig", ".part", ".incomplete", ".old")
 LINES_COMPARED = 5_000  # of a card
 OPEN_LICENSES = (
     "apache-2.0",
@@ -52,18 +39,6 @@ OPEN_LICENSES = (
     "odc-by",
     "pddl",
 )
-
-
-class HubError(OSError):
-    """The Hub could not be reached or failed; the local folder is untouched and the call can be repeated."""
-
-
-class Raced(HubError):
-    """Another commit came first; this one surely did not land."""
-
-
-class GaveUp(HubError):
-    """The Hub took too long: it is not asked again by itself."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +120,11 @@ def push(
         Corrupt: a split has no file.
         HubError: the Hub could not be reached or failed.
     """
-    local = _choose(Path(folder))
+    local = choose(Path(folder))
     if not local.notes:
         left_out = f" (left out: {'; '.join(local.left_out[:3])})" if local.left_out else ""
         raise UsageError(f"{folder} holds no config{left_out}: make one with hf-mner-aug augment … --out {folder}")
-    hub = _Hub(repo_id, token)
+    hub = HubRepo(repo_id, token)
 
     def once() -> Pushed:
         info = hub.find()
@@ -164,7 +139,7 @@ def push(
         message = f"Publish {', '.join(local.notes)}"
         return _send(hub, local, head, remote, message, revision=revision, create_pr=create_pr, dry_run=dry_run)
 
-    return _persist(once)
+    return persist(once)
 
 
 def verify(
@@ -206,7 +181,7 @@ def download_config(repo_id: str, config: str, *, revision: str | None = None, t
         HubError: the Hub could not be reached or failed.
     """
     check_name("config", config)
-    hub = _Hub(repo_id, token)
+    hub = HubRepo(repo_id, token)
 
     def once() -> Path:
         head = hub.info(revision).sha
@@ -217,7 +192,7 @@ def download_config(repo_id: str, config: str, *, revision: str | None = None, t
             raise UsageError(f"{repo_id} has no {config}/{NOTE}: configs made here are {known}")
         return _download_configs(hub, head, remote, [config], None)
 
-    return _persist(once)
+    return persist(once)
 
 
 def withdraw(repo_id: str, ids: Sequence[str], *, squash: bool = False, token: str | None = None) -> dict[str, int]:
@@ -239,7 +214,7 @@ def withdraw(repo_id: str, ids: Sequence[str], *, squash: bool = False, token: s
         DataError: the recipe of a config names another folder than the config's, or a name is none.
         HubError: the Hub could not be reached or failed.
     """
-    hub = _Hub(repo_id, token)
+    hub = HubRepo(repo_id, token)
     sent: dict[str, int] = {}  # what the last commit takes out: it may have landed although no answer came
 
     def once() -> dict[str, int]:
@@ -257,16 +232,16 @@ def withdraw(repo_id: str, ids: Sequence[str], *, squash: bool = False, token: s
                 raise UsageError(
                     f"{repo_id} holds none of the {len(ids)} ids, neither as a post nor as the source of one"
                 )
-            local = _choose(folder)
+            local = choose(folder)
             sent.clear()
             sent.update(gone)
             _send(hub, local, head, remote, "Withdraw posts")
         return gone
 
-    gone = _persist(once)
+    gone = persist(once)
     if squash:
         try:
-            _persist(hub.squash)
+            persist(hub.squash)
         except HubError as error:
             raise HubError(
                 f"{error}: the posts are out of the newest commit, but still in the history; make one commit of it "
@@ -278,195 +253,9 @@ def withdraw(repo_id: str, ids: Sequence[str], *, squash: bool = False, token: s
 # ---------------------------------------------------------------- inside
 
 
-@contextlib.contextmanager
-def _clear_errors(repo_id: str) -> Iterator[None]:
-    """Turn what the Hub client raises into one line for the user."""
-    import httpx2
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        yield
-    except RepositoryNotFoundError as error:
-        raise UsageError(f"{repo_id}: no such dataset repo, or this token may not see it") from error
-    except RevisionNotFoundError as error:
-        raise UsageError(f"{repo_id}: no such revision") from error
-    except HFValidationError as error:
-        raise UsageError(f"{repo_id!r} is no repo id: expected ORG/NAME") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status == 412:
-            raise Raced(f"{repo_id} changed meanwhile") from error
-        if status in (401, 403):
-            raise UsageError(f"{repo_id}: the Hub refused this token ({status}): hf auth login") from error
-        if status >= 500 or status in (408, 429):
-            raise HubError(f"{repo_id}: the Hub answered {status}") from error
-        raise UsageError(f"{repo_id}: the Hub answered {status}: {first_line(error)}") from error
-    except (httpx2.RequestError, LocalEntryNotFoundError) as error:
-        raise HubError(f"{repo_id}: the Hub could not be reached ({type(error).__name__})") from error
-    except OSError as error:
-        if error.errno is not None:  # this machine's trouble
-            raise
-        raise HubError(f"{repo_id}: {first_line(error)}") from error
-    except json.JSONDecodeError as error:
-        raise HubError(f"{repo_id}: the Hub's answer is no JSON") from error
-    except RuntimeError as error:
-        # What the client raises when a file could not be uploaded, after its own retries.
-        raise HubError(f"{repo_id}: {first_line(error)}") from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        # What the client raises on JSON of another shape than the Hub's.
-        line = f"{type(error).__name__}: {first_line(error)}"
-        raise HubError(f"{repo_id}: the Hub's answer is not understood ({line})") from error
-
-
-@dataclass(frozen=True)
-class _Hub:
-    """A dataset repo on the Hub; whatever is asked of it ends in time, and in one line where it fails."""
-
-    repo_id: str
-    token: str | None
-
-    def __post_init__(self) -> None:
-        parts = self.repo_id.split("/")
-        if len(parts) == 2 and all(map(is_name, parts)) and not Path(self.repo_id).is_file():
-            return
-        place = Path(self.repo_id)
-        found = (
-            "that is a folder" if place.is_dir() else "that is a file" if place.exists() else "there is no such folder"
-        )
-        raise UsageError(f"{self.repo_id} is no repo id: expected ORG/NAME, and {found}")
-
-    @cached_property
-    def api(self) -> "HfApi":
-        from huggingface_hub import HfApi
-
-        return HfApi(token=self.token, library_name="hf_mner_aug")
-
-    def call(self, work: Callable[[], T], size: int = 0) -> T:
-        """Return what some work with the client returns; ``size`` bytes go over the line.
-
-        The client waits for ever for some answers, and as long as a server says before it tries again.
-
-        Raises:
-            UsageError: the user can mend it.
-            HubError: the Hub could not be reached, failed, or took too long.
-        """
-        from huggingface_hub import close_session
-
-        done: list[T] = []
-        failed: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                with _clear_errors(self.repo_id):
-                    done.append(work())
-            except BaseException as error:  # noqa: BLE001 - raised below, where somebody waits for it
-                failed.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        seconds = PATIENCE_S + size / SLOWEST
-        thread.join(seconds)
-        if thread.is_alive():
-            close_session()  # cuts the connection that the thread waits for
-            raise GaveUp(f"{self.repo_id}: the Hub did not finish within {seconds:.0f} seconds")
-        if failed:
-            raise failed[0]
-        return done[0]
-
-    def find(self) -> "DatasetInfo | None":
-        """Return what the Hub says of the repo, or None where there is none that this token may see."""
-        from huggingface_hub.errors import RepositoryNotFoundError
-
-        def ask() -> "DatasetInfo | None":
-            try:
-                return self.api.dataset_info(self.repo_id)
-            except RepositoryNotFoundError:
-                return None
-
-        return self.call(ask)
-
-    def info(self, revision: str | None = None) -> "DatasetInfo":
-        """Return what the Hub says of the repo at a revision."""
-        return self.call(lambda: self.api.dataset_info(self.repo_id, revision=revision))
-
-    def create(self, *, private: bool) -> None:
-        """Make the repo, unless it is there."""
-        self.call(lambda: self.api.create_repo(self.repo_id, repo_type="dataset", private=private, exist_ok=True))
-
-    def files(self, head: str) -> dict[str, "RepoFile"]:
-        """Return the files of a commit by path."""
-        from huggingface_hub.hf_api import RepoFile
-
-        def ask() -> dict[str, RepoFile]:
-            tree = self.api.list_repo_tree(self.repo_id, recursive=True, revision=head, repo_type="dataset")
-            return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-
-        return self.call(ask)
-
-    def download(self, head: str, files: Mapping[str, "RepoFile"], folder: Path | None) -> Path:
-        """Return a folder (the client's cache, where none is given) with files of a commit, their hashes compared.
-
-        Raises:
-            DataError: a path is made of something else than names.
-            HubError: what came is not what the repo lists, twice.
-            OSError: the disk has too little room.
-        """
-        from huggingface_hub import snapshot_download
-
-        for path in files:
-            for part in path.split("/"):
-                check_name("file", part, f"{self.repo_id}: {path!r}")
-        size = sum(file.size for file in files.values())
-        if folder is not None and size > (free := shutil.disk_usage(folder).free):
-            raise OSError(errno.ENOSPC, f"{self.repo_id} takes {size:,} bytes, and {free:,} are free", str(folder))
-        place, wrong = Path(), ""
-        for again in (False, True):
-            options: dict[str, Any] = {"local_dir": folder, "force_download": again, "token": self.token}
-            work = partial(snapshot_download, repo_type="dataset", revision=head, allow_patterns=list(files), **options)
-            place = Path(self.call(partial(work, self.repo_id), size))
-            wrong = next((path for path, file in files.items() if not _same(place / path, file)), "")
-            if not wrong:
-                return place
-        raise HubError(f"{self.repo_id}: {wrong} came with other bytes than the repo lists, twice")
-
-    def commit(self, operations: Sequence[Any], message: str, head: str | None, **options: Any) -> Any:
-        """Make a commit on top of another."""
-        size = sum(operation.upload_info.size for operation in operations if hasattr(operation, "upload_info"))
-        work = partial(self.api.create_commit, self.repo_id, operations, commit_message=message, parent_commit=head)
-        return self.call(partial(work, repo_type="dataset", **options), size)
-
-    def squash(self) -> None:
-        """Make one commit of the branch main."""
-        options: dict[str, Any] = {"repo_type": "dataset", "commit_message": "Withdraw posts"}
-        self.call(lambda: self.api.super_squash_history(self.repo_id, **options))
-
-
-def _persist(once: Callable[[], T]) -> T:
-    """Return what a function returns; where another push came first, or an answer got lost, it is called again.
-
-    It has to read anew what the repo holds, which says what is left to do.
-    """
-    for attempt in range(ATTEMPTS):
-        time.sleep(2 ** (attempt - 1) if attempt else 0)
-        try:
-            return once()
-        except GaveUp:
-            raise
-        except HubError:
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
-
-
 def _send(
-    hub: _Hub,
-    local: "_Folder",
+    hub: HubRepo,
+    local: "Selection",
     head: str | None,
     remote: Mapping[str, "RepoFile"],
     message: str,
@@ -499,7 +288,7 @@ def _configs_in(remote: Mapping[str, "RepoFile"]) -> list[str]:
 
 
 def _download_configs(
-    hub: _Hub, head: str, remote: Mapping[str, "RepoFile"], configs: Sequence[str], folder: Path | None
+    hub: HubRepo, head: str, remote: Mapping[str, "RepoFile"], configs: Sequence[str], folder: Path | None
 ) -> Path:
     """Return a folder with the card and some configs of a commit: what they name, and no other file.
 
@@ -516,102 +305,12 @@ def _download_configs(
         data |= {
             path: file
             for path, file in remote.items()
-            if path.rpartition("/")[0] == config and _is_data(path.rpartition("/")[2], splits)
+            if path.rpartition("/")[0] == config and is_data(path.rpartition("/")[2], splits)
         }
     place = hub.download(head, data, folder) if data else place
     if folder is not None:
         shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
     return place
-
-
-def _is_data(name: str, splits: Sequence[str] | Mapping[str, Any]) -> bool:
-    """Say whether a config's file belongs to one of its splits: what the card's ``<split>-*`` names."""
-    return name.endswith(".parquet") and any(name.startswith(f"{split}-") for split in splits)
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """What of a repo folder is sent: the configs that its card names, by name, and their files, by path."""
-
-    path: Path
-    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    files: dict[str, Path] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-    card: str | None = None
-
-
-def _choose(folder: Path) -> _Folder:
-    """Return what of a repo folder is sent.
-
-    Raises:
-        UsageError: it is no folder.
-        DataError: a file of a split is a link, or a config's recipe names another folder.
-        Corrupt: a split has no file.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}")
-    path = folder / CARD
-    card = read_card(path) if path.is_file() and not path.is_symlink() else None
-    named = None if card is None else _config_names(card)
-    notes: dict[str, dict[str, Any]] = {}
-    files: dict[str, Path] = {}
-    left_out: list[str] = []
-    for path in sorted(folder.iterdir()):
-        if (reason := _unfit(path)) is None and path.is_dir():
-            if not (path / NOTE).is_file() or (path / NOTE).is_symlink():
-                reason = f"it has no {NOTE}"
-            elif named is not None and path.name not in named:
-                reason = "the card names no such config: publish it again"
-            else:
-                notes[path.name] = read_note(path)
-                files |= _config_files(path, notes[path.name], left_out)
-        elif reason is None and path.name != CARD:
-            reason = "no config names it"
-        if reason is not None:
-            left_out.append(f"{path.name}{'/' if path.is_dir() else ''} ({reason})")
-    return _Folder(folder, notes, files, tuple(left_out), card)
-
-
-def _config_files(folder: Path, note: Mapping[str, Any], left_out: list[str]) -> dict[str, Path]:
-    """Return the files of a config that are sent, by their path in the repo, and note those that are not."""
-    files: dict[str, Path] = {}
-    pages = [] if note.get("retrieved") == "ids-only" else pages_of(folder.name)
-    for path in sorted(folder.iterdir()):
-        name, reason = f"{folder.name}/{path.name}", _unfit(path)
-        if reason is not None and _is_data(path.name, note["splits"]):
-            raise DataError(f"{path}: expected a file, found {reason}: put the file itself there")
-        if reason is None and path.is_file() and (path.name in (NOTE, *pages) or _is_data(path.name, note["splits"])):
-            files[name] = path
-        else:
-            left_out.append(f"{name}{'/' if path.is_dir() else ''} ({reason or 'the config does not name it'})")
-    for split in note["splits"]:
-        if not any(_is_data(path.name, [split]) for path in files.values()):
-            raise Corrupt(f"{folder} has no {split}-*.parquet, though its {NOTE} names that split: publish it again")
-    return files
-
-
-def _unfit(path: Path) -> str | None:
-    """Return why a file or folder is sent in no case, or None."""
-    if path.is_symlink():
-        return "a link"
-    if path.name.startswith("."):
-        return "hidden"
-    if path.name.endswith(_TEMPORARY) or path.name.startswith("#"):
-        return "temporary"
-    return None if path.is_file() or path.is_dir() else "no file"
-
-
-def _config_names(card: str) -> set[str]:
-    """Return the configs that a card's YAML names.
-
-    Raises:
-        DataError: it does not parse.
-    """
-    from huggingface_hub import DatasetCard
-
-    check_card(card, "the folder's README.md")
-    configs = DatasetCard(card, ignore_metadata_errors=True).data.get("configs")
-    return {str(entry.get("config_name")) for entry in configs or () if isinstance(entry, dict)}
 
 
 def _check_rights(notes: Mapping[str, dict[str, Any]]) -> None:
@@ -636,7 +335,7 @@ def _check_rights(notes: Mapping[str, dict[str, Any]]) -> None:
             )
 
 
-def _merged_card(local: _Folder, card: str | None, repo_id: str) -> str:
+def _merged_card(local: Selection, card: str | None, repo_id: str) -> str:
     """Return the repo's card (the folder's where there is none) with the configs' sections and YAML put in."""
     text = local.card if card is None else card
     for config, note in local.notes.items():
@@ -654,7 +353,7 @@ def _merged_card(local: _Folder, card: str | None, repo_id: str) -> str:
 
 
 def _plan(
-    local: _Folder, remote: Mapping[str, "RepoFile"], card: str | None, text: str
+    local: Selection, remote: Mapping[str, "RepoFile"], card: str | None, text: str
 ) -> tuple[list[Change], list[Any]]:
     """Return what differs between the folder's configs and the repo, and the commit operations that mend it."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -662,7 +361,7 @@ def _plan(
     changes: list[Change] = []
     operations: list[Any] = []
     for name, path in local.files.items():
-        if name not in remote or not _same(path, remote[name]):
+        if name not in remote or not same_bytes(path, remote[name]):
             changes.append(Change(name, "update" if name in remote else "add", path.stat().st_size))
             operations.append(CommitOperationAdd(name, path))
     for name in remote:
@@ -677,16 +376,6 @@ def _plan(
         changes.append(Change(CARD, "add" if card is None else "update", len(data)))
         operations.append(CommitOperationAdd(CARD, data))
     return changes, operations
-
-
-def _same(path: Path, remote: "RepoFile") -> bool:
-    """Say whether a file holds the bytes of a repo's, by the hash that the repo gives: LFS's, or git's."""
-    if not path.is_file() or path.stat().st_size != remote.size:
-        return False
-    if remote.lfs is not None:
-        return sha256(path) == remote.lfs.sha256
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == remote.blob_id
 
 
 def _card_diff(card: str | None, text: str) -> str:

@@ -20,7 +20,7 @@ from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.studies.study import read_config, read_gold, spans_of
+from hf_mner_aug.studies.configs import read_config, read_gold, spans_of
 from hf_mner_aug.studies.tables import table
 from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown

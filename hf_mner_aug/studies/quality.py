@@ -24,8 +24,8 @@ from hf_mner_aug.publishing.rows import drop_check
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, read_provenance
 from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage.fingerprint import content_fingerprint
+from hf_mner_aug.studies.configs import Config, open_config
 from hf_mner_aug.studies.quality_tables import FAULTS, SIZES, Column, QualityReport, meanings
-from hf_mner_aug.studies.study import Config, open_config
 from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
 

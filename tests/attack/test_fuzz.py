@@ -280,9 +280,10 @@ def arguments(command: str, w: Path, new: Path) -> list[str] | Callable[[], Any]
         withdraw_posts(w / "out", ["g0"])
 
     def merge() -> None:
-        from hf_mner_aug.publishing.hub import _check_rights, _choose, _merged_card
+        from hf_mner_aug.publishing.hub import _check_rights, _merged_card
+        from hf_mner_aug.publishing.selection import choose
 
-        local = _choose(w / "out")
+        local = choose(w / "out")
         with contextlib.suppress(cli.UsageError):
             _check_rights(local.notes)
         _merged_card(local, None, "org/name")

@@ -27,10 +27,11 @@ LONGEST = 60.0
 CLIENT = f"""
 import json, os, sys, time
 import hf_mner_aug.publishing.hub as hub
+from hf_mner_aug.publishing import hub_repo
 from hf_mner_aug.publishing.hydration import hydrate
 sleep = time.sleep
 time.sleep = lambda seconds: sleep(min(seconds, 600) / 600 if seconds < 600 else seconds)
-hub.PATIENCE_S = {PATIENCE}
+hub_repo.PATIENCE_S = {PATIENCE}
 verbs = {{
     "push": lambda repo, turn: hub.push(os.environ["FOLDER"], repo, private=True),
     "withdraw": lambda repo, turn: hub.withdraw(repo, [f"p{{turn % 14}}"], squash=turn % 2 == 0),

@@ -15,7 +15,7 @@ from hf_mner_aug.publishing.folder import NOTE
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.ledger import run_folder
 from hf_mner_aug.schema import mner_features
-from hf_mner_aug.studies.study import open_config
+from hf_mner_aug.studies.configs import open_config
 
 CONFIG = "eda_100pct"
 TRAIN = "train-00000-of-00001.parquet"

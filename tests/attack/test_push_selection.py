@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 
 import pytest
 
@@ -10,7 +11,8 @@ import hf_mner_aug.publishing.hub as hub_module
 from hf_mner_aug import EDA, augment, publish
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.publishing.folder import NOTE
-from hf_mner_aug.publishing.hub import _choose, _persist
+from hf_mner_aug.publishing.hub_repo import persist
+from hf_mner_aug.publishing.selection import choose
 
 REPO = "org/aug"
 SECRET = b"hf_mner_aug-attack-secret-key"
@@ -72,7 +74,7 @@ def litter(folder):
 
 
 def sent(folder):
-    return sorted(_choose(folder).files)
+    return sorted(choose(folder).files)
 
 
 def test_what_is_sent_is_what_the_configs_name(folder):
@@ -84,7 +86,7 @@ def test_what_is_sent_is_what_the_configs_name(folder):
     ]
     expected = litter(folder)
     (folder / "lsms_100pct" / "lsms_100pct.html").write_text("<p>made by show")
-    chosen = _choose(folder)
+    chosen = choose(folder)
     assert sorted(chosen.files) == sorted([*clean, "lsms_100pct/lsms_100pct.html"])
     assert dict(line[:-1].split(" (", 1) for line in chosen.left_out) == expected, "all of it is listed"
 
@@ -96,13 +98,13 @@ def test_data_that_is_a_link_is_refused_not_left_out(folder, name):
     place.unlink(missing_ok=True)
     place.symlink_to(folder.parent / "ssh" / "key")
     with pytest.raises(DataError, match="expected a file, found a link"):
-        _choose(folder)
+        choose(folder)
 
 
 def test_a_config_without_its_data_is_refused(folder):
     (folder / "eda_100pct" / "test-00000-of-00001.parquet").unlink()
     with pytest.raises(Corrupt, match=r"no test-\*\.parquet"):
-        _choose(folder)
+        choose(folder)
 
 
 def test_a_note_or_folder_that_is_a_link_is_no_config(folder, tmp_path):
@@ -110,7 +112,7 @@ def test_a_note_or_folder_that_is_a_link_is_no_config(folder, tmp_path):
     (folder / "eda_100pct" / NOTE).symlink_to(tmp_path / NOTE)
     shutil.move(folder / "lsms_100pct", tmp_path / "lsms_100pct")
     (folder / "lsms_100pct").symlink_to(tmp_path / "lsms_100pct")
-    chosen = _choose(folder)
+    chosen = choose(folder)
     assert chosen.files == {}
     assert chosen.left_out == (f"eda_100pct/ (it has no {NOTE})", "lsms_100pct/ (a link)")
     with pytest.raises(UsageError, match=r"holds no config \(left out: eda_100pct/"):
@@ -120,7 +122,7 @@ def test_a_note_or_folder_that_is_a_link_is_no_config(folder, tmp_path):
 def test_a_folder_that_the_card_does_not_name_stays_here(folder):
     card = (folder / "README.md").read_text()
     (folder / "README.md").write_text(card.replace("config_name: lsms_100pct", "config_name: other"))
-    chosen = _choose(folder)
+    chosen = choose(folder)
     assert set(chosen.notes) == {"eda_100pct"}
     assert chosen.left_out == ("lsms_100pct/ (the card names no such config: publish it again)",)
 
@@ -128,7 +130,7 @@ def test_a_folder_that_the_card_does_not_name_stays_here(folder):
 def test_a_card_that_is_a_link_is_not_read(folder):
     (folder / "README.md").unlink()
     (folder / "README.md").symlink_to(folder.parent / "ssh" / "key")
-    chosen = _choose(folder)
+    chosen = choose(folder)
     assert chosen.card is None
     assert set(chosen.notes) == {"eda_100pct", "lsms_100pct"}, "their notes say what the card has to"
     assert chosen.left_out == ("README.md (a link)",)
@@ -145,7 +147,7 @@ def test_pages_of_a_config_of_ids_stay_here(folder):
 def test_a_card_whose_yaml_is_broken_is_one_line(folder):
     (folder / "README.md").write_text("---\nconfigs: [a\n---\n")
     with pytest.raises(DataError, match=r"README.md: expected YAML, found malformed text at line 1"):
-        _choose(folder)
+        choose(folder)
 
 
 # ---------------------------------------------------------------- with a Hub
@@ -276,7 +278,7 @@ for i in range({len(HOSTILE)}):
 
 def test_another_try_is_bounded(monkeypatch):
     waits, tries = [], []
-    monkeypatch.setattr(hub_module.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
 
     def fails(error):
         tries.append(error)
@@ -285,6 +287,6 @@ def test_another_try_is_bounded(monkeypatch):
     for error, n in ((hub_module.Raced("x"), 5), (hub_module.GaveUp("x"), 1), (UsageError("x"), 1)):
         tries.clear()
         with pytest.raises(type(error)):
-            _persist(lambda error=error: fails(error))
+            persist(lambda error=error: fails(error))
         assert len(tries) == n
     assert sum(waits) == 15

@@ -25,7 +25,7 @@ from hf_mner_aug.models.endpoint import protocol
 from hf_mner_aug.models.image import collage
 from hf_mner_aug.models.search import web as posts
 from hf_mner_aug.models.search.fetching import Fetched, Refused
-from hf_mner_aug.pages import config as report
+from hf_mner_aug.pages import posts as report
 from hf_mner_aug.posts import masking, scripts, texts, tokenising
 from hf_mner_aug.publishing import cards
 from hf_mner_aug.schema import Post

@@ -39,7 +39,7 @@ def sample():
 @pytest.mark.parametrize("name", ["nowhere", "no/such/folder", "lines.jsonl", "here/lines.jsonl"])
 def test_a_repo_that_is_neither_a_folder_nor_an_id_is_named_at_once(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hf_mner_aug.publishing.hub._Hub.call", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("hf_mner_aug.publishing.hub_repo.HubRepo.call", lambda *_: pytest.fail("the Hub was asked"))
     for file in ("lines.jsonl", "here/lines.jsonl"):
         Path(file).parent.mkdir(exist_ok=True)
         Path(file).write_text("{}\n")

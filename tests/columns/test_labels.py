@@ -34,7 +34,8 @@ from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec, mner_features
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.sources.splits import named_splits
-from hf_mner_aug.studies.study import Study, check_comparable, numbered_alike, read_config, spans_of
+from hf_mner_aug.studies.configs import check_comparable, numbered_alike, read_config, spans_of
+from hf_mner_aug.studies.study import Study
 from hf_mner_aug.transform import Method, iterate_posts
 
 ORDER = ("MISC", "ORG", "LOC", "PER")

@@ -19,7 +19,8 @@ from places import DATA
 
 from hf_mner_aug import EDA, LSMS, augment, cli, publish
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
-from hf_mner_aug.pages.config import HUES, Album, Pair, Side, read_sheet, show
+from hf_mner_aug.pages.config import HUES, read_sheet, show
+from hf_mner_aug.pages.posts import Album, Pair, Side
 from hf_mner_aug.publishing.cards import ConfigFacts, SplitFacts
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.runs.ledger import run_folder

@@ -18,8 +18,9 @@ from hf_mner_aug.publishing.cards import with_section
 REPO = "org/aug"
 PRELUDE = """
 import json, os, sys, urllib.request
+import time
 import hf_mner_aug.publishing.hub as hub
-hub.time.sleep = lambda seconds: None
+time.sleep = lambda seconds: None
 folder = os.environ["FOLDER"]
 
 def attempt(*arguments, **options):

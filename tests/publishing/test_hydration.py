@@ -33,7 +33,7 @@ from hf_mner_aug.runs.recipe import recipe_for
 from hf_mner_aug.schema import FOUR_TYPES, Post, mner_features, tag_names
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage.fingerprint import content_fingerprint
-from hf_mner_aug.studies.study import read_config
+from hf_mner_aug.studies.configs import read_config
 from hf_mner_aug.transform import Reject
 
 CONFIG = "rmda_100pct"

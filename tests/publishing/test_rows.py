@@ -14,8 +14,9 @@ from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.publishing.rows import drop_check
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.storage.fingerprint import content_fingerprint
+from hf_mner_aug.studies.configs import open_config
 from hf_mner_aug.studies.quality import _posts, count_faults, quality
-from hf_mner_aug.studies.study import Study, open_config
+from hf_mner_aug.studies.study import Study
 
 DROPPING = {
     EDA(copies=9): {"duplicate"},

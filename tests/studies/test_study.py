@@ -17,7 +17,7 @@ from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, UsageError
 from hf_mner_aug.schema import Codec, Entity, Post, mner_features
-from hf_mner_aug.studies import study as studies
+from hf_mner_aug.studies.configs import read_config
 from hf_mner_aug.studies.curves import curve
 from hf_mner_aug.studies.study import Cell, Study, oversample, shuffle_types
 from hf_mner_aug.studies.tables import FIGURE_DPI, FIGURE_INCHES, evaluate
@@ -565,5 +565,5 @@ def test_nothing_heavy_is_imported_with_the_modules():
 
 def test_pictures_are_left_where_nothing_reads_them(splits, tmp_path):
     out = published(splits, tmp_path / "aug")
-    assert "image" not in studies.read_config(out, "lsms_100pct").splits["train"].column_names
-    assert "image" in studies.read_config(out, "lsms_100pct", images=True).splits["train"].column_names
+    assert "image" not in read_config(out, "lsms_100pct").splits["train"].column_names
+    assert "image" in read_config(out, "lsms_100pct", images=True).splits["train"].column_names

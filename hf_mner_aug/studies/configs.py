@@ -1,0 +1,217 @@
+"""The configs that a study compares: read from a repo, with their gold posts, and checked to be comparable."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.columns.labels import disagreements, encode
+from hf_mner_aug.exceptions import Corrupt, UsageError
+from hf_mner_aug.metrics.spans import PlainSpan
+from hf_mner_aug.publishing.folder import NOTE, read_note
+from hf_mner_aug.publishing.hub import download_config
+from hf_mner_aug.publishing.rows import is_made
+from hf_mner_aug.publishing.stubs import check_whole
+from hf_mner_aug.publishing.verify import verify_folder
+from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.runs.subset import source_posts
+from hf_mner_aug.schema import IMAGE_COLUMNS, Codec
+from hf_mner_aug.storage.fingerprint import content_fingerprint
+from hf_mner_aug.transform import Method, iterate_posts
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+
+@dataclass(frozen=True)
+class Config:
+    """An augmented config: its recipe, its splits, and the numbers of its gold train posts and of all posts made.
+
+    ``n_made`` counts before publishing drops some. ``images`` is whether pictures count where gold posts are compared.
+    ``source`` is where the gold posts of a method that replaces posts are: a folder, a Hub id or splits.
+    """
+
+    name: str
+    recipe: Recipe
+    fingerprint: str
+    splits: "DatasetDict"
+    n_gold: int
+    n_made: int
+    images: bool = False
+    source: Any = None
+
+    @cached_property
+    def method(self) -> Method:
+        """The method, not fitted."""
+        return self.recipe.build()
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the posts stand in the place of gold posts, in all splits."""
+        return self.method.mode == "replace"
+
+    @property
+    def suffix(self) -> str:
+        """What follows the method in the name: ``10pct`` of ``lsms_10pct``."""
+        return self.name.removeprefix(f"{self.recipe.method}_")
+
+    @cached_property
+    def gold(self) -> "DatasetDict":
+        """The splits with the gold posts of train only; for a method that replaces posts, those of its source.
+
+        Gold posts are those that the method was given (``publishing.rows.is_made``), also where another method made
+        some of them before.
+
+        Raises:
+            UsageError: the source was no Hub dataset, and is not named.
+            DataError: the source has another content than the one the config was made from.
+        """
+        from datasets import DatasetDict
+
+        if self.replaces:
+            _, gold = source_posts(self.recipe, self.source)
+            numbered = self.splits["train"].features
+            here = {split: set(rows["id"]) for split, rows in self.splits.items()}  # without those withdrawn since
+            return DatasetDict(
+                {
+                    split: encode(gold[split], numbered, f"{self.name}: split {split} of its source").select(
+                        [i for i, name in enumerate(gold[split]["id"]) if name in here[split]]
+                    )
+                    for split in self.splits
+                }
+            )
+        return DatasetDict({**self.splits, "train": self.splits["train"].select(self.rows(made=False))})
+
+    def rows(self, *, made: bool) -> list[int]:
+        """Return the indices of the train rows that the method made, or of all others."""
+        methods = self.splits["train"]["method"][:]
+        own = is_made(methods, self.recipe.method, self.n_gold, replaces=self.replaces)
+        return [i for i, found in enumerate(own) if found == made]
+
+    @cached_property
+    def gold_key(self) -> str:
+        """The fingerprint of the gold posts that this config's models are trained on and selected with."""
+        pictures = [name for name in IMAGE_COLUMNS if self.images and name in self.gold["train"].column_names]
+        columns = ["id", "tokens", "ner_tags", *pictures]
+        return content_fingerprint(
+            {split: self.gold[split].select_columns(columns) for split in ("train", "validation")}
+        )
+
+
+def open_config(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> Config:
+    """Return a config of a repo folder or Hub repo, without pictures where its method reads none, unless asked for.
+
+    ``source`` is the set that a method replaced the posts of, where that was no Hub dataset.
+
+    Raises:
+        UsageError: there is no such config.
+        Corrupt: it is not what its augmentation.json says.
+    """
+    from datasets import Dataset, DatasetDict
+
+    folder = (Path(repo) if Path(repo).is_dir() else download_config(str(repo), name)) / name
+    note = read_note(folder)
+    check_whole(note, repo, name)
+    if not verify_folder(folder.parent, name).ok:
+        raise Corrupt(f"{folder} is not what its augmentation.json says: hf-mner-aug verify {repo} {name}")
+    if "train" not in note["splits"]:
+        raise Corrupt(f"{folder / NOTE}: splits: expected train, found {', '.join(note['splits'])}")
+    files = {split: sorted(map(str, folder.glob(f"{split}-*.parquet"))) for split in note["splits"]}
+    splits: dict[str, Any] = {split: Dataset.from_parquet(paths) for split, paths in files.items()}
+    recipe = Recipe.from_dict(note["recipe"])
+    if not (recipe.build().reads_images or images):
+        pictures = [column for column in IMAGE_COLUMNS if column in splits["train"].column_names]
+        splits = {split: rows.remove_columns(pictures) for split, rows in splits.items()}
+    counts = note["splits"]["train"]["gold"], note["funnel"]["made"]
+    return Config(name, recipe, note["content_fingerprint"], DatasetDict(splits), *counts, images, source)
+
+
+def read_config(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> Config:
+    """Return a config that a study can train on; raises as ``open_config``.
+
+    Raises:
+        UsageError: it has no gold train posts or no entities.
+    """
+    config = open_config(repo, name, images=images, source=source)
+    if not Codec(config.splits["train"].features).types:
+        raise UsageError(f"{name} has relations, no entities: a study measures entities")
+    if not config.replaces and not len(config.gold["train"]):
+        raise UsageError(f"{name} holds no gold train posts: nothing to compare it with")
+    return config
+
+
+def read_gold(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> "DatasetDict":
+    """Return the gold posts of a config of a repo that ends as ``gold_10pct`` does, of one that holds them if any does.
+
+    Raises:
+        UsageError: there is none; else as ``read_config``.
+    """
+    from datasets import get_dataset_config_names
+
+    names = get_dataset_config_names(str(repo))
+    same = [config for config in names if config.endswith(name.removeprefix("gold"))]
+    if not same:
+        raise UsageError(f"{name} stands for the gold posts of another config: {repo} has {', '.join(names)}")
+    configs = [read_config(repo, config, images=images, source=source) for config in same]
+    return min(configs, key=lambda config: config.replaces).gold
+
+
+def numbered_alike(configs: Sequence[Config]) -> list[Config]:
+    """Return configs whose labels are numbered as the first one's, where these are the same labels."""
+    numbered = []
+    for config in configs:
+        features, wanted = (c.splits["train"].features for c in (config, configs[0]))
+        if all(set(names) == set(others) for _, names, others in disagreements(features, wanted)):
+            splits = {split: encode(rows, wanted, f"{config.name}: {split}") for split, rows in config.splits.items()}
+            config = replace(config, splits=type(config.splits)(splits))
+        numbered.append(config)
+    return numbered
+
+
+def check_comparable(configs: Sequence[Config], split: str) -> None:
+    """Check that configs can be compared in one table.
+
+    Raises:
+        UsageError: there is none, two have different test posts or types, or two of one suffix different gold posts.
+    """
+    if not configs:
+        raise UsageError("name at least one augmented config: --configs lsms_10pct")
+    first = configs[0]
+    golds: dict[str, Config] = {}
+    for config in configs:
+        for needed in ("validation", split):
+            if needed not in config.splits or not len(config.splits[needed]):
+                raise UsageError(
+                    f"{config.name} has no {needed} posts: a study chooses on validation and reads {split}"
+                )
+        if set(Codec(config.splits[split].features).types) != set(Codec(first.splits[split].features).types):
+            raise UsageError(f"{config.name} and {first.name} have different entity types: they cannot be compared")
+        different = _first_difference(first.gold[split], config.splits[split])
+        if different:
+            raise UsageError(
+                f"{config.name} and {first.name} have different {split} sets ({len(config.splits[split])} and "
+                f"{len(first.splits[split])} posts; first difference: {different}): their scores cannot be compared"
+            )
+        other = golds.setdefault(config.suffix, config)
+        if other.gold_key != config.gold_key:
+            raise UsageError(
+                f"{config.name} and {other.name} have different gold posts "
+                f"({len(config.gold['train'])} and {len(other.gold['train'])} in train): they cannot share "
+                f"gold_{config.suffix}"
+            )
+
+
+def spans_of(dataset: "Dataset") -> list[list[PlainSpan]]:
+    """Return the gold spans of each post."""
+    return [post.plain_spans() for post in iterate_posts(dataset, Codec(dataset.features))]
+
+
+def _first_difference(one: "Dataset", other: "Dataset") -> str | None:
+    """Return the first post at which ids, words or tags of two datasets differ, or None."""
+    columns = ["id", "tokens", "ner_tags"]
+    rows = [dataset.select_columns(columns).with_format("arrow")[:].to_pylist() for dataset in (one, other)]
+    for ours, theirs in zip(*rows, strict=False):
+        if ours != theirs:
+            return f"post {theirs['id']}" if theirs["id"] == ours["id"] else f"post {theirs['id']} for {ours['id']}"
+    return None if len(rows[0]) == len(rows[1]) else "their number"
