@@ -1,4 +1,4 @@
-"""MNER models that learn from posts: their table, what each can do, and what it predicts."""
+"""MNER models trained on posts: the table of names, the protocol that they follow, and their predictions."""
 
 import importlib
 from dataclasses import dataclass, is_dataclass
@@ -24,7 +24,7 @@ BACKBONES = {
 
 
 class ScoredSpan(NamedTuple):
-    """Words ``[start, end)``, their type, and the least of the words' tag probabilities."""
+    """Words ``[start, end)``, their type, and the lowest of the words' tag probabilities."""
 
     start: int
     end: int
@@ -41,7 +41,7 @@ class ScoredRelation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a backbone says of a post: spans and the probability of each word's tag [n_words], or a relation."""
+    """A backbone's prediction for a post: spans and the probability of each word's tag [n_words], or a relation."""
 
     id: str
     spans: tuple[ScoredSpan, ...] = ()
@@ -56,18 +56,18 @@ class Prediction:
 class Backbone(Protocol):
     """A frozen dataclass of settings; ``fit`` and ``load`` return a copy that can predict.
 
-    ``train`` and ``validation`` are datasets or lists of posts. ``fit`` reads no other split, and learns from ``train``
-    only: ``validation`` chooses among the states of one training. ``predict`` reads no labels. Settings that several
+    ``train`` and ``validation`` are datasets or lists of posts. ``fit`` reads no other split and trains on ``train``
+    only: ``validation`` selects the best state of the training. ``predict`` reads no labels. Settings that several
     backbones have are:
 
     Args:
-        encoder: the text encoder, a folder, a Hub id, one saved by this class (training goes on from there), or
-            `tiny`: small and without weights.
-        use_images: false is the ablation by text alone.
-        no_images: where no post of a split has a picture: `warn` and go by the text, or `refuse`.
-        max_length: subwords of a post that are read, at most.
+        encoder: the text encoder: a folder, a Hub id, a folder saved by this class (training continues from it), or
+            `tiny`: a small one without pretrained weights.
+        use_images: false is the text-only ablation.
+        no_images: what to do if no post of a split has a picture: `warn` and use the text alone, or `refuse`.
+        max_length: the maximum number of subwords read of a post.
         dropout: of the layers on top of the encoder.
-        seed: what initial weights, order and dropout depend on.
+        seed: of initial weights, order and dropout.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -76,27 +76,27 @@ class Backbone(Protocol):
 
     @property
     def seed(self) -> int:
-        """What initial weights, order and dropout depend on."""
+        """The seed of initial weights, order and dropout."""
         ...
 
     @property
     def boundary(self) -> bool:
-        """Whether entities are found without their types."""
+        """Whether entities are predicted without their types."""
         ...
 
     @property
     def reads_images(self) -> bool:
-        """Whether pictures are read, as it is set: not in the ablation by text alone."""
+        """Whether pictures are read with these settings: not in the text-only ablation."""
         ...
 
     @property
     def training(self) -> "Training | None":
-        """Steps, batch size and learning rates; None where training has an end of its own."""
+        """Steps, batch size and learning rates; None if training has no such settings."""
         ...
 
     @property
     def training_note(self) -> str:
-        """How long each cell of a study trains, in sentences for its report."""
+        """How each cell of a study is trained, in sentences for the report."""
         ...
 
     def fit(self, train: Any, validation: Any = None) -> Self:
@@ -113,7 +113,7 @@ class Backbone(Protocol):
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Return the fitted backbone that ``save`` wrote."""
+        """Return the fitted backbone saved in a folder."""
         ...
 
 
@@ -134,12 +134,12 @@ def backbone_class(name: str) -> type[Backbone]:
 
 
 def installed() -> dict[str, Offer]:
-    """Return the backbones that installed packages offer, by name; none of them has a name of the table."""
+    """Return the backbones that installed packages offer, by name, without names of the table."""
     return offers("backbones", BACKBONES)
 
 
 def _offered(offer: Offer) -> type[Backbone]:
-    """Import a backbone of another package, and see that it is one."""
+    """Import a backbone of another package, and check that it follows the protocol."""
     found = offer.load()
     if not (isinstance(found, type) and is_dataclass(found)):
         raise UsageError(f"{offer}: expected a dataclass of the protocol Backbone, found {found!r}")
@@ -148,11 +148,11 @@ def _offered(offer: Offer) -> type[Backbone]:
         raise UsageError(f"{offer}: expected a class of the protocol Backbone, found one without {', '.join(lacking)}")
     backbone = cast("type[Backbone]", found)
     if backbone.name != offer.name:
-        raise UsageError(f"{offer}: expected the name that its class has, {backbone.name!r}: mend the entry point")
+        raise UsageError(f"{offer}: expected the name of its class, {backbone.name!r}: correct the entry point")
     return backbone
 
 
-if TYPE_CHECKING:  # here mypy compares each class of the table with the protocol
+if TYPE_CHECKING:  # so that mypy compares each class of the table with the protocol
     from hf_mner_aug.backbones.bert_resnet_crf import BertResNetCRF
     from hf_mner_aug.backbones.crf import CRF
     from hf_mner_aug.backbones.hvpnet import HVPNet

@@ -1,7 +1,7 @@
-"""BERT-ResNet-CRF: words attend to the picture once, and a gate says how much of what they read is added.
+"""BERT-ResNet-CRF: words attend to the picture once, and a gate weighs the result that is added to them.
 
-The baseline of Wang et al. 2022 (ITA) and Yang et al. 2025 (AMIA), which print no more than its name: the 7×7 grid of a
-ResNet, a linear layer, one cross-attention of words to regions, a gate, a CRF over words.
+The baseline of Wang et al. 2022 (ITA) and Yang et al. 2025 (AMIA), who give its name only: the 7×7 grid of a ResNet, a
+linear layer, one cross-attention of words to regions, a gate, a CRF over words.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class BertResNetCRF:
     """Encoder, tower, one gated cross-attention, CRF.
 
-    A post's pictures, at most four, are read side by side.
+    At most four pictures of a post are read, side by side.
     """
 
     name: ClassVar[str] = "bert_resnet_crf"

@@ -1,6 +1,5 @@
-"""A fitted backbone in a folder: ``backbone.json`` says what it is, beside one file of weights."""
+"""A fitted backbone in a folder: its description, ``backbone.json``, and a file of weights."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, TypedDict
 
 from hf_mner_aug.exceptions import Corrupt, NotFitted, UsageError
 from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.shared import sha256
 from hf_mner_aug.untrusted.shapes import checked, fields_of, read_json
 
 RECORD = "backbone.json"
@@ -17,14 +17,14 @@ WEIGHTS = "model.safetensors"
 
 
 def write(folder: Path, backbone: str, weights: str, about: Mapping[str, Any]) -> None:
-    """Describe a folder whose weights lie there already; last, so that a broken save has no description."""
-    digest = _digest(folder / weights)
+    """Write the description of a folder that has its weights already, so that an interrupted save has none."""
+    digest = sha256(folder / weights)
     record = {"backbone": backbone, "weights": weights, "sha256": digest, **about}
     artifacts.write_atomically(folder / RECORD, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 class Saved(TypedDict):
-    """What the description of a saved backbone holds, beside what its kind adds."""
+    """The fields of every saved backbone's description."""
 
     backbone: str
     weights: str
@@ -34,7 +34,7 @@ class Saved(TypedDict):
 
 
 def read(folder: Path, backbone: str) -> dict[str, Any]:
-    """Return the description of a folder, after a look at its weights.
+    """Return the description of a folder, after checking its weights.
 
     Raises:
         UsageError: there is no saved backbone, or it is of another kind.
@@ -48,16 +48,16 @@ def read(folder: Path, backbone: str) -> dict[str, Any]:
     if record["backbone"] != backbone:
         raise UsageError(f"{folder} holds a {record['backbone']} backbone, expected {backbone}")
     weights = folder / Path(record["weights"]).name
-    if not weights.is_file() or _digest(weights) != record["sha256"]:
+    if not weights.is_file() or sha256(weights) != record["sha256"]:
         raise Corrupt(f"{weights} is damaged or missing: fit and save again")
     return record
 
 
 def settings(cls: type, record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the saved settings of a backbone's class, as the types of its fields.
+    """Return the saved settings of a backbone's class, checked against the types of its fields.
 
     Raises:
-        Corrupt: one is of another type, or the class has no such setting.
+        Corrupt: a setting has another type, or the class has no such setting.
     """
     kinds, where = fields_of(cls), f"{folder / RECORD}: settings"
     found = {}
@@ -69,10 +69,10 @@ def settings(cls: type, record: Mapping[str, Any], folder: Path) -> dict[str, An
 
 
 def check_labels(folder: Path, record: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """Check that a saved model tells apart the labels at hand, in their order.
+    """Check that a saved model has the labels of the data, in the same order.
 
     Raises:
-        UsageError: it does not.
+        UsageError: it has not.
     """
     if list(labels) != record["labels"]:
         raise UsageError(
@@ -82,7 +82,7 @@ def check_labels(folder: Path, record: Mapping[str, Any], labels: Sequence[str])
 
 
 def write_net(folder: Path, backbone: str, net: Any, tokenizer: Any, about: Mapping[str, Any]) -> None:
-    """Save a network, the configuration of its encoder and tower, its tokenizer and what else there is to know."""
+    """Save a network, the configurations of its encoder and tower, its tokenizer, and its description ``about``."""
     from safetensors.torch import save_model
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,9 +104,4 @@ def read_net(folder: Path, net: Any) -> None:
 
 def not_fitted(backbone: str) -> NotFitted:
     """Return the error for a backbone that was not fitted."""
-    return NotFitted(f"{backbone} is not fitted: use what fit(train, validation) or load(folder) returns")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return NotFitted(f"{backbone} is not fitted: use the result of fit(train, validation) or load(folder)")

@@ -1,7 +1,7 @@
-"""A conditional random field over features of words, for a CPU: seconds to train, no pretrained weights.
+"""A conditional random field over features of words: trains in seconds on a CPU, without pretrained weights.
 
 Lafferty et al. 2001, by CRFsuite: L-BFGS with L1 and L2 penalties, so equal input gives an equal model. Features: the
-word, its affixes and shape, what stands up to two words away, and what a tweet marks (handle, hashtag, URL).
+word, its affixes and shape, the words up to two places away, and marks of tweets (handle, hashtag, URL).
 """
 
 import contextlib
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.crfsuite"
 LONGEST_AFFIX = 4
-REACH = 2  # words to each side that are features
-APART = 5_000  # posts: more are trained on in a process of its own
+REACH = 2  # neighbours on each side that give features
+APART = 5_000  # posts; training on more runs in a separate process
 TRAINING = """
 import json, os, sys, threading
 import pycrfsuite
@@ -54,7 +54,7 @@ def word_shape(word: str) -> str:
 
 @functools.lru_cache(maxsize=100_000)
 def word_features(word: str) -> tuple[str, ...]:
-    """Return the features of a word by itself."""
+    """Return the features of a word without its context."""
     lower, shape = word.lower(), word_shape(word)
     found = [f"word={word}", f"lower={lower}", f"shape={shape}", f"short={_squeezed(shape)}"]
     for n in range(1, min(LONGEST_AFFIX, len(lower)) + 1):
@@ -95,7 +95,7 @@ def post_features(tokens: Sequence[str]) -> list[list[str]]:
 
 
 def _squeezed(shape: str) -> str:
-    """Return a shape with repeats taken out: ``Xxxxx`` gives ``Xx``."""
+    """Return a shape without repeats: ``Xxxxx`` gives ``Xx``."""
     return re.sub(r"(.)\1+", r"\1", shape)
 
 
@@ -103,13 +103,13 @@ def _squeezed(shape: str) -> str:
 class CRF:
     """Linear-chain CRF over word features.
 
-    A label that no train post has is never predicted. ``seed`` changes nothing: training draws no random number.
+    Labels that are not in train are never predicted. ``seed`` has no effect: training draws no random number.
 
     Args:
         c1: the weight of the L1 penalty.
         c2: the weight of the L2 penalty.
-        iterations: how many steps of L-BFGS training takes at most.
-        boundary: find entities without their type.
+        iterations: the maximum number of L-BFGS iterations.
+        boundary: predict entities without their types.
     """
 
     name: ClassVar[str] = "crf"
@@ -130,20 +130,20 @@ class CRF:
 
     @property
     def training_note(self) -> str:
-        """How long each cell of a study trains."""
+        """How each cell of a study is trained, for its report."""
         return (
-            f"Every cell has at most {self.iterations} iterations of L-BFGS over its whole train split; training has "
-            "one end, so validation chooses nothing. Its penalties weigh less the more posts there are, repeated ones "
-            "too: what oversampling gains is this."
+            f"Every cell has at most {self.iterations} iterations of L-BFGS over its whole train split; training has a "
+            "single final state, so validation selects nothing. With more posts, repeated ones included, the penalties "
+            "weigh less: this is what oversampling gains."
         )
 
     def fit(self, train: Any, validation: Any = None) -> Self:
-        """Return a fitted copy; validation is only checked, since training has one end.
+        """Return a fitted copy; validation is only checked, since training has a single final state.
 
         Raises:
-            UsageError: a split is empty or of other columns, or train has no entity.
-            DiskFull: there is no room for the model among the temporary files.
-            OSError: the process that trains died.
+            UsageError: a split is empty or has other columns, or train has no entity.
+            DiskFull: there is no space for the model in the temporary folder.
+            OSError: the training process died.
         """
         data = splits.entity_splits(train, validation, boundary=self.boundary)
         params = {"c1": self.c1, "c2": self.c2, "max_iterations": self.iterations}
@@ -157,7 +157,7 @@ class CRF:
             return replace(self, model=model, labels=data.labels)
 
     def predict(self, dataset: Any) -> list[Prediction]:
-        """Return the spans of each post; a confidence is the least marginal of the span's tags.
+        """Return the spans of each post; a confidence is the lowest marginal of the span's tags.
 
         Raises:
             NotFitted: the backbone was not fitted.
@@ -205,7 +205,7 @@ class CRF:
 
 
 def _train(posts: Sequence[Post], options: Mapping[str, Any], path: Path) -> None:
-    """Write the model of some posts."""
+    """Train on some posts and write the model."""
     import pycrfsuite
 
     trainer = pycrfsuite.Trainer(**options)
@@ -215,7 +215,7 @@ def _train(posts: Sequence[Post], options: Mapping[str, Any], path: Path) -> Non
 
 
 def _train_apart(posts: Sequence[Post], options: Mapping[str, Any], path: Path) -> None:
-    """Write the model of some posts by another process: CRFsuite holds Python's lock, and Ctrl-C would wait for it."""
+    """Train in another process: CRFsuite holds the interpreter lock, so Ctrl-C would have to wait for it."""
     with interrupts_blocked():
         process = subprocess.Popen([sys.executable, "-P", "-c", TRAINING, path], stdin=subprocess.PIPE, text=True)
     assert process.stdin is not None
@@ -233,13 +233,13 @@ def _train_apart(posts: Sequence[Post], options: Mapping[str, Any], path: Path) 
             process.stdin.close()
         process.wait()
     if process.returncode:
-        raise OSError(f"crf: the process that trains on {len(posts)} posts died, perhaps for lack of memory")
+        raise OSError(f"crf: the training process ({len(posts)} posts) died, perhaps because memory ran out")
 
 
 def _is_whole(model: bytes) -> bool:
-    """Say whether a model's file has all its bytes: CRFsuite does not notice a full disk, and crashes on half a model.
+    """Return whether a model file is complete: CRFsuite does not notice a full disk, and crashes on half a model.
 
-    Its head of 48 bytes says how long the file is and where the last section begins, which says how long it is itself.
+    Its header of 48 bytes has the length of the file and the offset of the last section, which has its own length.
     """
     if len(model) < 48:
         return False

@@ -1,4 +1,4 @@
-"""What a made or foreign post is checked with: its length, detectors of entities, names by their capitals."""
+"""Checks of made and retrieved posts: their length, detectors of entities, capitalised words."""
 
 import functools
 import heapq
@@ -18,13 +18,13 @@ from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Reject
 
-MOST = 20_000  # posts that backbones of a method learn from: more than the published sets have
+MOST = 20_000  # posts that a method's backbones are trained on: more than the published sets have
 
 # ---------------------------------------------------------------- length
 
 
 def check_length(tokens: Sequence[str], least: int, most: int = 0) -> Reject | None:
-    """Return a Reject ``word_count`` for a text of fewer or more words; ``most`` of 0 is no limit."""
+    """Return a Reject ``word_count`` for a text with too few or too many words; ``most=0`` is no limit."""
     if len(tokens) < least or (most and len(tokens) > most):
         return Reject("word_count", f"{len(tokens)} words")
     return None
@@ -35,21 +35,21 @@ def check_length(tokens: Sequence[str], least: int, most: int = 0) -> Reject | N
 
 @dataclass(frozen=True)
 class Sample:
-    """Posts that backbones learn from, and of how many they are."""
+    """Posts that backbones are trained on, and the number of posts that they were sampled from."""
 
     posts: list[Post]
     total: int
 
     @property
     def sizes(self) -> dict[str, list[int]]:
-        """The number of the posts and of all, as a method keeps it in what it learned; nothing where they are all."""
+        """The sizes of sample and set, as a method stores them; empty if the sample is the whole set."""
         return {"sample": [len(self.posts), self.total]} if len(self.posts) < self.total else {}
 
 
 def sample_posts(posts: Iterable[Post], seed: int) -> Sample:
-    """Return at most ``MOST`` posts in their order, chosen by seed and ids alone; they are read once.
+    """Return at most ``MOST`` posts in their order, chosen by seed and ids alone; the posts are iterated once.
 
-    A warning says so where they are not all.
+    A warning tells if some were left out.
     """
     total = 0
 
@@ -67,7 +67,7 @@ def sample_posts(posts: Iterable[Post], seed: int) -> Sample:
 
 
 def told_sample(learned: Mapping[str, Any], what: str = "The detectors learned from") -> tuple[str, ...]:
-    """Return a sentence on what was done with a ``Sample`` of train; nothing where it was done with all posts."""
+    """Return a sentence on the size of a ``Sample`` of train; empty if it is the whole split."""
     if "sample" not in learned:
         return ()
     n_posts, total = learned["sample"]
@@ -75,14 +75,14 @@ def told_sample(learned: Mapping[str, Any], what: str = "The detectors learned f
 
 
 def fit_detectors(train: Sequence[Post], spec: str, members: int, seed: int) -> dict[str, str]:
-    """Return the digests of backbones fitted on train, by name: the first on all posts, the others each on a bag.
+    """Return the digests of backbones fitted on train, by name: the first on all posts, each other one on a bag.
 
     A bag (Breiman 1996) has as many posts as train, drawn with replacement.
 
     Args:
         train: posts with entities.
         spec: a backbone, as ``crf:iterations=50``.
-        members: how many.
+        members: the number of backbones.
         seed: of the bags and the backbones.
 
     Raises:
@@ -100,12 +100,12 @@ def fit_detectors(train: Sequence[Post], spec: str, members: int, seed: int) -> 
 
 
 def encoder_of(spec: str) -> str:
-    """Return the encoder that a detector is fine-tuned from, as ``token_classifier:encoder=…`` says; else nothing."""
+    """Return the encoder of a detector's spec, as ``token_classifier:encoder=…``; empty without one."""
     return str(read_spec(spec)[1].get("encoder", ""))
 
 
 def detect(spec: str, digests: Sequence[str], posts: Sequence[Post]) -> list[list[Prediction]]:
-    """Return what each detector says of each post ``[n_detectors][n_posts]``."""
+    """Return each detector's prediction for each post ``[n_detectors][n_posts]``."""
     name = spec.partition(":")[0]
     return [_unpack(name, digest).predict(posts) for digest in digests]
 
@@ -116,13 +116,13 @@ def check_labels(
     detected: Sequence[Sequence[tuple[int, int, str]]],
     agreement: float = 1.0,
 ) -> Reject | None:
-    """Return a Reject ``inconsistent`` where too few detectors find exactly a post's entities (GMDA, section 3.5).
+    """Return a Reject ``inconsistent`` if too few detectors find exactly a post's entities (GMDA, section 3.5).
 
     Args:
         tokens: [n_words].
-        entities: the post's.
-        detected: the spans with their types that each detector found.
-        agreement: the share of the detectors that must.
+        entities: the entities of the post.
+        detected: the typed spans that each detector found.
+        agreement: the share of detectors that must agree.
     """
     told = {(entity.start, entity.end, entity.type) for entity in entities}
     others = [set(spans) for spans in detected if set(spans) != told]
@@ -151,13 +151,13 @@ def _unpack(name: str, digest: str) -> Backbone:
 
 
 def ordinary_forms(posts: Iterable[Post], at_least: int = 2) -> set[str]:
-    """Return the words that posts write in lower case and without a label, so often: capitals make them no names."""
+    """Return the words that occur in lower case outside entities at least so often: capitalised, they are no names."""
     counts = Counter(post.tokens[i] for post in posts for i in post.outside() if post.tokens[i].islower())
     return {word for word, n in counts.items() if n >= at_least}
 
 
 def capitalised_words(tokens: Sequence[str], inside: Collection[int], ordinary: Collection[str]) -> list[int]:
-    """Return the indices of words with a capital that may be names: not ``inside``, nor known in lower case.
+    """Return the indices of capitalised words that may be names: not ``inside``, and not known in lower case.
 
     Handles, hashtags, URLs, ``I`` and ``RT`` do not count.
     """

@@ -1,4 +1,4 @@
-"""Pretrained encoders and their tokenizers, aligned to words by hand: slow tokenizers give no alignment."""
+"""Pretrained encoders and their tokenizers, aligned to words here, since slow tokenizers give no alignment."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ _WORD = regex.compile(rf"{WORD}|\S", regex.V1)
 
 
 class Pieces(NamedTuple):
-    """The subwords of a post, and where the first subword of each word stands (no entry for words cut off)."""
+    """The subwords of a post, and the position of each word's first one (no entry for words cut off)."""
 
     input_ids: list[int]
     first: list[int]
@@ -30,7 +30,7 @@ class Pieces(NamedTuple):
 class WordPieces:
     """Splits words into subwords, one word at a time, so that any tokenizer is aligned.
 
-    A word that has no subword (a lone variation selector) is the unknown one.
+    A word without subwords (a lone variation selector) becomes the unknown token.
     """
 
     def __init__(self, tokenizer: Any, limit: int) -> None:
@@ -46,14 +46,14 @@ class WordPieces:
     def subwords(self, word: str) -> list[int]:
         """Return the ids of a word's subwords: at least one."""
         if word not in self._known:
-            # The space is what marks the start of a word for byte-level and sentencepiece tokenizers.
+            # The space marks the start of a word for byte-level and sentencepiece tokenizers.
             ids = self.tokenizer(" " + word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             unknown = self.tokenizer.unk_token_id
             self._known[word] = ids or [self.after[-1] if unknown is None else unknown]
         return self._known[word]
 
     def encode(self, words: Sequence[str]) -> Pieces:
-        """Return the subwords of a post (words: [n_words]), whole words only, as many as fit."""
+        """Return the subwords of a post (words: [n_words]): as many whole words as fit."""
         ids, first = list(self.before), []
         for word in words:
             subwords = self.subwords(word)
@@ -66,10 +66,10 @@ class WordPieces:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an encoder comes from.
+    """The source of an encoder.
 
-    ``record`` is there where a whole network lies in the folder, ``tiny`` where the tokenizer and the configuration
-    are made and there are no weights.
+    ``record`` is the description of a saved network in the folder, if it holds one; ``tiny`` are a new tokenizer and
+    configuration without weights.
     """
 
     encoder: str
@@ -79,10 +79,10 @@ class Source:
 
     @classmethod
     def find(cls, encoder: str, backbone: str, labels: Sequence[str], train: Sequence[Post] = ()) -> "Source":
-        """Return where to read an encoder from: an id, a folder, a folder that a backbone was saved in, or ``tiny``.
+        """Return the source of an encoder: a Hub id, a folder, the folder of a saved backbone, or ``tiny``.
 
         Raises:
-            UsageError: the folder holds a backbone of another kind or of other labels.
+            UsageError: the folder holds a backbone of another kind or with other labels.
             Corrupt: it is damaged.
         """
         folder = Path(encoder)
@@ -95,7 +95,7 @@ class Source:
         return cls(str(folder / checkpoint.ENCODER), folder, record)
 
     def read_weights(self, net: Any) -> None:
-        """Load the weights of the whole network, where they lie in the folder."""
+        """Load the weights of the whole network if the folder has them."""
         if self.record:
             checkpoint.read_net(self.folder, net)
 
@@ -103,8 +103,8 @@ class Source:
 def make_tiny(train: Sequence[Post]) -> tuple[Any, Any]:
     """Return a WordPiece tokenizer and the configuration of a small BERT, for trying things out without a download.
 
-    The vocabulary is the words that some posts have at least twice, and the letters to spell others with. A text that
-    stands there several times, as an augmented one does, counts once: else no word of it would be spelled.
+    The vocabulary is the words that occur in posts at least twice, and letters to spell the others. A repeated text, as
+    in an augmented set, counts once: otherwise none of its words would be spelled.
 
     Raises:
         MissingExtra: transformers is not installed.
@@ -141,7 +141,7 @@ def load_tokenizer(source: Source) -> Any:
 
 
 def load_encoder(source: Source) -> Any:
-    """Return the encoder with its weights; only built where there are none, or they are those of a whole network.
+    """Return the encoder, with its weights unless it is ``tiny`` or part of a saved network.
 
     Raises:
         MissingExtra: transformers is not installed.
@@ -154,7 +154,7 @@ def load_encoder(source: Source) -> Any:
 
 
 def longest_input(source: Source, tokenizer: Any, asked: int) -> int:
-    """Return how many subwords an input may have: what is asked, or what the encoder takes where that is less.
+    """Return the maximum number of subwords of an input: ``asked``, or the encoder's own maximum if that is less.
 
     Raises:
         UsageError: there is no such encoder, or it is an encoder-decoder.

@@ -1,6 +1,6 @@
-"""A network with what belongs to it: trained, saved and loaded the same way, whatever it predicts.
+"""Training, saving and loading of a network backbone, the same for tags and relations.
 
-The functions here, in ``tagging`` and in ``relation`` are methods of backbones that are a ``NetBackbone``.
+The functions here, in ``tagging`` and in ``relation`` are methods of backbones that follow ``NetBackbone``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What training leaves: the network, its tokenizer, the labels it knows, and the validation scores."""
+    """The result of training: the network, its tokenizer, its labels, and the validation scores."""
 
     net: Any
     pieces: WordPieces
@@ -31,10 +31,10 @@ class Fitted:
 
 
 class NetBackbone(Backbone, Protocol):
-    """A backbone with a network. Its net has ``tower`` (or None), ``slow``, and for tags ``chain``: a CRF, or None."""
+    """A backbone with a network, which has ``tower`` (or None), ``slow`` and, for tags, ``chain`` (a CRF, or None)."""
 
-    shape: ClassVar[tuple[str, ...]]  # settings that must equal those of a folder that training goes on from
-    view: ClassVar[str]  # what is seen of a picture: ``grid`` or ``pyramid``; empty where none is read
+    shape: ClassVar[tuple[str, ...]]  # settings that must equal those of a folder that training continues from
+    view: ClassVar[str]  # the tower's output for a picture: ``grid`` or ``pyramid``; empty if no pictures are read
 
     @property
     def encoder(self) -> str:
@@ -43,7 +43,7 @@ class NetBackbone(Backbone, Protocol):
 
     @property
     def max_length(self) -> int:
-        """Subwords of a post that are read, at most."""
+        """The maximum number of subwords read of a post."""
         ...
 
     @property
@@ -53,12 +53,12 @@ class NetBackbone(Backbone, Protocol):
 
     @property
     def vision(self) -> "Vision | None":
-        """The tower that looks at pictures; None where none are read."""
+        """The settings of the vision tower; None if no pictures are read."""
         ...
 
     @property
     def no_images(self) -> str:
-        """Where no post of a split has a picture: ``warn`` or ``refuse``."""
+        """What to do if no post of a split has a picture: ``warn`` or ``refuse``."""
         ...
 
     @property
@@ -73,21 +73,21 @@ class NetBackbone(Backbone, Protocol):
 
     @property
     def network(self) -> Callable[..., Any]:
-        """What makes a net of an encoder, the names of tags or relations, and a tower."""
+        """A function that makes a net from an encoder, the names of tags or relations, and a tower."""
         ...
 
     def assemble(
         self, encoder: str, labels: tuple[str, ...], train: Sequence[Post] = ()
     ) -> tuple[Callable[[], Any], WordPieces]:
-        """Return what makes the network, fresh or as a folder has it, and its tokenizer."""
+        """Return a function that makes the network (new or saved), and its tokenizer."""
         ...
 
     def gallery(self, net_of: Callable[[], Any]) -> Any:
-        """Return what a network is told of posts beside their subwords, or None: see ``tagging.gallery``."""
+        """Return the reader of further inputs of posts, or None: see ``tagging.gallery``."""
         ...
 
     def gather(self, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
-        """Return what is known of the posts of each split, of which the rows and the posts are given."""
+        """Return the knowledge about the posts of each split, whose rows and posts are given."""
         ...
 
 
@@ -103,7 +103,7 @@ def learn(
     collate: Callable[[Sequence[Any]], Any],
     score: Callable[[Any], float] | None,
 ) -> N:
-    """Return a fitted copy of a backbone, of the state with the best score (without one, the last)."""
+    """Train and return a fitted copy of a backbone with the best-scoring state (without a score, the last)."""
     state, history = backbone.training.run(build, examples, collate, score, seed=backbone.seed)
     net = build()
     net.load_state_dict(state)
@@ -111,7 +111,7 @@ def learn(
 
 
 def fitted_of(backbone: NetBackbone) -> Fitted:
-    """Return what training left.
+    """Return the result of training.
 
     Raises:
         NotFitted: the backbone was not fitted.
@@ -122,7 +122,7 @@ def fitted_of(backbone: NetBackbone) -> Fitted:
 
 
 def training_note(backbone: NetBackbone) -> str:
-    """Return how long each cell of a study trains."""
+    """Return how each cell of a study is trained, for its report."""
     return f"Every cell takes {backbone.training.steps} optimiser steps; the best state on validation is kept."
 
 

@@ -1,8 +1,8 @@
 """The networks that read text and pictures.
 
-They import torch at the top, as ``nets`` does, so this module is imported inside functions only. All take a ``Batch``
-and return the emissions [batch, n_words, n_tags], or the loss where there are labels. Where a post has no picture, what
-attention reads of it is zero, so that the text goes its way alone.
+It imports torch at the top, as ``nets`` does, so it is imported inside functions only. All networks take a ``Batch``
+and return the emissions [batch, n_words, n_tags], or with labels the loss. For a post without a picture the output of
+the attention to pictures is zero, so that only the text counts.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ class Batch(NamedTuple):
     Args:
         input_ids: subwords [batch, length].
         attention_mask: 1 for subwords [batch, length].
-        first: where each word's first subword stands [batch, n_words].
+        first: the position of each word's first subword [batch, n_words].
         mask: true for words [batch, n_words].
-        pictures: pixels [batch, n_pictures, 3, size, size] (uint8), or the regions that a frozen tower made of them
+        pictures: pixels [batch, n_pictures, 3, size, size] (uint8), or their regions from a frozen tower
             [batch, n_pictures, n_regions, channels].
         shown: true for pictures [batch, n_pictures].
         labels: tag ids [batch, n_words].
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 class CrossAttention(nn.Module):
     """Multi-head attention of queries to a memory; zero for a row whose memory is all masked.
 
-    The attribute of a network that holds it is called ``reading``, which is part of the names of saved weights.
+    Networks hold it as ``reading``, which is part of the names of saved weights.
     """
 
     def __init__(self, config: Any) -> None:
@@ -58,7 +58,7 @@ class CrossAttention(nn.Module):
         self.attention = nn.MultiheadAttention(config.hidden_size, config.num_attention_heads, batch_first=True)
 
     def forward(self, queries: Tensor, memory: Tensor, key_mask: Tensor) -> Tensor:
-        """Return what each query attends to [batch, n, size].
+        """Return the attention output for each query [batch, n, size].
 
         Args:
             queries: [batch, n, size].
@@ -66,13 +66,13 @@ class CrossAttention(nn.Module):
             key_mask: true for what may be attended to [batch, m].
         """
         some = key_mask.any(dim=1, keepdim=True)
-        # Over nothing, softmax is not a number: such a row reads padding, and that is dropped.
+        # The softmax of a fully masked row is NaN: such a row attends to padding, and the result is set to zero.
         read, _ = self.attention(queries, memory, memory, key_padding_mask=~(key_mask | ~some), need_weights=False)
         return read * some.unsqueeze(2)
 
 
 class AttentionLayer(nn.Module):
-    """A transformer layer as BERT's, whose queries attend to a memory; self-attention where both are the same."""
+    """A transformer layer like BERT's, whose queries attend to a memory; self-attention if both are the same."""
 
     def __init__(self, config: Any, dropout: float) -> None:
         super().__init__()
@@ -89,11 +89,11 @@ class AttentionLayer(nn.Module):
 
 
 class GatedNet(nn.Module):
-    """Words attend to the picture once; a gate for each word and dimension says how much of that is added.
+    """Words attend to the picture once; a gate for each word and dimension weighs the result that is added.
 
     Args:
         encoder: a text encoder.
-        tower: of the view ``grid``; None where nothing is seen.
+        tower: of the view ``grid``; None if no pictures are read.
         tags: BIO tags.
         dropout: on the words.
     """
@@ -122,14 +122,14 @@ class GatedNet(nn.Module):
 
 
 class UnifiedNet(nn.Module):
-    """Words aware of the picture and regions aware of the words, gated; beside them, spans found by text alone.
+    """Words aware of the picture and regions aware of the words, gated; an auxiliary head finds spans by text alone.
 
     Args:
         encoder: a text encoder.
-        tower: of the view ``grid``; None where nothing is seen.
+        tower: of the view ``grid``; None if no pictures are read.
         tags: BIO tags.
         dropout: on subwords and in the layers.
-        alpha: the weight of the tags' own emissions; those of the spans have the rest.
+        alpha: the weight of the tags' own emissions; those of the spans have 1 - alpha.
         beta: the weight of the spans' loss.
     """
 
@@ -187,16 +187,16 @@ class UnifiedNet(nn.Module):
 
 
 class MatchingNet(nn.Module):
-    """Words aware of the picture, as far as text and picture match; text and picture drawn together by contrast.
+    """Words aware of the picture, scaled by how well text and picture match, and aligned by a contrastive loss.
 
     Args:
         encoder: a text encoder.
-        tower: of the view ``grid``; None where nothing is seen.
+        tower: of the view ``grid``; None if no pictures are read.
         tags: BIO tags.
         dropout: on subwords and in the layer.
-        alpha: the weight of the tags' loss; matching and aligning have the rest.
+        alpha: the weight of the tags' loss; matching and alignment have 1 - alpha.
         temperature: of the contrastive loss.
-        to_image: the share of finding the image by the text in it.
+        to_image: the weight of text-to-image in it.
         swapped: the share of a batch's pictures that are exchanged.
     """
 
@@ -254,7 +254,7 @@ class MatchingNet(nn.Module):
             return {"emissions": emissions, "match": match}
         loss = -self.alpha * self.chain.log_likelihood(emissions, labels, batch.mask).mean()
         if pictures is not None and pairs.sum() > 1:
-            # Who was given an equal picture has one that matches.
+            # A post that was given an equal picture still matches.
             matches = (pictures[places] == pictures).flatten(1).all(dim=1) & (key_mask == own).all(dim=1)
             matching = nn.functional.cross_entropy(logits[pairs].float(), matches[pairs].long())
             text, image = self.align_text(states[:, 0]), self.align_image(mean_of(own_regions, own))
@@ -263,7 +263,7 @@ class MatchingNet(nn.Module):
         return {"loss": loss}
 
     def swap(self, pairs: Tensor) -> Tensor:
-        """Return whose pictures each post is shown [batch]: of the posts with some, the last ones exchange theirs.
+        """Return for each post the index of the post whose pictures it gets [batch]: the last ones exchange theirs.
 
         ``pairs`` [batch] is true for posts with a picture.
         """
@@ -301,7 +301,7 @@ def span_tags(tags: Sequence[str]) -> Tensor:
 
 
 def transfer_matrix(tags: Sequence[str]) -> Tensor:
-    """Return how far a tag without type speaks for each tag [3, n_tags]: O for O, B and I alike for all types."""
+    """Return the weights of untyped tags for typed ones [3, n_tags]: O for O, B and I equally for all types."""
     matrix = nn.functional.one_hot(span_tags(tags), len(SPAN_TAGS)).T.float()
     return matrix / matrix.sum(dim=1, keepdim=True)
 
@@ -313,7 +313,7 @@ def mean_of(states: Tensor, key_mask: Tensor) -> Tensor:
 
 
 def contrast(text: Tensor, image: Tensor, *, temperature: float, to_image: float) -> Tensor:
-    """Return the contrastive loss of pairs [n, size]: ``to_image`` is the share of finding the image by the text.
+    """Return the contrastive loss of pairs [n, size]; ``to_image`` is the weight of text-to-image.
 
     Zhang et al. 2020 (ConVIRT): cosine similarities over the temperature, softmax over the batch.
     """

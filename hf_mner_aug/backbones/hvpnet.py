@@ -1,13 +1,13 @@
-"""HVPNeT: what the picture shows stands as keys and values before the text's, in every layer of its encoder.
+"""HVPNeT: the picture as keys and values before those of the text, in every layer of the text encoder.
 
 Chen et al. 2022, and its code. A ResNet's pyramid is pooled to 2×2 cells; each is a prompt, of the picture and of up to
-three objects cut out of it. A gate for each layer mixes four projections of the prompts. A CRF tags the words; or, for
+three objects cut out of it. A gate for each layer mixes four projections of the prompts. A CRF tags the words; for
 relations, a linear layer reads the markers that open head and tail.
 
-Deviates: a prompt is a cell with all its channels, where the code cuts the channels of all cells into four; heads are
-cut out of keys and values, where the code runs prompts and heads together; prompts of objects that are not there are
-masked, where the code has those of a black picture; words keep their positions; the CRF does learn, at the rate that
-the code sets up for it and does not use, and the linear layer as the encoder.
+Deviates: a prompt is a cell with all its channels (the code splits the channels of all cells into four); keys and
+values are split into heads (the code mixes prompts and heads); prompts of missing objects are masked (the code has
+those of a black picture); words keep their positions; the CRF is trained, at the learning rate that the code sets up
+for it but does not use, and the linear layer at that of the encoder.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,13 +34,12 @@ if TYPE_CHECKING:
 class HVPNet:
     """Encoder with visual prefixes, for entities or for the relation of head and tail.
 
-    Of fixed parts of the picture no detector says that they show something. Pictures that a method mixed can mislead a
-    detector.
+    Without a detector the objects are fixed parts of the picture. Pictures that a method mixed can mislead a detector.
 
     Args:
         task: `entities` or `relations`.
         objects: a detector of transformers, by folder or id, or `crops`: fixed parts of the picture.
-        most_objects: how many objects of a picture are read.
+        most_objects: the maximum number of objects of a picture.
         none: the label of no relation.
     """
 
@@ -103,7 +102,7 @@ class HVPNet:
 
         if cache_keyword(encoder) is None:
             raise UsageError(
-                f"{self.encoder} ({encoder.config.model_type}) takes no keys and values before its own: "
+                f"{self.encoder} ({encoder.config.model_type}) takes no prefix of keys and values: "
                 "expected an encoder such as BERT, RoBERTa or ELECTRA"
             )
         return (PrefixRelationNet if self.task == "relations" else PrefixTaggingNet)(
@@ -111,7 +110,7 @@ class HVPNet:
         )
 
     def gallery(self, net_of: Callable[[], Any]) -> "Album | None":
-        """Return what reads the pictures and their objects; None in the ablation."""
+        """Return the reader of pictures and their objects; None in the text-only ablation."""
         if not self.use_images:
             return None
         finder = object_finder(self.objects, most=self.most_objects, device=self.training.device)
@@ -119,14 +118,14 @@ class HVPNet:
 
 
 class Album:
-    """The pictures of posts, each post's followed by the objects cut out of them."""
+    """Reads the pictures of posts, those of each post followed by the objects cut out of them."""
 
     def __init__(self, gallery: Gallery, finder: ObjectFinder, most: int) -> None:
         self.gallery, self.finder, self.most = gallery, finder, most
         self.stack = gallery.stack
 
     def read(self, posts: Sequence[Post], split: str) -> list[tuple[str, ...]]:
-        """Return the keys of each post's pictures and objects; what cannot be read is counted in a warning."""
+        """Return the keys of each post's pictures and objects; unreadable ones are counted in a warning."""
         pictures = self.gallery.read(posts, split)
         parts = [
             [(image, region.box) for image, region in objects_of(post.images[:MOST_PICTURES], self.finder, self.most)]

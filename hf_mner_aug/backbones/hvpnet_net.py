@@ -12,16 +12,16 @@ from hf_mner_aug.backbones.fusion_nets import Batch
 from hf_mner_aug.backbones.nets import FORBIDDEN, CRFLayer, classified, gather_first_subwords, gather_markers, tagged
 from hf_mner_aug.models.vision.tower import Tower, see
 
-CELLS = 4  # of a picture, each pooled from all maps of the pyramid: its prompts
-PARTS = 4  # to which a cell is projected, and among which each layer's gate chooses
+CELLS = 4  # of a picture, each pooled from all maps of the pyramid; each is a prompt
+PARTS = 4  # projections of a cell, which each layer's gate weighs
 BOTTLENECK = 800
 CACHE_KEYWORDS = ("cache", "past_key_values")  # since transformers 5.24, and before; 5.40 drops the old one
 
 
 class VisualPrefix(nn.Module):
-    """The prompts of pictures, mixed anew for each layer: keys and values that stand before the text's.
+    """The prompts of pictures, weighed for each layer: keys and values that are put before those of the text.
 
-    Chen et al. 2022, 3.2 and 3.3: a gate for each layer, a softmax over the parts, weighs them by what the picture is.
+    Chen et al. 2022, 3.2 and 3.3: a gate for each layer, a softmax over the parts, weighs them by the picture.
 
     Args:
         channels: of a cell.
@@ -39,7 +39,7 @@ class VisualPrefix(nn.Module):
         """Return for each layer the keys and the values of the prompts, both [batch, n_pictures * 4, hidden].
 
         Args:
-            cells: what is in the cells of the pictures [batch, n_pictures, 4, channels].
+            cells: the cells of the pictures [batch, n_pictures, 4, channels].
         """
         parts = self.project(cells).unflatten(3, (PARTS, -1))  # [batch, n_pictures, 4, PARTS, 2 * hidden]
         picture = parts.mean(dim=3).flatten(2)
@@ -53,9 +53,9 @@ class VisualPrefix(nn.Module):
 
 
 class Prefix(DynamicCache):
-    """Keys and values of each layer [batch, n_heads, n_prompts, head_size], which those of the text are put after.
+    """Keys and values of each layer [batch, n_heads, n_prompts, head_size], put before those of the text.
 
-    It says that it has no length, so that the words keep the positions they have without it.
+    Its reported length is 0, so that the words keep the positions that they have without it.
     """
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -87,7 +87,7 @@ def encode_with_prefix(
     """
     n_heads = encoder.config.num_attention_heads
     by_head = [tuple(side.unflatten(2, (n_heads, -1)).transpose(1, 2) for side in pair) for pair in prefixes]
-    # A mask of four dimensions is taken as it is, by whatever computes the attention.
+    # A mask of four dimensions is used as it is by every attention implementation.
     mask = torch.cat([key_mask, attention_mask.bool()], dim=1)[:, None, None]
     scores = torch.where(mask, 0.0, FORBIDDEN).expand(-1, 1, input_ids.shape[1], -1)
     keyword = cache_keyword(encoder)
@@ -98,9 +98,9 @@ def encode_with_prefix(
 
 
 def read(net: Any, input_ids: Tensor, attention_mask: Tensor, pictures: Tensor | None, shown: Tensor | None) -> Tensor:
-    """Return the last states [batch, length, hidden] of a network's encoder, with what its tower sees as a prefix.
+    """Return the last states [batch, length, hidden] of a network's encoder, with the tower's output as a prefix.
 
-    Without pictures the encoder goes its way alone.
+    Without pictures the encoder has no prefix.
 
     Args:
         net: a network with ``encoder``, ``tower``, ``prefix`` and ``linear``.
@@ -119,7 +119,7 @@ def read(net: Any, input_ids: Tensor, attention_mask: Tensor, pictures: Tensor |
 
 
 def prefix_of(encoder: Any, tower: Tower | None) -> VisualPrefix | None:
-    """Return what makes prefixes for an encoder of a tower's pyramids; None where there is no tower."""
+    """Return the module that makes an encoder's prefixes of a tower's pyramids; None without a tower."""
     config = encoder.config
     return VisualPrefix(tower.channels, config.hidden_size, config.num_hidden_layers) if tower else None
 
@@ -164,9 +164,9 @@ class PrefixRelationNet(nn.Module):
         shown: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return the logits [batch, n_relations], or the loss where there are labels [batch].
+        """Return the logits [batch, n_relations], or with labels [batch] the loss.
 
-        ``markers`` says where the opening markers of head and tail stand [batch, 2]; the other inputs are as those of
+        ``markers`` are the positions of the opening markers of head and tail [batch, 2]; the other inputs are those of
         ``Batch``.
         """
         states = read(self, input_ids, attention_mask, pictures, shown)

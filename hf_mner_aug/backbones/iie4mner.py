@@ -1,14 +1,14 @@
-"""IIE4MNER: words with what their nearest words say of them, and the picture at two granularities.
+"""IIE4MNER: words augmented by their nearest words, and the picture at two granularities.
 
 Liu et al. 2022, and its code. Semantic augmentation: the vectors of a word's four nearest words are summed, weighted by
-the softmax of their cosines, and added to its state after a linear layer. Words then see the cells of the picture's
-grid and its objects, both directly and through what these see of the words; a gate weighs the two ways, both
-granularities are fused and joined to the words. The loss is the CRF's and half that of an auxiliary CRF that finds
-spans without types.
+the softmax of their cosines, and added to its state after a linear layer. Words then attend to the cells of the
+picture's grid and to its objects, both directly and through the attention of these to the words; a gate weighs the two
+ways, and both granularities are fused and joined to the words. The loss is the CRF's and half that of an auxiliary CRF
+that finds spans without types.
 
-Deviates: a CRF over words, without tags for later subwords; a picture is cut out of its centre, where the code cuts at
-random; a post without a picture goes by its text, where the code takes the picture of another; without a detector
-(``crops``) an object is what the tower sees of it, since it has no label to embed.
+Deviates: a CRF over words, without tags for later subwords; the centre of a picture is cropped (the code crops at
+random); a post without a picture uses its text alone (the code takes another post's picture); without a detector
+(``crops``) an object is the tower's output for it, since it has no label to embed.
 """
 
 import functools
@@ -46,16 +46,16 @@ if TYPE_CHECKING:
 class IIE4MNER:
     """Encoder, semantic augmentation, grid and objects, CRF, auxiliary span CRF.
 
-    The code's training. Pictures that a method mixed can mislead a detector.
+    The training is that of the authors' code. Pictures that a method mixed can mislead a detector.
 
     Args:
         vectors: a file of word vectors in the text format of word2vec or GloVe; without one they are trained on
             train.
-        dimensions: how many numbers vectors have that are trained on train, at most.
-        neighbours: how many near words stand beside each word.
+        dimensions: the maximum length of vectors that are trained on train.
+        neighbours: the number of nearest words of each word.
         objects: a detector of transformers, by folder or id, or `crops`: fixed parts of the picture.
-        most_objects: how many objects of a picture are read.
-        fusion_dropout: the dropout where words, grid and objects meet.
+        most_objects: the maximum number of objects of a picture.
+        fusion_dropout: the dropout on fused grid and objects.
     """
 
     name: ClassVar[str] = "iie4mner"
@@ -96,7 +96,7 @@ class IIE4MNER:
 
     @property
     def finder(self) -> ObjectFinder:
-        """What finds the objects of pictures."""
+        """The finder of objects in pictures."""
         return object_finder(self.objects, most=self.most_objects, device=self.training.device)
 
     def save(self, folder: str | Path) -> None:
@@ -106,7 +106,7 @@ class IIE4MNER:
             NotFitted: the backbone was not fitted.
         """
         vectors = fitting.fitted_of(self).net.word_vectors
-        # A save that is cut off leaves no old description beside new vectors.
+        # So that an interrupted save leaves no old description beside new vectors.
         (Path(folder) / checkpoint.RECORD).unlink(missing_ok=True)
         save_word_vectors(vectors, Path(folder))
         fitting.save(self, folder)
@@ -114,7 +114,7 @@ class IIE4MNER:
     def assemble(
         self, encoder: str, labels: tuple[str, ...], train: Sequence[Post] = ()
     ) -> tuple[Callable[[], Any], WordPieces]:
-        """Return what makes the network, fresh or as a folder has it, and its tokenizer.
+        """Return a function that makes the network (new or saved), and its tokenizer.
 
         Raises:
             UsageError: the file of word vectors is not there or knows no word of train, or train has too few words.
@@ -129,7 +129,7 @@ class IIE4MNER:
         return tagging.assemble(self, encoder, labels, train, network=functools.partial(self.network, vectors))
 
     def network(self, vectors: WordVectors, encoder: Any, tags: Sequence[str], tower: "Tower | None") -> "IIE4MNERNet":
-        """Return the network, and with it the word vectors."""
+        """Return the network, with the word vectors as an attribute."""
         from hf_mner_aug.backbones.iie4mner_net import IIE4MNERNet
 
         net = IIE4MNERNet(
@@ -145,24 +145,24 @@ class IIE4MNER:
         return net
 
     def gallery(self, net_of: "Callable[[], IIE4MNERNet]") -> "Senses":
-        """Return what tells of posts: the pictures and their objects, but for the ablation, and of the words."""
+        """Return the reader of pictures, objects (not in the text-only ablation) and word augmentations."""
         return Senses(self, net_of())
 
 
 class Sense(NamedTuple):
-    """What is told of a post: the keys of its pictures, keys or label ids of its objects, its words."""
+    """The inputs of a post: the keys of its pictures, keys or label ids of its objects, its words."""
 
     pictures: tuple[str, ...]
     objects: tuple[Any, ...]
     words: tuple[str, ...]
 
     def __bool__(self) -> bool:
-        """Whether it has a picture."""
+        """Whether the post has a picture."""
         return bool(self.pictures)
 
 
 class Senses:
-    """What the network is told of posts: pictures, objects, and what the nearest words of their words say of them."""
+    """Reads the further inputs of posts: pictures, objects, and the augmentations of their words."""
 
     def __init__(self, backbone: IIE4MNER, net: "IIE4MNERNet") -> None:
         from hf_mner_aug.models.vision.tower import whole
@@ -176,7 +176,7 @@ class Senses:
         self.crops = Gallery(net.tower.with_view(whole)) if net.tower and not self.labels else None
 
     def read(self, posts: Sequence[Post], split: str) -> list[Sense]:
-        """Return what is told of each post; pictures that cannot be read are counted in a warning."""
+        """Return the inputs of each post; unreadable pictures are counted in a warning."""
         new = sorted({word for post in posts for word in post.tokens} - self.told.keys())
         self.told.update(zip(new, self.vectors.augmentations(new, self.backbone.neighbours), strict=True))
         words = [tuple(post.tokens) for post in posts]
@@ -192,7 +192,7 @@ class Senses:
         return [Sense(*told) for told in zip(pictures, objects, words, strict=True)]
 
     def stack(self, rows: Sequence[Sense]) -> dict[str, "torch.Tensor"]:
-        """Return the inputs of a batch, as the network takes them."""
+        """Return the network's inputs for a batch."""
         import torch
 
         longest = max(len(row.words) for row in rows)

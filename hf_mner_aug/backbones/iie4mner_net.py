@@ -1,4 +1,4 @@
-"""The network of ``iie4mner``. It imports torch at the top, so this module is imported inside functions only."""
+"""The network of ``iie4mner``. It imports torch at the top, so it is imported inside functions only."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ SPAN_WEIGHT = 0.5
 
 
 class Gate(nn.Module):
-    """Two states weighed against each other, for each word and dimension."""
+    """A gate that weighs two states, for each word and dimension."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Gate(nn.Module):
 
 
 class Granularity(nn.Module):
-    """What words see of one kind of regions: the regions, and what these in turn see of the words; gated.
+    """Attention of words to one kind of regions, directly and through the regions' attention to the words; gated.
 
     Args:
         config: of the encoder: its ``hidden_size`` and ``num_attention_heads``.
@@ -42,7 +42,7 @@ class Granularity(nn.Module):
         self.gate = Gate(config.hidden_size)
 
     def forward(self, text: Tensor, is_text: Tensor, regions: Tensor, regions_too: Tensor, key_mask: Tensor) -> Tensor:
-        """Return what each word sees [batch, length, size], zero in posts without a region.
+        """Return the attention output for each word [batch, length, size], zero in posts without a region.
 
         Args:
             text: [batch, length, size].
@@ -58,16 +58,16 @@ class Granularity(nn.Module):
 
 
 class IIE4MNERNet(nn.Module):
-    """Words with what their nearest words say of them, the two granularities, two CRFs.
+    """Words augmented by their nearest words, the two granularities, and two CRFs.
 
     Args:
         encoder: a text encoder.
-        tower: of the view ``grid``; None where nothing is seen.
+        tower: of the view ``grid``; None if no pictures are read.
         tags: BIO tags, O first, then B and I of each type.
         dimensions: the numbers of a word's augmentation.
-        n_labels: how many labels objects have; 0 where they are crops without labels.
+        n_labels: the number of object labels; 0 if objects are crops without labels.
         dropout: on the words.
-        fusion_dropout: on what they see.
+        fusion_dropout: on the attention outputs.
     """
 
     slow = PRETRAINED
@@ -84,7 +84,7 @@ class IIE4MNERNet(nn.Module):
         fusion_dropout: float,
     ) -> None:
         super().__init__()
-        self.word_vectors: Any = None  # what augmentations are made of; not a weight
+        self.word_vectors: Any = None  # the source of augmentations; not a weight
         config, size = encoder.config, encoder.config.hidden_size
         self.encoder, self.tower = encoder, tower
         self.augment = nn.Linear(dimensions, size)
@@ -109,10 +109,10 @@ class IIE4MNERNet(nn.Module):
         named: Tensor | None = None,
         **inputs: Tensor,
     ) -> dict[str, Tensor]:
-        """Return the emissions [batch, n_words, n_tags], or the loss where there are labels.
+        """Return the emissions [batch, n_words, n_tags], or with labels the loss.
 
         Args:
-            augmentation: what the nearest words of each word say of it [batch, at least n_words, dimensions].
+            augmentation: the augmentation of each word [batch, at least n_words, dimensions].
             crops: of objects without labels, as ``Batch.pictures``.
             cut: true for crops [batch, n_objects].
             named: ids of the objects' labels, -1 for padding [batch, n_objects].
@@ -120,7 +120,7 @@ class IIE4MNERNet(nn.Module):
         """
         batch = Batch(**inputs)
         states, first = batch.read(self.encoder), batch.first
-        # Words that were cut off have no place.
+        # Words that were cut off have no state.
         told = self.augment(augmentation[:, : first.shape[1]].to(states.dtype)) * batch.mask.unsqueeze(2)
         text = self.dropout(states.scatter_add(1, first.unsqueeze(2).expand_as(told), told.to(states.dtype)))
         is_text = batch.attention_mask.bool()
@@ -135,12 +135,12 @@ class IIE4MNERNet(nn.Module):
         return {"loss": span_helped_loss(self, emissions, spans, batch.labels, batch.mask, weight=SPAN_WEIGHT)}
 
     def look(self, batch: Batch, words: Tensor, objects: tuple[Tensor, Tensor]) -> Tensor:
-        """Return what words see of the grid and of objects [batch, length, size]; zero in posts without a picture.
+        """Return the fused attention output for grid and objects [batch, length, size]; zero without a picture.
 
         Args:
-            batch: its pictures are there.
+            batch: a batch with pictures.
             words: [batch, length, size].
-            objects: [batch, n_objects, size], and which of them are there [batch, n_objects].
+            objects: [batch, n_objects, size], and their mask [batch, n_objects].
         """
         regions, key_mask = batch.see(self.tower, like=words)
         is_text = batch.attention_mask.bool()
@@ -153,7 +153,7 @@ class IIE4MNERNet(nn.Module):
     def see_objects(
         self, like: Tensor, crops: Tensor | None, cut: Tensor | None, named: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return the objects of each post [batch, n_objects, size], and which of them are there [batch, n_objects]."""
+        """Return the objects of each post [batch, n_objects, size], and their mask [batch, n_objects]."""
         if named is not None:
             return self.object(named.clamp(min=0)), named >= 0
         if crops is None or cut is None:

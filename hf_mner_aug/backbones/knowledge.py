@@ -1,7 +1,7 @@
-"""What is known beside a post, as a text by its id: from a column, or from a JSON-lines file.
+"""Knowledge about posts: a text by post id, from a column or a JSON-lines file.
 
-PGIM (Li et al. 2023) reads a post as ``words <sep> knowledge`` and tags the words only; its knowledge is what a chat
-model said of the post. Deviates: the knowledge is cut where room ends, never the words.
+PGIM (Li et al. 2023) reads a post as ``words <sep> knowledge`` and tags the words only; its knowledge is a chat model's
+answer about the post. Deviates: if the input is too long, the knowledge is cut, never the words.
 """
 
 import json
@@ -18,11 +18,11 @@ Knowledge = Mapping[str, str]
 
 
 def read_column(data: Any, column: str, split: str) -> dict[str, str]:
-    """Return the texts of a dataset's column (strings, or lists of them) by post id; without those that are empty.
+    """Return the texts of a dataset's column (strings, or lists of them) by post id, without empty ones.
 
     Raises:
         UsageError: there is no such column.
-        DataError: a value is no text.
+        DataError: a value is not a text.
     """
     features = getattr(data, "features", None) or {}
     if column not in features:
@@ -38,14 +38,14 @@ def read_column(data: Any, column: str, split: str) -> dict[str, str]:
 
 
 def read_file(path: str | Path) -> dict[str, str]:
-    """Return the texts of a file by post id; without those that are empty.
+    """Return the texts of a file by post id, without empty ones.
 
     Args:
         path: a JSON object on each line, ``{"id": "tw-1", "knowledge": "Steph Curry plays basketball."}``.
 
     Raises:
         UsageError: there is no such file.
-        DataError: a line is no such object, or an id stands there twice.
+        DataError: a line is not such an object, or an id is repeated.
     """
     found: dict[str, str] = {}
     seen: dict[str, int] = {}
@@ -74,18 +74,18 @@ def read_file(path: str | Path) -> dict[str, str]:
 
 
 def nothing(tagger: Any, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
-    """Return that nothing is known of any split: the ``gather`` of a backbone that reads no knowledge."""
+    """Return no knowledge for any split: the ``gather`` of backbones that read none."""
     return [{} for _ in data]
 
 
 def gather(column: str | None, file: str | None, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
-    """Return what is known of the posts of each split, of which the rows and the posts are given.
+    """Return the knowledge about the posts of each split, whose rows and posts are given.
 
-    It stands in a column of the rows or in a file; without either nothing is known.
+    It is read from a column of the rows or from a file; without either there is none.
 
     Raises:
         UsageError: there is no such column or file, or no post of a split has knowledge.
-        DataError: it is no text.
+        DataError: a value is not a text.
     """
     if file:
         known = read_file(file)
@@ -100,7 +100,7 @@ def gather(column: str | None, file: str | None, data: Mapping[str, tuple[Any, S
 
 
 def check(known: Knowledge, posts: Sequence[Post], source: str) -> None:
-    """Say in one line how many posts have no knowledge, and how many of its ids are no post's.
+    """Warn in one line of posts without knowledge and of ids that belong to no post.
 
     Raises:
         UsageError: no post has any.
@@ -115,13 +115,13 @@ def check(known: Knowledge, posts: Sequence[Post], source: str) -> None:
     if missing:
         told.append(f"{len(missing)} of {len(ids)} posts have none ({_some(missing)})")
     if unknown:
-        told.append(f"{len(unknown)} ids are of no post here ({_some(unknown)})")
+        told.append(f"{len(unknown)} ids belong to no post here ({_some(unknown)})")
     if told:
         warnings.warn(f"knowledge from {source}: {'; '.join(told)}", stacklevel=5)
 
 
 def append(post: Pieces, text: str, pieces: WordPieces) -> Pieces:
-    """Return a post followed by knowledge, in subwords: as many whole words of it as there is room for."""
+    """Return a post followed by knowledge, in subwords: as many whole words as fit."""
     after = pieces.after
     separator = pieces.tokenizer.sep_token_id
     ids = [*post.input_ids[: len(post.input_ids) - len(after)], after[-1] if separator is None else separator]
@@ -135,7 +135,7 @@ def append(post: Pieces, text: str, pieces: WordPieces) -> Pieces:
 
 
 def _text(value: Any, where: str) -> str:
-    """Return a text, or a list of texts joined; an empty one for None."""
+    """Return a text, or a list of texts joined; empty for None."""
     if value is None:
         return ""
     parts = [value] if isinstance(value, str) else value

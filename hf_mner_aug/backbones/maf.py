@@ -1,13 +1,12 @@
-"""MAF: how much of the picture words take in depends on how well text and picture match.
+"""MAF: the influence of the picture on words depends on how well text and picture match.
 
-Xu et al. 2022, and its code. Words read regions; a classifier of both gives the probability that text and picture
-match, which scales what was read before a gate weighs it; a CRF follows. Matching is learnt from pictures exchanged
-within the batch (``swapped`` of it); contrast over the batch aligns text and picture, ``to_image`` (lambda) being the
-share of finding the picture by the text. The loss is ``alpha`` times the CRF's and 1 - ``alpha`` times the other two.
+Xu et al. 2022, and its code. Words attend to regions; a classifier gives the probability that text and picture match,
+which scales the attention output before a gate weighs it; a CRF follows. Matching is learned from pictures exchanged
+within the batch (the share ``swapped``); a contrastive loss over the batch aligns text and picture, with ``to_image``
+(lambda) the weight of text-to-image. The loss is ``alpha`` times the CRF's and 1 - ``alpha`` times the other two.
 
-Deviates: the classifier reads the mean over subwords, where the code flattens 128 of them; pictures are exchanged,
-where the code exchanges what words had read of them; a CRF over words; a post without a picture takes part in neither
-matching nor alignment, and has nothing to scale.
+Deviates: the classifier reads the mean over subwords (the code flattens 128 of them); pictures are exchanged (the code
+exchanges the attention outputs); a CRF over words; a post without a picture takes no part in matching and alignment.
 """
 
 from collections.abc import Sequence
@@ -29,13 +28,13 @@ if TYPE_CHECKING:
 class MAF:
     """Encoder, tower, a cross-modal layer scaled by a match probability, gate, CRF.
 
-    The paper's training: all learns at 5e-5.
+    The training is the paper's: a learning rate of 5e-5 for all weights.
 
     Args:
-        alpha: the weight of the CRF's loss; matching and aligning text and picture have the rest.
+        alpha: the weight of the CRF's loss; matching and alignment have 1 - alpha.
         temperature: of the contrastive loss.
-        to_image: the weight of text to image in it; image to text has the rest.
-        swapped: the share of a batch's pictures that are exchanged, to learn which match.
+        to_image: the weight of text-to-image in it; image-to-text has the rest.
+        swapped: the share of a batch's pictures that are exchanged, to train matching.
     """
 
     name: ClassVar[str] = "maf"

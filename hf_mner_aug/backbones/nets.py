@@ -1,6 +1,6 @@
-"""The networks of the backbones that learn with torch.
+"""The text-only networks of torch backbones, and the CRF layer that all of them use.
 
-Classes of layers need torch at the top of their module, so this one is imported inside functions only.
+It imports torch at the top, so it is imported inside functions only.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FORBIDDEN = -1e4  # the score of a transition that BIO does not allow
-PRETRAINED = ("encoder",)  # parts of a network that learn at the rate of pretrained weights, beside a tower with some
+FORBIDDEN = -1e4  # the score of a transition that BIO does not allow, or of a masked key
+PRETRAINED = ("encoder",)  # parts trained at the learning rate of pretrained weights, beside a pretrained tower
 
 
 def bio_allowed(tags: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Return which tags may open a post [n_tags], and which may follow which [n_tags, n_tags]: no orphan ``I-``."""
+    """Return which tags may start a post [n_tags], and which may follow which [n_tags, n_tags]: no orphan ``I-``."""
     opens = torch.tensor([not tag.startswith("I-") for tag in tags])
     follows = torch.tensor([[not tag.startswith("I-") or before[2:] == tag[2:] for tag in tags] for before in tags])
     return opens, follows
@@ -42,7 +42,7 @@ class CRFLayer(nn.Module):
 
     def log_likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Return the log probability [batch] of tags [batch, n_words]."""
-        # In half precision the sums over a long post would lose what they add.
+        # In half precision the sums over a long post would lose precision.
         with torch.autocast(emissions.device.type, enabled=False):
             start, transitions = self.scores()
             chosen = emissions.gather(2, tags.unsqueeze(2)).squeeze(2) * mask
@@ -84,7 +84,7 @@ class CRFLayer(nn.Module):
 
 
 def tagged(net: Any, emissions: Tensor, labels: Tensor | None, mask: Tensor) -> dict[str, Tensor]:
-    """Return the loss of a network's ``chain``, a mean over posts; without labels the emissions.
+    """Return the loss of a network's ``chain``, the mean over posts; without labels, the emissions.
 
     Args:
         net: a network with ``chain``.
@@ -98,7 +98,7 @@ def tagged(net: Any, emissions: Tensor, labels: Tensor | None, mask: Tensor) -> 
 
 
 def classified(logits: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-    """Return the logits [batch, n_classes], or where there are labels [batch] their cross-entropy."""
+    """Return the logits [batch, n_classes], or with labels [batch] their cross-entropy."""
     if labels is None:
         return {"logits": logits}
     return {"loss": nn.functional.cross_entropy(logits, labels)}
@@ -109,7 +109,7 @@ def gather_first_subwords(states: Tensor, first: Tensor) -> Tensor:
 
     Args:
         states: [batch, length, size].
-        first: where each word's first subword stands [batch, n_words].
+        first: the position of each word's first subword [batch, n_words].
     """
     return _gather(states, first)
 
@@ -119,7 +119,7 @@ def gather_markers(states: Tensor, markers: Tensor) -> Tensor:
 
     Args:
         states: [batch, length, size].
-        markers: where the two markers stand [batch, 2].
+        markers: the positions of the two markers [batch, 2].
     """
     return _gather(states, markers).flatten(1)
 
@@ -146,7 +146,7 @@ class TokenNet(nn.Module):
         encoder: a text encoder.
         tags: BIO tags.
         head: ``softmax`` or ``crf``.
-        dropout: on the words.
+        dropout: on the word states.
     """
 
     slow = PRETRAINED
@@ -161,12 +161,12 @@ class TokenNet(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, first: Tensor, mask: Tensor, labels: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return the emissions [batch, n_words, n_tags], or the loss where there are labels.
+        """Return the emissions [batch, n_words, n_tags], or with labels the loss.
 
         Args:
             input_ids: subwords [batch, length].
             attention_mask: 1 for subwords [batch, length].
-            first: where each word's first subword stands [batch, n_words].
+            first: the position of each word's first subword [batch, n_words].
             mask: true for words [batch, n_words].
             labels: tag ids [batch, n_words].
         """
@@ -193,12 +193,12 @@ class MarkerNet(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, markers: Tensor, labels: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return the logits [batch, n_relations], or the loss where there are labels [batch].
+        """Return the logits [batch, n_relations], or with labels [batch] the loss.
 
         Args:
             input_ids: subwords [batch, length].
             attention_mask: 1 for subwords [batch, length].
-            markers: where the opening markers of head and tail stand [batch, 2].
+            markers: the positions of the opening markers of head and tail [batch, 2].
             labels: relation ids [batch].
         """
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state

@@ -1,7 +1,7 @@
 """Relation extraction with entity markers: which relation holds between head and tail.
 
 Baldini Soares et al. 2019 (entity markers, entity start): ``[E1] head [/E1]`` and ``[E2] tail [/E2]`` are added tokens,
-and a linear layer reads the states of the two opening ones. Words farthest from head and tail go where a post is long.
+and a linear layer reads the states of the two opening ones. In a long post, words farthest from head and tail are cut.
 """
 
 import warnings
@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 from hf_mner_aug.backbones import Prediction, ScoredRelation, fitting, knowledge, splits, tagging
-from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
+from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training, pad, run_batches
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.models.device import find_device
-from hf_mner_aug.need import need
 from hf_mner_aug.schema import Post
 from hf_mner_aug.values import BelowOne, Range, check_ranges
 
@@ -29,7 +28,7 @@ MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 
 
 class RelationExample(NamedTuple):
-    """A post as the network takes it: subwords, the places of the two opening markers, the relation's id, pictures."""
+    """A post as input of the network: subwords, positions of the two opening markers, relation id, pictures."""
 
     input_ids: list[int]
     markers: list[int]
@@ -50,13 +49,13 @@ R = TypeVar("R", bound=RelationBackbone)
 
 
 def fit(backbone: R, train: Any, validation: Any = None) -> R:
-    """Return a fitted copy, of the state with the best micro-F1 on validation (without one, the last state).
+    """Return a fitted copy with the state of the best micro-F1 on validation (without validation, the last state).
 
     Raises:
         MissingExtra: torch or transformers is not installed.
-        UsageError: a split is empty or of other columns, there is no such encoder, tower or GPU, or the folder to go on
-            from knows other relations; or no post has a picture, and that is to be refused.
-        DataError: a post has no relation, or head and tail do not fit.
+        UsageError: a split is empty or has other columns, there is no such encoder, tower or GPU, or the folder to
+            continue from has other relations; or no post has a picture, and ``no_images`` is ``refuse``.
+        DataError: a post has no relation, or head and tail do not fit its words.
     """
     data = splits.relation_splits(train, validation, images=backbone.reads_images)
     device = find_device(backbone.training.device)
@@ -79,8 +78,8 @@ def predict(backbone: fitting.NetBackbone, dataset: Any) -> list[Prediction]:
     Raises:
         NotFitted: the backbone was not fitted.
         UsageError: the dataset lacks a column, or has relations that the model does not know; there is no such GPU; or
-            no post has a picture, and that is to be refused.
-        DataError: head and tail do not fit.
+            no post has a picture, and ``no_images`` is ``refuse``.
+        DataError: head and tail do not fit the words of a post.
     """
     fitted = fitting.fitted_of(backbone)
     posts = splits.unlabelled(dataset, "relation", fitted.labels, images=backbone.reads_images)
@@ -93,28 +92,17 @@ def predict(backbone: fitting.NetBackbone, dataset: Any) -> list[Prediction]:
 def assemble(
     backbone: fitting.NetBackbone, encoder: str, labels: tuple[str, ...], train: Sequence[Post] = ()
 ) -> tuple[Callable[[], Any], WordPieces]:
-    """Return what makes the network, fresh or as a folder has it, and its tokenizer with the markers."""
-    need("torch", extra="models")
-    source = Source.find(encoder, backbone.name, labels, train)
-    tagging.check_record(backbone, source)
-    tokenizer = load_tokenizer(source)
-    tokenizer.add_tokens(list(MARKERS), special_tokens=True)
-    tower_of = tagging.tower_loader(backbone, source)
+    """Return a function that makes the network (new or saved), and its tokenizer with the markers."""
 
-    def build() -> Any:
-        model = load_encoder(source)
-        if len(tokenizer) > model.config.vocab_size:
-            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        net = backbone.network(model, labels, tower_of())
-        source.read_weights(net)
-        return net
+    def network(model: Any, tags: Sequence[str], tower: Any) -> Any:
+        return backbone.network(model, labels, tower)
 
-    return build, WordPieces(tokenizer, longest_input(source, tokenizer, backbone.max_length))
+    return tagging.assemble(backbone, encoder, labels, train, network=network, markers=MARKERS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelationClassifier:
-    """Encoder with a relation for each post.
+    """Text encoder that predicts the relation of each post.
 
     Args:
         none: the label of pairs without a relation; it is counted neither as predicted nor as gold.
@@ -157,7 +145,7 @@ class RelationClassifier:
 
 
 def mark(post: Post, pieces: WordPieces) -> tuple[RelationExample, int]:
-    """Return a post with markers around head and tail, without a label, and how many words did not fit.
+    """Return a post with markers around head and tail, without a label, and the number of words that did not fit.
 
     Raises:
         DataError: the post has no head and tail, or they do not fit its words.
@@ -203,10 +191,10 @@ def encode(
     split: str,
     relations: Sequence[str] = (),
 ) -> list[RelationExample]:
-    """Return the posts as examples, with labels where relations are given; words left out are counted in a warning.
+    """Return the posts as examples, with labels if relations are given; words left out are counted in a warning.
 
     Raises:
-        UsageError: no post has a picture, and that is to be refused.
+        UsageError: no post has a picture, and ``no_images`` is ``refuse``.
         DataError: a post has no head and tail, or they do not fit its words.
     """
     ids = {relation: i for i, relation in enumerate(relations)}
@@ -246,7 +234,7 @@ def decode(
 
 
 def collator(pieces: WordPieces, gallery: Any) -> Collate:
-    """Return what makes a padded batch of examples."""
+    """Return a function that makes a padded batch of examples."""
 
     def collate(examples: Sequence[RelationExample]) -> dict[str, "torch.Tensor"]:
         import torch
@@ -264,5 +252,5 @@ def collator(pieces: WordPieces, gallery: Any) -> Collate:
 
 
 def _distance(i: int, *spans: tuple[int, int]) -> int:
-    """Return how many words lie between a word and the nearest span."""
+    """Return the distance in words from a word to the nearest span."""
     return min(max(start - i, i - end + 1, 0) for start, end in spans)

@@ -1,4 +1,4 @@
-"""Backbones by name and NAME=VALUE settings, as typed on a command line."""
+"""Backbones by name and NAME=VALUE settings, as on the command line."""
 
 import typing
 from collections.abc import Iterable, Mapping
@@ -28,13 +28,13 @@ def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Backbone:
 
 
 def read_spec(spec: str, settings: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
-    """Return the name of a backbone and the settings that a spec gives it; raises as ``parse_backbone``."""
+    """Return the name and the settings of a backbone's spec; raises as ``parse_backbone``."""
     name, chosen = parse_spec(spec, lambda name: _flat(backbone_class(name)), more=settings)
     return name, convert_values(chosen, _flat(backbone_class(name)), name, "setting")
 
 
 def _flat(cls: Any) -> dict[str, Any]:
-    """Return the settings of a backbone with their types; those of a field that is a dataclass instead of the field."""
+    """Return the settings of a backbone with their types; a field that is a dataclass is replaced by its fields."""
     kinds: dict[str, Any] = {}
     for name, kind in _settable(cls).items():
         kinds.update(_settable(kind) if is_dataclass(kind) else {name: kind})
@@ -42,7 +42,7 @@ def _flat(cls: Any) -> dict[str, Any]:
 
 
 def settings_of(backbone: Backbone) -> dict[str, Any]:
-    """Return a backbone's settings but its seed, as plain data."""
+    """Return a backbone's settings without its seed, as plain data."""
     found: dict[str, Any] = {}
     for name in _settable(type(backbone)):
         value = getattr(backbone, name)
@@ -51,6 +51,6 @@ def settings_of(backbone: Backbone) -> dict[str, Any]:
 
 
 def _settable(cls: Any) -> Mapping[str, Any]:
-    """Return the fields that a user sets, with their types: what training leaves is not shown, the seed is drawn."""
+    """Return the fields that a user sets, with their types: not the results of training, nor the seed."""
     kinds = typing.get_type_hints(cls)
     return {field.name: kinds[field.name] for field in fields(cls) if field.repr and field.name != "seed"}

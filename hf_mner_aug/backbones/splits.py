@@ -1,4 +1,4 @@
-"""The posts that backbones learn from and predict, checked; and the score of predictions against gold posts."""
+"""Checked posts to train on and to predict, and the score of predictions against gold posts."""
 
 import warnings
 from collections import Counter
@@ -17,7 +17,7 @@ BOUNDARY = "ENTITY"  # the one type of boundary detection
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The posts with words of a train and a validation split, and the labels a model is to tell apart."""
+    """The posts with words of a train and a validation split, and their labels."""
 
     train: list[Post]
     validation: list[Post]
@@ -27,10 +27,10 @@ class Splits:
 def entity_splits(train: Any, validation: Any, *, boundary: bool = False, images: bool = False) -> Splits:
     """Return splits for entity recognition; with ``boundary`` all entities have the type ``ENTITY``.
 
-    Pictures are there with ``images``.
+    Pictures are read with ``images``.
 
     Raises:
-        UsageError: a split is empty or of other columns, train has no entity, or validation's types are not train's.
+        UsageError: a split is empty or has other columns, train has no entity, or validation has other types.
     """
     splits = _splits(train, validation, "type", boundary=boundary, images=images)
     if not any(post.entities for post in splits.train):
@@ -39,10 +39,10 @@ def entity_splits(train: Any, validation: Any, *, boundary: bool = False, images
 
 
 def relation_splits(train: Any, validation: Any, *, images: bool = False) -> Splits:
-    """Return splits for relation extraction; pictures are there with ``images``.
+    """Return splits for relation extraction; pictures are read with ``images``.
 
     Raises:
-        UsageError: a split is empty or of other columns, or validation's relations are not train's.
+        UsageError: a split is empty or has other columns, or validation has other relations.
         DataError: a post has no relation.
     """
     return _splits(train, validation, "relation", images=images)
@@ -51,10 +51,10 @@ def relation_splits(train: Any, validation: Any, *, images: bool = False) -> Spl
 def unlabelled(data: Any, kind: str, labels: Sequence[str], *, images: bool = False) -> list[Post]:
     """Return the posts to predict, without entities; with head and tail where ``kind`` is ``"relation"``.
 
-    Pictures are there with ``images``.
+    Pictures are read with ``images``.
 
     Raises:
-        UsageError: the columns needed are not there, or the dataset has labels that the model does not know.
+        UsageError: a needed column is missing, or the dataset has labels that the model does not know.
         DataError: a post has no head and tail.
     """
     if not hasattr(data, "features"):
@@ -94,7 +94,7 @@ def bio_tags(post: Post) -> list[str]:
 
 
 def read_prediction(post: Post, tags: Sequence[str], probabilities: Sequence[float]) -> Prediction:
-    """Return the prediction that tags and their probabilities [n_words] stand for; an orphan ``I-`` opens a span."""
+    """Return the prediction of tags and their probabilities [n_words]; an orphan ``I-`` opens a span."""
     spans = [ScoredSpan(*span, min(probabilities[span.start : span.end])) for span in bio_to_spans(tags)]
     return Prediction(post.id, tuple(spans), tuple(probabilities))
 
@@ -106,7 +106,7 @@ def entity_score(predictions: Sequence[Prediction], posts: Iterable[Post]) -> Sc
 
 
 def relation_score(predictions: Sequence[Prediction], posts: Iterable[Post], *, none: str = "None") -> Score:
-    """Return the micro score of predicted relations, where a pair without a relation (``none``) is no find."""
+    """Return the micro score of predicted relations; pairs without a relation (``none``) do not count."""
     predicted = [prediction.relation.type if prediction.relation else none for prediction in predictions]
     gold = [_relation(post).type for post in posts]
     correct = sum(p == g != none for p, g in zip(predicted, gold, strict=True))
@@ -140,7 +140,7 @@ def _splits(train: Any, validation: Any, kind: str, *, boundary: bool = False, i
 
 
 def _labelled(data: Any, split: str, kind: str, images: bool) -> tuple[list[Post], tuple[str, ...]]:
-    """Return a split's posts that have words, and its labels: those of the features, or those that posts have."""
+    """Return a split's posts that have words, and its labels: those of the features, or else of the posts."""
     if hasattr(data, "features"):
         if data.features is None:
             raise UsageError(f"{split}: its features are unknown: pass features= when you make or map it")

@@ -1,6 +1,6 @@
-"""What the backbones that tag words share: posts as examples with their pictures, training, prediction.
+"""The shared code of backbones that tag words: posts as examples with their pictures, training, prediction.
 
-The functions here and in ``fitting`` are the methods of a tagger, which is a ``fitting.NetBackbone``.
+The functions here and in ``fitting`` are methods of taggers, which follow the protocol ``fitting.NetBackbone``.
 """
 
 import warnings
@@ -26,7 +26,7 @@ Collate = Callable[[Sequence["TaggingExample"]], dict[str, "torch.Tensor"]]
 
 
 class TaggingExample(NamedTuple):
-    """A post as a network takes it: subwords, each word's first one, tag ids (none when predicting), its pictures."""
+    """A post as input of a network: subwords, each word's first one, tag ids (none when predicting), pictures."""
 
     input_ids: list[int]
     first: list[int]
@@ -35,27 +35,27 @@ class TaggingExample(NamedTuple):
 
 
 def reads_images(tagger: Any) -> bool:
-    """Whether a tagger reads pictures: not in the ablation by text alone."""
+    """Whether a tagger reads pictures: not in the text-only ablation."""
     found: bool = tagger.use_images
     return found
 
 
 def check(tagger: NetBackbone) -> None:
-    """See that a tagger's settings are in range.
+    """Check that a tagger's settings are in range.
 
     Raises:
-        UsageError: one is not.
+        UsageError: a setting is not.
     """
     check_ranges(tagger, tagger.name)
 
 
 def fit(tagger: N, train: Any, validation: Any = None) -> N:
-    """Return a fitted copy, of the state with the best span F1 on validation (without one, the last state).
+    """Return a fitted copy with the state of the best span F1 on validation (without validation, the last state).
 
     Raises:
         MissingExtra: torch or transformers is not installed.
-        UsageError: a split is empty or of other columns, train has no entity, there is no such encoder, tower or GPU,
-            or the folder to go on from knows other types; or no post has a picture, and that is to be refused.
+        UsageError: a split is empty or has other columns, train has no entity, there is no such encoder, tower or GPU,
+            or the folder to continue from has other types; or no post has a picture, and ``no_images`` is ``refuse``.
     """
     data = splits.entity_splits(train, validation, boundary=tagger.boundary, images=tagger.reads_images)
     device = find_device(tagger.training.device)
@@ -84,7 +84,7 @@ def predict(tagger: NetBackbone, dataset: Any) -> list[Prediction]:
     Raises:
         NotFitted: the backbone was not fitted.
         UsageError: the dataset lacks a column, or has types that the model does not know; there is no such GPU; or no
-            post has a picture, and that is to be refused.
+            post has a picture, and ``no_images`` is ``refuse``.
     """
     fitted = fitting.fitted_of(tagger)
     labels = () if tagger.boundary else fitted.labels
@@ -102,16 +102,30 @@ def assemble(
     labels: tuple[str, ...],
     train: Sequence[Post] = (),
     network: Callable[[Any, Sequence[str], Any], Any] | None = None,
+    markers: Sequence[str] = (),
 ) -> tuple[Callable[[], Any], WordPieces]:
-    """Return what makes the network, fresh or as a folder has it, and its tokenizer; a frozen tower is made once."""
+    """Return a function that makes the network (new or saved), and its tokenizer; a frozen tower is loaded once.
+
+    Args:
+        tagger: the backbone.
+        encoder: as the setting of the backbone.
+        labels: entity types, or relations.
+        train: the posts for the vocabulary of a ``tiny`` encoder.
+        network: makes the network from the encoder, BIO tags and the tower (default: the backbone's).
+        markers: tokens to add.
+    """
     need("torch", extra="models")
     source = Source.find(encoder, tagger.name, labels, train)
     check_record(tagger, source)
     tokenizer = load_tokenizer(source)
+    tokenizer.add_tokens(list(markers), special_tokens=True)
     tower_of = tower_loader(tagger, source)
 
     def build() -> Any:
-        net = (network or tagger.network)(load_encoder(source), bio_names(labels), tower_of())
+        model = load_encoder(source)
+        if markers and len(tokenizer) > model.config.vocab_size:
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        net = (network or tagger.network)(model, bio_names(labels), tower_of())
         source.read_weights(net)
         return net
 
@@ -119,7 +133,7 @@ def assemble(
 
 
 def tower_loader(tagger: NetBackbone, source: Source) -> Callable[[], Any]:
-    """Return what loads the tower, None where no pictures are read; a frozen one is loaded once."""
+    """Return a function that loads the tower (None if no pictures are read); a frozen one is loaded once."""
     towers: list[Any] = []
     vision = tagger.vision if tagger.reads_images else None
 
@@ -133,16 +147,16 @@ def tower_loader(tagger: NetBackbone, source: Source) -> Callable[[], Any]:
 
 
 def gallery(tagger: NetBackbone, net_of: Callable[[], Any]) -> Any:
-    """Return the gallery of posts' pictures, None where no pictures are read.
+    """Return the gallery of posts' pictures; None if no pictures are read.
 
-    One that a backbone makes itself has ``read(posts, split)``, which returns something for each post, false where it
-    has no picture, and ``stack``, which returns the inputs of a batch of these.
+    A backbone's own gallery has ``read(posts, split)``, which returns a value for each post (falsy without a picture),
+    and ``stack``, which returns the inputs of a batch of these values.
     """
     return Gallery(net_of().tower) if tagger.reads_images else None
 
 
 def check_record(tagger: NetBackbone, source: Source) -> None:
-    """See that a folder to go on from holds a network of the same shape.
+    """Check that a folder to continue from holds a network of the same shape.
 
     Raises:
         UsageError: it does not.
@@ -167,10 +181,10 @@ def encode(
     tags: Sequence[str] = (),
     known: knowledge.Knowledge = MappingProxyType({}),
 ) -> list[TaggingExample]:
-    """Return posts as examples, with labels where tags are given; words cut off are counted in a warning.
+    """Return posts as examples, with labels if tags are given; words cut off are counted in a warning.
 
     Raises:
-        UsageError: no post has a picture, and that is to be refused.
+        UsageError: no post has a picture, and ``no_images`` is ``refuse``.
     """
     ids = {tag: i for i, tag in enumerate(tags)}
     examples = []
@@ -192,19 +206,17 @@ def encode(
 
 
 def read_pictures(tagger: NetBackbone, posts: Sequence[Post], gallery: Any, split: str) -> list[Any]:
-    """Return what a gallery makes of each post, nothing where there is no gallery.
+    """Return a gallery's value for each post, empty ones without a gallery.
 
     Raises:
-        UsageError: no post has a picture, and that is to be refused.
+        UsageError: no post has a picture, and ``no_images`` is ``refuse``.
     """
     pictures: list[Any] = gallery.read(posts, split) if gallery else [()] * len(posts)
     if tagger.reads_images and posts and not any(pictures):
-        said = (
-            f"{split}: none of its {len(posts)} posts has a picture that can be read, and {tagger.name} reads pictures"
-        )
+        said = f"{split}: none of its {len(posts)} posts has a readable picture, and {tagger.name} reads pictures"
         if tagger.no_images == "refuse":
-            raise UsageError(f"{said}: pass no_images='warn' or use_images=False to go by the text alone")
-        warnings.warn(f"{said}: it goes by the text alone", stacklevel=4)
+            raise UsageError(f"{said}: pass no_images='warn' or use_images=False to use the text alone")
+        warnings.warn(f"{said}: it uses the text alone", stacklevel=4)
     return pictures
 
 
@@ -232,7 +244,7 @@ def decode(
 
 
 def collator(pieces: WordPieces, gallery: Any) -> Collate:
-    """Return what makes a padded batch of examples."""
+    """Return a function that makes a padded batch of examples."""
 
     def collate(examples: Sequence[TaggingExample]) -> dict[str, "torch.Tensor"]:
         ids, attention = pad([example.input_ids for example in examples], pieces.pad_id)

@@ -1,7 +1,7 @@
-"""A tiny vision tower that learns to see from a train split's pictures, where there are no pretrained weights.
+"""A tiny vision tower trained on a train split's pictures, for machines without pretrained weights.
 
-Beside a text encoder a tower that starts from nothing hardly learns: the encoder has train's words by heart before, and
-nothing is left to explain. Taught first by pictures alone, it stands in for the ImageNet weights of the papers.
+Trained together with a text encoder, a tower without pretrained weights hardly learns: the encoder memorises the words
+of train first. Trained on pictures alone before that, it replaces the ImageNet weights of the papers.
 """
 
 from collections.abc import Sequence
@@ -30,15 +30,15 @@ def teach_tower(
     training: Training = LESSONS,
     seed: int = 0,
 ) -> tuple[Check, ...]:
-    """Save a tiny tower that has learnt from pictures alone of which type the entities of a post are.
+    """Train a tiny tower to predict the type of a post's entities from its pictures alone, and save it.
 
-    A backbone reads it with ``tower=FOLDER`` and the same ``image_size`` (pixels). Splits are datasets or lists of
-    posts; posts without a picture, or with entities of several types, teach nothing. The state with the best span F1
-    on validation is kept (without one, the last); these scores are returned.
+    A backbone loads it with ``tower=FOLDER`` and the same ``image_size`` (pixels). Splits are datasets or lists of
+    posts; posts without a picture, or with entities of several types, are not used. The state with the best span F1
+    on validation is kept (without validation, the last); the scores are returned.
 
     Raises:
         MissingExtra: torch or transformers is not installed.
-        UsageError: no post of train has a picture and entities of one type; a split is empty or of other columns, or
+        UsageError: no post of train has a picture and entities of one type; a split is empty or has other columns, or
             there is no such GPU.
     """
     data = splits.entity_splits(train, validation, images=True)

@@ -1,8 +1,8 @@
 """Any pretrained encoder with a softmax or CRF head over words.
 
-Devlin et al. 2019, first subword of each word; the CRF is over words, so no tag stands for ``[CLS]`` or a later
-subword. A span's confidence is the least of its words' tag probabilities: marginals of the CRF, or the softmax.
-With knowledge it is PGIM (Li et al. 2023): ``words <sep> knowledge`` is read, the words are tagged.
+Devlin et al. 2019, first subword of each word; the CRF is over words, so there is no tag for ``[CLS]`` or a later
+subword. A span's confidence is the lowest of its words' tag probabilities: marginals of the CRF, or the softmax.
+With knowledge it is PGIM (Li et al. 2023): the input is ``words <sep> knowledge``, and the words are tagged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenClassifier:
-    """Encoder with a tag for each word.
+    """Text encoder that predicts a tag for each word.
 
     Words that do not fit get O with confidence 0.
 
     Args:
-        head: what tags are chosen by: `crf`, or `softmax` for each word alone.
-        boundary: find entities without their type.
-        knowledge: a column with a text about each post, read after the words as far as there is room.
+        head: `crf`, or `softmax` for each word alone.
+        boundary: predict entities without their types.
+        knowledge: a column with a text about each post, read after the words up to `max_length`.
         knowledge_file: a file of JSON lines with `id` and `knowledge`, instead of a column.
     """
 

@@ -1,4 +1,4 @@
-"""How a network learns: transformers' Trainer, the best state on validation, smaller batches when memory ends."""
+"""Training of networks: transformers' Trainer, the best state on validation, smaller batches when memory runs out."""
 
 import math
 import tempfile
@@ -30,17 +30,17 @@ Learnt = tuple[dict[str, Any], tuple[Check, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a network learns.
+    """The settings of a training.
 
     Args:
-        epochs: how often train is read.
-        steps: optimiser steps; goes before `epochs`.
-        batch_size: the posts of one step, on all devices together.
+        epochs: passes over train.
+        steps: optimiser steps; overrides `epochs`.
+        batch_size: posts per step, over all devices.
         learning_rate: of pretrained weights.
         head_learning_rate: of new weights.
         weight_decay: of AdamW.
-        warmup: the share of the steps in which the learning rates rise.
-        checks: how often the validation score is read; the best state is kept, of equals the first.
+        warmup: the share of steps in which the learning rates rise.
+        checks: the number of validation checks; the best state is kept, of equal ones the first.
         device: `auto`, `cpu` or `cuda`.
         precision: `fp32`, `bf16`, `fp16`; `auto` is bf16 or fp16 on a GPU and fp32 elsewhere.
     """
@@ -60,7 +60,7 @@ class Training:
         check_ranges(self, "training")
 
     def n_steps(self, n_posts: int) -> int:
-        """Return the optimiser steps of a training on some posts."""
+        """Return the number of optimiser steps for some posts."""
         return self.steps or self.epochs * math.ceil(n_posts / self.batch_size)
 
     def run(
@@ -72,13 +72,14 @@ class Training:
         *,
         seed: int,
     ) -> Learnt:
-        """Train what ``build`` makes and return its best state on the CPU, and the validation scores.
+        """Train the network that ``build`` makes, and return its best state on the CPU and the validation scores.
 
-        ``collate`` makes a batch of examples, ``score`` reads validation (without it the last state is the best). When
-        memory ends, training starts again with half the batch and twice the gradient accumulation, and a warning.
+        ``collate`` makes a batch of examples, ``score`` returns the validation score (without it the last state is
+        kept). When memory runs out, training starts again with half the batch, twice the gradient accumulation, and a
+        warning.
 
         Raises:
-            UsageError: a GPU is asked for and absent, or memory does not hold one post.
+            UsageError: a GPU is requested and absent, or one post does not fit into memory.
         """
         device = find_device(self.device)
 
@@ -107,7 +108,7 @@ class Training:
         best: dict[str, Any] = {}
 
         class KeepBest(TrainerCallback):
-            """Reads validation now and then, and keeps the best state."""
+            """Scores on validation at regular steps, and keeps the best state."""
 
             def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
                 if score is None or (state.global_step % every and state.global_step != total):
@@ -149,16 +150,16 @@ class Training:
                 optimizers=(torch.optim.AdamW(self._groups(net), weight_decay=self.weight_decay), None),
                 callbacks=[KeepBest()],
             )
-            # A forward of **inputs is taken for one that divides its loss by num_items_in_batch itself.
+            # The Trainer assumes that a forward of **inputs divides its loss by num_items_in_batch itself.
             trainer.model_accepts_loss_kwargs = False
             trainer.remove_callback(PrinterCallback)
             trainer.train()
         return best or _on_cpu(net), tuple(history)
 
     def _rates(self, net: Any) -> dict[str, float]:
-        """Return the learning rates of a network's parts by name; what is not there learns at ``head_learning_rate``.
+        """Return the learning rates of a network's parts by name; all others have ``head_learning_rate``.
 
-        These are the parts that it names itself (``slow``), and a tower that is pretrained or has a rate of its own.
+        These are the parts in ``slow``, and a tower that is pretrained or has a learning rate of its own.
         """
         rates = dict.fromkeys(net.slow, self.learning_rate)
         if net.tower is not None and net.tower.pretrained:
@@ -168,7 +169,7 @@ class Training:
         return rates
 
     def _groups(self, net: "torch.nn.Module") -> list[dict[str, Any]]:
-        """Return the parameters that learn, in groups of one rate; biases and norms do not decay."""
+        """Return the trainable parameters in groups of one learning rate; biases and norms do not decay."""
         rates = self._rates(net)
         groups: dict[tuple[float, bool], list[Any]] = {}
         for name, parameter in net.named_parameters():
@@ -198,7 +199,7 @@ def run_batches(
     collate: Callable[[Sequence[Any]], dict[str, "torch.Tensor"]],
     call: Callable[[dict[str, "torch.Tensor"]], list[T]],
 ) -> list[T]:
-    """Return what a call on batches gives for each example, in order; examples of like length share a batch."""
+    """Call a function on batches and return its result for each example, in order; batches are sorted by length."""
     import torch
 
     device = next(net.parameters()).device
@@ -217,7 +218,7 @@ def run_batches(
 
 
 def pad(rows: Sequence[Sequence[int]], value: int = 0) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Return rows as one tensor [n_rows, longest], filled up with a value, and the mask of what was there."""
+    """Return rows as one tensor [n_rows, longest], padded with a value, and its mask."""
     import torch
 
     longest = max(map(len, rows))

@@ -1,9 +1,9 @@
-"""UMT: words aware of the picture and a picture aware of the words, with spans found by the text alone beside them.
+"""UMT: words aware of the picture, a picture aware of the words, and an auxiliary CRF that finds spans by text alone.
 
-Yu et al. 2020, and its code. Words read regions; regions read the text, and words read those; a gate weighs the former;
-both go to a CRF. An auxiliary CRF finds spans without types by the text: ``beta`` weighs its loss, and its emissions,
-spread over the types by a fixed transfer matrix, are mixed in by 1 - ``alpha``. Deviates: a CRF over words, without
-tags for later subwords; without a picture the gated part is zero.
+Yu et al. 2020, and its code. Words attend to regions; regions attend to the text, and words to these; a gate weighs the
+former; both go to a CRF. An auxiliary CRF finds spans without types by the text: ``beta`` weighs its loss, and its
+emissions, spread over the types by a fixed transfer matrix, have the weight 1 - ``alpha``. Deviates: a CRF over words,
+without tags for later subwords; without a picture the gated part is zero.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 class UMT:
     """Encoder, tower, three cross-modal layers, gate, CRF, auxiliary span CRF.
 
-    The paper's training: all learns at 5e-5.
+    The training is the paper's: a learning rate of 5e-5 for all weights.
 
     Args:
-        alpha: the weight of the tags' own scores; those of the auxiliary span CRF have the rest.
+        alpha: the weight of the tags' own scores; those of the auxiliary span CRF have 1 - alpha.
         beta: the weight of the auxiliary span CRF's loss.
     """
 

@@ -1,8 +1,8 @@
 """Precision, recall and F1 of grounded entities (GMNER), and of the two subtasks.
 
 Yu et al. 2023, Grounded Multimodal Named Entity Recognition on Social Media. An entity is correct if words, type and
-region are: its box overlaps one of the gold boxes with an IoU above 0.5, or neither entity has a box. MNER leaves out
-the region, EEG (entity extraction and grounding) the type.
+region are: its box overlaps one of the gold boxes with an IoU above 0.5, or neither entity has a box. MNER ignores the
+region, EEG (entity extraction and grounding) the type.
 """
 
 import math

@@ -47,13 +47,13 @@ def find_errors(predictions: Sequence[Sequence[PlainSpan]], references: Sequence
 
 
 def same_place(error: Error, others: Sequence[Error]) -> bool:
-    """Return whether an error of another backbone is in the same post and shares a word."""
+    """Return whether one of another backbone's errors is in the same post and shares a word."""
     start, end = error.words
     return any(other.post == error.post and other.words[0] < end and start < other.words[1] for other in others)
 
 
 def model_specific(errors: Sequence[Error], references: Mapping[str, Sequence[Error]]) -> dict[str, float | None]:
-    """Return the share of a backbone's errors that are its own, by two definitions; None if it makes none.
+    """Return the share of a backbone's errors that others do not make, by two definitions; None without errors.
 
     ``right_somewhere``: at least one reference backbone is correct there. ``wrong_nowhere_else``: all of them are.
     """
@@ -68,7 +68,7 @@ def model_specific(errors: Sequence[Error], references: Mapping[str, Sequence[Er
 
 
 def overlap(errors: Sequence[Error], others: Sequence[Error]) -> float | None:
-    """Return the share of a backbone's errors where another one errs, too; None if it makes none."""
+    """Return the share of a backbone's errors where another backbone errs too; None without errors."""
     theirs = _by_post(others)
     shared = sum(same_place(error, theirs.get(error.post, ())) for error in errors)
     return shared / len(errors) if errors else None

@@ -1,4 +1,4 @@
-"""A config as one HTML page: posts before and after, with boxes and scores, and the rejected posts with their reasons.
+"""A config as one HTML page: posts before and after, with boxes and scores, and rejected posts with their reasons.
 
 The page is self-contained: pictures are thumbnails in ``data:`` URLs, each embedded once; there is no script, and a
 content security policy forbids any request. Text of posts is escaped.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hf_mner_aug.columns.unknown import spell
 from hf_mner_aug.exceptions import CodeNotAllowed, Corrupt, UnknownName, UsageError
+from hf_mner_aug.pages import fill
 from hf_mner_aug.pages.posts import HEIGHT, WIDTH, Album, Pair, Side, Thumbnail
 from hf_mner_aug.publishing.cards import ConfigFacts, shown_pictures
 from hf_mner_aug.publishing.folder import (
@@ -38,7 +39,6 @@ from hf_mner_aug.storage.disk import DiskFull
 from hf_mner_aug.storage.parquet import reading, shards
 from hf_mner_aug.storage.shared import open_store
 from hf_mner_aug.transform import Exhibits, Method
-from hf_mner_aug.untrusted.printable import for_html
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TEMPLATE = "sheet.html.jinja"
 HUES = (215, 175, 35, 280, 325, 60, 250, 195, 15, 300)  # of entity types, in degrees; green and red mark changes
 STAGED = 16  # batch size when intermediate pictures are made again
 LONGEST = 240  # characters of a note
@@ -116,20 +115,11 @@ class Sheet:
 
     def to_html(self) -> str:
         """Return the page."""
-        import jinja2
-
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent),
-            autoescape=True,
-            finalize=for_html,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["spelled"] = _spelled
-        return environment.get_template(TEMPLATE).render(
+        return fill(
+            "sheet.html.jinja",
             sheet=self,
             facts=self.facts,
+            spelled=_spelled,
             colours={kind: i % len(HUES) for i, kind in enumerate(self.types)},
             hues=HUES,
             width=WIDTH,
@@ -256,7 +246,7 @@ def read_sheet(
         album=album,
         types=list(dict.fromkeys([*codec.types, *gold.codec.types, *facts.entities])),
         pictured=codec.image_column is not None,
-        absent="source not available: name it with --source" if source is None else "not in the source that was named",
+        absent="source not available: name it with --source" if source is None else "not in the named source",
         withdrawn=note.get("withdrawn", 0),
         run=str(run),
         rejects=_rejects(run, rejects, gold) if run.is_dir() else None,

@@ -1,7 +1,6 @@
 """The memory that a run of memory_hard has learnt, as text and as an HTML page."""
 
 import hashlib
-import importlib.resources
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +10,12 @@ from typing import Any, NotRequired, TypedDict
 from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
 from hf_mner_aug.methods.memory_hard.tree import Node, Tree
 from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.pages import fill
 from hf_mner_aug.publishing.cards import ConfigFacts
 from hf_mner_aug.publishing.folder import NOTE, read_note
 from hf_mner_aug.runs.ledger import beside, run_folder
 from hf_mner_aug.untrusted.names import check_digest
-from hf_mner_aug.untrusted.printable import for_html, for_terminal
+from hf_mner_aug.untrusted.printable import for_terminal
 from hf_mner_aug.untrusted.shapes import checked, parse_json
 
 NAME = "memory_hard"
@@ -168,16 +168,8 @@ class MemoryPage:
 
     def to_html(self) -> str:
         """Return the tree as one self-contained HTML file; text from posts and models is escaped."""
-        import jinja2
-
-        source = (
-            importlib.resources.files("hf_mner_aug.pages").joinpath("memory.html.jinja").read_text(encoding="utf-8")
-        )
-        environment = jinja2.Environment(
-            autoescape=True, finalize=for_html, undefined=jinja2.StrictUndefined, trim_blocks=True
-        )
         suspects = [example_of(failure) for failure in self.suspects]
-        return environment.from_string(source).render(memory=self, suspects=suspects, describe=describe)
+        return fill("memory.html.jinja", memory=self, suspects=suspects, describe=describe)
 
     def _lines(self) -> Iterator[str]:
         yield self.summary()

@@ -1,7 +1,7 @@
-"""The README of a repo of augmented configs: YAML that loads, and a section for each config from its run's numbers.
+"""The card (README.md) of a repo of augmented configs: YAML that loads, and a section for each config.
 
-A section stands between two HTML comments, so that publishing a config replaces its own section and keeps every other
-word of the card.
+A section stands between two HTML comments, so that publishing a config replaces its own section only and keeps the rest
+of the card.
 """
 
 import copy
@@ -36,14 +36,14 @@ TAGS = ("multimodal", "named-entity-recognition", "data-augmentation", "hf_mner_
 AS_PUBLISHED = "take the file that was published with the config"
 UNCHECKED = "not-for-all-audiences"
 UNKNOWN = "unknown"  # the licence of a retrieved post that does not say its own
-# Licences of models that ask nothing of what the models make.
+# Licences of models that set no conditions on the output of the models.
 PERMISSIVE = ("apache-2.0", "bsd-3-clause", "mit")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """The content of a published split, in numbers."""
+    """The numbers of gold and made posts in a published split, and its size."""
 
     gold: int
     made: int
@@ -71,21 +71,20 @@ class ConfigFacts:
     content_fingerprint: str
     models: Sequence[Model] = ()
     cautions: Sequence[str] = ()
-    retrieved: Literal["", "whole", "ids-only"] = (
-        ""  # how posts from outside train are held: "whole", "ids-only", or "" where there are none
-    )
-    licences: Mapping[str, int] = field(default_factory=dict)  # rows by the licence of the retrieved post
-    masked: Mapping[str, int] = field(default_factory=dict)  # what was masked in retrieved posts, by kind
+    retrieved: Literal["", "whole", "ids-only"] = ""  # how retrieved posts are published; "" if there are none
+    licences: Mapping[str, int] = field(default_factory=dict)  # made posts by the licence of the retrieved post
+    masked: Mapping[str, int] = field(default_factory=dict)  # masked words of retrieved posts, by kind
     inherited: Mapping[str, int] = field(default_factory=dict)  # the source's retrieved posts, by licence
     earlier: Mapping[str, int] = field(default_factory=dict)  # the source's made posts, by method: they count as gold
-    pictures: Mapping[str, int] = field(default_factory=dict)  # gold posts with some, and what made ones are made of
-    columns: Mapping[str, list[str]] = field(default_factory=dict)  # others of the source, by what became of them
-
-    outside: Outside | None = None  # of a method outside this package, which nobody imports to write a card
+    pictures: Mapping[str, int] = field(
+        default_factory=dict
+    )  # gold posts with pictures, and the use of these by made posts
+    columns: Mapping[str, list[str]] = field(default_factory=dict)  # other columns of the source, by treatment
+    outside: Outside | None = None  # of a method outside this package, whose class is not imported to write a card
 
     @property
     def method_facts(self) -> Facts:
-        """What the method's class says of itself."""
+        """The facts of the method's class."""
         return self.outside.facts if self.outside else method_class(self.recipe.method).facts
 
     @property
@@ -95,7 +94,7 @@ class ConfigFacts:
 
     @property
     def license(self) -> str:
-        """The strictest licence of the source, the models and the retrieved posts held; if several, ``other``."""
+        """The strictest licence of the source, the models and the published retrieved posts; if several, ``other``."""
         found = {self.source.license, *(model.license for model in self.models if model.license not in PERMISSIVE)}
         held = {*self.inherited, *(self.licences if self.retrieved == "whole" else ())}
         found |= {"other" if name == UNKNOWN else name.lower() for name in held}
@@ -158,7 +157,7 @@ def put_section(repo: str | Path, verb: str, name: str, section: str, *, after: 
     """
     path = Path(repo) / "README.md"
     if not path.is_file():
-        raise UsageError(f"there is no card {path}: tables go onto the card of a local repo folder")
+        raise UsageError(f"there is no card {path}: a table can only be written to the card of a local repo folder")
     with lock(repo, verb):
         card = load_card(path)
         card.text = with_section(card.text, name, section, after=after)
@@ -166,9 +165,9 @@ def put_section(repo: str | Path, verb: str, name: str, section: str, *, after: 
 
 
 def render(existing: str | None, facts: ConfigFacts, features: "Features", repo: str) -> str:
-    """Return the card's text with a config's YAML and section put in or replaced; all else is kept.
+    """Return the card's text with a config's YAML and section added or replaced; the rest is kept.
 
-    ``repo`` is what ``load_dataset`` takes: a folder or a Hub id.
+    ``repo`` is the folder or Hub id for ``load_dataset``.
 
     Raises:
         DataError: the existing card's YAML block is not valid.
@@ -234,9 +233,9 @@ def _parsed(text: str) -> "DatasetCard":
 
 
 def without_sizes(card: str, config: str, *, same_splits: bool = False) -> str:
-    """Return a card with which a config loads whatever its columns, its rows and, unless they are equal, its splits.
+    """Return a card that states no sizes and columns of a config, so that the old and the new files load with it.
 
-    It is in place while the folder's content is replaced.
+    It is used while the config's folder is replaced. It states no splits either, unless old and new ones are the same.
     """
     loose = _parse(card)
     for info in _infos(loose.data):
@@ -291,7 +290,7 @@ def _forget(data: "CardData", config: str, path: str) -> None:
 
 
 def _section(facts: ConfigFacts, repo: str) -> str:
-    """Return a config's part of the body."""
+    """Return a config's section of the body."""
     recipe, source = facts.recipe, facts.source
     if recipe.ids_train is not None:
         subset = f"{len(recipe.ids_train)} of train by id, listed in augmentation.json"
@@ -332,7 +331,7 @@ def _section(facts: ConfigFacts, repo: str) -> str:
 
 
 def shown_pictures(counts: Mapping[str, int]) -> str:
-    """Return a sentence on the train pictures that made pictures show; empty if they show none."""
+    """Return a sentence on the train pictures that made posts show; empty if they show none."""
     if not counts.get("made"):
         return ""
     return (
@@ -344,7 +343,7 @@ def shown_pictures(counts: Mapping[str, int]) -> str:
 def with_section(body: str, name: str, section: str, *, after: str | None = None) -> str:
     """Return a card's body with the section of that name replaced, or added behind another one or else at the end.
 
-    The section holds no comments, so no part of it can end it, begin another one or hide the text after it.
+    Comments are removed from the section, so its text cannot end it, begin another one or hide what follows.
     """
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     whole = f"{begin}\n{without_comments(section.strip())}\n{end}"
@@ -361,7 +360,7 @@ def with_section(body: str, name: str, section: str, *, after: str | None = None
 
 
 def read_sections(body: str, kind: str) -> dict[str, str]:
-    """Return the sections of a card's body whose names begin with a word, by name; a section's mark starts a line."""
+    """Return the sections of a card's body of one kind (the first word of the name), by name; marks start a line."""
     lines = body.split("\n")
     ends: dict[str, list[int]] = {}  # the lines that end a section, by its name, the last line first
     for number in reversed(range(len(lines))):
@@ -390,7 +389,7 @@ def has_sections(body: str) -> bool:
 
 
 def _template(name: str) -> Any:
-    """Return a Jinja template of ``cards/``: in the wheel they lie in the package, in a checkout beside it."""
+    """Return a Jinja template of ``cards/``: a folder of the package in the wheel, beside the package in a checkout."""
     import jinja2
 
     here = Path(__file__).parents[1]
@@ -407,12 +406,12 @@ def _template(name: str) -> Any:
 
 
 def _in_card(value: Any) -> Any:
-    """Return a value as a template of a card shows it: as Markdown, unless a filter has made it Markdown already."""
+    """Return a value as Markdown, unless a filter has made it Markdown already."""
     return value if hasattr(value, "__html__") else for_markdown(value)
 
 
 def _as_markdown(made: Callable[[Any], str]) -> Callable[[Any], Any]:
-    """Return a function that gives Markdown as a filter whose result stays as it is."""
+    """Return a filter whose result, Markdown, is not escaped again."""
     import markupsafe
 
     return lambda value: markupsafe.Markup(made(value))

@@ -1,4 +1,4 @@
-"""From a run to a repo folder that ``load_dataset`` reads."""
+"""Publish a run: write its config into a repo folder that ``load_dataset`` reads."""
 
 import contextlib
 import functools
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 
 NOTE = "augmentation.json"
 KEYS = ("id", *AUGMENTED)  # the columns of text that every row of a config has
-RECORD = "convert.json"  # in the folder of a converted set
+RECORD = "convert.json"  # a file in the folder of a converted set
 OF_CONFIG = re.compile(rf"[\w.]+-\d{{5}}-of-\d{{5}}\.parquet|{re.escape(NOTE)}|\..*")  # the files of a config's folder
 
 
 @dataclass(frozen=True)
 class Published:
-    """A config in a repo folder: its place, the outcome for posts and columns, and its content fingerprint."""
+    """A published config: its folder, the outcome for posts and columns, and its content fingerprint."""
 
     folder: Path
     config: str
@@ -77,27 +77,27 @@ def publish(
 ) -> Published:
     """Write a run's config into a repo folder: Parquet, augmentation.json, and its section of the card.
 
-    Other configs, and the rest of the card, are kept. Made posts that repeat another or leak from validation or test
-    are dropped and counted. A failure leaves the folder as it was; killed anywhere, the folder holds the old config or
-    the new one. Processes that publish into one folder wait for each other.
+    Other configs and the rest of the card are kept. Made posts that repeat another post or leak from validation or
+    test are dropped and counted. A failure leaves the folder unchanged; after a kill it holds the old config or the
+    new one. Processes that publish into one folder wait for each other.
 
     Args:
         run: the result of ``augment``.
         out: the repo folder.
-        source: the folder or Hub id the posts came from, for the card.
+        source: the folder or Hub id of the source, for the card.
         overwrite: replace a config of the same name that another recipe made.
-        retrieved: publish posts from outside ``whole``, or ``ids-only``: where they are from and their labels, without
-            words and pictures (``stubs``); the content fingerprint is in both cases that of the whole rows.
-        into_existing: publish also into a folder that holds something else, whose files and card text are kept.
-        allow_empty: publish a config without made posts, with a warning that says why; else ``NothingMade`` says it.
+        retrieved: publish retrieved posts ``whole``, or ``ids-only``: their origin and labels without words and
+            pictures (``stubs``); the content fingerprint is that of the whole rows in both cases.
+        into_existing: publish into a folder that also holds other files; they and the card's text are kept.
+        allow_empty: publish a config without made posts, with a warning that gives the reason, instead of raising.
 
     Raises:
         NothingMade: no post was made, or all were dropped, and ``allow_empty`` is not set.
-        UsageError: the run is one rank's share, ids-only is asked of a method that retrieves nothing, or the folder
-            holds something else and ``into_existing`` is not set.
-        RecipeMismatch: there is such a config and ``overwrite`` is not set.
+        UsageError: the run is one rank's share, ``ids-only`` is set for a method that retrieves nothing, or the folder
+            holds other files and ``into_existing`` is not set.
+        RecipeMismatch: another recipe's config has that name and ``overwrite`` is not set.
         DataError: the folder's card has YAML that does not parse.
-        TimeoutError: another process did not let go of the folder.
+        TimeoutError: another process did not release the folder in time.
         OSError: the disk is full.
     """
     if run.world_size > 1:
@@ -165,7 +165,7 @@ def writing(out: Path, verb: str) -> Iterator[None]:
 
     Raises:
         DataError: the folder's card has YAML that does not parse.
-        TimeoutError: another process did not let go of the folder.
+        TimeoutError: another process did not release the folder in time.
     """
     with lock(out, verb):
         sweep(out)
@@ -177,8 +177,8 @@ def writing(out: Path, verb: str) -> Iterator[None]:
 def place_config(place: Path, out: Path, note: dict[str, Any], features: "Features") -> None:
     """Put a staged config, with its augmentation.json and its section of the card, into a repo folder.
 
-    The caller holds the folder by ``writing``. Between any two steps the config loads, the old or the new one: where
-    their columns or sizes differ, by a card that does not say them.
+    The caller holds the folder with ``writing``. Between any two steps either the old or the new config loads: if their
+    columns or sizes differ, the card does not state them in the meantime.
     """
     facts = ConfigFacts.from_note(note)
     config, card = facts.recipe.config, out / CARD
@@ -199,10 +199,10 @@ def place_config(place: Path, out: Path, note: dict[str, Any], features: "Featur
 
 
 def _complete_card(out: Path) -> None:
-    """Put configs onto a folder's card that a killed process placed in the folder only."""
+    """Add configs to a folder's card that a killed process had placed in the folder only."""
     card = out / CARD
     if card.is_symlink():
-        return  # it will be refused
+        return  # ``check_inside`` refuses it
     text = before = read_card(card) if card.exists() else None
     known = described(text) if text is not None else {}
     for path in sorted(out.glob(f"*/{NOTE}")):
@@ -218,18 +218,18 @@ def _complete_card(out: Path) -> None:
 
 
 def _name_of(out: Path) -> str:
-    """Return a folder's name, also where the path is ``.``."""
+    """Return a folder's name, also if the path is ``.``."""
     return out.name if out.name not in ("", "..") else out.resolve().name
 
 
 def check_inside(out: Path, config: str) -> None:
-    """Check that writing a config into a folder writes nowhere else.
+    """Check that a config can be written into a folder without writing elsewhere.
 
     Raises:
-        UsageError: the config has no name, or its folder or the card is a link.
+        UsageError: the config's name is not valid, or its folder or the card is a link.
     """
     if not is_name(config) or config in RESERVED:
-        raise UsageError(f"{out}: {config!r} is no name of a config")
+        raise UsageError(f"{out}: {config!r} is not a valid name of a config")
     for path in (out / config, out / CARD):
         if path.is_symlink():
             raise UsageError(f"{path} is a link: put a folder or a file of its own there, or name another --out")
@@ -240,15 +240,15 @@ def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False, into_exist
 
     Raises:
         RecipeMismatch: another recipe's config has that name and ``overwrite`` is not set.
-        UsageError: the path is a file, the folder holds something else and ``into_existing`` is not set, or the config
-            would be replaced with files in it that are not its own; or as ``check_inside``.
+        UsageError: the path is a file, the folder holds other files and ``into_existing`` is not set, the config's
+            folder would be replaced but has files that are not its own; or as ``check_inside``.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder")
     check_inside(out, recipe.config)
     if not into_existing and (foreign := _foreign(out)):
         raise UsageError(
-            f"{out} holds {foreign}, which is not of this package: name another folder, or publish beside it with "
+            f"{out} holds {foreign}, which this package did not write: name another folder, or publish beside it with "
             "--into-existing"
         )
     folder = out / recipe.config
@@ -258,7 +258,9 @@ def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False, into_exist
         raise RecipeMismatch(f"{folder} exists and was not made here: choose another --config-name or --out")
     names = {path.name for path in folder.iterdir()} - set(pages_of(recipe.config))  # pages are made again
     if added := min((name for name in names if not OF_CONFIG.fullmatch(name)), default=None):
-        raise UsageError(f"{folder / added} is no file of the config, which would be replaced: move it elsewhere")
+        raise UsageError(
+            f"{folder / added} is not a file of the config, whose folder would be replaced: move it elsewhere"
+        )
     if overwrite:
         return
     found = read_note(folder)["recipe_fingerprint"]
@@ -270,9 +272,9 @@ def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False, into_exist
 
 
 def _foreign(out: Path) -> str | None:
-    """Return a name in a folder that is neither empty, nor a repo folder of this package, nor a converted set.
+    """Return the name of a file in a folder that this package did not write; None for its own folders and empty ones.
 
-    Hidden files (``.git``, ``.gitattributes``) do not count.
+    Its own are repo folders and converted sets. Hidden files (``.git``, ``.gitattributes``) do not count.
     """
     names = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.exists() else []
     card = out / CARD
@@ -286,7 +288,7 @@ def _foreign(out: Path) -> str | None:
 
 
 def pages_of(config: str) -> list[str]:
-    """Return the names of the pages by ``show`` and ``memory`` that lie in a config's folder."""
+    """Return the names of the pages that ``show`` and ``memory`` write into a config's folder."""
     return [f"{config}.html", "memory.html"]
 
 
@@ -309,8 +311,8 @@ def read_note(folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: there is none.
         Corrupt: it does not parse, or a value has another type than its field.
-        DataError: it is for another config than its folder's, a split has no proper name, or it or a Parquet file
-            beside it is no file of the repo folder.
+        DataError: it is for another config than its folder's, a split's name is not valid, or it or a Parquet file
+            beside it is not a file of the repo folder.
     """
     path = folder / NOTE
     check_own_files([path, *folder.glob("*.parquet")], folder.parent)
@@ -329,7 +331,7 @@ def check_own_files(paths: Iterable[Path], repo: Path) -> None:
     """Check that existing files lie in a repo folder, or in the download cache that contains it.
 
     Raises:
-        DataError: one is a link that leads out of it, or no file.
+        DataError: one is a link to outside of it, or not a regular file.
     """
     homes = own_folders(str(repo)) if repo.is_dir() else ()
     for path in paths:
@@ -340,10 +342,10 @@ def check_own_files(paths: Iterable[Path], repo: Path) -> None:
 
 
 def read_features(folder: Path, split: str | None = None) -> "Features":
-    """Return the features of a config's whole rows, or of the rows of a split.
+    """Return the features of a config's whole rows, or of the rows of one split.
 
     Raises:
-        Corrupt: there is no such file, one is damaged, lacks columns of every config, or has others than the rest.
+        Corrupt: there is no such file, or one is damaged, lacks a required column, or has other columns than the rest.
     """
     files = folder.glob(f"{split or '*'}-*.parquet")
     whole = sorted(path for path in files if split or not path.name.startswith(f"{STUBS}-"))
@@ -363,10 +365,10 @@ def read_features(folder: Path, split: str | None = None) -> "Features":
 
 
 def check_keys(table: "pa.Table", path: Path) -> None:
-    """Check that every row of a config names its method and its gold post.
+    """Check that every row of a config has its method and the id of its gold post.
 
     Raises:
-        Corrupt: one does not.
+        Corrupt: a row has a null there, or the column is missing.
     """
     for name in KEYS[:-1]:
         if name not in table.column_names or table.column(name).null_count:
@@ -389,7 +391,7 @@ def run_and_publish(
     learned: str | None = None,
     allow_empty: bool = True,
 ) -> Published:
-    """Make a resolved recipe and publish it; raises as ``augment`` and ``publish``, the latter's before any work."""
+    """Run a resolved recipe and publish the result; raises as ``augment`` and ``publish``, checked before any work."""
     check_retrieved(recipe.build(), retrieved)
     check_free(out, recipe, overwrite=overwrite, into_existing=into_existing)
     done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, storage=storage, learned=learned)
@@ -402,7 +404,7 @@ def run_and_publish(
 
 
 def write_split(rows: Iterable["pa.Table"], folder: Path, stem: str, features: "Features") -> int:
-    """Write a split's rows and return the bytes that they take."""
+    """Write a split's rows and return their size in bytes."""
     return sum(path.stat().st_size for path in write_shards(rows, folder, stem, features))
 
 
@@ -414,7 +416,7 @@ def remove_split(folder: Path, splits: dict[str, Any], split: str) -> None:
 
 
 def fingerprint_of(folder: Path, splits: Iterable[str]) -> Fingerprint:
-    """Return the content fingerprint of a config's splits; stubs count as the train rows that they stand for.
+    """Return the content fingerprint of a config's splits; stubs count as the train rows that they replace.
 
     Raises:
         Corrupt: a split has no file, or one is damaged.

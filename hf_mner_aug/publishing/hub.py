@@ -1,8 +1,7 @@
-"""The Hub: push a repo folder as one commit, and take posts out of every config again.
+"""The Hub: push a repo folder as one commit, verify a config, and withdraw posts from every config.
 
-Pushing reads the repo, puts the folder's configs and their card sections into what is there, and sends only what
-differs. ``parent_commit`` guards against another push in between; whoever loses reads again and tries again. Nothing
-that comes from the Hub is used before it has the hash that the repo lists, and no call waits for ever.
+A push reads the repo, merges the folder's configs and their card sections into it, and sends only files that differ.
+``parent_commit`` detects another push in between: the one that loses reads the repo again and retries.
 """
 
 import difflib
@@ -52,9 +51,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did, or with ``dry_run`` would do: an identical push changes nothing and makes no commit.
+    """The changes that a push made, or with ``dry_run`` would make; without changes there is no commit.
 
-    ``left_out`` are the files and folders that are not sent, each with the reason behind it.
+    ``left_out`` are the files and folders that are not sent, each followed by the reason.
     """
 
     repo_id: str
@@ -65,7 +64,7 @@ class Pushed:
     dry_run: bool = False
 
     def __str__(self) -> str:
-        """Return a line for each file with its size, and what is left out; of a dry run the card's difference, too."""
+        """Return a line for each file with its size, and the files left out; for a dry run also the card's diff."""
         left_out = [f"left out: {path}" for path in self.left_out]
         if not self.changes:
             return "\n".join([*left_out, f"{self.repo_id} holds all of this already: nothing to push"])
@@ -77,7 +76,7 @@ class Pushed:
         return "\n".join([*lines, *left_out, self.card_diff if self.dry_run else self.url or ""]).rstrip()
 
     def _card_lines(self) -> str:
-        """Say how many lines of the card change."""
+        """Return the number of changed lines of the card, as text."""
         lines = self.card_diff.splitlines()
         if len(lines) == 1:  # it says that they are too many to compare
             return lines[0]
@@ -98,24 +97,24 @@ def push(
 ) -> Pushed:
     """Send a repo folder's configs to the Hub as one commit, or as one pull request.
 
-    Sent are the configs that the folder's card names: their data, augmentation.json and pages, and their part of the
-    card with the studies' tables. Links, hidden and temporary files, and what no config names are left out and listed.
-    The repo's other configs, their data, the card's text and metadata are kept; stale files of the same configs go in
-    the same commit. What is there already is not sent.
+    It sends the configs that the folder's card names: their data, augmentation.json and pages, and their sections of
+    the card with the studies' tables. Links, hidden and temporary files, and files that no config names are left out
+    and listed. The repo's other configs, their data, the card's text and metadata are kept; stale files of the same
+    configs are deleted in the same commit. Files that the repo already has are not sent.
 
     Args:
-        folder: what ``publish`` wrote.
-        repo_id: the dataset repo; made if it is not there.
-        private: make the repo private, if it has to be made.
+        folder: the repo folder that ``publish`` wrote.
+        repo_id: the dataset repo; created if it does not exist.
+        private: create the repo as a private one; an existing repo stays as it is.
         create_pr: open a pull request instead of committing.
         revision: the branch (default: main).
         token: a write token (default: the one of this machine).
-        rights: you have the rights to publish openly what the card restricts.
+        rights: you have the right to publish openly what the licence restricts.
         dry_run: send nothing.
 
     Raises:
-        UsageError: the folder holds no config, the repo may not be written, is no dataset, or would show openly what
-            its card restricts.
+        UsageError: the folder holds no config, the token may not write to the repo, the repo is not a dataset, or the
+            push would publish openly what the licence restricts.
         DataError: the repo's card has YAML that does not parse, or a file of a config is a link.
         Corrupt: a split has no file.
         HubError: the Hub could not be reached or failed.
@@ -157,9 +156,9 @@ def verify(
     Args:
         repo: a repo folder, or a Hub id.
         config: the config's name.
-        rerun: make the config again, too, and compare that.
-        source: where its source is now, if it was a local folder: a folder, a Hub id or splits.
-        images: where pictures may lie that ``source`` names, beside its own folder.
+        rerun: also make the config again and compare the result.
+        source: the source, if it was a local folder: a folder, a Hub id or splits.
+        images: a further folder that pictures named by ``source`` may be read from.
         revision: the branch, tag or commit of a Hub repo.
         token: a token to read with (default: the one of this machine).
 
@@ -173,11 +172,11 @@ def verify(
 
 
 def download_config(repo_id: str, config: str, *, revision: str | None = None, token: str | None = None) -> Path:
-    """Return a local folder with a Hub repo's config, as the repo is now (not as an older cache knows it).
+    """Download a Hub repo's config as the repo is now, not from an older cache, and return the folder.
 
     Raises:
-        UsageError: the repo, revision or config is not there or may not be read.
-        DataError: a name is none, or the config's augmentation.json is for another one.
+        UsageError: the repo, revision or config does not exist, or this token may not read it.
+        DataError: the config's name is not valid, or its augmentation.json is for another config.
         HubError: the Hub could not be reached or failed.
     """
     check_name("config", config)
@@ -196,26 +195,25 @@ def download_config(repo_id: str, config: str, *, revision: str | None = None, t
 
 
 def withdraw(repo_id: str, ids: Sequence[str], *, squash: bool = False, token: str | None = None) -> dict[str, int]:
-    """Take posts, and every post made of them, out of all configs of a repo in one commit; return rows gone by config.
+    """Remove posts, and all posts made from them, from every config of a repo in one commit; return rows by config.
 
-    The commit stands on what was read: where another push comes in between, all is read and done again.
-
-    A commit leaves the old files in the repo's history.
+    If another push comes in between, the repo is read again and the removal repeated. The old files stay in the repo's
+    history.
 
     Args:
         repo_id: ORG/NAME of the dataset repo.
-        ids: of posts, as they stand in the source.
-        squash: make one commit of the branch, after which the Hub can forget the old files (other branches and pull
-            requests keep what they hold).
-        token: for the Hub (default: the one that is logged in).
+        ids: ids of posts, as in the source.
+        squash: rewrite the branch as one commit, after which the Hub can delete the old files (other branches and pull
+            requests keep theirs).
+        token: a write token (default: the one of this machine).
 
     Raises:
-        UsageError: the repo may not be written, or none of the ids is in it.
-        DataError: the recipe of a config names another folder than the config's, or a name is none.
+        UsageError: the token may not write to the repo, or none of the ids is in it.
+        DataError: the recipe of a config names another folder than the config's, or a name is not valid.
         HubError: the Hub could not be reached or failed.
     """
     hub = HubRepo(repo_id, token)
-    sent: dict[str, int] = {}  # what the last commit takes out: it may have landed although no answer came
+    sent: dict[str, int] = {}  # rows that the last commit removes: it may have landed although no answer came
 
     def once() -> dict[str, int]:
         head = hub.info().sha
@@ -244,7 +242,7 @@ def withdraw(repo_id: str, ids: Sequence[str], *, squash: bool = False, token: s
             persist(hub.squash)
         except HubError as error:
             raise HubError(
-                f"{error}: the posts are out of the newest commit, but still in the history; make one commit of it "
+                f"{error}: the posts are removed from the newest commit, but are still in the history; squash it "
                 f'with huggingface_hub.super_squash_history("{repo_id}", repo_type="dataset")'
             ) from error
     return gone
@@ -264,7 +262,7 @@ def _send(
     create_pr: bool = False,
     dry_run: bool = False,
 ) -> Pushed:
-    """Put a folder's configs on top of a commit, whose files are ``remote``, in one commit."""
+    """Commit a folder's configs on top of ``head``, whose files are ``remote``."""
     card = None
     if head is not None and CARD in remote:
         card = read_card(hub.download(head, {CARD: remote[CARD]}, None) / CARD)
@@ -290,10 +288,10 @@ def _configs_in(remote: Mapping[str, "RepoFile"]) -> list[str]:
 def _download_configs(
     hub: HubRepo, head: str, remote: Mapping[str, "RepoFile"], configs: Sequence[str], folder: Path | None
 ) -> Path:
-    """Return a folder with the card and some configs of a commit: what they name, and no other file.
+    """Download the card and some configs of a commit, only the files that these name, and return the folder.
 
     Raises:
-        DataError: the recipe of a config names another folder, or a name is none.
+        DataError: the recipe of a config names another folder, or a name is not valid.
         Corrupt: an augmentation.json does not parse.
     """
     notes = [f"{config}/{NOTE}" for config in configs]
@@ -314,29 +312,29 @@ def _download_configs(
 
 
 def _check_rights(notes: Mapping[str, dict[str, Any]]) -> None:
-    """Raise unless every config may be shown openly."""
+    """Check that every config may be published openly; raise ``UsageError`` if not."""
     for config, note in notes.items():
         facts = ConfigFacts.from_note(note)
         if facts.inherited:
             raise UsageError(
-                f"{config} holds posts made of other people's retrieved posts, whatever its licence: push to a private "
-                "repo, or say --i-have-the-rights to show it openly"
+                f"{config} holds posts made from other people's retrieved posts, whatever its licence: push to a "
+                "private repo, or pass --i-have-the-rights to publish it openly"
             )
         if facts.retrieved == "whole":
             raise UsageError(
                 f"{config} holds posts that other people wrote, whatever its licence: push to a private repo, publish "
-                "it with --retrieved ids-only, or say --i-have-the-rights to show it openly"
+                "it with --retrieved ids-only, or pass --i-have-the-rights to publish it openly"
             )
         licence = facts.license
         if licence not in OPEN_LICENSES:
             raise UsageError(
                 f"{config}: the licence is {licence!r}; push to a private repo, "
-                "or say --i-have-the-rights to show it openly"
+                "or pass --i-have-the-rights to publish it openly"
             )
 
 
 def _merged_card(local: Selection, card: str | None, repo_id: str) -> str:
-    """Return the repo's card (the folder's where there is none) with the configs' sections and YAML put in."""
+    """Return the repo's card, or the folder's if it has none, with the configs' sections and YAML put in."""
     text = local.card if card is None else card
     for config, note in local.notes.items():
         split = next(split for split in note["splits"] if split != STUBS)
@@ -355,7 +353,7 @@ def _merged_card(local: Selection, card: str | None, repo_id: str) -> str:
 def _plan(
     local: Selection, remote: Mapping[str, "RepoFile"], card: str | None, text: str
 ) -> tuple[list[Change], list[Any]]:
-    """Return what differs between the folder's configs and the repo, and the commit operations that mend it."""
+    """Return how the folder's configs differ from the repo, and the commit operations that update the repo."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     changes: list[Change] = []

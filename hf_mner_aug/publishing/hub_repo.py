@@ -1,6 +1,6 @@
-"""A dataset repo on the Hub: each call ends in time, and what fails is one line.
+"""A dataset repo on the Hub: each call has a time limit, and a failure is one line.
 
-Nothing that comes from the Hub is used before it has the hash that the repo lists.
+No downloaded file is used before its hash is the one that the repo lists.
 """
 
 import contextlib
@@ -36,16 +36,16 @@ class HubError(OSError):
 
 
 class Raced(HubError):
-    """Another commit came first; this one surely did not land."""
+    """Another commit came first, so this one was not made."""
 
 
 class GaveUp(HubError):
-    """The Hub took too long: it is not asked again by itself."""
+    """The Hub took too long; the call is not repeated automatically."""
 
 
 @dataclass(frozen=True)
 class HubRepo:
-    """A dataset repo on the Hub; whatever is asked of it ends in time, and in one line where it fails."""
+    """A dataset repo on the Hub; each call has a time limit, and a failure is one line."""
 
     repo_id: str
     token: str | None
@@ -58,7 +58,7 @@ class HubRepo:
         found = (
             "that is a folder" if place.is_dir() else "that is a file" if place.exists() else "there is no such folder"
         )
-        raise UsageError(f"{self.repo_id} is no repo id: expected ORG/NAME, and {found}")
+        raise UsageError(f"{self.repo_id} is not a repo id: expected ORG/NAME, and {found}")
 
     @cached_property
     def api(self) -> "HfApi":
@@ -68,12 +68,12 @@ class HubRepo:
         return HfApi(token=self.token, library_name="hf_mner_aug")
 
     def call(self, work: Callable[[], T], size: int = 0) -> T:
-        """Return what some work with the client returns; ``size`` bytes go over the line.
+        """Call a function that uses the client and return its result; ``size`` is the number of bytes it transfers.
 
-        The client waits for ever for some answers, and as long as a server says before it tries again.
+        The client itself has no limit for some answers, and waits as long as a server's ``Retry-After`` says.
 
         Raises:
-            UsageError: the user can mend it.
+            UsageError: the user can correct the cause.
             HubError: the Hub could not be reached, failed, or took too long.
         """
         from huggingface_hub import close_session
@@ -85,7 +85,7 @@ class HubRepo:
             try:
                 with _clear_errors(self.repo_id):
                     done.append(work())
-            except BaseException as error:  # noqa: BLE001 - raised below, where somebody waits for it
+            except BaseException as error:  # noqa: BLE001 - raised below, in the thread that waits
                 failed.append(error)
 
         thread = threading.Thread(target=run, daemon=True)
@@ -93,14 +93,14 @@ class HubRepo:
         seconds = PATIENCE_S + size / SLOWEST
         thread.join(seconds)
         if thread.is_alive():
-            close_session()  # cuts the connection that the thread waits for
+            close_session()  # closes the connection that the thread waits for
             raise GaveUp(f"{self.repo_id}: the Hub did not finish within {seconds:.0f} seconds")
         if failed:
             raise failed[0]
         return done[0]
 
     def find(self) -> "DatasetInfo | None":
-        """Return what the Hub says of the repo, or None where there is none that this token may see."""
+        """Return the Hub's description of the repo, or None if this token sees no such repo."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         def ask() -> "DatasetInfo | None":
@@ -112,11 +112,11 @@ class HubRepo:
         return self.call(ask)
 
     def info(self, revision: str | None = None) -> "DatasetInfo":
-        """Return what the Hub says of the repo at a revision."""
+        """Return the Hub's description of the repo at a revision."""
         return self.call(lambda: self.api.dataset_info(self.repo_id, revision=revision))
 
     def create(self, *, private: bool) -> None:
-        """Make the repo, unless it is there."""
+        """Create the repo if it does not exist."""
         self.call(lambda: self.api.create_repo(self.repo_id, repo_type="dataset", private=private, exist_ok=True))
 
     def files(self, head: str) -> dict[str, "RepoFile"]:
@@ -130,12 +130,12 @@ class HubRepo:
         return self.call(ask)
 
     def download(self, head: str, files: Mapping[str, "RepoFile"], folder: Path | None) -> Path:
-        """Return a folder (the client's cache, where none is given) with files of a commit, their hashes compared.
+        """Download files of a commit, check their hashes, and return their folder (default: the client's cache).
 
         Raises:
-            DataError: a path is made of something else than names.
-            HubError: what came is not what the repo lists, twice.
-            OSError: the disk has too little room.
+            DataError: a part of a path is not a valid name.
+            HubError: a file has other bytes than the repo lists, also at the second attempt.
+            OSError: there is too little space on the disk.
         """
         from huggingface_hub import snapshot_download
 
@@ -156,21 +156,21 @@ class HubRepo:
         raise HubError(f"{self.repo_id}: {wrong} came with other bytes than the repo lists, twice")
 
     def commit(self, operations: Sequence[Any], message: str, head: str | None, **options: Any) -> Any:
-        """Make a commit on top of another."""
+        """Make a commit on top of ``head``."""
         size = sum(operation.upload_info.size for operation in operations if hasattr(operation, "upload_info"))
         work = partial(self.api.create_commit, self.repo_id, operations, commit_message=message, parent_commit=head)
         return self.call(partial(work, repo_type="dataset", **options), size)
 
     def squash(self) -> None:
-        """Make one commit of the branch main."""
+        """Rewrite the branch main as one commit."""
         options: dict[str, Any] = {"repo_type": "dataset", "commit_message": "Withdraw posts"}
         self.call(lambda: self.api.super_squash_history(self.repo_id, **options))
 
 
 def persist(once: Callable[[], T]) -> T:
-    """Return what a function returns; where another push came first, or an answer got lost, it is called again.
+    """Call a function and return its result; call it again if another push came first or an answer was lost.
 
-    It has to read anew what the repo holds, which says what is left to do.
+    The function reads the repo's state anew each time, so that it does only what is left to do.
     """
     for attempt in range(ATTEMPTS):
         time.sleep(2 ** (attempt - 1) if attempt else 0)
@@ -185,7 +185,7 @@ def persist(once: Callable[[], T]) -> T:
 
 
 def same_bytes(path: Path, remote: "RepoFile") -> bool:
-    """Say whether a file holds the bytes of a repo's, by the hash that the repo gives: LFS's, or git's."""
+    """Return whether a file has the bytes of a repo's file, by the hash that the repo lists (LFS's or git's)."""
     if not path.is_file() or path.stat().st_size != remote.size:
         return False
     if remote.lfs is not None:
@@ -196,7 +196,7 @@ def same_bytes(path: Path, remote: "RepoFile") -> bool:
 
 @contextlib.contextmanager
 def _clear_errors(repo_id: str) -> Iterator[None]:
-    """Turn what the Hub client raises into one line for the user."""
+    """Turn exceptions of the Hub client into this package's errors, each one line."""
     import httpx2
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -213,7 +213,7 @@ def _clear_errors(repo_id: str) -> Iterator[None]:
     except RevisionNotFoundError as error:
         raise UsageError(f"{repo_id}: no such revision") from error
     except HFValidationError as error:
-        raise UsageError(f"{repo_id!r} is no repo id: expected ORG/NAME") from error
+        raise UsageError(f"{repo_id!r} is not a repo id: expected ORG/NAME") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status == 412:
@@ -226,15 +226,15 @@ def _clear_errors(repo_id: str) -> Iterator[None]:
     except (httpx2.RequestError, LocalEntryNotFoundError) as error:
         raise HubError(f"{repo_id}: the Hub could not be reached ({type(error).__name__})") from error
     except OSError as error:
-        if error.errno is not None:  # this machine's trouble
+        if error.errno is not None:  # an error of this machine
             raise
         raise HubError(f"{repo_id}: {first_line(error)}") from error
     except json.JSONDecodeError as error:
-        raise HubError(f"{repo_id}: the Hub's answer is no JSON") from error
+        raise HubError(f"{repo_id}: the Hub's answer is not JSON") from error
     except RuntimeError as error:
-        # What the client raises when a file could not be uploaded, after its own retries.
+        # The client raises it if a file could not be uploaded, after its own retries.
         raise HubError(f"{repo_id}: {first_line(error)}") from error
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        # What the client raises on JSON of another shape than the Hub's.
+        # The client raises these on JSON of another shape than the Hub's.
         line = f"{type(error).__name__}: {first_line(error)}"
         raise HubError(f"{repo_id}: the Hub's answer is not understood ({line})") from error

@@ -1,8 +1,8 @@
-"""Put the words and pictures of retrieved posts back into a config that holds their ids only.
+"""Put the words and pictures of retrieved posts back into a config that has only their ids.
 
-Each post is looked up by its id (in a corpus) or url (on the web), cut into words and masked as the run did, and taken
-if the digest of its words, and of its pictures, is the one in its stub. A post that is gone, or says something else
-than it did, is left out and counted.
+Each post is looked up by its id (in a corpus) or url (on the web), cut into words and masked as in the run, and taken
+if the digests of its words and pictures are those of its stub. A post that is gone or was edited is left out and
+counted.
 """
 
 import shutil
@@ -47,14 +47,14 @@ from hf_mner_aug.untrusted.names import STUBS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Origin = Mapping[str, str]  # what a stub says of its post: post_id, url, …
-# Returns for each post what may be it, best first, or why it cannot be had.
+Origin = Mapping[str, str]  # the origin of a post, from its stub: post_id, url, …
+# Returns the candidates for each post, best first, or a Reject with the reason why there are none.
 LookUp = Callable[[Sequence[Origin]], Sequence[Sequence[Hit] | Reject]]
 
 
 @dataclass(frozen=True)
 class Hydrated:
-    """A config that is whole again, but for the posts that are ``missing``, by reason."""
+    """A config with its posts restored, except those that are ``missing``, by reason."""
 
     folder: Path
     config: str
@@ -64,7 +64,7 @@ class Hydrated:
     expected: str
 
     def __str__(self) -> str:
-        """Return what was put back and what was not."""
+        """Return the numbers of restored and missing posts, and the fingerprint."""
         n = self.restored + sum(self.missing.values())
         left_out = ", ".join(f"{reason} {count}" for reason, count in self.missing.items())
         told = "as published" if self.content_fingerprint == self.expected else f"whole, it is {self.expected}"
@@ -75,7 +75,7 @@ class Hydrated:
 
 
 def in_corpus(corpus: LocalCorpus) -> LookUp:
-    """Return what looks posts up by their ids in a corpus, be it the run's or another."""
+    """Return a function that looks posts up by their ids in a corpus, the run's or another."""
 
     def look_up(origins: Sequence[Origin]) -> list[Sequence[Hit] | Reject]:
         found = corpus.posts({origin["post_id"] for origin in origins})
@@ -85,7 +85,7 @@ def in_corpus(corpus: LocalCorpus) -> LookUp:
 
 
 def on_web(fetch: Callable[[Sequence[str]], Sequence[Hit | Reject]]) -> LookUp:
-    """Return what looks posts up by their urls; ``fetch`` gets some, and gives for each the post or why it cannot."""
+    """Return a function that looks posts up by their urls; ``fetch`` returns a post or a Reject for each url."""
 
     def look_up(origins: Sequence[Origin]) -> list[Sequence[Hit] | Reject]:
         urls = list(dict.fromkeys(origin["url"] for origin in origins if "url" in origin))
@@ -108,32 +108,32 @@ def hydrate(
     overwrite: bool = False,
     into_existing: bool = False,
 ) -> Hydrated:
-    """Write a config that holds ids only as a whole one into another folder; name one place to look posts up.
+    """Write a config that has only ids as a whole one into another folder; name one place to look posts up.
 
     Args:
         repo: the repo folder or Hub repo.
         config: the config's name.
         out: the repo folder to write.
         corpus: a file of ``corpus.index``.
-        posts: an export of posts: what ``corpus.index`` takes, such as JSON lines.
-        web: fetch each post from its url, as it is today (``models.search.fetching`` says how politely).
-        look_up: any other place.
+        posts: an export of posts in a format of ``corpus.index``, such as JSON lines.
+        web: fetch each post from its url, as it is today (``models.search.fetching`` has the limits).
+        look_up: a function for any other place.
         overwrite: replace a config of the same name that another recipe made.
-        into_existing: write also into a folder that holds something else.
+        into_existing: write into a folder that also holds other files.
 
     Raises:
-        UsageError: there is no such config, it is whole, no post is found, or ``out`` is ``repo`` or holds
-            something else.
-        TimeoutError: another process did not let go of ``out``.
-        Corrupt: the config is not what its augmentation.json says.
-        DataError: the export is not as its format says.
+        UsageError: there is no such config, it is whole, no post is found, or ``out`` is ``repo`` or holds other
+            files.
+        TimeoutError: another process did not release ``out`` in time.
+        Corrupt: the config does not match its augmentation.json.
+        DataError: the export does not match its format.
         EndpointError: the web cannot be used any more.
     """
     out = Path(out)
     folder = Path(repo) if Path(repo).is_dir() else download_config(str(repo), config)
     note = read_note(folder / config)
     if note.get("retrieved") != "ids-only":
-        raise UsageError(f"{config} holds its posts whole: there is nothing to put back")
+        raise UsageError(f"{config} has whole posts: there is nothing to put back")
     method = Recipe.from_dict(note["recipe"]).build()
     retrieval = method.content.retrieval
     if retrieval is None:
@@ -154,7 +154,7 @@ def hydrate(
     free()
     checked = verify_folder(folder, config)
     if not checked.ok:
-        raise Corrupt(f"{folder / config} is not what its augmentation.json says: {checked.difference}")
+        raise Corrupt(f"{folder / config} does not match its augmentation.json: {checked.difference}")
     with tempfile.TemporaryDirectory() as temporary:
         if posts:
             corpus = index(str(posts), Path(temporary) / "posts.db").path
@@ -168,7 +168,7 @@ def hydrate(
 
 
 def _fetch(urls: Sequence[str], *, record: str, pictures: int) -> list[Hit | Reject]:
-    """Return the posts at some addresses, each with so many pictures at most, asked for anew unless set otherwise."""
+    """Fetch the posts at some urls, each with at most ``pictures``; no older record is used unless one is set."""
     from hf_mner_aug.models.search.fetching import web_settings
     from hf_mner_aug.models.search.web import fetch_pages, fetch_posts
 
@@ -191,7 +191,7 @@ def _hydrate(
     where: str,
     free: Callable[[], None],
 ) -> Hydrated:
-    """Stage the whole config and put it into its folder, if that is still free."""
+    """Write the whole config in a staging folder, then move it into place if that is still free."""
     config, features = place.name, read_features(place)
     restorer = _Restorer(place, retrieval, look_up)
     hidden = beside(out, config)
@@ -231,10 +231,10 @@ def _hydrate(
 
 
 def _origin_of(stub: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a stub says of its post.
+    """Return the origin of a stub's post.
 
     Raises:
-        DataError: it does not name it.
+        DataError: the stub has no ``post_id``.
     """
     details: dict[str, Any] = read_provenance(stub["provenance"], f"post {stub['id']}").get("details", {})
     if "post_id" not in details:
@@ -243,7 +243,7 @@ def _origin_of(stub: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Restorer:
-    """Makes the rows of train whole, and counts them."""
+    """Restores the rows of train, and counts them."""
 
     def __init__(self, place: Path, retrieval: Retrieval, look_up: LookUp) -> None:
         from datasets import Dataset
@@ -262,7 +262,7 @@ class _Restorer:
         self.missing: Counter[str] = Counter()
 
     def rows(self) -> "Iterator[pa.Table]":
-        """Yield the gold rows, then the stubs whose posts were found, whole."""
+        """Yield the gold rows, then the restored rows of stubs whose posts were found."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -276,7 +276,7 @@ class _Restorer:
                     yield self._restored(pa.Table.from_batches([batch]))
 
     def _restored(self, table: "pa.Table") -> "pa.Table":
-        """Return the stubs whose posts are found as whole rows."""
+        """Return whole rows for the stubs whose posts are found."""
         import pyarrow as pa
 
         stubs = table.to_pylist()
@@ -299,7 +299,7 @@ class _Restorer:
         return table.select(list(self._features))
 
     def _find(self, stub: Mapping[str, Any], found: Sequence[Hit] | Reject) -> Post | Reject:
-        """Return the post that a stub stands for, if it is among those found; else why it is not."""
+        """Return the post of a stub if it is among the candidates, else a Reject with the reason."""
         if isinstance(found, Reject):
             return found
         refused = Reject("gone")
@@ -320,7 +320,7 @@ class _Restorer:
         return refused
 
     def _whole(self, stub: Mapping[str, Any], hit: Hit) -> Post | None:
-        """Return a stub with the words and pictures of a post; None where its labels do not fit the words."""
+        """Return a stub with the words and pictures of a post; None if its labels do not fit the words."""
         how = self._retrieval
         words = how.words(hit, self._style) if how.text else self._gold_post(stub).tokens
         blank = dict.fromkeys(self._withheld)

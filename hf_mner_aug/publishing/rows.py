@@ -35,13 +35,13 @@ class ShownPictures:
         self.uses: Counter[str] = Counter()
 
     def add(self, details: Mapping[str, Any]) -> None:
-        """Count a made post by what its method noted of it."""
+        """Count a made post by its method's notes."""
         if shown := details.get(PICTURED):
             self.made += 1
             self.uses.update(shown)
 
     def counts(self) -> dict[str, int]:
-        """Return the made posts, the different pictures, and in how many posts the most frequent one is, if any."""
+        """Return the numbers of posts and of different pictures, and how often the most frequent picture is shown."""
         return {"made": self.made, "sources": len(self.uses), "most": max(self.uses.values())} if self.made else {}
 
 
@@ -90,15 +90,15 @@ class Counts:
                 self.examples.append(mark_entities(post))
 
     def pictures(self) -> dict[str, int]:
-        """Return how many gold posts have pictures, and what made ones that show train's are of."""
+        """Return the number of gold posts with pictures, and the counts of ``ShownPictures``."""
         return {"originals": self.originals, **self.shown.counts()}
 
     def by_type(self) -> dict[str, tuple[int, int]]:
-        """Return the entities of train by type: of the gold posts, and with the made ones."""
+        """Return the numbers of entities in train by type: of the gold posts, and of gold and made posts together."""
         return {kind: (self.gold_entities[kind], self.entities[kind]) for kind in sorted(self.entities)}
 
     def hide_made(self) -> None:
-        """Count train's made posts as stubs, and show none of them."""
+        """Count train's made posts as stubs, and drop the examples."""
         self.made[STUBS] = self.made.pop("train", 0)
         self.examples = []
 
@@ -108,14 +108,14 @@ def drop_check(
 ) -> Callable[[Post], str | None]:
     """Return a check of the posts made of a split, called in row order: the reason to drop a post, or None.
 
-    A post that stays counts as there from then on. One that replaces a gold post is no row more: it is looked at as the
-    others are with ``replaced`` only.
+    A post that is kept counts for the posts after it. A post that replaces a gold post adds no row, so repetitions and
+    leaks are looked for only with ``replaced``.
 
     Args:
         method: the method that made them.
-        gold: the gold posts of all splits; those of any but train are held out.
-        n_made: how many posts were made of the split.
-        replaced: find repetitions and leaks among posts that replace gold posts, too, which are kept.
+        gold: the gold posts of all splits; all but train are held out.
+        n_made: the number of posts made from the split.
+        replaced: also find repetitions and leaks among posts that replace gold posts; publishing keeps these.
     """
     pictures, replaces = PictureUse(n_made), method.mode == "replace"
     if replaces and not replaced:
@@ -153,7 +153,7 @@ def is_made(methods: Sequence[str], method: str, n_gold: int, *, replaces: bool,
 
 
 def published_splits(run: Run, folder: Path) -> dict[str, "Dataset"]:
-    """Return the splits that publishing a run changes; their rows lie in a folder that must outlive them."""
+    """Return the published splits that a run changes; their rows are in a folder that must outlive them."""
     import pyarrow as pa
     from datasets import Dataset
 
@@ -168,9 +168,9 @@ def published_splits(run: Run, folder: Path) -> dict[str, "Dataset"]:
 
 
 def published_rows(run: Run, split: str, counts: Counts, *, made: bool = True) -> Iterator["pa.Table"]:
-    """Yield a split's rows: gold first, then what was made of it, unless that is left out.
+    """Yield a split's rows: gold posts first, then the made posts (unless ``made`` is false).
 
-    Where a method replaces posts, each made post stands in the place of its gold post; those without one stay gold.
+    If a method replaces posts, each made post takes the place of its gold post; a gold post without one stays.
     """
     features = run.method.features
     if run.method.mode == "replace":
@@ -190,7 +190,7 @@ def published_rows(run: Run, split: str, counts: Counts, *, made: bool = True) -
 
 
 def made_rows(run: Run, split: str, counts: Counts) -> Iterator["pa.Table"]:
-    """Yield the made posts of a split that are neither repetitions nor leaks."""
+    """Yield the made posts of a split that publishing keeps."""
     if split not in changed_splits(run.method, run.gold):
         return
     check = drop_check(run.method, run.gold, run.n_made_of(split))
@@ -199,7 +199,7 @@ def made_rows(run: Run, split: str, counts: Counts) -> Iterator["pa.Table"]:
 
 
 def _kept(made: "pa.Table", split: str, counts: Counts, check: Callable[[Post], str | None]) -> Iterator["pa.Table"]:
-    """Yield the made rows that stay, batch by batch."""
+    """Yield the made rows that are kept, batch by batch."""
     import pyarrow as pa
 
     for start in range(0, made.num_rows, BATCH):
@@ -216,7 +216,7 @@ def _kept(made: "pa.Table", split: str, counts: Counts, check: Callable[[Post], 
 def _replaced(
     made: "pa.Table", gold: "pa.Table", split: str, counts: Counts, check: Callable[[Post], str | None]
 ) -> Iterator["pa.Table"]:
-    """Yield a part's made rows in the order of their gold rows, and the gold row where none was made, or is kept."""
+    """Yield a part's made rows in the order of their gold rows, and the gold row if none was made or kept."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -234,7 +234,7 @@ def _replaced(
 
 
 def _posts(table: "pa.Table", codec: Codec) -> Iterator[Post]:
-    """Yield rows as posts, with what a method noted of a row it made."""
+    """Yield rows as posts, with the method's notes of made rows."""
     for row in table.to_pylist():
         post = codec.to_post(row)
         note = row.get("provenance")
@@ -242,7 +242,7 @@ def _posts(table: "pa.Table", codec: Codec) -> Iterator[Post]:
 
 
 def _as_gold(table: "pa.Table", features: "Features") -> "pa.Table":
-    """Return gold rows with the columns of an augmented config; those of an augmented source are kept."""
+    """Return gold rows with the columns of an augmented config; values of an augmented source are kept."""
     import pyarrow as pa
 
     values = {
@@ -253,7 +253,7 @@ def _as_gold(table: "pa.Table", features: "Features") -> "pa.Table":
     for name in AUGMENTED:
         if name not in table.column_names:
             table = table.append_column(name, values[name] if name == "source_id" else pa.array(values[name]))
-    for name in set(features) - set(table.column_names):  # what a method adds to the posts it makes
+    for name in set(features) - set(table.column_names):  # columns that a method adds to made posts
         table = table.append_column(name, pa.nulls(table.num_rows, features.arrow_schema.field(name).type))
     return table.select(list(features))
 
@@ -278,7 +278,7 @@ def count_origin(details: Mapping[str, Any], licences: Counter[str], masked: Cou
 
 
 def retrieved_posts(table: "pa.Table") -> Counter[str]:
-    """Return the licences of the posts from outside the train split that rows hold, or were made of, by number."""
+    """Return the number of rows that are, or were made from, retrieved posts, by licence."""
     licences: Counter[str] = Counter()
     for history in histories(table):
         for method, note in history:
@@ -289,13 +289,13 @@ def retrieved_posts(table: "pa.Table") -> Counter[str]:
 
 
 def made_posts(table: "pa.Table", *, replaced: bool = False) -> Counter[str]:
-    """Return the methods that made rows, or with ``replaced`` the rows that these stand for, by number."""
+    """Return the number of made rows by method; with ``replaced``, of made rows that were replaced by these."""
     methods = (h[1][0] for h in histories(table) if len(h) > 1) if replaced else table["method"].to_pylist()
     return Counter(method for method in methods if method != "gold")
 
 
 def histories(table: "pa.Table") -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """Yield the method and provenance of each row, then those of the row that it replaced, and so on."""
+    """Yield the method and provenance of each row, followed by those of the row that it replaced, and so on."""
     rows = zip(*(table[name].to_pylist() for name in ("id", "method", "provenance")), strict=True)
     for name, method, text in rows:
         found = [(method, read_provenance(text, f"post {name}"))]
@@ -307,7 +307,7 @@ def histories(table: "pa.Table") -> Iterator[list[tuple[str, dict[str, Any]]]]:
 
 @functools.lru_cache(maxsize=16)
 def _retrieves(method: str, params: str) -> bool:
-    """Say whether a method with these parameters (JSON) brings posts from outside; if it is not known here, it may."""
+    """Return whether a method with these parameters (JSON) retrieves posts; true if it is not known here."""
     try:
         cls = method_class(method)
         return cls(**parse_params(cls, json.loads(params))).content.retrieved

@@ -14,7 +14,7 @@ _TEMPORARY = (".tmp", "~", ".swp", ".swo", ".bak", ".orig", ".part", ".incomplet
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a repo folder is sent: the configs that its card names, by name, and their files, by path."""
+    """The part of a repo folder that is sent: the notes of configs that its card names, and their files by path."""
 
     path: Path
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -24,10 +24,10 @@ class Selection:
 
 
 def choose(folder: Path) -> Selection:
-    """Return what of a repo folder is sent.
+    """Return the part of a repo folder that a push sends.
 
     Raises:
-        UsageError: it is no folder.
+        UsageError: there is no such folder.
         DataError: a file of a split is a link, or a config's recipe names another folder.
         Corrupt: a split has no file.
     """
@@ -56,12 +56,12 @@ def choose(folder: Path) -> Selection:
 
 
 def is_data(name: str, splits: Sequence[str] | Mapping[str, Any]) -> bool:
-    """Say whether a config's file belongs to one of its splits: what the card's ``<split>-*`` names."""
+    """Return whether a config's file belongs to one of some splits, as the card's pattern ``<split>-*`` does."""
     return name.endswith(".parquet") and any(name.startswith(f"{split}-") for split in splits)
 
 
 def _config_files(folder: Path, note: Mapping[str, Any], left_out: list[str]) -> dict[str, Path]:
-    """Return the files of a config that are sent, by their path in the repo, and note those that are not."""
+    """Return the files of a config that are sent, by their path in the repo; add the others to ``left_out``."""
     files: dict[str, Path] = {}
     pages = [] if note.get("retrieved") == "ids-only" else pages_of(folder.name)
     for path in sorted(folder.iterdir()):
@@ -79,7 +79,7 @@ def _config_files(folder: Path, note: Mapping[str, Any], left_out: list[str]) ->
 
 
 def _unfit(path: Path) -> str | None:
-    """Return why a file or folder is sent in no case, or None."""
+    """Return the reason why a file or folder is never sent, or None."""
     if path.is_symlink():
         return "a link"
     if path.name.startswith("."):

@@ -1,10 +1,10 @@
-"""Rows without the words and pictures of the posts they hold: a digest stands for each.
+"""Stubs: rows of retrieved posts without words and pictures, with a digest of each instead.
 
-A config published with ``retrieved="ids-only"`` has the gold posts in ``train``, and what was made of retrieved posts
-as stubs, in files (``retrieved-*.parquet``) and, for ``load_dataset``, a config of their own: all splits of one config
-must have the same columns, and rows of ``train`` without words would break whoever trains on them. A stub keeps tags
-and spans, ``provenance`` (id, url, date, licence), and digests from which the fingerprint of the whole rows follows: so
-a post that was put back can be told from another one.
+A config published with ``retrieved="ids-only"`` has the gold posts in ``train``. Made posts are stubs, in files of
+their own (``retrieved-*.parquet``) and, for ``load_dataset``, in a config of their own: all splits of a config must
+have the same columns, and rows of ``train`` without words would break training. A stub keeps tags and spans,
+``provenance`` (id, url, date, licence), and digests, from which the fingerprint of the whole rows is computed: so a
+restored post is checked to be the one that was published.
 """
 
 from collections.abc import Mapping
@@ -29,19 +29,19 @@ def check_retrieved(method: Method, retrieved: str) -> None:
 
     Raises:
         UnknownName: there is no such way.
-        UsageError: it is ids-only, and the method brings no posts from outside.
+        UsageError: it is ids-only, and the method retrieves no posts.
     """
     if retrieved not in get_args(Retrieved):
         raise UnknownName("value of retrieved", retrieved, get_args(Retrieved))
     if retrieved == "ids-only" and not method.content.retrieved:
-        raise UsageError(f"{method.name} brings no posts from outside the train split: leave out --retrieved ids-only")
+        raise UsageError(f"{method.name} retrieves no posts: leave out --retrieved ids-only")
 
 
 def check_whole(note: Mapping[str, Any], repo: Any, config: str) -> None:
-    """Check that a config holds the words of its posts, by its augmentation.json.
+    """Check that a config has the words of its posts, by its augmentation.json.
 
     Raises:
-        UsageError: it holds ids only.
+        UsageError: it has only the ids of retrieved posts.
     """
     if note.get("retrieved") == "ids-only":
         raise UsageError(
@@ -51,7 +51,7 @@ def check_whole(note: Mapping[str, Any], repo: Any, config: str) -> None:
 
 
 def stub_config(config: str) -> str:
-    """Return the name under which ``load_dataset`` finds a config's stubs."""
+    """Return the name of the config of a config's stubs, for ``load_dataset``."""
     return f"{config}_{STUBS}"
 
 

@@ -33,8 +33,8 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
     Args:
         folder: the repo folder.
         config: the config's name.
-        rerun: make it again in a temporary folder, from ``source`` or the Hub id it was made from; what came from the
-            web comes from the record, and nobody is asked.
+        rerun: make it again in a temporary folder, from ``source`` or the Hub id it was made from; answers from the
+            web are taken from the record, and no request is sent.
         source: the folder or Hub id of the source, or its splits; its content is checked.
 
     Raises:
@@ -66,7 +66,7 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
 
 
 def _spell_difference(folder: Path, expected: Fingerprint, found: Fingerprint) -> str:
-    """Return where the rows of a folder differ from what is expected."""
+    """Return where the rows of a folder differ from the expected ones, as text."""
     import pyarrow.dataset as pads
 
     difference = expected.difference(found)

@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 def withdraw_posts(out: Path, ids: Iterable[str]) -> dict[str, int]:
     """Remove posts, and everything made from them, from every config of a folder; return the removed rows by config.
 
-    An id means all posts that ``convert`` numbered as of it: 12 takes 12~2, too; 12~2 means itself alone.
-    Fingerprints, counts and the card follow; made posts that go count as dropped, ``withdrawn``. The recipe is kept,
-    but a rerun would bring the posts back.
+    An id stands for all posts that ``convert`` numbered from it: 12 includes 12~2; 12~2 is that post only.
+    Fingerprints, counts and the card are updated; removed made posts count as dropped, ``withdrawn``. The recipe is
+    kept, but a rerun would make the posts again.
 
     Raises:
-        TimeoutError: another process did not let go of the folder.
+        TimeoutError: another process did not release the folder in time.
     """
     gone = {}
     unwanted = set(ids)
@@ -74,7 +74,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
     replaces = ConfigFacts.from_note(note).replaces
     gone = made_gone = 0
     shown = ShownPictures()
-    lost: set[str] = set()  # ids of rows that go; what was made of them stands behind them
+    lost: set[str] = set()  # ids of removed rows; rows made from them come later
     with stage(folder.parent, folder.name) as room:
         place = room / folder.name
         for split, files in split_files(folder, note["splits"]).items():
@@ -136,7 +136,7 @@ def _withdraw_from(folder: Path, unwanted: set[str]) -> int:
 
 
 def _is_of(table: "pa.Table", unwanted: set[str]) -> list[bool]:
-    """Say of each row whether a post of these ids is in it: itself, its gold post, a partner, what was retrieved."""
+    """Return for each row whether it is, or was made from, one of these posts (gold post, partner, retrieved post)."""
     named = zip(table["id"].to_pylist(), table["source_id"].to_pylist(), histories(table), strict=True)
     rows = (
         {*ids, *(name for _, note in history for name in origins(note.get("details", {})))} for *ids, history in named
@@ -145,12 +145,12 @@ def _is_of(table: "pa.Table", unwanted: set[str]) -> list[bool]:
 
 
 def _means(ids: set[str], name: str) -> bool:
-    """Say whether a post is one of these, or numbered as of one."""
+    """Return whether a post is one of these, or numbered from one of them."""
     return name in ids or bool((numbered := NUMBERED.fullmatch(name)) and numbered[1] in ids)
 
 
 def _is_made_of(table: "pa.Table", lost: set[str], bad: list[bool]) -> list[bool]:
-    """Say of each row whether it goes, or its id is of what was made of one that went; note the ids of those."""
+    """Return for each row whether it is removed, as bad or as made from a removed row; add the ids to ``lost``."""
     found = []
     for name, goes in zip(table["id"].to_pylist(), bad, strict=True):
         found.append(goes or name.rpartition("+")[0] in lost)
@@ -160,9 +160,9 @@ def _is_made_of(table: "pa.Table", lost: set[str], bad: list[bool]) -> list[bool
 
 
 def _uncount_entities(entities: dict[str, list[int]], table: "pa.Table", features: "Features", *, gold: bool) -> None:
-    """Take the entities of rows out of those counted: of gold and made posts, and with ``gold`` of gold posts, too.
+    """Subtract the entities of rows from the counts of all posts, and with ``gold`` also from those of gold posts.
 
-    What replaces a gold post has its entities.
+    A post that replaces a gold post has its entities.
     """
     if "ner_tags" not in table.column_names:
         return
@@ -177,6 +177,6 @@ def _uncount_entities(entities: dict[str, list[int]], table: "pa.Table", feature
 
 
 def _details(table: "pa.Table") -> Iterator[dict[str, Any]]:
-    """Yield what the method noted of each row."""
+    """Yield the method's notes of each row."""
     rows = zip(table["id"].to_pylist(), table["provenance"].to_pylist(), strict=True)
     return (read_provenance(note, f"post {name}").get("details", {}) for name, note in rows)

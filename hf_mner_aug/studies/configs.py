@@ -48,12 +48,12 @@ class Config:
 
     @property
     def replaces(self) -> bool:
-        """Whether the posts stand in the place of gold posts, in all splits."""
+        """Whether made posts replace gold posts, in all splits."""
         return self.method.mode == "replace"
 
     @property
     def suffix(self) -> str:
-        """What follows the method in the name: ``10pct`` of ``lsms_10pct``."""
+        """The part of the name after the method: ``10pct`` in ``lsms_10pct``."""
         return self.name.removeprefix(f"{self.recipe.method}_")
 
     @cached_property
@@ -64,7 +64,7 @@ class Config:
         some of them before.
 
         Raises:
-            UsageError: the source was no Hub dataset, and is not named.
+            UsageError: the source is not a Hub dataset, and ``source`` is not set.
             DataError: the source has another content than the one the config was made from.
         """
         from datasets import DatasetDict
@@ -100,13 +100,13 @@ class Config:
 
 
 def open_config(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> Config:
-    """Return a config of a repo folder or Hub repo, without pictures where its method reads none, unless asked for.
+    """Return a config of a repo folder or Hub repo, with pictures if its method reads them or ``images`` is set.
 
-    ``source`` is the set that a method replaced the posts of, where that was no Hub dataset.
+    ``source`` is the source of a method that replaces posts, if it is not a Hub dataset.
 
     Raises:
         UsageError: there is no such config.
-        Corrupt: it is not what its augmentation.json says.
+        Corrupt: it does not match its augmentation.json.
     """
     from datasets import Dataset, DatasetDict
 
@@ -114,7 +114,7 @@ def open_config(repo: str | Path, name: str, *, images: bool = False, source: An
     note = read_note(folder)
     check_whole(note, repo, name)
     if not verify_folder(folder.parent, name).ok:
-        raise Corrupt(f"{folder} is not what its augmentation.json says: hf-mner-aug verify {repo} {name}")
+        raise Corrupt(f"{folder} does not match its augmentation.json: hf-mner-aug verify {repo} {name}")
     if "train" not in note["splits"]:
         raise Corrupt(f"{folder / NOTE}: splits: expected train, found {', '.join(note['splits'])}")
     files = {split: sorted(map(str, folder.glob(f"{split}-*.parquet"))) for split in note["splits"]}
@@ -135,17 +135,17 @@ def read_config(repo: str | Path, name: str, *, images: bool = False, source: An
     """
     config = open_config(repo, name, images=images, source=source)
     if not Codec(config.splits["train"].features).types:
-        raise UsageError(f"{name} has relations, no entities: a study measures entities")
+        raise UsageError(f"{name} has relations and no entities: a study measures entities")
     if not config.replaces and not len(config.gold["train"]):
-        raise UsageError(f"{name} holds no gold train posts: nothing to compare it with")
+        raise UsageError(f"{name} has no gold train posts to compare with")
     return config
 
 
 def read_gold(repo: str | Path, name: str, *, images: bool = False, source: Any = None) -> "DatasetDict":
-    """Return the gold posts of a config of a repo that ends as ``gold_10pct`` does, of one that holds them if any does.
+    """Return the gold posts of a repo's config that ends like ``gold_10pct``, if possible one that includes them.
 
     Raises:
-        UsageError: there is none; else as ``read_config``.
+        UsageError: there is no such config; else as ``read_config``.
     """
     from datasets import get_dataset_config_names
 
@@ -158,7 +158,7 @@ def read_gold(repo: str | Path, name: str, *, images: bool = False, source: Any 
 
 
 def numbered_alike(configs: Sequence[Config]) -> list[Config]:
-    """Return configs whose labels are numbered as the first one's, where these are the same labels."""
+    """Return the configs with their labels numbered like those of the first one, if they are the same labels."""
     numbered = []
     for config in configs:
         features, wanted = (c.splits["train"].features for c in (config, configs[0]))
@@ -173,7 +173,8 @@ def check_comparable(configs: Sequence[Config], split: str) -> None:
     """Check that configs can be compared in one table.
 
     Raises:
-        UsageError: there is none, two have different test posts or types, or two of one suffix different gold posts.
+        UsageError: there is none, two have different test posts or types, or two with one suffix have different gold
+            posts.
     """
     if not configs:
         raise UsageError("name at least one augmented config: --configs lsms_10pct")
@@ -183,7 +184,7 @@ def check_comparable(configs: Sequence[Config], split: str) -> None:
         for needed in ("validation", split):
             if needed not in config.splits or not len(config.splits[needed]):
                 raise UsageError(
-                    f"{config.name} has no {needed} posts: a study chooses on validation and reads {split}"
+                    f"{config.name} has no {needed} posts: a study selects models on validation and scores on {split}"
                 )
         if set(Codec(config.splits[split].features).types) != set(Codec(first.splits[split].features).types):
             raise UsageError(f"{config.name} and {first.name} have different entity types: they cannot be compared")

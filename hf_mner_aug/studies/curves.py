@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from hf_mner_aug.publishing.folder import run_and_publish
 from hf_mner_aug.runs.recipe import named_method, recipe_for
 from hf_mner_aug.runs.subset import read_ids, resolve
 from hf_mner_aug.sources.loading import load_source
-from hf_mner_aug.storage import artifacts
 from hf_mner_aug.studies.significance import holm
 from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED
 from hf_mner_aug.studies.tables import (
@@ -26,6 +24,7 @@ from hf_mner_aug.studies.tables import (
     save_figure,
     spelled,
     table,
+    write_report,
 )
 from hf_mner_aug.transform import Method
 from hf_mner_aug.untrusted.printable import for_markdown
@@ -45,7 +44,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class Curve:
-    """The studies of some subsets together, as plain data, which ``curve.json`` holds."""
+    """The studies of some subsets as plain data, the content of ``curve.json``."""
 
     folder: Path
     data: dict[str, Any]
@@ -60,10 +59,10 @@ class Curve:
         return (
             "\n\n".join(
                 [
-                    *(warnings or ["The negative control falls below gold in every study, as it must."]),
+                    *(warnings or ["The negative control is below gold in every study, as it must be."]),
                     f"Span F1 on {self.data['split']} of **{backbone}**, mean ± sd over seeds:",
                     table(header, [[name, *(spelled(point["f1"][name]) for point in points)] for name in series]),
-                    "What augmentation changed (Holm-corrected over this table):",
+                    "Effect of augmentation (Holm-corrected over this table):",
                     difference_table(self.data["comparisons"]),
                     "\n".join(f"- {for_markdown(point['name'])}: {for_markdown(point['study'])}" for point in points),
                 ]
@@ -73,14 +72,12 @@ class Curve:
 
     def write(self) -> None:
         """Write curve.json and curve.md."""
-        text = json.dumps(self.data, indent=2, ensure_ascii=False)
-        artifacts.write_atomically(self.folder / "curve.json", text.encode() + b"\n")
-        artifacts.write_atomically(self.folder / "curve.md", self.to_markdown().encode())
+        write_report(self.folder / "curve", self.data, self.to_markdown())
 
     def draw(self) -> Path:
         """Draw F1 against the gold posts, with error bars, into curve.png and return its path.
 
-        The negative control is left out: it lies so low that nothing else could be told apart.
+        The negative control is left out: it is so low that the other lines would be hard to tell apart.
 
         Raises:
             MissingExtra: matplotlib is not installed.
@@ -139,16 +136,16 @@ def curve(
         backbone: its name, or ``name:setting=value,…``.
         settings: NAME=VALUE.
         seeds: of augmentation and model.
-        split: what is read at the end.
-        into_existing: publish also into a folder that holds something else.
+        split: the split to score on.
+        into_existing: publish into a folder that also holds other files.
         progress: show a bar.
-        images: where pictures may lie that the source names, beside its own folder.
-        columns: the source's names for columns of ours, which are cast then.
-        ask: called with the methods before anything is sent or made; it may raise.
+        images: a further folder that pictures named by the source may be read from.
+        columns: the source's names for the columns of this package.
+        ask: called with the methods before any work; it may raise.
 
     Raises:
-        UsageError: a name or value is wrong, there are no ids, an id is not in the source, or ``out`` is not a folder
-            of this package.
+        UsageError: a name or value is wrong, there are no ids, an id is not in the source, or ``out`` holds other
+            files.
     """
     splits = load_source(source, images=images, columns=columns)
     subsets = read_subsets(ids)
@@ -186,7 +183,7 @@ def curve(
 
 
 def combine(reports: dict[Subset, Report], beside: Path) -> Curve:
-    """Return the studies of some subsets as one curve; p-values are corrected for all of them together."""
+    """Combine the studies of some subsets into a curve; p-values are corrected over all of them together."""
     points, comparisons = [], []
     series: dict[str, str] = {}
     for subset, report in reports.items():

@@ -1,6 +1,5 @@
-"""A report of a backbone's errors, its confusions, and the errors that it shares with others."""
+"""Reports on backbones' errors: their kinds, confusions, and errors shared with other backbones."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,16 +18,15 @@ from hf_mner_aug.metrics.span_errors import (
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.sources.loading import with_pictures
-from hf_mner_aug.storage import artifacts
 from hf_mner_aug.studies.configs import read_config, read_gold, spans_of
-from hf_mner_aug.studies.tables import table
+from hf_mner_aug.studies.tables import table, write_report
 from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
 
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """The errors of some backbones on one split, counted, as plain data; ``listed`` holds each with its post."""
+    """The error counts of some backbones on one split as plain data; ``listed`` has each error with its post."""
 
     data: dict[str, Any]
     listed: list[dict[str, Any]]
@@ -72,9 +70,7 @@ class ErrorReport:
 
     def write(self, folder: str | Path) -> None:
         """Write errors.json (counts, and each error with its words) and errors.md."""
-        text = json.dumps({**self.data, "listed": self.listed}, indent=1, ensure_ascii=False)
-        artifacts.write_atomically(Path(folder) / "errors.json", text.encode() + b"\n")
-        artifacts.write_atomically(Path(folder) / "errors.md", self.to_markdown().encode())
+        write_report(Path(folder) / "errors", {**self.data, "listed": self.listed}, self.to_markdown())
 
 
 def errors(
@@ -91,12 +87,12 @@ def errors(
 
     Args:
         repo: a repo folder that ``publish`` wrote, or a Hub id.
-        configs: the configs, or one; ``gold_10pct`` names the gold posts of one that ends in ``_10pct``.
-        backbones: names, each with settings where wanted: ``token_classifier:encoder=DIR,epochs=5``.
+        configs: a config or several; ``gold_10pct`` stands for the gold posts of one that ends in ``_10pct``.
+        backbones: names, optionally with settings: ``token_classifier:encoder=DIR,epochs=5``.
         split: the posts to predict.
         seed: the models' seed.
-        source: the set that a config's method replaced the posts of, for their gold posts; where no Hub dataset.
-        images: where pictures may lie that ``source`` names, beside its own folder.
+        source: the source of a method that replaces posts, if it is not a Hub dataset.
+        images: a further folder that pictures named by ``source`` may be read from.
 
     Raises:
         UsageError: a name or value is wrong, or the split is not there.

@@ -1,4 +1,4 @@
-"""Measures a config's made posts beside their gold posts, without training on them.
+"""Measures of a config's made posts beside their gold posts, without training on them.
 
 Similarity to the source, diversity and perplexity are the criteria of GMDA's table 7, which names neither the sentence
 vectors nor n: here TF-IDF or an encoder, and n = 1 to 3.
@@ -26,6 +26,7 @@ from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage.fingerprint import content_fingerprint
 from hf_mner_aug.studies.configs import Config, open_config
 from hf_mner_aug.studies.quality_tables import FAULTS, SIZES, Column, QualityReport, meanings
+from hf_mner_aug.studies.tables import public_name
 from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
 
@@ -36,17 +37,17 @@ TFIDF = "TF-IDF"
 BATCH = 64  # posts whose pictures are held
 
 
-# ---------------------------------------------------------------- what is measured
+# ---------------------------------------------------------------- measures
 
 
 def count_ngrams(texts: Iterable[Sequence[str]], n: int) -> tuple[int, int]:
-    """Return how many different n-grams of words there are in some texts [n_texts][n_words], and how many in all."""
+    """Return the numbers of different and of all n-grams of words in some texts [n_texts][n_words]."""
     counts = Counter(tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1))
     return len(counts), counts.total()
 
 
 def diversity(texts: Sequence[Sequence[str]]) -> float | None:
-    """Return the share of different n-grams among all n-grams, the mean for n = 1, 2, 3; None where texts are short.
+    """Return the share of different n-grams among all, the mean for n = 1, 2, 3; None if all texts are too short.
 
     Li et al. 2016 (distinct-n), but divided by the n-grams and not by the words.
     """
@@ -55,7 +56,7 @@ def diversity(texts: Sequence[Sequence[str]]) -> float | None:
 
 
 def draw_words(posts: Sequence[Post], n_words: int) -> list[Sequence[str]]:
-    """Return the texts of posts, drawn until there are so many words; the last text is cut."""
+    """Return texts of posts drawn at random with ``n_words`` words in all; the last text is cut."""
     texts: list[Sequence[str]] = []
     for post in sorted(posts, key=lambda post: Draw(f"quality\0{post.id}".encode()).random()):
         if n_words <= 0:
@@ -68,14 +69,14 @@ def draw_words(posts: Sequence[Post], n_words: int) -> list[Sequence[str]]:
 def count_faults(
     made: Iterable[Post], check: Callable[[Post], str | None], gold: Iterable[Post] | None
 ) -> dict[str, int]:
-    """Return how many made posts publishing would drop, by the reason.
+    """Return the number of made posts that publishing would drop, by reason.
 
     ``same_text`` counts those with the normalised text of a gold or earlier made post, whatever their labels.
 
     Args:
         made: the made posts of train, with their pictures.
-        check: what ``publishing.rows.drop_check`` returns.
-        gold: the gold posts of train; None where texts are kept: then ``same_text`` is absent.
+        check: the result of ``publishing.rows.drop_check``.
+        gold: the gold posts of train; None for a method that keeps texts: then there is no ``same_text``.
     """
     counts = Counter(dict.fromkeys(FAULTS, 0))
     texts = {"", *(text_key(post.tokens) for post in gold or ())}
@@ -100,7 +101,7 @@ def agrees(post: Post, prediction: Any) -> bool:
 def match_scores(
     pairs: Iterable[tuple[Sequence[str], Post, int]], encoders: "Sequence[PairEncoder]"
 ) -> tuple[list[float], int]:
-    """Return the cosines of words and a post's pictures by the encoder of that number, and how many are unreadable."""
+    """Return the cosines of words and pictures, by numbered encoders, and the number of unreadable pictures."""
     import numpy as np
 
     scores: list[float] = []
@@ -135,17 +136,17 @@ def quality(
         configs: augmented configs.
         encoder: a sentence encoder, a folder or Hub id: similarity by it, beside TF-IDF.
         language_model: a causal language model, a folder or Hub id: perplexity under it.
-        clip: a model as ``models.matching.clip.load`` takes it; without one, CCA fitted on the gold pairs scores texts
-            and pictures.
-        backbone: what is fitted on the gold posts to predict labels; ``crf`` for entities, none for relations.
-        one_copy: measure one made post of each gold post, the first that is there.
-        source: where the gold posts of a method that replaces posts are: a folder, a Hub id or splits.
-        images: where pictures may lie that ``source`` names, beside its own folder.
+        clip: a model for ``models.matching.clip.load``; by default, a CCA fitted on the gold pairs scores texts and
+            pictures.
+        backbone: the backbone fitted on the gold posts to predict labels (default: ``crf``; none for relations).
+        one_copy: measure one made post of each gold post, the first one.
+        source: the source of a method that replaces posts: a folder, a Hub id or splits.
+        images: a further folder that pictures named by ``source`` may be read from.
 
     Raises:
-        UsageError: a name is wrong, a config holds no made posts, or ``clip`` is given and there are no pictures.
+        UsageError: a name is wrong, a config has no made posts, or ``clip`` is given and there are no pictures.
         MissingExtra: a model needs a package that is not installed.
-        Corrupt: a config is not what its augmentation.json says.
+        Corrupt: a config does not match its augmentation.json.
     """
     if not configs:
         raise UsageError("name at least one augmented config: lsms_10pct")
@@ -187,23 +188,23 @@ def quality(
 
 
 class _Engines:
-    """What measures, as it was named."""
+    """The models that measure, and their names for the report."""
 
     def __init__(self, encoder: str | None, language_model: str | None, clip: str | None, backbone: str | None) -> None:
         self.backbone = parse_backbone(backbone) if backbone else None
         if self.backbone is not None and self.backbone.boundary:
             raise UsageError("labels are compared with their types: leave boundary=true out")
         self.language_model = open_language_model(language_model) if language_model else None
-        self.encoders = {_public(encoder): open_encoder(encoder)} if encoder else {}
+        self.encoders = {public_name(encoder): open_encoder(encoder)} if encoder else {}
         self.clip: PairEncoder | None = None
         if clip:
             from hf_mner_aug.models.matching.clip import load
 
             self.clip = load(clip)
         self.labels = {
-            "backbone": _public(backbone or "crf"),
-            "language_model": _public(language_model or "none"),
-            "matcher": _public(clip) if clip else "CCA",
+            "backbone": public_name(backbone or "crf"),
+            "language_model": public_name(language_model or "none"),
+            "matcher": public_name(clip) if clip else "CCA",
         }
 
 
@@ -219,7 +220,7 @@ class _Subject:
         """The gold posts of each split."""
         gold: Mapping[str, Dataset] = self.config.gold
         if not len(gold["train"]):
-            raise UsageError(f"{self.config.name} holds no gold train posts: nothing to compare it with")
+            raise UsageError(f"{self.config.name} has no gold train posts to compare with")
         return gold
 
     @cached_property
@@ -232,7 +233,7 @@ class _Subject:
 def _subject(config: Config, one_copy: bool) -> _Subject:
     train, rows = config.splits["train"], config.rows(made=True)
     if not rows:
-        raise UsageError(f"{config.name} holds no made posts in train: there is nothing to measure")
+        raise UsageError(f"{config.name} has no made posts in train: there is nothing to measure")
     if one_copy:
         first: dict[str, int] = {}
         sources = train["source_id"][:]
@@ -243,7 +244,7 @@ def _subject(config: Config, one_copy: bool) -> _Subject:
 
 
 class _Gold:
-    """The gold posts that some configs share, and what is fitted on those of train."""
+    """The gold posts that some configs share, and the models fitted on those of train."""
 
     def __init__(self, subject: _Subject, engines: _Engines) -> None:
         self.subject = subject
@@ -254,23 +255,23 @@ class _Gold:
 
     @cached_property
     def similarity(self) -> dict[str, Similarity]:
-        """The engines by name."""
+        """The similarity engines by name."""
         return {TFIDF: TfidfSimilarity(list(map(_text, self.posts["train"]))), **self.engines.encoders}
 
     @cached_property
     def backbone(self) -> Any:
-        """The backbone fitted on train, or None where there is none for what the set labels."""
+        """The backbone fitted on train; None for relations unless one is named."""
         chosen = self.engines.backbone
         if chosen is None:
             if not Codec(self.rows["train"].features).types:
-                self.notes.append("Labels were not predicted: name a backbone that reads relations.")
+                self.notes.append("Labels were not predicted: name a backbone for relations.")
                 return None
             chosen = parse_backbone("crf")
         return chosen.fit(self.rows["train"], self.rows.get("validation"))
 
     @cached_property
     def matcher(self) -> tuple[list[Any], dict[str, int]]:
-        """What scores texts and pictures, none where there are no pictures; and by post id which one did not see it."""
+        """The encoders of texts and pictures, and by post id the number of one that was not fitted on the post."""
         if not any(map(_pictured, self.rows.values())):
             return [], {}
         if self.engines.clip is not None:
@@ -318,7 +319,7 @@ class _Gold:
     def _column(
         self, name: str, posts: list[Post], rows: "Dataset", sampled: int | None, sources: Sequence[str] | None = None
     ) -> Column:
-        """Return the measures of posts that need no other posts."""
+        """Return the measures that need no other posts."""
         texts = [post.tokens for post in posts]
         model = self.engines.language_model
         pictures = rows if self.backbone is not None and self.backbone.reads_images else None
@@ -344,17 +345,17 @@ class _Gold:
         )
 
     def _similarity(self, posts: Sequence[Post], others: Sequence[Post]) -> dict[str, float]:
-        """Return the mean cosine of each post and the other one in its place, by engine."""
+        """Return the mean cosine of pairs of posts, by engine."""
         ours, theirs = list(map(_text, posts)), list(map(_text, others))
         return {name: fmean(alike.pairs(ours, theirs)) for name, alike in self.similarity.items()}
 
     def _unseen_by(self, post: str, i: int) -> int:
-        """Return the number of the encoder that did not learn from a gold post, or of any where none did."""
+        """Return the number of an encoder that was not fitted on a gold post."""
         encoders, fold = self.matcher
         return fold.get(post, i % len(encoders))
 
     def _crossed(self) -> Iterator[tuple[Sequence[str], Post, int]]:
-        """Yield the words of each gold post with the pictures of the next one that the same encoder did not see."""
+        """Yield the words of each gold post with the pictures of the next one of the same encoder."""
         before: dict[int, Sequence[str]] = {}
         for i, post in enumerate(_posts(self.rows["train"], images=True)):
             if not post.images:
@@ -375,7 +376,7 @@ class _Gold:
 
 
 def _posts(rows: "Dataset", *, images: bool = False) -> Iterator[Post]:
-    """Yield rows as posts, with what a method noted of those it made."""
+    """Yield rows as posts, with the method's notes of made rows."""
     found = iterate_posts(rows, Codec(rows.features), images=images)
     if "provenance" not in rows.column_names:
         yield from found
@@ -401,8 +402,3 @@ def _batches(pairs: Iterable[Any]) -> Iterator[list[Any]]:
 
 def _text(post: Post) -> str:
     return " ".join(post.tokens)
-
-
-def _public(name: str) -> str:
-    """Return a model's name without the folders of this machine."""
-    return Path(name).resolve().name if Path(name).is_dir() else name

@@ -1,4 +1,4 @@
-"""The measures of configs as a table: for a terminal, as Markdown, as plain data, on a card."""
+"""The quality measures of configs as a table: for a terminal, as Markdown, as plain data, and on a card."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,20 +16,20 @@ FAULTS = ("duplicate", "same_text", "leak_id", "leak_text", "leak_image")
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """The measures of some posts; those that were not taken are None or absent.
+    """The measures of some posts; missing ones are None or absent.
 
     Attributes:
-        name: the config, or which gold posts.
-        posts: how many.
-        words: how many they have.
+        name: the config, or the kind of gold posts.
+        posts: their number.
+        words: the number of their words.
         similarity: the mean cosine of a post and its source, by engine.
-        ngrams: for n = 1, 2, 3 how many n-grams are different, and how many there are.
-        diversity: the mean over n of their share.
-        sampled_diversity: that of as many words as every column has.
+        ngrams: for n = 1, 2, 3 the numbers of different and of all n-grams.
+        diversity: the mean over n of the share of different n-grams.
+        sampled_diversity: the diversity of a sample with the same number of words in every column.
         perplexity: under the language model.
         text_image: the mean cosine of texts and pictures.
         consistency: the share of posts whose labels the backbone predicts.
-        faults: posts that repeat another one, leak, or are too many for the method, by reason.
+        faults: posts that publishing would drop (repetitions, leaks, limits of the method), by reason.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Column:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """What was measured of some configs: gold posts first, then each config; ``gold_of`` names a config's gold."""
+    """The measures of some configs: gold posts first, then each config; ``gold_of`` has a config's gold columns."""
 
     columns: tuple[Column, ...]
     gold_of: Mapping[str, tuple[str, ...]]
@@ -67,15 +67,15 @@ class QualityReport:
 
     @property
     def other_faults(self) -> list[str]:
-        """The reasons beside repetitions and leaks for which publishing would drop posts, as far as there are any."""
+        """Further reasons for which publishing would drop posts, beside repetitions and leaks."""
         return sorted({reason for column in self.columns for reason in column.faults or ()} - {*FAULTS})
 
     def column(self, name: str) -> Column:
-        """Return what was measured of a config or of gold posts."""
+        """Return the column of a config or of gold posts."""
         return next(column for column in self.columns if column.name == name)
 
     def rows(self, columns: Sequence[Column]) -> list[list[str]]:
-        """Return the table of some columns: a row for each measure, without those that none of them has."""
+        """Return the table of some columns: a row for each measure that at least one of them has."""
         engines = list(dict.fromkeys(engine for column in self.columns for engine in column.similarity))
         measures: list[tuple[str, Callable[[Column], str]]] = [
             ("posts", lambda c: _number(c.posts)),
@@ -102,7 +102,7 @@ class QualityReport:
         return [row for row in rows if set(row[1:]) != {ABSENT}]
 
     def to_markdown(self, config: str | None = None) -> str:
-        """Return the table as Markdown with what its numbers mean; with a name, that config and its gold posts only."""
+        """Return the table as Markdown with notes; with a name, only that config and its gold posts."""
         columns = self.columns if config is None else [self.column(name) for name in (*self.gold_of[config], config)]
         head = ["", *(column.name for column in columns)]
         notes = "\n".join(f"- {note}" for note in self.notes)
@@ -136,16 +136,16 @@ def meanings(columns: Sequence[Column], labels: Mapping[str, str], one_copy: boo
         "Posts of train"
         + (", one made post of each gold post" if one_copy else "")
         + ". Similarity is the mean cosine "
-        "of a made post and the gold post it is made of; *two gold posts* has nothing to do with each other."
+        "of a made post and its gold post; *two gold posts* are unrelated ones, for comparison."
     )
     yield (
-        "Unique n-grams: the different ones as a share of all those of the posts together, words as they are written. "
-        f"It falls as there is more text: compare the diversity of {labels['sampled']} words, which are drawn."
+        "Unique n-grams: the share of different n-grams among all of the posts together, words as they are written. "
+        f"It falls with more text: compare the diversity of {labels['sampled']} words, drawn at random."
     )
     if any(column.perplexity is not None for column in columns):
-        yield "Perplexity: e to the mean loss of a token, each post by itself, its words parted by spaces."
+        yield "Perplexity: e to the mean loss of a token, for each post alone, with spaces between its words."
     if any(column.text_image is not None for column in columns):
-        how = "gold posts, and what is made of them, by a CCA that did not learn from them; "
+        how = "gold posts and posts made from them are scored by a CCA that was not fitted on them; "
         yield (
             "Text and picture: the mean cosine, "
             + (how if labels["matcher"] == "CCA" else "")
@@ -154,13 +154,12 @@ def meanings(columns: Sequence[Column], labels: Mapping[str, str], one_copy: boo
     if any(column.consistency is not None for column in columns):
         yield (
             f"Labels as predicted: the share of posts whose labels {for_markdown(labels['backbone'])} predicts "
-            "exactly. It was fitted on the gold posts of train, so it has seen these, and has not seen those of "
-            "validation."
+            "exactly. It was fitted on the gold posts of train, so it has seen these but not those of validation."
         )
     yield (
         "Duplicates have the words and labels of a gold or earlier made post, repeated texts its normalised text. "
-        "One in validation or test counts once: by its id, else its text, else the bytes or looks of a new picture. "
-        "Publishing drops posts by the same code, except repeated texts."
+        "A post in validation or test counts once: by its id, else its text, else a new picture that is equal or looks "
+        "alike. Publishing uses the same code to drop posts, but keeps repeated texts."
     )
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-# 1.96 + 0.84: a true difference of so many standard errors is found four times in five at the 5% level.
+# 1.96 + 0.84: a true difference of 2.8 standard errors is found four times in five at the 5% level.
 POWER_80 = 2.8
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A difference of mean F1, its 95% interval, two-sided p, and the smallest difference the test could have seen."""
+    """A difference of mean F1, its 95% interval, two-sided p, and the smallest difference the test could detect."""
 
     delta: float
     low: float
@@ -40,7 +40,7 @@ def rates(counts: "np.ndarray") -> "np.ndarray":
 
 
 def resample(n_posts: int, resamples: int, seed: int = 0) -> "np.ndarray":
-    """Return how often each post is drawn in each bootstrap sample [resamples, n_posts]."""
+    """Return the number of times that each post is drawn in each bootstrap sample [resamples, n_posts]."""
     import numpy as np
 
     drawn = np.random.default_rng(seed).integers(n_posts, size=(resamples, n_posts))
@@ -48,12 +48,12 @@ def resample(n_posts: int, resamples: int, seed: int = 0) -> "np.ndarray":
 
 
 def paired_bootstrap(ours: "np.ndarray", theirs: "np.ndarray", samples: "np.ndarray") -> Difference:
-    """Return the difference of two mean F1, each over some runs, with both read on the same bootstrap samples.
+    """Return the difference of two mean F1, each over some runs, on the same bootstrap samples.
 
     Args:
         ours: counts of some runs [n_runs, n_posts, 3]; theirs may be another number of runs.
         theirs: counts of the runs to compare with, on the same posts.
-        samples: what ``resample`` returns [resamples, n_posts].
+        samples: the result of ``resample`` [resamples, n_posts].
     """
     import numpy as np
 
@@ -61,10 +61,10 @@ def paired_bootstrap(ours: "np.ndarray", theirs: "np.ndarray", samples: "np.ndar
     delta = (_mean_f1(ours, whole) - _mean_f1(theirs, whole)).item()
     deltas = _mean_f1(ours, samples) - _mean_f1(theirs, samples)
     low, high = np.percentile(deltas, [2.5, 97.5]).tolist()
-    # One is added to each count (Davison & Hinkley 1997, eq. 4.11): no finite number of samples shows that p is 0.
+    # One is added to each count (Davison & Hinkley 1997, eq. 4.11): a finite number of samples never gives p = 0.
     tail = min((deltas <= 0).sum(), (deltas >= 0).sum()).item()
     p = min(1.0, 2 * (tail + 1) / (len(deltas) + 1))
-    # So few posts that drawing them anew shows little: no exact test of paired signs gives less.
+    # With very few posts resampling shows little: an exact test of paired signs gives no smaller p.
     p = max(p, 2.0 ** (1 - samples.shape[1]))
     return Difference(delta, low, high, p, POWER_80 * deltas.std(ddof=1).item())
 

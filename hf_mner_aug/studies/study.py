@@ -1,11 +1,11 @@
 """Measures whether augmentation helps: a backbone trained on gold, repeated gold and augmented posts, over seeds.
 
-A config of a method that replaces posts (``amia``) adds none: gold is the same number of posts of its source, and
-each model is selected with and tested on pictures of the kind that it was trained on.
+A method that replaces posts (``amia``) adds none: gold is then the same number of posts of its source, and each model
+is selected and tested on pictures of the kind that it was trained on.
 
-A study lives beside the repo folder, in ``OUT.studies/<backbone>-<fingerprint>/``: study.json (what it compares),
-cells/ (one file for each training: config and seed), report.json, report.md and report.png. A killed study goes on
-with the cells that are missing. Test is read once for each cell, after training.
+A study is kept beside the repo folder, in ``OUT.studies/<backbone>-<fingerprint>/``: study.json (its inputs), cells/
+(one file for each training: config and seed), report.json, report.md and report.png. After a kill, the same study
+continues with the missing cells. The test split is read once for each cell, after training.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 GOLD, SHUFFLED, OVERSAMPLED, AUGMENTED = "gold", "shuffled", "oversampled", "augmented"
 SCORE = "matching_score"
-MATCHED_FROM = 0.5  # a post is matched above it (Xu et al. 2025, table 3)
+MATCHED_FROM = 0.5  # the score above which a post counts as matched (Xu et al. 2025, table 3)
 # The papers' search ranges, on a grid.
 GRID_BATCH_SIZES = (8, 16, 32, 64)
 GRID_LEARNING_RATES = (5e-6, 1e-5, 3e-5, 5e-5, 7e-5)
@@ -51,7 +51,7 @@ GRID_EPOCHS = 15
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: its data, its name, and the seed of augmentation and model."""
+    """One training: its data, its name, and the seed of the augmentation and the model."""
 
     kind: str
     name: str
@@ -65,7 +65,7 @@ class Cell:
 
 
 class CellRecord(TypedDict):
-    """The content of a cell's file: its study, and the scores and predictions of the trained model."""
+    """The content of a cell's file: the study, and the scores and predictions of the trained model."""
 
     study: str
     train_posts: int
@@ -85,7 +85,7 @@ class Tried(TypedDict):
 
 @dataclass
 class Study:
-    """The cells of a study, made and kept one by one."""
+    """A study's inputs and its cells, which are trained and saved one by one."""
 
     folder: Path
     made: Path
@@ -112,12 +112,12 @@ class Study:
         out: str | Path | None = None,
         source: Any = None,
     ) -> "Study":
-        """Return a study whose inputs are checked and whose folder is claimed; raises as ``evaluate``."""
+        """Return a study with checked inputs, and write its study.json; raises as ``evaluate``."""
         model = parse_backbone(backbone, settings)
         if not seeds or len(set(seeds)) != len(seeds):
             raise UsageError(f"expected different seeds, found {', '.join(map(str, seeds)) or 'none'}")
         if split not in ("test", "validation"):
-            raise UsageError(f"a study reads test or validation, found {split!r}")
+            raise UsageError(f"a study scores on test or validation, found {split!r}")
         if model.boundary:
             raise UsageError("a study compares entities with their types: leave boundary=true out")
         if grid and model.training is None:
@@ -129,8 +129,8 @@ class Study:
         for config in configs:
             if config.replaces and config.method.reads_images and not images:
                 raise UsageError(
-                    f"{config.name} differs from its gold posts in their pictures, and {model.name} as it is set reads "
-                    "none: take a backbone that does, as umt"
+                    f"{config.name} differs from its gold posts in their pictures, and {model.name} reads none with "
+                    "these settings: use a backbone that does, such as umt"
                 )
         check_comparable(configs, split)
         for name in virtual:
@@ -138,9 +138,9 @@ class Study:
                 raise UsageError(f"{name} stands for the gold posts of other configs: name one that ends in {name[4:]}")
         ablations = tuple(dict.fromkeys(ablations))
         if unknown := [name for name in ablations if name not in chosen]:
-            raise UsageError(f"{unknown[0]} is to be an ablation of this study, but none of its configs")
+            raise UsageError(f"{unknown[0]} is named as an ablation, but is not a config of this study")
         if ablations and len(ablations) == len(chosen):
-            raise UsageError("all configs are ablations: name one that they are ablations of, too")
+            raise UsageError("all configs are ablations: also name a config that they are ablations of")
         inputs = {
             "backbone": model.name,
             "configs": {config.name: config.fingerprint for config in configs},
@@ -163,18 +163,18 @@ class Study:
 
     @cached_property
     def golds(self) -> dict[str, Config]:
-        """The gold sets, each as the first config that has it, by that config's suffix."""
+        """The gold sets by suffix, each represented by the first config that has it."""
         first: dict[str, Config] = {}
         for config in self.configs:
             first.setdefault(config.gold_key, config)
         return {config.suffix: config for config in first.values()}
 
     def gold_of(self, config: Config) -> str:
-        """Return the name of a config's gold set: one for all configs that have the same gold posts."""
+        """Return the name of a config's gold set, which configs with the same gold posts share."""
         return next(f"gold_{suffix}" for suffix, gold in self.golds.items() if gold.gold_key == config.gold_key)
 
     def compared_with(self, config: Config) -> list[str]:
-        """Return the names that a config is compared with: its gold set, that repeated, and its ablations."""
+        """Return the names that a config is compared with: its gold set, that set repeated, and its ablations."""
         if config.name in self.ablations:
             return [self.gold_of(config)]
         ablations = [other for other in self.configs if other.name in self.ablations]
@@ -186,7 +186,7 @@ class Study:
 
     @cached_property
     def posts(self) -> "Dataset":
-        """The gold posts of the split that is predicted at the end."""
+        """The gold posts of the split that is scored."""
         return self.configs[0].gold[self.split]
 
     @cached_property
@@ -195,7 +195,7 @@ class Study:
         return spans_of(self.posts)
 
     def cells(self) -> Iterator[Cell]:
-        """Yield the cells, a config's before those that need its size."""
+        """Yield the cells; those of a config come before those that need its size."""
         for suffix in sorted(self.golds):
             for seed in self.seeds[:1] if self.backbone.seedless else self.seeds:
                 yield Cell(GOLD, f"gold_{suffix}", suffix, seed)
@@ -208,7 +208,7 @@ class Study:
                     yield Cell(OVERSAMPLED, f"oversampled_to_{config.name}", config.name, seed)
 
     def run(self, *, progress: bool = True) -> None:
-        """Make the cells that are missing."""
+        """Train the cells that are missing."""
         from tqdm.auto import tqdm
 
         cells = list(self.cells())
@@ -223,12 +223,12 @@ class Study:
         return sum((self.folder / "cells" / f"{cell.stem}.json").exists() for cell in cells)
 
     def to_be_made(self) -> list[Method]:
-        """Return the methods of the configs that some missing cell makes again."""
+        """Return the methods of configs that a missing cell augments again."""
         missing = {cell.config for cell in self.cells() if cell.kind == AUGMENTED and self.read(cell) is None}
         return [config.method for config in self.configs if config.name in missing]
 
     def read(self, cell: Cell) -> dict[str, Any] | None:
-        """Return the content of a cell's file, or None if the cell has to be made."""
+        """Return the content of a cell's file, or None if the cell has to be trained."""
         try:
             record: dict[str, Any] = read_json(self.folder / "cells" / f"{cell.stem}.json", CellRecord)
         except (FileNotFoundError, DataError):
@@ -239,8 +239,8 @@ class Study:
     def values(self, name: str) -> list[Any]:
         """Return the values that split the posts into groups: a column, or ``matched``.
 
-        That is true where the configs give a matching score above 0.5, and None where they give none. Scores are those
-        of the original pictures, so a post is matched or not whatever a cell learns from.
+        ``matched`` is whether a config's matching score is above 0.5, and None for posts without a score. Scores are
+        those of the original pictures, so they do not depend on the posts that a cell is trained on.
 
         Raises:
             UsageError: there is no such column, or configs give a post different scores.
@@ -259,20 +259,20 @@ class Study:
                 if found[i] is not None:
                     raise UsageError(
                         f"{config.name} and {by[i]} have different matching scores (post {self.posts[i]['id']}: "
-                        f"{score:.3f} and {found[i]:.3f}), so matched is not the same posts: study them one by one"
+                        f"{score:.3f} and {found[i]:.3f}), so they disagree on the matched posts: study them one by one"
                     )
                 found[i], by[i] = score, config.name
         return [None if score is None else score > MATCHED_FROM for score in found]
 
     @cached_property
     def tried(self) -> list[dict[str, Any]]:
-        """Every setting of the search on gold with its validation F1; none without a search."""
+        """The settings tried in the search on gold, with their validation F1; empty without a search."""
         sizes = GRID_BATCH_SIZES if self.grid else ()
         return [self._try(batch_size, rate) for batch_size in sizes for rate in GRID_LEARNING_RATES]
 
     @cached_property
     def chosen(self) -> Backbone:
-        """The backbone that all cells train: with the best settings of the search, and as many steps for each."""
+        """The backbone of all cells, with the best settings of the search and the same number of steps for each."""
         model = self.backbone
         training = model.training
         if training is None:
@@ -285,7 +285,7 @@ class Study:
         return replace(model, training=replace(training, steps=steps))
 
     def _make(self, cell: Cell) -> None:
-        """Train one cell, predict, and write its file."""
+        """Train a cell, predict, and write its file."""
         begun = time.monotonic()
         with stage(self.folder, cell.stem) as room:
             splits = self._splits(cell, room)
@@ -301,7 +301,7 @@ class Study:
         artifacts.write_atomically(path, json.dumps(record, separators=(",", ":")).encode())
 
     def _splits(self, cell: Cell, room: Path) -> dict[str, "Dataset"]:
-        """Return the posts that a cell is trained on, selected with and tested on; posts made now lie in a folder."""
+        """Return the posts that a cell is trained, selected and tested on; posts made for it are stored in ``room``."""
         if cell.kind == GOLD:
             return {**self.golds[cell.config].gold}
         if cell.kind == SHUFFLED:
@@ -315,7 +315,7 @@ class Study:
         return {**config.gold, "train": oversample(config.gold["train"], like["train_posts"], cell.seed)}
 
     def _augment(self, config: Config, seed: int, room: Path) -> dict[str, "Dataset"]:
-        """Return the gold posts and those that the config's method makes of them with a seed, as published."""
+        """Return the gold posts and the posts that the config's method makes from them with a seed, as published."""
         recipe = replace(
             config.recipe,
             seed=seed,
@@ -330,13 +330,13 @@ class Study:
         return {**config.gold, **published_splits(done, room)}
 
     def _try(self, batch_size: int, learning_rate: float) -> dict[str, Any]:
-        """Return a setting of the search with its validation F1 on gold; one that was tried before is read."""
+        """Return a setting of the search with its validation F1 on gold, from its file if it was tried before."""
         path = self.folder / "grid" / f"{batch_size}-{learning_rate}.json"
         with contextlib.suppress(FileNotFoundError, DataError):  # a damaged one is tried again
             found: dict[str, Any] = read_json(path, Tried)
             return found
         training = self.backbone.training
-        assert training is not None, "Study.open refuses a search for a backbone without"
+        assert training is not None, "Study.open refuses a search for a backbone without training settings"
         training = replace(training, epochs=GRID_EPOCHS, batch_size=batch_size, learning_rate=learning_rate)
         gold = self.configs[0].gold
         model = replace(self.backbone, training=training, seed=self.seeds[0])
@@ -350,18 +350,18 @@ class Study:
         return setting
 
 
-# ---------------------------------------------------------------- what cells learn from
+# ---------------------------------------------------------------- controls
 
 
 def oversample(gold: "Dataset", size: int, seed: int) -> "Dataset":
-    """Return gold posts repeated up to a size: each as often as it goes, the rest drawn."""
+    """Return gold posts repeated up to a size: each equally often, the remainder drawn at random."""
     times, rest = divmod(size, len(gold))
     drawn = Draw(f"oversample\0{seed}".encode()).sample(range(len(gold)), rest)
     return gold.select([*range(len(gold))] * times + drawn)
 
 
 def shuffle_types(gold: "Dataset", seed: int) -> "Dataset":
-    """Return the posts with the types of all their entities in another order: the negative control."""
+    """Return the posts with their entity types shuffled over all posts: the negative control."""
     codec = Codec(gold.features)
     posts = list(iterate_posts(gold, codec))
     kinds = Draw(f"shuffle\0{seed}".encode()).shuffled([entity.type for post in posts for entity in post.entities])

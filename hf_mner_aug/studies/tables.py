@@ -1,4 +1,4 @@
-"""The result of a study: mean and spread of every score, the effect of augmentation, and whether it can be trusted."""
+"""The report of a study: mean and spread of each score, the effect of augmentation, and the negative control."""
 
 import json
 import warnings
@@ -50,33 +50,33 @@ def evaluate(
     """Train a backbone on each config and its controls, over seeds, and report the effect of augmentation.
 
     Each augmented config is compared with its gold posts, and with these repeated up to its size. The negative control
-    learns from the gold posts with their entity types shuffled. Where a method replaces posts (``amia``), gold is the
-    source's posts, as many, and validation and test are remade too: post by post the two are compared by id.
+    is trained on the gold posts with their entity types shuffled. If a method replaces posts (``amia``), gold is the
+    same number of posts of the source, and validation and test are made again too; posts are paired by id.
 
     Args:
         repo: a repo folder that ``publish`` wrote, or a Hub id.
         configs: augmented configs; ``gold_10pct`` names the gold posts of those that end in ``_10pct``.
         backbone: its name, or ``name:setting=value,…``.
         settings: NAME=VALUE.
-        seeds: seed s makes the augmentation again and starts the model.
+        seeds: each seed makes the augmentation again and initialises the model.
         split: the split to score on; ``validation`` while a method is being tuned.
-        split_by: columns of that split, for a table of each value's posts; ``matched`` is whether the matching score
-            that a config gives the original picture is above 0.5, and tells the posts of all rows apart.
+        split_by: columns of that split, each for a table by its values; ``matched`` is whether a config's matching
+            score of the original picture is above 0.5.
         grid: choose batch size and learning rate on gold, by validation F1.
-        ablations: those of the configs that the others of the same gold posts are compared with, too; gold is not
-            repeated up to their sizes.
-        out: the folder beside which the study lies (default: ``repo``, or the Hub repo's name here).
-        source: the set that a method replaced the posts of, where that was no Hub dataset: a folder or splits.
-        images: where pictures may lie that ``source`` names, beside its own folder.
+        ablations: configs that the others with the same gold posts are also compared with; gold is not repeated up to
+            their sizes.
+        out: the folder beside which the study is written (default: ``repo``, or the name of the Hub repo).
+        source: the source of a method that replaces posts, if it is not a Hub dataset: a folder or splits.
+        images: a further folder that pictures named by ``source`` may be read from.
         progress: show a bar.
-        ask: called with the methods of the configs that will be made again, before anything is; it may raise.
+        ask: called with the methods of configs that will be augmented again, before any work; it may raise.
 
     Raises:
         HostNotAllowed: a config's recipe names a host that the user has not allowed.
-        UsageError: a name or value is wrong, the configs' posts do not let them be compared, they differ from gold in
-            pictures that the backbone does not read, or ``source`` is needed.
-        DataError: ``source`` is not what a config was made from.
-        Corrupt: a config is not what its augmentation.json says.
+        UsageError: a name or value is wrong, the configs cannot be compared, they differ from gold only in pictures
+            and the backbone reads none, or ``source`` is needed.
+        DataError: ``source`` has another content than the one a config was made from.
+        Corrupt: a config does not match its augmentation.json.
     """
     chosen: dict[str, Any] = {"backbone": backbone, "settings": settings, "seeds": seeds, "split": split, "grid": grid}
     place = with_pictures(source, images)
@@ -97,7 +97,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Report:
-    """A study's results as plain data, which ``report.json`` holds, and the folder they lie in."""
+    """A study's results as plain data, the content of ``report.json``, and the study's folder."""
 
     folder: Path
     data: dict[str, Any]
@@ -121,7 +121,7 @@ class Report:
         controls = [(f"shuffled_{suffix}", f"gold_{suffix}") for suffix in sorted(study.golds)]
         data: dict[str, Any] = {
             "backbone": study.backbone.name,
-            "settings": {name: _public(value) for name, value in settings_of(study.chosen).items()},
+            "settings": {name: public_name(value) for name, value in settings_of(study.chosen).items()},
             "seeds": list(study.seeds),
             "split": study.split,
             "posts": len(study.references),
@@ -148,12 +148,10 @@ class Report:
 
     def write(self) -> None:
         """Write report.json and report.md."""
-        text = json.dumps(self.data, indent=2, ensure_ascii=False)
-        artifacts.write_atomically(self.folder / "report.json", text.encode() + b"\n")
-        artifacts.write_atomically(self.folder / "report.md", self.to_markdown().encode())
+        write_report(self.folder / "report", self.data, self.to_markdown())
 
     def to_markdown(self) -> str:
-        """Return the report as Markdown; its first line says whether the study can be trusted."""
+        """Return the report as Markdown; the first line is the result of the negative control."""
         data = self.data
         columns = [*SCORES] if data["split"] == "validation" else [*SCORES, "validation_f1"]
         scores = [
@@ -166,14 +164,14 @@ class Report:
         parts = [
             data["verdict"],
             f"**{for_markdown(data['backbone'])}** ({for_markdown(settings)}), "
-            f"seeds {', '.join(map(str, data['seeds']))}, read on {data['split']}: {data['posts']} posts, "
+            f"seeds {', '.join(map(str, data['seeds']))}, scored on {data['split']}: {data['posts']} posts, "
             f"{data['entities']} entities. Mean ± standard deviation over the cells.",
             table(["train", "cells", "posts", *columns], scores),
             "F1 by type:",
             table(["train", *types], per_type),
-            "What augmentation changed (p by a paired bootstrap over posts of the mean over seeds, "
+            "Effect of augmentation (p by a paired bootstrap over posts of the mean over seeds, "
             f"{data['resamples']} resamples; Holm-corrected over this table; *smallest* is the "
-            "difference that this test would find four times in five):",
+            "smallest true difference that this test would find four times in five):",
             difference_table(data["comparisons"]),
             "Negative control, gold posts with their entity types shuffled:",
             difference_table(data["controls"]),
@@ -185,7 +183,7 @@ class Report:
                     ["train", *(f"{value} ({found['posts']} posts)" for value, found in values.items())],
                     [[row["name"], *(spelled(v["f1"][row["name"]]) for v in values.values())] for row in data["rows"]],
                 ),
-                "What augmentation changed there (Δ F1, and p, Holm-corrected over a column):",
+                "Effect of augmentation there (Δ F1, and p, Holm-corrected over a column):",
                 table(
                     ["train", "against", *values],
                     [
@@ -237,7 +235,7 @@ class Report:
         return save_figure(figure, self.folder / "report.png")
 
     def write_card(self, repo: str | Path) -> None:
-        """Put the report into the card of a repo folder, in a section of its own; an older one is replaced.
+        """Put the report into the card of a repo folder as a section; an older one is replaced.
 
         Raises:
             UsageError: there is no card.
@@ -254,7 +252,7 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Return the differences of mean F1 between pairs of configs, corrected for their number.
 
-    ``better`` is None if no difference is significant.
+    ``better`` is None if the difference is not significant.
     """
     micro = {name: found.sum(axis=2) for name, found in counts.items()}
     differences = [paired_bootstrap(micro[name], micro[against], samples) for name, against in pairs]
@@ -275,6 +273,14 @@ def compare(
     ]
 
 
+def write_report(path: Path, data: Mapping[str, Any], text: str) -> None:
+    """Write a report as JSON and as Markdown; ``path`` has no ending."""
+    artifacts.write_atomically(
+        path.with_suffix(".json"), json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n"
+    )
+    artifacts.write_atomically(path.with_suffix(".md"), text.encode())
+
+
 def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     """Return a Markdown table."""
     lines = [[*map(for_markdown, line)] for line in (header, *rows)]
@@ -290,7 +296,7 @@ def difference_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
         interval = f"[{found['low']:+.4f}, {found['high']:+.4f}]"
         numbers = [f"{found['delta']:+.4f}", interval, f"{found['p']:.3f}", f"{found['p_holm']:.3f}"]
         rows.append([found["name"], found["against"], *numbers, f"{found['smallest']:.4f}", words[found["better"]]])
-    return table(["train", "against", "Δ F1", "95% interval", "p", "p (Holm)", "smallest", "so it is"], rows)
+    return table(["train", "against", "Δ F1", "95% interval", "p", "p (Holm)", "smallest", "result"], rows)
 
 
 def spelled(score: Mapping[str, Any]) -> str:
@@ -299,7 +305,7 @@ def spelled(score: Mapping[str, Any]) -> str:
 
 
 def new_figure() -> tuple[Any, Any]:
-    """Return a matplotlib figure and its axes, drawn without a display.
+    """Return a matplotlib figure and its axes; no display is needed.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -317,7 +323,7 @@ def save_figure(figure: Any, path: Path) -> Path:
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Return the mean of some values and their standard deviation, None where there is only one."""
+    """Return the mean of some values and their standard deviation, None for a single value."""
     import statistics
 
     return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else None}
@@ -382,53 +388,53 @@ def _split(
 
 
 def _verdict(controls: Sequence[Mapping[str, Any]]) -> str:
-    """Return the report's first line."""
+    """Return the result of the negative control, the report's first line."""
     bad = [control for control in controls if control["better"] is not False]
     told = "; ".join(
         f"{c['name']} is {c['delta']:+.4f} from {c['against']}, p = {c['p']:.3f}" for c in (bad or controls)
     )
     if bad:
         return (
-            "**This study cannot be trusted:** with shuffled entity types its models do as well as with the right ones "
-            f"({told}). Take more posts, or a backbone that learns them."
+            "**This study cannot be trusted:** models trained on shuffled entity types do as well as on the right ones "
+            f"({told}). Use more posts, or a backbone that learns them."
         )
-    return f"The negative control falls below gold, as it must ({told}): this study can tell good labels from bad."
+    return f"The negative control is below gold, as it must be ({told}): this study can tell good labels from bad."
 
 
 def _notes(study: Study, split_by: Sequence[str]) -> list[str]:
-    """Return notes on how the cells were made."""
+    """Return notes on how the cells were trained."""
     chosen = study.chosen
     notes = [
         chosen.training_note,
         "Scores are strict span scores, micro-averaged. Predictions are valid BIO (an orphan I- opens a span), so the "
         "orphan policies promote and drop agree on them.",
-        f"{study.split.capitalize()} is read once for each cell, after training.",
-        "The bootstrap draws posts, not seeds: p says whether other posts would show the difference too, the standard "
-        "deviation how much it depends on seeds.",
+        f"{study.split.capitalize()} is scored once for each cell, after training.",
+        "The bootstrap resamples posts, not seeds: p is about whether other posts would show the difference too, the "
+        "standard deviation about how much it depends on seeds.",
     ]
     remade = [config.name for config in study.configs if config.replaces]
     if remade:
         notes.append(
-            f"Posts of {', '.join(remade)} stand in the place of gold posts in all splits: a model is chosen by and "
-            "read on posts made as those it learnt from, with its own seed, one of gold on the originals. There are as "
-            "many posts, so gold is not repeated for them."
+            f"Posts of {', '.join(remade)} replace gold posts in all splits: each model is selected and scored on "
+            "posts made like those it was trained on, with its own seed; models of gold on the originals. The number "
+            "of posts is the same, so gold is not repeated for them."
         )
     if len(remade) < len(study.configs):
-        notes.append(
-            "oversampled_to_X repeats the gold posts up to the size of X; the rest that does not go up is drawn."
-        )
+        notes.append("oversampled_to_X repeats the gold posts up to the size of X; the remainder is drawn at random.")
     if chosen.seedless:
-        notes.append(f"{chosen.name} draws no random number: gold is one cell, and seeds change the other posts only.")
+        notes.append(
+            f"{chosen.name} draws no random number: gold is one cell, and seeds change only made and shuffled posts."
+        )
     if "matched" in split_by and "matched" not in study.posts.column_names:
         notes.append(
-            "matched: a published config gives the post's original picture a matching score above 0.5, whatever the "
-            "row's pictures are; a post without a picture is not matched; None was not scored."
+            "matched: the post's original picture has a matching score above 0.5 in a published config, whatever the "
+            "row's pictures are; a post without a picture is not matched; None has no score."
         )
     if study.grid:
         notes.append(f"Batch size and learning rate were chosen once, on {study.gold_of(study.configs[0])}.")
     return notes
 
 
-def _public(value: Any) -> Any:
-    """Return a setting without the folders of this machine."""
+def public_name(value: Any) -> Any:
+    """Return a setting; of a folder only its name, not its path on this machine."""
     return Path(value).resolve().name if isinstance(value, str) and Path(value).is_dir() else value

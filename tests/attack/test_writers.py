@@ -560,7 +560,7 @@ def test_a_folder_of_somebody_else_is_refused_untouched(run, tmp_path, kind):
     with pytest.raises(UsageError) as refused:
         publish(run, out)
     assert str(refused.value) == (
-        f"{out} holds {found}, which is not of this package: name another folder, or publish beside it with "
+        f"{out} holds {found}, which this package did not write: name another folder, or publish beside it with "
         "--into-existing"
     )
     assert files(out) == before
@@ -591,7 +591,7 @@ def test_the_command_line_refuses_somebody_elses_folder_before_it_makes_a_row(sp
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2
-    assert "holds README.md, which is not of this package" in capsys.readouterr().err
+    assert "holds README.md, which this package did not write" in capsys.readouterr().err
     assert not (tmp_path / "theirs.runs").exists()
     assert files(out) == {"README.md": b"# My set\n"}
     monkeypatch.setattr(sys, "argv", [*command, "--into-existing"])

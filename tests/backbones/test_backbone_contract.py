@@ -368,8 +368,8 @@ def test_pictures_may_be_several_or_none(fitted, predictions, posts):
 @pytest.mark.parametrize("images", ["one", "none"])
 def test_no_pictures_at_all_are_warned_of_or_refused(fitted, posts, images):
     bare = rows_of(blind(posts), images)  # a column of nulls, or none
-    said = f"none of its 8 posts has a picture that can be read, and {fitted.name} reads pictures"
-    with pytest.warns(UserWarning, match=f"dataset: {said}: it goes by the text alone"):
+    said = f"none of its 8 posts has a readable picture, and {fitted.name} reads pictures"
+    with pytest.warns(UserWarning, match=f"dataset: {said}: it uses the text alone"):
         found = labels_of(fitted.predict(bare))
     assert found[0::2] == found[1::2]
     strict = replace(fitted, no_images="refuse")

@@ -312,7 +312,7 @@ def test_an_encoder_that_takes_no_prefix_is_said(tmp_path):
     fitted.fitted.pieces.tokenizer.save_pretrained(tmp_path)
     config = DistilBertConfig(vocab_size=500, dim=32, n_layers=1, n_heads=2, hidden_dim=32, max_position_embeddings=66)
     DistilBertModel(config).save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match=r"\(distilbert\) takes no keys and values before its own: expected .* BERT"):
+    with pytest.raises(UsageError, match=r"\(distilbert\) takes no prefix of keys and values: expected .* BERT"):
         small(encoder=str(tmp_path)).fit(POSTS)
 
 

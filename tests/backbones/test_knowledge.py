@@ -190,7 +190,7 @@ def test_missing_and_unknown_ids_are_counted_in_one_line(encoder, tmp_path):
         backbone.fit(POSTS[:4], POSTS[4:])
     assert [str(warning.message) for warning in said] == [
         f"knowledge from {some}: 6 of 8 posts have none (1-LOC, 1-PER, 2-LOC, …); "
-        "4 ids are of no post here (x0, x1, x2, …)"
+        "4 ids belong to no post here (x0, x1, x2, …)"
     ]
     column = dataset(knowledge=(Value("string"), ["he is", *[None] * 7]))
     with pytest.warns(UserWarning, match=r"knowledge from column knowledge of train: 7 of 8 posts have none \(0-LOC"):

@@ -71,7 +71,7 @@ def test_a_training_process_that_dies_is_a_line(processes, monkeypatch, dies):
     monkeypatch.setattr(crf, "TRAINING", dies)
     with (
         warnings.catch_warnings(action="error"),
-        pytest.raises(OSError, match=r"^crf: the process that trains on 900 posts"),
+        pytest.raises(OSError, match=r"^crf: the training process \(900 posts\)"),
     ):
         CRF().fit([replace(ODD, id=str(i)) for i in range(900)])
 

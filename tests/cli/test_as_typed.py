@@ -44,7 +44,7 @@ def test_a_repo_that_is_neither_a_folder_nor_an_id_is_named_at_once(tmp_path, mo
         Path(file).parent.mkdir(exist_ok=True)
         Path(file).write_text("{}\n")
     found = "that is a file" if "lines" in name else "there is no such folder"
-    told = re.escape(f"{name} is no repo id: expected ORG/NAME, and {found}")
+    told = re.escape(f"{name} is not a repo id: expected ORG/NAME, and {found}")
     for verb in (
         lambda: verify(name, "c"),
         lambda: hydrate(name, "c", "out"),
@@ -55,7 +55,7 @@ def test_a_repo_that_is_neither_a_folder_nor_an_id_is_named_at_once(tmp_path, mo
     ):
         with pytest.raises(UsageError, match=told):
             verb()
-    with pytest.raises(UsageError, match="here is no repo id: expected ORG/NAME, and that is a folder"):
+    with pytest.raises(UsageError, match="here is not a repo id: expected ORG/NAME, and that is a folder"):
         withdraw("here", ["1"])
 
 

@@ -123,7 +123,7 @@ def test_every_error_is_documented():
     for name, node in errors.other_errors().items():
         assert ast.get_docstring(node), name
         assert f"\n::: {name}\n" in page("reference/errors.md")
-    assert {"hf_mner_aug.publishing.hub.HubError", "hf_mner_aug.storage.disk.DiskFull"} <= {*errors.other_errors()}
+    assert {"hf_mner_aug.publishing.hub_repo.HubError", "hf_mner_aug.storage.disk.DiskFull"} <= {*errors.other_errors()}
 
 
 def test_every_reason_is_listed():

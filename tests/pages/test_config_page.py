@@ -226,7 +226,7 @@ def test_rejected_posts_by_reason(published):
         assert len(details.find("tr")) == count + 1
     fewer = next(s for s in look(out, done.config, rejects=1).find("section") if s.find("details"))
     assert {len(details.find("tr")) for details in fewer.find("details")} == {2}
-    assert f"{count}, of which 1 are shown" in fewer.text()
+    assert f"{count}, 1 of them shown" in fewer.text()
 
 
 def test_rejects_show_their_post_and_say_when_the_run_is_gone(tmp_path):
@@ -593,7 +593,7 @@ def test_configs_that_replace_their_posts_take_the_source_by_name(tmp_path):
     first, second = look(folder, split="validation", source=str(source)).find("article")
     assert words(cells(first)[0]) == "old a", "the split's own post, and not another's of the same id"
     assert [change.text() for change in first.find("ins")] == ["new"]
-    assert "not in the source that was named" in cells(second)[0].text()
+    assert "not in the named source" in cells(second)[0].text()
 
 
 def test_columns_that_are_no_part_of_a_post_are_notes_and_pictures(tmp_path):

@@ -302,7 +302,7 @@ HfApi().create_repo("org/open", repo_type="dataset", private=False)
 finish([refused, attempt(folder, "org/open"), attempt(folder, "{REPO}", private=False, rights=True)])
 """
     new, existing, allowed = run(hub, refused, folder)
-    expected = "UsageError: eda_100pct: the licence is 'other'; push to a private repo, or say --i-have-the-rights"
+    expected = "UsageError: eda_100pct: the licence is 'other'; push to a private repo, or pass --i-have-the-rights"
     assert new.startswith(expected)
     assert existing.startswith(expected)
     assert "/commit/" in allowed
@@ -338,7 +338,7 @@ finish(answer)
     [
         ("hf_read", "org/new", [], "the Hub refused this token (403)"),
         ("hf_expired", "org/new", [], "the Hub refused this token (401)"),
-        ("hf_write", "not a name", [], "is no repo id: expected ORG/NAME"),
+        ("hf_write", "not a name", [], "is not a repo id: expected ORG/NAME"),
         ("hf_write", "org/there", ["--revision", "nowhere"], "no such revision"),
         ("hf_write", "org/broken", [], "README.md: expected YAML, found malformed text"),
     ],

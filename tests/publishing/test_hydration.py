@@ -481,7 +481,7 @@ def test_posts_made_of_retrieved_ones_are_not_shown_openly(chain, config):
     assert "holds posts made from retrieved posts of other people" in told
     assert "an open one does not by itself give the right to show them" in told
     with pytest.raises(
-        UsageError, match=rf"^{config} holds posts made of other people's retrieved posts, .*-the-rights"
+        UsageError, match=rf"^{config} holds posts made from other people's retrieved posts, .*-the-rights"
     ):
         _check_rights({config: note})
     note["inherited"] = {"CC-BY-NC-4.0": 4}
@@ -623,7 +623,7 @@ def test_from_a_run_to_a_hydrated_folder(call, gold, pool, tmp_path):
         (["stubs", CONFIG], "name one place to find the posts: --corpus FILE, --posts FILE, or --web"),
         (["stubs", CONFIG, "--corpus", "a.db", "--posts", "b.jsonl"], "name one place to find the posts"),
         (["stubs", "rmda_50pct", "--corpus", "a.db"], f"configs made here are {CONFIG}"),
-        (["whole", CONFIG, "--corpus", "a.db"], f"{CONFIG} holds its posts whole: there is nothing to put back"),
+        (["whole", CONFIG, "--corpus", "a.db"], f"{CONFIG} has whole posts: there is nothing to put back"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_2(call, published, tmp_path, arguments, said):
@@ -669,7 +669,7 @@ def test_into_its_own_folder_or_another_recipes(published, gold, pool, tmp_path)
 def test_ids_only_of_what_retrieves_nothing(call, gold, tmp_path):
     for split, rows in gold.items():
         rows.to_parquet(tmp_path / "set" / f"{split}.parquet")
-    expected = "error: {} brings no posts from outside the train split: leave out --retrieved ids-only\n"
+    expected = "error: {} retrieves no posts: leave out --retrieved ids-only\n"
     for name in ("lsms", "rmda"):
         code, _, error = call("augment", "set", "--method", name, "--retrieved", "ids-only", "--out", "out")
         assert (code, error) == (2, expected.format(name))

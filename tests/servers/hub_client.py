@@ -10,10 +10,11 @@ from hub_server import HubServer
 
 CODE = """
 import contextlib, json, os, sys, traceback, urllib.request
+import time
 import datasets, jinja2, pyarrow.parquet
 import hf_mner_aug.publishing.hub as hub
 from hf_mner_aug.sources.loading import load_source
-hub.time.sleep = lambda seconds: None
+time.sleep = lambda seconds: None
 REPO = "org/aug"
 
 def attempt(function, *arguments, **options):

@@ -301,7 +301,7 @@ def test_relations_and_sets_without_pictures(sets, tmp_path):
     splits = DatasetDict(train=mre.select(range(7)), validation=mre.select(range(7, len(mre))))
     found = quality(published(splits, tmp_path / "mre"), ["lsms_100pct"])
     assert found.column("lsms_100pct").consistency is None
-    assert "name a backbone that reads relations" in found.to_markdown()
+    assert "name a backbone for relations" in found.to_markdown()
     assert "labels as predicted" not in found.to_markdown()
     posts = [replace(p, images=()) for p in iterate_posts(sets["mner"], Codec(sets["mner"].features))]
     plain = as_dataset(posts, mner_features(images="none"))
@@ -432,7 +432,7 @@ def test_a_config_without_made_posts_is_told(planted, monkeypatch):
     monkeypatch.setattr(published_rows, "drop_check", lambda *arguments: lambda post: "duplicate")
     splits = DatasetDict(train=as_dataset([Post("p0", *parse(HELD_OUT))], mner_features()))
     published(splits, planted, Planter(), config="empty")
-    with pytest.raises(UsageError, match="empty holds no made posts in train: there is nothing to measure"):
+    with pytest.raises(UsageError, match="empty has no made posts in train: there is nothing to measure"):
         quality(planted, ["empty"])
 
 

@@ -135,7 +135,7 @@ def test_a_config_is_compared_with_its_ablations_and_gold_is_not_repeated_for_th
 @pytest.mark.parametrize(
     ("ablations", "message"),
     [
-        (["gmda_100pct"], "gmda_100pct is to be an ablation"),
+        (["gmda_100pct"], "gmda_100pct is named as an ablation"),
         (["lsms_100pct", "eda_100pct"], "all configs are ablations"),
     ],
 )
@@ -197,7 +197,7 @@ def test_the_negative_control_fails_where_types_mean_something(report):
     assert control["high"] < 0
     assert control["p"] < 0.01
     assert report.trusted
-    assert report.to_markdown().startswith("The negative control falls below gold, as it must (shuffled_100pct is -0.")
+    assert report.to_markdown().startswith("The negative control is below gold, as it must be (shuffled_100pct is -0.")
 
 
 def test_a_study_of_planted_shuffles_is_not_to_be_trusted(tmp_path):
@@ -372,7 +372,7 @@ def test_wrong_names_and_values_are_told(repo, tmp_path):
     for chosen, message in (
         ({"seeds": []}, "expected different seeds, found none"),
         ({"seeds": [1, 1]}, "expected different seeds, found 1, 1"),
-        ({"split": "train"}, "reads test or validation, found 'train'"),
+        ({"split": "train"}, "scores on test or validation, found 'train'"),
         ({"split_by": ["matched"]}, "test has no column matched, found id, tokens"),
         ({"grid": True}, "crf has neither batch size nor learning rate"),
         ({"settings": ["boundary=true"]}, "compares entities with their types"),
@@ -391,7 +391,7 @@ def test_a_config_that_was_changed_is_refused(tmp_path):
     out = published(drawn(), tmp_path / "aug")
     path = out / "lsms_100pct" / "train-00000-of-00001.parquet"
     load_dataset(str(out), "lsms_100pct")["train"].select(range(50)).to_parquet(path)
-    with pytest.raises(Corrupt, match=r"is not what its augmentation.json says: hf-mner-aug verify"):
+    with pytest.raises(Corrupt, match=r"does not match its augmentation.json: hf-mner-aug verify"):
         run(out, "lsms_100pct")
 
 

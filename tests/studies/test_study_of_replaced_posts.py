@@ -173,9 +173,7 @@ def test_gold_is_trained_once_and_repeated_for_no_config(report):
     pairs = [(found["name"], found["against"]) for found in report.data["comparisons"]]
     assert pairs == [("repaint_100pct", "gold_100pct"), ("repaint_light", "gold_100pct")]
     assert "oversampled" not in report.to_markdown()
-    assert (
-        "Posts of repaint_100pct, repaint_light stand in the place of gold posts in all splits" in report.to_markdown()
-    )
+    assert "Posts of repaint_100pct, repaint_light replace gold posts in all splits" in report.to_markdown()
 
 
 def test_a_model_learns_from_and_is_chosen_by_the_pictures_of_its_seed(report):
