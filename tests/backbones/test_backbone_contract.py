@@ -298,7 +298,7 @@ def test_the_seed_settles_all_and_training_is_silent(name, posts, capfd):
 
 def test_one_that_is_not_fitted_says_so(name, posts, tmp_path):
     for call in (lambda: small(name).predict(posts), lambda: small(name).save(tmp_path)):
-        with pytest.raises(NotFitted, match="is not fitted: use what fit"):
+        with pytest.raises(NotFitted, match="is not fitted: use the result of fit"):
             call()
     assert list(tmp_path.iterdir()) == []
 
