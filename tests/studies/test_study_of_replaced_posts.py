@@ -229,7 +229,7 @@ def test_the_table_of_matched_posts_says_what_the_json_says(report):
         "gold_100pct",
         f"{light['delta']:+.4f} ({light['p_holm']:.3f})",
     ]
-    assert "matched: a published config gives the post's original picture" in report.to_markdown()
+    assert "matched: the post's original picture has a matching score" in report.to_markdown()
 
 
 def test_a_method_that_adds_posts_shares_the_gold_cells(repo, source, tmp_path):
