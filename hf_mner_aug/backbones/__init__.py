@@ -163,4 +163,13 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
     from hf_mner_aug.backbones.umt import UMT
 
     _CLASSES: list[type[Backbone]]
-    _CLASSES = [CRF, TokenClassifier, RelationClassifier, BertResNetCRF, UMT, MAF, HVPNet, IIE4MNER]
+    _CLASSES = [
+        CRF,
+        TokenClassifier,
+        RelationClassifier,
+        BertResNetCRF,
+        UMT,
+        MAF,
+        HVPNet,
+        IIE4MNER,
+    ]

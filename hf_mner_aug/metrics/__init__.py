@@ -7,7 +7,10 @@ from pathlib import Path
 
 from hf_mner_aug.exceptions import UnknownName
 
-NAMES = ("span_f1", "gmner_f1")
+NAMES = (
+    "span_f1",
+    "gmner_f1",
+)
 
 
 def path(name: str) -> str:

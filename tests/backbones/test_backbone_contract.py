@@ -41,7 +41,7 @@ SMALL = {
 }
 SEES = [name for name, settings in SMALL.items() if settings.startswith(SEEING)]
 TAGS = [name for name in SMALL if "relation" not in name]
-NETS = [name for name in SMALL if name != "crf"]
+NETS = [name for name, settings in SMALL.items() if settings.startswith(NET)]
 # A value that is out of range, for each setting that has a range or names, and what is said of it.
 LENGTH, DROPOUT = {"max_length": "7 at least 8"}, {"dropout": "1.0 in [0, 1)"}
 IMAGES = {"no_images": "ignore unknown no_images 'ignore'"}
@@ -99,7 +99,7 @@ def small(name, *settings):
 
 def short(name, *settings):
     """One that learns for a moment."""
-    return small(name, *([] if name == "crf" else ["steps=3", *settings]))
+    return small(name, *(["steps=3", *settings] if name in NETS else []))
 
 
 def posts_of(name):
@@ -172,10 +172,10 @@ def test_it_says_what_it_is(name):
     backbone = small(name)
     settings = {field.name for field in fields(backbone)}
     assert all(hasattr(backbone, member) for member in Backbone.__annotations__)
-    assert backbone.seedless is (name == "crf")
+    assert backbone.seedless is (name not in NETS)
     assert backbone.reads_images is (name in SEES)
     assert backbone.boundary is False
-    assert (backbone.training is None) == (name == "crf")
+    assert (backbone.training is None) == (name not in NETS)
     if backbone.training is not None:
         assert set(backbone.shape) <= settings
         assert set(backbone.shape) == settings & set(OTHER)
@@ -192,7 +192,7 @@ def test_it_is_documented(name):
         rf"^\| `{name}` \| (.+) \| (.+) \| (.+) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     ).groups()
     assert ("pictures" in reads) == (name in SEES)
-    assert ("core" in extra) == (name == "crf")
+    assert ("core" in extra) == (name not in NETS)
     assert re.search(r"\b(19|20)\d\d\b", paper)
 
 
@@ -230,7 +230,7 @@ def test_it_overfits_eight_posts(name, fitted, predictions, posts):
     assert [p.id for p in predictions] == [post.id for post in posts]
     score = (splits.entity_score if name in TAGS else splits.relation_score)(predictions, posts)
     assert score.f1 == 1.0
-    if name != "crf":
+    if name in NETS:
         assert max(check.score for check in fitted.fitted.history) == 1.0
 
 

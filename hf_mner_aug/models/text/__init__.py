@@ -10,7 +10,10 @@ from hf_mner_aug.models.text.endpoint import Settings, TextEndpoint
 from hf_mner_aug.models.text.engine import TextEngine, TextRequest
 from hf_mner_aug.transform import Model
 
-TEMPLATES, INSTRUCTBLIP = "templates", "instructblip"
+INSTRUCTBLIP, TEMPLATES = "instructblip", "templates"
+WITHOUT_A_MODEL = {
+    TEMPLATES,
+}
 
 
 def check_engine(name: str) -> None:
@@ -20,13 +23,13 @@ def check_engine(name: str) -> None:
         UsageError: there is no such engine, its model is missing, or it has none.
     """
     kind, _, model = name.partition(":")
-    if kind not in (TEMPLATES, INSTRUCTBLIP, ENDPOINT):
+    if kind not in (*WITHOUT_A_MODEL, INSTRUCTBLIP, ENDPOINT):
         raise UsageError(
-            "text_model must be templates, instructblip:ID, or endpoint:URL#MODEL, found "
+            f"text_model must be {', '.join(sorted(WITHOUT_A_MODEL))}, instructblip:ID, or endpoint:URL#MODEL, found "
             f"{name.partition('//')[0]!r}"  # an address may hold a key
         )
-    if (kind == TEMPLATES and model) or (kind == INSTRUCTBLIP and not model):
-        raise UsageError(f"text_model {name!r}: templates has no model, instructblip needs one")
+    if (kind in WITHOUT_A_MODEL and model) or (kind == INSTRUCTBLIP and not model):
+        raise UsageError(f"text_model {name!r}: {kind} {'has no model' if model else 'needs one: instructblip:ID'}")
     chat_engine(name)
 
 
