@@ -13,7 +13,6 @@ that has the length of some post by chance does not count, and a row does not de
 """
 
 import functools
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,15 +164,8 @@ def save_words(dataset: Any, features: "Features", names: Sequence[str]) -> str:
 
     columns = ["id", "tokens", *names]
     schema = Features({name: features[name] for name in columns}).arrow_schema.remove_metadata()
-    folder = artifacts.cache_folder() / "artifacts"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".words-") as temporary:
-        path = Path(temporary) / "words.arrow"
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for table in _tables([dataset], columns):
-                values = {name: table.column(name).to_pylist() for name in columns}
-                writer.write_table(pa.Table.from_pydict(values, schema=schema))
-        return artifacts.save_file(path)
+    values = ({name: table.column(name).to_pylist() for name in columns} for table in _tables([dataset], columns))
+    return artifacts.save_arrow(schema, (pa.Table.from_pydict(batch, schema=schema) for batch in values))
 
 
 # ---------------------------------------------------------------- inside

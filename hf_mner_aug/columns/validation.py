@@ -24,8 +24,8 @@ from hf_mner_aug.schema import (
     Span,
     bio_to_spans,
     column_faults,
-    mend_column,
     other_names,
+    repair_advice,
     tag_names,
     word_faults,
 )
@@ -223,7 +223,7 @@ class _Columns:
         self.n_relations = 0
         wrong = column_faults(features)
         for name, fault in wrong.items():
-            self._fault(f"{fault}: {mend_column(name, features[name])}")
+            self._fault(f"{fault}: {repair_advice(name, features[name])}")
         for name in COLUMNS:
             if name not in features or name in wrong:
                 continue

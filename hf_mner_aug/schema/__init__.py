@@ -6,14 +6,28 @@ Spans are 0-based with an exclusive end. Images stay encoded (``{"bytes": …, "
 
 import functools
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.untrusted.shapes import parse_json
+from hf_mner_aug.schema.features import AUGMENTED as AUGMENTED
+from hf_mner_aug.schema.features import COLUMNS, IMAGE_COLUMNS, column_faults, other_names, repair_advice, tag_names
+from hf_mner_aug.schema.features import FOUR_TYPES as FOUR_TYPES
+from hf_mner_aug.schema.features import augmented_features as augmented_features
+from hf_mner_aug.schema.features import in_order as in_order
+from hf_mner_aug.schema.features import mner_features as mner_features
+from hf_mner_aug.schema.provenance import MADE as MADE
+from hf_mner_aug.schema.provenance import NUMBERED as NUMBERED
+from hf_mner_aug.schema.provenance import canonical_json as canonical_json
+from hf_mner_aug.schema.provenance import made_by as made_by
+from hf_mner_aug.schema.provenance import raw_id as raw_id
+from hf_mner_aug.schema.provenance import read_provenance as read_provenance
+from hf_mner_aug.schema.tags import ORPHANS as ORPHANS
+from hf_mner_aug.schema.tags import Orphans, Span, are_words, repair_orphans, spans_to_bio, split_tag, word_faults
+from hf_mner_aug.schema.tags import bio_names as bio_names
+from hf_mner_aug.schema.tags import bio_to_spans as bio_to_spans
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -21,38 +35,6 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]
 Origin = int | tuple[str, int] | None  # see Post.origins
 EncodedImage = Mapping[str, Any]
-Orphans = Literal["promote", "drop", "error"]
-ORPHANS: tuple[Orphans, ...] = ("promote", "drop", "error")
-FOUR_TYPES = ("PER", "LOC", "ORG", "MISC")
-_BLANK = " \t\r\n\v\f"
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-IMAGE_COLUMNS = ("image", "images")
-COLUMNS = ("id", "tokens", "ner_tags", "fine_tags", "image", "images", "entities", "head", "tail", "relation")
-AUGMENTED = ("source_id", "method", "provenance")
-NUMBERED = re.compile(r"(.+)~[0-9]+", re.DOTALL)  # an id that convert numbered, since an earlier post has the same one
-MADE = re.compile(r"\+([^+~]+)(?:~([0-9]{1,9}))?\.[0-9]+")  # the suffix of a made post's id
-
-
-def raw_id(name: str) -> str:
-    """Return the id of a post in its raw file: 12 of 12~2, which ``convert`` numbered, and of 12~2+eda.0 made of it."""
-    while found := made_by(name):
-        name = name[: found.start()]
-    while found := NUMBERED.fullmatch(name):
-        name = found[1]
-    return name
-
-
-def made_by(name: str) -> re.Match[str] | None:
-    """Return the suffix of a made post's id as a match of ``MADE``, or None for another id."""
-    return MADE.fullmatch(name, max(0, name.rfind("+")))
-
-
-class Span(NamedTuple):
-    """Words ``[start, end)`` of a post, with the type that tags give them."""
-
-    start: int
-    end: int
-    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,239 +95,6 @@ class Post:
         return [i for i in range(len(self.tokens)) if i not in inside]
 
 
-# ---------------------------------------------------------------- tags and spans
-
-
-def split_tag(tag: str) -> tuple[str, str]:
-    """Return a tag's prefix and type: ``B-PER`` gives ``("B", "PER")`` and ``O`` gives ``("O", "")``.
-
-    Raises:
-        DataError: the tag is neither ``O`` nor ``B-`` or ``I-`` and a type, or the type begins or ends with a blank or
-            an invisible character.
-    """
-    if tag == "O":
-        return "O", ""
-    prefix, _, kind = tag.partition("-")
-    if prefix not in ("B", "I") or not kind:
-        raise DataError(f"tag {tag!r} is not BIO: expected O, B-TYPE or I-TYPE")
-    if kind != kind.strip() or not (kind[0] + kind[-1]).isprintable():
-        raise DataError(f"tag {tag!r} has a blank at an edge of its type: expected O, B-TYPE or I-TYPE")
-    return prefix, kind
-
-
-_split_known = functools.lru_cache(maxsize=1024)(split_tag)  # a set has few distinct tags
-
-
-# ---------------------------------------------------------------- words
-
-
-def word_faults(tokens: Sequence[str | None] | None) -> Iterator[str]:
-    """Yield the faults of a post's words [n_words]: there are none, or one is null, not text, empty or blank.
-
-    Converting, fitting, mapping and validating share this check. A no-break space and a lone joiner are words:
-    Twitter-2015 and Twitter-2017 have them.
-    """
-    if not tokens:
-        yield "there are no tokens"
-    for i, token in enumerate(tokens or ()):
-        if not isinstance(token, str) or not token.strip(_BLANK):
-            yield f"word {i} is {token!r}"
-
-
-def _are_words(tokens: Sequence[Any]) -> bool:
-    """Return whether words [n_words] certainly have no fault, by a quick test that rejects some good ones."""
-    try:
-        return bool(tokens) and all(map(str.strip, tokens))
-    except TypeError:
-        return False
-
-
-def repair_orphans(tags: Sequence[str], orphans: Orphans = "promote") -> tuple[list[str], int]:
-    """Return valid BIO tags and the number of orphans: ``I-`` tags that do not follow ``B-`` or ``I-`` of their type.
-
-    ``promote`` turns an orphan into ``B-`` (seqeval's default reading); ``drop`` turns it, and the ``I-`` that continue
-    it, into ``O`` (seqeval's strict IOB2 reading).
-
-    Raises:
-        DataError: there is an orphan and ``orphans="error"``, or a tag is not BIO.
-    """
-    repaired: list[str] = []
-    count = 0
-    raw_before = before = ""
-    for i, tag in enumerate(tags):
-        prefix, kind = split_tag(tag)
-        if prefix == "I" and raw_before != kind:
-            count += 1
-            if orphans == "error":
-                raise DataError(f"word {i}: {tag} follows no B-{kind} or I-{kind}")
-        if prefix == "I" and before != kind:
-            tag = f"B-{kind}" if orphans == "promote" else "O"
-        repaired.append(tag)
-        raw_before = kind
-        before = "" if tag == "O" else kind
-    return repaired, count
-
-
-def bio_to_spans(tags: Sequence[str], orphans: Orphans = "promote") -> list[Span]:
-    """Return the spans of BIO tags ``[n_words]``, in order.
-
-    The same as of the tags that ``repair_orphans`` returns, several times faster.
-
-    Raises:
-        DataError: there is an orphan and ``orphans="error"``, or a tag is not BIO.
-    """
-    spans: list[Span] = []
-    start, end, kind = 0, 0, ""
-    for i, tag in enumerate(tags):
-        if tag == "O":
-            continue
-        prefix, this = _split_known(tag)
-        if prefix == "I":
-            if this == kind and i == end:
-                end += 1
-                continue
-            if orphans == "error":
-                raise DataError(f"word {i}: {tag} follows no B-{this} or I-{this}")
-            if orphans == "drop":
-                continue
-        if kind:
-            spans.append(Span(start, end, kind))
-        start, end, kind = i, i + 1, this
-    if kind:
-        spans.append(Span(start, end, kind))
-    return spans
-
-
-def spans_to_bio(spans: Iterable[tuple[int, int, str]], n_words: int) -> list[str]:
-    """Return BIO tags ``[n_words]`` for ``(start, end, type)`` spans.
-
-    Raises:
-        DataError: a span is empty, outside the words, or overlaps another.
-    """
-    tags = ["O"] * n_words
-    for start, end, kind in spans:
-        if not 0 <= start < end <= n_words:
-            raise DataError(f"span [{start}, {end}) {kind} does not fit {n_words} words")
-        if any(tag != "O" for tag in tags[start:end]):
-            raise DataError(f"span [{start}, {end}) {kind} overlaps another")
-        tags[start:end] = [f"B-{kind}"] + [f"I-{kind}"] * (end - start - 1)
-    return tags
-
-
-# ---------------------------------------------------------------- columns
-
-
-def mner_features(
-    types: Sequence[str] = FOUR_TYPES,
-    *,
-    images: Literal["one", "many", "none"] = "one",
-    boxes: bool = False,
-    fine_types: Sequence[str] = (),
-    relations: Sequence[str] = (),
-) -> "Features":
-    """Return the columns of a set: MNER by default, GMNER with ``boxes``, FMNERG with ``fine_types`` too.
-
-    MRE is ``types=(), relations=…``. Images stay encoded when rows are read through ``Image(decode=False)``.
-    """
-    from datasets import ClassLabel, Features, Image, List, Value
-
-    columns: dict[str, Any] = {"id": Value("string"), "tokens": List(Value("string"))}
-    if types:
-        columns["ner_tags"] = List(ClassLabel(names=bio_names(types)))
-    if fine_types:
-        columns["fine_tags"] = List(ClassLabel(names=bio_names(fine_types)))
-    if images == "one":
-        columns["image"] = Image()
-    elif images == "many":
-        columns["images"] = List(Image())
-    if boxes:
-        span = {"start": Value("int32"), "end": Value("int32"), "type": Value("string")}
-        columns["entities"] = List({**span, "boxes": List(List(Value("float32")))})
-    if relations:
-        columns["head"] = {"start": Value("int32"), "end": Value("int32")}
-        columns["tail"] = {"start": Value("int32"), "end": Value("int32")}
-        columns["relation"] = ClassLabel(names=list(relations))
-    return Features(columns)
-
-
-def bio_names(types: Sequence[str]) -> list[str]:
-    """Return the tag names of some types: O, B-PER, I-PER, …."""
-    return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]
-
-
-def in_order(types: Iterable[str]) -> tuple[str, ...]:
-    """Return types in a fixed order, the usual four first."""
-    return tuple(sorted(types, key=lambda kind: (FOUR_TYPES.index(kind) if kind in FOUR_TYPES else 4, kind)))
-
-
-def augmented_features(features: "Features", columns: Mapping[str, str] = MappingProxyType({})) -> "Features":
-    """Return the columns of an augmented config: those of its source, ``source_id``, ``method``, ``provenance``.
-
-    ``columns`` are those that a method adds, with their dtypes.
-    """
-    from datasets import Features, Value
-
-    added = {**dict.fromkeys(AUGMENTED, "string"), **columns}
-    return Features({**features, **{name: Value(dtype) for name, dtype in added.items()}})
-
-
-def column_faults(features: "Features") -> dict[str, str]:
-    """Return the fault of each known column that has a wrong type; unknown columns may have any type."""
-    faults = {}
-    for name, expected in _column_kinds().items():
-        if name not in features:
-            continue
-        found = _kind(features[name])
-        if found not in (expected, expected.replace("Image", _ENCODED)):
-            faults[name] = f"column {name}: expected {expected}, found {found}"
-        elif name == "relation" and not all(isinstance(kind, str) for kind in features[name].names or ()):
-            faults[name] = f"column {name}: expected ClassLabel names that are text, found {features[name].names}"
-    return faults
-
-
-@functools.cache
-def _column_kinds() -> dict[str, str]:
-    """Return the types of the columns that sets have, by name."""
-    many, boxed = mner_features(images="many"), mner_features(boxes=True, fine_types=("X",), relations=("X",))
-    return {name: _kind(feature) for name, feature in {**many, **boxed}.items()}
-
-
-_ENCODED = "{bytes: binary, path: string}"  # an image's storage
-
-
-_CASTS = {
-    "id": "Value('string')",
-    "tokens": "List(Value('string'))",
-    "ner_tags": "List(ClassLabel(names=['O', 'B-PER', 'I-PER', …]))",
-    "fine_tags": "List(ClassLabel(names=['O', 'B-actor', 'I-actor', …]))",
-    "image": "Image()",
-    "images": "List(Image())",
-    "relation": "ClassLabel(names=['None', …])",
-}
-
-
-def mend_column(name: str, feature: Any) -> str:
-    """Return the advice that gives a column its type: numbers alone do not tell the label names."""
-    found = _kind(feature)
-    mapped = f"columns={{{name!r}: {name!r}}} (--columns {name}={name})"
-    if name not in _CASTS:
-        fields = [re.findall(r"\b(\w+):", kind) for kind in (found, _column_kinds()[name])]
-        return f"pass {mapped}" if fields[0] == fields[1] else "give it these fields with ds.map"
-    cast = f"cast it with ds.cast_column({name!r}, {_CASTS[name]})"
-    return cast if "ClassLabel" in _CASTS[name] and "int" in found else f"{cast}, or pass {mapped}"
-
-
-def _kind(feature: Any) -> str:
-    """Return a feature's type without details that make no difference here: bits, lengths, label names."""
-    if isinstance(feature, dict):
-        return "{" + ", ".join(f"{name}: {_kind(feature[name])}" for name in sorted(feature)) + "}"
-    if hasattr(feature, "feature"):
-        return f"List({_kind(feature.feature)})"
-    if type(feature).__name__ != "Value":
-        return type(feature).__name__
-    return str(feature.dtype.removeprefix("large_").rstrip("0123456789"))
-
-
 class Codec:
     """Converts the rows of one set to posts and back, given its features.
 
@@ -364,7 +113,7 @@ class Codec:
         self.tag_names = tag_names(features, "ner_tags")
         self.fine_names = tag_names(features, "fine_tags")
         for name, fault in column_faults(features).items():
-            raise UsageError(f"{fault}: {mend_column(name, features[name])}")
+            raise UsageError(f"{fault}: {repair_advice(name, features[name])}")
         self.relation_names: list[str] = list(features["relation"].names or ()) if "relation" in features else []
         if not self.tag_names and not self.relation_names:
             raise UsageError(
@@ -396,7 +145,7 @@ class Codec:
         where, tokens = row["id"], row["tokens"]
         if not isinstance(where, str) or not where or tokens is None or isinstance(tokens, str):
             raise DataError(f"post {where!r}: id must be a string that is not empty, and tokens a list of words")
-        if not _are_words(tokens) and (fault := next(word_faults(tokens), None)):
+        if not are_words(tokens) and (fault := next(word_faults(tokens), None)):
             raise DataError(
                 f"post {where}: {fault}, expected words that are not blank: correct the row or leave it out"
             )
@@ -548,112 +297,6 @@ def _same_word(words: Sequence[str], word: str, origin: Origin) -> list[Origin]:
     if word in words:
         origins[list(words).index(word)] = origin
     return origins
-
-
-class Before(TypedDict):
-    """The row that a made post replaced, if that row was itself made."""
-
-    method: str
-    provenance: "Provenance"
-
-
-class Provenance(TypedDict):
-    """The column ``provenance`` of a made row: the parameters that it was made with, and the method's notes."""
-
-    params: NotRequired[Mapping[str, Any]]
-    details: NotRequired["Details"]
-    of: NotRequired[Before]
-
-
-class Details(TypedDict):
-    """The notes of a method on a row that others read: the retrieved post, and counts of masked items by kind."""
-
-    post_id: NotRequired[str]
-    licence: NotRequired[str | None]
-    masked: NotRequired[Mapping[str, int]]
-
-
-def read_provenance(text: str | None, where: str) -> dict[str, Any]:
-    """Return the content of a row's ``provenance``, which is empty for a gold row.
-
-    Raises:
-        DataError: it is not JSON, or has another shape.
-    """
-    found: dict[str, Any] | None
-    try:
-        found = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        found = None
-    if not _is_provenance(found):  # a million rows are read: the full check runs only if something is wrong
-        found = parse_json(text or "{}", Provenance, f"{where}: provenance", halves=True)
-    assert found is not None
-    return found
-
-
-def _is_provenance(found: Any) -> bool:
-    while isinstance(found, dict):
-        details, before = found.get("details", {}), found.get("of")
-        if not isinstance(details, dict) or not isinstance(found.get("params", {}), dict):
-            return False
-        if "post_id" in details or "masked" in details or "licence" in details:
-            masked, licence = details.get("masked", {}), details.get("licence")
-            if not isinstance(masked, dict) or not all(type(count) is int for count in masked.values()):
-                return False
-            if not isinstance(details.get("post_id", ""), str) or not isinstance(licence, str | None):
-                return False
-        if before is None:
-            return "of" not in found
-        if not isinstance(before, dict) or not isinstance(before.get("method"), str):
-            return False
-        found = before.get("provenance")
-    return False
-
-
-def canonical_json(value: Any) -> str:
-    """Return JSON that is the same for equal values: sorted keys, no spaces, no NaN."""
-    return _CANONICAL.encode(value)
-
-
-def tag_names(features: "Features", column: str) -> list[str]:
-    """Return the tag names of a column, or an empty list if it is absent."""
-    if column not in features:
-        return []
-    label = getattr(features[column], "feature", None)
-    names = getattr(label, "names", None)
-    if not names:
-        raise UsageError(
-            f"column {column}: expected List(ClassLabel(names=['O', 'B-PER', 'I-PER', …])), found {features[column]}: "
-            f"{mend_column(column, features[column])}"
-        )
-    if not all(isinstance(name, str) for name in names):
-        raise UsageError(f"column {column}: expected ClassLabel names that are text, found {names}")
-    try:
-        kinds = [split_tag(name) for name in names]
-    except DataError as error:
-        raise UsageError(f"column {column}: {error}; the ClassLabel names must be BIO tags") from error
-    missing = {f"{prefix}-{kind}" for _, kind in kinds if kind for prefix in "BI"} - set(names)
-    if "O" not in names or missing:
-        raise UsageError(f"column {column}: the ClassLabel names lack {', '.join(sorted(missing)) or 'O'}")
-    return list(names)
-
-
-_OTHER_NAMES = {
-    "id": ("img_id", "image_id", "tweet_id", "post_id", "guid", "idx", "index"),
-    "tokens": ("words", "token", "word", "sentence", "text"),
-    "ner_tags": ("labels", "tags", "ner", "ner_labels", "bio_tags", "ner_tag", "label"),
-}
-
-
-def other_names(features: Mapping[str, Any]) -> str:
-    """Return the advice to map columns that a set has under other common names, or an empty text."""
-    found = {
-        ours: name
-        for ours, others in _OTHER_NAMES.items()
-        for name in reversed(others)
-        if ours not in features and name in features and hasattr(features[name], "feature") == (ours != "id")
-    }
-    typed = ",".join(f"{ours}={theirs}" for ours, theirs in found.items())
-    return f", or pass columns={found} (--columns {typed})" if found else ""
 
 
 def _types(names: Sequence[str]) -> tuple[str, ...]:

@@ -10,14 +10,19 @@ import json
 import os
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import Corrupt, NotFitted
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.storage.disk import room_for
 from hf_mner_aug.storage.locks import unfinished
+from hf_mner_aug.storage.swap import sync
 from hf_mner_aug.untrusted.names import check_digest, is_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def cache_folder() -> Path:
@@ -59,6 +64,20 @@ def save_file(path: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     path.replace(folder / digest)
     return digest
+
+
+def save_arrow(schema: "pa.Schema", batches: "Iterable[pa.Table | pa.RecordBatch]") -> str:
+    """Store rows as one Arrow file, which can be memory-mapped, and return the digest."""
+    import pyarrow as pa
+
+    folder = cache_folder() / "artifacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".arrow-") as temporary:
+        path = Path(temporary) / "rows.arrow"
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in batches:
+                writer.write(batch)
+        return save_file(path)
 
 
 def save_folder(folder: Path) -> str:
@@ -135,8 +154,6 @@ def write_atomically(path: Path, data: bytes) -> None:
         DiskFull: the disk is full.
     """
     with room_for(path, len(data)), unfinished(path) as part:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        part.write_bytes(data)
+        sync(part)
         part.replace(path)

@@ -5,8 +5,9 @@ One Arrow file, memory-mapped and read post by post, so that a fitted method hol
 
 import bisect
 import functools
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +25,9 @@ def save_posts(posts: Iterable[Post]) -> str:
     """Store posts in the artifact cache, with unchanged picture bytes, and return the digest."""
     import pyarrow as pa
 
-    schema = _schema()
-    folder = artifacts.cache_folder() / "artifacts"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".posts-") as temporary:
-        path = Path(temporary) / "posts.arrow"
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for rows in _batches(posts):
-                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
-        return artifacts.save_file(path)
+    schema, rows = _schema(), map(_to_row, posts)
+    batches = iter(lambda: list(islice(rows, BATCH)), [])
+    return artifacts.save_arrow(schema, (pa.RecordBatch.from_pylist(batch, schema=schema) for batch in batches))
 
 
 @functools.lru_cache(maxsize=8)
@@ -79,42 +74,18 @@ class StoredPosts(Sequence[Post]):
         return [name for batch in self._batches for name in batch.column("id").to_pylist()]
 
 
-def _batches(posts: Iterable[Post]) -> Iterator[list[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
-    for post in posts:
-        rows.append(_to_row(post))
-        if len(rows) == BATCH:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
-
-
 def _to_row(post: Post) -> dict[str, Any]:
-    entities = [
-        {"start": e.start, "end": e.end, "type": e.type, "fine": e.fine, "boxes": [list(box) for box in e.boxes]}
-        for e in post.entities
-    ]
-    images = [{"bytes": image_bytes(image), "path": image["path"]} for image in post.images]
-    relation = post.relation and {
-        "head": list(post.relation.head),
-        "tail": list(post.relation.tail),
-        "type": post.relation.type,
-    }
     return {
         "id": post.id,
         "tokens": list(post.tokens),
-        "entities": entities,
-        "images": images,
-        "relation": relation,
+        "entities": [asdict(entity) for entity in post.entities],
+        "images": [{"bytes": image_bytes(image), "path": image["path"]} for image in post.images],
+        "relation": post.relation and asdict(post.relation),
     }
 
 
 def _to_post(row: dict[str, Any]) -> Post:
-    entities = tuple(
-        Entity(e["start"], e["end"], e["type"], e["fine"], tuple(tuple(box) for box in e["boxes"]))
-        for e in row["entities"]
-    )
+    entities = tuple(Entity(**{**entity, "boxes": tuple(map(tuple, entity["boxes"]))}) for entity in row["entities"])
     found = row["relation"]
     relation = found and Relation(tuple(found["head"]), tuple(found["tail"]), found["type"])
     return Post(row["id"], row["tokens"], entities, tuple(row["images"]), relation)

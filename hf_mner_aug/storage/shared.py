@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.exceptions import MissingExtra, UsageError
+from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import room_for
 from hf_mner_aug.storage.locks import lock, unfinished
+from hf_mner_aug.storage.swap import sync
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,14 @@ class Folder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, replacing one that is there."""
-        with room_for(self.path / name, len(data)), unfinished(self.path / name) as file:
-            _write(file, data)
-            file.replace(self.path / name)
+        artifacts.write_atomically(self.path / name, data)
 
     def write_once(self, name: str, data: bytes) -> bytes:
         """Write a file unless it exists, and return its content: the first of several writers wins."""
         path = self.path / name
         with room_for(path, len(data)), unfinished(path) as file:
-            _write(file, data)
+            file.write_bytes(data)
+            sync(file)
             try:
                 os.link(file, path)  # a rename would replace what another process wrote
             except FileExistsError:
@@ -200,17 +201,9 @@ def _file_system(url: str) -> tuple[Any, str]:
     return system, path
 
 
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _copy(source: Path, target: Path) -> None:
     """Copy a file atomically."""
     with room_for(target, source.stat().st_size), unfinished(target) as file:
         shutil.copyfile(source, file)
-        with file.open("rb") as copied:
-            os.fsync(copied.fileno())
+        sync(file)
         file.replace(target)
