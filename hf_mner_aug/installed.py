@@ -1,7 +1,7 @@
 """Methods, backbones and raw sets that installed packages offer by entry points.
 
-An entry point is a name for an object of a package, which the user installed himself: so a recipe may choose by that
-name, as among the names of this package, and may not name anything else.
+An entry point names an object of a package that the user installed. So a recipe may use these names as it uses those of
+this package, and no others.
 """
 
 import importlib
@@ -44,10 +44,7 @@ class Offer:
 
 
 def offers(kind: Literal["methods", "backbones", "readers"], taken: Container[str] = ()) -> dict[str, Offer]:
-    """Return what installed packages offer in the group ``hf_mner_aug.KIND``, by name, but for the names ``taken``.
-
-    Nothing of them is imported.
-    """
+    """Return the entry points of a group by name, without those ``taken``; nothing is imported."""
     from importlib.metadata import entry_points
 
     found: dict[str, Offer] = {}
@@ -62,5 +59,5 @@ def offers(kind: Literal["methods", "backbones", "readers"], taken: Container[st
 
 
 def _spec(value: str) -> str:
-    """Return what an entry point names, without the extras that it may need."""
+    """Return the object reference of an entry point, without its extras."""
     return value.partition("[")[0].strip()

@@ -1,7 +1,7 @@
-"""Methods that users write themselves: found by ``package.module:Class``, imported on the user's own word alone.
+"""Methods that users write: found by ``package.module:Class``, and imported only if the user named them.
 
-A recipe is data. It may be a stranger's, and to import what it names would run that. So a class is taken where the
-user's program has imported its module already, or where he named it himself: in a call, as ``--method``, in
+A recipe is data and may come from a stranger; importing a class that it names would run the stranger's code. So a class
+is used only if its module is already imported, or if the user named it: in a call, as ``--method``, in
 ``HF_MNER_AUG_CODE``, or by installing a package that offers it as an entry point (``installed.offers``).
 """
 
@@ -18,19 +18,19 @@ from hf_mner_aug.transform import Facts, Method
 
 VARIABLE = "HF_MNER_AUG_CODE"  # shout.methods:Shout,other:Other
 _SPEC = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-_known: dict[str, type[Method]] = {}  # classes of which this process has had an object, or that the user named
+_known: dict[str, type[Method]] = {}  # classes that the user named, or of which this process had an object
 
 
 def is_class_name(text: str) -> bool:
-    """Say whether a text names a class: ``package.module:Class``."""
+    """Return whether a text names a class: ``package.module:Class``."""
     return bool(_SPEC.fullmatch(text))
 
 
 def name_of(cls: type[Method]) -> str:
-    """Return the name of a class that is here, by which this process finds it from now on.
+    """Return the name of a class, by which this process finds it from now on.
 
     Raises:
-        UsageError: it lacks what a method says of itself.
+        UsageError: the class has no method's name or facts.
     """
     name = f"{cls.__module__}:{cls.__qualname__}"
     _check_class(cls, name)
@@ -39,10 +39,10 @@ def name_of(cls: type[Method]) -> str:
 
 
 def named_by_user(name: str) -> type[Method]:
-    """Return a class that the user named himself; modules of the folder that he is in are found, too.
+    """Return a class that the user named; modules in the current folder are found too.
 
     Raises:
-        UsageError: there is no such module or class, or it is no method.
+        UsageError: there is no such module or class, or it is not a method.
     """
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
@@ -54,7 +54,7 @@ def offered(offer: Offer) -> type[Method]:
     """Return the class that an installed package offers as a method.
 
     Raises:
-        UsageError: it cannot be imported, is no method, or has another name.
+        UsageError: it cannot be imported, is not a method, or has another name.
     """
     found = _method(offer.load(), str(offer))
     if found.name != offer.name:
@@ -93,7 +93,7 @@ def _imported(name: str) -> type[Method]:
 
 
 def _method(found: Any, name: str) -> type[Method]:
-    """Return what was found under a name, if it is a method."""
+    """Return an object that was found under a name, checked to be a method's class."""
     if not isinstance(found, type) or not issubclass(found, Method):
         raise UsageError(f"{name}: expected a class of Method with a name, found {found!r}")
     _check_class(found, name)
@@ -101,7 +101,7 @@ def _method(found: Any, name: str) -> type[Method]:
 
 
 def _check_class(cls: type[Method], name: str) -> None:
-    """See that a class says what its name is, and what users ask before they choose it."""
+    """Check that a class has a name, and the facts that cards and pages show."""
     if not hasattr(cls, "name"):
         raise UsageError(f"{name}: expected a class of Method with a name, found none: name: ClassVar[str] = 'shout'")
     if not isinstance(getattr(cls, "facts", None), Facts):

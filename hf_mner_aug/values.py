@@ -15,9 +15,9 @@ from hf_mner_aug.untrusted.printable import excerpt
 
 
 class Range(NamedTuple):
-    """The numbers that a field may have, as its type says them: ``Annotated[float, Range(0, 1, "[)")]``.
+    """The range of a field's numbers, as part of its type: ``Annotated[float, Range(0, 1, "[)")]``.
 
-    ``ends`` tells of each bound whether it is in the range itself.
+    ``ends`` tells for each bound whether it belongs to the range.
     """
 
     least: float
@@ -127,40 +127,40 @@ def _scalar(value: Any, kind: type[int] | type[float] | type[str]) -> int | floa
 def parse_spec(
     spec: str, kinds_of: Callable[[str], Mapping[str, Any]], what: str = "setting", more: Iterable[str] = ()
 ) -> tuple[str, dict[str, str]]:
-    """Return the name and the settings, as text, of ``NAME:key=value,…``; ``more`` are settings written one by one.
+    """Return the name and the settings, as text, of ``NAME:key=value,…``.
 
     Args:
-        spec: as ``parse_settings`` has what follows the name.
-        kinds_of: gives the types of the settings that a name has.
-        what: they are, in messages.
-        more: each NAME=VALUE.
+        spec: after the colon, settings as ``parse_settings`` takes them.
+        kinds_of: returns the types of a name's settings.
+        what: the word for a setting in messages.
+        more: further settings, each NAME=VALUE.
 
     Raises:
         UnknownName: as ``kinds_of``.
-        UsageError: one is not NAME=VALUE.
+        UsageError: a setting is not NAME=VALUE.
     """
     name, _, inline = spec.partition(":")
     return name, _split(inline, kinds_of(name), name, what) | parse_each(more, f"{name}: {what}")
 
 
 def parse_settings(text: str, kinds: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return settings written as ``delay=0.5,sites=a,b`` with the types that some fields have.
+    """Return settings written as ``delay=0.5,sites=a,b``, converted to the types of their fields.
 
-    A list goes on after a comma where no ``NAME=`` follows. Double quotes keep commas in a value:
+    A list continues after a comma if no ``NAME=`` follows. Double quotes keep commas in a value:
     ``target="crf:iterations=50,c1=1",seeds=3``.
 
     Raises:
         UnknownName: there is no such field.
-        UsageError: one is not NAME=VALUE, or does not convert.
+        UsageError: a setting is not NAME=VALUE, or does not convert.
     """
     return convert_values(_split(text, kinds, where, "setting"), kinds, where, "setting")
 
 
 def parse_each(settings: Iterable[str], where: str) -> dict[str, str]:
-    """Return settings, each NAME=VALUE, as text by name; ``where`` stands before one in messages.
+    """Return settings, each NAME=VALUE, as text by name; ``where`` comes before a setting in messages.
 
     Raises:
-        UsageError: one is not NAME=VALUE.
+        UsageError: a setting is not NAME=VALUE.
     """
     found = {}
     for setting in settings:
@@ -209,7 +209,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def convert_values(values: Mapping[str, Any], kinds: Mapping[str, Any], where: str, what: str) -> dict[str, Any]:
-    """Return values as the types of the fields that they are for; ``what`` they are, and ``where``, messages say.
+    """Return values converted to the types of their fields; messages name their place and kind, ``where`` and ``what``.
 
     Raises:
         UnknownName: there is no such field.
@@ -223,7 +223,7 @@ def convert_values(values: Mapping[str, Any], kinds: Mapping[str, Any], where: s
             converted[name] = convert_value(value, kinds[name])
         except (ValueError, OverflowError) as error:
             found = excerpt(repr(value), 80)
-            raise UsageError(f"{where}: {name}={found} is no {spell_type(kinds[name])}") from error
+            raise UsageError(f"{where}: {name}={found} is not a valid {spell_type(kinds[name])}") from error
     return converted
 
 

@@ -169,7 +169,7 @@ def test_a_recipe_names_it_by_its_name_or_with_its_class(site, sample):
     assert Recipe(method="murmur").build() == method_class("murmur")()
     whole = augment(sample, "murmur", progress=False).recipe
     assert whole.build() == method_class("murmur")(artifact=whole.artifact)
-    with pytest.raises(UsageError, match="make the config again with the code of today"):
+    with pytest.raises(UsageError, match="make the config again with today's code"):
         Recipe.from_dict({**whole.to_dict(), "code_digest": "0" * 64}).build()
 
 

@@ -134,7 +134,7 @@ def test_a_recipe_is_for_the_code_that_it_was_made_with(sample):
     recipe = recipe_for(Shout())
     assert recipe.build() == Shout()
     changed = Recipe.from_dict({**recipe.to_dict(), "code_digest": "0" * 64})
-    with pytest.raises(UsageError, match="make the config again with the code of today"):
+    with pytest.raises(UsageError, match="make the config again with today's code"):
         changed.build()
     assert changed.fingerprint != recipe.fingerprint
     assert Recipe(method="eda").fingerprint == Recipe(method="eda", code="").fingerprint

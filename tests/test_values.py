@@ -58,7 +58,7 @@ def test_settings(text, found):
         ("text=a,b", "setting 'b' of here: expected NAME=VALUE"),
         ("site=a,b", "unknown setting of here 'site': did you mean 'sites'"),
         ("n=1,si-tes=2", "unknown setting of here 'si-tes': did you mean 'sites'"),
-        ("n=x", "here: n='x' is no int"),
+        ("n=x", "here: n='x' is not a valid int"),
         ('text="a,n=1', 'here: a double quote without its second in text="a,n=1'),
     ],
 )

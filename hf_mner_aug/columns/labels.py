@@ -118,7 +118,7 @@ def concatenate(datasets: Sequence[Any]) -> Any:
     from datasets import concatenate_datasets
 
     first, *others = datasets
-    return concatenate_datasets([first, *(encode(other, first.features, "what is added") for other in others)])
+    return concatenate_datasets([first, *(encode(other, first.features, "the added dataset") for other in others)])
 
 
 def disagreements(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -175,9 +175,6 @@ def read_parquet(files: Mapping[str, Sequence[str]], declared: "Features | None"
     for rows in read.values():
         rows.data.table.validate(full=True)
     return DatasetDict({split: concatenate([read[place] for place in found]) for split, found in places.items()})
-
-
-# ---------------------------------------------------------------- inside
 
 
 def _table(names: Sequence[str], known: Sequence[str], where: str) -> Callable[[Any], Any] | None:

@@ -47,9 +47,6 @@ def map_columns(data: Any, columns: Mapping[str, str]) -> Any:
     return made(cast) if isinstance(data, Mapping) else cast[""]
 
 
-# ---------------------------------------------------------------- inside
-
-
 def _renamed(rows: Any, columns: Mapping[str, str]) -> Any:
     """Return a split with our names for its columns."""
     renames = {theirs: ours for ours, theirs in columns.items() if theirs != ours}

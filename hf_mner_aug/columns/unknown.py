@@ -153,7 +153,7 @@ def word_columns(splits: Iterable[Any], features: "Features", names: Iterable[st
 
 
 def number_columns(features: Mapping[str, Any]) -> list[str]:
-    """Return the columns that have whole numbers without names in them, be it within lists or dicts."""
+    """Return the columns that hold whole numbers without names, also in lists or dicts."""
     return [name for name, feature in features.items() if _has_numbers(feature)]
 
 
@@ -166,9 +166,6 @@ def save_words(dataset: Any, features: "Features", names: Sequence[str]) -> str:
     schema = Features({name: features[name] for name in columns}).arrow_schema.remove_metadata()
     values = ({name: table.column(name).to_pylist() for name in columns} for table in _tables([dataset], columns))
     return artifacts.save_arrow(schema, (pa.Table.from_pydict(batch, schema=schema) for batch in values))
-
-
-# ---------------------------------------------------------------- inside
 
 
 def _origins(gold: Post, made: Post) -> Sequence[Origin]:

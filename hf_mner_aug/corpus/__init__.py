@@ -118,9 +118,6 @@ def index(
     return report
 
 
-# ---------------------------------------------------------------- writing
-
-
 def _open(path: Path) -> sqlite3.Connection:
     """Return a connection for writing to a corpus or to a new file."""
     connection = sqlite3.connect(path, timeout=60, isolation_level=None)

@@ -156,7 +156,7 @@ def _spaced(line: str) -> list[str]:
 
 
 def _advised(problem: str | None, line: str, found: Sequence[str], *, first: bool) -> str | None:
-    """Return what is wrong with a line, if anything, with the option that reads its columns where there is one."""
+    """Return the problem of a line, if any, with the option that reads its columns, if there is one."""
     if any(field == "" or field != field.strip(" ") for field in found):
         fields = _spaced(line)
         if len(fields) > 1 and fields[0] and fields[-1]:

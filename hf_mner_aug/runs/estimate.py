@@ -32,8 +32,8 @@ ROUGH_POSTS = 200  # that a rough estimate learns from
 class Estimate:
     """An estimate of a run, from the time of a few posts; ``usage`` is the cost of their calls.
 
-    Where nothing was sent to find out, ``assumed`` says what it is from instead, and ``rows`` are as many as can be.
-    ``artifact`` is what was learnt for it, which ``run`` takes as ``learned``.
+    If nothing was sent for it, ``assumed`` names its assumptions, and ``rows`` is an upper bound. ``artifact`` is the
+    result of its ``fit``, which ``run`` takes as ``learned``.
     """
 
     posts: int
@@ -57,24 +57,24 @@ def estimate(
     publish: Callable[[Run, Path], object] | None = None,
     progress: bool = False,
 ) -> Estimate:
-    """Return what a run would take: it learns, and makes rows of some posts spread over the splits.
+    """Return an estimate of a run: fit the method, and make rows of some posts spread over the splits.
 
-    Of a paid method this sends nothing: it counts calls. With ``probe`` it makes (and pays) rows as of the others,
-    twice, for so many posts and for four times as many: a method waits for several answers at once, so the first tells
-    what a part takes however many its posts are, the second what a post adds. For others so many posts are made in a
-    temporary folder, and then more until that takes ``TRY_S`` seconds.
+    For a paid method nothing is sent, and calls are counted. With ``probe``, rows are made (and paid for) twice, from
+    ``posts`` posts and from four times as many: a method waits for several answers at once, so the first measures the
+    time of a part regardless of its number of posts, the second the time of each further post. For other methods,
+    ``posts`` posts are made in a temporary folder, then more until that takes ``TRY_S`` seconds.
 
     Args:
-        recipe: a resolved one.
+        recipe: a resolved recipe.
         gold: its posts.
-        posts: how many are made first.
+        posts: the number of posts made first.
         probe: pay for rows of a paid method.
         num_proc: worker processes of the run.
-        publish: what is done with the run, which takes its time, too.
+        publish: called with the run and a folder; its time is included.
         progress: show bars.
 
     Raises:
-        UsageError: without ``probe``, of a method that pays for what it learns: only then it knows what rows take.
+        UsageError: without ``probe``, if the method pays for ``fit``, whose result decides the cost of rows.
     """
     method = recipe.build()
     if (costs := method.costs) and not probe:
@@ -91,7 +91,7 @@ def estimate(
 
 
 def rough_seconds(recipe: Recipe, gold: "DatasetDict") -> float:
-    """Return a rough lower bound of a run's seconds without a full ``fit``: a few posts tell the time of one."""
+    """Return a rough lower bound of a run's seconds, from a few posts and without a full ``fit``."""
     n_posts = len(gold["train"])
     if n_posts <= 2 * ROUGH_POSTS:
         return 0.0
@@ -235,9 +235,9 @@ def _counted(recipe: Recipe, method: Method, costs: Costs, gold: "DatasetDict") 
                 f"{method.name} pays for {least} to {most} calls to learn, and knows only then what rows take: pass "
                 "probe=True"
             )
-        with replaying():  # what is free to learn needs nobody, and whoever it asks is not asked
+        with replaying():  # a free fit needs no server, and none is asked
             method = method.fit(gold)
-    costs = method.costs or costs  # of what was learnt
+    costs = method.costs or costs  # those after fit
     calls = [costs.calls(post) for post in iterate_posts(train, codec)]
     rows, price = method.copies * sum(map(bool, calls)), costs.price()
     size = sum(gold[split].data.nbytes for split in gold)

@@ -286,9 +286,6 @@ def library_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in ("hf-mner-aug", *LIBRARIES)}
 
 
-# ---------------------------------------------------------------- inside
-
-
 def numbered(gold: "DatasetDict", method: Method) -> "DatasetDict":
     """Return gold posts whose labels are numbered like those that the method was fitted on.
 

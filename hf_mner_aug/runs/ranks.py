@@ -79,8 +79,8 @@ def fit_once(
     ``learned`` is the artifact of the same recipe on the same posts, where this process has fitted it before.
 
     Raises:
-        RecipeMismatch: this process learnt something else than the one that was first.
-        Corrupt: what is stored is damaged.
+        RecipeMismatch: this process learnt something else than the first one.
+        Corrupt: a stored file is damaged.
     """
     method = recipe.build()
     stored = place.read("fit/artifact.json")
@@ -104,12 +104,9 @@ def fit_once(
     if digest != method.artifact:
         raise RecipeMismatch(
             f"{place}: what was learnt here ({method.artifact[:12]}) is not what another process learnt first "
-            f"({digest[:12]}): see that all have the same package versions; started again, this one takes the first"
+            f"({digest[:12]}): give all the same package versions; started again, this one takes the first"
         )
     return method
-
-
-# ---------------------------------------------------------------- inside
 
 
 def _claim(recipe: Recipe) -> str:

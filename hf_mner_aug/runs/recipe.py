@@ -82,7 +82,7 @@ class Recipe:
         """Return the recipe written by ``to_dict`` or by hand.
 
         Raises:
-            UnknownName: a key is no field of a recipe.
+            UnknownName: a key is not a field of a recipe.
             DataError: a value has another type than its field.
         """
         check_keys(data)
@@ -125,7 +125,7 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the recipe's canonical JSON, without ``source``, and what is optional where empty."""
+        """The sha256 of the recipe's canonical JSON, without ``source`` and empty optional fields."""
         optional = ("keep", "columns", "code", "code_digest")
         left_out = {"source", *(name for name in optional if not getattr(self, name))}
         data = {name: value for name, value in self.to_dict().items() if name not in left_out}
@@ -137,7 +137,7 @@ class Recipe:
         Raises:
             UnknownName: there is no such method.
             CodeNotAllowed: it is a class outside this package that the user has not allowed.
-            UsageError: that has another name or source than the recipe says.
+            UsageError: its name or source differs from the recipe's.
         """
         if not self.code:
             return method_class(self.method)
@@ -146,12 +146,12 @@ class Recipe:
         if cls.name != self.method or source_digest(cls) != self.code_digest:
             raise UsageError(
                 f"the recipe is for {self.method} as {self.code} was ({self.code_digest[:12]}), now that is {cls.name} "
-                f"({source_digest(cls)[:12]}): make the config again with the code of today"
+                f"({source_digest(cls)[:12]}): make the config again with today's code"
             )
         return cls
 
     def build(self) -> Method:
-        """Return the method this recipe names, with its parameters; a host among these is not allowed by that.
+        """Return the method of this recipe with its parameters; hosts among these still need the user's permission.
 
         Raises:
             UnknownName: there is no such method or parameter.
@@ -176,7 +176,7 @@ def check_keys(data: Mapping[str, Any], where: str = "a recipe") -> None:
 
 
 def _chosen(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields that a user chose, a class of another package with its name and digest."""
+    """Return the fields that a user chose, with the name and digest of a class of another package."""
     if "method" not in fields:
         return dict(fields)
     code = fields["method"]
@@ -187,7 +187,7 @@ def _chosen(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _complete(data: Mapping[str, Any], where: str, preset: str | None, params: Mapping[str, Any]) -> Recipe:
-    """Return a recipe with the method's every parameter spelled out, so that the same choice has one fingerprint."""
+    """Return a recipe with every parameter of its method, so that equal choices have one fingerprint."""
     if "method" not in data:
         raise UsageError("name a method with --method, or a recipe with --recipe")
     named = {name: data[name] for name in ("method", "code", "code_digest") if name in data}
@@ -203,7 +203,7 @@ def _complete(data: Mapping[str, Any], where: str, preset: str | None, params: M
 
 
 def recipe_for(method: Method, **chosen: Any) -> Recipe:
-    """Return the recipe of a method, its models pinned; ``chosen`` are the fields that the method does not know."""
+    """Return the recipe of a method with its models pinned; ``chosen`` are the fields that the method does not have."""
     allow_hosts(method)
     method = method.pinned()
     cls = type(method)
@@ -225,7 +225,7 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
 
 
 def _code_of(cls: type[Method]) -> str:
-    """Return the fields that name a method's class outside this package; empty for our own methods.
+    """Return the name of a method's class outside this package; empty for our own methods.
 
     Raises:
         UsageError: another method has the class's name.
@@ -256,7 +256,7 @@ def named_method(spec: str) -> Method:
 
 
 def _preset_of(method: Method) -> str:
-    """Return the name of a method's parameters: a preset's, ``embedded`` without any model, else ``own``."""
+    """Return the preset of a method's parameters: its name, ``embedded`` without any model, otherwise ``own``."""
     for name, params in method.presets.items():
         if all(str(method.params[key]).partition("@")[0] == str(value) for key, value in params.items()):
             return name
@@ -279,7 +279,7 @@ def parse_params(cls: type[Method], params: Mapping[str, Any], where: str = "") 
 
     Raises:
         UnknownName: the method has no such parameter; the message gives the valid ones.
-        UsageError: a value does not convert, or a parameter has the name that it had before.
+        UsageError: a value does not convert, or a parameter has been renamed.
     """
     check_renamed(cls.name, params, where)
     return convert_values(params, parameters(cls), where + cls.name, "parameter")

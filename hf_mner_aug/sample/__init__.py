@@ -4,7 +4,7 @@ Its tweets mention people, places, organisations and things; its pictures show t
 columns there are two of ground truth, which no method may read:
 
 - ``image_matches``: the picture shows what the text mentions (nothing, if it mentions nothing). One picture in five
-  does not: it shows as many things, all of types that no name in the text can have. Null if there is no picture.
+  does not: it shows the same number of things, of types that no name in the text can have. Null without a picture.
 - ``ambiguous``: only the picture gives the type of a mention: a name of two types in a context that fits both.
 """
 

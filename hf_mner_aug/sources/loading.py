@@ -54,7 +54,7 @@ def with_pictures(source: Any, images: str | Path | None) -> Any:
     """Return a source unchanged, or its splits with the pictures of a folder where one is named.
 
     Raises:
-        UsageError: there is no source to read pictures for; else as ``load_source``.
+        UsageError: there is no source to read pictures for; otherwise as ``load_source``.
     """
     if images is not None and source is None:
         raise UsageError(f"--images {images} is for the pictures of a source: name it with --source")

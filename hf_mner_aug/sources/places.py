@@ -120,9 +120,6 @@ def is_json_lines(place: Path) -> bool:
     return place.suffix.lower() == ".jsonl" if place.is_file() else not any(place.rglob("*.parquet"))
 
 
-# ---------------------------------------------------------------- inside
-
-
 def _json_lines(folder: Path) -> dict[str, list[str]]:
     """Return the JSON Lines of a folder by split: ``train.jsonl``, ``data/test-00000-of-00002.jsonl``."""
     inside = [path for where in (folder, folder / "data") if where.is_dir() for path in sorted(where.glob("*.jsonl"))]

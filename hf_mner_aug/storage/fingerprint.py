@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.posts.pictures import image_bytes
+from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.storage.parquet import read_features_of, reading
-from hf_mner_aug.storage.picture_columns import holds_files, is_named_only
+from hf_mner_aug.storage.picture_columns import holds_files, is_named_only, map_files
 from hf_mner_aug.storage.picture_files import shown
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _digests(table: "pa.Table", name: str, feature: Any, first_row: int) -> list
     digests: list[bytes] = []
     for value in table.column(name).to_pylist():
         try:
-            digests.append(_digest(_without_files(value, feature) if files else value))
+            digests.append(value_digest(value, feature) if files else _digest(value))
         except _Unread as error:
             where = _row_id(table, len(digests), first_row)
             raise DataError(f"post {where}: column {name} {error}") from error
@@ -193,7 +193,7 @@ def _digests(table: "pa.Table", name: str, feature: Any, first_row: int) -> list
 
 def value_digest(value: Any, feature: Any) -> bytes:
     """Return the digest that ``row_digests`` gives a value already cast to its feature."""
-    return _digest(_without_files(value, feature))
+    return _digest(map_files(value, feature, _file_digest))
 
 
 def _digest(value: Any) -> bytes:
@@ -204,20 +204,11 @@ class _Unread(DataError):
     """A value names a file and has no bytes."""
 
 
-def _without_files(value: Any, feature: Any) -> Any:
-    """Return a value in which the SHA-256 of each file replaces the file."""
-    if value is None:
-        return None
-    if hasattr(feature, "embed_storage"):
-        if is_named_only(value):
-            raise _Unread(f"names the file {shown(value['path'])}, which is not read: call embed_pictures first")
-        data = image_bytes(value)
-        return None if data is None else hashlib.sha256(data).hexdigest()
-    if isinstance(feature, dict):
-        return {name: _without_files(value[name], child) for name, child in feature.items()}
-    if hasattr(feature, "feature"):
-        return [_without_files(item, feature.feature) for item in value]
-    return value
+def _file_digest(file: Any) -> str | None:
+    """Return the SHA-256 of an encoded file, or None if it has neither bytes nor a path."""
+    if is_named_only(file):
+        raise _Unread(f"names the file {shown(file['path'])}, which is not read: call embed_pictures first")
+    return image_digest(file)
 
 
 def _plain(value: Any) -> str:

@@ -145,9 +145,6 @@ def sweep(folder: Path) -> None:
 _sweep_once = functools.cache(sweep)
 
 
-# ---------------------------------------------------------------- inside
-
-
 def _timeout_s() -> float:
     value = os.environ.get(TIMEOUT, str(TIMEOUT_S))
     try:
@@ -171,7 +168,7 @@ def _acquire(place: Path, what: str) -> int | None:
         descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
     except FileNotFoundError:  # the last holder has just deleted the folder
         return None
-    except FileExistsError:  # so he has while it was found to exist, unless it is a file
+    except FileExistsError:  # the same at another moment, unless a file is in the way
         if any(folder.exists() and not folder.is_dir() for folder in place.parents):
             raise
         return None

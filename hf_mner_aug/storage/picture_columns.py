@@ -109,7 +109,16 @@ def seal(table: "pa.Table", features: "Features", read: Read) -> "pa.Table":
 
     Each file given by path alone gets its bytes or is missing; file names lose their folders.
     """
-    return _changed(table, features, read, _needs_sealing)
+    import pyarrow as pa
+
+    for name, feature in features.items():
+        column = table.column(name)
+        if not any(_any_file(chunk, feature, _needs_sealing) for chunk in column.chunks):
+            continue
+        values = [map_files(with_bytes(value, feature, read), feature, _by_base_name) for value in column.to_pylist()]
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(at), pa.array(values, column.type))
+    return table
 
 
 def named_only(table: "pa.Table", features: Mapping[str, Any]) -> bool:
@@ -122,27 +131,19 @@ def named_only(table: "pa.Table", features: Mapping[str, Any]) -> bool:
     )
 
 
-def _changed(table: "pa.Table", features: "Features", read: Read, test: Callable[[Any, Any], bool]) -> "pa.Table":
-    import pyarrow as pa
-
-    for name, feature in features.items():
-        column = table.column(name)
-        if not holds_files(feature) or not any(_any_file(chunk, feature, test) for chunk in column.chunks):
-            continue
-        values = [_named_by_base(with_bytes(value, feature, read), feature) for value in column.to_pylist()]
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, table.schema.field(at), pa.array(values, column.type))
-    return table
-
-
-def _named_by_base(value: Any, feature: Any) -> Any:
+def map_files(value: Any, feature: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a value of a column in which each encoded file, at any depth, is replaced by a function's result."""
     if value is None or not holds_files(feature):
         return value
     if hasattr(feature, "embed_storage"):
-        return {**value, "path": value["path"] and base_name(value["path"])}
+        return change(value)
     if isinstance(feature, dict):
-        return {name: _named_by_base(value[name], child) for name, child in feature.items()}
-    return [_named_by_base(item, feature.feature) for item in value]
+        return {name: map_files(value[name], child, change) for name, child in feature.items()}
+    return [map_files(item, feature.feature, change) for item in value]
+
+
+def _by_base_name(file: Mapping[str, Any]) -> dict[str, Any]:
+    return {**file, "path": file["path"] and base_name(file["path"])}
 
 
 def _any_file(array: "pa.Array", feature: Any, test: Callable[[Any, Any], bool]) -> bool:

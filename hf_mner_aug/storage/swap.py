@@ -68,9 +68,6 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-# ---------------------------------------------------------------- inside
-
-
 def _move(new: Path, target: Path) -> None:
     if not target.exists():
         new.rename(target)

@@ -184,9 +184,6 @@ def load_card(path: str | Path, shape: Any = Described) -> "DatasetCard":
         raise DataError(f"the card {path} has a YAML block that does not parse ({said}): {MEND}") from error
 
 
-# ---------------------------------------------------------------- inside
-
-
 def _places(entry: Mapping[str, Any]) -> list[str]:
     """Return the files and folders that a config names."""
     found = [entry["data_dir"]] if entry.get("data_dir") else []

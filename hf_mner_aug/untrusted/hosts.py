@@ -173,9 +173,6 @@ def remembered() -> frozenset[Host]:
         raise Corrupt(f"{path} is damaged: delete it, and you are asked for each host again") from error
 
 
-# ---------------------------------------------------------------- inside
-
-
 def _named() -> list[Host]:
     """Return the hosts that the environment variable lists."""
     found = []

@@ -142,9 +142,6 @@ def fields_of(cls: type) -> dict[str, Any]:
     return {field.name: kinds[field.name] for field in dataclasses.fields(cls) if field.init}
 
 
-# ---------------------------------------------------------------- inside
-
-
 def _line(where: str, told: str, advice: str) -> str:
     return f"{where}: {told}" + (f": {advice}" if advice else "")
 

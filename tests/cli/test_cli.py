@@ -128,7 +128,7 @@ def test_methods_doctor_and_validate(call, converted):
             ["--method", "lsms", "--set", "ration=1"],
             "unknown parameter of lsms 'ration': did you mean 'ratio'? valid are",
         ),
-        (["--method", "lsms", "--set", "ratio=much"], "lsms: ratio='much' is no float"),
+        (["--method", "lsms", "--set", "ratio=much"], "lsms: ratio='much' is not a valid float"),
         (["--method", "lsms", "--set", "ratio"], "--set ratio: expected NAME=VALUE"),
         (["--method", "lsms", "--set", "ratio=2"], "lsms: ratio must be in (0, 1], found 2.0"),
         (["--method", "lsms", "--fraction", "1.5"], "fraction must be in (0, 1], found 1.5"),

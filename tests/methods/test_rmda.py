@@ -461,7 +461,7 @@ def test_a_curve_takes_parameters(pool):
         corpus=str(pool), image=False, agreement=0.8
     )
     assert named_method("rmda:copies=3,image=false") == RMDA(copies=3, image=False)
-    with pytest.raises(UsageError, match="rmda: copies='many' is no int"):
+    with pytest.raises(UsageError, match="rmda: copies='many' is not a valid int"):
         named_method("rmda:copies=many")
     with pytest.raises(UsageError, match="parameter 'image' of rmda: expected NAME=VALUE"):
         named_method("rmda:image")

@@ -413,7 +413,7 @@ def test_an_engine_is_an_address_a_model_and_settings():
         ("endpoint:#m", "needs an address and a model"),
         ("endpoint:ftp://x#m", "base_url must be http"),
         ("endpoint:https://me:sk-secret@x/v1#m", "base_url must be http"),
-        ("endpoint:http://x/v1#m,temperature=hot", "temperature='hot' is no float"),
+        ("endpoint:http://x/v1#m,temperature=hot", "temperature='hot' is not a valid float"),
         ("endpoint:http://x/v1#m,temperature=-1", "temperature must be at least 0, found -1"),
         ("endpoint:http://x/v1#m,max_tokens=0", "max_tokens must be at least 1, found 0"),
     ):

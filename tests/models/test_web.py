@@ -578,7 +578,7 @@ def test_settings_of_the_environment(monkeypatch):
     assert web_settings("") == Web()
     with pytest.raises(UnknownName, match="did you mean 'delay'"):
         web_settings("delya=1")
-    with pytest.raises(UsageError, match="delay='x' is no float"):
+    with pytest.raises(UsageError, match="delay='x' is not a valid float"):
         web_settings("delay=x")
     with pytest.raises(UsageError, match="delay must be at least 0"):
         web_settings("delay=-1")
