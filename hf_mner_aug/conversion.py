@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hf_mner_aug import __version__
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.posts.hygiene import find_leaks
-from hf_mner_aug.publishing.cards import size_category
+from hf_mner_aug.publishing.cards import size_category, template
 from hf_mner_aug.publishing.folder import RECORD
 from hf_mner_aug.readers import SPLIT_FILES, Reading, read
 from hf_mner_aug.readers.report import EXAMPLES, Report, SplitReport
@@ -20,7 +20,6 @@ from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage import artifacts, parquet
 from hf_mner_aug.storage.locks import lock, stage
 from hf_mner_aug.storage.swap import put_back, swap, sync
-from hf_mner_aug.untrusted.printable import code_span, fenced
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset
@@ -219,77 +218,29 @@ def _card(reading: Reading, folder: Path) -> str:
 
 def _card_text(reading: Reading) -> str:
     """Return the card's text in Markdown."""
-    raw, report = reading.raw, reading.report
-    boxed = "entities" in reading.features
-    spelt = {
-        "handles split": "`@user` is two words",
-        "handles whole": "`@user` is one word",
-        "characters": "each is a character",
-    }
-    facts = [
-        *([f"Types: {_quoted(raw.types)}."] if raw.types else []),
-        *([f"Relations: {_quoted(raw.relations)}."] if raw.relations else []),
-        *(
-            ["Ids: the image's; the second and later relations of a tweet have `~2`, `~3`, … appended."]
-            if raw.relations
-            else []
-        ),
-        *(f"Label {code_span(old)} of the raw files is {code_span(new)} here." for old, new in raw.renames.items()),
-        f"Words: {raw.tokeniser} ({spelt[str(raw.tokeniser)]}); joined by {raw.joiner!r} they form the text.",
-        *([f"Orphans (an `I-` that follows no tag of its type): policy `{report.orphans}`."] if raw.types else []),
-        *(
-            [
-                "Boxes: pixels x1, y1, x2, y2 of the image as displayed, turned by its EXIF; "
-                "an XML file belongs to the post with the id in its file name."
-            ]
-            if boxed
-            else []
-        ),
-        _image_fact(reading),
-        *([f"Source: {raw.homepage}"] if raw.homepage else []),
-        *([f"Citation: {raw.citation}."] if raw.citation else []),
-        *(["License: unknown; ask the authors before sharing the posts."] if raw.license == "unknown" else []),
-    ]
-    task = "relation extraction" if raw.relations else "named entity recognition"
-    head = f"# {raw.title}\n\nMultimodal {task}, converted from the raw files by `hf-mner-aug convert {raw.name}`.\n\n"
-    card = head + _counts_table(reading, boxed=boxed) + "\n" + "".join(f"- {fact}\n" for fact in facts)
-    if troubles := report.troubles():
-        card += f"\nFound in the raw files and dealt with:\n\n{fenced(troubles)}\n"
-    if report.leaks:
-        card += f"\nTrain posts searched for in other sets:\n\n{fenced(report.leaks)}\n"
-    return card
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(map(code_span, names))
-
-
-def _image_fact(reading: Reading) -> str:
-    many = reading.raw.images == "many"
-    if reading.report.image_folder:
-        what = "those missing or not decodable are left out" if many else "null if missing or not decodable"
-        return f"Images: the files' own bytes, found by {'name' if many else 'id'}; {what}, never a placeholder."
-    return f"Images: none were given, so {'`images` is empty' if many else '`image` is null'} in every row."
-
-
-def _counts_table(reading: Reading, *, boxed: bool) -> str:
-    """Return a table of the counts of each split that a set of this kind has."""
-    related = bool(reading.raw.relations)
-    columns: list[tuple[str, Callable[[SplitReport], int]]] = [
-        ("posts", lambda c: c.posts),
-        ("words", lambda c: c.words),
-        ("relations", lambda c: c.relations) if related else ("B- tags in the raw file", lambda c: c.mentions),
-    ]
-    if not related:
-        columns.append(("orphan I-", lambda c: c.orphans + c.fine_orphans))
+    raw, report, boxed = reading.raw, reading.report, "entities" in reading.features
+    columns: dict[str, Callable[[SplitReport], int]] = {"posts": lambda c: c.posts, "words": lambda c: c.words}
+    if raw.relations:
+        columns["relations"] = lambda c: c.relations
+    else:
+        columns |= {
+            "B- tags in the raw file": lambda c: c.mentions,
+            "orphan I-": lambda c: c.orphans + c.fine_orphans,
+        }
     if boxed:
-        columns += [("XML files", lambda c: c.drawings), ("boxes", lambda c: c.boxes)]
-    columns += [
-        ("images", lambda c: c.images),
-        ("missing", lambda c: c.missing),
-        ("not decodable", lambda c: c.unreadable),
-    ]
-    rows = [["split", *(heading for heading, _ in columns)], ["---"] * (1 + len(columns))]
-    for split, counts in reading.report.splits.items():
-        rows.append([split, *(str(count(counts)) for _, count in columns)])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows).replace(" --- ", "---")
+        columns |= {"XML files": lambda c: c.drawings, "boxes": lambda c: c.boxes}
+    columns |= {
+        "images": lambda c: c.images,
+        "missing": lambda c: c.missing,
+        "not decodable": lambda c: c.unreadable,
+    }
+    text: str = template("raw_set.md").render(
+        raw=raw,
+        joiner=repr(raw.joiner),
+        report=report,
+        troubles=report.troubles(),
+        boxed=boxed,
+        headings=list(columns),
+        rows={split: [count(counts) for count in columns.values()] for split, counts in report.splits.items()},
+    )
+    return text

@@ -180,7 +180,7 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", repo:
     config, source = facts.recipe.config, facts.source
     if existing is None:
         title = for_terminal(repo.rstrip("/").rpartition("/")[2])
-        body = _template("repo.md").render(title=title, source=source.name)
+        body = template("repo.md").render(title=title, source=source.name)
         card = DatasetCard(f"---\n{yaml.safe_dump({'pretty_name': title}, allow_unicode=True)}---\n{body}")
     else:
         card = _parse(existing)
@@ -298,7 +298,7 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         subset = f"{100 * recipe.fraction:g}% of train and validation, subset seed {recipe.subset_seed}"
     else:
         subset = "all"
-    return _template("config.md").render(
+    return template("config.md").render(
         config=recipe.config,
         repo=repo,
         method=recipe.method,
@@ -388,7 +388,7 @@ def has_sections(body: str) -> bool:
     return any(read_sections(body, kind) for kind in ("config", "quality", "study"))
 
 
-def _template(name: str) -> Any:
+def template(name: str) -> Any:
     """Return a Jinja template of ``cards/``: a folder of the package in the wheel, beside the package in a checkout."""
     import jinja2
 
