@@ -232,8 +232,8 @@ def _counted(recipe: Recipe, method: Method, costs: Costs, gold: "DatasetDict") 
         least, most = costs.to_fit(iterate_posts(train, codec, images=method.reads_images))
         if most:
             raise UsageError(
-                f"{method.name} pays for {least} to {most} calls to learn, and knows only then what rows take: pass "
-                "probe=True"
+                f"{method.name} pays for {least} to {most} calls to learn, and only then are the calls for rows known: "
+                "pass probe=True"
             )
         with replaying():  # a free fit needs no server, and none is asked
             method = method.fit(gold)

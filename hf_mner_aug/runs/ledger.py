@@ -314,8 +314,8 @@ def _check_ids(gold: "DatasetDict", method: Method) -> None:
     for found in taken:
         if found[0] in train:
             raise UsageError(
-                f"post {''.join(found)} is there already, and {method.name} would make one of that id: it was fitted "
-                "on another set, fit it on this one"
+                f"post {''.join(found)} exists already, and {method.name} would make another of that id: it was "
+                "fitted on another set, fit it on this one"
             )
 
 

@@ -160,7 +160,8 @@ class Recipe:
         cls = self.method_class()
         if self.version != cls.version:
             raise UsageError(
-                f"the recipe is for version {self.version} of {self.method}, installed is version {cls.version}"
+                f"the recipe is for version {self.version} of {self.method}, installed is version {cls.version}: make "
+                "the config again"
             )
         params = parse_params(cls, self.params)
         shared: dict[str, Any] = {name: getattr(self, name) for name in SHARED}

@@ -104,7 +104,7 @@ def read_ids(path: Path) -> tuple[str, ...]:
     marked = [line[6:].strip() for line in lines if line.startswith("IMGID:")]
     ids = marked or [line.strip() for line in lines if line.strip()]
     if not ids:
-        raise UsageError(f"{path} holds no id: expected one a line, or an IMGID file")
+        raise UsageError(f"{path} holds no id: expected one per line, or an IMGID file")
     return tuple(ids)
 
 
@@ -161,8 +161,8 @@ def _find_ids(names: Sequence[str], ids: Sequence[str], split: str) -> tuple[str
         )
     if others := sorted({name for name in ids if posts[name] != [name]}):
         warnings.warn(
-            f"ids of {split}: {len(others)} of {len(set(ids))} are of posts that convert numbered, and mean all: "
-            f"{others[0]} means {', '.join(posts[others[0]])}; list numbered ids to name single posts",
+            f"ids of {split}: {len(others)} of {len(set(ids))} are of posts that convert numbered, and select all: "
+            f"{others[0]} selects {', '.join(posts[others[0]])}; list numbered ids to select single posts",
             stacklevel=2,
         )
     return tuple(sorted({post for name in ids for post in posts[name]}))

@@ -94,7 +94,7 @@ def test_a_stream_of_made_posts_gives_the_same_ids(tmp_path):
 def test_a_method_fitted_elsewhere_makes_no_post_of_an_id_that_is_taken():
     fitted = EDA(copies=2).fit(splits())
     taken = splits(test=dataset(["3+eda.1"], 50))
-    with pytest.raises(UsageError, match=r"post 3\+eda\.1 is there already, .* fit it on this one"):
+    with pytest.raises(UsageError, match=r"post 3\+eda\.1 exists already, .* fit it on this one"):
         augment(taken, fitted, progress=False)
     augment(splits(test=dataset(["3+eda.2", "x+eda.0", "3+lsms.0"], 50)), fitted, progress=False)
 
@@ -125,7 +125,7 @@ def test_an_id_of_the_raw_files_means_all_its_posts(tmp_path):
     assert gold["validation"]["id"] == ["12~3"]
     assert recipe.ids_train == ("12", "12~2", "7")
     assert said[0].startswith("ids of train: 1 of 2 are of posts that convert numbered")
-    assert "12 means 12, 12~2" in said[0]
+    assert "12 selects 12, 12~2" in said[0]
     assert "ids of validation: 1 of 1" in said[1]
     assert chosen(ids_train=recipe.ids_train, ids_validation=recipe.ids_validation)[2] == []
     _, gold, said = chosen(ids_train=("12", "8~2"))
