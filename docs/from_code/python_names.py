@@ -66,7 +66,7 @@ def public_names(module: str) -> tuple[str, ...]:
     ]
     if listed:
         return tuple(name for name in ast.literal_eval(listed[0]) if not name.isupper())
-    return tuple(dict.fromkeys(_defined(tree)))
+    return tuple(dict.fromkeys(name for name in _defined(tree) if not name.isupper()))
 
 
 def _defined(tree: ast.Module) -> Iterator[str]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.corpus.reading import Entry, read_source
+from hf_mner_aug.corpus.reading import Entry as Entry
+from hf_mner_aug.corpus.reading import read_source
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.search import words
 from hf_mner_aug.models.search.corpus import TABLES, check_format, guard, read_state, told

@@ -13,21 +13,32 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.schema.features import AUGMENTED as AUGMENTED
-from hf_mner_aug.schema.features import COLUMNS, IMAGE_COLUMNS, column_faults, other_names, repair_advice, tag_names
+from hf_mner_aug.schema.features import COLUMNS, IMAGE_COLUMNS, repair_advice
 from hf_mner_aug.schema.features import FOUR_TYPES as FOUR_TYPES
 from hf_mner_aug.schema.features import augmented_features as augmented_features
+from hf_mner_aug.schema.features import column_faults as column_faults
 from hf_mner_aug.schema.features import in_order as in_order
 from hf_mner_aug.schema.features import mner_features as mner_features
+from hf_mner_aug.schema.features import other_names as other_names
+from hf_mner_aug.schema.features import tag_names as tag_names
 from hf_mner_aug.schema.provenance import MADE as MADE
 from hf_mner_aug.schema.provenance import NUMBERED as NUMBERED
+from hf_mner_aug.schema.provenance import Before as Before
+from hf_mner_aug.schema.provenance import Details as Details
+from hf_mner_aug.schema.provenance import Provenance as Provenance
 from hf_mner_aug.schema.provenance import canonical_json as canonical_json
 from hf_mner_aug.schema.provenance import made_by as made_by
 from hf_mner_aug.schema.provenance import raw_id as raw_id
 from hf_mner_aug.schema.provenance import read_provenance as read_provenance
 from hf_mner_aug.schema.tags import ORPHANS as ORPHANS
-from hf_mner_aug.schema.tags import Orphans, Span, are_words, repair_orphans, spans_to_bio, split_tag, word_faults
+from hf_mner_aug.schema.tags import Orphans, are_words
+from hf_mner_aug.schema.tags import Span as Span
 from hf_mner_aug.schema.tags import bio_names as bio_names
 from hf_mner_aug.schema.tags import bio_to_spans as bio_to_spans
+from hf_mner_aug.schema.tags import repair_orphans as repair_orphans
+from hf_mner_aug.schema.tags import spans_to_bio as spans_to_bio
+from hf_mner_aug.schema.tags import split_tag as split_tag
+from hf_mner_aug.schema.tags import word_faults as word_faults
 
 if TYPE_CHECKING:
     from datasets import Features
