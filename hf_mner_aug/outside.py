@@ -58,7 +58,7 @@ def offered(offer: Offer) -> type[Method]:
     """
     found = _method(offer.load(), str(offer))
     if found.name != offer.name:
-        raise UsageError(f"{offer}: expected the name that its class has, {found.name!r}: fix the entry point")
+        raise UsageError(f"{offer}: expected the name of its class, {found.name!r}: correct the entry point")
     return found
 
 

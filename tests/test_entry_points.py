@@ -215,7 +215,7 @@ def test_names_of_this_package_are_not_shadowed(site):
             "update or uninstall murmuring$",
         ),
         (method_class, "quits", "cannot be loaded from murmuring.quits:Quits: SystemExit: 7: update"),
-        (method_class, "misnamed", "expected the name that its class has, 'murmur': fix the entry point"),
+        (method_class, "misnamed", "expected the name of its class, 'murmur': correct the entry point"),
         (
             backbone_class,
             "void",
