@@ -292,7 +292,7 @@ def test_templates_leave_nothing_out():
         assert "autoescape" not in text
         assert not re.search(r"""(href|src|action)=(?!"(#|data:|\{\{ picture\.url \}\}))""", text), name
     cards = sorted((PACKAGE.parent / "cards").glob("*.md"))
-    assert len(cards) == 2
+    assert len(cards) == 3
     for path in cards:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"\|\s*(safe|tojson|escape|e|forceescape)\b", text), path

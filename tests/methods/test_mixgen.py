@@ -19,7 +19,8 @@ from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import Reject, _artifact, iterate_posts
+from hf_mner_aug.transform import Reject, iterate_posts
+from hf_mner_aug.transform.columns import artifact_of
 
 BOX = (10.0, 20.0, 30.0, 40.0)
 
@@ -315,7 +316,7 @@ def test_a_machine_that_did_not_fit_finds_the_posts_in_the_run(splits, tmp_path,
     shutil.rmtree(run.folder / "parts")
     monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "elsewhere"))
     open_posts.cache_clear()
-    _artifact.cache_clear()
+    artifact_of.cache_clear()
     with pytest.raises(NotFitted, match="call fit again"):
         run.method.map(splits["validation"])
     again = augment(splits, MixGen(copies=2), out=out, progress=False, part_size=4)
