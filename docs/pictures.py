@@ -64,9 +64,8 @@ def made_of(name: str) -> list[Shown]:
     notes = [read_provenance(text, identity).get("details", {}) for text in rows["provenance"]]
     before, made = _posts(gold)[0], _posts(rows)
     shown = [Shown("before", words_of(before), before.images[0])]
-    if name == "amia":
-        (synthesised,) = method.stages([before])[0].values()
-        shown.append(Shown("drawn for the text", (), synthesised))
+    if exhibits := method.exhibits():
+        shown += [Shown("drawn for the text", (), picture) for picture in exhibits.stages([before])[0].values()]
     for copy in copies:
         words, picture = changed(before, made[copy], struck=name in IN_ONE), made[copy].images[0]
         shown.append(Shown(caption(name, notes[copy]), words, None if picture == before.images[0] else picture))

@@ -103,3 +103,15 @@ def test_a_picture_shows_a_post_before_and_after(name):
     with Image.open(path) as picture:
         assert picture.width == 780
         assert picture.height > 300
+
+
+@pytest.mark.slow
+def test_a_picture_is_as_the_method_makes_it_today(name):
+    import pictures
+    from PIL import Image, ImageChops, ImageStat
+
+    drawn = pictures.draw(pictures.made_of(name))
+    with Image.open(pictures.FOLDER / f"{name}.png") as kept:
+        assert kept.size == drawn.size
+        (difference,) = ImageStat.Stat(ImageChops.difference(kept.convert("L"), drawn.convert("L"))).mean
+    assert difference < 2, f"python docs/pictures.py {name} draws another one"

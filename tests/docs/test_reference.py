@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from generators import command_line, errors, floors, made_rows, page, python_names, site, walk
+from generators import command_line, errors, floors, made_rows, page, prose, python_names, site, walk
 from house import arrows
 from places import ROOT
 from test_contract import params_of
@@ -18,6 +18,7 @@ import hf_mner_aug
 from hf_mner_aug.cli.parameters import read_args
 from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.publishing.stubs import stub_features
+from hf_mner_aug.reasons import DROPPED
 from hf_mner_aug.schema import AUGMENTED, COLUMNS, Details, Provenance, mner_features
 from hf_mner_aug.storage.fingerprint import DIGEST
 
@@ -128,11 +129,15 @@ def test_every_error_is_documented():
 
 def test_every_reason_is_listed():
     shown = rows(page("reference/reasons.md"))
-    for key, by_method in errors.all_reasons().items():
-        meaning, where = shown[key]
-        for name, reason in by_method.items():
-            assert reason.meaning.split("`")[0] in meaning, key
-            assert (f"methods/{name}.md#reasons" if name else "publishing") in where, key
+    places = {
+        f"methods/{name}.md#reasons": {**method_class(name).rejects, **method_class(name).drops} for name in METHODS
+    }
+    for place, found in {**places, "publishing": DROPPED}.items():
+        for key, reason in found.items():
+            meaning, where = shown[key]
+            assert prose(reason.meaning) in meaning, key
+            assert place in where, key
+    assert {*shown} == {key for found in (*places.values(), DROPPED) for key in found}
 
 
 # ---------------------------------------------------------------- columns
