@@ -64,7 +64,7 @@ def index(
     ],
     out: Annotated[Path, typer.Option(help="The corpus file; posts that it already has are not added again.")],
     splits: Annotated[list[str], typer.Option(help="The splits to read.")] = ["train"],  # noqa: B006 - typer reads it
-    name: Annotated[str | None, typer.Option(help="The source that found posts name.")] = None,
+    name: Annotated[str | None, typer.Option(help="The name of the source, for posts that are found.")] = None,
     licence: Annotated[str | None, typer.Option(help="The licence of posts that do not name one.")] = None,
     site: Annotated[str | None, typer.Option(help="The host of posts without a URL, e.g. twitter.com.")] = None,
     images: Images = None,

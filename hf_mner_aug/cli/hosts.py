@@ -18,7 +18,7 @@ AllowHost = Annotated[
     typer.Option(
         "--allow-host",
         metavar="HOST",
-        help="Allow a host of the recipe to get posts and its key, on this machine from now on; repeatable.",
+        help="Allow a host of the recipe to receive posts and its key, on this machine from now on; repeatable.",
     ),
 ]
 
@@ -28,7 +28,7 @@ def hosts(
         list[str] | None, typer.Option(metavar="HOST", help="Ask again before this host is used; repeatable.")
     ] = None,
 ) -> None:
-    """List the hosts that you have allowed to get posts and keys on this machine."""
+    """List the hosts that you have allowed to receive posts and keys on this machine."""
     for host in map(known.parse_host, forget or []):
         say(f"{host}: {'forgotten' if known.forget(host) else 'was not allowed'}")
     if not forget:

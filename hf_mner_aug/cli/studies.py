@@ -39,7 +39,7 @@ def evaluate(
     grid: Annotated[bool, typer.Option("--grid", help="Search batch size and learning rate on gold first.")] = False,
     ablations: Annotated[
         list[str] | None,
-        typer.Option(help="Those configs that the others are compared with; gold is not repeated for them."),
+        typer.Option(help="The configs that the others are compared with; gold is not repeated for them."),
     ] = None,
     write_card: WriteCard = False,
     out: Annotated[Path | None, typer.Option(help="The study is written beside this folder (default: REPO).")] = None,
