@@ -10,7 +10,7 @@ from hf_mner_aug.untrusted.printable import say
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-FRACTION = 0.5
+FRACTION = 0.2
 
 
 def run_demo(out: Path) -> None:
