@@ -75,10 +75,11 @@ define install
 	$(1)/bin/pip check
 endef
 
-# $(call try,FOLDER): the demo of what is installed there, offline and where no checkout is in the way.
+# $(call try,FOLDER): the demo of what is installed there, offline, with neither a checkout nor a cache in the way.
 define try
-	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cd "$$folder" && unset PYTHONPATH && export HF_HUB_OFFLINE=1 \
-	  && $(CURDIR)/$(1)/bin/hf-mner-aug --version && $(CURDIR)/$(1)/bin/hf-mner-aug demo --out demo-out
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cd "$$folder" && unset PYTHONPATH && export HOME="$$folder" \
+	  HF_HOME="$$folder/hf" HF_MNER_AUG_CACHE="$$folder/cache" HF_HUB_OFFLINE=1 \
+	  && "$(CURDIR)/$(1)/bin/hf-mner-aug" --version && "$(CURDIR)/$(1)/bin/hf-mner-aug" demo --out demo-out
 endef
 
 # Pins that still fit stay; UPGRADE=1 takes the newest of everything.
