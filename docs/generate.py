@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from from_code import command_line, errors, floors, made_rows, methods, python_names
+from from_code import command_line, errors, floors, made_rows, methods, notebooks, python_names
 from mkdocs.structure.files import File, Files
 
 PARTS: Mapping[str, Callable[[str], str]] = {
@@ -30,7 +30,7 @@ _PART = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
 
 def pages() -> dict[str, str]:
     """Return the Markdown of each generated page by its path in docs/."""
-    return {"reference/cli.md": command_line.page(), **python_names.pages()}
+    return {"reference/cli.md": command_line.page(), **python_names.pages(), **notebooks.pages()}
 
 
 def complete(text: str, path: str) -> str:

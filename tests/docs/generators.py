@@ -10,10 +10,22 @@ from places import ROOT
 
 sys.path.append(str(ROOT / "docs"))
 
-from from_code import command_line, errors, floors, made_rows, methods, python_names, walk
+from from_code import command_line, errors, floors, made_rows, methods, notebooks, python_names, walk
 from from_code.markdown import prose
 
-__all__ = ["command_line", "errors", "floors", "made_rows", "methods", "page", "prose", "python_names", "site", "walk"]
+__all__ = [
+    "command_line",
+    "errors",
+    "floors",
+    "made_rows",
+    "methods",
+    "notebooks",
+    "page",
+    "prose",
+    "python_names",
+    "site",
+    "walk",
+]
 
 
 @functools.cache

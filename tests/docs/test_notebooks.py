@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from generators import notebooks
 from places import ROOT
 
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
@@ -20,6 +21,16 @@ def test_a_notebook_is_kept_with_its_outputs(path):
     assert any(cell.outputs for cell in cells)
     assert path.stat().st_size < LARGEST
     assert [output for cell in cells for output in cell.outputs if output.output_type == "error"] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_a_page(path):
+    page, cells = notebooks.page(path), read(path).cells
+    assert page.startswith("# ")
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    assert all(cell.source in page for cell in cells[1:])
+    assert all(output.text.strip() in page for output in outputs if output.output_type == "stream")
+    assert page.count("<img ") == sum("image/png" in output.get("data", {}) for output in outputs)
 
 
 def test_the_page_names_each_notebook():
