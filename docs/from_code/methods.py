@@ -51,7 +51,7 @@ def parameters(name: str) -> str:
     kinds = get_type_hints(cls, include_extras=True)
     found = sorted(parameters_of(cls), key=lambda p: p.name in SHARED)
     rows = (
-        [f"`{p.name}`", prose(p.explained), spell_kind(kinds[p.name]), allowed(kinds[p.name]), code(p.default)]
+        [f"`{p.name}`", prose(p.explained), _whole(spell_kind(kinds[p.name])), bounds(kinds[p.name]), code(p.default)]
         for p in found
     )
     return table(["parameter", "meaning", "type", "range", "default"], rows)
@@ -71,12 +71,17 @@ def spell_kind(kind: Any) -> str:
     return "none" if kind is type(None) else str(kind.__name__)
 
 
-def allowed(kind: Any) -> str:
+def _whole(text: str) -> str:
+    """Return a few words that stay on one line."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def bounds(kind: Any) -> str:
     """Return the values that a field's type allows: a range or a choice; empty where the type does not say."""
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(map(code, typing.get_args(kind)))
-    ranges = [str(bound) for bound in getattr(kind, "__metadata__", ()) if isinstance(bound, Range)]
-    inside = [allowed(argument) for argument in typing.get_args(kind) if typing.get_origin(kind) is not tuple]
+    ranges = [_whole(str(bound)) for bound in getattr(kind, "__metadata__", ()) if isinstance(bound, Range)]
+    inside = [bounds(argument) for argument in typing.get_args(kind) if typing.get_origin(kind) is not tuple]
     return ", ".join(filter(None, ranges or inside))
 
 

@@ -55,7 +55,7 @@ def test_every_parameter_is_documented(name):
 def test_types_and_ranges_are_spelled():
     assert methods.spell_kind(tuple[str, ...]) == "list of str"
     assert methods.spell_kind(str | None) == "str or none"
-    assert methods.allowed(Method.__annotations__["copies"]) == "at least 1"
+    assert methods.bounds(Method.__annotations__["copies"]) == "at\N{NO-BREAK SPACE}least\N{NO-BREAK SPACE}1"
     shown = rows(section(page("methods/rmda.md"), "Parameters"))
     assert shown["results"][1:] == ["int or none", "at least 1", "none"]
     assert shown["require"][1:3] == ["choice or none", "`'all'` or `'any'`"]

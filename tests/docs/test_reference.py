@@ -36,7 +36,7 @@ def rows(text):
     """The rows of the tables of a page: the names in the first cell, and the other cells."""
     found = {}
     for line in re.findall(r"^\| (.+) \|$", text, re.MULTILINE):
-        first, *rest = re.split(r"(?<!\\) \| ", line)
+        first, *rest = re.split(r"(?<!\\) \| ", line.replace("\N{NO-BREAK SPACE}", " "))
         found |= dict.fromkeys(re.findall(r"`([^`]+)`", first), rest)
     return found
 
@@ -87,6 +87,11 @@ def test_public_names_of_a_module_have_docstrings(module):
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{module}.{node.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+            assert not re.search(r"^ *#", ast.get_docstring(node) or "", re.MULTILINE), (
+                f"a line that is a heading: {node}"
+            )
 
 
 def test_public_names_are_on_the_site():

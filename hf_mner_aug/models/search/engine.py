@@ -144,8 +144,8 @@ def phrase_words(phrase: str) -> list[str]:
     """Return the words that a post must contain in sequence to contain the phrase.
 
     ``#`` and ``@`` at the phrase's start are left out, since a post may have them there as well: ``Harry
-    Potter`` is in ``#Harry Potter``, ``@ Harry Potter`` and ``HARRY POTTER's``, but not in ``#HarryPotter``, ``Harry
-    #Potter`` or ``Harry, Potter``.
+    Potter`` is in ``#Harry Potter``, ``@ Harry Potter`` and ``HARRY POTTER's``, but not in ``#HarryPotter``,
+    ``Harry #Potter`` or ``Harry, Potter``.
     """
     found = words(phrase)
     heads = next((i for i, word in enumerate(found) if word not in HEADS), 0)
