@@ -26,12 +26,12 @@ def facts(name: str) -> str:
     found = method_class(name).facts
     told = {
         "Paper": paper(found.paper),
-        "Does": found.does,
         "Learns from train": found.learns,
         "Pictures": found.images,
         "Boxes": found.boxes,
         "Install": found.extra,
         "Key": found.key,
+        "In Python": f"[`hf_mner_aug.{METHODS[name]}`](../reference/python.md#hf_mner_aug.{METHODS[name]})",
         "Made posts": "replace the gold posts in all splits"
         if replaces(name)
         else "are added to the gold posts of train",
@@ -65,7 +65,7 @@ def spell_kind(kind: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(spell_kind, arguments))
     if origin is tuple:
-        return f"list of {spell_kind(arguments[0])}"
+        return "choices" if (item := spell_kind(arguments[0])) == "choice" else f"list of {item}"
     if origin is typing.Literal:
         return "choice"
     return "none" if kind is type(None) else str(kind.__name__)
@@ -79,9 +79,9 @@ def _whole(text: str) -> str:
 def bounds(kind: Any) -> str:
     """Return the values that a field's type allows: a range or a choice; empty where the type does not say."""
     if typing.get_origin(kind) is typing.Literal:
-        return " or ".join(map(code, typing.get_args(kind)))
+        return ", ".join(map(code, typing.get_args(kind)))
     ranges = [_whole(str(bound)) for bound in getattr(kind, "__metadata__", ()) if isinstance(bound, Range)]
-    inside = [bounds(argument) for argument in typing.get_args(kind) if typing.get_origin(kind) is not tuple]
+    inside = [bounds(argument) for argument in typing.get_args(kind)]
     return ", ".join(filter(None, ranges or inside))
 
 

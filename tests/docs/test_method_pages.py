@@ -4,6 +4,7 @@ import inspect
 import re
 import sys
 from dataclasses import fields
+from typing import Literal
 
 import pytest
 from generators import methods, page
@@ -38,6 +39,15 @@ def test_a_page_has_its_parts(name):
     assert rows(overview)[name][0] == method_class(name).facts.does
 
 
+def test_figures_are_those_of_the_results(name):
+    worth = section(page(f"methods/{name}.md"), "What it is worth")
+    (linked,) = re.findall(r"\.\./results/(\w+\.md)", worth)
+    results = (ROOT / "docs" / "results" / linked).read_text(encoding="utf-8")
+    figures = re.findall(r"\b0\.\d+\b", worth)
+    assert len(figures) >= 5
+    assert [figure for figure in figures if figure not in results] == []
+
+
 def test_every_parameter_is_documented(name):
     cls = method_class(name)
     shown = rows(section(page(f"methods/{name}.md"), "Parameters"))
@@ -56,9 +66,11 @@ def test_types_and_ranges_are_spelled():
     assert methods.spell_kind(tuple[str, ...]) == "list of str"
     assert methods.spell_kind(str | None) == "str or none"
     assert methods.bounds(Method.__annotations__["copies"]) == "at\N{NO-BREAK SPACE}least\N{NO-BREAK SPACE}1"
+    assert methods.spell_kind(tuple[Literal["a", "b"], ...]) == "choices"
+    assert methods.bounds(tuple[Literal["a", "b"], ...]) == "`'a'`, `'b'`"
     shown = rows(section(page("methods/rmda.md"), "Parameters"))
     assert shown["results"][1:] == ["int or none", "at least 1", "none"]
-    assert shown["require"][1:3] == ["choice or none", "`'all'` or `'any'`"]
+    assert shown["require"][1:3] == ["choice or none", "`'all'`, `'any'`"]
     assert rows(section(page("methods/eda.md"), "Parameters"))["alpha"][1:] == ["float", "in (0, 1]", "`0.1`"]
 
 
