@@ -40,7 +40,6 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from datasets import Dataset, DatasetDict, disable_progress_bars  # noqa: E402
 from hub_client import hub_client  # noqa: E402, F401
-from hypothesis import settings  # noqa: E402
 from PIL import Image as Pillow  # noqa: E402
 from tiny_pipelines import folders  # noqa: E402, F401
 
@@ -49,8 +48,6 @@ from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features  # n
 
 deprecations.watch()
 disable_progress_bars()
-settings.register_profile("tests", deadline=None, derandomize=True, database=None, max_examples=100)
-settings.load_profile("tests")
 
 
 class Terminal(io.StringIO):
@@ -58,6 +55,15 @@ class Terminal(io.StringIO):
 
     def isatty(self):
         return True
+
+
+def pytest_collectstart(collector):
+    """Set up hypothesis before a file that uses it is imported: that takes a second, which most runs can do without."""
+    if isinstance(collector, pytest.Module) and "hypothesis" in collector.path.read_text(encoding="utf-8"):
+        from hypothesis import settings
+
+        settings.register_profile("tests", deadline=None, derandomize=True, database=None, max_examples=100)
+        settings.load_profile("tests")
 
 
 @pytest.hookimpl(wrapper=True)

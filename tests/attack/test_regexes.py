@@ -7,6 +7,7 @@ names, behind what the parts before ask for, and with an end that does not match
 
 import ast
 import contextlib
+import functools
 import importlib
 import itertools
 import random
@@ -68,13 +69,14 @@ def used_patterns() -> Iterator[Used]:
 
 
 def _patterns_of(tree: ast.Module, module: str) -> Iterator[Used]:
-    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
-    imported = [alias for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "re"
+    nodes = list(ast.walk(tree))
+    parents = {child: node for node in nodes for child in ast.iter_child_nodes(node)}
+    imported = [alias for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "re"
                 for alias in node.names]  # fmt: skip
     assert not imported, (
         f"{module} imports {imported[0].name} from re: write re.{imported[0].name}, which is found here"
     )
-    for node in ast.walk(tree):
+    for node in nodes:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "re"):
@@ -90,7 +92,7 @@ def _patterns_of(tree: ast.Module, module: str) -> Iterator[Used]:
                 break
         where = f"{module}:{node.lineno}"
         pattern, flags = _evaluated(node, module, scope, where)
-        functions = _functions(node, tree, parents)
+        functions = _functions(node, nodes, parents)
         yield Used(where, pattern, flags, functions)
 
 
@@ -109,7 +111,7 @@ def _evaluated(node: ast.Call, module: str, scope: str, where: str) -> tuple[Any
     return pattern, int(evaluate(flags[0])) if flags else 0
 
 
-def _functions(node: ast.Call, tree: ast.Module, parents: dict[ast.AST, ast.AST]) -> frozenset[str]:
+def _functions(node: ast.Call, nodes: Sequence[ast.AST], parents: dict[ast.AST, ast.AST]) -> frozenset[str]:
     """Return how a call's pattern is applied; a compiled one, wherever its name is used in the module."""
     assert isinstance(node.func, ast.Attribute)
     if node.func.attr != "compile":
@@ -118,7 +120,7 @@ def _functions(node: ast.Call, tree: ast.Module, parents: dict[ast.AST, ast.AST]
     if not (isinstance(above, ast.Assign) and isinstance(above.targets[0], ast.Name)):
         return frozenset(["finditer"])
     found = set()
-    for use in ast.walk(tree):
+    for use in nodes:
         if isinstance(use, ast.Name) and use.id == above.targets[0].id and isinstance(use.ctx, ast.Load):
             method = parents[use]
             known = isinstance(method, ast.Attribute) and method.attr in FUNCTIONS
@@ -256,18 +258,13 @@ def cpu_seconds(call: Callable[[], Any], enough: float, tries: int = 3) -> float
     return best
 
 
-def _calls(used: Used, text: str) -> list[Callable[[], Any]]:
+@functools.lru_cache(maxsize=1)
+def _methods(used: Used) -> list[Callable[[Any], Any]]:
+    """Return what a pattern is applied by; where another function is used, what finds all of it."""
     compiled = re.compile(used.pattern, used.flags)
-    subject: Any = text.encode("utf-8", "replace") if isinstance(used.pattern, bytes) else text
-    known: dict[str, Callable[[], Any]] = {
-        "findall": lambda: compiled.findall(subject),
-        "split": lambda: compiled.split(subject),
-        "search": lambda: compiled.search(subject),
-        "match": lambda: compiled.match(subject),
-        "fullmatch": lambda: compiled.fullmatch(subject),
-    }
+    known = {"findall", "split", "search", "match", "fullmatch"}
     names = {name if name in known else "findall" for name in used.functions}
-    return [known[name] for name in sorted(names)]
+    return [getattr(compiled, name) for name in sorted(names)]
 
 
 def worst(used: Used, most: int = MOST) -> tuple[float, int, str]:
@@ -304,7 +301,9 @@ def _seconds(used: Used, made: tuple[str, str, str], size: int) -> float:
         text = (head + body[: size // 2] + end[: size // 2])[:size]
     else:
         text = head + (body * (size // len(body) + 1))[: max(1, size - len(head) - len(end))] + end
-    return sum(cpu_seconds(call, SECONDS if size > 1000 else 1.0) for call in _calls(used, text))
+    subject: Any = text.encode("utf-8", "replace") if isinstance(used.pattern, bytes) else text
+    enough = SECONDS if size > 1000 else 1.0
+    return sum(cpu_seconds(functools.partial(method, subject), enough) for method in _methods(used))
 
 
 def _spelled(made: tuple[str, str, str]) -> str:
