@@ -35,6 +35,7 @@ def pages() -> dict[str, str]:
 
 def complete(text: str, path: str) -> str:
     """Return a page with its parts in the places of their comments; a method's page is called as the method is."""
+    text = text.replace(" ± ", "\u00a0±\u00a0")  # no line ends inside a score
     return _PART.sub(lambda found: PARTS[found[1]](PurePosixPath(path).stem), text)
 
 

@@ -29,7 +29,7 @@ def _output(output: dict[str, Any]) -> str:
     data = output.get("data", {})
     if "image/png" in data:
         return f'<img alt="a picture that the cell shows" src="data:image/png;base64,{data["image/png"].strip()}">'
-    return _fenced("".join(output.get("text") or data.get("text/plain", "")).rstrip("\n"), "text")
+    return _fenced("".join(output.get("text") or data.get("text/plain", "")).rstrip("\n"), "output")
 
 
 def _fenced(text: str, language: str) -> str:
