@@ -6,10 +6,12 @@ A comment ``<!-- parameters -->`` on a line of its own stands for the part of th
 import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from from_code import command_line, errors, floors, made_rows, methods, notebooks, python_names
-from mkdocs.structure.files import File, Files
+
+if TYPE_CHECKING:
+    from mkdocs.structure.files import Files
 
 PARTS: Mapping[str, Callable[[str], str]] = {
     "columns": made_rows.added,
@@ -39,8 +41,10 @@ def complete(text: str, path: str) -> str:
     return _PART.sub(lambda found: PARTS[found[1]](PurePosixPath(path).stem), text)
 
 
-def on_files(files: Files, config: Any) -> Files:
+def on_files(files: "Files", config: Any) -> "Files":
     """Add the generated pages; one that is a file in docs/ is taken as it is."""
+    from mkdocs.structure.files import File
+
     for path, text in pages().items():
         if files.get_file_from_path(path) is None:
             files.append(File.generated(config, path, content=text))

@@ -31,7 +31,6 @@ __all__ = [
 @functools.cache
 def page(path):
     """The Markdown of a page, complete."""
-    pytest.importorskip("mkdocs", reason="needs pip install 'hf-mner-aug[docs]'")
     import generate
 
     file = ROOT / "docs" / path

@@ -230,7 +230,6 @@ def test_the_glossary_has_the_words_of_the_project():
 
 
 def test_generated_pages_are_the_same_in_another_process():
-    pytest.importorskip("mkdocs", reason="needs pip install 'hf-mner-aug[docs]'")
     code = "import json, sys, generate; json.dump(generate.pages(), sys.stdout)"
     folder = str(ROOT / "docs")
 
