@@ -16,6 +16,7 @@ from hf_mner_aug.draw import draw
 from hf_mner_aug.models.image.collage import Collage
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
+from hf_mner_aug.storage.posts import save_posts
 
 DATA = Path(os.environ.get("MNER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 RUNS = 5
@@ -33,7 +34,7 @@ def read_tweets() -> list[Post]:
 
 
 def measure(posts: list[Post], size: int) -> None:
-    engine = Collage.learn(posts, size=size)
+    engine = Collage(posts=save_posts(posts), size=size)
     sentences = [" ".join(post.tokens) for post in posts]
     rates = []
     for copy in range(RUNS + 1):

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.backbones import Backbone, Prediction, backbone_class
+from hf_mner_aug.backbones import Backbone, backbone_class
 from hf_mner_aug.backbones.settings import parse_backbone, read_spec
 from hf_mner_aug.draw import Draw
+from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.posts.lexicon import is_link
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
@@ -104,10 +105,17 @@ def encoder_of(spec: str) -> str:
     return str(read_spec(spec)[1].get("encoder", ""))
 
 
-def detect(spec: str, digests: Sequence[str], posts: Sequence[Post]) -> list[list[Prediction]]:
-    """Return each detector's prediction for each post ``[n_detectors][n_posts]``."""
+def detector_digests(files: Mapping[str, str], members: int) -> tuple[str, ...]:
+    """Return the digests of fitted detectors among a method's files."""
+    return tuple(files[f"detector-{member}"] for member in range(members))
+
+
+def detect(spec: str, digests: Sequence[str], texts: Sequence[Sequence[str]]) -> list[list[list[PlainSpan]]]:
+    """Return the spans that each detector finds in each text, with their types ``[n_texts][n_detectors][n_spans]``."""
+    posts = [Post(str(i), list(tokens)) for i, tokens in enumerate(texts)]
     name = spec.partition(":")[0]
-    return [_unpack(name, digest).predict(posts) for digest in digests]
+    answers = [_unpack(name, digest).predict(posts) for digest in digests]
+    return [[prediction.plain_spans() for prediction in of_text] for of_text in zip(*answers, strict=True)]
 
 
 def check_labels(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from hf_mner_aug.backbones import detectors
-from hf_mner_aug.draw import Draw, draw
+from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.image import engine_models, open_engine, pinned_engine
 from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
@@ -295,11 +295,8 @@ class AMIA(Method):
         names = matcher.gallery.names
         for first in range(0, len(names), CHUNK):
             pairs = [(posts[rows[name]], place) for name, place in names[first : first + CHUNK]]
-            draws = [self._draw(post) for post, _ in pairs]
+            draws = [self._draw(post.id) for post, _ in pairs]
             yield from (match.loss for match in match_pairs(matcher, pairs, draws) if match)
-
-    def _draw(self, post: Post) -> Draw:
-        return draw(self.seed, self.name, self.drawn_as, post.id, 0)
 
     # ------------------------------------------------------------ making
 
@@ -327,7 +324,7 @@ class AMIA(Method):
     def _synthesised_for(self, posts: Sequence[Post]) -> list[Mapping[str, EncodedImage]]:
         """Return what was synthesised for each post, one picture for each of its own, by caption."""
         source = self._engine().source
-        draws = [self._draw(post) for post in posts]
+        draws = [self._draw(post.id) for post in posts]
         shown: list[Mapping[str, EncodedImage]] = []
         for pictures in self._stages(posts, draws):
             made = [] if isinstance(pictures, Reject) else [p.synthesised for p in pictures if p.synthesised]

@@ -361,11 +361,9 @@ class GMDA(Method):
             made[i] = self._read(gold, text)
         checked = {i: post for i, post in enumerate(made) if isinstance(post, Post) and post.relation is None}
         if self.detector and checked:
-            files = self.learned["files"]
-            digests = [files[f"detector-{n}"] for n in range(self.detectors)]
-            answers = filters.detect(self.detector, digests, [Post(str(i), p.tokens) for i, p in checked.items()])
-            for n, (i, post) in enumerate(checked.items()):
-                found = [member[n].plain_spans() for member in answers]
+            digests = filters.detector_digests(self.learned["files"], self.detectors)
+            detected = filters.detect(self.detector, digests, [post.tokens for post in checked.values()])
+            for (i, post), found in zip(checked.items(), detected, strict=True):
                 made[i] = filters.check_labels(post.tokens, post.entities, found, self.agreement) or post
         return made
 

@@ -396,8 +396,7 @@ class Method:
         rows = rows_of(columns, codec.columns)
         posts = [codec.to_post(row) for row in rows]
         expanded = [post for post in posts for _ in range(self.copies)]
-        version = self.drawn_as or self.version
-        draws = [draw(self.seed, self.name, version, post.id, c) for post in posts for c in range(self.copies)]
+        draws = [self._draw(post.id, copy) for post in posts for copy in range(self.copies)]
         results = self.rewrite(expanded, draws) if posts else []
         if len(results) != len(expanded):
             raise RuntimeError(f"{self.name}.rewrite gave {len(results)} results for {len(expanded)} posts")
@@ -483,6 +482,10 @@ class Method:
                 "Arrow table: call method.map(ds), or ds.with_format(None) before map"
             )
         return changes
+
+    def _draw(self, post: str, copy: int = 0) -> Draw:
+        """Return the randomness of a post's copy."""
+        return draw(self.seed, self.name, self.drawn_as or self.version, post, copy)
 
     def _fitted(self) -> str:
         if self.artifact is None:

@@ -496,7 +496,7 @@ def test_a_pretrained_model_has_no_folds(tiny, fresh_cache):
     new = [(["more", "words"], lines("bars", 90))]
     for ours, theirs in zip(matcher.embed(new), again.embed(new), strict=True):
         assert np.array_equal(ours, theirs)
-    assert len(fit_matcher([Post("p", ["a"])], f"open_clip:{tiny[1]}").gallery) == 0
+    assert fit_matcher([Post("p", ["a"])], f"open_clip:{tiny[1]}").gallery.names == ()
 
 
 def test_other_weights_are_noticed(tiny, tmp_path, fresh_cache):

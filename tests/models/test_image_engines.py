@@ -25,7 +25,7 @@ from hf_mner_aug.models.image.composition import Opened
 from hf_mner_aug.models.image.diffusers import Diffusers
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
-from hf_mner_aug.storage.posts import open_posts
+from hf_mner_aug.storage.posts import open_posts, save_posts
 
 SENTENCES = [f"RT @fan{i} : tweet number {i} from Paris http://t.co/x{i}" for i in range(16)]
 
@@ -393,7 +393,7 @@ TRAIN = [
 
 
 def reading(train, sentence):
-    return GroundedSentence(sentence, collage._knowledge(Collage.learn(train).posts))
+    return GroundedSentence(sentence, collage._knowledge(Collage(posts=save_posts(train)).posts))
 
 
 def rows_of(choices):
@@ -452,7 +452,7 @@ def test_where_train_has_boxes_only_they_are_shown():
     ]
     [choice] = reading(train, "where is Adele").choices(Draw(b"1"))
     assert choice.named == [Region(0, ((1.0, 2.0, 30.0, 40.0),))]
-    labels = collage._knowledge(Collage.learn(train).posts).mentions[("adele",)].labels
+    labels = collage._knowledge(Collage(posts=save_posts(train)).posts).mentions[("adele",)].labels
     assert labels == [Label(0, "PER", choice.named[0]), Label(1, "PER", None)]
 
 
@@ -460,7 +460,7 @@ def test_where_train_has_boxes_only_they_are_shown():
 
 
 def test_a_collage_shows_the_mention_in_focus():
-    engine = Collage.learn(TRAIN, size=128)
+    engine = Collage(posts=save_posts(TRAIN), size=128)
     [made] = engine.generate(["Adele dreams of Paris"], draws_for(["x"]))
     assert made.size == (128, 128)
     assert made.mode == "RGB"
@@ -470,7 +470,7 @@ def test_a_collage_shows_the_mention_in_focus():
 
 
 def test_draws_make_other_pictures_and_company_does_not():
-    engine = Collage.learn(TRAIN, size=96)
+    engine = Collage(posts=save_posts(TRAIN), size=96)
     sentences = ["Adele dreams of Paris", "the spring in New York", "sings again", "qqq"]
     made = engine.generate(sentences, draws_for(sentences))
     assert made[3] == Refused("no_region", "no other train post with a picture has a word of the sentence")
@@ -480,7 +480,7 @@ def test_draws_make_other_pictures_and_company_does_not():
 
 
 def test_a_collage_knows_the_train_posts_and_nothing_else():
-    engine = Collage.learn(TRAIN, size=64)
+    engine = Collage(posts=save_posts(TRAIN), size=64)
     assert open_posts(engine.posts).ids == [post.id for post in TRAIN]
     assert engine == Collage(posts=engine.posts, size=64)
     with pytest.raises(NotFitted, match="0000"):
@@ -491,7 +491,7 @@ def test_a_collage_knows_the_train_posts_and_nothing_else():
 
 def test_the_labels_of_the_post_at_hand_change_nothing():
     """A test post's sentence is all that is read of it: any labels make the same picture."""
-    engine = Collage.learn(TRAIN, size=64)
+    engine = Collage(posts=save_posts(TRAIN), size=64)
     tests = [
         tweet("Adele in Paris", ("Adele", "PER"), ("Paris", "LOC")),
         tweet("New York and Adele", ("New York", "LOC")),
@@ -505,7 +505,7 @@ def test_the_labels_of_the_post_at_hand_change_nothing():
 
 
 def test_sizes_are_kept_and_an_original_shows_where_nothing_is_put():
-    engine = Collage.learn(TRAIN, size=64)
+    engine = Collage(posts=save_posts(TRAIN), size=64)
     sentences = ["Adele", "Adele in Paris", "New York"]
     sizes = [(33, 21), (640, 300), (1, 7)]
     assert [made.size for made in engine.generate(sentences, draws_for(sentences), sizes=sizes)] == sizes
@@ -525,7 +525,7 @@ def test_a_picture_that_does_not_open_is_passed_over():
         tweet("Adele Adele Adele", ("Adele", "PER"), image="blue"),
         tweet("Adele missing", ("Adele", "PER"), image={"bytes": b"GIF89a", "path": None}),
     ]
-    [made] = Collage.learn(train, size=64).generate(["Adele sings missing"], draws_for(["x"]))
+    [made] = Collage(posts=save_posts(train), size=64).generate(["Adele sings missing"], draws_for(["x"]))
     assert np.abs(pixels(made)[-2, 32] - COLOURS["blue"]).max() <= 3
 
 
@@ -535,10 +535,12 @@ def test_where_no_picture_shows_a_type_a_like_post_stands_in():
         tweet("it rains again", image="green"),
         tweet("😂", image="red"),
     ]
-    [made] = Collage.learn(train, size=64).generate(["Oslo again"], draws_for(["x"]))
+    [made] = Collage(posts=save_posts(train), size=64).generate(["Oslo again"], draws_for(["x"]))
     assert np.abs(pixels(made)[-2, 32] - COLOURS["green"]).max() <= 3
-    assert Collage.learn(train[2:], size=64).generate(["Oslo 😂"], draws_for(["x"]))[0].reason == "no_region"
-    assert Collage.learn([], size=64).generate(["Oslo"], draws_for(["x"]))[0].reason == "no_region"
+    assert (
+        Collage(posts=save_posts(train[2:]), size=64).generate(["Oslo 😂"], draws_for(["x"]))[0].reason == "no_region"
+    )
+    assert Collage(posts=save_posts([]), size=64).generate(["Oslo"], draws_for(["x"]))[0].reason == "no_region"
 
 
 def test_no_seam_is_seen():
@@ -596,7 +598,7 @@ def test_real_tweets_get_pictures_that_are_not_their_own():
         )
         for row in rows
     ]
-    engine = Collage.learn(posts, size=96)
+    engine = Collage(posts=save_posts(posts), size=96)
     sentences = [" ".join(post.tokens) for post in posts]
     made = engine.generate(sentences, draws_for(sentences), sizes=[tuple(row["size"]) for row in rows])
     refused = [result for result in made if isinstance(result, Refused)]

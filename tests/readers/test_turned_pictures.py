@@ -21,6 +21,7 @@ from hf_mner_aug.posts.hygiene import _look
 from hf_mner_aug.posts.pictures import decode_image, mix_images, open_rgb, write_picture
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec, Entity, Post
+from hf_mner_aug.storage.posts import save_posts
 
 STORED = (60, 40)
 CORNER = (0, 0, 16, 8)  # red on blue, in pixels as stored
@@ -417,7 +418,7 @@ def small_posts(kind, *sizes, boxes=()):
 def test_the_smallest_pictures_are_collaged(kind, boxes):
     sides = [(n, n) for n in range(1, 17)] + [(1, 16), (16, 1), (3, 200), (200, 2)]
     posts = small_posts(kind, *sides, boxes=boxes)
-    engine = Collage.learn(posts)
+    engine = Collage(posts=save_posts(posts))
     draws = [draw(0, "amia", 1, post.id, 0) for post in posts]
     for originals in (None, [open_rgb(post.images[0]) for post in posts]):
         made = engine.generate([" ".join(post.tokens) for post in posts], draws, sizes=sides, originals=originals)

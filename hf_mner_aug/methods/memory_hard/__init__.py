@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import parse_backbone
-from hf_mner_aug.draw import Draw, draw
+from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.memory_hard.mining import mine, share_out
 from hf_mner_aug.methods.memory_hard.requests import (
@@ -307,11 +307,8 @@ class MemoryHard(Method):
         rounds = [{key: list(count) for key, count in sorted(counts.items())} for counts in memory.rounds]
         return {"files": files, "pictures": any(post.images for post in posts), "rounds": rounds, **sample.sizes}
 
-    def _draw(self, post: str, copy: int) -> Draw:
-        return draw(self.seed, self.name, self.drawn_as or self.version, post, copy)
-
     def _detectors(self, files: Mapping[str, str]) -> tuple[str, ...]:
-        return tuple(files[f"detector-{n}"] for n in range(self.detectors)) if self.detector else ()
+        return filters.detector_digests(files, self.detectors) if self.detector else ()
 
     def _memory(self) -> Memory:
         files = self.learned["files"]
@@ -397,12 +394,10 @@ class MemoryHard(Method):
     def _ask_detectors(self, memory: Memory, jobs: Sequence[Job]) -> None:
         if not memory.detectors or not jobs:
             return
-        posts = [Post(str(i), job.draft.tokens) for i, job in enumerate(jobs) if job.draft]
-        answers = filters.detect(self.detector, memory.detectors, posts)
-        for i, job in enumerate(jobs):
-            assert job.draft is not None
-            found = [detector[i].plain_spans() for detector in answers]
-            job.refused = filters.check_labels(job.draft.tokens, _entities(job.draft), found, self.agreement)
+        drafts = [job.draft for job in jobs if job.draft]
+        detected = filters.detect(self.detector, memory.detectors, [draft.tokens for draft in drafts])
+        for job, draft, found in zip(jobs, drafts, detected, strict=True):
+            job.refused = filters.check_labels(draft.tokens, _entities(draft), found, self.agreement)
 
     # ------------------------------------------------------------ pictures
 

@@ -21,6 +21,7 @@ from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific
+from hf_mner_aug.models.matching.pairs import group_by_keys
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.posts.lexicon import entity_key
 from hf_mner_aug.posts.pictures import image_digest
@@ -82,22 +83,12 @@ def share_out(posts: Sequence[Post], folds: int, seed: int) -> list[int]:
 
 def _groups(posts: Sequence[Post]) -> list[list[int]]:
     """Return the indices of posts that share a text or a picture, group by group."""
-    parents = list(range(len(posts)))
-
-    def root(i: int) -> int:
-        while parents[i] != i:
-            i = parents[i] = parents[parents[i]]
-        return i
-
-    first: dict[tuple[str, str], int] = {}
-    for i, post in enumerate(posts):
-        keys = [("text", text_key(post.tokens)), *(("image", d) for d in map(image_digest, post.images) if d)]
-        for key in keys:
-            if key[1]:
-                parents[root(i)] = root(first.setdefault(key, i))
-    groups = defaultdict(list)
-    for i in range(len(posts)):
-        groups[root(i)].append(i)
+    keys = [
+        [("text", text_key(post.tokens)), *(("image", image_digest(image)) for image in post.images)] for post in posts
+    ]
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i, group in enumerate(group_by_keys([[key for key in of_post if key[1]] for of_post in keys])):
+        groups[int(group)].append(i)
     return list(groups.values())
 
 

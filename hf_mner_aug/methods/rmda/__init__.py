@@ -503,12 +503,10 @@ class RMDA(Method):
         pending = [pair[1] for _, results in groups for pair in results if isinstance(pair, tuple) and pair[1].entities]
         verdicts: dict[int, Reject | None] = {}
         if self.filter and pending:
-            files = self.learned["files"]
-            digests = [files[f"detector-{i}"] for i in range(self.detectors)]
-            texts = [Post(str(i), found.tokens) for i, found in enumerate(pending)]
-            answers = filters.detect(self.detector, digests, texts)
-            for i, found in enumerate(pending):
-                verdicts[id(found)] = self._judge(found, [set(member[i].plain_spans()) for member in answers])
+            digests = filters.detector_digests(self.learned["files"], self.detectors)
+            detected = filters.detect(self.detector, digests, [found.tokens for found in pending])
+            for found, spans in zip(pending, detected, strict=True):
+                verdicts[id(found)] = self._judge(found, list(map(set, spans)))
         return [
             [pair if isinstance(pair, Reject) else verdicts.get(id(pair[1])) or pair[0] for pair in results]
             for _, results in groups

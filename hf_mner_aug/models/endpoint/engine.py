@@ -18,22 +18,8 @@ ENDPOINT = "endpoint"  # an engine of a method: endpoint:URL#MODEL
 # The REASONS for which another request may succeed; those that end a run (a budget, a server that is down) are not.
 UNUSABLE = ("bad_request", "refused", "truncated", "empty", "not_json", "not_an_image", "too_large")
 SETTINGS = "HF_MNER_AUG_ENDPOINT"
-# Settings of the machine that sends a request, not of the request; with the fields of Budget.
-OF_MACHINE = (
-    "key_env",
-    "timeout_s",
-    "retries",
-    "backoff_s",
-    "max_wait_s",
-    "max_concurrency",
-    "price_in",
-    "price_out",
-    "responses",
-    "replay",
-    "strict_model",
-    "omit",
-)
-
+# Fields of Endpoint that belong to a request, or are set otherwise; all others are settings of the sending machine.
+NOT_OF_MACHINE = {"base_url", "model", "budget", "run", "price_image", "price_search"}
 ASSUMED_TOKENS, ASSUMED_SECONDS = 1000, 5.0  # per request, before any is sent
 
 T = TypeVar("T")
@@ -43,14 +29,14 @@ def endpoint_settings() -> dict[str, Any]:
     """Return the fields of ``Endpoint`` that this machine sets: they change no answer, so no recipe has them.
 
     ``HF_MNER_AUG_ENDPOINT="max_concurrency=8,usd=5,price_in=0.1,price_out=0.4"`` sets fields of ``Endpoint``
-    (``OF_MACHINE``) and of ``Budget``.
+    (except ``NOT_OF_MACHINE``) and of ``Budget``.
 
     Raises:
         UnknownName: there is no such setting.
         UsageError: one is not NAME=VALUE, does not convert or is out of range.
     """
     of_endpoint, of_budget = get_type_hints(Endpoint), get_type_hints(Budget)
-    kinds = {name: of_endpoint[name] for name in OF_MACHINE} | of_budget
+    kinds = {name: kind for name, kind in of_endpoint.items() if name not in NOT_OF_MACHINE} | of_budget
     chosen = parse_settings(os.environ.get(SETTINGS, ""), kinds, SETTINGS)
     budget = Budget(**{name: chosen.pop(name) for name in of_budget if name in chosen})
     return {"budget": budget, **chosen}

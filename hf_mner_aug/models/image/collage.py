@@ -12,7 +12,7 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import regex
 
@@ -32,8 +32,8 @@ from hf_mner_aug.posts.lexicon import entity_key
 from hf_mner_aug.posts.pictures import Source, image_digest
 from hf_mner_aug.posts.scripts import GOES_ON, STARTS
 from hf_mner_aug.posts.texts import normalise_text, text_key
-from hf_mner_aug.schema import Box, Post
-from hf_mner_aug.storage.posts import StoredPosts, open_posts, save_posts
+from hf_mner_aug.schema import Box
+from hf_mner_aug.storage.posts import StoredPosts, open_posts
 from hf_mner_aug.values import Range, check_ranges
 
 if TYPE_CHECKING:
@@ -64,11 +64,6 @@ class Collage:
 
     def __post_init__(self) -> None:
         check_ranges(self, self.name)
-
-    @classmethod
-    def learn(cls, train: Iterable[Post], *, size: int = 512) -> Self:
-        """Return the engine that knows these posts; they are stored as an artifact."""
-        return cls(posts=save_posts(train), size=size)
 
     def generate(
         self,

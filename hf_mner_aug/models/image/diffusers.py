@@ -71,7 +71,7 @@ class Diffusers:
     device. The pipeline's safety checker stays on, and a picture that it flags is refused.
 
     Args:
-        model: an id on the Hub or a folder; ``revision`` and ``variant`` as ``from_pretrained`` takes them.
+        model: an id on the Hub or a folder; ``revision`` as ``from_pretrained`` takes it.
         prompt: where ``{sentence}`` stands.
         steps: of the schedule; image-to-image does ``steps * strength`` of them.
         guidance: classifier-free guidance; 0 for distilled models.
@@ -90,7 +90,6 @@ class Diffusers:
 
     model: str = "stabilityai/sdxl-turbo"
     revision: str | None = None
-    variant: str | None = None
     prompt: str = "{sentence}"
     steps: Positive = 2
     guidance: Amount = 0.0
@@ -156,7 +155,7 @@ class Diffusers:
     def _load(self, rank: int | None) -> "Loaded":
         device = find_device(self.device, rank)
         dtype = find_dtype(self.dtype, device)
-        return _load(self.model, self.revision, self.variant, dtype, device, self.offload)
+        return _load(self.model, self.revision, dtype, device, self.offload)
 
     def _in_memory(self, loaded: "Loaded", rows: "list[Row]") -> "list[PIL.Image.Image | Refused]":
         """Return the pictures of a batch, made in smaller ones if memory runs out."""
@@ -263,12 +262,12 @@ class Loaded:
 
 
 @functools.cache
-def _load(model: str, revision: str | None, variant: str | None, dtype: str, device: str, offload: str) -> Loaded:
+def _load(model: str, revision: str | None, dtype: str, device: str, offload: str) -> Loaded:
     torch = need("torch", extra="models")
     diffusers = need("diffusers", extra="models")
     with quiet("diffusers"), loading(model, "a text-to-image pipeline"):
         pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
-            model, revision=revision, variant=variant, dtype=getattr(torch, dtype), trust_remote_code=False
+            model, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False
         )
     pipeline.set_progress_bar_config(disable=True)
     vae: Any = getattr(pipeline, "vae", None)

@@ -67,9 +67,6 @@ class Gallery:
     texts: "np.ndarray"
     images: "np.ndarray"
 
-    def __len__(self) -> int:
-        return len(self.names)
-
 
 class Matcher:
     """A fitted matcher: the gallery of its train split, and an encoder for any other pair.

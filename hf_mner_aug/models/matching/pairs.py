@@ -1,7 +1,7 @@
 """The text-picture pairs of a train split, by content, and their folds."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from hf_mner_aug.models.matching.engine import TooFewPairs
@@ -89,14 +89,11 @@ def gather_pairs(posts: Iterable[Post], read: Read) -> Pairs:
 def share_out(pairs: Pairs, folds: int, seed: int) -> "np.ndarray":
     """Return the fold of each pair [n_pairs]; pairs that share a text or a picture, also indirectly, share a fold."""
     import numpy as np
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
     from sklearn.model_selection import GroupKFold
 
-    n_pairs, n_nodes = len(pairs.names), len(pairs.texts) + len(pairs.image_digests)
-    edges = (pairs.text_of, len(pairs.texts) + pairs.image_of)
-    _, of_node = connected_components(coo_matrix((np.ones(n_pairs), edges), (n_nodes, n_nodes)), directed=False)
-    groups = of_node[pairs.text_of]
+    n_pairs = len(pairs.names)
+    shared = zip(pairs.text_of.tolist(), pairs.image_of.tolist(), strict=True)
+    groups = group_by_keys([[("text", text), ("image", image)] for text, image in shared])
     n_groups = len(np.unique(groups))
     if n_groups < FEWEST:
         raise TooFewPairs(
@@ -107,6 +104,21 @@ def share_out(pairs: Pairs, folds: int, seed: int) -> "np.ndarray":
     for k, (_, held_out) in enumerate(parts):
         fold[held_out] = k
     return fold
+
+
+def group_by_keys(keys: Sequence[Sequence[Hashable]]) -> "np.ndarray":
+    """Return the group of each item [n_items]: items that share a key, also indirectly, share a group."""
+    import numpy as np
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    nodes: dict[Hashable, int] = {}
+    edges = [(i, len(keys) + nodes.setdefault(key, len(nodes))) for i, of_item in enumerate(keys) for key in of_item]
+    items, columns = np.array(edges, dtype=np.int64).reshape(-1, 2).T
+    size = len(keys) + len(nodes)
+    graph = coo_matrix((np.ones(len(edges)), (items, columns)), (size, size))
+    groups: np.ndarray = connected_components(graph, directed=False)[1][: len(keys)]
+    return groups
 
 
 def text_digest(words: Sequence[str]) -> str:

@@ -4,39 +4,21 @@ import functools
 from pathlib import Path
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.search.corpus import LocalCorpus, open_corpus
-from hf_mner_aug.models.search.engine import (
-    HEADS,
-    IMAGES,
-    WEB_REASONS,
-    Hit,
-    Query,
-    Require,
-    Searcher,
-    phrase_words,
-    words,
-)
+from hf_mner_aug.models.search.corpus import LocalCorpus as LocalCorpus
+from hf_mner_aug.models.search.corpus import open_corpus
+from hf_mner_aug.models.search.engine import HEADS as HEADS
+from hf_mner_aug.models.search.engine import IMAGES as IMAGES
+from hf_mner_aug.models.search.engine import WEB_REASONS as WEB_REASONS
+from hf_mner_aug.models.search.engine import Hit as Hit
+from hf_mner_aug.models.search.engine import Query as Query
+from hf_mner_aug.models.search.engine import Require as Require
+from hf_mner_aug.models.search.engine import Searcher
+from hf_mner_aug.models.search.engine import phrase_words as phrase_words
+from hf_mner_aug.models.search.engine import words as words
 from hf_mner_aug.models.search.train import TrainPosts
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts
 from hf_mner_aug.untrusted.names import check_digest
-
-__all__ = [
-    "HEADS",
-    "IMAGES",
-    "TRAIN",
-    "WEB_REASONS",
-    "Hit",
-    "LocalCorpus",
-    "Query",
-    "Require",
-    "Searcher",
-    "open_corpus",
-    "open_engine",
-    "phrase_words",
-    "pinned_engine",
-    "words",
-]
 
 TRAIN = "train"
 PINNED = "sha256:"

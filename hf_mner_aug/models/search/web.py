@@ -246,12 +246,7 @@ def fetch_pages(urls: Sequence[str], web: Web) -> list[Page | Reject]:
     need("lxml.html", extra="web")
 
     async def make(session: Session, url: str, path: Path) -> dict[str, Any]:
-        try:
-            fetched = await session.get(url, limit=MAX_PAGE)
-        except Refused as refused:
-            if refused.reason == "unreadable":
-                raise Refused("not_html", refused.detail) from refused
-            raise
+        fetched = await _get(session, url, MAX_PAGE, "not_html")
         return {"page": asdict(await asyncio.to_thread(_reading, read_page, fetched, "not_html"))}
 
     def read(record: dict[str, Any], path: Path) -> Page:
@@ -266,12 +261,7 @@ def fetch_pictures(urls: Sequence[str], web: Web) -> list[EncodedImage | Reject]
     one_at_a_time = asyncio.Lock()  # a picture takes up to 100 MB while it is decoded
 
     async def make(session: Session, url: str, path: Path) -> dict[str, Any]:
-        try:
-            fetched = await session.get(url, limit=MAX_IMAGE)
-        except Refused as refused:
-            if refused.reason == "unreadable":
-                raise Refused("bad_image", refused.detail) from refused
-            raise
+        fetched = await _get(session, url, MAX_IMAGE, "bad_image")
         async with one_at_a_time:
             data, ending = await asyncio.to_thread(_reading, read_picture, fetched.body, "bad_image")
         await asyncio.to_thread(artifacts.write_atomically, path.with_suffix(ending), data)
@@ -285,6 +275,15 @@ def fetch_pictures(urls: Sequence[str], web: Web) -> list[EncodedImage | Reject]
             raise Corrupt(f"{error}: delete {path} and run again") from error
 
     return _all(urls, web, "pictures", make, read)
+
+
+async def _get(session: Session, url: str, limit: int, unreadable: str) -> Fetched:
+    """Return a file; ``unreadable`` is the reason if its body cannot be decompressed."""
+    try:
+        return await session.get(url, limit=limit)
+    except Refused as refused:
+        reason = unreadable if refused.reason == "unreadable" else refused.reason
+        raise Refused(reason, refused.detail, refused.seconds) from refused
 
 
 def _reading(read: Callable[[S], T], came: S, reason: str) -> T:
