@@ -11,7 +11,7 @@ from pattern_server import INJECTED, PatternServer, block
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.methods.memory_hard.tree import induce_checked
-from hf_mner_aug.models.endpoint.engine import parse_engine
+from hf_mner_aug.models.endpoint.engine import ChatEngine, open_endpoint, parse_engine
 from hf_mner_aug.models.patterns import endpoint as llm
 from hf_mner_aug.models.patterns.endpoint import PatternEndpoint, Settings, Unusable, locate, read_draft, read_verdicts
 from hf_mner_aug.models.patterns.engine import Draft, Pattern, WriteRequest
@@ -36,7 +36,8 @@ def server():
 
 
 def engine_at(server, **chosen):
-    return PatternEndpoint(base_url=server.url, model="org/model", types=TYPES, **chosen)
+    chat = ChatEngine("engine", server.url, "org/model", chosen.pop("settings", Settings()))
+    return PatternEndpoint(chat=chat, types=TYPES, **chosen)
 
 
 def failure(text, n=0):
@@ -226,13 +227,15 @@ def test_an_answer_hangs_on_its_own_request_only(server):
 def test_identity_is_all_that_answers_depend_on(server, monkeypatch):
     engine = engine_at(server)
     others = [
-        replace(engine, model="org/other"),
+        replace(engine, chat=replace(engine.chat, model="org/other")),
         replace(engine, types=("LOC",)),
-        replace(engine, settings=Settings(temperature=0.1)),
-        replace(engine, settings=Settings(shown=3)),
+        engine_at(server, settings=Settings(temperature=0.1)),
+        engine_at(server, settings=Settings(shown=3)),
     ]
     assert len({engine.identity, *(other.identity for other in others)}) == 5
-    assert replace(engine, base_url="http://elsewhere/v1", run="x").identity == engine.identity
+    assert (
+        replace(engine, chat=replace(engine.chat, base_url="http://elsewhere/v1"), run="x").identity == engine.identity
+    )
     before = engine.identity
     monkeypatch.setattr(llm, "read_prompt", lambda method, name: name)
     assert engine.identity != before
@@ -387,7 +390,7 @@ def test_a_budget_ends_the_run_and_a_larger_one_goes_on(server, monkeypatch):
 def test_an_endpoint_that_nobody_is_at():
     with EndpointServer() as gone:
         url = gone.url
-    engine = PatternEndpoint(base_url=url, model="m", types=TYPES)
+    engine = PatternEndpoint(chat=ChatEngine("engine", url, "m", Settings()), types=TYPES)
     with pytest.raises(EndpointError, match=r"cannot reach 127\.0\.0\.1"):
         engine.induce(MEMBERS, OUTSIDERS, [], Draw(b"1"))
 
@@ -426,7 +429,7 @@ def test_an_engine_is_an_address_a_model_and_settings():
 
 def test_the_machines_settings(monkeypatch):
     monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "usd=5,price_in=0.1,price_out=0.4,max_concurrency=8,responses=there")
-    endpoint = PatternEndpoint(base_url="http://x", model="m", types=(), run="try").endpoint
+    endpoint = open_endpoint("http://x", "m", "try")
     assert (endpoint.budget.usd, endpoint.price_in, endpoint.max_concurrency) == (5.0, 0.1, 8)
     assert (str(endpoint.responses), endpoint.run) == ("there", "try")
     for chosen, told in (
@@ -438,7 +441,7 @@ def test_the_machines_settings(monkeypatch):
     ):
         monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", chosen)
         with pytest.raises(UsageError, match=told):
-            _ = PatternEndpoint(base_url="http://x", model="m", types=(), run="try").endpoint
+            _ = open_endpoint("http://x", "m", "try")
 
 
 def test_an_unwritten_is_what_the_loop_expects(server):

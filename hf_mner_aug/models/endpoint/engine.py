@@ -2,12 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, get_type_hints
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.endpoint import KEY_ENV, Endpoint, host_of
+from hf_mner_aug.models.endpoint import KEY_ENV, ChatRequest, Endpoint, Reply, Unanswered, host_of
 from hf_mner_aug.models.endpoint.budget import Budget
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.transform import CallPrice, Costs, Method, Model
@@ -98,6 +98,14 @@ class ChatEngine:
     def card_model(self) -> Model:
         """The model, as a card names it."""
         return Model(role="text", id=self.model)
+
+    def ask(self, requests: Sequence[ChatRequest], run: str) -> list[Reply | Unanswered]:
+        """Return the answer to each request, or why it has none; the budget is counted under the name of a run.
+
+        Raises:
+            EndpointError: no request can be answered; earlier answers are kept.
+        """
+        return open_endpoint(self.base_url, self.model, run).many(requests, stop_unless=UNUSABLE)
 
     def costs(self, method: Method, **counts: Any) -> Costs:
         """Return the calls of a method, whose artifact names its posts under ``files``; ``counts`` as in ``Costs``."""

@@ -39,7 +39,5 @@ def open_engine(name: str, posts: Sequence[Post], types: Sequence[str], run: str
         run: what an endpoint's budget is counted over.
     """
     if chat := chat_engine(name):
-        return PatternEndpoint(
-            base_url=chat.base_url, model=chat.model, settings=chat.settings, types=tuple(types), run=run
-        )
+        return PatternEndpoint(chat=chat, types=tuple(types), run=run)
     return Rules.of(posts)

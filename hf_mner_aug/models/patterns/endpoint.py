@@ -12,13 +12,13 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.metrics.spans import PlainSpan
-from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
-from hf_mner_aug.models.endpoint.engine import ENDPOINT, UNUSABLE, open_endpoint
+from hf_mner_aug.models.endpoint import ChatRequest, Reply, Unanswered
+from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
 from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
 from hf_mner_aug.models.patterns.engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
 from hf_mner_aug.models.patterns.failures import Failure
@@ -227,19 +227,15 @@ class PatternEndpoint:
     """Asks a chat model for patterns and posts (a ``PatternEngine``).
 
     Args:
-        base_url: as ``Endpoint`` takes it.
-        model: the name that the server knows.
+        chat: the model.
         types: the types of entities, with the fine ones.
-        settings: how it is asked.
         run: the name under which a budget is counted.
     """
 
     name: ClassVar[str] = ENDPOINT
 
-    base_url: str
-    model: str
+    chat: ChatEngine
     types: tuple[str, ...]
-    settings: Settings = Settings()
     run: str = ""
 
     @property
@@ -247,14 +243,8 @@ class PatternEndpoint:
         """The model, its settings, and a digest of the prompts and schemas."""
         prompts = [read_prompt(PROMPTS, name) for name in (INDUCE, MATCH, WRITE)]
         told = [*prompts, PATTERN, VERDICTS, draft_schema(()), BATCH]
-        asked = {f.name: getattr(self.settings, f.name) for f in fields(Settings)}
         digest = hashlib.sha256(canonical_json(told).encode()).hexdigest()
-        return canonical_json([self.name, self.model, asked, self.types, digest])
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The endpoint, with this machine's settings."""
-        return open_endpoint(self.base_url, self.model, self.run)
+        return canonical_json([self.name, self.chat.model, asdict(self.chat.settings), self.types, digest])
 
     def induce(
         self, members: Sequence[Failure], outsiders: Sequence[Failure], critiques: Sequence[str], draw: Draw
@@ -266,8 +256,8 @@ class PatternEndpoint:
         """
         data = {
             "error": self._error(members[0]),
-            "members": [self._told(failure) for failure in members[: self.settings.shown]],
-            "others": [self._told(failure) for failure in outsiders[: self.settings.shown]],
+            "members": [self._told(failure) for failure in members[: self.chat.settings.shown]],
+            "others": [self._told(failure) for failure in outsiders[: self.chat.settings.shown]],
             "critiques": list(critiques),
         }
         (answer,) = self._ask([self._chat(INDUCE, PATTERN, data, draw.seed())])
@@ -355,8 +345,8 @@ class PatternEndpoint:
         return ChatRequest(
             messages=[{"role": "system", "content": system}, {"role": "user", "content": as_block(data)}],
             seed=seed,
-            temperature=self.settings.temperature if temperature is None else temperature,
-            max_tokens=self.settings.max_tokens,
+            temperature=self.chat.settings.temperature if temperature is None else temperature,
+            max_tokens=self.chat.settings.max_tokens,
             json_schema=schema,
         )
 
@@ -395,7 +385,7 @@ class PatternEndpoint:
 
     def _ask(self, requests: Sequence[ChatRequest]) -> list[Any | Unwritten]:
         """Return the JSON of each answer, or why there is none."""
-        answers = self.endpoint.many(requests, stop_unless=UNUSABLE)
+        answers = self.chat.ask(requests, self.run)
         return [answer.data if isinstance(answer, Reply) else _unwritten(answer) for answer in answers]
 
 

@@ -85,15 +85,7 @@ def open_engine(
 
         return Templates(posts=files["posts"], seed=seed)
     if chat := chat_engine(name):
-        return TextEndpoint(
-            base_url=chat.base_url,
-            model=chat.model,
-            types=tuple(types),
-            posts=files["posts"],
-            settings=chat.settings,
-            temperature=temperature,
-            run=run,
-        )
+        return TextEndpoint(chat=chat, types=tuple(types), posts=files["posts"], temperature=temperature, run=run)
     from hf_mner_aug.models.text.instructblip import InstructBLIP
 
     model, revision = split_revision(name.partition(":")[2])

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.models.endpoint import ChatRequest, Endpoint, Reply, Unanswered
-from hf_mner_aug.models.endpoint.engine import ENDPOINT, UNUSABLE, open_endpoint
+from hf_mner_aug.models.endpoint import ChatRequest, Reply, Unanswered
+from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
 from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
 from hf_mner_aug.models.text.engine import Composed, TextRequest, Unwritten
 from hf_mner_aug.models.text.labelled import linearize, tag_type, type_name, with_arguments
@@ -41,29 +41,20 @@ class TextEndpoint:
     """Asks a chat model for labelled texts (a ``TextEngine``).
 
     Args:
-        base_url: as ``Endpoint`` takes it.
-        model: the name that the server knows.
+        chat: the model.
         types: the types of tags, as ``tag_type`` writes them.
         posts: the digest of the train posts (``storage.posts``).
-        settings: how the model is asked.
         temperature: of the sampling.
         run: the name under which a budget is counted.
     """
 
     name: ClassVar[str] = ENDPOINT
 
-    base_url: str
-    model: str
+    chat: ChatEngine
     types: tuple[str, ...]
     posts: str
-    settings: Settings = Settings()
     temperature: float = 1.0
     run: str = ""
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The endpoint, with this machine's settings."""
-        return open_endpoint(self.base_url, self.model, self.run)
 
     def generate(
         self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
@@ -78,7 +69,7 @@ class TextEndpoint:
         """
         shown = [self._shown(request, draw.sub("shown")) for request, draw in zip(requests, draws, strict=True)]
         asked = [self._request(*each) for each in zip(requests, shown, draws, strict=True)]
-        answers = self.endpoint.many(asked, stop_unless=UNUSABLE)
+        answers = self.chat.ask(asked, self.run)
         return [_read(answer, posts) for answer, posts in zip(answers, shown, strict=True)]
 
     def _request(self, request: TextRequest, shown: Sequence[Post], draw: Draw) -> ChatRequest:
@@ -89,7 +80,7 @@ class TextEndpoint:
             ],
             seed=draw.seed() % 2**31,
             temperature=self.temperature,
-            max_tokens=self.settings.max_tokens,
+            max_tokens=self.chat.settings.max_tokens,
             images=[request.image] if request.image is not None else [],
         )
 
@@ -105,9 +96,9 @@ class TextEndpoint:
         """Return other train posts with entities; arguments of relations count as such."""
         posts, own = open_posts(self.posts), text_key(request.post.tokens)
         found: list[Post] = []
-        for row in draw.sample(range(len(posts)), self.settings.shown * TRIES):
+        for row in draw.sample(range(len(posts)), self.chat.settings.shown * TRIES):
             post = with_arguments(posts[row])
-            if len(found) < self.settings.shown and post and post.entities and text_key(post.tokens) != own:
+            if len(found) < self.chat.settings.shown and post and post.entities and text_key(post.tokens) != own:
                 found.append(post)
         return found
 
