@@ -14,7 +14,7 @@ from hf_mner_aug.columns.validation import validate
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.methods import gmda
+from hf_mner_aug.methods.gmda.pictures import with_pictures
 from hf_mner_aug.methods.mixgen import mix_posts, moved
 from hf_mner_aug.models.image.collage import Collage
 from hf_mner_aug.posts.hygiene import _look
@@ -178,7 +178,7 @@ def test_made_posts_have_their_boxes_on_the_turned_picture(tmp_path, orientation
     # An engine that gives twice as many pixels.
     shown = open_rgb(post.images[0])
     twice = shown.resize((shown.width * 2, shown.height * 2), Image.Resampling.NEAREST)
-    made = gmda._finished(post, post, [shown], [twice], Collage(posts="none"))
+    made = with_pictures(post, post, [shown], [twice], Collage(posts="none"))
     assert is_around_the_red(made.images[0], made.entities[0].boxes[0])
 
 

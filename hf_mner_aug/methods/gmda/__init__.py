@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.methods.gmda.pictures import carry_boxes, open_originals, with_pictures
 from hf_mner_aug.models import text as text_engines
 from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
 from hf_mner_aug.models.image import engine_models, open_engine, pinned_engine
-from hf_mner_aug.models.image.engine import COLLAGE, POST_ID, Refused, check_fill, check_sources
+from hf_mner_aug.models.image.engine import COLLAGE, Refused, check_fill, check_sources
 from hf_mner_aug.models.text import TEMPLATES
 from hf_mner_aug.models.text.engine import Composed, TextEngine, TextRequest, Unwritten
 from hf_mner_aug.models.text.labelled import (
@@ -35,11 +36,11 @@ from hf_mner_aug.models.text.labelled import (
     tag_type,
     with_arguments,
 )
-from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
-from hf_mner_aug.posts.pictures import MIXED, TAKEN, image_digest, open_rgb, write_picture
+from hf_mner_aug.posts.hygiene import MADE_OF
+from hf_mner_aug.posts.pictures import TAKEN, image_digest
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, WORD_COUNT, Reason
-from hf_mner_aug.schema import Box, EncodedImage, Post
+from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
 from hf_mner_aug.values import Amount, Count, Positive, Share
@@ -57,33 +58,6 @@ SIDE = 512  # of a picture for a post without one
 CHUNK = 16  # posts whose pixels are held at a time
 
 Words = tuple[str, ...]
-
-
-# ---------------------------------------------------------------- boxes and filters
-
-
-def carry_boxes(post: Post, gold: Post, scale: tuple[float, float] | None = (1.0, 1.0)) -> Post:
-    """Return a made post with the gold post's boxes, each on the entity of the same words (section 3.4).
-
-    If the same words occur twice, the first mention gets the first one's boxes, and so on; other entities have none.
-
-    Args:
-        post: made of ``gold``.
-        gold: with boxes in pixels of its picture.
-        scale: width and height of the made post's picture relative to the gold post's; None if it shows something
-            else: then no entity has boxes.
-    """
-    waiting: dict[Words, list[tuple[Box, ...]]] = defaultdict(list)
-    for entity in gold.entities:
-        waiting[tuple(gold.tokens[entity.start : entity.end])].append(entity.boxes)
-    entities = []
-    for entity in post.entities:
-        found = waiting[tuple(post.tokens[entity.start : entity.end])]
-        boxes = found.pop(0) if len(found) > 1 else found[0] if found else ()
-        x, y = scale or (0, 0)
-        scaled = tuple((x1 * x, y1 * y, x2 * x, y2 * y) for x1, y1, x2, y2 in boxes) if scale else ()
-        entities.append(replace(entity, boxes=scaled))
-    return replace(post, entities=tuple(entities))
 
 
 def check_entities(post: Post, gold: Post) -> Reject | None:
@@ -414,7 +388,7 @@ class GMDA(Method):
         """Return written posts with new pictures, and boxes as large as these."""
         if not golds:
             return []
-        opened = [_open(post) if isinstance(post, Post) else post for post in written]
+        opened = [open_originals(post) if isinstance(post, Post) else post for post in written]
         jobs = [(i, j) for i, found in enumerate(opened) if not isinstance(found, Reject) for j in range(len(found))]
         engine = self._image_engine()
         results = engine.generate(
@@ -426,7 +400,7 @@ class GMDA(Method):
         for (i, _), picture in zip(jobs, results, strict=True):
             pictures[i].append(picture)
         return [
-            found if isinstance(found, Reject) else _finished(written[i], golds[i], found, pictures[i], engine)  # type: ignore[arg-type]
+            found if isinstance(found, Reject) else with_pictures(written[i], golds[i], found, pictures[i], engine)  # type: ignore[arg-type]
             for i, found in enumerate(opened)
         ]
 
@@ -488,39 +462,3 @@ def _cut(training: Mapping[str, Any]) -> list[str]:
     if "halved" in counts:
         found.append(f"Memory ended while it learnt: batches were halved, times: {counts['halved']}.")
     return found
-
-
-def _open(post: Post) -> "Reject | list[PIL.Image.Image | None]":
-    """Return the pixels of a post's pictures, which name the post; [None] for a post without any."""
-    opened: list[PIL.Image.Image | None] = []
-    try:
-        for image in post.images:
-            picture = open_rgb(image)
-            picture.info[POST_ID] = post.id
-            opened.append(picture)
-    except DataError as error:
-        return Reject("unreadable_image", str(error))
-    return opened or [None]
-
-
-def _finished(
-    post: Post,
-    gold: Post,
-    originals: "Sequence[PIL.Image.Image | None]",
-    pictures: "Sequence[PIL.Image.Image | Refused]",
-    engine: "ImageEngine",
-) -> Post | Reject:
-    """Return a post with its new pictures, and their sources in ``details``."""
-    images: list[EncodedImage] = []
-    made_of, shown = set(post.details.get(MADE_OF, ())), set[str]()
-    for n, (original, picture) in enumerate(zip(originals, pictures, strict=True)):
-        if isinstance(picture, Refused):
-            return Reject(picture.reason, picture.detail)
-        like = post.images[n] if original is not None else None
-        images.append(write_picture(picture, engine.source if original is None else MIXED[engine.source], like=like))
-        shown.update(picture.info.get(MADE_OF, ()))
-    first, made = originals[0], pictures[0]
-    scale = (made.width / first.width, made.height / first.height) if first is not None else None  # type: ignore[union-attr]
-    sources = {MADE_OF: sorted(made_of | shown), PICTURED: sorted(shown)}
-    details = {**post.details, "synthetic": True, **{name: ids for name, ids in sources.items() if ids}}
-    return carry_boxes(replace(post, images=tuple(images), details=details), gold, scale)

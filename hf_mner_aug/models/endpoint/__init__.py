@@ -18,13 +18,12 @@ server that sends slowly can block it forever, it has no route for pictures, and
 
 import asyncio
 import json
-import os
 import random
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,7 @@ from urllib.parse import urlsplit
 
 from hf_mner_aug.exceptions import DataError, EndpointError, UsageError
 from hf_mner_aug.models.endpoint.budget import NO_LIMIT, Account, Budget, Usage
+from hf_mner_aug.models.endpoint.connection import KEY_ENV, Connection, find_key, host_of
 from hf_mner_aug.models.endpoint.protocol import (
     REASONS,
     Answer,
@@ -55,7 +55,7 @@ from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.bodies import ENCODINGS, UnusableBody, read_body
-from hf_mner_aug.untrusted.hosts import Host, origin_of, require_allowed
+from hf_mner_aug.untrusted.hosts import origin_of, require_allowed
 from hf_mner_aug.untrusted.printable import excerpt
 from hf_mner_aug.values import Amount, Count, Range, check_ranges
 
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
 
 __all__ = ["REASONS", "Budget", "ChatRequest", "Endpoint", "ImageRequest", "Picture", "Reply", "Unanswered", "Usage"]
 
-KEY_ENV = "HF_MNER_AUG_API_KEY"
 Price = Annotated[float | None, Range(0)]
 # Bytes of an answer, and the JSON values in it: they limit the time of parsing to a fraction of a second.
 MAX_BODY = {"chat": 4 << 20, "image": 64 << 20, "search": 4 << 20}
@@ -76,32 +75,6 @@ CONNECT_SECONDS = 10.0
 
 T = TypeVar("T")
 _JITTER = random.SystemRandom()  # leaves the global generator alone
-
-
-def find_key(base_url: str, key_env: str = KEY_ENV) -> tuple[str, str]:
-    """Return the key for an endpoint, empty if there is none, and the name of its variable.
-
-    The variable is ``key_env``, or on Hugging Face's own hosts the token that ``huggingface_hub`` finds (``HF_TOKEN``).
-
-    Raises:
-        UsageError: it holds characters that cannot be sent.
-    """
-    url = urlsplit(base_url)
-    name, key = key_env, os.environ.get(key_env, "")
-    if not key and url.scheme == "https" and f".{url.hostname}".endswith(".huggingface.co"):
-        from huggingface_hub import get_token
-
-        name, key = "HF_TOKEN", get_token() or ""
-    key = key.strip()
-    if not re.fullmatch(r"[!-~]*", key):
-        raise UsageError(f"the key in {name} holds a space or an invalid character: copy it again")
-    return key, name
-
-
-def host_of(base_url: str, key_env: str = KEY_ENV) -> Host:
-    """Return the host of an endpoint, and the variable whose key is sent to it; raises as ``find_key``."""
-    key, name = find_key(base_url, key_env)
-    return Host(origin_of(base_url), name if key else "")
 
 
 @dataclass
@@ -116,52 +89,6 @@ class _State:
     def count(self, usage: Usage) -> None:
         with self.lock:
             self.usage += usage
-
-
-class _Line:
-    """The state that the requests of one ``many`` share: a stop signal, and an event loop with one client.
-
-    The first request starts the loop, in its own thread, so that it also serves a caller inside an event loop.
-    """
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._cut = False
-
-    def call(self, post: Callable[["httpx2.AsyncClient"], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of ``post``, run on the loop."""
-        from huggingface_hub.utils import get_async_session
-
-        with self._lock:
-            if self._cut:
-                raise CancelledError
-            if self._loop is None:
-                self._loop, self._client = asyncio.new_event_loop(), get_async_session()
-                # The hub's own hook reads the whole body of an error, however large it decompresses.
-                hooks = self._client.event_hooks
-                others = [hook for hook in hooks["response"] if not hook.__module__.startswith("huggingface_hub.")]
-                self._client.event_hooks = {**hooks, "response": others}
-                self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-                self._thread.start()
-            answer = asyncio.run_coroutine_threadsafe(post(self._client), self._loop)
-        return answer.result()
-
-    def cut(self) -> None:
-        """End the running calls, and those about to start, with CancelledError."""
-        self.stop.set()
-        with self._lock:
-            self._cut, loop = True, self._loop
-        if loop is not None:
-            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
-
-    def close(self) -> None:
-        if self._loop is not None:
-            asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
 
 
 _Found = tuple[Record, bool] | Unanswered  # an answer and whether it was on record
@@ -308,22 +235,22 @@ class Endpoint:
             KeyboardInterrupt: running requests are cancelled.
         """
         requests = list(requests)
-        line = _Line()
+        connection = Connection()
         pool = ThreadPoolExecutor(max(1, min(self.max_concurrency, len(requests))))
         try:
             with keeping(lambda: "answers so far are kept; the same command goes on"):
-                futures = [pool.submit(self._ask, request, line, stop_unless) for request in requests]
+                futures = [pool.submit(self._ask, request, connection, stop_unless) for request in requests]
                 done, _ = wait(futures, return_when=FIRST_EXCEPTION)
                 for future in done:
                     future.result()
                 return [future.result() for future in futures]
         except KeyboardInterrupt:
-            line.cut()
+            connection.cut()
             raise
         finally:
-            line.stop.set()
+            connection.stop.set()
             pool.shutdown(cancel_futures=True)
-            line.close()
+            connection.close()
 
     # ------------------------------------------------------------ from the record or the server
 
@@ -345,21 +272,21 @@ class Endpoint:
             return _STATES[key]
 
     def _ask(
-        self, request: Request, line: _Line, stop_unless: Collection[str] | None
+        self, request: Request, connection: Connection, stop_unless: Collection[str] | None
     ) -> Reply | Picture | Found | Unanswered:
-        answer = self._answer(request, line)
+        answer = self._answer(request, connection)
         if isinstance(answer, Unanswered) and stop_unless is not None and answer.reason not in stop_unless:
             told = f"{self._host}: {answer.reason}: {answer.detail}"
             raise EndpointError(f"{told}; answers so far are kept, run again to go on", answer.reason)
         return answer
 
-    def _answer(self, request: Request, line: _Line) -> Reply | Picture | Found | Unanswered:
+    def _answer(self, request: Request, connection: Connection) -> Reply | Picture | Found | Unanswered:
         try:
             call = to_call(request, self.model, self.omit)
         except DataError as error:
             return Unanswered("not_an_image", f"in the request: {error}")
         path = record_path(self._folder, call.digest)
-        found, shared = _fetch_once(path, lambda: self._fetch(call, path, line))
+        found, shared = _fetch_once(path, lambda: self._fetch(call, path, connection))
         if isinstance(found, Unanswered):
             self._state.count(Usage(over_budget=int(found.reason == "over_budget")))
             return found
@@ -368,7 +295,7 @@ class Endpoint:
         self._state.count(Usage(cached=int(cached)))
         return judge(record, request, cached=cached, strict_model=self.strict_model)
 
-    def _fetch(self, call: Call, path: Path, line: _Line) -> _Found:
+    def _fetch(self, call: Call, path: Path, connection: Connection) -> _Found:
         """Return the answer from the record, or ask the server and record its answer."""
         record = read_record(path)
         if record is not None:
@@ -380,14 +307,14 @@ class Endpoint:
         self._check_prices(call.kind)
         state = self._state
         with state.slots:
-            if line.stop.is_set():
+            if connection.stop.is_set():
                 raise CancelledError
             reached = state.account.claim(self.budget)
             if reached:
                 return Unanswered("over_budget", reached, call.digest)
             state.count(Usage(calls=1))
             begun = time.monotonic()
-            outcome, retries = self._send(call, line)
+            outcome, retries = self._send(call, connection)
             took = Usage(retries=retries, seconds=round(time.monotonic() - begun, 4))
             if isinstance(outcome, Answer):
                 took += self._cost(call.kind, outcome)
@@ -421,7 +348,7 @@ class Endpoint:
 
     # ------------------------------------------------------------ over the network
 
-    def _send(self, call: Call, line: _Line) -> tuple[Answer | Failure, int]:
+    def _send(self, call: Call, connection: Connection) -> tuple[Answer | Failure, int]:
         """Return the answer, or why there is none, and the number of retries.
 
         Raises:
@@ -430,7 +357,7 @@ class Endpoint:
         """
         begun, retries, failures = time.monotonic(), 0, Counter[str]()
         while True:
-            outcome = self._try(call, line)
+            outcome = self._try(call, connection)
             if isinstance(outcome, Answer) or outcome.then == "give_up":
                 return outcome, retries
             if outcome.then == "stop":
@@ -442,7 +369,7 @@ class Endpoint:
             if spent or time.monotonic() - begun + delay > self.max_wait_s:
                 break
             retries += 1
-            if line.stop.wait(delay):
+            if connection.stop.wait(delay):
                 raise CancelledError
         detail = f"{outcome.detail} (tries: {retries + 1})"
         if outcome.seconds > self.max_wait_s:
@@ -467,7 +394,7 @@ class Endpoint:
                 what = f"takes no requests under {self.base_url}: check base_url"
         return f"{self._host} {what}; answers so far are kept, run again to go on ({failure.detail})"
 
-    def _try(self, call: Call, line: _Line) -> Answer | Failure:
+    def _try(self, call: Call, connection: Connection) -> Answer | Failure:
         """Send a request once."""
         import httpx2
         from huggingface_hub.errors import OfflineModeIsEnabled
@@ -479,7 +406,7 @@ class Endpoint:
             return text.replace(key, "[key]") if len(key) >= 8 else text
 
         try:
-            status, headers, body = line.call(lambda client: self._post(client, call, key))
+            status, headers, body = connection.call(lambda client: self._post(client, call, key))
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             return Failure("unreachable", redact(excerpt(str(error)) or type(error).__name__), "retry_connect")
         except (TimeoutError, httpx2.TimeoutException):

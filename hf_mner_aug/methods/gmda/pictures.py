@@ -1,0 +1,78 @@
+"""New pictures of GMDA's posts: the originals they start from, and the boxes that stay true of them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hf_mner_aug.exceptions import DataError
+from hf_mner_aug.models.image.engine import POST_ID, Refused
+from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
+from hf_mner_aug.posts.pictures import MIXED, open_rgb, write_picture
+from hf_mner_aug.schema import Box, EncodedImage, Post
+from hf_mner_aug.transform import Reject
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from hf_mner_aug.models.image.engine import ImageEngine
+
+
+def carry_boxes(post: Post, gold: Post, scale: tuple[float, float] | None = (1.0, 1.0)) -> Post:
+    """Return a made post with the gold post's boxes, each on the entity of the same words (section 3.4).
+
+    If the same words occur twice, the first mention gets the first one's boxes, and so on; other entities have none.
+
+    Args:
+        post: made of ``gold``.
+        gold: with boxes in pixels of its picture.
+        scale: width and height of the made post's picture relative to the gold post's; None if it shows something
+            else: then no entity has boxes.
+    """
+    waiting: dict[tuple[str, ...], list[tuple[Box, ...]]] = defaultdict(list)
+    for entity in gold.entities:
+        waiting[tuple(gold.tokens[entity.start : entity.end])].append(entity.boxes)
+    entities = []
+    for entity in post.entities:
+        found = waiting[tuple(post.tokens[entity.start : entity.end])]
+        boxes = found.pop(0) if len(found) > 1 else found[0] if found else ()
+        x, y = scale or (0, 0)
+        scaled = tuple((x1 * x, y1 * y, x2 * x, y2 * y) for x1, y1, x2, y2 in boxes) if scale else ()
+        entities.append(replace(entity, boxes=scaled))
+    return replace(post, entities=tuple(entities))
+
+
+def open_originals(post: Post) -> "Reject | list[PIL.Image.Image | None]":
+    """Return the pixels of a post's pictures, which name the post; [None] for a post without any."""
+    opened: list[PIL.Image.Image | None] = []
+    try:
+        for image in post.images:
+            picture = open_rgb(image)
+            picture.info[POST_ID] = post.id
+            opened.append(picture)
+    except DataError as error:
+        return Reject("unreadable_image", str(error))
+    return opened or [None]
+
+
+def with_pictures(
+    post: Post,
+    gold: Post,
+    originals: "Sequence[PIL.Image.Image | None]",
+    pictures: "Sequence[PIL.Image.Image | Refused]",
+    engine: "ImageEngine",
+) -> Post | Reject:
+    """Return a post with its new pictures, and their sources in ``details``."""
+    images: list[EncodedImage] = []
+    made_of, shown = set(post.details.get(MADE_OF, ())), set[str]()
+    for n, (original, picture) in enumerate(zip(originals, pictures, strict=True)):
+        if isinstance(picture, Refused):
+            return Reject(picture.reason, picture.detail)
+        like = post.images[n] if original is not None else None
+        images.append(write_picture(picture, engine.source if original is None else MIXED[engine.source], like=like))
+        shown.update(picture.info.get(MADE_OF, ()))
+    first, made = originals[0], pictures[0]
+    scale = (made.width / first.width, made.height / first.height) if first is not None else None  # type: ignore[union-attr]
+    sources = {MADE_OF: sorted(made_of | shown), PICTURED: sorted(shown)}
+    details = {**post.details, "synthetic": True, **{name: ids for name, ids in sources.items() if ids}}
+    return carry_boxes(replace(post, images=tuple(images), details=details), gold, scale)
