@@ -7,7 +7,6 @@ same recipe gives the same rows everywhere (``synonyms="wordnet"`` takes nltk's 
 Rejects: fewer_than_two_outside_words, no_synonym
 """
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar, get_args
@@ -16,7 +15,6 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.posts.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
-from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Facts, Method, Reject
 from hf_mner_aug.values import Count, Positive, Share
 
@@ -112,7 +110,7 @@ class EDA(Method):
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return an edited copy of each post."""
-        synonyms = _learned(self._fitted())
+        synonyms: Synonyms = self.learned
         where: list[int] = []
         known: list[int] = []
         before = None
@@ -148,9 +146,3 @@ class EDA(Method):
 
 def _synonym(word: str, synonyms: Synonyms, draw: Draw) -> str:
     return match_case(draw.choice(synonyms[word.casefold()]), word)
-
-
-@functools.lru_cache(maxsize=8)
-def _learned(artifact: str) -> Synonyms:
-    learned: Synonyms = artifacts.load_json(artifact)["learned"]
-    return learned

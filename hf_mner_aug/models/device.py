@@ -34,8 +34,8 @@ def limits_met() -> dict[str, int]:
     return dict(+_LIMITS)
 
 
-def find_device(asked: str, rank: int | None = None) -> str:
-    """Return the device asked for; for ``auto``, the GPU of a process's rank (or ``$LOCAL_RANK``), else ``cpu``.
+def find_device(asked: str) -> str:
+    """Return the device asked for; for ``auto``, the GPU of ``$LOCAL_RANK`` (else the first), or ``cpu``.
 
     Raises:
         MissingExtra: torch is not installed.
@@ -44,7 +44,7 @@ def find_device(asked: str, rank: int | None = None) -> str:
     torch = need("torch", extra="models")
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if asked == "auto" and n_gpus:
-        return f"cuda:{(int(os.environ.get('LOCAL_RANK', 0)) if rank is None else rank) % n_gpus}"
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % n_gpus}"
     if asked.startswith("cuda") and not n_gpus:
         built = torch.version.cuda or "no CUDA"
         raise UsageError(

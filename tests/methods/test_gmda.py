@@ -239,7 +239,7 @@ class Writer:
     def __init__(self, say):
         self.say, self.requests = say, []
 
-    def generate(self, requests, draws, *, rank=None):
+    def generate(self, requests, draws):
         self.requests += requests
         return [self.say(request) for request in requests]
 
@@ -357,7 +357,7 @@ class Painter:
     def __init__(self, refuse=None):
         self.refuse, self.calls = refuse, []
 
-    def generate(self, sentences, draws, *, sizes=None, originals=None, rank=None):
+    def generate(self, sentences, draws, *, sizes=None, originals=None):
         self.calls += zip(sentences, draws, originals, strict=True)
         if self.refuse:
             return [Refused(self.refuse) for _ in sentences]
@@ -810,7 +810,7 @@ class Short(Writer):
             "settings": {"max_text": 160, "max_instruction": 256},
         }
 
-    def generate(self, requests, draws, *, rank=None):
+    def generate(self, requests, draws):
         count_limit("instructions_cut", 2)
         count_limit("text_batches_halved")
         return super().generate(requests, draws)

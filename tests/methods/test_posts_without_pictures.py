@@ -74,7 +74,7 @@ class Painter:
 
     source = "trainedAlgorithmicMedia"
 
-    def generate(self, sentences, draws, *, sizes=None, originals=None, rank=None):
+    def generate(self, sentences, draws, *, sizes=None, originals=None):
         sizes = sizes or [original.size if original else (8, 8) for original in originals or [None] * len(draws)]
         colours = [tuple(draw.integer(256) for _ in range(3)) for draw in draws]
         return [Image.new("RGB", size, colour) for size, colour in zip(sizes, colours, strict=True)]

@@ -74,13 +74,15 @@ def test_each_rank_has_its_gpu(monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [device.find_device("auto", rank) for rank in (None, 0, 1, 5)] == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
-    assert device.find_device("cpu", 1) == "cpu"
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert device.find_device("auto") == "cuda:1"
+    assert device.find_device("auto") == "cuda:0"
+    for rank, expected in (("0", "cuda:0"), ("1", "cuda:1"), ("3", "cuda:1"), ("4", "cuda:0")):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert device.find_device("auto") == expected
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert device.find_device("cpu") == "cpu"
     assert [device.find_dtype("auto", place) for place in ("cuda:1", "cpu")] == ["bfloat16", "float32"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device.find_device("auto", 3) == "cpu"
+    assert device.find_device("auto") == "cpu"
     with pytest.raises(UsageError, match=r"'cuda:1'.*sees no GPU"):
         device.find_device("cuda:1")
 
@@ -174,7 +176,7 @@ def test_pictures_are_those_of_the_pipelines_themselves(engine, folders):
     generator = torch.Generator().manual_seed(draws[0].seed())
     expected = again(**options, image=start, strength=0.8, generator=generator).images[0]
     assert same(engine.generate(SENTENCES[:1], draws, originals=[start]), [expected])
-    loaded = engine._load(None)
+    loaded = engine._load()
     assert loaded.image_to_image.unet is loaded.text_to_image.unet
 
 
@@ -216,7 +218,7 @@ def test_a_flagged_or_black_picture_is_refused(engine, folders, monkeypatch):
         light.putpixel((5, 5), (9, 9, 9))
         return types.SimpleNamespace(images=[light, black, light], nsfw_content_detected=[False, False, True])
 
-    monkeypatch.setattr(engine._load(None), "text_to_image", Stub(engine._load(None).text_to_image, pipeline))
+    monkeypatch.setattr(engine._load(), "text_to_image", Stub(engine._load().text_to_image, pipeline))
     made = engine.generate(SENTENCES[:3], draws_for(SENTENCES[:3]))
     assert made[0].getpixel((5, 5)) == (9, 9, 9)
     assert [refused.reason for refused in made[1:]] == ["black_image", "unsafe_image"]
@@ -255,7 +257,7 @@ def test_where_memory_ends_the_batch_is_halved_and_the_pictures_are_the_same(eng
     torch = pytest.importorskip("torch")
     draws = draws_for(SENTENCES[:7])
     expected = engine.generate(SENTENCES[:7], draws)
-    loaded = engine._load(None)
+    loaded = engine._load()
     whole, most, seen = loaded.text_to_image, 1, []
 
     def short(**options):

@@ -211,7 +211,7 @@ def test_the_qformer_alone_learns_without_an_adapter(base, pairs, settings, cach
     assert set(instructblip.learnable(net)) == own
     found = fit_instructblip(pairs[:4], [], settings=replace(settings, tune="qformer", epochs=1), types=TYPES)
     written = InstructBLIP(model=str(base), weights=found["text_model"], device="cpu")
-    after = written._load(None).network.net
+    after = written._load().network.net
     assert not hasattr(after, "peft_config")
     changed = {name for name, weights in after.state_dict().items() if not torch.equal(weights, before[name])}
     assert changed
@@ -273,7 +273,7 @@ def test_the_state_with_the_least_validation_loss_is_kept(base, pairs, settings,
     wild = replace(settings, learning_rate=0.05, epochs=3)
     found = fit_instructblip(pairs[:4], pairs[6:9], settings=wild, types=TYPES)
     written = InstructBLIP(model=str(base), weights=found["text_model"], device="cpu")
-    network = written._load(None).network
+    network = written._load().network
     examples = [network.example(r.instruction, r.image, t)[0] for r, t in pairs[6:9]]
     batch = network.collate(examples, [network.pixels(e.image) for e in examples], learn=True)
     with torch.no_grad():
@@ -461,7 +461,7 @@ def test_bfloat16_learns_with_adapters_in_float32(pairs, settings, cache):
     written = InstructBLIP(model=settings.model, weights=half["text_model"], dtype="bfloat16", device="cpu", max_text=8)
     first, second = (check["loss"] for check in written.training()["history"])
     assert second < first
-    dtypes = {p.dtype for name, p in written._load(None).network.net.named_parameters() if "lora_" in name}
+    dtypes = {p.dtype for name, p in written._load().network.net.named_parameters() if "lora_" in name}
     assert dtypes == {torch.float32}
     assert len(written.generate([pairs[0][0]], draws_for([pairs[0][0]]))) == 1
 
@@ -510,7 +510,7 @@ def test_the_picture_and_both_readings_of_the_instruction_tell_what_is_written(b
 
 def test_another_picture_or_instruction_gives_another_text(engine, pairs):
     """The same draws: what differs is what is asked."""
-    allowing, network = replace(engine, max_text=48), engine._load(None).network
+    allowing, network = replace(engine, max_text=48), engine._load().network
     requests = [request for request, _ in pairs if request.image][:8]
     before = written_ids(network, allowing, requests)
     for name in ("image", "instruction"):
@@ -540,7 +540,7 @@ def test_batch_size_order_and_company_do_not_change_a_text(engine, pairs):
     requests = [request for request, _ in pairs[:16]]
     allowing = replace(engine, max_text=10)
     before = torch.get_rng_state()
-    network = allowing._load(None).network
+    network = allowing._load().network
     texts = {}
     for batch_size in (1, 4, 16):
         texts[batch_size] = written_ids(network, replace(allowing, batch_size=batch_size), requests)
@@ -566,7 +566,7 @@ def written_ids(network, engine, requests):
 
 def test_what_a_generator_gives_instead_of_a_text_is_told(engine, pairs, monkeypatch):
     requests = [request for request, _ in pairs[:2]]
-    network = engine._load(None).network
+    network = engine._load().network
     rows = len(network.forbidden())
     only_end = torch.ones(rows, dtype=torch.bool)
     only_end[network.end] = False
@@ -583,7 +583,7 @@ def test_what_a_generator_gives_instead_of_a_text_is_told(engine, pairs, monkeyp
 
 
 def test_marks_and_rows_without_a_token_are_never_drawn(engine):
-    network = engine._load(None).network
+    network = engine._load().network
     forbidden, tokenizer = network.forbidden(), network.processor.tokenizer
     for name in ("<pad>", "<image>"):
         assert forbidden[tokenizer.convert_tokens_to_ids(name)]
@@ -598,7 +598,7 @@ def test_where_memory_ends_a_batch_is_halved_and_the_texts_are_the_same(engine, 
     requests = [request for request, _ in pairs[:4]]
     requests = [replace(request, instruction=requests[0].instruction) for request in requests]  # of one length
     expected = engine.generate(requests, draws_for(requests))
-    loaded = engine._load(None)
+    loaded = engine._load()
     generate, seen = loaded.network.net.generate, []
 
     def short(**batch):
@@ -645,7 +645,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(engine, base, pai
 
     moved = tmp_path / "moved"
     shutil.copytree(base, moved)
-    assert replace(engine, model=str(moved))._load(None)  # the same files elsewhere
+    assert replace(engine, model=str(moved))._load()  # the same files elsewhere
     config = json.loads((moved / "config.json").read_text())
     (moved / "config.json").write_text(json.dumps({**config, "initializer_factor": 0.5}))
     other = replace(engine, model=str(moved))
@@ -724,7 +724,7 @@ def test_a_decoder_only_language_model_learns_what_follows_the_prompt(pairs, set
     written = InstructBLIP(model=str(folder), weights=digest, device="cpu", max_text=8)
     losses = [check["loss"] for check in written.training()["history"]]
     assert losses[2] < losses[0]
-    loaded, requests = written._load(None).network, [request for request, _ in pairs[:4]]
+    loaded, requests = written._load().network, [request for request, _ in pairs[:4]]
     together = written_ids(loaded, written, requests)
     assert together == written_ids(loaded, replace(written, batch_size=1), requests)
     assert all(len(ids) <= 8 for ids in together)

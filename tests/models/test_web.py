@@ -74,15 +74,17 @@ def quick(server, folder, **more):
 def test_a_search_is_asked_as_serper_wants_it(tmp_path):
     with WebServer(["rain in Paris today", "sun in Rome"], key=KEY) as server:
         serper = quick(server, tmp_path)
-        hits = serper.search(PARIS, limit=10)
+        (found,) = serper.find([PARIS], limit=10)
         assert server.searches == [{"q": 'we love Paris "Paris" site:twitter.com', "num": 10}]
         assert "authorization" not in server.log[0].headers
         assert server.log[0].headers["content-type"] == "application/json"
-        assert [(hit.id, hit.text, hit.url) for hit in hits] == [("0", "rain in Paris today", server.page(0))]
+        (result,) = found.results
+        assert (page_id(result.url), result.snippet, result.url) == ("0", "rain in Paris today", server.page(0))
         assert serper.endpoint.spent().usd == pytest.approx(0.001)
-        assert serper.search(PARIS, limit=10) == hits
+        (again,) = serper.find([PARIS], limit=10)
+        assert (again.results, again.cached) == (found.results, True)
         assert len(server.log) == 1
-        assert serper.search(Query(phrases=("Oslo",))) == []
+        assert serper.find([Query(phrases=("Oslo",))])[0].results == ()
     everything = [repr(serper), pickle.dumps(serper).decode("latin-1")]
     everything += [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert all(KEY not in text for text in everything)
@@ -129,7 +131,7 @@ def test_queries_of_600_words_and_of_any_entities_or_days():
 def test_no_key_or_a_wrong_one_is_one_line(tmp_path, monkeypatch, key, expected):
     monkeypatch.setenv("SERPER_API_KEY", key)
     with WebServer(["Paris"], key=KEY) as server, pytest.raises(UsageError, match=expected) as caught:
-        quick(server, tmp_path).search(PARIS)
+        quick(server, tmp_path).find([PARIS])
     assert "\n" not in str(caught.value)
     assert not key or key not in str(caught.value)
 
@@ -151,7 +153,7 @@ def test_spent_credit_stops_and_nothing_is_paid_twice(tmp_path):
 def test_a_storm_of_429_passes_or_stops_the_run(tmp_path):
     with WebServer(["Paris"], key=KEY) as server:
         server.broken, server.broken_times = (429, b'{"message": "Too many requests"}', {}), 3
-        assert len(quick(server, tmp_path).search(PARIS)) == 1
+        assert len(quick(server, tmp_path).find([PARIS])[0].results) == 1
         assert len(server.log) == 4
         server.broken_times = 100
         with pytest.raises(EndpointError, match="rate_limited: HTTP 429: Too many requests") as caught:
@@ -163,7 +165,7 @@ def test_a_storm_of_429_passes_or_stops_the_run(tmp_path):
 def test_a_reply_that_is_not_serpers_is_asked_for_again_and_then_stops(tmp_path, reply):
     with WebServer(["Paris"], key=KEY) as server:
         server.broken, server.broken_times = (200, reply, {}), 2
-        assert len(quick(server, tmp_path).search(PARIS)) == 1
+        assert len(quick(server, tmp_path).find([PARIS])[0].results) == 1
         server.broken_times = 100
         with pytest.raises(EndpointError, match=r"not_json|server_error"):
             quick(server, tmp_path).search(Query(text="Rome"))
@@ -184,7 +186,7 @@ def test_the_network_goes_away_and_comes_back(tmp_path):
     serper = quick(server, tmp_path, backoff_s=0.1)
     begun = time.monotonic()
     with pytest.raises(EndpointError, match="cannot reach"):
-        quick(server, tmp_path, backoff_s=0.01).search(PARIS)
+        quick(server, tmp_path, backoff_s=0.01).find([PARIS])
     assert time.monotonic() - begun < 5
 
     def come_back():
@@ -195,7 +197,7 @@ def test_the_network_goes_away_and_comes_back(tmp_path):
     thread = threading.Thread(target=come_back)
     thread.start()
     try:
-        assert len(serper.search(PARIS)) == 1
+        assert len(serper.find([PARIS])[0].results) == 1
     finally:
         thread.join()
         opened[0].__exit__()

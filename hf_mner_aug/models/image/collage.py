@@ -72,7 +72,6 @@ class Collage:
         *,
         sizes: Sequence[tuple[int, int]] | None = None,
         originals: "Sequence[PIL.Image.Image | None] | None" = None,
-        rank: int | None = None,
     ) -> "list[PIL.Image.Image | Refused]":
         """Return a picture for each sentence; if there is an original, the regions go into its calmest corners.
 

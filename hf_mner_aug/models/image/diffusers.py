@@ -116,7 +116,6 @@ class Diffusers:
         *,
         sizes: Sequence[tuple[int, int]] | None = None,
         originals: "Sequence[PIL.Image.Image | None] | None" = None,
-        rank: int | None = None,
     ) -> "list[PIL.Image.Image | Refused]":
         """Return a picture for each sentence, of the given size, else the original's shape, else square.
 
@@ -137,7 +136,7 @@ class Diffusers:
             )
         if not rows:
             return []
-        loaded = self._load(rank)
+        loaded = self._load()
         made: dict[int, PIL.Image.Image | Refused] = {}
         # Rows of one batch have one size; the groups do not depend on the memory.
         groups: dict[Any, list[Row]] = {}
@@ -152,8 +151,8 @@ class Diffusers:
 
     # ------------------------------------------------------------ inside
 
-    def _load(self, rank: int | None) -> "Loaded":
-        device = find_device(self.device, rank)
+    def _load(self) -> "Loaded":
+        device = find_device(self.device)
         dtype = find_dtype(self.dtype, device)
         return _load(self.model, self.revision, dtype, device, self.offload)
 

@@ -41,7 +41,6 @@ class ImageEngine(Protocol):
         *,
         sizes: Sequence[tuple[int, int]] | None = None,
         originals: "Sequence[PIL.Image.Image | None] | None" = None,
-        rank: int | None = None,
     ) -> "list[PIL.Image.Image | Refused]":
         """Return an RGB picture for each sentence, or why there is none.
 
@@ -50,7 +49,6 @@ class ImageEngine(Protocol):
             draws: one for each sentence.
             sizes: width and height of each picture in pixels; by default the engine's own.
             originals: RGB pictures to start from, None for a sentence without one.
-            rank: the number of this process among several, for the choice of a GPU.
         """
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hf_mner_aug.exceptions import EndpointError
 from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.models.endpoint.protocol import Found, Result, SearchRequest, Unanswered
-from hf_mner_aug.models.search.engine import Hit, Query, Require
+from hf_mner_aug.models.search.engine import Query, Require
 from hf_mner_aug.posts.hygiene import origins
 
 SERPER = "https://google.serper.dev"
@@ -46,23 +46,13 @@ def _unquoted(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Serper:
-    """Serper's search API, or another of the same form, as a ``Searcher``.
+    """Serper's search API, or another of the same form.
 
     It uses ``endpoint``: ``POST /search`` with the key of its ``key_env`` in the header ``X-API-KEY``; answers are
     recorded, so that a search is paid for once.
     """
 
     endpoint: Endpoint
-
-    def search(self, query: Query, limit: int = 10) -> list[Hit]:
-        """Return the pages found, best first, with Google's snippets as their texts; raises as ``find``."""
-        (found,) = self.find([query], limit)
-        if isinstance(found, Unanswered):
-            return []
-        return [
-            Hit(id=page_id(result.url), text=result.snippet, source="serper", score=-float(rank), url=result.url)
-            for rank, result in enumerate(found.results)
-        ]
 
     def find(self, queries: Sequence[Query], limit: int = 10) -> list[Found | Unanswered]:
         """Return the results of each search, at most ``limit`` distinct pages, or why the engine refused this query.

@@ -56,9 +56,7 @@ class TextEndpoint:
     temperature: float = 1.0
     run: str = ""
 
-    def generate(
-        self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
-    ) -> list[str | Unwritten]:
+    def generate(self, requests: Sequence[TextRequest], draws: Sequence[Draw]) -> list[str | Unwritten]:
         """Return the answer to each request, with the ids of the posts shown, or why there is none.
 
         An answer of several lines is ``no_answer`` as well.

@@ -50,13 +50,10 @@ class TextEngine(Protocol):
 
     name: ClassVar[str]
 
-    def generate(
-        self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
-    ) -> list[str | Unwritten]:
+    def generate(self, requests: Sequence[TextRequest], draws: Sequence[Draw]) -> list[str | Unwritten]:
         """Return a linearised text for each request, or why there is none.
 
         Args:
             requests: see ``TextRequest``.
             draws: one for each request.
-            rank: the number of this process among several, for the choice of a GPU.
         """

@@ -73,9 +73,7 @@ class InstructBLIP:
     def __post_init__(self) -> None:
         check_ranges(self, self.name)
 
-    def generate(
-        self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
-    ) -> list[str | Unwritten]:
+    def generate(self, requests: Sequence[TextRequest], draws: Sequence[Draw]) -> list[str | Unwritten]:
         """Return a linearised text for each request, or why there is none.
 
         Raises:
@@ -86,7 +84,7 @@ class InstructBLIP:
         """
         if not requests:
             return []
-        loaded = self._load(rank)
+        loaded = self._load()
         groups: dict[Any, list[_Row]] = {}
         for i, (request, draw) in enumerate(zip(requests, draws, strict=True)):
             example, cut = loaded.network.example(request.instruction, request.image)
@@ -106,8 +104,8 @@ class InstructBLIP:
 
     # ------------------------------------------------------------ inside
 
-    def _load(self, rank: int | None) -> "_Loaded":
-        device = find_device(self.device, rank)
+    def _load(self) -> "_Loaded":
+        device = find_device(self.device)
         return _load(self.model, self.revision, self.weights, find_dtype(self.dtype, device), device)
 
     def _write(self, loaded: "_Loaded", rows: "list[_Row]") -> dict[int, str | Unwritten]:

@@ -104,9 +104,7 @@ class Templates:
     posts: str
     seed: int = 0
 
-    def generate(
-        self, requests: Sequence[TextRequest], draws: Sequence[Draw], *, rank: int | None = None
-    ) -> list[str | Unwritten]:
+    def generate(self, requests: Sequence[TextRequest], draws: Sequence[Draw]) -> list[str | Unwritten]:
         """Return a text for each request that holds all its entities, with the ids of the posts it is made of.
 
         The reason is ``no_context`` if no other train post has a place for them.
