@@ -157,7 +157,7 @@ def test_a_storm_of_429_passes_or_stops_the_run(tmp_path):
         assert len(server.log) == 4
         server.broken_times = 100
         with pytest.raises(EndpointError, match="rate_limited: HTTP 429: Too many requests") as caught:
-            quick(server, tmp_path, retries=3).search(Query(text="Rome"))
+            quick(server, tmp_path, retries=3).find([Query(text="Rome")])
         assert caught.value.reason == "rate_limited"
 
 
@@ -168,7 +168,7 @@ def test_a_reply_that_is_not_serpers_is_asked_for_again_and_then_stops(tmp_path,
         assert len(quick(server, tmp_path).find([PARIS])[0].results) == 1
         server.broken_times = 100
         with pytest.raises(EndpointError, match=r"not_json|server_error"):
-            quick(server, tmp_path).search(Query(text="Rome"))
+            quick(server, tmp_path).find([Query(text="Rome")])
 
 
 def test_a_query_that_the_engine_refuses_costs_only_itself(tmp_path, web):
