@@ -341,8 +341,8 @@ def test_ablations(sample, fitted):
 
 
 def test_detectors_must_find_the_entities(sample, fitted, monkeypatch):
-    def nobody(spec, digests, posts):
-        return [[Prediction(post.id) for post in posts] for _ in digests]
+    def nobody(spec, digests, texts):
+        return [[[] for _ in digests] for _ in texts]
 
     monkeypatch.setattr(memory_hard.filters, "detect", nobody)
     made = fitted.make(sample.with_format("arrow")[:])

@@ -11,7 +11,7 @@ from pattern_server import INJECTED, PatternServer, block
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
 from hf_mner_aug.methods.memory_hard.tree import induce_checked
-from hf_mner_aug.models.endpoint.engine import ChatEngine, open_endpoint, parse_engine
+from hf_mner_aug.models.endpoint.engine import ChatEngine, open_endpoint
 from hf_mner_aug.models.patterns import endpoint as llm
 from hf_mner_aug.models.patterns.endpoint import PatternEndpoint, Settings, Unusable, locate, read_draft, read_verdicts
 from hf_mner_aug.models.patterns.engine import Draft, Pattern, WriteRequest
@@ -399,16 +399,12 @@ def test_an_endpoint_that_nobody_is_at():
 
 
 def test_an_engine_is_an_address_a_model_and_settings():
-    assert parse_engine("endpoint:http://127.0.0.1:8000/v1#Qwen/Qwen3-8B", Settings) == (
-        "http://127.0.0.1:8000/v1",
-        "Qwen/Qwen3-8B",
-        Settings(),
-    )
-    url, model, settings = parse_engine(
-        "endpoint:https://router.huggingface.co/v1#a/b:fast,temperature=0,shown=5", Settings
-    )
-    assert (url, model) == ("https://router.huggingface.co/v1", "a/b:fast")
-    assert settings == Settings(temperature=0.0, shown=5)
+    expected = ChatEngine("engine", "http://127.0.0.1:8000/v1", "Qwen/Qwen3-8B", Settings())
+    assert ChatEngine.of("engine", "endpoint:http://127.0.0.1:8000/v1#Qwen/Qwen3-8B", Settings) == expected
+    spec = "endpoint:https://router.huggingface.co/v1#a/b:fast,temperature=0,shown=5"
+    expected = ChatEngine("x", "https://router.huggingface.co/v1", "a/b:fast", Settings(temperature=0.0, shown=5))
+    assert ChatEngine.of("x", spec, Settings) == expected
+    assert ChatEngine.of("engine", "rules", Settings) is None
     for spec, told in (
         ("endpoint", "needs an address and a model: endpoint:URL#MODEL"),
         ("endpoint:http://x/v1", "needs an address and a model"),
@@ -421,10 +417,10 @@ def test_an_engine_is_an_address_a_model_and_settings():
         ("endpoint:http://x/v1#m,max_tokens=0", "max_tokens must be at least 1, found 0"),
     ):
         with pytest.raises(UsageError, match=told) as caught:
-            parse_engine(spec, Settings)
+            ChatEngine.of("engine", spec, Settings)
         assert "sk-secret" not in str(caught.value)
     with pytest.raises(UnknownName, match="did you mean 'temperature'"):
-        parse_engine("endpoint:http://x/v1#m,temprature=1", Settings)
+        ChatEngine.of("engine", "endpoint:http://x/v1#m,temprature=1", Settings)
 
 
 def test_the_machines_settings(monkeypatch):

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar, get_type_hints
+from typing import Any, Self, get_type_hints
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.endpoint import KEY_ENV, ChatRequest, Endpoint, Reply, Unanswered, host_of
@@ -22,8 +22,6 @@ SETTINGS = "HF_MNER_AUG_ENDPOINT"
 NOT_OF_MACHINE = {"base_url", "model", "budget", "run", "price_image", "price_search"}
 ASSUMED_TOKENS, ASSUMED_SECONDS = 1000, 5.0  # per request, before any is sent
 
-T = TypeVar("T")
-
 
 def endpoint_settings() -> dict[str, Any]:
     """Return the fields of ``Endpoint`` that this machine sets: they change no answer, so no recipe has them.
@@ -40,30 +38,6 @@ def endpoint_settings() -> dict[str, Any]:
     chosen = parse_settings(os.environ.get(SETTINGS, ""), kinds, SETTINGS)
     budget = Budget(**{name: chosen.pop(name) for name in of_budget if name in chosen})
     return {"budget": budget, **chosen}
-
-
-def parse_engine(spec: str, settings: type[T]) -> tuple[str, str, T]:
-    """Return the address, the model and the settings of ``endpoint:URL#MODEL,max_tokens=800``.
-
-    Args:
-        spec: as a method's parameter spells it.
-        settings: a dataclass whose fields are the valid settings.
-
-    Raises:
-        UnknownName: there is no such setting.
-        UsageError: the address or the model is missing, the address holds a key, or a value is out of range.
-    """
-    url, _, rest = spec.partition(":")[2].partition("#")
-    model, _, chosen = rest.partition(",")
-    if not url or not model:
-        # The value is not repeated: it may hold a key.
-        raise UsageError(
-            "the engine endpoint needs an address and a model: endpoint:URL#MODEL, as "
-            "endpoint:http://127.0.0.1:8000/v1#Qwen/Qwen3-8B"
-        )
-    found = settings(**parse_settings(chosen, get_type_hints(settings), ENDPOINT))
-    Endpoint(base_url=url, model=model)
-    return url, model, found
 
 
 def open_endpoint(base_url: str, model: str, run: str = "") -> Endpoint:
@@ -89,10 +63,24 @@ class ChatEngine:
 
     @classmethod
     def of(cls, parameter: str, spec: str, settings: type[Any]) -> Self | None:
-        """Return the engine that a parameter names, or None if it names another; raises as ``parse_engine``."""
+        """Return the engine that a parameter names, or None if that is not ``endpoint:…``.
+
+        Raises:
+            UnknownName: there is no such setting.
+            UsageError: the address or the model is missing, the address holds a key, or a value is out of range.
+        """
         if spec.partition(":")[0] != ENDPOINT:
             return None
-        return cls(parameter, *parse_engine(spec, settings))
+        url, _, rest = spec.partition(":")[2].partition("#")
+        model, _, chosen = rest.partition(",")
+        if not url or not model:
+            # The value is not repeated: it may hold a key.
+            raise UsageError(
+                "the engine endpoint needs an address and a model: endpoint:URL#MODEL, as "
+                "endpoint:http://127.0.0.1:8000/v1#Qwen/Qwen3-8B"
+            )
+        Endpoint(base_url=url, model=model)
+        return cls(parameter, url, model, settings(**parse_settings(chosen, get_type_hints(settings), ENDPOINT)))
 
     @property
     def card_model(self) -> Model:

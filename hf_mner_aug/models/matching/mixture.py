@@ -4,7 +4,7 @@ The mixture is fitted once on the losses of train, and scores any loss. Settings
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ def fit_mixture(losses: "Sequence[float] | np.ndarray") -> Mixture:
     isotonic = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(scaled, posterior(scaled, mixture))
     notes.append("the posterior was not monotone in the loss: isotonic regression made it so")
     curve = (tuple(isotonic.X_thresholds_.round(9).tolist()), tuple(isotonic.y_thresholds_.round(9).tolist()))
-    return Mixture(
-        low=low, high=high, means=means, variances=variances, weights=weights, curve=curve, notes=tuple(notes)
-    )
+    return replace(mixture, curve=curve, notes=tuple(notes))
 
 
 def _fit(scaled: "np.ndarray", kind: Any, **settings: Any) -> Any:

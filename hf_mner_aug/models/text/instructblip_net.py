@@ -320,26 +320,24 @@ def write_weights(net: Any, folder: Path) -> None:
         OSError: the disk is full.
     """
     from safetensors import SafetensorError
+    from safetensors.torch import save_file
 
+    adapted = hasattr(net, "peft_config")
     try:
-        _write_weights(net, folder)
+        if adapted:
+            net.save_pretrained(folder, save_embedding_layers=False)
+        else:
+            save_file(net.qformer.state_dict(), folder / QFORMER_WEIGHTS)
     except SafetensorError as error:
         raise OSError(f"{folder}: {error}") from error
-
-
-def _write_weights(net: Any, folder: Path) -> None:
-    if hasattr(net, "peft_config"):
-        net.save_pretrained(folder, save_embedding_layers=False)
-        for path in folder.iterdir():
-            if path.name not in ADAPTER_FILES:
-                path.unlink()
-        # A path in it would give the same weights another digest.
-        config = json.loads((folder / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
-        (folder / ADAPTER_FILES[0]).write_text(json.dumps({**config, "base_model_name_or_path": None}, indent=1))
-    else:
-        from safetensors.torch import save_file
-
-        save_file(net.qformer.state_dict(), folder / QFORMER_WEIGHTS)
+    if not adapted:
+        return
+    for path in folder.iterdir():
+        if path.name not in ADAPTER_FILES:
+            path.unlink()
+    # A path in it would give the same weights another digest.
+    config = json.loads((folder / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
+    (folder / ADAPTER_FILES[0]).write_text(json.dumps({**config, "base_model_name_or_path": None}, indent=1))
 
 
 def read_weights(net: Any, folder: Path) -> Any:

@@ -32,17 +32,18 @@ def candidates(
         top_p: in (0, 1].
     """
     import numpy as np
+    from scipy.special import log_softmax
 
     ids = np.flatnonzero(np.isfinite(logits))
     scaled = logits[ids] / temperature
     if 0 < top_k < len(ids):
         inside = scaled >= np.partition(scaled, -top_k)[-top_k]
         ids, scaled = ids[inside], scaled[inside]
-    log_probs = _normalised(scaled)
+    log_probs = log_softmax(scaled)
     order = np.argsort(-log_probs, kind="stable")
     probs = np.exp(log_probs[order])
     inside = np.sort(order[np.cumsum(probs) - probs < top_p])
-    return ids[inside], _normalised(log_probs[inside])
+    return ids[inside], log_softmax(log_probs[inside])
 
 
 def draw_token(logits: "np.ndarray", draw: Draw, *, temperature: float, top_k: int, top_p: float) -> int:
@@ -96,12 +97,3 @@ class RowSampler:
         self.step += 1
         index = torch.tensor(chosen, device=scores.device)[:, None]
         return torch.full_like(scores, float("-inf")).scatter_(1, index, 0.0)
-
-
-def _normalised(scores: "np.ndarray") -> "np.ndarray":
-    """Return log-probabilities from unnormalised ones."""
-    import numpy as np
-
-    shifted = scores - scores.max()
-    normalised: np.ndarray = shifted - np.log(np.exp(shifted).sum())
-    return normalised
