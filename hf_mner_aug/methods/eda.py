@@ -80,7 +80,7 @@ class EDA(Method):
     drawn_as: ClassVar[int] = 2
     rejects: ClassVar[Mapping[str, Reason]] = {
         "fewer_than_two_outside_words": Reason(
-            "all words but one are in an entity or beside one",
+            "fewer than two words are neither in nor beside an entity",
             "take a method that changes mentions: lsms",
             ("margin=0",),
         ),

@@ -112,9 +112,7 @@ class LSMS(Method):
         "nothing_to_change": Reason(
             "none of the operations applies to the post", "fit on more posts", (f"operations={','.join(OPERATIONS)}",)
         ),
-        "unchanged": Reason(
-            "the words that were drawn are those that stand there", "fit on more posts", ("ratio=0.6",)
-        ),
+        "unchanged": Reason("the drawn words are equal to the original ones", "fit on more posts", ("ratio=0.6",)),
     }
     facts: ClassVar[Facts] = Facts(
         does="replaces tokens, synonyms or mentions label by label, or shuffles within segments",

@@ -72,11 +72,11 @@ def with_smaller_batches(call: Callable[[int], T], batch_size: int) -> T:
         except torch.OutOfMemoryError as error:
             if batch_size == 1:
                 raise UsageError(
-                    "out of memory with one post a batch: take a smaller encoder or max_length, or device='cpu'"
+                    "out of memory with one post per batch: take a smaller encoder or max_length, or device='cpu'"
                 ) from error
         batch_size //= 2
         torch.cuda.empty_cache()
-        warnings.warn(f"out of memory: going on with batches of {batch_size}", stacklevel=2)
+        warnings.warn(f"out of memory: continuing with batches of {batch_size}", stacklevel=2)
 
 
 @contextlib.contextmanager

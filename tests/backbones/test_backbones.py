@@ -363,7 +363,7 @@ def test_out_of_memory_halves_the_batch(encoder, monkeypatch):
     monkeypatch.setattr(TokenNet, "forward", hungry)
     with pytest.warns(UserWarning, match="out of memory") as said:
         fitted = small("token_classifier", encoder).fit(dataset(), dataset())
-    assert [str(w.message) for w in said] == [f"out of memory: going on with batches of {n}" for n in (4, 2)]
+    assert [str(w.message) for w in said] == [f"out of memory: continuing with batches of {n}" for n in (4, 2)]
     assert sizes[:2] == [8, 4]
     assert set(sizes[2:]) == {2}
     assert len(sizes[2:]) == QUICK.steps * 4  # as many optimiser steps as asked, four small batches each

@@ -139,7 +139,7 @@ TEXTS = ("we love [LOC Rome]", "they love [LOC Oslo]", "I met [PER Adele]", "you
 
 
 def test_a_backbone_without_errors(scripted):
-    with pytest.warns(UserWarning, match="right gets no post wrong that it did not learn from: nothing is hard"):
+    with pytest.warns(UserWarning, match="right makes no error on held-out posts: nothing is hard"):
         found = mine(posts_of(*TEXTS), target="right", folds=3)
     assert (found.failures, found.suspects) == ((), ())
 

@@ -269,7 +269,7 @@ def test_where_memory_ends_the_batch_is_halved_and_the_pictures_are_the_same(eng
         return whole(**options)
 
     monkeypatch.setattr(loaded, "text_to_image", Stub(whole, short))
-    with pytest.warns(UserWarning, match="out of memory: going on with batches of 2") as told:
+    with pytest.warns(UserWarning, match="out of memory: continuing with batches of 2") as told:
         made = engine.generate(SENTENCES[:7], draws)
     assert len(told) == 1
     assert max(np.abs(pixels(a) - pixels(b)).max() for a, b in zip(made, expected, strict=True)) <= 1

@@ -436,7 +436,7 @@ def test_where_memory_ends_a_step_is_taken_in_parts_with_the_same_gradient(pairs
     calm = replace(settings, dropout=0.0)
     loss, expected, seen, _ = one_step(pairs[:4], calm)
     assert seen == [4]
-    with pytest.warns(UserWarning, match="out of memory: going on with batches of"):
+    with pytest.warns(UserWarning, match="out of memory: continuing with batches of"):
         halved, found, seen, training = one_step(pairs[:4], calm, fail=[1, 3])
     assert seen == [4, 2, 2, 1, 1, 1, 1]  # what two posts had added to the gradient is taken back
     assert halved == pytest.approx(loss, rel=1e-5)
@@ -479,7 +479,7 @@ def test_where_memory_ends_validation_is_read_in_parts_with_the_same_loss(pairs,
         return whole(chosen, pixels, learn=learn)
 
     monkeypatch.setattr(training.network, "collate", collate)
-    with pytest.warns(UserWarning, match="out of memory: going on with batches of 2"):
+    with pytest.warns(UserWarning, match="out of memory: continuing with batches of 2"):
         training._check(1, held_out)
     assert seen == [4, 2, 2]
     first, second = (check["loss"] for check in training.history)
@@ -610,7 +610,7 @@ def test_where_memory_ends_a_batch_is_halved_and_the_texts_are_the_same(engine, 
     monkeypatch.setattr(loaded.network.net, "generate", short)
     monkeypatch.setattr(loaded, "at_once", None)
     before = limits_met().get("text_batches_halved", 0)
-    with pytest.warns(UserWarning, match="out of memory: going on with batches of 2"):
+    with pytest.warns(UserWarning, match="out of memory: continuing with batches of 2"):
         assert engine.generate(requests, draws_for(requests)) == expected
     assert seen == [4, 2, 2]
     assert limits_met()["text_batches_halved"] == before + 1

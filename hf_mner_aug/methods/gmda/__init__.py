@@ -107,7 +107,7 @@ class GMDA(Method):
     version: ClassVar[int] = 2
     drawn_as: ClassVar[int] = 1
     rejects: ClassVar[Mapping[str, Reason]] = {
-        "nested_mentions": Reason("head and tail of a relation overlap", "take posts in which they do not"),
+        "nested_mentions": Reason("head and tail of a relation overlap", "use posts in which they do not"),
         "no_context": Reason(
             "no other train post has a place for the entities", "fit on more posts, or name another text model"
         ),
@@ -116,9 +116,7 @@ class GMDA(Method):
         **UNREADABLE_IMAGE,
         "no_answer": Reason("the endpoint gives no text", "name another model, or raise its `max_tokens`"),
         **MALFORMED,
-        "lost_entity": Reason(
-            "the text lacks an entity that it was asked for", "name another text model", ("all_entities=false",)
-        ),
+        "lost_entity": Reason("the text misses a requested entity", "name another text model", ("all_entities=false",)),
         "lost_relation": Reason("the text lacks the head or the tail of the relation", "name another text model"),
         **WORD_COUNT,
         "gold_text": Reason("the text is the gold post's own", "name another text model, or raise its temperature"),
@@ -131,7 +129,7 @@ class GMDA(Method):
     }
     drops: ClassVar[Mapping[str, Reason]] = {
         "context_used": Reason(
-            "another text is written into the same train post", "fit on more posts", ("per_context=0",)
+            "another text was written into the same train post", "fit on more posts", ("per_context=0",)
         )
     }
     reads_images: ClassVar[bool] = True
@@ -460,5 +458,5 @@ def _cut(training: Mapping[str, Any]) -> list[str]:
         if cut:
             found.append(f"The text model was given {counts[f'{split}_posts']} posts of {split}: {', '.join(cut)}.")
     if "halved" in counts:
-        found.append(f"Memory ended while it learnt: batches were halved, times: {counts['halved']}.")
+        found.append(f"Memory ran out during training: batches were halved, times: {counts['halved']}.")
     return found

@@ -120,9 +120,9 @@ class MemoryHard(Method):
         "lost_entity": Reason("the mention to test is not labelled as asked", "name another engine", ("attempts=6",)),
         **WORD_COUNT,
         "near_duplicate": Reason(
-            "the text is too much like a post that it was made of", "fit on more posts", ("alike=1", "attempts=6")
+            "the text is too similar to a post that it was made of", "fit on more posts", ("alike=1", "attempts=6")
         ),
-        "off_pattern": Reason("the text is not what the pattern describes", "fit on more posts", ("attempts=6",)),
+        "off_pattern": Reason("the text does not match the pattern", "fit on more posts", ("attempts=6",)),
         "inconsistent": Reason(
             "too few detectors find exactly the entities of the text",
             "fit on more posts",
@@ -139,7 +139,7 @@ class MemoryHard(Method):
         boxes="none: the pictures are new",
         extra="core; models for diffusers",
         idle=Reason(
-            "the model makes no mistake that a post could be written for",
+            "the model makes no error that a post could be written for",
             "mine another model: `--set target=BACKBONE`",
             ("spurious=true", "mining=false"),
         ),
@@ -197,7 +197,7 @@ class MemoryHard(Method):
     @property
     def cautions(self) -> tuple[str, ...]:
         """Sentences that users of the rows must know."""
-        found = [f"The posts are for what {self.target} gets wrong on this train split: another model may need others."]
+        found = [f"The posts target errors of {self.target} on this train split: another model may need others."]
         if chat := chat_engine(self.engine):
             found.append(
                 f"The texts and their labels are a language model's, {chat.model}: what they say of people, places "

@@ -248,7 +248,7 @@ def mine(
         doubted = known and agree_against_gold(error, (run for runs in every.values() for run in runs), guard)
         (suspects if doubted else failures).append(_failure(posts[error.post], error, share, confidence))
     if not failures:
-        notes.append(f"{target} gets no post wrong that it did not learn from: nothing is hard")
+        notes.append(f"{target} makes no error on held-out posts: nothing is hard")
     notes = list(dict.fromkeys(notes))
     for note in notes:
         warnings.warn(f"mining: {note}", stacklevel=2)
@@ -269,7 +269,7 @@ def _lone_types(posts: Sequence[Post], fold_of: Sequence[int]) -> list[str]:
         for entity in post.entities:
             where[entity.type].add(fold)
     return [
-        f"all posts with {kind} are in one fold: what the model says of them is no fault of its own; take more folds"
+        f"all posts with {kind} are in one fold: no model of the other folds can have learned it; take more folds"
         for kind, found in sorted(where.items())
         if len(found) == 1
     ]

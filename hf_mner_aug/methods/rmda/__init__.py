@@ -103,13 +103,13 @@ class RMDA(Method):
     rejects: ClassVar[Mapping[str, Reason]] = {
         "no_entity": Reason("the post has no entity to search for", "take gold posts with entities"),
         "no_hit": Reason(
-            "the search gives no other post, or fewer than the copies that are asked for",
+            "the search finds no other post, or fewer than the requested copies",
             "search more posts: `--set corpus=FILE`, a file of `hf-mner-aug index`",
             ("require=any", "results=50"),
         ),
         "no_image": Reason("the post found has no picture", "index posts with pictures", ("image=false",)),
         "no_mention": Reason(
-            "no entity of the gold post stands in the post found, word for word", "search more posts", ("results=50",)
+            "no entity of the gold post occurs word for word in the post found", "search more posts", ("results=50",)
         ),
         "contradicts_train": Reason(
             "the post found is in train, with other labels", "search posts that are not in train: `--set corpus=FILE`"
@@ -124,9 +124,7 @@ class RMDA(Method):
             "search more posts",
             ("consistency=0",),
         ),
-        "capital": Reason(
-            "a word with a capital may be a name without a label", "search more posts", ("capitals=false",)
-        ),
+        "capital": Reason("a capitalised word may be a name without a label", "search more posts", ("capitals=false",)),
         "other_entity": Reason(
             "the detectors see an entity that the gold post does not have", "search more posts", ("agreement=0.4",)
         ),
@@ -137,7 +135,7 @@ class RMDA(Method):
     drops: ClassVar[Mapping[str, Reason]] = {
         "repeated_text": Reason("the same post was found before", "search more posts"),
         "repeated_image": Reason("a post with the same picture was found before", "search more posts"),
-        "too_many": Reason("enough posts hold the mention", "search more posts", ("per_entity=0",)),
+        "too_many": Reason("enough posts hold the mention already", "search more posts", ("per_entity=0",)),
     }
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {

@@ -176,7 +176,7 @@ class Diffusers:
             torch.cuda.empty_cache()
             first, loaded.at_once = loaded.at_once is None, len(chosen) // 2
             if first:
-                warnings.warn(f"{self.model}: out of memory: going on with batches of {loaded.at_once}", stacklevel=3)
+                warnings.warn(f"{self.model}: out of memory: continuing with batches of {loaded.at_once}", stacklevel=3)
             count_limit("picture_batches_halved")
         return made
 

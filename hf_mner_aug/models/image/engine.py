@@ -74,6 +74,6 @@ def check_fill(images: str, fill_missing: bool, instead: str) -> None:
     """Raise UsageError if a collage is to fill posts without a picture: many would show the same train pictures."""
     if fill_missing and images == COLLAGE:
         raise UsageError(
-            "fill_missing=true needs a model that draws: a collage would put the same train pictures into many posts: "
+            "fill_missing=true needs a model that draws: collages would show the same train pictures in many posts: "
             f"name a diffusers pipeline with {instead}"
         )

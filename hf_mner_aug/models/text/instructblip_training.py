@@ -225,7 +225,7 @@ class Training:
                 at_most = getattr(self.settings, limit)
                 warnings.warn(
                     f"instructblip: {counts[name]} of {len(pairs)} {split} {name[:-4]} are longer than "
-                    f"{limit}={at_most} tokens: what is beyond is not learnt",
+                    f"{limit}={at_most} tokens, and are cut",
                     stacklevel=5,
                 )
         self.counts.update({f"{split}_{name}": n for name, n in (counts | {"posts": len(pairs)}).items() if n})

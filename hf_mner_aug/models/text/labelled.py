@@ -19,8 +19,8 @@ TASK = "Generate a text segment for a tweet based on the image, "
 _BAD_WRITER = "take another text model, or train it for more epochs"
 MALFORMED: Mapping[str, Reason] = {
     "no_words": Reason("the text has no word", _BAD_WRITER),
-    "bad_escape": Reason("a word holds a backslash that stands for nothing", _BAD_WRITER),
-    "unknown_tag": Reason("a tag is of no type of the train split", _BAD_WRITER),
+    "bad_escape": Reason("a word holds an invalid escape", _BAD_WRITER),
+    "unknown_tag": Reason("a tag has a type that train does not have", _BAD_WRITER),
     "i_without_b": Reason("an I- tag stands without its B-", _BAD_WRITER),
     "empty_entity": Reason("a tag has no word", _BAD_WRITER),
     "tag_at_end": Reason("the text ends in a tag", _BAD_WRITER),
