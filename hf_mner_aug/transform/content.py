@@ -24,11 +24,6 @@ class Retrieval:
     mask: Callable[[Post], Post]
 
 
-def unchanged(tokens: Sequence[str]) -> Sequence[str]:
-    """Return the words as they are."""
-    return tokens
-
-
 @dataclass(frozen=True, kw_only=True)
 class Content:
     """What made posts consist of, where that is more than new words for their gold posts.
@@ -47,7 +42,7 @@ class Content:
     joined: bool = False
     retrieved: bool = False
     retrieval: Retrieval | None = None
-    comparable: Callable[[Sequence[str]], Sequence[str]] = unchanged
+    comparable: Callable[[Sequence[str]], Sequence[str]] = lambda tokens: tokens
     columns: Mapping[str, str] = field(default_factory=dict)
 
     @property

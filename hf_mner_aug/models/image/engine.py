@@ -53,16 +53,7 @@ class ImageEngine(Protocol):
 
 
 def check_sources(images: str, pictures: int, instead: str) -> None:
-    """Check that train has enough pictures for collages: with fewer, all of them look alike.
-
-    Args:
-        images: the name of the engine.
-        pictures: the number of different pictures in train.
-        instead: the alternative to a collage, for the message.
-
-    Raises:
-        UsageError: the engine is ``collage`` and there are fewer than ``FEWEST``.
-    """
+    """Raise UsageError if train has too few different pictures for collages: with fewer, all of them look alike."""
     if images == COLLAGE and pictures < FEWEST:
         raise UsageError(
             f"collages are made of train's pictures: expected at least {FEWEST} different ones, found {pictures}: "
