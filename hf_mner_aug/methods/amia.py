@@ -208,7 +208,7 @@ class AMIA(Method):
         """Only the pictures change; a score stands beside them."""
         return Content(pictures_only=True, columns={"matching_score": "float64"})
 
-    # ------------------------------------------------------------ what the card says
+    # ------------------------------------------------------------ for the card
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -243,7 +243,7 @@ class AMIA(Method):
         )
 
     def pinned(self) -> Self:
-        """Return a copy whose pipeline is named with the commit that its id means today."""
+        """Return a copy whose pipeline is pinned to its current commit."""
         return replace(self, image_model=pinned_engine(self.image_model))
 
     # ------------------------------------------------------------ learning
@@ -316,7 +316,7 @@ class AMIA(Method):
         return made
 
     def exhibits(self) -> Exhibits:
-        """Return a drawing of train's triplet losses, if there are any, and what is synthesised for each post."""
+        """Return a drawing of train's triplet losses, if there are any, and the pictures synthesised for each post."""
         known = _known(self._fitted())
         figures = (histogram_svg(known.losses, known.mixture),) if known.losses else ()
         return Exhibits(figures=figures, stages=self._synthesised_for)

@@ -93,7 +93,7 @@ class MixGen(Method):
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What a user of the rows must know."""
+        """Sentences that users of the rows must know."""
         mixed = "A mixed picture shows two at once, each fainter: what looks for objects or faces may find none."
         if self.artifact is None or not self._codec().boxed:
             return (mixed,)

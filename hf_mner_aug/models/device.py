@@ -166,7 +166,7 @@ def resolved_revision(model: str, revision: str | None = None) -> str:
 
 
 def pinned_model(name: str) -> str:
-    """Return ``ID@COMMIT`` of an id, by what it means today; a folder and an id with a revision stay as they are.
+    """Return ``ID@COMMIT`` for the current commit of an id; a folder, or an id with a revision, is unchanged.
 
     Raises as ``resolved_revision``.
     """

@@ -180,7 +180,7 @@ class Method:
         return None
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
-        """Return, for each post and its draw, a new post, a ``Reject``, or None where there is nothing to do."""
+        """Return, for each post and its draw, a new post, a ``Reject``, or None if there is nothing to do."""
         raise NotImplementedError
 
     def reduce(self) -> Callable[[Post], str | None]:

@@ -49,7 +49,7 @@ def without_named(
 
 
 def columns_of(batch: Any) -> dict[str, list[Any]]:
-    """Return a batch's columns as Python lists, from its Arrow table where there is one: images stay encoded."""
+    """Return a batch's columns as Python lists, from its Arrow table if it has one: images stay encoded."""
     table: pa.Table | None = getattr(batch, "pa_table", None)
     if table is None and hasattr(batch, "column_names") and hasattr(batch, "schema"):
         table = batch

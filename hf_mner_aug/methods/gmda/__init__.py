@@ -259,7 +259,7 @@ class GMDA(Method):
         return check
 
     def pinned(self) -> Self:
-        """Return a copy whose models are named with the commits that their ids mean today."""
+        """Return a copy whose models are pinned to their current commits."""
         found = self
         if self.image:
             found = replace(found, image_model=pinned_engine(self.image_model))
@@ -383,7 +383,7 @@ class GMDA(Method):
     def _with_pictures(
         self, golds: Sequence[Post], written: Sequence[Post | Reject], draws: Sequence[Draw]
     ) -> list[Post | Reject]:
-        """Return written posts with new pictures, and boxes as large as these."""
+        """Return written posts with new pictures, and boxes scaled to these."""
         if not golds:
             return []
         opened = [open_originals(post) if isinstance(post, Post) else post for post in written]

@@ -242,7 +242,7 @@ class MemoryHard(Method):
         return len(naming) + drafts, sum(naming) + 3 * tries * drafts
 
     def pinned(self) -> Self:
-        """Return a copy whose image pipeline is named with the commit that its id means today."""
+        """Return a copy whose image pipeline is pinned to its current commit."""
         return replace(self, image_model=pinned_engine(self.image_model)) if self.image else self
 
     # ------------------------------------------------------------ learning

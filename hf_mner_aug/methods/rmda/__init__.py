@@ -308,7 +308,7 @@ class RMDA(Method):
     # ------------------------------------------------------------ fitting
 
     def pinned(self) -> Self:
-        """Return a copy that names its corpus by its content, wherever the file lies."""
+        """Return a copy that names its corpus by its content instead of its path."""
         if self.on_web:
             return replace(self, corpus=SERPER if self._engine_url == SERPER_URL else f"{SERPER}:{self._engine_url}")
         return replace(self, corpus=pinned_engine(self.corpus))

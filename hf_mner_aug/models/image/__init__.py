@@ -30,7 +30,7 @@ def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageE
 
 
 def pinned_engine(images: str) -> str:
-    """Return the name of an image engine with the commit that its id means today; raises as ``pinned_model``."""
+    """Return the name of an image engine with the current commit of its id; raises as ``pinned_model``."""
     return images if images == COLLAGE else pinned_model(images)
 
 

@@ -94,7 +94,7 @@ def _shape_cues(words: Sequence[str]) -> list[str]:
 
 
 def _said(word: str) -> str:
-    """Return a word as a cue says it: what names somebody or leads somewhere stands for its kind."""
+    """Return a word as in a cue: handles, hashtags and links are replaced by their kind."""
     if is_link(word):
         return "URL"
     if _marked(word):

@@ -68,5 +68,5 @@ def pinned_engine(name: str) -> str:
 
 
 def _note_of(fingerprint: str) -> Path:
-    """Return the file that says where on this machine a corpus lies."""
+    """Return the file with the path of a corpus on this machine."""
     return artifacts.cache_folder() / "corpora" / check_digest(fingerprint, "corpus")

@@ -95,7 +95,7 @@ def open_engine(
 
 
 def pinned_engine(name: str) -> str:
-    """Return the name of an engine with the commit that its model's id means today; raises as ``pinned_model``."""
+    """Return the name of an engine with the current commit of its model's id; raises as ``pinned_model``."""
     return f"{INSTRUCTBLIP}:{pinned_model(name.partition(':')[2])}" if learns(name) else name
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Tune = Literal["lora", "qformer"]
 PAPER_MODEL = "Salesforce/instructblip-flan-t5-xl"
-RECORD = "text_model.json"  # what is told of a training, beside its weights
+RECORD = "text_model.json"  # the record of a training, beside its weights
 # The attention and feed-forward projections of the image encoder, of the Q-Former, and of the language model: T5's
 # names, then those of decoders (OPT, LLaMA).
 LORA_TARGETS = (
@@ -303,7 +303,7 @@ def adapt(net: Any, tags: Mapping[str, int], tune: Tune, *, r: int, alpha: int, 
 
 def compute_activations_twice(net: Any) -> None:
     """Let a network recompute its activations in the backward pass: more time, less memory."""
-    # Renamed in transformers 5.24; the old name goes in 6.
+    # Renamed in transformers 5.24; the old name is removed in 6.
     enable = getattr(net, "activation_checkpointing_enable", None) or net.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 

@@ -87,7 +87,7 @@ class Context:
         return self.body - self.lead - sum(len(slot.words) for slot in self.slots)
 
 
-Groups = tuple[tuple[Mention, ...], ...]  # each stands in one slot
+Groups = tuple[tuple[Mention, ...], ...]  # each fills one slot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ def mentions_of(post: Post) -> tuple[Mention, ...]:
         words = tuple(post.tokens[entity.start : entity.end])
         before = post.tokens[entity.start - 1] if entity.start else ""
         head = words[0][:1] if words[0][:1] in HEADS else before if before in HEADS else ""
-        # ``St . Louis``: a full stop does not end what stands before a name.
+        # ``St . Louis``: a full stop does not separate a title from a name.
         title = next((word for word in post.tokens[max(0, entity.start - 2) : entity.start][::-1] if word != "."), "")
         after = post.tokens[entity.end] if entity.end < len(post.tokens) else ""
         found.append(
