@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 
@@ -17,6 +17,7 @@ from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.models.endpoint.budget import Budget
 from hf_mner_aug.models.image.diffusers import Diffusers
 from hf_mner_aug.models.search.fetching import Web
+from hf_mner_aug.models.text.instructblip import InstructBLIP
 from hf_mner_aug.models.text.instructblip_training import InstructBLIPSettings
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.runs.recipe import named_method
@@ -129,6 +130,34 @@ def test_a_dataclass_names_the_ranges_of_its_fields():
         check_ranges(Settings(n=0), "here")
     with pytest.raises(UsageError, match=r"^rate must be in \(0, 1\), found 1$"):
         check_ranges(Settings(rate=1))
+
+
+def test_a_dataclass_names_the_values_of_its_fields():
+    @dataclass
+    class Settings:
+        tune: Literal["lora", "qformer"] = "lora"
+        require: Literal["all", "any"] | None = None
+        operations: tuple[Literal["swap", "delete"], ...] = ("swap",)
+        sites: tuple[str, ...] = ()
+
+    check_ranges(Settings())
+    check_ranges(Settings(require="any", operations=("delete", "swap")))
+    with pytest.raises(UnknownName, match=r"^unknown tune 'lorra': did you mean 'lora'\? valid are lora, qformer$"):
+        check_ranges(Settings(tune="lorra"), "here")
+    with pytest.raises(UnknownName, match=r"^unknown require 'some': valid are all, any$"):
+        check_ranges(Settings(require="some"))
+    with pytest.raises(UnknownName, match=r"^unknown value of operations 'swop': did you mean 'swap'"):
+        check_ranges(Settings(operations=("delete", "swop")))
+    with pytest.raises(UsageError, match=r"^here: operations must be some of swap, delete$"):
+        check_ranges(Settings(operations=()), "here")
+
+
+@pytest.mark.parametrize("cls", [Diffusers, InstructBLIP, InstructBLIPSettings, Training])
+def test_a_dtype_or_device_that_does_not_exist_is_refused(cls):
+    name = "precision" if cls is Training else "dtype"
+    more = {"weights": "0"} if cls is InstructBLIP else {}
+    with pytest.raises(UnknownName, match=f"unknown {name} 'int8'"):
+        cls(**{name: "int8"}, **more)
 
 
 @pytest.mark.parametrize(

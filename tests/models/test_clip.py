@@ -24,6 +24,7 @@ from hf_mner_aug.models.matching.cca import (
 )
 from hf_mner_aug.models.matching.engine import TooFewPairs
 from hf_mner_aug.models.matching.matcher import WHOLE, Matcher, fit_matcher
+from hf_mner_aug.models.matching.pairs import group_by_keys
 from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.posts.texts import normalise_text
 from hf_mner_aug.schema import Post
@@ -92,6 +93,14 @@ def fresh_cache(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------- orientation histograms
+
+
+def test_items_that_share_a_key_share_a_group():
+    """Also indirectly: 0 and 2 by way of 1; an item without a key is alone."""
+    groups = group_by_keys([["a"], ["a", "b"], ["b"], [], ["c"]]).tolist()
+    assert groups[0] == groups[1] == groups[2]
+    assert len({groups[0], groups[3], groups[4]}) == 3
+    assert group_by_keys([]).tolist() == []
 
 
 def test_the_part_with_the_edges():
