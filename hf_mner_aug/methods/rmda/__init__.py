@@ -410,16 +410,15 @@ class RMDA(Method):
     def _illustrated(self, found: list[list[Post | Reject]]) -> list[list[Post | Reject]]:
         """Return posts with the pictures that ``image_urls`` in their details name."""
         from hf_mner_aug.models.search.fetching import web_settings
-        from hf_mner_aug.models.search.web import fetch_pictures, usable
+        from hf_mner_aug.models.search.web import fetch_images
 
         posts = [result for results in found for result in results if isinstance(result, Post)]
-        urls = list(dict.fromkeys(url for post in posts for url in post.details["image_urls"]))
-        pictures = dict(zip(urls, fetch_pictures(urls, web_settings()), strict=True))
+        images = iter(fetch_images([post.details["image_urls"] for post in posts], web_settings()))
 
         def illustrate(post: Post) -> Post | Reject:
-            details = dict(post.details)
-            images = usable(details.pop("image_urls"), pictures)
-            return images if isinstance(images, Reject) else replace(post, images=images, details=details)
+            fetched = next(images)
+            details = {name: value for name, value in post.details.items() if name != "image_urls"}
+            return fetched if isinstance(fetched, Reject) else replace(post, images=fetched, details=details)
 
         return [[illustrate(r) if isinstance(r, Post) else r for r in results] for results in found]
 

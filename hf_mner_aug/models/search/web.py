@@ -481,24 +481,25 @@ class WebSearch:
 def fetch_posts(urls: Sequence[str], web: Web, most: int = IMAGES) -> list[Hit | Reject]:
     """Return the post at each address with its first pictures, or why it is incomplete; raises as ``fetch_pages``."""
     hits = [_hit(page, 0) for page in fetch_pages(urls, web)]
-    wanted = dict.fromkeys(url for hit in hits if isinstance(hit, Hit) for url in hit.image_urls[:most])
-    pictures = dict(zip(wanted, fetch_pictures(list(wanted), web), strict=True))
+    images = iter(fetch_images([hit.image_urls[:most] for hit in hits if isinstance(hit, Hit)], web))
 
     def whole(hit: Hit) -> Hit | Reject:
-        images = usable(hit.image_urls[:most], pictures)
-        return images if isinstance(images, Reject) else replace(hit, images=images)
+        found = next(images)
+        return found if isinstance(found, Reject) else replace(hit, images=found)
 
     return [whole(hit) if isinstance(hit, Hit) else hit for hit in hits]
 
 
-def usable(urls: Sequence[str], pictures: Mapping[str, EncodedImage | Reject]) -> tuple[EncodedImage, ...] | Reject:
-    """Return those of a post's pictures that were fetched, or why none of them was."""
-    images: list[EncodedImage] = []
-    refused: list[Reject] = []
-    for url in urls:
-        picture = pictures[url]
-        refused.append(picture) if isinstance(picture, Reject) else images.append(picture)
-    return refused[0] if refused and not images else tuple(images)
+def fetch_images(urls: Sequence[Sequence[str]], web: Web) -> list[tuple[EncodedImage, ...] | Reject]:
+    """Return each post's pictures that can be fetched, or why none of them can; raises as ``fetch_pages``."""
+    wanted = list(dict.fromkeys(url for of_post in urls for url in of_post))
+    pictures = dict(zip(wanted, fetch_pictures(wanted, web), strict=True))
+    return [_usable([pictures[url] for url in of_post]) for of_post in urls]
+
+
+def _usable(pictures: Sequence[EncodedImage | Reject]) -> tuple[EncodedImage, ...] | Reject:
+    images = tuple(picture for picture in pictures if not isinstance(picture, Reject))
+    return images or next((picture for picture in pictures if isinstance(picture, Reject)), ())
 
 
 def _hit(page: Page | Reject, rank: int) -> Hit | Reject:
