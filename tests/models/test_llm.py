@@ -430,7 +430,7 @@ def test_the_machines_settings(monkeypatch):
     assert (str(endpoint.responses), endpoint.run) == ("there", "try")
     for chosen, told in (
         ("budget=5", "unknown setting of HF_MNER_AUG_ENDPOINT 'budget'"),
-        ("usd=much", "usd='much' is no "),
+        ("usd=much", "usd='much' is not a valid "),
         ("timeout_s", "setting 'timeout_s' of HF_MNER_AUG_ENDPOINT: expected NAME=VALUE"),
         ("timeout_s=0", "timeout_s must be more than 0"),
         ("usd=-1", "budget: usd must be at least 0"),

@@ -194,9 +194,13 @@ def test_models_come_from_folders_and_wrong_ones_are_told(encoder, tmp_path):
     opened = open_language_model(str(tmp_path / "gpt"))
     assert opened.perplexity(["a b"]) == pytest.approx(LanguageModel(model, tokenizer).perplexity(["a b"]))
     for open_it, name, said in (
-        (open_language_model, str(tmp_path / "none"), "language model .*none: "),
+        (
+            open_language_model,
+            str(tmp_path / "none"),
+            "language model .*none': no usable folder or model id of a causal language model",
+        ),
         (open_language_model, str(encoder), "expected a causal one, as gpt2, found BertModel"),
-        (open_encoder, str(tmp_path / "none"), "encoder .*none: "),
+        (open_encoder, str(tmp_path / "none"), "encoder .*none': no usable folder or model id of a sentence encoder"),
     ):
         with pytest.raises(UsageError, match=said) as error:
             open_it(name)
