@@ -47,7 +47,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def lock(path: str | Path, verb: str, *, beside: bool = False, timeout_s: float | None = None) -> Iterator[None]:
+def lock(path: str | Path, verb: str, *, beside: bool = False) -> Iterator[None]:
     """Hold the lock of a folder, which is created if it is missing, or of a file.
 
     A process that holds a lock must not acquire it again.
@@ -57,14 +57,14 @@ def lock(path: str | Path, verb: str, *, beside: bool = False, timeout_s: float 
         verb: the operation, shown to waiting processes.
         beside: the lock file is next to the path, as for a file. A folder's is inside it (where uploads do not look),
             so that all processes find the same one, whatever path the folder is mounted under.
-        timeout_s: how long to wait (default: $HF_MNER_AUG_LOCK_TIMEOUT, or 600).
 
     Raises:
-        TimeoutError: another process, which the message names, did not release it.
+        TimeoutError: another process, which the message names, did not release it in $HF_MNER_AUG_LOCK_TIMEOUT
+            seconds (default: 600).
         UsageError: $HF_MNER_AUG_LOCK_TIMEOUT is not a number.
     """
     place = _lock_file(Path(path), beside)
-    limit_s = _timeout_s() if timeout_s is None else timeout_s
+    limit_s = _timeout_s()
     begun, told = time.monotonic(), False
     while (descriptor := _acquire(place, str(path))) is None:
         waited = time.monotonic() - begun

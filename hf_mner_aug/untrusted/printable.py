@@ -87,11 +87,11 @@ def code_span(text: Any) -> str:
     return f"{ticks}{pad}{line}{pad}{ticks}"
 
 
-def fenced(lines: Iterable[Any], language: str = "text") -> str:
+def fenced(lines: Iterable[Any]) -> str:
     """Return lines as a fenced code block of Markdown, each on one line."""
     shown = [without_comments(for_terminal(line)) for line in lines]
     fence = _ticks("\n".join(shown), 3)
-    return "\n".join([f"{fence}{language}", *shown, fence])
+    return "\n".join([f"{fence}text", *shown, fence])
 
 
 def without_comments(text: str) -> str:
