@@ -81,7 +81,7 @@ def test_a_backbone_is_explained_and_a_wrong_name_is_told(call):
     code, out, _ = call("umt")
     assert code == 0
     assert "    beta=0.5: the weight of the auxiliary span CRF's loss." in out.splitlines()
-    assert "    batch_size=16: the posts of one step, on all devices together." in out.splitlines()
+    assert "    batch_size=16: posts per step, over all devices." in out.splitlines()
     code, _, told = call("emda")
     assert (code, told.count("\n")) == (2, 1)
     assert "unknown method or backbone 'emda': did you mean 'eda'?" in told
