@@ -165,7 +165,7 @@ def change_card(rng: random.Random, data: bytes) -> bytes:
 
 
 def _damaged_text(array: pa.Array) -> pa.Array:
-    """Return strings of which the first byte of the first long one is no UTF-8."""
+    """Return strings; the first byte of the first long one is not UTF-8."""
     buffers = array.buffers()
     data = bytearray(buffers[2].to_pybytes())
     if data:

@@ -223,7 +223,7 @@ def test_the_connection_reads_and_nothing_else(corpus, tmp_path):
 
 
 def outcome(use, *given):
-    """Return what using a damaged file gives: an answer, or the type of an error for the user."""
+    """Return the outcome of using a damaged file: an answer, or the type of an error for the user."""
     try:
         use(*given)
     except (UsageError, OSError) as error:
@@ -232,7 +232,7 @@ def outcome(use, *given):
 
 
 def damage(corpus, tmp_path, trials, seed):
-    """Return how often damaged copies of a file gave what."""
+    """Return the counts of the outcomes of damaged copies of a file."""
     stream = random.Random(seed)
     data, source = corpus.read_bytes(), more(tmp_path)
     counts: dict[str, int] = {}

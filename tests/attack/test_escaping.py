@@ -89,7 +89,7 @@ MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 def kinds(text):
-    """Return the names of what a Markdown text consists of, inline too, by number."""
+    """Return the counts of the elements of a Markdown text, inline ones too, by name."""
     found = Counter()
     for token in MARKDOWN.parse(text):
         found[token.type] += 1
@@ -173,7 +173,7 @@ def published(tmp_path_factory):
 
 
 def with_word(facts, word):
-    """Return facts in which everything that others decide is one text."""
+    """Return facts with one text in each place that others decide."""
     whole = word.encode("utf-8", "replace").decode()  # a recipe holds no half of a surrogate pair
     return replace(
         facts,

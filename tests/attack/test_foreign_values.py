@@ -176,7 +176,7 @@ def test_a_length_that_lies_or_is_none_does_no_harm(length):
 
 
 def robots(text, monkeypatch):
-    """Return what a session makes of a robots.txt: its rules, or why the host's pages are refused."""
+    """Return how a session reads a robots.txt: its rules, or why the host's pages are refused."""
     session = web.Session(Web(), None)
 
     async def get(url, **options):
@@ -297,7 +297,7 @@ def test_an_xml_nested_a_million_deep_is_refused_in_a_moment(tmp_path):
 
 
 def convert(folder, train, **xml):
-    """Return what reading a set of one split finds."""
+    """Return the findings about a set of one split."""
     folder.mkdir(exist_ok=True)
     (folder / "train.txt").write_bytes(train if isinstance(train, bytes) else train.encode())
     if xml:
@@ -413,7 +413,7 @@ def test_a_literal_of_a_number_that_is_too_long_is_one_bad_line(tmp_path, span):
 
 
 def test_a_fault_of_one_page_ends_that_page_only(monkeypatch, tmp_path):
-    """A value fault that nobody has thought of is recorded as that page's own."""
+    """An unforeseen ValueError is recorded as a fault of that page."""
 
     class Away:
         web = Web(delay=0)

@@ -365,7 +365,7 @@ def call(command: list[str] | Callable[[], Any]) -> tuple[int, str, str]:
 
 
 def judge(code: int, said: str, trace: str) -> str:
-    """Return what came of a command: ok, told, or what is wrong with it."""
+    """Return the outcome of a command: ok, told, or what is wrong with it."""
     lines = said.strip().splitlines()
     if code == -1:
         return "hang"
@@ -393,7 +393,7 @@ class Found(NamedTuple):
 
 
 def campaign(kind: Kind, tree: Path, place: Path, seeds: Iterable[int]) -> tuple[Counter[str], list[Found]]:
-    """Mutate a kind of file once for each seed, and return what came of it, with what went wrong."""
+    """Mutate a kind of file once for each seed, and return the outcomes and the failures."""
     counts: Counter[str] = Counter()
     wrong = []
     for seed in seeds:
@@ -430,7 +430,7 @@ def spell(found: Found) -> str:
 
 @pytest.fixture(scope="session")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return what gives the tree of a name, built when it is first asked for."""
+    """Return a function that gives the tree of a name, built at its first call."""
     built: dict[str, Path] = {}
     base = tmp_path_factory.mktemp("fuzz")
 
@@ -445,7 +445,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def table() -> Iterator[dict[str, Counter[str]]]:
-    """Collect what came of each kind, and print it at the end."""
+    """Collect the outcomes of each kind, and print them at the end."""
     found: dict[str, Counter[str]] = {}
     yield found
     heads = ["ok", "told", *sorted({v for c in found.values() for v in c} - {"ok", "told"})]

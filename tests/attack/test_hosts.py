@@ -75,7 +75,7 @@ HARD = {"folds": 2, "seeds": 1, "target": "crf:iterations=2", "detector": "", "i
 
 
 def data_of(kind, url):
-    """What a stranger publishes: a recipe, as JSON has it."""
+    """Return the recipe that a stranger publishes, as JSON data."""
     if kind == "gmda":
         params = {**PLAIN, "text_model": f"endpoint:{url}#gpt"}
     elif kind == "memory_hard":
@@ -143,7 +143,7 @@ def test_workers_send_nothing_either(evil, mner, tmp_path):
 
 
 def test_copies_of_a_recipes_method_are_the_recipes(evil, few):
-    """What fit, pinned and dataclasses.replace give back names no host on the user's part."""
+    """The results of fit, pinned and dataclasses.replace still come from the recipe: the user has named no host."""
     from dataclasses import replace
 
     recipe, gold = recipe_of("gmda", evil.url, few)
@@ -180,7 +180,7 @@ def test_a_host_is_allowed_for_one_key(evil, monkeypatch):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_carries_no_key(evil, status):
-    """An allowed host that sends us on: we do not go."""
+    """A redirect by an allowed host is not followed."""
     hosts.allow(evil.url, KEY_ENV)
     with EndpointServer(allowed=()) as other:
         evil.fault("status", status=status, headers={"Location": f"{other.url}/chat/completions"})
@@ -320,7 +320,7 @@ def test_evaluate_asks_before_it_makes_a_strangers_config_again(evil, splits, tm
 
 
 def test_a_curve_asks_before_it_pays(evil, source, tmp_path, monkeypatch, capsys):
-    """The host is the user's own, whom the calls cost money all the same; another's is asked for as elsewhere."""
+    """Calls to the user's own host cost money, too; a stranger's host needs permission as elsewhere."""
     ids = tmp_path / "ids" / "50pct"
     ids.mkdir(parents=True)
     for name, split in (("train", "train"), ("dev", "validation")):
@@ -576,7 +576,7 @@ def test_the_variable_is_checked(monkeypatch):
 
 
 def test_a_key_stands_in_no_file_and_no_line(evil, source, tmp_path, monkeypatch, capsys):
-    """Also of a server that repeats it in answers and errors: not in the run, the config, records, errors or reprs."""
+    """Even a server that repeats it does not get it into the run, the config, records, errors or reprs."""
     evil.say = lambda body: f"{ANSWER} {KEY}"
     evil.fault("status", status=400, body=f"no, {KEY}".encode(), times=1)
     file = tmp_path / "recipe.yaml"
@@ -599,7 +599,7 @@ def test_a_key_stands_in_no_file_and_no_line(evil, source, tmp_path, monkeypatch
 
 
 def test_the_sample_answers_of_this_file_are_good(evil, few):
-    """Else the tests above would count requests that no method can use."""
+    """Otherwise the tests above would count requests whose answers no method can use."""
     hosts.allow(evil.url, KEY_ENV)
     assert draw_posts()[0].id == few["train"]["id"][0]
     method = GMDA(text_model=f"endpoint:{evil.url}#gpt", **PLAIN).fit(few)

@@ -1,4 +1,4 @@
-"""What a Hub that fails, stalls or sends something else does to push, withdraw, verify and hydrate.
+"""Push, withdraw, verify and hydrate against a Hub that fails, stalls or sends something else.
 
 Each call ends in success or in one line, in time, and the repo is whole: its card, notes and data agree.
 """
@@ -160,7 +160,7 @@ def is_one_line(said):
 
 
 def ended_well(outcome, said):
-    """Say whether a call ended as it may: in success, or in one line of ours."""
+    """Return whether a call ended as it should: in success, or in one line of ours."""
     if outcome == "ok":
         return True
     if outcome == "UsageError" and "holds its posts whole" in said:

@@ -1,4 +1,4 @@
-"""What keeps the tests on this machine does: no name is looked up, no other machine is reached, here or in a child."""
+"""The guard of the tests works: no name is looked up and no other machine is reached, here or in a child process."""
 
 import socket
 import subprocess

@@ -326,7 +326,7 @@ def test_an_augmentation_json_is_checked(tree, change, told):
 
 
 def test_further_keys_of_a_note_are_left_alone(tree):
-    """As a later version may write, or a mutation that names a key the empty text."""
+    """A later version may write such keys, and a mutation may rename one to the empty text."""
     path = tree / "out" / "eda" / "augmentation.json"
     note = json.loads(path.read_text())
     note["digests"] |= {"": 1, "later": []}

@@ -47,14 +47,14 @@ class Pickled:
 
 @pytest.fixture
 def mark(tmp_path, monkeypatch):
-    """The file that code of the model would write; whoever asks whether it may run hears yes."""
+    """The file that code of the model would write; the question whether it may run is answered with yes."""
     monkeypatch.setattr("builtins.input", lambda *question: "y")
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     return tmp_path / "mark"
 
 
 def evil_folder(folder, mark, model_type):
-    """A model folder whose every part is to be made by code in it, with weights that are a pickle."""
+    """A model folder that asks for its own code for every part, and whose weights are a pickle."""
     folder.mkdir()
     (folder / "evil.py").write_text(CODE.format(mark=str(mark)))
     code = {kind: "evil.Evil" for kind in KINDS}
@@ -71,7 +71,7 @@ def evil_folder(folder, mark, model_type):
 
 
 def loaders():
-    """What reads a model that a recipe may name, by the kind of its parameter."""
+    """Return the functions that load a model that a recipe may name, by the kind of its parameter."""
     from hf_mner_aug.backbones import encoder
     from hf_mner_aug.models import vision
     from hf_mner_aug.models.image import diffusers as image
@@ -163,7 +163,7 @@ def test_diffusers_runs_no_code_of_a_model(index, mark, tmp_path):
 
 
 def test_every_call_says_so():
-    """Whoever adds a loader is told: by default transformers asks the user in a terminal, and some read a config."""
+    """A new loader without the argument fails here: by default transformers asks the user, and some read a config."""
     texts = {path: path.read_text() for path in sorted((ROOT / "hf_mner_aug").rglob("*.py"))}
     found = 0
     for path, text in texts.items():

@@ -96,7 +96,7 @@ def test_a_recipe_that_names_another_folder_moves_nothing(folder, config):
 
 @pytest.mark.parametrize("config", ["../home", "", ".", ".."])
 def test_a_config_is_placed_inside_only(folder, config, mner):
-    """Whoever places a config, with whatever note: the name is seen to once more before anything moves."""
+    """When a config is placed, its name is checked again before anything moves, whatever its note says."""
     note = json.loads((folder / "eda_100pct" / "augmentation.json").read_text())
     note["recipe"]["config"] = config
     stage = folder.parent / "stage"
@@ -217,7 +217,7 @@ def test_cards_that_load(mner, tmp_path, files):
 
 
 class Listener:
-    """A host of somebody else: it notes the requests that come, with their headers."""
+    """A stranger's host, which records the requests with their headers."""
 
     def __enter__(self):
         seen = self.seen = []
@@ -243,7 +243,7 @@ class Listener:
 
 
 def test_a_host_that_a_card_names_is_not_asked(hub_client, tmp_path):
-    """With or without the Hub's name in front, which is what datasets knows the Hub's addresses by."""
+    """With or without the Hub's name in front, by which datasets recognises the Hub's addresses."""
     hub = hub_client.server
     with Listener() as evil:
         for repo, files in (("a/a", f"http://{evil.host}/x.parquet"), ("b/b", f"{hub.url}@{evil.host}/x.parquet")):
@@ -309,7 +309,7 @@ def test_sources_that_a_published_recipe_names():
 
 
 def test_a_hub_repo_with_hostile_splits_and_configs(mner, tmp_path):
-    """What load_dataset refuses itself is one line, too."""
+    """An error of load_dataset itself is one line, too."""
     (tmp_path / "data").mkdir()
     mner.to_parquet(tmp_path / "data" / "train-0.parquet")
     for config, split in (("default", "../x"), ("a/../../b", "train")):

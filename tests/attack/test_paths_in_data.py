@@ -230,7 +230,7 @@ def test_a_device_is_never_opened(home, monkeypatch):
 
 
 def test_a_link_put_in_between_is_not_followed(home, monkeypatch):
-    """Whoever changes the folder after it was looked at gains nothing."""
+    """A change of the folder after it was checked has no effect."""
     own, real = home / "set", os.path.realpath
 
     def swap(path, **options):
@@ -827,7 +827,7 @@ def test_raw_text_and_xml_that_are_links_are_refused(home):
 
 
 class Listener:
-    """A loopback server that notes whatever is asked of it."""
+    """A loopback server that records every request."""
 
     def __enter__(self):
         self.asked = asked = []

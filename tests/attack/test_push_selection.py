@@ -1,4 +1,4 @@
-"""What push sends and withdraw touches: what the card's configs name, and nothing of the user's or a stranger's."""
+"""Push sends and withdraw touches what the card's configs name, and nothing else of the user's or a stranger's."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def test_what_is_sent_is_what_the_configs_name(folder):
 
 @pytest.mark.parametrize("name", ["train-00000-of-00001.parquet", "train-00001-of-00002.parquet"])
 def test_data_that_is_a_link_is_refused_not_left_out(folder, name):
-    """Without it card and data would not agree."""
+    """If it were left out, card and data would disagree."""
     place = folder / "eda_100pct" / name
     place.unlink(missing_ok=True)
     place.symlink_to(folder.parent / "ssh" / "key")
@@ -137,7 +137,7 @@ def test_a_card_that_is_a_link_is_not_read(folder):
 
 
 def test_pages_of_a_config_of_ids_stay_here(folder):
-    """A page may be of the time when the posts were whole."""
+    """A page may have been made while the posts were whole."""
     note = json.loads((folder / "eda_100pct" / NOTE).read_text())
     (folder / "eda_100pct" / NOTE).write_text(json.dumps(note | {"retrieved": "ids-only"}))
     (folder / "eda_100pct" / "eda_100pct.html").write_bytes(SECRET)

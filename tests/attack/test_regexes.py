@@ -260,7 +260,7 @@ def cpu_seconds(call: Callable[[], Any], enough: float, tries: int = 3) -> float
 
 @functools.lru_cache(maxsize=1)
 def _methods(used: Used) -> list[Callable[[Any], Any]]:
-    """Return what a pattern is applied by; where another function is used, what finds all of it."""
+    """Return the methods by which a pattern is applied; ``findall`` stands for those that are not listed."""
     compiled = re.compile(used.pattern, used.flags)
     known = {"findall", "split", "search", "match", "fullmatch"}
     names = {name if name in known else "findall" for name in used.functions}
@@ -411,7 +411,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_reader_is_fast_on_100_kb(name: str) -> None:
-    """Its time does not grow with the square: that would be seconds to minutes."""
+    """Its time does not grow with the square of the length, which would mean seconds to minutes."""
 
     def seconds(run: str, size: int) -> float:
         text = run * (size // len(run))

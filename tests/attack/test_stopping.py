@@ -160,7 +160,7 @@ def test_a_run_with_workers_says_how_many_parts_are_kept(posts, tmp_path, number
 @pytest.mark.attack
 @pytest.mark.parametrize("after", [0.1, 0.5, 1.5])
 def test_ctrl_c_while_workers_start_is_one_line(posts, tmp_path, after):
-    """They import for seconds, and would each say where."""
+    """Workers import for seconds, and each would print where it was."""
     command = Command(*lsms(posts, tmp_path / "aug", "--num-proc", "2"))
     command.wait_for(lambda: len(command.workers()) == 2)
     time.sleep(after)
@@ -266,7 +266,7 @@ def test_the_second_signal_ends_at_once(tmp_path):
 
 @pytest.mark.attack
 def test_nobody_reads_what_is_said(tmp_path):
-    """A pipe that is full takes no line, and holds nobody."""
+    """A full pipe takes no line, and the command ends all the same."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     try:
@@ -477,7 +477,7 @@ def test_a_hostile_answer_is_refused_in_time(case, tmp_path):
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_an_error_that_unpacks_to_a_bomb_is_not_unpacked(status, tmp_path):
-    """The hub's client reads errors whole before anyone asks."""
+    """The Hub's client reads the whole body of an error by itself."""
     body, headers, _ = BODIES["a bomb"]
     with EndpointServer() as server:
         server.fault("status", status=status, body=body, headers=headers)

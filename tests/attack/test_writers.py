@@ -316,7 +316,7 @@ def step_through(job, arguments, last, answers):
 
 
 def killed_at(step, job, *arguments):
-    """Say whether a job was killed before a step; it is done where it has no such step."""
+    """Return whether a job was killed before a step; one with fewer steps ends by itself."""
     (ended,) = run_all([(step_through, job, arguments, step, CONTEXT.SimpleQueue())])
     assert ended in (0, -signal.SIGKILL)
     return ended != 0

@@ -1,4 +1,4 @@
-"""The verbs that write, on a small set; what must be the same however they ran; what they may not leave."""
+"""The verbs that write, on a small set: their commands, the state that must be equal in the end, and leftovers."""
 
 import contextlib
 import json
@@ -76,7 +76,7 @@ def write_raw(folder):
 
 
 def plain(value):
-    """Return JSON without what a run says of itself."""
+    """Return JSON without the facts of a run about itself."""
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items() if name not in OWN}
     return [plain(item) for item in value] if isinstance(value, list) else value

@@ -37,7 +37,7 @@ class Request:
 
 @dataclass
 class Fault:
-    """What goes wrong on the next ``times`` requests whose body matches.
+    """A fault of the next ``times`` requests whose body matches.
 
     status: answer so, with ``body`` or the API's words; body: answer 200 with these bytes; change: let a function edit
     the right answer; delay: answer after ``seconds``; hang: for ``seconds`` send nothing; drip, drip_headers: send the
@@ -56,7 +56,7 @@ class Fault:
 
 
 class EndpointServer:
-    """The server, what it saw, and what is to go wrong."""
+    """The server, its log of requests, and its faults."""
 
     def __init__(
         self,

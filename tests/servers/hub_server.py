@@ -55,7 +55,7 @@ class Request(NamedTuple):
 
 @dataclass
 class Fault:
-    """What goes wrong on the next `times` requests that match.
+    """A fault of the next `times` requests that match.
 
     status: answer `status` and do nothing; drop: read half of the request, cut the connection; delay: wait `seconds`;
     race: first commit `files` (path -> text) as somebody else; truncate: send half of the answer's body;

@@ -67,7 +67,7 @@ class Request:
 
 
 class WebServer:
-    """The server, what it saw, and what is to go wrong.
+    """The server, its log of requests, and its faults.
 
     latency: seconds before each answer. key, credit: what searches need. broken: (status, body, headers) of the next
     ``broken_times`` searches.
