@@ -1,6 +1,7 @@
 """The verbs that measure: evaluate, errors, curve."""
 
 import functools
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,10 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE
 BackboneName = Annotated[str, typer.Option(help=f"The backbone: {', '.join(BACKBONES)}.")]
 ReadOn = Annotated[str, typer.Option("--split", help="The split to read: test or validation.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before configs are made by paid calls.")]
+WritePage = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Put the table into this Markdown page, with command, date and machine."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")]
 
 
@@ -42,6 +47,7 @@ def evaluate(
         typer.Option(help="The configs that the others are compared with; gold is not repeated for them."),
     ] = None,
     write_card: WriteCard = False,
+    write_page: WritePage = None,
     out: Annotated[Path | None, typer.Option(help="The study is written beside this folder (default: REPO).")] = None,
     source: GoldSource = None,
     images: Images = None,
@@ -70,6 +76,8 @@ def evaluate(
     say(report.to_markdown())
     if write_card:
         report.write_card(repo)
+    if write_page:
+        _write_page(write_page, report.title, report.to_markdown())
     say(report.folder)
 
 
@@ -105,6 +113,7 @@ def curve(
     set_: Settings = None,
     split: ReadOn = "test",
     into_existing: IntoExisting = False,
+    write_page: WritePage = None,
     images: Images = None,
     columns: Columns = None,
     quiet: Quiet = False,
@@ -130,7 +139,16 @@ def curve(
         ask=functools.partial(_confirm, made, yes=yes, allowed=allow_host, typed=typed),
     )
     say(found.to_markdown())
+    if write_page:
+        _write_page(write_page, f"curve of {', '.join(methods)} with {backbone}", found.to_markdown())
     say(found.folder)
+
+
+def _write_page(page: Path, title: str, table: str) -> None:
+    """Put a table into a page with the command that is running."""
+    from hf_mner_aug.studies import record
+
+    record.write_page(page, title, table, ["hf-mner-aug", *sys.argv[1:]])
 
 
 def _confirm(

@@ -141,6 +141,12 @@ class Report:
         """True if every negative control is below gold."""
         return all(control["better"] is False for control in self.data["controls"])
 
+    @property
+    def title(self) -> str:
+        """The configs and the backbone, as the title of a section."""
+        names = [row["name"] for row in self.data["rows"] if row["kind"] == AUGMENTED]
+        return f"study of {', '.join(names)} with {self.data['backbone']}"
+
     def row(self, name: str) -> dict[str, Any]:
         """Return the scores of a config, or of a control."""
         found: dict[str, Any] = next(row for row in self.data["rows"] if row["name"] == name)
@@ -241,10 +247,8 @@ class Report:
             UsageError: there is no card.
             DataError: the card has YAML that does not parse.
         """
-        names = [row["name"] for row in self.data["rows"] if row["kind"] == AUGMENTED]
-        title = f"study of {', '.join(names)} with {self.data['backbone']}"
-        section = f"## S{for_markdown(title[1:])}\n\n{self.to_markdown()}"
-        put_section(repo, "evaluate --write-card", title, section)
+        section = f"## S{for_markdown(self.title[1:])}\n\n{self.to_markdown()}"
+        put_section(repo, "evaluate --write-card", self.title, section)
 
 
 def compare(
