@@ -639,7 +639,7 @@ def test_a_file_that_somebody_put_into_a_config_is_not_deleted_with_it(run, tmp_
     out = tmp_path / "aug"
     publish(run, out)
     (out / "lsms_100pct" / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"notes\.txt is no file of the config, which would be replaced"):
+    with pytest.raises(UsageError, match=r"notes\.txt is not a file of the config, whose folder would be replaced"):
         publish(run, out, overwrite=True)
     assert (out / "lsms_100pct" / "notes.txt").read_text() == "mine"
     (out / "own").mkdir()
@@ -658,7 +658,7 @@ def test_our_own_pages_of_a_config_go_with_it(run, tmp_path):
     publish(run, out, overwrite=True)
     assert not list(config.glob("*.html"))
     (config / "other.html").touch()
-    with pytest.raises(UsageError, match=r"other\.html is no file of the config"):
+    with pytest.raises(UsageError, match=r"other\.html is not a file of the config"):
         publish(run, out, overwrite=True)
 
 
