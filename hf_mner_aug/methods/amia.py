@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from hf_mner_aug.backbones import detectors
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.models.image import engine_models, open_engine, pinned_engine
+from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
 from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
 from hf_mner_aug.models.matching.engine import TooFewPairs
 from hf_mner_aug.models.matching.matcher import Matcher, fit_matcher
@@ -122,7 +122,6 @@ class Known(NamedTuple):
     matcher: Matcher | None
     mixture: Mixture
     losses: Sequence[float]
-    posts: str
     persons: frozenset[tuple[str, ...]]
 
 
@@ -335,14 +334,7 @@ class AMIA(Method):
     # ------------------------------------------------------------ inside
 
     def _engine(self) -> "ImageEngine":
-        return open_engine(
-            self.image_model,
-            posts=_known(self._fitted()).posts,
-            side=SIDE,
-            steps=self.steps,
-            guidance=self.guidance,
-            nsfw_model=self.nsfw_model or None,
-        )
+        return engine_of(self)
 
     def _stages(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Reject | list[PictureState]]:
         """Return the pictures of each post before they are mixed: how well they match, and what was synthesised."""
@@ -443,7 +435,6 @@ def _known(artifact: str) -> Known:
         Matcher({**matching, "files": learned["files"]}) if matching else None,
         Mixture.from_dict(learned["mixture"]),
         learned["losses"],
-        learned["files"]["posts"],
         frozenset(map(tuple, learned["persons"])),
     )
 

@@ -23,7 +23,7 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.gmda.pictures import carry_boxes, open_originals, with_pictures
 from hf_mner_aug.models import text as text_engines
 from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
-from hf_mner_aug.models.image import engine_models, open_engine, pinned_engine
+from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
 from hf_mner_aug.models.image.engine import COLLAGE, Refused, check_fill, check_sources
 from hf_mner_aug.models.text import TEMPLATES
 from hf_mner_aug.models.text.engine import Composed, TextEngine, TextRequest, Unwritten
@@ -54,7 +54,6 @@ __all__ = ["GMDA", "carry_boxes", "delinearize", "instruction", "linearize"]
 
 PROMPT = "A photo of {sentence}"
 CONTEXTS = "contexts"  # a list of ids: the train posts that a text is written into
-SIDE = 512  # of a picture for a post without one
 CHUNK = 16  # posts whose pixels are held at a time
 
 Words = tuple[str, ...]
@@ -427,16 +426,7 @@ class GMDA(Method):
         )
 
     def _image_engine(self) -> "ImageEngine":
-        return open_engine(
-            self.image_model,
-            posts=self.learned["files"]["posts"],
-            side=SIDE,
-            prompt=PROMPT,
-            steps=self.steps,
-            guidance=self.guidance,
-            strength=self.strength,
-            nsfw_model=self.nsfw_model or None,
-        )
+        return engine_of(self, prompt=PROMPT, strength=self.strength)
 
 
 def _request(post: Post, copy: int = 0) -> TextRequest:

@@ -36,8 +36,7 @@ from hf_mner_aug.methods.memory_hard.requests import (
 )
 from hf_mner_aug.methods.memory_hard.tree import OUTSIDERS, ROUNDS, Gardener, Tree
 from hf_mner_aug.models.endpoint.engine import run_name
-from hf_mner_aug.models.image import engine_models, pinned_engine
-from hf_mner_aug.models.image import open_engine as open_image_engine
+from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
 from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
 from hf_mner_aug.models.patterns import RULES, chat_engine, check_engine, open_engine
 from hf_mner_aug.models.patterns.cues import Space
@@ -60,7 +59,6 @@ if TYPE_CHECKING:
     from hf_mner_aug.models.image.engine import ImageEngine
 
 PROMPT = "A photo of {sentence}"
-SIDE = 512  # of a picture
 CHUNK = 16  # pictures that are held at a time
 IMAGE_PROMPT = "image_prompt"  # in the details of a post
 
@@ -433,15 +431,7 @@ class MemoryHard(Method):
         return prompt
 
     def _image_engine(self) -> "ImageEngine":
-        return open_image_engine(
-            self.image_model,
-            posts=self.learned["files"]["posts"],
-            side=SIDE,
-            prompt=PROMPT,
-            steps=self.steps,
-            guidance=self.guidance,
-            nsfw_model=self.nsfw_model or None,
-        )
+        return engine_of(self, prompt=PROMPT)
 
 
 # ---------------------------------------------------------------- learning

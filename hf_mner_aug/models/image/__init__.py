@@ -10,23 +10,34 @@ from hf_mner_aug.transform import Model
 CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
 
 
-def open_engine(images: str, *, posts: str, side: int, **options: Any) -> ImageEngine:
+def open_engine(images: str, *, posts: str, **options: Any) -> ImageEngine:
     """Return the image engine of ``collage``, or of an id (with ``@revision``) or folder of a diffusers pipeline.
 
     Args:
         images: its name.
         posts: the digest of the train posts (``storage.posts``), for a collage.
-        side: the default side of a collage in pixels.
         options: of ``Diffusers``.
     """
     if images == COLLAGE:
         from hf_mner_aug.models.image.collage import Collage
 
-        return Collage(posts=posts, size=side)
+        return Collage(posts=posts)
     from hf_mner_aug.models.image.diffusers import Diffusers
 
     model, revision = split_revision(images)
     return Diffusers(model=model, revision=revision, **options)
+
+
+def engine_of(method: Any, **options: Any) -> ImageEngine:
+    """Return the engine of a fitted method's parameters ``image_model``, ``steps``, ``guidance`` and ``nsfw_model``."""
+    return open_engine(
+        method.image_model,
+        posts=method.learned["files"]["posts"],
+        steps=method.steps,
+        guidance=method.guidance,
+        nsfw_model=method.nsfw_model or None,
+        **options,
+    )
 
 
 def pinned_engine(images: str) -> str:
