@@ -27,4 +27,8 @@ IntoExisting = Annotated[
     bool, typer.Option("--into-existing", help="Publish into a folder even if it holds other files.")
 ]
 WriteCard = Annotated[bool, typer.Option("--write-card", help="Write the table into the folder's card.")]
+WritePage = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Put the tables into this Markdown page, with command, date and machine."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,7 +1,6 @@
 """The verbs that measure: evaluate, errors, curve."""
 
 import functools
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 import hf_mner_aug
 from hf_mner_aug.backbones import BACKBONES
 from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
-from hf_mner_aug.cli.options import AsJson, Columns, GoldSource, Images, IntoExisting, Repo, WriteCard
+from hf_mner_aug.cli.options import AsJson, Columns, GoldSource, Images, IntoExisting, Repo, WriteCard, WritePage
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.untrusted.printable import say, say_json
 
@@ -23,10 +22,6 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE
 BackboneName = Annotated[str, typer.Option(help=f"The backbone: {', '.join(BACKBONES)}.")]
 ReadOn = Annotated[str, typer.Option("--split", help="The split to read: test or validation.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before configs are made by paid calls.")]
-WritePage = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Put the table into this Markdown page, with command, date and machine."),
-]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")]
 
 
@@ -77,7 +72,7 @@ def evaluate(
     if write_card:
         report.write_card(repo)
     if write_page:
-        _write_page(write_page, report.title, report.to_markdown())
+        report.write_page(write_page)
     say(report.folder)
 
 
@@ -140,15 +135,8 @@ def curve(
     )
     say(found.to_markdown())
     if write_page:
-        _write_page(write_page, f"curve of {', '.join(methods)} with {backbone}", found.to_markdown())
+        found.write_page(write_page)
     say(found.folder)
-
-
-def _write_page(page: Path, title: str, table: str) -> None:
-    """Put a table into a page with the command that is running."""
-    from hf_mner_aug.studies import record
-
-    record.write_page(page, title, table, ["hf-mner-aug", *sys.argv[1:]])
 
 
 def _confirm(

@@ -173,6 +173,8 @@ class AMIA(Method):
         learns="a text-image matcher, the mixture of the triplet losses, and the train split's pictures",
         images=f"replaced by mixes that are marked as made; sizes stay; {TAKEN}",
         boxes="kept",
+        embedded="a CCA of text and image features as matcher, collages of train pictures as images",
+        paper_uses="CLIP ViT-B/16 as matcher and SDXL-Turbo for the images",
         extra="core; models for diffusers, open_clip",
         idle=Reason(
             "the post has no picture",

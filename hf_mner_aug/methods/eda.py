@@ -92,6 +92,8 @@ class EDA(Method):
         learns="nearest words of the train split",
         images="all kept, byte for byte",
         boxes="kept",
+        embedded="the nearest words of the train split as synonyms",
+        paper_uses="the synonyms of WordNet",
     )
 
     copies: Positive = 9

@@ -120,6 +120,8 @@ class LSMS(Method):
         learns="words by tag, mentions by type and nearest words of the train split",
         images="all kept, byte for byte",
         boxes="kept, but for an entity whose words change",
+        embedded="the nearest words of the train split as synonyms",
+        paper_uses="the synonyms of WordNet",
     )
 
     copies: Positive = 4

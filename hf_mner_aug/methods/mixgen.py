@@ -82,6 +82,8 @@ class MixGen(Method):
         learns="the train split's posts, with their pictures",
         images=f"mixed pair by pair and marked as composite, {TAKEN}; one without a counterpart kept, byte for byte",
         boxes="kept, the partner's scaled to the mixed picture",
+        embedded="no model",
+        paper_uses="no model either, but image-caption pairs",
     )
 
     weight: Probability = 0.5

@@ -9,7 +9,7 @@ import functools
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from datasets import DatasetInfo, Features
     from huggingface_hub import CardData, DatasetCard
 
-TAGS = ("multimodal", "named-entity-recognition", "data-augmentation", "hf_mner_aug")
+TAGS = ("multimodal", "named-entity-recognition", "data-augmentation", "mner-aug")
 AS_PUBLISHED = "take the file that was published with the config"
 UNCHECKED = "not-for-all-audiences"
 UNKNOWN = "unknown"  # the licence of a retrieved post that does not say its own
@@ -76,9 +76,7 @@ class ConfigFacts:
     masked: Mapping[str, int] = field(default_factory=dict)  # masked words of retrieved posts, by kind
     inherited: Mapping[str, int] = field(default_factory=dict)  # the source's retrieved posts, by licence
     earlier: Mapping[str, int] = field(default_factory=dict)  # the source's made posts, by method: they count as gold
-    pictures: Mapping[str, int] = field(
-        default_factory=dict
-    )  # gold posts with pictures, and the use of these by made posts
+    pictures: Mapping[str, int] = field(default_factory=dict)  # gold posts with pictures, and made posts that show them
     columns: Mapping[str, list[str]] = field(default_factory=dict)  # other columns of the source, by treatment
     outside: Outside | None = None  # of a method outside this package, whose class is not imported to write a card
 
@@ -302,31 +300,18 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         config=recipe.config,
         repo=repo,
         method=recipe.method,
-        facts=facts.method_facts,
-        pictures=facts.pictures,
+        about=facts.method_facts,
+        facts=facts,
         shown=shown_pictures(facts.pictures),
         recipe=recipe,
         subset=subset,
-        splits={split: asdict(rows) for split, rows in facts.splits.items()},
-        funnel=facts.funnel,
         asked=asked_for(facts.funnel, recipe.copies),
         outcomes=outcomes(facts.funnel, recipe.copies),
-        entities=facts.entities,
-        examples=facts.examples,
         source=source.name,
         local=source.local,
         license=facts.license,
-        models=facts.models,
-        cautions=facts.cautions,
-        retrieved=facts.retrieved,
         stub_config=stub_config(recipe.config) if STUBS in facts.splits else "",
-        licences=facts.licences,
-        inherited=facts.inherited,
-        earlier=facts.earlier,
-        masked=facts.masked,
-        columns=facts.columns,
         recipe_fingerprint=recipe.fingerprint,
-        content_fingerprint=facts.content_fingerprint,
     )
 
 

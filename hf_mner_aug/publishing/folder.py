@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import Corrupt, DataError, NothingMade, RecipeMismatch, UsageError
+from hf_mner_aug.publishing import croissant
 from hf_mner_aug.publishing.cards import (
     AS_PUBLISHED,
     ConfigFacts,
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 NOTE = "augmentation.json"
 KEYS = ("id", *AUGMENTED)  # the columns of text that every row of a config has
 RECORD = "convert.json"  # a file in the folder of a converted set
-OF_CONFIG = re.compile(rf"[\w.]+-\d{{5}}-of-\d{{5}}\.parquet|{re.escape(NOTE)}|\..*")  # the files of a config's folder
+# The files of a config's folder.
+OF_CONFIG = re.compile(rf"[\w.]+-\d{{5}}-of-\d{{5}}\.parquet|{re.escape(NOTE)}|{re.escape(croissant.NAME)}|\..*")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def publish(
     into_existing: bool = False,
     allow_empty: bool = True,
 ) -> Published:
-    """Write a run's config into a repo folder: Parquet, augmentation.json, and its section of the card.
+    """Write a run's config into a repo folder: Parquet, augmentation.json, croissant.json, its section of the card.
 
     Other configs and the rest of the card are kept. Made posts that repeat another post or leak from validation or
     test are dropped and counted. A failure leaves the folder unchanged; after a kill it holds the old config or the
@@ -175,7 +177,7 @@ def writing(out: Path, verb: str) -> Iterator[None]:
 
 
 def place_config(place: Path, out: Path, note: dict[str, Any], features: "Features") -> None:
-    """Put a staged config, with its augmentation.json and its section of the card, into a repo folder.
+    """Put a staged config, with augmentation.json, croissant.json and its section of the card, into a repo folder.
 
     The caller holds the folder with ``writing``. Between any two steps either the old or the new config loads: if their
     columns or sizes differ, the card does not state them in the meantime.
@@ -186,7 +188,8 @@ def place_config(place: Path, out: Path, note: dict[str, Any], features: "Featur
     before = read_card(card) if card.exists() else None
     text = render(before, facts, features, _name_of(out))
     new = described(text)[config]
-    _write_note(place, note)
+    artifacts.write_atomically(place / NOTE, json.dumps(note, indent=2, ensure_ascii=False).encode() + b"\n")
+    croissant.write(facts, place)
     sync(place)
     old = described(before).get(config, new) if before is not None else new
     if old != new:
@@ -425,11 +428,6 @@ def fingerprint_of(folder: Path, splits: Iterable[str]) -> Fingerprint:
     if STUBS in files:
         files["train"] = files.get("train", []) + files.pop(STUBS)
     return parquet_fingerprint(files)
-
-
-def _write_note(folder: Path, note: dict[str, Any]) -> None:
-    data = json.dumps(note, indent=2, ensure_ascii=False).encode()
-    artifacts.write_atomically(folder / NOTE, data + b"\n")
 
 
 def split_files(folder: Path, splits: Iterable[str]) -> dict[str, list[Path]]:

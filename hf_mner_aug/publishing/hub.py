@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.publishing import croissant
 from hf_mner_aug.publishing.cards import ConfigFacts, read_sections, render, with_section
 from hf_mner_aug.publishing.folder import NOTE, read_features, read_note
 from hf_mner_aug.publishing.hub_repo import GaveUp, HubError, HubRepo, Raced, persist, same_bytes
@@ -97,10 +98,10 @@ def push(
 ) -> Pushed:
     """Send a repo folder's configs to the Hub as one commit, or as one pull request.
 
-    It sends the configs that the folder's card names: their data, augmentation.json and pages, and their sections of
-    the card with the studies' tables. Links, hidden and temporary files, and files that no config names are left out
-    and listed. The repo's other configs, their data, the card's text and metadata are kept; stale files of the same
-    configs are deleted in the same commit. Files that the repo already has are not sent.
+    It sends the configs that the folder's card names: their data, augmentation.json, croissant.json and pages, and
+    their sections of the card with the studies' tables. Links, hidden and temporary files, and files that no config
+    names are left out and listed. The repo's other configs, their data, the card's text and metadata are kept; stale
+    files of the same configs are deleted in the same commit. Files that the repo already has are not sent.
 
     Args:
         folder: the repo folder that ``publish`` wrote.
@@ -295,7 +296,8 @@ def _download_configs(
         Corrupt: an augmentation.json does not parse.
     """
     notes = [f"{config}/{NOTE}" for config in configs]
-    first = {path: remote[path] for path in [*notes, *([CARD] if CARD in remote else [])]}
+    others = [path for path in (CARD, *(f"{config}/{croissant.NAME}" for config in configs)) if path in remote]
+    first = {path: remote[path] for path in [*notes, *others]}
     place = hub.download(head, first, folder)
     data: dict[str, RepoFile] = {}
     for config in configs:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
+from hf_mner_aug.publishing import croissant
 from hf_mner_aug.publishing.folder import NOTE, pages_of, read_note
 from hf_mner_aug.untrusted.cards import CARD, check_card, read_card
 
@@ -68,7 +69,11 @@ def _config_files(folder: Path, note: Mapping[str, Any], left_out: list[str]) ->
         name, reason = f"{folder.name}/{path.name}", _unfit(path)
         if reason is not None and is_data(path.name, note["splits"]):
             raise DataError(f"{path}: expected a file, found {reason}: put the file itself there")
-        if reason is None and path.is_file() and (path.name in (NOTE, *pages) or is_data(path.name, note["splits"])):
+        if (
+            reason is None
+            and path.is_file()
+            and (path.name in (NOTE, croissant.NAME, *pages) or is_data(path.name, note["splits"]))
+        ):
             files[name] = path
         else:
             left_out.append(f"{name}{'/' if path.is_dir() else ''} ({reason or 'the config does not name it'})")

@@ -13,6 +13,7 @@ from hf_mner_aug.publishing.folder import run_and_publish
 from hf_mner_aug.runs.recipe import named_method, recipe_for
 from hf_mner_aug.runs.subset import read_ids, resolve
 from hf_mner_aug.sources.loading import load_source
+from hf_mner_aug.studies.page import read_runs, spell_command, write_page
 from hf_mner_aug.studies.significance import holm
 from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED
 from hf_mner_aug.studies.tables import (
@@ -28,6 +29,7 @@ from hf_mner_aug.studies.tables import (
 )
 from hf_mner_aug.transform import Method
 from hf_mner_aug.untrusted.printable import for_markdown
+from hf_mner_aug.untrusted.shapes import read_json
 
 VALIDATION_NAMES = ("validation", "valid", "dev", "val")
 STYLES = {GOLD: "-", AUGMENTED: "-", OVERSAMPLED: "--"}
@@ -73,6 +75,15 @@ class Curve:
     def write(self) -> None:
         """Write curve.json and curve.md."""
         write_report(self.folder / "curve", self.data, self.to_markdown())
+
+    def write_page(self, path: str | Path) -> None:
+        """Put the curve into a page of results, from its saved files; raises as ``studies.page.write_page``."""
+        saved = Curve(self.folder, read_json(self.folder / "curve.json", dict[str, Any]))
+        methods = [name for name, kind in saved.data["series"].items() if kind == AUGMENTED]
+        studies = dict.fromkeys(point["study"] for point in saved.data["points"])
+        runs = [ran for study in studies for ran in read_runs(self.folder.parent / study)]
+        title = f"curve of {', '.join(methods)} with {saved.data['backbone']}"
+        write_page(path, title, saved.to_markdown(), saved.data, runs)
 
     def draw(self) -> Path:
         """Draw F1 against the gold posts, with error bars, into curve.png and return its path.
@@ -175,14 +186,24 @@ def curve(
             source=splits,
             progress=progress,
         )
-    found = combine(reports, Path(f"{out}.studies"))
+    options = {
+        "--ids": ids,
+        "--methods": methods,
+        "--backbone": backbone,
+        "--set": settings,
+        "--seeds": seeds,
+        "--split": split,
+        "--columns": ",".join(f"{ours}={theirs}" for ours, theirs in columns.items()),
+        "--out": out,
+    }
+    found = combine(reports, Path(f"{out}.studies"), spell_command("curve", source, options))
     found.write()
     with contextlib.suppress(MissingExtra):  # each study has warned of it
         found.draw()
     return found
 
 
-def combine(reports: dict[Subset, Report], beside: Path) -> Curve:
+def combine(reports: dict[Subset, Report], beside: Path, command: str = "") -> Curve:
     """Combine the studies of some subsets into a curve; p-values are corrected over all of them together."""
     points, comparisons = [], []
     series: dict[str, str] = {}
@@ -214,6 +235,7 @@ def combine(reports: dict[Subset, Report], beside: Path) -> Curve:
             {**found, "p_holm": p, "better": found["delta"] > 0 if p < LEVEL else None}
             for found, p in zip(comparisons, corrected, strict=True)
         ],
+        "command": command,
     }
     digest = hashlib.sha256("".join(r.data["fingerprint"] for r in reports.values()).encode()).hexdigest()
     return Curve(beside / f"curve-{first['backbone']}-{digest[:8]}", data)

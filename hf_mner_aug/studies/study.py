@@ -4,8 +4,9 @@ A method that replaces posts (``amia``) adds none: gold is then the same number 
 is selected and tested on pictures of the kind that it was trained on.
 
 A study is kept beside the repo folder, in ``OUT.studies/<backbone>-<fingerprint>/``: study.json (its inputs), cells/
-(one file for each training: config and seed), report.json, report.md and report.png. After a kill, the same study
-continues with the missing cells. The test split is read once for each cell, after training.
+(one file for each training: config and seed), runs.json (days, code and machines of the trainings), report.json,
+report.md and report.png. After a kill, the same study continues with the missing cells. The test split is read once for
+each cell, after training.
 """
 
 import contextlib
@@ -33,6 +34,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.fingerprint import content_fingerprint
 from hf_mner_aug.storage.locks import stage
 from hf_mner_aug.studies.configs import Config, check_comparable, numbered_alike, read_config, spans_of
+from hf_mner_aug.studies.page import record_run
 from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.untrusted.printable import for_terminal
 from hf_mner_aug.untrusted.shapes import read_json
@@ -214,10 +216,15 @@ class Study:
         cells = list(self.cells())
         missing = [cell for cell in cells if self.read(cell) is None]
         bar = tqdm(missing, initial=len(cells) - len(missing), total=len(cells), unit="cell", disable=not progress)
-        with bar, keeping(lambda: f"{self._kept(cells)} of {len(cells)} cells kept; the same command goes on"):
-            for cell in bar:
-                bar.set_postfix_str(for_terminal(cell.stem))
-                self._make(cell)
+        before = self._kept(cells)
+        try:
+            with bar, keeping(lambda: f"{self._kept(cells)} of {len(cells)} cells kept; the same command goes on"):
+                for cell in bar:
+                    bar.set_postfix_str(for_terminal(cell.stem))
+                    self._make(cell)
+        finally:
+            if made := self._kept(cells) - before:
+                record_run(self.folder, made)
 
     def _kept(self, cells: Sequence[Cell]) -> int:
         return sum((self.folder / "cells" / f"{cell.stem}.json").exists() for cell in cells)

@@ -15,10 +15,12 @@ from hf_mner_aug.publishing.cards import put_section
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage import artifacts
+from hf_mner_aug.studies.page import read_runs, spell_command, write_page
 from hf_mner_aug.studies.significance import holm, paired_bootstrap, rates, resample
 from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED, Study
 from hf_mner_aug.transform import Method
 from hf_mner_aug.untrusted.printable import for_markdown
+from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +88,19 @@ def evaluate(
     if ask:
         ask(study.to_be_made())
     study.run(progress=progress)
-    report = Report.of(study, split_by)
+    options = {
+        "--configs": configs,
+        "--backbone": backbone,
+        "--set": settings,
+        "--seeds": seeds,
+        "--split": split,
+        "--split-by": split_by,
+        "--grid": grid,
+        "--ablations": ablations,
+        "--source": source if isinstance(source, str | Path) else None,
+        "--out": out,
+    }
+    report = Report.of(study, split_by, spell_command("evaluate", repo, options))
     report.write()
     try:
         report.draw()
@@ -103,8 +117,8 @@ class Report:
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, study: Study, split_by: Sequence[str] = ()) -> "Report":
-        """Return the report of a finished study."""
+    def of(cls, study: Study, split_by: Sequence[str] = (), command: str = "") -> "Report":
+        """Return the report of a finished study, which the command made."""
         types = Codec(study.posts.features).types
         records: dict[str, list[dict[str, Any]]] = {}
         kinds: dict[str, str] = {}
@@ -133,6 +147,7 @@ class Report:
             "comparisons": compare(counts, compared, samples),
             "split_by": {column: _split(study.values(column), counts, compared) for column in split_by},
             "tried": study.tried,
+            "command": command,
         }
         return cls(study.folder, {"fingerprint": study.fingerprint, "verdict": _verdict(data["controls"]), **data})
 
@@ -239,6 +254,11 @@ class Report:
         axes.set_xlabel(f"span F1 on {self.data['split']} (mean ± sd over seeds)")
         axes.set_title(self.data["backbone"] if self.trusted else f"{self.data['backbone']}: cannot be trusted")
         return save_figure(figure, self.folder / "report.png")
+
+    def write_page(self, path: str | Path) -> None:
+        """Put the study into a page of results, from its saved files; raises as ``studies.page.write_page``."""
+        saved = Report(self.folder, read_json(self.folder / "report.json", dict[str, Any]))
+        write_page(path, saved.title, saved.to_markdown(), saved.data, read_runs(self.folder))
 
     def write_card(self, repo: str | Path) -> None:
         """Put the report into the card of a repo folder as a section; an older one is replaced.

@@ -74,13 +74,19 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a user asks before choosing a method; ``idle`` is why there may be nothing to do for a post."""
+    """What a user asks before choosing a method; ``idle`` is why there may be nothing to do for a post.
+
+    ``embedded`` is what the method uses by default in the place of models, ``paper_uses`` what its paper uses: the card
+    of each config names both.
+    """
 
     does: str
     paper: str
     learns: str
     images: str
     boxes: str
+    embedded: str = ""
+    paper_uses: str = ""
     extra: str = "core"
     key: str = "none"
     idle: Reason = NOTHING_TO_DO

@@ -82,7 +82,11 @@ def test_what_is_sent_is_what_the_configs_name(folder):
     assert clean == [
         f"{config}/{name}"
         for config in ("eda_100pct", "lsms_100pct")
-        for name in (NOTE, *(f"{split}-00000-of-00001.parquet" for split in ("test", "train", "validation")))
+        for name in (
+            NOTE,
+            "croissant.json",
+            *(f"{split}-00000-of-00001.parquet" for split in ("test", "train", "validation")),
+        )
     ]
     expected = litter(folder)
     (folder / "lsms_100pct" / "lsms_100pct.html").write_text("<p>made by show")

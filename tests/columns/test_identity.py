@@ -66,7 +66,7 @@ def test_a_card_says_which_of_its_gold_posts_were_made_before(tmp_path):
     made = len(first["train"]) - len(splits()["train"])
     published(first, LSMS(copies=1), out, "second")
     card = (out / "README.md").read_text()
-    assert f"The source holds {made} posts that a method made earlier (`eda` {made}). They count as gold below" in card
+    assert f"The source holds {made} posts that a method made earlier (`eda` {made}). They count as gold here" in card
     assert card.count("The gold posts that no method made are real") == 1
     of_zero = sum(row["source_id"] == "0" for row in first["train"]) - 1
     assert of_zero

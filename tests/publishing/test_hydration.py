@@ -159,7 +159,7 @@ def test_verify_sees_a_changed_stub_and_a_rerun_makes_the_same(published, gold, 
     pq.write_table(table, path)
     changed = verify_folder(tmp_path / "stubs", CONFIG)
     assert changed.difference == (f"train, row 5 (post {name}) is the first that differs; columns that differ: tokens")
-    with pytest.raises(Corrupt, match=f"not what its augmentation.json says: train, row 5 .post {re.escape(name)}"):
+    with pytest.raises(Corrupt, match=f"does not match its augmentation.json: train, row 5 .post {re.escape(name)}"):
         hydrate(tmp_path / "stubs", CONFIG, tmp_path / "out", posts="any.jsonl")
 
 

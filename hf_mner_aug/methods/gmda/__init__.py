@@ -146,6 +146,8 @@ class GMDA(Method):
         learns="a writer of texts, backbones that check them, the train split's posts and pictures",
         images=f"remade from the original ({TAKEN}) and marked as made; the gold post's with image=False",
         boxes="those of entities with the same words, scaled to the new picture; others have none",
+        embedded="train posts with other entities as texts, collages of train pictures, CRFs as detectors",
+        paper_uses="InstructBLIP (Flan-T5-XL) for texts, Stable Diffusion v1.5 for pictures, an MNER model as filter",
         extra="core; models for InstructBLIP, diffusers",
     )
 

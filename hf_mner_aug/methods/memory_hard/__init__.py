@@ -135,6 +135,8 @@ class MemoryHard(Method):
         learns="what a backbone gets wrong out of fold, a tree of its patterns, detectors, how posts fared",
         images="made for the new text and marked as made; the gold post's with image=False",
         boxes="none: the pictures are new",
+        embedded="rules as writer, collages of train pictures, CRFs as target and detectors",
+        paper_uses="large language models and a text-to-image model",
         extra="core; models for diffusers",
         idle=Reason(
             "the model makes no error that a post could be written for",

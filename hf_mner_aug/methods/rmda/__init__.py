@@ -162,6 +162,8 @@ class RMDA(Method):
         learns="detectors of entities, and how train labels and writes its mentions",
         images="those of the posts found, byte for byte (of the web, encoded again); the gold post's with image=False",
         boxes="kept with image=False where a mention is found, else left out",
+        embedded="posts of the train split or of a local corpus, CRFs as detectors",
+        paper_uses="Google search and BERTweet as detector",
         extra="core; web for the web",
         key="SERPER_API_KEY with corpus=serper",
     )

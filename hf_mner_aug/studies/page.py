@@ -1,0 +1,148 @@
+"""A study in a page of results: the tables, the command, the code, the days and the machines.
+
+It is written from the study's saved files alone, so the same files give the same page.
+"""
+
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypedDict
+
+from hf_mner_aug import __version__
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.publishing.cards import with_section
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.untrusted.printable import fenced, for_markdown
+from hf_mner_aug.untrusted.shapes import read_json
+
+RUNS = "runs.json"
+READ = (
+    "Compared are models trained on gold posts (*gold*), on these repeated up to the size of a config (*oversampled*), "
+    "on a config, and on gold posts with shuffled entity types (*shuffled*, the negative control). Δ is the mean F1 of "
+    "a row minus that of the row it is compared with; p is small if other posts would show the difference too; "
+    "*smallest* is the smallest Δ visible to this study: "
+    "[how to read the tables](../measuring.md#how-to-read-the-table)."
+)
+_PARTS = re.compile("([=,:])")
+
+
+class Ran(TypedDict):
+    """A run of the study that trained cells."""
+
+    date: str
+    cells: int
+    code: str
+    machine: str
+
+
+def spell_command(verb: str, argument: Any, options: Mapping[str, Any]) -> str:
+    """Return the command line of a verb; of folders on this machine it has the names only.
+
+    An option is left out if its value is None, False or empty, and has no value if that is True.
+    """
+    words = ["hf-mner-aug", verb, _named(argument)]
+    for name, value in options.items():
+        if value not in (None, False, "", [], ()):
+            many = value if isinstance(value, list | tuple) else [value]
+            words += [name, *([] if value is True else map(_named, many))]
+    return shlex.join(words)
+
+
+def record_run(folder: Path, cells: int) -> None:
+    """Add a run that trained some cells to the record of a study."""
+    ran: Ran = {"date": date.today().isoformat(), "cells": cells, "code": _code(), "machine": _machine()}
+    artifacts.write_atomically(folder / RUNS, json.dumps([*read_runs(folder), ran], indent=2).encode() + b"\n")
+
+
+def read_runs(folder: Path) -> list[Ran]:
+    """Return the recorded runs of a study; studies of before have none."""
+    try:
+        runs: list[Ran] = read_json(folder / RUNS, list[Ran])
+    except FileNotFoundError:
+        return []
+    return runs
+
+
+def write_page(path: str | Path, title: str, text: str, data: Mapping[str, Any], runs: Sequence[Ran]) -> None:
+    """Put a study into a Markdown page; a section of the same title is replaced, a missing page is made.
+
+    Args:
+        path: the page.
+        title: what was studied.
+        text: the report as Markdown.
+        data: the report as plain data, with the command, the settings and the seeds.
+        runs: what ``read_runs`` returns.
+
+    Raises:
+        UsageError: the page's folder does not exist, or the page is a folder.
+    """
+    path = Path(path)
+    if not path.parent.is_dir() or path.is_dir():
+        raise UsageError(f"{path}: expected a Markdown file in a folder that exists")
+    settings = ", ".join(f"{name}={value}" for name, value in data["settings"].items())
+    told = [f"{ran['date']}: {ran['cells']} trainings, {ran['code']}, on {ran['machine']}" for ran in runs]
+    lines = [
+        *(f"- Trained on {for_markdown(line)}." for line in told or ["a day that was not recorded"]),
+        f"- Backbone: {for_markdown(data['backbone'])} ({for_markdown(settings)}).",
+        f"- Seeds: {', '.join(map(str, data['seeds']))}.",
+    ]
+    parts = [
+        f"## {for_markdown(title[:1].upper() + title[1:])}",
+        READ,
+        text.rstrip(),
+        "### How it was made",
+        fenced([f"$ {data['command']}"]),
+        "\n".join(lines),
+    ]
+    before = path.read_text(encoding="utf-8") if path.is_file() else "# Results\n"
+    artifacts.write_atomically(path, with_section(before, title, "\n\n".join(parts)).encode())
+
+
+# ---------------------------------------------------------------- inside
+
+
+def _named(value: Any) -> str:
+    """Return a value of a command line as text, with the name of each folder or file instead of its path."""
+    parts = _PARTS.split(str(value))
+    return "".join(Path(part).resolve().name if "/" in part and Path(part).exists() else part for part in parts)
+
+
+def _code() -> str:
+    """Return the commit of the package in a checkout, else its version."""
+    root = Path(__file__).parents[2]
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return f"version {__version__}"
+    return f"commit {done.stdout.strip()}" if (root / ".git").exists() else f"version {__version__}"
+
+
+def _machine() -> str:
+    """Return the processor, its cores, the system, and the versions of Python and torch."""
+    try:
+        torch = f", torch {version('torch')}"
+    except PackageNotFoundError:
+        torch = ""
+    used = sys.modules.get("torch")
+    gpu = f", {used.cuda.get_device_name(0)}" if used and used.cuda.is_available() else ""
+    cores = f"{_processor()} with {os.cpu_count()} cores{gpu}"
+    return f"{cores}, {platform.system()}, Python {platform.python_version()}{torch}"
+
+
+def _processor() -> str:
+    """Return the name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
