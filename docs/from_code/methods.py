@@ -29,6 +29,7 @@ def facts(name: str) -> str:
         "Learns from train": found.learns,
         "Pictures": found.images,
         "Boxes": found.boxes,
+        "Models": f"by default: {found.embedded}; in the paper: {found.paper_uses}",
         "Install": found.extra,
         "Key": found.key,
         "In Python": f"[`hf_mner_aug.{METHODS[name]}`](../reference/python.md#hf_mner_aug.{METHODS[name]})",
