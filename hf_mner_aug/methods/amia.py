@@ -29,6 +29,7 @@ from hf_mner_aug.schema import EncodedImage, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import StoredPosts, open_posts, save_posts
 from hf_mner_aug.transform import Content, Exhibits, Facts, Method, Model, Reject
+from hf_mner_aug.values import Amount, Positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,8 +187,8 @@ class AMIA(Method):
     mix: str = "adaptive"
     matcher: str = "cca"
     image_model: str = "collage"
-    steps: int = 2
-    guidance: float = 0.0
+    steps: Positive = 2
+    guidance: Amount = 0.0
     nsfw_model: str = ""
     no_person_prompts: bool = False
     fill_missing: bool = False

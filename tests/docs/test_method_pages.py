@@ -62,6 +62,12 @@ def test_every_parameter_is_documented(name):
                 assert not isinstance(bound, Range) or str(bound) in bounds, field.name
 
 
+def test_every_number_has_a_range(name):
+    shown = rows(section(page(f"methods/{name}.md"), "Parameters"))
+    numbers = {key: cells[2] for key, cells in shown.items() if cells[1].split()[0] in ("int", "float")}
+    assert [key for key, bounds in numbers.items() if not bounds] == ["seed"]
+
+
 def test_types_and_ranges_are_spelled():
     assert methods.spell_kind(tuple[str, ...]) == "list of str"
     assert methods.spell_kind(str | None) == "str or none"

@@ -168,7 +168,7 @@ class MemoryHard(Method):
     iterate: bool = True
     image: bool = True
     image_model: str = "collage"
-    steps: int = 50
+    steps: Positive = 50
     guidance: Amount = 7.5
     nsfw_model: str = ""
     fill_missing: bool = False

@@ -185,7 +185,7 @@ class RMDA(Method):
     capitals: bool = True
     cased: bool = True
     least_words: Count = 5
-    most_words: int = 30
+    most_words: Positive = 30
     per_entity: Count = 3
     mask: tuple[str, ...] = ()
     similarity: Probability = 0.5
