@@ -374,7 +374,7 @@ def test_no_memory_for_one_post_is_an_error():
     def never(batch_size):
         raise torch.OutOfMemoryError("planted")
 
-    with pytest.warns(UserWarning, match="batches of 1"), pytest.raises(UsageError, match="one post a batch"):
+    with pytest.warns(UserWarning, match="batches of 1"), pytest.raises(UsageError, match="one post per batch"):
         with_smaller_batches(never, 2)
 
 

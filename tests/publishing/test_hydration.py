@@ -677,7 +677,7 @@ def test_ids_only_of_what_retrieves_nothing(call, gold, tmp_path):
     assert (code, "valid are ids-only, whole" in error) == (2, True)
     assert not Path("out").exists()
     run = augment(gold, LSMS(copies=1), out=tmp_path / "out", progress=False)
-    with pytest.raises(UsageError, match="lsms brings no posts"):
+    with pytest.raises(UsageError, match="lsms retrieves no posts"):
         publish(run, tmp_path / "out", retrieved="ids-only")
     publish(run, tmp_path / "out")
     assert read_note(tmp_path / "out" / "lsms_100pct")["retrieved"] == ""

@@ -29,7 +29,7 @@ from hf_mner_aug.studies.quality import (
     match_scores,
     quality,
 )
-from hf_mner_aug.transform import Facts, Method, iterate_posts
+from hf_mner_aug.transform import Content, Facts, Method, iterate_posts
 
 FAST = "crf:iterations=20"
 HELD_OUT_TOO = "greetings to @{} from the [LOC Alps]"
@@ -160,8 +160,9 @@ class Planter(Method):
         }
         return [made.get(p.id, lambda post: replace(post, tokens=[*post.tokens, "!"]))(p) for p in posts]
 
-    def comparable(self, tokens):
-        return ["@user" if word.startswith("@") else word for word in tokens]
+    @property
+    def content(self):
+        return Content(comparable=lambda tokens: ["@user" if word.startswith("@") else word for word in tokens])
 
     def reduce(self):
         return lambda post: "too_many" if post.id.startswith("p13+") else None
@@ -416,8 +417,8 @@ def test_the_table_stands_under_its_config_and_is_replaced(repo, report, tmp_pat
         (["nope"], {}, "configs made here are eda_100pct, lsms_100pct"),
         (["lsms_100pct"], {"backbone": "crff"}, "unknown backbone 'crff': did you mean 'crf'"),
         (["lsms_100pct"], {"backbone": "crf:boundary=true"}, "leave boundary=true out"),
-        (["lsms_100pct"], {"language_model": "/no/such/model"}, "language model /no/such/model: "),
-        (["lsms_100pct"], {"encoder": "/no/such/encoder"}, "encoder /no/such/encoder: "),
+        (["lsms_100pct"], {"language_model": "/no/such/model"}, "language model '/no/such/model': no usable folder"),
+        (["lsms_100pct"], {"encoder": "/no/such/encoder"}, "encoder '/no/such/encoder': no usable folder"),
         (["lsms_100pct"], {"clip": "ViT-X"}, "ViT-X: expected a model of open_clip"),
     ],
 )
