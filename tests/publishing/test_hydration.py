@@ -681,7 +681,7 @@ def test_ids_only_of_what_retrieves_nothing(call, gold, tmp_path):
         publish(run, tmp_path / "out", retrieved="ids-only")
     publish(run, tmp_path / "out")
     assert read_note(tmp_path / "out" / "lsms_100pct")["retrieved"] == ""
-    with pytest.raises(UsageError, match="holds its posts whole"):
+    with pytest.raises(UsageError, match="has whole posts"):
         hydrate(tmp_path / "out", "lsms_100pct", tmp_path / "back", posts="posts.jsonl")
 
 
