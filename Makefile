@@ -3,6 +3,9 @@ PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3)
 BIN := .venv/bin
 PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 
+# A test run starts hundreds of processes: each would compile the packages that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .NOTPARALLEL:
 .PHONY: demo test check dist docs attack test-newest test-oldest lock clean
 

@@ -1,22 +1,22 @@
 """A disk without room: one line with path, needed and free bytes, nothing half-written, no abort, and it goes on."""
 
-import contextlib
 import errno
 import json
 import os
 import pickle
 import re
-import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import prepared_folder
 import pytest
 from forked import said_by
+from small_files import small_files
 from verbs import VERBS, check_published, leftovers, state
 
 from hf_mner_aug import cli, corpus
@@ -32,17 +32,6 @@ forks, prepared = prepared_folder.forks, prepared_folder.prepared  # fixtures
 prepared_with_ids = prepared_folder.prepared_with_ids
 
 TOLD = r"(No space left on device|File too large): needs (at least [\d,]+ bytes|more room), [\d,]+ bytes are free"
-
-
-@contextlib.contextmanager
-def small_files(limit):
-    """Let no file of this process grow beyond so many bytes: the nearest to a full disk that needs no root."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def names(folder):
@@ -62,6 +51,7 @@ import pyarrow as pa
 from datasets import Features, Value
 from hf_mner_aug.storage.parquet import write_shards, write_table
 
+sys.dont_write_bytecode = True  # a module that is written in part stays so, see small_files
 folder = sys.argv[1]
 random = np.random.default_rng(5)
 columns = {"id": [f"p{i}" for i in range(400)], "bytes": [random.bytes(5000) for _ in range(400)]}
@@ -107,6 +97,18 @@ for i in range(120):
     signal.setitimer(signal.ITIMER_REAL, 0)
 print(json.dumps(counts))
 """
+
+
+def test_no_module_is_compiled_in_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("compiled_before", "compiled_within"):
+        (tmp_path / f"{name}.py").write_text("'a docstring' * 1\n" * 100)
+    import_module("compiled_before")
+    with small_files(100):
+        import_module("compiled_within")
+    assert [path.name.partition(".")[0] for path in tmp_path.glob("__pycache__/*")] == ["compiled_before"]
+    assert not sys.dont_write_bytecode
 
 
 def test_arrow_does_not_abort_on_a_full_disk_or_an_interrupt(tmp_path):

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
+from small_files import small_files
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
@@ -396,17 +397,10 @@ def test_a_full_disk_leaves_nothing_half_written(pairs, settings, cache, monkeyp
 
 @pytest.mark.parametrize("tune", ["lora", "qformer"])
 def test_weights_that_the_disk_does_not_hold_are_one_clear_error(base, tmp_path, tune):
-    import resource
-
     network = opened(base)
     net = instructblip.adapt(network.net, network.tags, tune, r=8, alpha=32, dropout=0.1)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    try:
-        with pytest.raises(OSError, match=f"{tmp_path.name}: .*File too large"):
-            instructblip.write_weights(net, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with small_files(10_000), pytest.raises(OSError, match=f"{tmp_path.name}: .*File too large"):
+        instructblip.write_weights(net, tmp_path)
 
 
 def one_step(pairs, settings, fail=()):
