@@ -89,7 +89,7 @@ class HVPNet:
     def assemble(
         self, encoder: str, labels: tuple[str, ...], train: Sequence[Post] = ()
     ) -> tuple[Callable[[], Any], WordPieces]:
-        """Return what makes the network, fresh or as a folder has it, and its tokenizer."""
+        """Return a function that makes the network (new or saved), and its tokenizer."""
         return (relation if self.task == "relations" else tagging).assemble(self, encoder, labels, train)
 
     def network(self, encoder: Any, names: Sequence[str], tower: "Tower | None") -> "torch.nn.Module":

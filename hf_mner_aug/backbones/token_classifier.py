@@ -67,7 +67,7 @@ class TokenClassifier:
         return fitting.load(cls, folder)
 
     def gather(self, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
-        """Return what is known of the posts of each split; raises as ``knowledge.gather``."""
+        """Return the knowledge about the posts of each split; raises as ``knowledge.gather``."""
         return gather(self.knowledge, self.knowledge_file, data)
 
     def network(self, encoder: Any, tags: Sequence[str], tower: None) -> "TokenNet":

@@ -1,1 +1,1 @@
-"""What generates, encodes or finds for the methods: chat, vision and image endpoints."""
+"""Engines that generate, encode or search for the methods, and the client of the endpoints behind some of them."""

@@ -223,7 +223,7 @@ def _parse(text: str) -> "DatasetCard":
 
 @functools.lru_cache(maxsize=4)
 def _parsed(text: str) -> "DatasetCard":
-    """Return a card; to publish takes the same one several times, and its YAML takes long: change a copy of it."""
+    """Return a card, cached by its text, since its YAML is slow to parse; callers change a copy."""
     from huggingface_hub import DatasetCard
 
     check_card(text, "the existing README.md")

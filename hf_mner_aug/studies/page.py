@@ -63,7 +63,7 @@ def record_run(folder: Path, cells: int) -> None:
 
 
 def read_runs(folder: Path) -> list[Ran]:
-    """Return the recorded runs of a study; studies of before have none."""
+    """Return the recorded runs of a study; older studies have none."""
     try:
         runs: list[Ran] = read_json(folder / RUNS, list[Ran])
     except FileNotFoundError:

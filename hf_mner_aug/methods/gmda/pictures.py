@@ -1,4 +1,4 @@
-"""New pictures of GMDA's posts: the originals they start from, and the boxes that stay true of them."""
+"""New pictures of GMDA's posts: the originals they start from, and the boxes that remain valid in them."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -108,7 +108,7 @@ def _marked(word: str) -> bool:
 
 @dataclass(frozen=True)
 class Space:
-    """What vectors of failures are weighed by: in how many of some posts a word stands, how many mentions have a shape.
+    """The weights of cues: the number of posts that have a word, and of mentions that have a shape.
 
     Cues that all have say little. Words that stand in fewer than three posts are no cues.
     """
