@@ -228,7 +228,7 @@ class AMIA(Method):
             if self.image_model == "collage"
             else f"what {self.image_model} made of the text"
         )
-        marked = "their files say so (IPTC's DigitalSourceType), and `provenance` holds the weights."
+        marked = "their files say so (IPTC's DigitalSourceType), and the column provenance holds the weights."
         missing = (
             f"Posts without an image have {maker}" if self.fill_missing else "Posts without an image stay without one"
         )
@@ -238,10 +238,10 @@ class AMIA(Method):
             mixes = f"The images of all splits are mixes of the original and {maker}: {marked} {missing}."
         return (
             f"{mixes} The gold row stands where a post was rejected, or has nothing to mix.",
-            "`matching_score` is the probability that text and image belong together; null in gold rows.",
+            "The column matching_score is the probability that text and image belong together; null in gold rows.",
             "Models that read object labels or crops can be misled by mixed images.",
             *(detectors.told_sample(self.learned, LEARNED) if self.artifact is not None else ()),
-            *(["Prompts say `a person` for handles and for persons that train names."] * self.no_person_prompts),
+            *(["Prompts say 'a person' for handles and for persons that train names."] * self.no_person_prompts),
         )
 
     def pinned(self) -> Self:

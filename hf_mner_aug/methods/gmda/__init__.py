@@ -206,11 +206,11 @@ class GMDA(Method):
         found = []
         if self.text and self.text_model == TEMPLATES:
             found.append(
-                "The texts are other train posts with this post's entities written into them (`provenance` names them "
-                "as made_of): what they say of these entities is made up."
+                "The texts are other train posts with this post's entities written into them (the column "
+                "provenance names them as made_of): what they say of these entities is made up."
             )
         elif self.text:
-            told = " `provenance` names the train posts that it was shown as made_of." if self._chat else ""
+            told = " The column provenance names the train posts that it was shown as made_of." if self._chat else ""
             found.append(f"The texts are a model's: what they say of people, places and companies is made up.{told}")
         if self.artifact is not None and self._learns_to_write:
             found += _cut(self._text_engine().training())  # type: ignore[attr-defined]

@@ -201,12 +201,12 @@ class MemoryHard(Method):
         if chat := chat_engine(self.engine):
             found.append(
                 f"The texts and their labels are a language model's, {chat.model}: what they say of people, places "
-                "and companies is made up. `provenance` names the train posts that it saw as made_of."
+                "and companies is made up. The column provenance names the train posts that it saw as made_of."
             )
         else:
             found.append(
-                "The texts are put together from other train posts and mentions (`provenance` names the posts as "
-                "made_of): what they say of people, places and companies is made up."
+                "The texts are put together from other train posts and mentions (the column provenance "
+                "names the posts as made_of): what they say of people, places and companies is made up."
             )
         if self.artifact is not None:
             found += filters.told_sample(self.learned, "Mistakes were looked for, and detectors learned, in")

@@ -276,8 +276,8 @@ class RMDA(Method):
         where = "other posts of the train split" if self.corpus == TRAIN else "posts of a local corpus"
         where = "posts on the web, found by a search engine," if self.on_web else where
         return (
-            f"The made posts are {where}, written by people; `provenance` names each one's id, source, url, date and "
-            "licence where they are known. Their authors have rights in them, and may have deleted them since.",
+            f"The made posts are {where}, written by people; the column provenance names the id, source, url, date and "
+            "licence of each, where known. Their authors have rights in them, and may have deleted them since.",
             "Their labels are the gold post's, put wherever its mentions stand: nobody has checked them by hand.",
             *(filters.told_sample(self.learned) if self.artifact is not None else ()),
         )
