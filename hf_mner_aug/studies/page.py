@@ -111,8 +111,12 @@ def write_page(path: str | Path, title: str, text: str, data: Mapping[str, Any],
 
 def _named(value: Any) -> str:
     """Return a value of a command line as text, with the name of each folder or file instead of its path."""
-    parts = _PARTS.split(str(value))
-    return "".join(Path(part).resolve().name if "/" in part and Path(part).exists() else part for part in parts)
+    return "".join(Path(part).resolve().name if _is_path(part) else part for part in _PARTS.split(str(value)))
+
+
+def _is_path(text: str) -> bool:
+    """Return whether text is a path, also of a missing file, but not a Hub id or the rest of a URL."""
+    return "/" in text and not text.startswith("//") and (text[0] in "/.~" or Path(text).exists())
 
 
 def _code() -> str:

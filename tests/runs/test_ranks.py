@@ -109,7 +109,7 @@ def test_three_ranks_one_killed_and_restarted_give_the_bytes_of_one_process(many
 
     run_and_publish(recipe, gold, tmp_path / "one" / "aug", source=str(many))
     assert files(out) == files(tmp_path / "one" / "aug")
-    assert len(files(out)) == 3, "train, augmentation.json, README.md"
+    assert len(files(out)) == 4, "train, augmentation.json, croissant.json, README.md"
 
 
 # ---------------------------------------------------------------- storage

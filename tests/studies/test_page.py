@@ -127,6 +127,17 @@ def test_a_command_has_no_folder_of_this_machine_and_only_options_that_were_set(
     assert page.spell_command("curve", "org/set", {"--methods": ["rmda:corpus=a b"]}).endswith("'rmda:corpus=a b'")
 
 
+@pytest.mark.parametrize("path", ["/home/me/secret/out", "~/secret/out", "../secret/out", "./secret/out"])
+def test_a_path_that_is_not_there_yet_is_told_by_its_name(path):
+    options = {"--out": path, "--backbone": f"token_classifier:encoder={path},steps=3"}
+    told = page.spell_command("evaluate", "org/set@main:lsms_10pct", {**options, "--set": "url=https://host/v1#m"})
+    backbone = "token_classifier:encoder=out,steps=3"
+    assert (
+        told
+        == f"hf-mner-aug evaluate org/set@main:lsms_10pct --out out --backbone {backbone} --set 'url=https://host/v1#m'"
+    )
+
+
 @pytest.mark.parametrize("word", ["<b>x</b>", "```\nout", "a | b", "<!-- end -->", "\x1b[2J"])
 def test_hostile_words_are_shown(word, tmp_path):
     data = {"settings": {word: word}, "backbone": word, "seeds": [0], "command": word}

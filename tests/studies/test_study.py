@@ -304,14 +304,15 @@ evaluate(sys.argv[1], ["lsms_100pct"], backbone=sys.argv[3], seeds=[0], out=sys.
 
 
 def test_a_killed_study_goes_on(repo, tmp_path):
-    whole = run(repo, "lsms_100pct", seeds=[0], out=tmp_path / "whole")
-    done = subprocess.run([sys.executable, "-c", KILLED, repo, tmp_path / "killed", FAST["backbone"]], check=False)
+    whole = run(repo, "lsms_100pct", seeds=[0], out=tmp_path / "whole" / "aug")
+    killed = tmp_path / "killed" / "aug"
+    done = subprocess.run([sys.executable, "-c", KILLED, repo, killed, FAST["backbone"]], check=False)
     assert done.returncode == -signal.SIGKILL
-    (folder,) = (tmp_path / "killed.studies").iterdir()
+    (folder,) = (tmp_path / "killed" / "aug.studies").iterdir()
     kept = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
     assert len(kept) == 2
     assert not (folder / "report.json").exists()
-    report = run(repo, "lsms_100pct", seeds=[0], out=tmp_path / "killed")
+    report = run(repo, "lsms_100pct", seeds=[0], out=killed)
     assert report.folder == folder
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert without_times(report) == without_times(whole)
