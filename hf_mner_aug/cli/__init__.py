@@ -69,9 +69,14 @@ def main() -> None:
         warnings.formatwarning = _one_line
     spell_what_cannot_be_written()
     with Signals() as signals:
-        code = _run(signals, debug)
-        if code:  # readers whose threads are at work when Python ends abort the process
-            gc.collect()
+        try:
+            code = _run(signals, debug)
+            if code:  # readers whose threads are at work when Python ends abort the process
+                gc.collect()
+        except KeyboardInterrupt:  # the command was over already
+            if not signals.number:
+                raise
+            signals.end()
     raise SystemExit(code)
 
 

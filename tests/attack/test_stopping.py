@@ -499,3 +499,30 @@ def test_an_answer_just_within_the_limits_is_read_fast(tmp_path):
         assert time.monotonic() - begun < 3
     for kind in ("chat", "image", "search"):
         assert read_answer(kind, 200, {}, b"[" * 10_000).reason in ("not_json", "not_an_image")
+
+
+LATE = """
+import os, signal, sys, time
+from hf_mner_aug import cli
+
+run = cli._run
+
+def run_and_kill(signals, debug):
+    code = run(signals, debug)
+    os.kill(os.getpid(), getattr(signal, sys.argv.pop()))
+    time.sleep(5)
+    return code
+
+cli._run = run_and_kill
+sys.argv.insert(1, "--version")
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_after_the_command_is_one_line_too(name):
+    done = subprocess.run([sys.executable, "-c", LATE, name], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 128 + getattr(signal, name)
+    assert done.stdout.startswith("hf-mner-aug ")
+    assert done.stderr.startswith("stopped; ")
+    assert len(done.stderr.splitlines()) == 1
