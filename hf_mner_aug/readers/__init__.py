@@ -15,7 +15,7 @@ from hf_mner_aug.readers.images import PictureFile, Wanted, attach
 from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.readers.rows import Reading
-from hf_mner_aug.readers.scan import Found, all_boxes, scan, similar_types, unique_ids, with_columns, with_renames
+from hf_mner_aug.readers.scan import Found, all_boxes, scan, similar_types, unique_ids, with_options, with_renames
 from hf_mner_aug.readers.sets import RAW_SETS
 from hf_mner_aug.schema import ORPHANS, Orphans, in_order, mner_features
 
@@ -77,10 +77,11 @@ def read(
     if language is not None and not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", language):
         raise UsageError(f"language {language!r}: expected a code such as en or zh")
     asked = types or {}
-    raw, met = with_renames(with_columns(named, columns), asked)
-    files = find_files(raw, Path(raw_dir))
-    drawings = find_drawings(raw, Path(raw_dir), xml)
-    report = Report(name, orphans, images is not None, raw.images == "many")
+    files = find_files(named, Path(raw_dir))
+    drawings = find_drawings(named, Path(raw_dir), xml)
+    report = Report(name, orphans, images is not None, named.images == "many")
+    options = {"columns": columns} if columns else {}
+    raw, met = with_renames(with_options(named, files, options, report), asked)
     ids: dict[str, list[tuple[int, Wanted]]] = {}
     found = Found()
     for split, path in files.items():

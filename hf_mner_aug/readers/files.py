@@ -11,13 +11,9 @@ from hf_mner_aug.readers.formats import as_read
 from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.storage.picture_files import is_inside
 
-SPLIT_FILES = {
-    "train": ("train.txt",),
-    "validation": ("valid.txt", "val.txt", "dev.txt", "validation.txt"),
-    "test": ("test.txt",),
-}
+SPLIT_FILES = {"train": ("train",), "validation": ("valid", "val", "dev", "validation"), "test": ("test",)}
 # Files of further splits, which are not read.
-_FURTHER = re.compile(r"(train|valid|val|validation|dev|test)[-_. \d].*\.txt")
+_FURTHER = re.compile(r"(train|valid|val|validation|dev|test)[-_. \d].*")
 
 
 def find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
@@ -36,7 +32,8 @@ def find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
         for prefix in raw.prefixes:
             files: dict[str, Path] = {}
             for split, names in SPLIT_FILES.items():
-                found = [path for name in names for spelt, path in inside if spelt == prefix + name]
+                spellings = [f"{prefix}{name}{ending}" for ending in raw.endings for name in names]
+                found = [path for spelling in spellings for spelt, path in inside if spelt == spelling]
                 if len(found) > 1:
                     both = " and ".join(map(str, found))
                     raise DataError(f"expected one file for {split}, found {both}: keep one of them")
@@ -45,14 +42,14 @@ def find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
                     if not is_inside(found[0], folder.resolve()):
                         raise DataError(f"{found[0]} is a link that leads out of {folder}: name the file itself")
             if files:
-                _warn_of_others(prefix, [path for _, path in inside if path not in files.values()])
+                _warn_of_others(raw, prefix, [path for _, path in inside if path not in files.values()])
                 return files
     others = sorted(path for path in raw_dir.iterdir() if not path.name.startswith("."))
-    tried = ", ".join(name for names in SPLIT_FILES.values() for name in names)
+    tried = ", ".join(name + ending for ending in raw.endings for names in SPLIT_FILES.values() for name in names)
     if prefixes := [prefix for prefix in raw.prefixes if prefix]:
         tried += f" with {' or '.join(prefixes)} before them{' or nothing' * ('' in raw.prefixes)}"
     held = ", ".join(path.name for path in others[:10]) or "nothing"
-    text = next((path for path in others if path.suffix == ".txt" and path.is_file()), None)
+    text = next((path for path in others if path.suffix in raw.endings and path.is_file()), None)
     raise DataError(
         f"{raw_dir}: tried {tried}; found {held}: give the folder of the splits, or one file to read as train"
         + (as_read(text) if text else "")
@@ -75,9 +72,9 @@ def find_drawings(raw: RawSet, raw_dir: Path, xml: str | Path | None) -> dict[st
     return {}
 
 
-def _warn_of_others(prefix: str, left: Iterable[Path]) -> None:
+def _warn_of_others(raw: RawSet, prefix: str, left: Iterable[Path]) -> None:
     """Warn of files whose names look like further splits, as ``test_2021.txt``."""
-    ours = (path.name for path in left if path.name.startswith(prefix))
+    ours = (path.name for path in left if path.name.startswith(prefix) and path.suffix in raw.endings)
     if names := [name for name in ours if _FURTHER.fullmatch(name.removeprefix(prefix))]:
         warnings.warn(
             f"left unread: {', '.join(names)}: a folder has train, validation and test; convert each of these by "

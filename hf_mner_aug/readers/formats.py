@@ -6,13 +6,14 @@ A parser yields a ``RawPost`` for each post, and a ``BadLine`` for each line it 
 import ast
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from hf_mner_aug.exceptions import DataError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.texts import too_long
 from hf_mner_aug.schema import Relation, split_tag, word_faults
 
@@ -49,7 +50,8 @@ NAME_COLUMNS = "of other columns, name those to take: --columns tokens=1,ner_tag
 class RawPost:
     """A post as in its file; word ``i`` is on line ``lines[i]``, and ``line`` is the post's first.
 
-    ``pictures`` are the names of its images: its own id if the file names none.
+    ``pictures`` are the names of its images: its own id if the file names none. ``notes`` are what was done to it: a
+    counter of ``SplitReport``, and an example.
     """
 
     id: str
@@ -60,6 +62,7 @@ class RawPost:
     fine_tags: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     relation: Relation | None = None
+    notes: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +76,18 @@ class BadLine:
 # ---------------------------------------------------------------- blocks of words and tags
 
 
-def parse_imgid(path: Path, columns: Sequence[int] = ()) -> Iterator[RawPost | BadLine]:
+def parse_imgid(path: Path, columns: Mapping[str, str | int] = MappingProxyType({})) -> Iterator[RawPost | BadLine]:
     """Yield the posts of ``IMGID:<id>`` blocks of ``word<TAB or space>tag[<TAB or space>fine tag]`` lines.
 
     A word is everything before the separator, even a no-break space or a lone variation selector. ``columns`` are the
-    positions of the word and its tags in a line, from 1, if there are other columns; any number of spaces then
-    separates them.
+    positions of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in a line, from 1, if there are other columns;
+    any number of spaces then separates them.
 
     Raises:
+        UsageError: ``columns`` are no positions of words and tags.
         DataError: a line is neither, or not UTF-8, or the file has no post; the message gives the line.
     """
-    return _parse_blocks(path, "IMGID:", strict=True, places=columns)
+    return _parse_blocks(path, "IMGID:", strict=True, places=_places(columns))
 
 
 def parse_wid(path: Path) -> Iterator[RawPost | BadLine]:
@@ -138,6 +142,18 @@ def _parse_blocks(path: Path, header: str, *, strict: bool, places: Sequence[int
     if post is None:
         raise _bad_line(path, 1, f"expected '{header}<id>', found no line", True)
     yield _of_a_length(post)
+
+
+def _places(columns: Mapping[str, str | int]) -> list[int]:
+    """Return the positions of the word and its tags; raises as ``parse_imgid``."""
+    names = ("tokens", "ner_tags", "fine_tags")[: max(2, len(columns))] if columns else ()
+    places = [str(columns.get(name, "")) for name in names]
+    if {*columns} - {*names} or not all(place.isdecimal() and 0 < int(place) < 100 for place in places):
+        found = ",".join(f"{name}={place}" for name, place in columns.items())
+        raise UsageError(
+            f"--columns {found}: expected positions from 1, as tokens=1,ner_tags=3, optionally fine_tags=4"
+        )
+    return [int(place) for place in places]
 
 
 def _fields(line: str, places: Sequence[int]) -> list[str]:

@@ -1,10 +1,10 @@
 """A raw set before it is read: what cannot be found in its files, and the parser of one of them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from hf_mner_aug.readers.formats import BadLine, RawPost
 
@@ -16,12 +16,18 @@ class RawSet:
     ``tokeniser`` is ``"handles whole"`` (``@user`` is one word), ``"handles split"`` (``@``, ``user``) or
     ``"characters"``; ``joiner`` goes between words to make a text of them. ``folders`` are the subfolders of the raw
     folder that may contain the text, ``prefixes`` come before the split's name in a file name. ``suffixed`` images are
-    named ``<id>_<suffix>``.
+    named ``<id>_<suffix>``. The text's files end in one of ``endings``.
+
+    ``takes`` are the names of the options of ``convert`` that ``parse`` has as keywords. ``recognise`` gets the files
+    and the options that the user gave, and returns the options that it found in the files, with a line on each for
+    the report.
     """
 
     name: str
     title: str
-    parse: Callable[[Path], Iterator[RawPost | BadLine]]
+    parse: Callable[..., Iterator[RawPost | BadLine]]
+    takes: tuple[str, ...] = ()
+    recognise: Callable[[Mapping[str, Path], Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[str]]] | None = None
     types: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
     renames: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -30,6 +36,7 @@ class RawSet:
     joiner: str = " "
     folders: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ("",)
+    endings: tuple[str, ...] = (".txt",)
     images: Literal["one", "many"] = "one"
     suffixed: bool = False
     needs_boxes: bool = False

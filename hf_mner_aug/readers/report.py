@@ -68,7 +68,8 @@ class SplitReport:
 class Report:
     """The findings of reading a set, split by split.
 
-    ``spare_drawings`` are XML files without a post; ``leaks`` are lines about other sets' validation and test.
+    ``recognised`` are lines about what was found out about the files, as their columns; ``spare_drawings`` are XML
+    files without a post; ``leaks`` are lines about other sets' validation and test.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Report:
     spare_drawings: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     renames: dict[str, str] = field(default_factory=dict)
+    recognised: list[str] = field(default_factory=list)
 
     def absent_pictures(self) -> Iterator[str]:
         """Yield a warning for each split with posts whose images are missing or cannot be used."""
@@ -154,5 +156,6 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{split}: {counts.contents()}, from {counts.file}" for split, counts in self.splits.items()]
+        lines += self.recognised
         lines += [f"type {old} of the raw files is {new} here" for old, new in self.renames.items()]
         return "\n".join(lines + self.troubles() + self.leaks)

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.readers.boxes import Box, Shown, parse_voc, place_boxes
-from hf_mner_aug.readers.formats import NAME_COLUMNS, BadLine, RawPost, parse_imgid
+from hf_mner_aug.readers.formats import NAME_COLUMNS, BadLine, RawPost
 from hf_mner_aug.readers.images import PictureFile, Wanted
 from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.readers.report import Report, SplitReport
@@ -45,6 +46,8 @@ def scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found: 
         counts.words += len(post.tokens)
         counts.mentions += sum(tag[0] == "B" for tag in post.tags)
         counts.relations += post.relation is not None
+        for trouble, example in post.notes:
+            counts.note(trouble, example)
         found.lone_ats += post.tokens.count("@")
         found.handles += sum(len(word) > 1 and word[0] == "@" for word in post.tokens)
         _check_columns(post, path, found)
@@ -95,24 +98,20 @@ def _check_types(raw: RawSet, post: RawPost, path: Path) -> None:
             )
 
 
-def with_columns(raw: RawSet, columns: Mapping[str, str | int]) -> RawSet:
-    """Return the set read from some columns of its lines, if any are named.
+def with_options(raw: RawSet, files: Mapping[str, Path], given: Mapping[str, Any], report: Report) -> RawSet:
+    """Return the set read with some options: those that the user gave, and those that are found in its files.
 
     Raises:
-        UsageError: its lines have no columns to choose, or these are not positions of words and tags.
+        UsageError: the set has no such option.
     """
-    if not columns:
-        return raw
-    names = ("tokens", "ner_tags", "fine_tags")[: max(2, len(columns))]
-    places = [str(columns.get(name, "")) for name in names]
-    if raw.parse is not parse_imgid:
-        raise UsageError(f"{raw.name} has fixed columns: leave out --columns")
-    if {*columns} - {*names} or not all(place.isdecimal() and 0 < int(place) < 100 for place in places):
-        found = ",".join(f"{name}={place}" for name, place in columns.items())
-        raise UsageError(
-            f"--columns {found}: expected positions from 1, as tokens=1,ner_tags=3, optionally fine_tags=4"
-        )
-    return replace(raw, parse=partial(parse_imgid, columns=[int(place) for place in places]))
+    if others := [name for name in given if name not in raw.takes]:
+        raise UsageError(f"{raw.name} takes no --{others[0]}: leave it out")
+    found: Mapping[str, Any] = {}
+    if raw.recognise is not None:
+        found, said = raw.recognise(files, given)
+        report.recognised += said
+    options = {**found, **given}
+    return replace(raw, parse=partial(raw.parse, **options)) if options else raw
 
 
 def with_renames(raw: RawSet, types: Mapping[str, str]) -> tuple[RawSet, set[str]]:

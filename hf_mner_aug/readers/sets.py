@@ -13,7 +13,8 @@ _HUANG = (
     "LREC-COLING"
 )
 _English = partial(RawSet, language="en")
-_Tweets = partial(_English, parse=parse_imgid, types=FOUR_TYPES, renames={"OTHER": "MISC"})
+_Blocks = partial(RawSet, parse=parse_imgid, takes=("columns",))
+_Tweets = partial(_Blocks, language="en", types=FOUR_TYPES, renames={"OTHER": "MISC"})
 _SeveralPictures = partial(
     _English,
     parse=parse_mner_mi,
@@ -50,10 +51,10 @@ _SETS = (
         homepage="https://github.com/NUSTM/GMNER",
         citation="Yu et al. 2023, Grounded Multimodal Named Entity Recognition on Social Media, ACL",
     ),
-    _English(
+    _Blocks(
         name="twitter_fmnerg",
         title="Twitter-FMNERG",
-        parse=parse_imgid,
+        language="en",
         tokeniser="handles split",
         folders=("txt_fine",),
         homepage="https://github.com/NUSTM/FMNERG",
@@ -89,6 +90,6 @@ _SETS = (
         homepage="https://github.com/Jyz99/CMNER",
         citation="Ji et al. 2024, CMNER: A Chinese Multimodal NER Dataset based on Social Media, arXiv:2402.13693",
     ),
-    RawSet(name="conll", title="Posts with BIO tags", parse=parse_imgid),
+    _Blocks(name="conll", title="Posts with BIO tags"),
 )
 RAW_SETS: dict[str, RawSet] = {raw.name: raw for raw in _SETS}

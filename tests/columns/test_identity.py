@@ -304,7 +304,7 @@ def test_chunks_beside_entities_ask_for_the_columns(tmp_path):
     ):
         with pytest.raises(UsageError, match="expected positions from 1"):
             convert("conll", tmp_path / "train.txt", tmp_path / "out", columns=columns)
-    with pytest.raises(UsageError, match="mnre has fixed columns"):
+    with pytest.raises(UsageError, match="mnre takes no --columns: leave it out"):
         convert("mnre", tmp_path / "train.txt", tmp_path / "out", columns={"tokens": 1, "ner_tags": 3})
     with pytest.raises(DataError, match=r"expected a word, .*line 2"):
         convert("conll", tmp_path / "train.txt", tmp_path / "out", columns={"tokens": 1, "ner_tags": 7})
