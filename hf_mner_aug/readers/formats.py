@@ -67,10 +67,11 @@ class RawPost:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that could not be read as a post, and why."""
+    """A line that gives no post, and why: it could not be read, or another counter of ``SplitReport`` says."""
 
     line: int
     reason: str
+    counter: str = "bad_lines"
 
 
 # ---------------------------------------------------------------- blocks of words and tags

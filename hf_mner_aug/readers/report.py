@@ -22,6 +22,12 @@ class SplitReport:
     orphans: int = 0
     fine_orphans: int = 0
     bad_lines: int = 0
+    rejected: int = 0
+    unlabelled: int = 0
+    other_annotations: int = 0
+    rejected_spans: int = 0
+    discontinuous: int = 0
+    left_relations: int = 0
     duplicate_ids: int = 0
     empty_posts: int = 0
     images: int = 0
@@ -108,6 +114,12 @@ class Report:
         repaired = {"promote": "made B-", "drop": "made O, with the I- that continue them"}.get(self.orphans)
         said = {
             "bad_lines": "lines left out",
+            "rejected": "posts left out: their annotator rejected, skipped or cancelled them",
+            "unlabelled": "posts left out: nobody annotated them",
+            "other_annotations": "posts that were annotated several times: one annotation is taken",
+            "rejected_spans": "spans left out: a reviewer rejected them",
+            "discontinuous": "spans in several pieces: taken with the words between them",
+            "left_relations": "posts with relations between spans: left out, the spans are kept",
             "orphans": f"orphan I- tags {repaired}",
             "fine_orphans": f"orphan fine I- tags {repaired}",
             "duplicate_ids": "posts with the id of an earlier one: a suffix makes it unique",

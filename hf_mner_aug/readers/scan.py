@@ -36,7 +36,7 @@ def scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found: 
     ids = []
     for post in raw.parse(path):
         if isinstance(post, BadLine):
-            counts.note("bad_lines", f"line {post.line}: {post.reason}")
+            counts.note(post.counter, f"line {post.line}: {post.reason}")
             continue
         if not post.tokens:
             counts.note("empty_posts", post.id)
