@@ -1,0 +1,273 @@
+"""Schemes of tags (IOB1, BIOES, BILOU, …): which one a set uses, and its tags as spans and as BIO.
+
+A tag has a letter and a type, in one of four forms: ``B-PER``, ``PER-B``, ``B`` alone, and ``PER`` alone in IO. Every
+scheme is read by the rules of conlleval, which are those of seqeval's default mode, so a faulty tag costs no mention:
+an entity begins at B, S, U or W, after E, L, S, U, W or O, and where the type changes. A tag counts as repaired if the
+scheme would write another one for the spans that were read.
+"""
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+from hf_mner_aug.exceptions import DataError
+from hf_mner_aug.schema.tags import Orphans, Span, spans_to_bio
+
+Scheme = Literal["bio", "io", "iob1", "bioes", "bilou", "bmes", "ioe2", "ioe1"]
+Form = Literal["B-PER", "PER-B", "B", "PER"]
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)  # of several that fit the tags equally well, the first is taken
+FORMS: tuple[Form, ...] = get_args(Form)
+NO_TYPE = "_"  # the type of tags that are a letter alone, as seqeval names it
+OUTSIDE = frozenset({"O", "o", "_", ""})
+MAX_PAIRS = 200_000
+_LETTERS: dict[Scheme, dict[str, str]] = {  # a scheme's letters, as those of BIOES
+    "bio": {"B": "B", "I": "I"},
+    "io": {"I": "I"},
+    "iob1": {"B": "B", "I": "I"},
+    "bioes": {"B": "B", "I": "I", "E": "E", "S": "S"},
+    "bilou": {"B": "B", "I": "I", "L": "E", "U": "S"},
+    "bmes": {"B": "B", "M": "I", "E": "E", "S": "S", "W": "S"},
+    "ioe2": {"I": "I", "E": "E"},
+    "ioe1": {"I": "I", "E": "E"},
+}
+_PREFIXED = re.compile(r"([A-Za-z])[-_:./|](.+)", re.DOTALL)
+_SUFFIXED = re.compile(r"(.+)[-_:./|]([A-Za-z])", re.DOTALL)
+
+
+class Pairs(Counter[tuple[str, str]]):
+    """Counts of the pairs of neighbouring tags in posts; an empty tag is before the first and after the last word."""
+
+    def add(self, tags: Sequence[str]) -> None:
+        """Count the pairs of a post's tags [n_words].
+
+        Raises:
+            DataError: there are more kinds of pairs than any set of tags has.
+        """
+        self.update(zip(("", *tags), (*tags, ""), strict=True))
+        if len(self) > MAX_PAIRS:
+            raise DataError(f"more than {MAX_PAIRS} kinds of neighbouring tags: expected a column of entities' tags")
+
+    def tags(self) -> Counter[str]:
+        """Return how often each tag occurs."""
+        found: Counter[str] = Counter()
+        for (_, tag), count in self.items():
+            found[tag] += count
+        del found[""]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Tagging:
+    """How a set writes its tags: the scheme, and the form of a tag."""
+
+    scheme: Scheme = "bio"
+    form: Form = "B-PER"
+
+    def parse(self, tag: str) -> tuple[str, str]:
+        """Return a tag's letter, as in BIOES, and its type: ``L-PER`` of BILOU gives ``("E", "PER")``.
+
+        Raises:
+            DataError: it is not a tag of the scheme, or its type begins or ends with a blank or an invisible character.
+        """
+        found = _parse(tag, self.scheme, self.form)
+        if found is not None and (found[1] == found[1].strip() and (found[1][:1] + found[1][-1:]).isprintable()):
+            return found
+        fault = f"is not {self.scheme.upper()}" if found is None else "has a blank at an edge of its type"
+        raise DataError(f"tag {tag!r} {fault}: expected {self.expected()}")
+
+    def expected(self) -> str:
+        """Return the tags that the scheme has, in words: ``O, B-TYPE or I-TYPE``."""
+        if self.form == "PER":
+            return "O or a TYPE"
+        *others, last = (self.form.replace("PER", "TYPE").replace("B", letter) for letter in _LETTERS[self.scheme])
+        return " or ".join(filter(None, [", ".join(["O", *others]), last]))
+
+    def spans(self, tags: Sequence[str]) -> list[Span]:
+        """Return the spans of tags [n_words], in order; raises as ``parse``."""
+        return _spans([_known(self, tag) for tag in tags])
+
+    def to_bio(self, tags: Sequence[str], orphans: Orphans = "promote") -> tuple[list[str], list[int]]:
+        """Return BIO tags [n_words], and the places of tags that do not fit the scheme.
+
+        ``promote`` keeps a span with such tags; ``drop`` makes it O, as seqeval's strict mode does.
+
+        Raises:
+            DataError: there is one and ``orphans="error"``, or as ``parse``.
+        """
+        parsed = [_known(self, tag) for tag in tags]
+        spans = _spans(parsed)
+        written = _letters(spans, len(tags), self.scheme)
+        faults = [i for i, (letter, _) in enumerate(parsed) if letter != written[i]]
+        if faults and orphans == "error":
+            i = faults[0]
+            raise DataError(f"word {i}: {tags[i]} does not fit {self.scheme.upper()} after {tags[i - 1] if i else 'O'}")
+        if faults and orphans == "drop":
+            wrong = set(faults)
+            spans = [span for span in spans if wrong.isdisjoint(range(span.start, span.end))]
+        return spans_to_bio(spans, len(tags)), faults
+
+
+class Recognised(NamedTuple):
+    """How a set's tags are written, the reason in words, the number of neighbours that do not fit, and of mentions."""
+
+    tagging: Tagging
+    why: str
+    misfits: int
+    mentions: int
+
+
+def recognise(pairs: Mapping[tuple[str, str], int], scheme: Scheme | None = None) -> Recognised:
+    """Return how a set writes its tags: the form that most have, and the scheme that most neighbours fit.
+
+    Schemes that fit equally well are taken in the order of ``SCHEMES``: tags with B and no I are BIO, those with I
+    alone are IO, those with S alone BIOES. Types without a letter are IO only if O occurs among them.
+
+    Args:
+        pairs: how often two tags are neighbours, as ``Pairs`` counts them.
+        scheme: the one to take, if it is known.
+    """
+    tags = Pairs(pairs).tags()
+    form = _form(tags)
+    allowed: Sequence[Scheme] = SCHEMES
+    if form == "PER":
+        outside = sum(count for tag, count in tags.items() if tag in OUTSIDE)
+        form, allowed = ("PER", ["io"]) if outside or scheme == "io" else ("B-PER", ["bio"])
+    fittest = min(allowed, key=lambda one: _misfits(pairs, Tagging(one, form)))
+    chosen = scheme or fittest
+    tagging = Tagging(chosen, form if form != "PER" or chosen == "io" else "B-PER")
+    mentions = _count(pairs, lambda a, b: b[0] != "O" and _begins(a, b), tagging)
+    misfits = _misfits(pairs, tagging)
+    return Recognised(tagging, _why(tags, tagging, misfits), misfits, mentions)
+
+
+def _parse(tag: str, scheme: Scheme, form: Form) -> tuple[str, str] | None:
+    """Return a tag's letter, as in BIOES, and its type, or None if it is not a tag of the scheme."""
+    if tag in OUTSIDE:
+        return "O", ""
+    if form == "PER":
+        return ("I", tag) if _is_type(tag) else None
+    if form == "B":
+        letter, kind = tag, NO_TYPE
+    elif form == "B-PER":
+        found = _PREFIXED.fullmatch(tag)
+        letter, kind = found.groups() if found else ("", "")
+    else:
+        found = _SUFFIXED.fullmatch(tag)
+        kind, letter = found.groups() if found else ("", "")
+    role = _LETTERS[scheme].get(letter.upper())
+    return None if role is None else (role, kind)
+
+
+@functools.lru_cache(maxsize=4096)  # a set has few distinct tags
+def _known(tagging: Tagging, tag: str) -> tuple[str, str]:
+    return tagging.parse(tag)
+
+
+def _is_type(tag: str) -> bool:
+    """Return whether a tag can be the name of a type: it has a letter of some script, and no letter of a scheme."""
+    return any(map(str.isalpha, tag)) and not any(_reads(tag, form) for form in ("B-PER", "PER-B"))
+
+
+def _reads(tag: str, form: Form) -> bool:
+    """Return whether some scheme has a tag of this form."""
+    if form == "PER":
+        return _is_type(tag)
+    return any(_parse(tag, scheme, form) is not None for scheme in ("bioes", "bilou", "bmes"))
+
+
+def _form(tags: Mapping[str, int]) -> Form:
+    """Return the form that most tags have; of several, the first of ``FORMS``."""
+    inside = {tag: count for tag, count in tags.items() if tag not in OUTSIDE}
+    return max(FORMS, key=lambda form: sum(count for tag, count in inside.items() if _reads(tag, form)))
+
+
+def _begins(before: tuple[str, str], this: tuple[str, str]) -> bool:
+    """Return whether an entity begins at a tag that is not O, by the rules of conlleval."""
+    return this[0] in "BS" or before[0] in "EOS" or before[1] != this[1]
+
+
+def _spans(parsed: Sequence[tuple[str, str]]) -> list[Span]:
+    """Return the spans of tags [n_words], given as letters of BIOES and types."""
+    spans: list[Span] = []
+    start, kind, before = 0, "", ("O", "")
+    for i, this in enumerate(parsed):
+        if kind and (this[0] == "O" or _begins(before, this)):
+            spans.append(Span(start, i, kind))
+            kind = ""
+        if this[0] != "O" and not kind:
+            start, kind = i, this[1]
+        before = this
+    return [*spans, Span(start, len(parsed), kind)] if kind else spans
+
+
+def _letters(spans: Sequence[Span], n_words: int, scheme: Scheme) -> list[str]:
+    """Return the letters [n_words], as in BIOES, that a scheme writes for spans in order."""
+    letters = ["O"] * n_words
+    for i, (start, end, kind) in enumerate(spans):
+        letters[start:end] = "I" * (end - start)
+        follows = i > 0 and spans[i - 1][1:] == (start, kind)
+        goes_on = i + 1 < len(spans) and (spans[i + 1].start, spans[i + 1].type) == (end, kind)
+        whole = scheme in ("bioes", "bilou", "bmes")
+        if whole or scheme == "bio" or (scheme == "iob1" and follows):
+            letters[start] = "B"
+        if whole or scheme == "ioe2" or (scheme == "ioe1" and goes_on):
+            letters[end - 1] = "S" if whole and end == start + 1 else "E"
+    return letters
+
+
+def _fits(scheme: Scheme, a: tuple[str, str], b: tuple[str, str]) -> bool:
+    """Return whether a scheme allows one tag after another, given as letters of BIOES and types."""
+    inside = a[0] in "BI" and b[0] in "IE" and a[1] == b[1]
+    if scheme == "bio":
+        return b[0] != "I" or inside
+    if scheme == "iob1":
+        return b[0] != "B" or (a[0] in "BI" and a[1] == b[1])
+    if scheme == "ioe1":
+        return a[0] != "E" or (b[0] in "IE" and a[1] == b[1])
+    if scheme == "ioe2":
+        return a[0] != "I" or inside
+    return scheme == "io" or inside or (a[0] not in "BI" and b[0] not in "IE")
+
+
+def _count(
+    pairs: Mapping[tuple[str, str], int], counts: Callable[[tuple[str, str], tuple[str, str]], bool], tagging: Tagging
+) -> int:
+    """Return the number of pairs for which a test is true; what cannot be parsed is O."""
+    read = {tag: _parse(tag, tagging.scheme, tagging.form) or ("O", "") for pair in pairs for tag in pair}
+    return sum(count for (a, b), count in pairs.items() if counts(read[a], read[b]))
+
+
+def _misfits(pairs: Mapping[tuple[str, str], int], tagging: Tagging) -> int:
+    """Return how many neighbours a scheme does not allow, and how many tags it does not have."""
+    strange = {tag for _, tag in pairs if _parse(tag, tagging.scheme, tagging.form) is None}
+    unread = sum(count for (_, tag), count in pairs.items() if tag in strange)
+    return unread + _count(pairs, lambda a, b: not _fits(tagging.scheme, a, b), tagging)
+
+
+def _why(tags: Mapping[str, int], tagging: Tagging, misfits: int) -> str:
+    """Return a line that says how tags are read, and why."""
+    inside = {tag: count for tag, count in tags.items() if tag not in OUTSIDE}
+    letters: Counter[str] = Counter()
+    for tag, count in inside.items():
+        letters[_letter(tag, tagging)] += count
+    letters.pop("", None)
+    example = next((tag for tag in inside if _reads(tag, tagging.form)), "O")
+    said = f"tags are {tagging.scheme.upper()}, as {example!r}"
+    if letters:
+        said += ": " + ", ".join(f"{count} {letter}" for letter, count in sorted(letters.items()))
+    said += f"; {misfits} neighbours do not fit"
+    if tagging.scheme == "io":
+        said += "; a run of one type is one entity"
+    elif set(letters) == {"B"}:
+        said += "; there is no I, so that each B is an entity of one word"
+    return f"{said}; the type is {NO_TYPE!r}, as tags give none" if tagging.form == "B" else said
+
+
+def _letter(tag: str, tagging: Tagging) -> str:
+    """Return the letter that a tag has in its own scheme, or an empty text."""
+    if _parse(tag, tagging.scheme, tagging.form) is None or tagging.form == "PER":
+        return ""
+    return (tag[-1] if tagging.form == "PER-B" else tag[0]).upper()
