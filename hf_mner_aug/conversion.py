@@ -14,6 +14,7 @@ from hf_mner_aug.posts.hygiene import find_leaks
 from hf_mner_aug.publishing.cards import size_category, template
 from hf_mner_aug.publishing.folder import RECORD
 from hf_mner_aug.readers import SPLIT_FILES, Reading, read
+from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.report import EXAMPLES, Report, SplitReport
 from hf_mner_aug.schema import Orphans
 from hf_mner_aug.sources.loading import load_source
@@ -38,6 +39,7 @@ def convert(
     language: str | None = None,
     types: Mapping[str, str] | None = None,
     columns: Mapping[str, str | int] = MappingProxyType({}),
+    encoding: str = AUTO,
     check_against: Sequence[str | Path] = (),
 ) -> Report:
     """Write a raw set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``, ``convert.json``.
@@ -54,6 +56,7 @@ def convert(
         language: its code, if it differs from the set's.
         types: renames entity types, coarse or fine, as ``{"OTHER": "MISC"}``.
         columns: the positions of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in a line, from 1.
+        encoding: of the text files, as ``cp1252``; ``auto`` recognises it.
         check_against: folders of other sets; train posts that occur in their validation or test are reported, not
             dropped.
 
@@ -65,7 +68,15 @@ def convert(
     _check_replaceable(out)
     others = {str(other): _held_out(other) for other in check_against}
     reading = read(
-        name, raw_dir, images=images, xml=xml, orphans=orphans, language=language, types=types, columns=columns
+        name,
+        raw_dir,
+        images=images,
+        xml=xml,
+        orphans=orphans,
+        language=language,
+        types=types,
+        columns=columns,
+        encoding=encoding,
     )
     if others and "train" not in reading.splits:
         raise UsageError(f"expected a train split to check, found {', '.join(reading.splits)}")

@@ -9,6 +9,7 @@ import hf_mner_aug
 from hf_mner_aug.cli.options import AsJson, Columns, Images, Out, Source
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.readers import RAW_SETS
+from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.schema import Orphans
 from hf_mner_aug.untrusted.printable import say, say_json
 from hf_mner_aug.values import parse_pairs
@@ -29,6 +30,7 @@ def convert(
         str | None,
         typer.Option(metavar="NAME=PLACE,…", help="The columns of the file's lines to read, e.g. tokens=1,ner_tags=3."),
     ] = None,
+    encoding: Annotated[str, typer.Option(metavar="NAME", help="The text's encoding; auto recognises it.")] = AUTO,
     check_against: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Report train posts that are in validation or test of this set; repeatable."),
@@ -36,6 +38,7 @@ def convert(
 ) -> None:
     """Convert a raw set into a dataset that load_dataset reads."""
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
+    options["encoding"] = encoding
     options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as OTHER=MISC"), "columns": parse_columns(columns)}
     say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))
     say(f'load_dataset("{out}")')

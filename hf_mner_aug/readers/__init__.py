@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.installed import Offer, offers
 from hf_mner_aug.posts.texts import normalise_unicode
+from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.files import SPLIT_FILES, find_drawings, find_files
 from hf_mner_aug.readers.images import PictureFile, Wanted, attach
 from hf_mner_aug.readers.layout import RawSet
@@ -55,6 +57,7 @@ def read(
     language: str | None = None,
     types: Mapping[str, str] | None = None,
     columns: Mapping[str, str | int] = MappingProxyType({}),
+    encoding: str = AUTO,
 ) -> Reading:
     """Read a set once: find its labels, count, and check every tag, id, image and box.
 
@@ -63,13 +66,14 @@ def read(
     of one tweet in MNRE, whose id is that of their image. An image is found by its post's id, or by the name that the
     post gives. Boxes come from the XML files in ``xml``, or in ``raw_dir/xml`` if it exists. ``types`` renames entity
     types, coarse or fine: ``{"OTHER": "MISC"}``; only the table of sets renames others. ``columns`` are the positions
-    of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in the lines of an ``IMGID:`` file, from 1.
+    of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in the lines of an ``IMGID:`` file, from 1. ``encoding``
+    is that of the text, as ``cp1252``; ``auto`` recognises it.
 
     Raises:
         UnknownName: no such set, or no such policy for orphans.
         UsageError: a folder does not exist, the set has no place for boxes, the language is not a code, or a type to
             rename does not occur.
-        DataError: the files are not in the set's layout.
+        DataError: the files are not in the set's layout, or their encoding is not certain.
     """
     named = raw_set(name)
     if orphans not in ORPHANS:
@@ -80,7 +84,8 @@ def read(
     files = find_files(named, Path(raw_dir))
     drawings = find_drawings(named, Path(raw_dir), xml)
     report = Report(name, orphans, images is not None, named.images == "many")
-    options = {"columns": columns} if columns else {}
+    options: dict[str, Any] = {"columns": columns} if columns else {}
+    options |= {"encoding": encoding} if encoding != AUTO else {}
     raw, met = with_renames(with_options(named, files, options, report), asked)
     ids: dict[str, list[tuple[int, Wanted]]] = {}
     found = Found()

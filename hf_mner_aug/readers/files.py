@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.texts import normalise_unicode
-from hf_mner_aug.readers.formats import as_read
 from hf_mner_aug.readers.layout import RawSet
+from hf_mner_aug.readers.lines import as_read
 from hf_mner_aug.storage.picture_files import is_inside
 
 SPLIT_FILES = {"train": ("train",), "validation": ("valid", "val", "dev", "validation"), "test": ("test",)}

@@ -8,13 +8,15 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.texts import too_long
+from hf_mner_aug.readers.lines import BadLine as BadLine
+from hf_mner_aug.readers.lines import as_read, lines
 from hf_mner_aug.schema import Relation, split_tag, word_faults
 
 # In the order of the ids in the authors' code.
@@ -65,19 +67,12 @@ class RawPost:
     notes: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """A line that gives no post, and why: it could not be read, or another counter of ``SplitReport`` says."""
-
-    line: int
-    reason: str
-    counter: str = "bad_lines"
-
-
 # ---------------------------------------------------------------- blocks of words and tags
 
 
-def parse_imgid(path: Path, columns: Mapping[str, str | int] = MappingProxyType({})) -> Iterator[RawPost | BadLine]:
+def parse_imgid(
+    path: Path, columns: Mapping[str, str | int] = MappingProxyType({}), encoding: str = "utf-8"
+) -> Iterator[RawPost | BadLine]:
     """Yield the posts of ``IMGID:<id>`` blocks of ``word<TAB or space>tag[<TAB or space>fine tag]`` lines.
 
     A word is everything before the separator, even a no-break space or a lone variation selector. ``columns`` are the
@@ -86,29 +81,36 @@ def parse_imgid(path: Path, columns: Mapping[str, str | int] = MappingProxyType(
 
     Raises:
         UsageError: ``columns`` are no positions of words and tags.
-        DataError: a line is neither, or not UTF-8, or the file has no post; the message gives the line.
+        DataError: a line is neither, or not text, or the file has no post; the message gives the line.
     """
-    return _parse_blocks(path, "IMGID:", strict=True, places=_places(columns))
+    return _parse_blocks(path, "IMGID:", encoding, strict=True, places=_places(columns))
 
 
-def parse_wid(path: Path) -> Iterator[RawPost | BadLine]:
+def parse_wid(path: Path, encoding: str = "utf-8") -> Iterator[RawPost | BadLine]:
     """Yield the posts of CMNER's ``WID:<id>`` blocks of ``character<TAB>tag`` lines.
 
     A new header ends a post, blank lines do not. A line that is not a character and a tag is left out, as in the
     authors' own loader.
 
     Raises:
-        DataError: a line is not UTF-8, or the file has no post.
+        DataError: the file has no post.
     """
-    return _parse_blocks(path, "WID:", strict=False)
+    return _parse_blocks(path, "WID:", encoding, strict=False)
 
 
-def _parse_blocks(path: Path, header: str, *, strict: bool, places: Sequence[int] = ()) -> Iterator[RawPost | BadLine]:
+def _parse_blocks(
+    path: Path, header: str, encoding: str, *, strict: bool, places: Sequence[int] = ()
+) -> Iterator[RawPost | BadLine]:
     post: RawPost | None = None
     open_post = False
     columns = n_posts = 0
-    for number, line in _lines(path):
-        if line.startswith(header) and "\t" not in line:
+    wrong = partial(_bad_line, path, encoding)
+    for number, line in lines(path, encoding):
+        if isinstance(line, BadLine):
+            if strict:
+                raise wrong(number, line.reason, wrong_layout=False)
+            yield line
+        elif line.startswith(header) and "\t" not in line:
             if post is not None:
                 yield _of_a_length(post)
             post_id = line.removeprefix(header).strip(" ")
@@ -117,13 +119,13 @@ def _parse_blocks(path: Path, header: str, *, strict: bool, places: Sequence[int
             n_posts += 1
             if not post_id:
                 message = f"post without id: expected '{header}<id>', found '{header}'"
-                raise _bad_line(path, number, message, n_posts == 1)
+                raise wrong(number, message, wrong_layout=n_posts == 1)
         elif not line.strip(" \t"):
             open_post = open_post and not strict
         elif post is None or not open_post:
             where = "before the first post" if post is None else f"after post {post.id}"
             message = f"{where}: expected '{header}<id>', found {line[:100]!r}"
-            raise _bad_line(path, number, message, post is None)
+            raise wrong(number, message, wrong_layout=post is None)
         else:
             word, *tags = _fields(line, places)
             problem = _problem(word, tags, columns)
@@ -132,7 +134,7 @@ def _parse_blocks(path: Path, header: str, *, strict: bool, places: Sequence[int
             if problem:
                 message = f"post {post.id}: {problem}, found {line[:100]!r}"
                 if strict:
-                    raise _bad_line(path, number, message, n_posts == 1)
+                    raise wrong(number, message, wrong_layout=n_posts == 1)
                 yield BadLine(number, message)
                 continue
             columns = columns or len(tags)
@@ -141,7 +143,7 @@ def _parse_blocks(path: Path, header: str, *, strict: bool, places: Sequence[int
             post.fine_tags.extend(tags[1:])
             post.lines.append(number)
     if post is None:
-        raise _bad_line(path, 1, f"expected '{header}<id>', found no line", True)
+        raise wrong(1, f"expected '{header}<id>', found no line", wrong_layout=True)
     yield _of_a_length(post)
 
 
@@ -210,35 +212,39 @@ def _tag_problem(tags: Sequence[str]) -> str | None:
 # ---------------------------------------------------------------- one post per line
 
 
-def parse_mnre(path: Path) -> Iterator[RawPost | BadLine]:
+def parse_mnre(path: Path, encoding: str = "utf-8") -> Iterator[RawPost | BadLine]:
     """Yield the relations of MNRE: each line holds one as a Python literal, which is never executed.
 
     The keys are ``token``, ``h`` and ``t`` (``{"name": …, "pos": [start, end]}``, end exclusive), ``img_id`` and
     ``relation``. The id is that of the image; most tweets have several relations, so several posts share one id.
 
     Raises:
-        DataError: a line is not UTF-8, or no line holds a relation.
+        DataError: no line holds a relation.
     """
-    return _parse_records(path, _literal, _relation_post)
+    return _parse_records(path, encoding, _literal, _relation_post)
 
 
-def parse_mner_mi(path: Path) -> Iterator[RawPost | BadLine]:
+def parse_mner_mi(path: Path, encoding: str = "utf-8") -> Iterator[RawPost | BadLine]:
     """Yield the posts of MNER-MI: each line holds one as JSON, or as a Python literal, which is never executed.
 
     The keys are ``id``, ``text`` (words), ``label`` (BIO tags) and ``images`` (file names).
 
     Raises:
-        DataError: a line is not UTF-8, or no line holds a post.
+        DataError: no line holds a post.
     """
-    return _parse_records(path, _json_or_literal, _multi_image_post)
+    return _parse_records(path, encoding, _json_or_literal, _multi_image_post)
 
 
 def _parse_records(
-    path: Path, decode: Callable[[str], Any], build: Callable[[dict[str, Any], int], RawPost]
+    path: Path, encoding: str, decode: Callable[[str], Any], build: Callable[[dict[str, Any], int], RawPost]
 ) -> Iterator[RawPost | BadLine]:
     first: str | None = None
     n_posts = 0
-    for number, line in _lines(path):
+    for number, line in lines(path, encoding):
+        if isinstance(line, BadLine):
+            first = first or f"{line.reason} ({path} line {number})"
+            yield line
+            continue
         if not line.strip():
             continue
         try:
@@ -255,7 +261,7 @@ def _parse_records(
             n_posts += 1
             yield post
     if not n_posts:
-        raise DataError(f"{first or f'{path} holds no line'}: no post could be read{as_read(path)}")
+        raise DataError(f"{first or f'{path} holds no line'}: no post could be read{as_read(path, encoding)}")
 
 
 def _literal(line: str) -> Any:
@@ -342,28 +348,10 @@ def _encodes(text: str) -> bool:
     return True
 
 
-# ---------------------------------------------------------------- lines
+# ---------------------------------------------------------------- errors
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a file with their numbers; only LF and CRLF end a line (a word may hold U+0085 or U+2028)."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(f"expected UTF-8 text, found {error.object[:60]!r} ({path} line {number})") from error
-            yield number, line.removesuffix("\n").removesuffix("\r")
-
-
-def _bad_line(path: Path, number: int, problem: str, wrong_layout: bool) -> DataError:
+def _bad_line(path: Path, encoding: str, number: int, problem: str, *, wrong_layout: bool) -> DataError:
     """Return the error of a line, with the file's first lines if the layout seems to be a different one."""
     message = f"{problem} ({path} line {number})"
-    return DataError(message + as_read(path) if wrong_layout else message)
-
-
-def as_read(path: Path) -> str:
-    """Return the first lines of a file, as text for an error."""
-    with path.open("rb") as file:
-        lines = [line.decode("utf-8", "backslashreplace")[:100] for line in islice(file, 5)]
-    return f"; first lines of {path} as read: {' '.join(map(repr, lines)) or 'none'}"
+    return DataError(message + as_read(path, encoding) if wrong_layout else message)

@@ -12,6 +12,7 @@ from typing import Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.texts import normalise_unicode
+from hf_mner_aug.readers import encodings
 from hf_mner_aug.readers.boxes import Box, Shown, parse_voc, place_boxes
 from hf_mner_aug.readers.formats import NAME_COLUMNS, BadLine, RawPost
 from hf_mner_aug.readers.images import PictureFile, Wanted
@@ -101,12 +102,19 @@ def _check_types(raw: RawSet, post: RawPost, path: Path) -> None:
 def with_options(raw: RawSet, files: Mapping[str, Path], given: Mapping[str, Any], report: Report) -> RawSet:
     """Return the set read with some options: those that the user gave, and those that are found in its files.
 
+    The encoding is the first to be found, so that ``recognise`` can read the files.
+
     Raises:
         UsageError: the set has no such option.
+        DataError: the files' encoding is not certain.
     """
     if others := [name for name in given if name not in raw.takes]:
         raise UsageError(f"{raw.name} takes no --{others[0]}: leave it out")
     found: Mapping[str, Any] = {}
+    if "encoding" in raw.takes:
+        encoding, said = encodings.recognise(files.values(), given.get("encoding", encodings.AUTO))
+        given = {**given, "encoding": encoding}
+        report.recognised += said
     if raw.recognise is not None:
         found, said = raw.recognise(files, given)
         report.recognised += said

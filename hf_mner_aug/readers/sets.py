@@ -13,11 +13,12 @@ _HUANG = (
     "LREC-COLING"
 )
 _English = partial(RawSet, language="en")
-_Blocks = partial(RawSet, parse=parse_imgid, takes=("columns",))
+_Blocks = partial(RawSet, parse=parse_imgid, takes=("columns", "encoding"))
 _Tweets = partial(_Blocks, language="en", types=FOUR_TYPES, renames={"OTHER": "MISC"})
 _SeveralPictures = partial(
     _English,
     parse=parse_mner_mi,
+    takes=("encoding",),
     types=FOUR_TYPES,
     renames={"MIS": "MISC"},
     folders=("text",),
@@ -65,6 +66,7 @@ _SETS = (
         name="mnre",
         title="MNRE",
         parse=parse_mnre,
+        takes=("encoding",),
         relations=MNRE_RELATIONS,
         tokeniser="handles whole",
         folders=("mnre_txt",),
@@ -79,6 +81,7 @@ _SETS = (
         name="cmner",
         title="CMNER",
         parse=parse_wid,
+        takes=("encoding",),
         types=FOUR_TYPES,
         language="zh",
         tokeniser="characters",

@@ -328,7 +328,7 @@ def test_the_case_of_an_xml_in_gb2312():
             parse_voc(path)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp037"])
+@pytest.mark.parametrize("encoding", ["cp037", "cp500"])
 def test_a_set_in_another_encoding_is_said_with_its_lines(tmp_path, encoding):
     with pytest.raises(DataError, match=r"train\.txt line 1"):
         convert(tmp_path / "raw", BLOCKS.encode(encoding))

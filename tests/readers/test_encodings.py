@@ -1,0 +1,126 @@
+"""The encoding of raw text: marked, named or recognised, and bytes that are no text."""
+
+import codecs
+
+import pytest
+
+from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.readers import encodings, read
+from hf_mner_aug.readers.lines import MAX_LINE, BadLine, as_read, lines, whole_text
+
+POSTS = "IMGID:1\nZoë\tB-PER\nin\tO\nZürich\tB-LOC\n\nIMGID:2\nein\tO\nStück\tO\nBrötchen\tO\n"
+
+
+def posts(path, **options):
+    return [(row["id"], row["tokens"]) for row in read("conll", path, **options).rows("train")]
+
+
+def written(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+RIGHT = [("1", ["Zoë", "in", "Zürich"]), ("2", ["ein", "Stück", "Brötchen"])]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_unicode_is_recognised_with_and_without_its_mark(tmp_path, encoding, ends):
+    path = written(tmp_path / "train.txt", POSTS.replace("\n", ends).encode(encoding))
+    reading = read("conll", path)
+    assert [(row["id"], row["tokens"]) for row in reading.rows("train")] == RIGHT
+    if encoding == "utf-8-sig":
+        assert reading.report.recognised == []
+    else:
+        (said,) = reading.report.recognised
+        assert said.startswith(f"read as UTF-{encoding[4:6]}-")
+        assert said in str(reading.report)
+
+
+def test_a_mark_of_the_other_order_is_followed(tmp_path):
+    path = written(tmp_path / "train.txt", codecs.BOM_UTF16_BE + POSTS.encode("utf-16-be"))
+    assert posts(path) == posts(path, encoding="utf-16") == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("named", "stored"),
+    [("cp1252", "cp1252"), ("latin-1", "latin-1"), ("GBK", "gb18030"), ("gb2312", "gb18030"), ("utf-16", "utf-16-le")],
+)
+def test_a_named_encoding_is_taken(tmp_path, named, stored):
+    assert posts(written(tmp_path / "train.txt", POSTS.encode(stored)), encoding=named) == RIGHT
+
+
+@pytest.mark.parametrize("name", ["latin99", "rot13", "punycode", "unicode_escape", "", "a\0b", "undefined", "base64"])
+def test_a_name_of_no_text_is_refused(tmp_path, name):
+    with pytest.raises(UsageError, match=r"--encoding .*: expected an encoding of text, as utf-8, "):
+        read("conll", written(tmp_path / "train.txt", POSTS.encode()), encoding=name)
+
+
+def test_files_in_two_encodings_are_named(tmp_path):
+    written(tmp_path / "train.txt", POSTS.encode())
+    written(tmp_path / "test.txt", POSTS.encode("utf-16"))
+    with pytest.raises(DataError, match=r"train\.txt is UTF-8, .*test\.txt is UTF-16-LE: save them as UTF-8"):
+        read("conll", tmp_path)
+    written(tmp_path / "test.txt", POSTS.encode("utf-8-sig"))
+    assert posts(tmp_path) == RIGHT
+
+
+def test_a_broken_byte_in_utf8_makes_one_bad_line(tmp_path):
+    record = '{{"id": "{}", "text": ["Zoë", "🎉"], "label": ["B-PER", "O"], "images": []}}\n'
+    data = "".join(record.format(i) for i in range(4)).encode()
+    broken = data.replace("🎉".encode(), b"\xf0\x9f\x8e", 1)
+    reading = read("mner_mi", written(tmp_path / "train.txt", broken))
+    assert [row["id"] for row in reading.rows("train")] == ["1", "2", "3"]
+    counts = reading.report.splits["train"]
+    assert counts.bad_lines == 1
+    assert counts.examples["bad_lines"][0].startswith("line 1: expected UTF-8 text, found b'")
+    assert r"\xf0\x9f\x8e" in counts.examples["bad_lines"][0]
+
+
+def test_lines_end_in_lf_and_crlf_only(tmp_path):
+    path = written(tmp_path / "a", "a\x85b\u2028c\rd\r\ne\n\nf".encode())
+    assert list(lines(path)) == [(1, "a\x85b\u2028c\rd"), (2, "e"), (3, ""), (4, "f")]
+
+
+def test_a_line_with_broken_bytes_is_shown_around_them(tmp_path):
+    path = written(tmp_path / "a", b"a\n" + b"x" * 500 + b"\x80\xff" + b"y" * 500 + b"\n\xff\nb\n")
+    (_, first), (_, second), (_, third), (_, last) = lines(path)
+    assert (first, last) == ("a", "b")
+    around = b"x" * 30 + b"\x80\xff" + b"y" * 28
+    assert second == BadLine(2, f"expected UTF-8 text, found {around!r}")
+    assert third == BadLine(3, "expected UTF-8 text, found b'\\xff\\n'")
+    wide = written(tmp_path / "b", "ab\n".encode("utf-16-le") + b"\x00\xd8\n\0c\0")
+    assert [line for _, line in lines(wide, "utf-16-le")] == [
+        "ab",
+        BadLine(2, r"expected UTF-16-LE text, found b'\x00\xd8\n\x00'"),
+        "c",
+    ]
+
+
+def test_a_giant_line_is_left_out_and_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_mner_aug.readers.lines.MAX_LINE", 10)
+    path = written(tmp_path / "a", b"123456789\n1234567890\n" + b"x" * 35 + b"\nlast")
+    assert list(lines(path)) == [
+        (1, "123456789"),
+        (2, BadLine(2, "a line of 11 characters, over 10")),
+        (3, BadLine(3, "a line of 36 characters, over 10")),
+        (4, "last"),
+    ]
+    assert MAX_LINE == 32_000_000
+
+
+def test_a_whole_text_and_its_first_lines(tmp_path):
+    path = written(tmp_path / "a", "\ufeffZoë\r\nb".encode() + b"\xff")
+    assert whole_text(path) == "Zoë\r\nb\udcff"
+    assert as_read(path) == f"; first lines of {path} as read: '\\ufeffZoë\\r\\n' 'b\\\\xff'"
+    assert as_read(written(path, b"")).endswith("as read: none")
+    assert as_read(written(path, b"x" * 500 + b"\nb")).endswith(f"as read: {'x' * 100!r} 'b'")
+
+
+def test_the_files_of_a_folder_are_recognised_together(tmp_path):
+    written(tmp_path / "train" / "1.txt", b"plain")
+    written(tmp_path / "train" / "2.txt", "Zoë".encode())
+    assert encodings.recognise([tmp_path / "train"]) == ("utf-8", [])
