@@ -16,6 +16,7 @@ from hf_mner_aug.publishing.folder import RECORD
 from hf_mner_aug.readers import SPLIT_FILES, Reading, read
 from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.report import EXAMPLES, Report, SplitReport
+from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
 from hf_mner_aug.schema import Orphans
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage import artifacts, parquet
@@ -40,6 +41,10 @@ def convert(
     types: Mapping[str, str] | None = None,
     columns: Mapping[str, str | int] = MappingProxyType({}),
     encoding: str = AUTO,
+    tokeniser: str | None = None,
+    misaligned: Misaligned | None = None,
+    nested: Nested | None = None,
+    offsets: Offsets | None = None,
     check_against: Sequence[str | Path] = (),
 ) -> Report:
     """Write a raw set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``, ``convert.json``.
@@ -55,8 +60,17 @@ def convert(
         orphans: what becomes of an I- tag without its B-: ``promote`` makes it a B-, ``drop`` an O, ``error`` raises.
         language: its code, if it differs from the set's.
         types: renames entity types, coarse or fine, as ``{"OTHER": "MISC"}``.
-        columns: the positions of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in a line, from 1.
+        columns: the positions of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in a line, from 1; of JSON, the
+            names of its fields, as ``{"text": "body"}``.
         encoding: of the text files, as ``cp1252``; ``auto`` recognises it.
+        tokeniser: what makes words of texts with spans: ``whitespace``, ``tweet`` (the default), ``char`` (recognised
+            for scripts without blanks) or ``spacy:MODEL``.
+        misaligned: a span that starts or ends inside a word is extended to it (``snap``, the default) or its post is
+            left out (``refuse``).
+        nested: of spans that share a word the longest is kept (``outermost``, the default) or their post is left out
+            (``refuse``).
+        offsets: the unit of spans: ``chars``, ``utf16`` (as in JavaScript) or ``bytes``; ``auto``, the default,
+            recognises it by the texts of spans that the file gives.
         check_against: folders of other sets; train posts that occur in their validation or test are reported, not
             dropped.
 
@@ -77,6 +91,10 @@ def convert(
         types=types,
         columns=columns,
         encoding=encoding,
+        tokeniser=tokeniser,
+        misaligned=misaligned,
+        nested=nested,
+        offsets=offsets,
     )
     if others and "train" not in reading.splits:
         raise UsageError(f"expected a train split to check, found {', '.join(reading.splits)}")

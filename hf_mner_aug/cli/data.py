@@ -10,13 +10,19 @@ from hf_mner_aug.cli.options import AsJson, Columns, Images, Out, Source
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.readers.encodings import AUTO
+from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
 from hf_mner_aug.schema import Orphans
 from hf_mner_aug.untrusted.printable import say, say_json
 from hf_mner_aug.values import parse_pairs
 
 
 def convert(
-    name: Annotated[str, typer.Argument(help=f"The raw set: {', '.join(RAW_SETS)}; conll is any IMGID file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help=f"The raw set: {', '.join(RAW_SETS)}; conll is any IMGID file, spans any JSON of texts with spans."
+        ),
+    ],
     raw: Annotated[Path, typer.Argument(help="The folder (or file) with the raw text.")],
     out: Out,
     images: Annotated[Path | None, typer.Option(help="The folder with the images, named by id.")] = None,
@@ -31,6 +37,16 @@ def convert(
         typer.Option(metavar="NAME=PLACE,…", help="The columns of the file's lines to read, e.g. tokens=1,ner_tags=3."),
     ] = None,
     encoding: Annotated[str, typer.Option(metavar="NAME", help="The text's encoding; auto recognises it.")] = AUTO,
+    tokeniser: Annotated[
+        str | None, typer.Option(help="What makes words of a text: whitespace, tweet, char, spacy:MODEL.")
+    ] = None,
+    misaligned: Annotated[
+        Misaligned | None, typer.Option(help="Extend a span that cuts a word, or leave its post out.")
+    ] = None,
+    nested: Annotated[
+        Nested | None, typer.Option(help="Keep the longest of overlapping spans, or leave their post out.")
+    ] = None,
+    offsets: Annotated[Offsets | None, typer.Option(help="The unit of spans (default: recognised).")] = None,
     check_against: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Report train posts that are in validation or test of this set; repeatable."),
@@ -40,6 +56,7 @@ def convert(
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
     options["encoding"] = encoding
     options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as OTHER=MISC"), "columns": parse_columns(columns)}
+    options |= {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))
     say(f'load_dataset("{out}")')
 

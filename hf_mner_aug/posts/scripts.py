@@ -27,6 +27,7 @@ _SIGNS = regex.compile(SIGN, regex.V1)
 _PLAIN = regex.compile(rf"(?:\p{{L}}[\p{{M}}\u200c\u200d]*+|(?=[{_PICTURE}]){_CLUSTER})++", regex.V1)
 _PICTURES = regex.compile(rf"(?:(?=[{_PICTURE}]){_CLUSTER})++", regex.V1)
 _MARKS = regex.compile(r"(?<=\p{L})[\p{M}\u200c\u200d]++", regex.V1)
+_UNSPACED = regex.compile(f"[{UNSPACED}]")
 _HAS_PICTURE = regex.compile(rf"[{_PICTURE}]", regex.V1)
 # A vowel sign of Hindi or Thai follows a letter and counts as one; an accent changes its letter.
 _WRITTEN = regex.compile(r"[\p{L}\p{N}[[\p{Mn}\p{Mc}]&&\p{ccc=0}]--\p{Default_Ignorable_Code_Point}]", regex.V1)
@@ -36,6 +37,16 @@ def signs_of(text: str) -> list[str]:
     """Return the signs of a text as a reader sees them, without white space and invisible characters."""
     found: list[str] = _SIGNS.findall(text)
     return found
+
+
+def sign_ranges(text: str) -> list[tuple[int, int]]:
+    """Return where in a text its signs are (start, end), as ``signs_of`` gives them."""
+    return [match.span() for match in _SIGNS.finditer(text)]
+
+
+def count_unspaced(text: str) -> int:
+    """Return how many letters of a text are of scripts without blanks between words."""
+    return 0 if text.isascii() else len(_UNSPACED.findall(text))
 
 
 def is_one_sign(word: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import regex
 
-from hf_mner_aug.posts.scripts import SIGN, WORD, is_one_sign, signs_of, starts_word
+from hf_mner_aug.posts.scripts import SIGN, WORD, is_one_sign, sign_ranges, signs_of, starts_word
 from hf_mner_aug.schema import Post
 
 Style = Literal["whole", "split", "characters"]
@@ -41,6 +41,15 @@ def split_words(text: str, style: Style) -> list[str]:
         return (_WHOLE_ASCII if style == "whole" else _SPLIT_ASCII).findall(text)
     found: list[str] = (_WHOLE_WORDS if style == "whole" else _SPLIT_WORDS).findall(text)
     return found
+
+
+def word_ranges(text: str, style: Style) -> list[tuple[int, int]]:
+    """Return where in a raw text its words are (start, end), tokenised in a set's style."""
+    if style == "characters":
+        return sign_ranges(text)
+    if text.isascii():
+        return [match.span() for match in (_WHOLE_ASCII if style == "whole" else _SPLIT_ASCII).finditer(text)]
+    return [match.span() for match in (_WHOLE_WORDS if style == "whole" else _SPLIT_WORDS).finditer(text)]
 
 
 def restyle(tokens: Sequence[str], style: Style) -> list[str]:

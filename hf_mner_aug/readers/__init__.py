@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.installed import Offer, offers
@@ -19,6 +18,7 @@ from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.readers.rows import Reading
 from hf_mner_aug.readers.scan import Found, all_boxes, scan, similar_types, unique_ids, with_options, with_renames
 from hf_mner_aug.readers.sets import RAW_SETS
+from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
 from hf_mner_aug.schema import ORPHANS, Orphans, in_order, mner_features
 
 __all__ = ["RAW_SETS", "SPLIT_FILES", "RawSet", "Reading", "installed", "raw_set", "read"]
@@ -58,6 +58,10 @@ def read(
     types: Mapping[str, str] | None = None,
     columns: Mapping[str, str | int] = MappingProxyType({}),
     encoding: str = AUTO,
+    tokeniser: str | None = None,
+    misaligned: Misaligned | None = None,
+    nested: Nested | None = None,
+    offsets: Offsets | None = None,
 ) -> Reading:
     """Read a set once: find its labels, count, and check every tag, id, image and box.
 
@@ -66,8 +70,9 @@ def read(
     of one tweet in MNRE, whose id is that of their image. An image is found by its post's id, or by the name that the
     post gives. Boxes come from the XML files in ``xml``, or in ``raw_dir/xml`` if it exists. ``types`` renames entity
     types, coarse or fine: ``{"OTHER": "MISC"}``; only the table of sets renames others. ``columns`` are the positions
-    of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in the lines of an ``IMGID:`` file, from 1. ``encoding``
-    is that of the text, as ``cp1252``; ``auto`` recognises it.
+    of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in the lines of an ``IMGID:`` file, from 1, or a file's
+    names of fields. ``encoding`` is that of the text, as ``cp1252``; ``auto`` recognises it. ``tokeniser``,
+    ``misaligned``, ``nested`` and ``offsets`` are for texts with spans: ``readers.spans.posts_of`` explains them.
 
     Raises:
         UnknownName: no such set, or no such policy for orphans.
@@ -84,8 +89,9 @@ def read(
     files = find_files(named, Path(raw_dir))
     drawings = find_drawings(named, Path(raw_dir), xml)
     report = Report(name, orphans, images is not None, named.images == "many")
-    options: dict[str, Any] = {"columns": columns} if columns else {}
-    options |= {"encoding": encoding} if encoding != AUTO else {}
+    spans = {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
+    given = {"columns": columns or None, "encoding": None if encoding == AUTO else encoding, **spans}
+    options = {name: value for name, value in given.items() if value is not None}
     raw, met = with_renames(with_options(named, files, options, report), asked)
     ids: dict[str, list[tuple[int, Wanted]]] = {}
     found = Found()
@@ -102,6 +108,11 @@ def read(
     for found_types in (found.types, found.fine_types):
         if alike := similar_types(found_types):
             warnings.warn(f"{name}: {alike}", stacklevel=2)
+    if raw.images == "auto":
+        raw = replace(raw, images="many" if found.several_pictures else "one")
+        report.many_images = found.several_pictures
+    if drawings and not raw.takes_boxes:
+        raise UsageError(f"{xml}: boxes belong to entities of a set with one image per post, found several: no --xml")
     if not kinds and not raw.relations:
         raise DataError(f"every tag is O: expected entities ({', '.join(map(str, files.values()))})")
     raw = replace(
@@ -121,7 +132,7 @@ def read(
     report.spare_drawings = [path.name for name, paths in drawings.items() if name not in own for path in paths]
     features = mner_features(
         kinds,
-        images=raw.images,
+        images="many" if raw.images == "many" else "one",
         boxes=bool(drawings),
         fine_types=in_order(found.fine_types),
         relations=raw.relations,

@@ -324,7 +324,7 @@ def _multi_image_post(record: dict[str, Any], line: int) -> RawPost:
 
 def _text(record: dict[str, Any], key: str) -> str:
     value = record.get(key)
-    if not isinstance(value, str) or not value or not _encodes(value):
+    if not isinstance(value, str) or not value or not encodes(value):
         raise DataError(f"expected {key!r} with a text, found {str(value)[:60]!a}")
     return value
 
@@ -334,12 +334,12 @@ def _words(record: dict[str, Any], key: str) -> list[str]:
     if not isinstance(words, list):
         raise DataError(f"expected {key!r} with a list of words, found {str(words)[:60]!a}")
     for i, word in enumerate(words):
-        if any(word_faults([word])) or not _encodes(word):
+        if any(word_faults([word])) or not encodes(word):
             raise DataError(f"word {i} of {key!r} is {word!a}")
     return words
 
 
-def _encodes(text: str) -> bool:
+def encodes(text: str) -> bool:
     """Return whether a text is Unicode: JSON and literals can contain lone surrogates."""
     try:
         text.encode()

@@ -16,11 +16,11 @@ class RawSet:
     ``tokeniser`` is ``"handles whole"`` (``@user`` is one word), ``"handles split"`` (``@``, ``user``) or
     ``"characters"``; ``joiner`` goes between words to make a text of them. ``folders`` are the subfolders of the raw
     folder that may contain the text, ``prefixes`` come before the split's name in a file name. ``suffixed`` images are
-    named ``<id>_<suffix>``. The text's files end in one of ``endings``.
+    named ``<id>_<suffix>``; ``auto`` is ``many`` if some post has several. The text's files end in one of ``endings``.
 
     ``takes`` are the names of the options of ``convert`` that ``parse`` has as keywords. ``recognise`` gets the files
-    and the options that the user gave, and returns the options that it found in the files, with a line on each for
-    the report.
+    and the options that the user gave, and returns the options that it found in the files, which replace given ones
+    (as ``auto``), with a line on each for the report.
     """
 
     name: str
@@ -37,7 +37,7 @@ class RawSet:
     folders: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ("",)
     endings: tuple[str, ...] = (".txt",)
-    images: Literal["one", "many"] = "one"
+    images: Literal["one", "many", "auto"] = "one"
     suffixed: bool = False
     needs_boxes: bool = False
     license: str = "unknown"
@@ -47,4 +47,4 @@ class RawSet:
     @property
     def takes_boxes(self) -> bool:
         """Whether XML files can give the boxes of entities in the post's image."""
-        return self.images == "one" and not self.relations
+        return self.images != "many" and not self.relations

@@ -30,6 +30,9 @@ class SplitReport:
     left_relations: int = 0
     duplicate_ids: int = 0
     empty_posts: int = 0
+    snapped: int = 0
+    nested_spans: int = 0
+    empty_spans: int = 0
     images: int = 0
     missing: int = 0
     unreadable: int = 0
@@ -124,6 +127,9 @@ class Report:
             "fine_orphans": f"orphan fine I- tags {repaired}",
             "duplicate_ids": "posts with the id of an earlier one: a suffix makes it unique",
             "empty_posts": "posts without words left out",
+            "snapped": "spans that start or end inside a word: extended to whole words (another --tokeniser may fit)",
+            "nested_spans": "spans that share a word with a longer one: left out",
+            "empty_spans": "spans without a letter: left out",
             "missing": "posts without an image file: their image is null",
             "unreadable": "posts with an image file that cannot be decoded: their image is null",
             "refused": "posts with an image file that is refused: their image is null",

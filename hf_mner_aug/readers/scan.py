@@ -28,6 +28,7 @@ class Found:
     types: Counter[str] = field(default_factory=Counter)
     fine_types: Counter[str] = field(default_factory=Counter)
     columns: dict[int, Path] = field(default_factory=dict)
+    several_pictures: bool = False
     lone_ats: int = 0
     handles: int = 0
 
@@ -43,6 +44,7 @@ def scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found: 
             counts.note("empty_posts", post.id)
             continue
         ids.append((post.line, Wanted(post.id, post.pictures)))
+        found.several_pictures = found.several_pictures or len(post.pictures) > 1
         counts.posts += 1
         counts.words += len(post.tokens)
         counts.mentions += sum(tag[0] == "B" for tag in post.tags)
@@ -118,7 +120,9 @@ def with_options(raw: RawSet, files: Mapping[str, Path], given: Mapping[str, Any
     if raw.recognise is not None:
         found, said = raw.recognise(files, given)
         report.recognised += said
-    options = {**found, **given}
+    options = {**given, **found}
+    if options.get("tokeniser") == "char":
+        raw = replace(raw, tokeniser="characters", joiner="")
     return replace(raw, parse=partial(raw.parse, **options)) if options else raw
 
 

@@ -4,6 +4,8 @@ from functools import partial
 
 from hf_mner_aug.readers.formats import MNRE_RELATIONS, parse_imgid, parse_mner_mi, parse_mnre, parse_wid
 from hf_mner_aug.readers.layout import RawSet
+from hf_mner_aug.readers.spans import spans_set
+from hf_mner_aug.readers.spans.generic import read_spans
 from hf_mner_aug.schema import FOUR_TYPES
 
 _UMT = "https://github.com/jefferyYu/UMT"
@@ -94,5 +96,8 @@ _SETS = (
         citation="Ji et al. 2024, CMNER: A Chinese Multimodal NER Dataset based on Social Media, arXiv:2402.13693",
     ),
     _Blocks(name="conll", title="Posts with BIO tags"),
+    spans_set(
+        "spans", "Posts with spans", read_spans, takes=("columns", "encoding"), endings=(".jsonl", ".json", ".txt")
+    ),
 )
 RAW_SETS: dict[str, RawSet] = {raw.name: raw for raw in _SETS}

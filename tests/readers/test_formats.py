@@ -185,6 +185,7 @@ PUBLISHED = {
         "text/MNER-UNI_train.txt": lines({**MANY, "id": "x"}),
     },
     "mner_mi_plus": {"text/MNER-MI_train.txt": lines({**MANY, "id": "x"}), "text/MNER-UNI_train.txt": lines(MANY)},
+    "spans": {"train.jsonl": lines(json.dumps({"text": "New York", "spans": [[0, 8, "LOC"]]}))},
     "cmner": {"text/train.txt": CHARACTERS, "text/dev.txt": CHARACTERS},
 }
 

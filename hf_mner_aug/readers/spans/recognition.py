@@ -1,0 +1,82 @@
+"""What the texts of a set tell: the unit of their offsets, and whether their script has blanks between words."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug.posts.scripts import count_unspaced
+from hf_mner_aug.readers.lines import BadLine
+from hf_mner_aug.readers.spans.annotated import Annotated
+from hf_mner_aug.readers.spans.offsets import UNITS, Unit, units_that_fit
+from hf_mner_aug.readers.spans.posts import TOKENISER
+
+OPTIONS = ("tokeniser", "misaligned", "nested", "offsets")  # of ``posts_of``
+
+
+def recognise(
+    reader: Callable[..., Iterator[Annotated | BadLine]], files: Mapping[str, Path], given: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the options found in the files of a set that the user did not give, and a line on each."""
+    own = {name: value for name, value in given.items() if name not in OPTIONS}
+    return recognise_in((text for path in files.values() for text in reader(path, **own)), given)
+
+
+def recognise_in(texts: Iterable[Annotated | BadLine], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the options found in texts that the user did not give, and a line on each."""
+    seen = Seen()
+    for found in texts:
+        if isinstance(found, Annotated):
+            seen.add(found)
+    options: dict[str, Any] = {}
+    said: list[str] = []
+    if given.get("offsets", "auto") == "auto":
+        options["offsets"], lines = seen.unit()
+        said += lines
+    if given.get("tokeniser") is None:
+        options["tokeniser"], lines = seen.tokeniser()
+        said += lines
+    return options, said
+
+
+@dataclass
+class Seen:
+    """Counts of some texts: spans that fit in each unit, of those that tell, and letters."""
+
+    fits: Counter[Unit] = field(default_factory=Counter)
+    telling: int = 0
+    silent: int = 0
+    letters: int = 0
+    unspaced: int = 0
+    own_words: int = 0
+
+    def add(self, found: Annotated) -> None:
+        """Count a text."""
+        self.own_words += found.words is not None
+        self.letters += sum(map(str.isalpha, found.text))
+        self.unspaced += count_unspaced(found.text)
+        for units in units_that_fit(found.text, found.spans):
+            self.telling += units is not None
+            self.silent += units is None
+            self.fits.update(units or ())
+
+    def unit(self) -> tuple[Unit, list[str]]:
+        """Return the unit in which most spans have their surface text, and what to say of it."""
+        unit = max(UNITS, key=lambda unit: self.fits[unit])  # the first of several
+        if self.fits[unit]:
+            counts = f"{self.fits[unit]} of {self.telling} spans behind other signs have their text there"
+            return unit, [f"offsets count {UNITS[unit]}: {counts} (--offsets {unit})"]
+        if self.silent:
+            where = f"{self.silent} spans are behind emoji or the like, and no text of them tells"
+            return unit, [f"offsets count {UNITS[unit]}: {where} (JavaScript counts --offsets utf16)"]
+        return unit, []
+
+    def tokeniser(self) -> tuple[str | None, list[str]]:
+        """Return the tokeniser for the scripts of the texts, and what to say of it; None for words of their own."""
+        if self.own_words:
+            return None, ["words are those of the file (--tokeniser NAME makes others)"]
+        if 2 * self.unspaced > self.letters:
+            share = f"{self.unspaced} of {self.letters} letters are of scripts without blanks"
+            return "char", [f"each sign is a word: {share} (--tokeniser char)"]
+        return TOKENISER, [f"words are made by --tokeniser {TOKENISER}"]
