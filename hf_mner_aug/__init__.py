@@ -25,6 +25,7 @@ _HOMES = {
     "embed_pictures": "storage.picture_columns",
     "errors": "studies.errors",
     "evaluate": "studies.tables",
+    "export": "exporting",
     "hydrate": "publishing.hydration",
     "index": "corpus",
     "load_sample": "sample",
@@ -42,6 +43,7 @@ __all__ = sorted(_HOMES)
 if TYPE_CHECKING:
     from hf_mner_aug.conversion import convert as convert
     from hf_mner_aug.corpus import index as index
+    from hf_mner_aug.exporting import export as export
     from hf_mner_aug.methods.amia import AMIA as AMIA
     from hf_mner_aug.methods.eda import EDA as EDA
     from hf_mner_aug.methods.gmda import GMDA as GMDA

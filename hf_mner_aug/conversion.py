@@ -1,8 +1,7 @@
 """A raw set as a folder that ``load_dataset`` reads: Parquet, a card, and ``convert.json`` for later steps."""
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -20,8 +19,7 @@ from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
 from hf_mner_aug.schema import Orphans
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage import artifacts, parquet
-from hf_mner_aug.storage.locks import lock, stage
-from hf_mner_aug.storage.swap import put_back, swap, sync
+from hf_mner_aug.storage.swap import replacing
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset
@@ -98,8 +96,7 @@ def convert(
     )
     if others and "train" not in reading.splits:
         raise UsageError(f"expected a train split to check, found {', '.join(reading.splits)}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(out) as folder:
+    with replacing(out, "convert", _check_replaceable) as folder:
         for split in reading.splits:
             parquet.write_shards(reading.tables(split), folder / "data", split, reading.features)
         for other, splits in others.items():
@@ -167,21 +164,6 @@ def _check_replaceable(out: Path) -> None:
 
 def _shards(out: Path, split: str) -> list[Path]:
     return parquet.shards(out / "data", split) if (out / "data").is_dir() else []
-
-
-@contextlib.contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """Yield a new folder that replaces ``out`` on success and is removed on failure."""
-    with stage(out.parent, out.name) as room:
-        new = room / out.name
-        new.mkdir()
-        yield new
-        for path in new.rglob("*"):
-            sync(path)
-        with lock(out, "convert", beside=True):
-            put_back(out.parent, out.name)
-            _check_replaceable(out)  # another process may have written there meanwhile
-            swap(new, out)
 
 
 def _record(reading: Reading) -> str:

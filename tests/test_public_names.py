@@ -17,9 +17,11 @@ from hf_mner_aug import cli
 
 PACKAGE = ROOT / "hf_mner_aug"
 VERBS = "convert validate augment publish push verify withdraw hydrate index evaluate curve errors quality show memory"
+VERBS += " export"
 # What stands in a command line, and what the function gets of it by position.
 CALLS = {
     "convert": (["conll", "raw", "--out", "o"], ("conll", Path("raw"), Path("o"))),
+    "export": (["folder", "lsms", "--to", "spans", "--out", "o"], ("folder", "lsms")),
     "push": (["folder", "ORG/NAME", "--dry-run"], (Path("folder"), "ORG/NAME")),
     "verify": (["folder", "eda"], ("folder", "eda")),
     "show": (["folder", "eda"], (Path("folder"), "eda")),

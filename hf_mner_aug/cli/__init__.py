@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from hf_mner_aug import __version__
-from hf_mner_aug.cli import about, data, hosts, hub, look, run, studies
+from hf_mner_aug.cli import about, data, hosts, hub, look, review, run, studies
 from hf_mner_aug.cli.lists import LISTS, spread
 from hf_mner_aug.exceptions import NothingMade, UsageError
 from hf_mner_aug.stopping import Signals
@@ -48,6 +48,7 @@ VERBS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Start": (run.demo, about.methods, about.doctor, hosts.hosts),
     "Make": (data.convert, data.validate, data.index, run.augment),
     "Look": (look.show, look.memory, look.quality),
+    "Review": (review.export,),
     "Measure": (studies.evaluate, studies.curve, studies.errors),
     "Publish": (hub.push, hub.verify, hub.withdraw, hub.hydrate),
 }

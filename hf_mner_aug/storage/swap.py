@@ -1,20 +1,42 @@
 """Replace a folder by a finished one atomically, so that a reader sees either the old or the new one."""
 
+import contextlib
 import ctypes
 import errno
 import os
 import re
 import shutil
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hf_mner_aug.storage.disk import room_for
-from hf_mner_aug.storage.locks import stage
+from hf_mner_aug.storage.locks import lock, stage
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _LACKING = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 _OLD = re.compile(r"\.(.+)\.[0-9a-f]{8}\.old")
+
+
+@contextlib.contextmanager
+def replacing(out: Path, verb: str, check: Callable[[Path], None]) -> Iterator[Path]:
+    """Yield a new folder that replaces ``out`` on success and is removed on failure.
+
+    ``check`` raises if what ``out`` holds may not be replaced; it is called again just before, since another process
+    may have written there meanwhile. ``verb`` is shown to processes that wait.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with stage(out.parent, out.name) as room:
+        new = room / out.name
+        new.mkdir()
+        yield new
+        for path in new.rglob("*"):
+            sync(path)
+        with lock(out, verb, beside=True):
+            put_back(out.parent, out.name)
+            check(out)
+            swap(new, out)
 
 
 def swap(new: Path, target: Path) -> None:
