@@ -111,8 +111,12 @@ def read(
     if raw.images == "auto":
         raw = replace(raw, images="many" if found.several_pictures else "one")
         report.many_images = found.several_pictures
+        if images is None and found.named_picture:
+            report.recognised.append(
+                f"posts name pictures, as {found.named_picture[:200]}: --images DIR with their files"
+            )
     if drawings and not raw.takes_boxes:
-        raise UsageError(f"{xml}: boxes belong to entities of a set with one image per post, found several: no --xml")
+        raise UsageError("boxes belong to entities of a set with one image per post, found several: leave out --xml")
     if not kinds and not raw.relations:
         raise DataError(f"every tag is O: expected entities ({', '.join(map(str, files.values()))})")
     raw = replace(

@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.pictures import FORMATS, decode_image
@@ -31,6 +32,7 @@ _BESIDE = (
 REFUSED = ("outside", "not_a_file", "too_large")  # reasons for which a file is refused
 USUAL, ALSO, OTHER = 0, 1, 2  # how certainly a suffix is that of a picture
 _TWITTER_2017 = "twitter2017-"
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio puts it before the name of an uploaded file
 
 
 class PictureFile(NamedTuple):
@@ -71,19 +73,21 @@ def attach(
 ) -> dict[str, list[PictureFile]]:
     """Return the pictures for each image name in the posts; count those that are missing or cannot be decoded.
 
-    A name is that of a file, with or without its suffix, in the folder or below it; ``suffixed`` names stand for all
-    files ``<name>_<suffix>``. MNER-MI-Plus says ``twitter2017-O_26.jpg`` for Twitter-2017's ``O_26.jpg``. Of several
-    files with one name the first that can be decoded is taken and reported.
+    A name is that of a file, with or without its suffix, in the folder or below it; of a path or a URL the last part
+    is the name, and the folders before it tell files of one name apart. ``suffixed`` names stand for all files
+    ``<name>_<suffix>``. MNER-MI-Plus says ``twitter2017-O_26.jpg`` for Twitter-2017's ``O_26.jpg``. Of several files
+    with one name the first that can be decoded is taken and reported.
 
     Raises:
         UsageError: the folder does not exist or has no image.
-        DataError: a post names an image that exists in two folders.
+        DataError: a post names an image that exists in two folders, or two images of different folders are one file.
     """
     files, allowed = _Files(folder), Allowed.of(folder)
     names = dict.fromkeys(name for posts in wanted.values() for post in posts for name in post.names)
     found = files.by_prefix(names) if suffixed else {name: [same] for name in names if (same := files.named(name))}
     if not found and not files.usual:
         raise UsageError(f"{folder}: expected images named <id>{', <id>'.join(PICTURES)}, found none")
+    _check_places(found, folder)
     paths = dict.fromkeys(path for images in found.values() for same in images for path in same)
     looked_at = dict(_look_at(paths, allowed))
     taken = {name: [_take(same, looked_at) for same in images] for name, images in found.items()}
@@ -92,10 +96,38 @@ def attach(
         for post in posts:
             for name in post.names:
                 if name not in found:
-                    counts.note("missing", post.id if name == post.id else f"{post.id} ({name})")
+                    counts.note("missing", post.id if name == post.id else f"{post.id} ({name[:200]})")
                 for same, image in zip(found.get(name, ()), taken.get(name, ()), strict=True):
                     _count(name, same, image, counts)
     return {name: [image for image in images if isinstance(image, PictureFile)] for name, images in taken.items()}
+
+
+def place_of(name: str) -> list[str]:
+    """Return the folders and the file name that a path or a URL ends with.
+
+    The query of a URL is no part of it, but Label Studio's ``/data/local-files/?d=folder/1.jpg`` has a path there.
+    """
+    path = name.replace("\\", "/")
+    if "://" in name or "/?" in name:
+        try:
+            url = urlsplit(name)
+        except ValueError:  # a bracket in the host
+            return [name]
+        path = unquote(parse_qs(url.query).get("d", [url.path])[0] if url.path.endswith("/") else url.path)
+    return [part for part in path.split("/") if part not in ("", ".")] or [name]
+
+
+def _check_places(found: Mapping[str, Sequence[Sequence[Path]]], folder: Path) -> None:
+    """Raise DataError if the names of images in different folders lead to one file."""
+    places: dict[Path, dict[tuple[str, ...], str]] = defaultdict(dict)
+    for name, images in found.items():
+        if folders := tuple(place_of(name)[:-1]):
+            for same in images:
+                places[same[0]].setdefault(folders, name)
+    for file, names in places.items():
+        if len(names) > 1:
+            both = " and ".join(name[:200] for name in list(names.values())[:2])
+            raise DataError(f"expected a file for each image, found {file} for {both}: keep their folders in {folder}")
 
 
 def _take(same: Sequence[Path], looked_at: "Mapping[Path, PictureFile | Fault]") -> "PictureFile | Fault":
@@ -150,12 +182,14 @@ class _Files:
 
         If a name has the suffix of a picture and no file has that name, any other suffix is accepted.
         """
-        spelt = normalise_unicode("NFC", name)
+        *folders, spelt = (normalise_unicode("NFC", part) for part in place_of(name))
         spellings = [spelt, spelt.removeprefix(_TWITTER_2017)]
+        if folders:
+            spellings.append(_UPLOADED.sub("", spelt, count=1))
         if _kind(Path(spelt)) < OTHER:
             spellings += [spelling.removesuffix(Path(spelt).suffix) for spelling in spellings]
         for spelling in spellings:
-            if same := self._by_name.get(spelling):
+            if same := _nearest(self._by_name.get(spelling, ()), folders):
                 exact = [path for path in same if normalise_unicode("NFC", path.name) == spelling]
                 alike = [path for path in exact or same if _kind(path) == _kind((exact or same)[0])]
                 if twin := next((path for path in alike if path.parent != alike[0].parent), None):
@@ -181,6 +215,17 @@ class _Files:
             name: sorted(images.values(), key=lambda same: (len(same[0].name), same[0].name))
             for name, images in found.items()
         }
+
+
+def _nearest(paths: Sequence[Path], folders: Sequence[str]) -> list[Path]:
+    """Return the files in most of some folders, counted from the innermost."""
+    if len(paths) < 2 or not folders:
+        return list(paths)
+    shared = [
+        len(list(takewhile(lambda pair: pair[0] == pair[1], zip(folders[::-1], path.parts[-2::-1], strict=False))))
+        for path in paths
+    ]
+    return [path for path, n in zip(paths, shared, strict=True) if n == max(shared)]
 
 
 class Fault(NamedTuple):

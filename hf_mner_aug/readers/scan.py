@@ -29,6 +29,7 @@ class Found:
     fine_types: Counter[str] = field(default_factory=Counter)
     columns: dict[int, Path] = field(default_factory=dict)
     several_pictures: bool = False
+    named_picture: str = ""
     lone_ats: int = 0
     handles: int = 0
 
@@ -45,6 +46,7 @@ def scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found: 
             continue
         ids.append((post.line, Wanted(post.id, post.pictures)))
         found.several_pictures = found.several_pictures or len(post.pictures) > 1
+        found.named_picture = found.named_picture or next((name for name in post.pictures if name != post.id), "")
         counts.posts += 1
         counts.words += len(post.tokens)
         counts.mentions += sum(tag[0] == "B" for tag in post.tags)

@@ -15,6 +15,7 @@ from hf_mner_aug.readers.spans.words import Range, Tokeniser, whole
 from hf_mner_aug.schema import spans_to_bio, split_tag
 
 TOKENISER = "tweet"
+MAX_NAME = 2_000  # characters of a picture's URL: a data: URL holds the picture itself, which is not read
 _DEFAULT = words.tokeniser(TOKENISER)
 
 
@@ -116,7 +117,7 @@ def _post(
     notes += [("snapped", f"{post_id} {_widened(text, ranges, m)}") for m in snapped if m not in left]
     notes += [("nested_spans", f"{post_id} {_spelt(text, mention)}") for mention in lost]
     tags = spans_to_bio([(m.first, m.last, m.type) for m in kept], len(tokens))
-    pictures = (post_id,) if found.pictures is None else tuple(found.pictures)
+    pictures = (post_id,) if found.pictures is None else tuple(name[:MAX_NAME] for name in found.pictures)
     lines = [found.line] * len(tokens)
     return RawPost(post_id, found.line, pictures, tokens, tags, lines=lines, notes=(*found.notes, *notes))
 
