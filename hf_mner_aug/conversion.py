@@ -43,6 +43,7 @@ def convert(
     misaligned: Misaligned | None = None,
     nested: Nested | None = None,
     offsets: Offsets | None = None,
+    corrections: str | Path | None = None,
     check_against: Sequence[str | Path] = (),
 ) -> Report:
     """Write a raw set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``, ``convert.json``.
@@ -69,6 +70,8 @@ def convert(
             (``refuse``).
         offsets: the unit of spans: ``chars``, ``utf16`` (as in JavaScript) or ``bytes``; ``auto``, the default,
             recognises it by the texts of spans that the file gives.
+        corrections: a file of corrected labels, as ``memory`` writes the suspected ones: JSON lines with the words of a
+            post, and its tags before and after.
         check_against: folders of other sets; train posts that occur in their validation or test are reported, not
             dropped.
 
@@ -93,6 +96,7 @@ def convert(
         misaligned=misaligned,
         nested=nested,
         offsets=offsets,
+        corrections=corrections,
     )
     if others and "train" not in reading.splits:
         raise UsageError(f"expected a train split to check, found {', '.join(reading.splits)}")
@@ -185,6 +189,7 @@ def _record(reading: Reading) -> str:
         "orphans": report.orphans,
         "image_folder": report.image_folder,
         "leaks": report.leaks,
+        "corrections": report.corrected and asdict(report.corrected),
         "splits": {split: asdict(counts) for split, counts in report.splits.items()},
     }
     return json.dumps(facts, ensure_ascii=False, indent=2) + "\n"

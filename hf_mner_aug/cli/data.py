@@ -47,6 +47,9 @@ def convert(
         Nested | None, typer.Option(help="Keep the longest of overlapping spans, or leave their post out.")
     ] = None,
     offsets: Annotated[Offsets | None, typer.Option(help="The unit of spans (default: recognised).")] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(help="Corrected labels to apply: JSON lines, as memory --suspects writes them.")
+    ] = None,
     check_against: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Report train posts that are in validation or test of this set; repeatable."),
@@ -55,6 +58,7 @@ def convert(
     """Convert a raw set into a dataset that load_dataset reads."""
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
     options["encoding"] = encoding
+    options["corrections"] = corrections
     options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as OTHER=MISC"), "columns": parse_columns(columns)}
     options |= {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))

@@ -75,14 +75,21 @@ def quality(
 def memory(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A repo folder, or a run of memory_hard.")],
     config: Annotated[str, typer.Argument(help="The config, if the folder has several of memory_hard.")] = "",
-    html: Annotated[Path | None, typer.Option(help="Also write the tree into this HTML file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the tree into this HTML file.")] = None,
+    suspects: Annotated[
+        Path | None,
+        typer.Option(help="Write the suspected label errors into this file, for convert --corrections."),
+    ] = None,
 ) -> None:
     """Print the errors of a model as a tree: patterns, examples, posts written for them, suspected label errors."""
     from hf_mner_aug.storage.artifacts import write_atomically
 
     found = hf_mner_aug.memory(folder, config)
-    if html is None:
+    if html is None and suspects is None:
         say(found.to_text().removesuffix("\n"))
-    else:
+    if html is not None:
         write_atomically(html, found.to_html().encode("utf-8", "replace"))
         say(html)
+    if suspects is not None:
+        write_atomically(suspects, found.to_corrections().encode())
+        say(f"{suspects}: {len(found.suspects)} suspected label errors: set accept of each line to true or false")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -13,7 +13,9 @@ from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.pages import fill
 from hf_mner_aug.publishing.cards import ConfigFacts
 from hf_mner_aug.publishing.folder import NOTE, read_note
+from hf_mner_aug.readers.corrections import Correction
 from hf_mner_aug.runs.ledger import beside, run_folder
+from hf_mner_aug.schema import spans_to_bio
 from hf_mner_aug.untrusted.names import check_digest
 from hf_mner_aug.untrusted.printable import for_terminal
 from hf_mner_aug.untrusted.shapes import checked, parse_json
@@ -171,6 +173,16 @@ class MemoryPage:
         suspects = [example_of(failure) for failure in self.suspects]
         return fill("memory.html.jinja", memory=self, suspects=suspects, describe=describe)
 
+    def to_corrections(self) -> str:
+        """Return the suspected label errors as a file for ``convert``, with the model's labels as correction.
+
+        Each line has one post, and nothing is applied until its ``accept`` is set to true.
+        """
+        posts: dict[str, list[Failure]] = {}
+        for failure in self.suspects:
+            posts.setdefault(failure.post, []).append(failure)
+        return "".join(_correction(failures).to_json() for failures in posts.values())
+
     def _lines(self) -> Iterator[str]:
         yield self.summary()
         yield from (f"  {share}" for share in self.shares())
@@ -221,6 +233,20 @@ def example_of(failure: Failure) -> ShownFailure:
         f"{gold}, predicted {said}, confidence {failure.confidence:.2f}"
         + ("" if failure.similarity is None else f", text and picture {failure.similarity:.2f}"),
     )
+
+
+def _correction(failures: Sequence[Failure]) -> Correction:
+    """Return the correction of a post to what was predicted instead of its suspected labels; nobody decided on it."""
+    first = failures[0]
+    after = list(first.entities)
+    for failure in failures:
+        for span in filter(None, (failure.gold, failure.predicted)):
+            after = [other for other in after if other[1] <= span[0] or span[1] <= other[0]]
+        after += [failure.predicted] if failure.predicted else []
+    n_words = len(first.tokens)
+    note = "; ".join(f"{failure.text}: {example_of(failure).told}" for failure in failures)
+    before = spans_to_bio(first.entities, n_words)
+    return Correction(first.post, first.tokens, before, spans_to_bio(after, n_words), note, None)
 
 
 def _reason(critique: str) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.installed import Offer, offers
 from hf_mner_aug.posts.texts import normalise_unicode
+from hf_mner_aug.readers.corrections import with_corrections
 from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.files import SPLIT_FILES, find_drawings, find_files
 from hf_mner_aug.readers.images import PictureFile, Wanted, attach
@@ -62,6 +63,7 @@ def read(
     misaligned: Misaligned | None = None,
     nested: Nested | None = None,
     offsets: Offsets | None = None,
+    corrections: str | Path | None = None,
 ) -> Reading:
     """Read a set once: find its labels, count, and check every tag, id, image and box.
 
@@ -73,6 +75,7 @@ def read(
     of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in the lines of an ``IMGID:`` file, from 1, or a file's
     names of fields. ``encoding`` is that of the text, as ``cp1252``; ``auto`` recognises it. ``tokeniser``,
     ``misaligned``, ``nested`` and ``offsets`` are for texts with spans: ``readers.spans.posts_of`` explains them.
+    ``corrections`` is a file of corrected labels, as ``memory`` writes it.
 
     Raises:
         UnknownName: no such set, or no such policy for orphans.
@@ -93,6 +96,8 @@ def read(
     given = {"columns": columns or None, "encoding": None if encoding == AUTO else encoding, **spans}
     options = {name: value for name, value in given.items() if value is not None}
     raw, met = with_renames(with_options(named, files, options, report), asked)
+    if corrections is not None:
+        raw = with_corrections(raw, files, Path(corrections), report)
     ids: dict[str, list[tuple[int, Wanted]]] = {}
     found = Found()
     for split, path in files.items():

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hf_mner_aug.schema import Orphans
 
 EXAMPLES = 5
+Outcome = Literal["applied", "declined", "undecided", "unchanged"]
 
 
 @dataclass
@@ -22,6 +24,7 @@ class SplitReport:
     orphans: int = 0
     fine_orphans: int = 0
     bad_lines: int = 0
+    corrected: int = 0
     rejected: int = 0
     unlabelled: int = 0
     other_annotations: int = 0
@@ -74,11 +77,31 @@ class SplitReport:
 
 
 @dataclass
+class Corrected:
+    """A file of corrected labels: the notes of its corrections by the id of their post, by what became of them."""
+
+    file: str
+    sha256: str
+    outcomes: dict[Outcome, dict[str, str]] = field(default_factory=dict)
+
+    def note(self, post_id: str, outcome: Outcome, note: str) -> bool:
+        """Keep a correction; return whether it is applied."""
+        self.outcomes.setdefault(outcome, {})[post_id] = note
+        return outcome == "applied"
+
+    def __str__(self) -> str:
+        said = {"applied": "applied", "declined": "declined", "undecided": "undecided", "unchanged": "without a change"}
+        counts = [f"{len(self.outcomes[key])} {text}" for key, text in said.items() if key in self.outcomes]
+        return f"corrections of {self.file}: {', '.join(counts)}"
+
+
+@dataclass
 class Report:
     """The findings of reading a set, split by split.
 
-    ``recognised`` are lines about what was found out about the files, as their columns; ``spare_drawings`` are XML
-    files without a post; ``leaks`` are lines about other sets' validation and test.
+    ``corrected`` is the file of corrections, if one was given; ``recognised`` are lines about what was found out about
+    the files, as their columns; ``spare_drawings`` are XML files without a post; ``leaks`` are lines about other sets'
+    validation and test.
     """
 
     name: str
@@ -90,6 +113,7 @@ class Report:
     leaks: list[str] = field(default_factory=list)
     renames: dict[str, str] = field(default_factory=dict)
     recognised: list[str] = field(default_factory=list)
+    corrected: Corrected | None = None
 
     def absent_pictures(self) -> Iterator[str]:
         """Yield a warning for each split with posts whose images are missing or cannot be used."""
@@ -117,6 +141,7 @@ class Report:
         repaired = {"promote": "made B-", "drop": "made O, with the I- that continue them"}.get(self.orphans)
         said = {
             "bad_lines": "lines left out",
+            "corrected": "posts with corrected labels",
             "rejected": "posts left out: their annotator rejected, skipped or cancelled them",
             "unlabelled": "posts left out: nobody annotated them",
             "other_annotations": "posts that were annotated several times: one annotation is taken",
@@ -168,6 +193,8 @@ class Report:
                 if count := getattr(counts, trouble):
                     examples = "; ".join(counts.examples[trouble])
                     lines.append(f"{split}: {count} {text}, as {examples}")
+        if self.corrected:
+            lines.append(str(self.corrected))
         if spare := self.spare_drawings:
             lines.append(f"{len(spare)} XML files left out: no post has their id, as {'; '.join(spare[:EXAMPLES])}")
         return lines

@@ -174,8 +174,8 @@ def similar_types(types: Mapping[str, int]) -> str:
     )
 
 
-def unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report) -> dict[tuple[str, int], str]:
-    """Return new ids for the posts (split, line) whose id an earlier post already has."""
+def unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report | None = None) -> dict[tuple[str, int], str]:
+    """Return new ids for the posts (split, line) whose id an earlier post already has, and note them in the report."""
     taken = {post.id for posts in ids.values() for _, post in posts}
     seen: set[str] = set()
     new_ids: dict[tuple[str, int], str] = {}
@@ -186,7 +186,8 @@ def unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report) -> d
                 new_id = next(new for n in numbers[post_id] if (new := f"{post_id}~{n}") not in taken)
                 taken.add(new_id)
                 new_ids[split, line] = new_id
-                report.splits[split].note("duplicate_ids", f"{post_id} -> {new_id}")
+                if report is not None:
+                    report.splits[split].note("duplicate_ids", f"{post_id} -> {new_id}")
             seen.add(post_id)
     return new_ids
 

@@ -118,3 +118,14 @@ def test_no_run_several_runs_and_a_damaged_one_are_told(run, tmp_path):
     (copy / "two" / "fit" / digest).write_bytes(b"{")
     with pytest.raises(Corrupt, match="is damaged"):
         memory(copy / "two")
+
+
+def test_the_command_writes_suspected_labels(run, tmp_path):
+    out, _ = run
+    path, page = tmp_path / "suspects.jsonl", tmp_path / "memory.html"
+    result = CliRunner().invoke(app, ["memory", str(out), "--suspects", str(path), "--html", str(page)])
+    assert result.exit_code == 0, result.output
+    found = memory(run[1].folder)
+    assert f"{len(found.suspects)} suspected label errors" in result.output.replace("\n", " ")
+    assert path.read_text(encoding="utf-8") == found.to_corrections()
+    assert page.exists()
