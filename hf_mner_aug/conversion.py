@@ -15,6 +15,7 @@ from hf_mner_aug.publishing.folder import RECORD
 from hf_mner_aug.readers import SPLIT_FILES, Reading, read
 from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.report import EXAMPLES, Report, SplitReport
+from hf_mner_aug.readers.schemes import AnyScheme
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
 from hf_mner_aug.schema import Orphans
 from hf_mner_aug.sources.loading import load_source
@@ -44,6 +45,7 @@ def convert(
     nested: Nested | None = None,
     offsets: Offsets | None = None,
     corrections: str | Path | None = None,
+    scheme: AnyScheme | None = None,
     check_against: Sequence[str | Path] = (),
 ) -> Report:
     """Write a raw set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``, ``convert.json``.
@@ -72,6 +74,8 @@ def convert(
             recognises it by the texts of spans that the file gives.
         corrections: a file of corrected labels, as ``memory`` writes the suspected ones: JSON lines with the words of a
             post, and its tags before and after.
+        scheme: of the tags: ``bio``, ``iob1``, ``bioes``, ``bilou``, ``bmes``, ``io``, ``ioe1`` or ``ioe2``; by
+            default, or with ``auto``, it is recognised where the set does not declare it, and the report says so.
         check_against: folders of other sets; train posts that occur in their validation or test are reported, not
             dropped.
 
@@ -97,6 +101,7 @@ def convert(
         nested=nested,
         offsets=offsets,
         corrections=corrections,
+        scheme=scheme,
     )
     if others and "train" not in reading.splits:
         raise UsageError(f"expected a train split to check, found {', '.join(reading.splits)}")
@@ -187,6 +192,7 @@ def _record(reading: Reading) -> str:
         "homepage": raw.homepage,
         "citation": raw.citation,
         "orphans": report.orphans,
+        "recognised": report.recognised,
         "image_folder": report.image_folder,
         "leaks": report.leaks,
         "corrections": report.corrected and asdict(report.corrected),

@@ -10,6 +10,7 @@ from hf_mner_aug.cli.options import AsJson, Columns, Images, Out, Source
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.readers.encodings import AUTO
+from hf_mner_aug.readers.schemes import AnyScheme
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
 from hf_mner_aug.schema import Orphans
 from hf_mner_aug.untrusted.printable import say, say_json
@@ -50,6 +51,9 @@ def convert(
     corrections: Annotated[
         Path | None, typer.Option(help="Corrected labels to apply: JSON lines, as memory --suspects writes them.")
     ] = None,
+    scheme: Annotated[
+        AnyScheme | None, typer.Option(help="The scheme of the tags (default: the set's, or else auto).")
+    ] = None,
     check_against: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Report train posts that are in validation or test of this set; repeatable."),
@@ -57,8 +61,7 @@ def convert(
 ) -> None:
     """Convert a raw set into a dataset that load_dataset reads."""
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
-    options["encoding"] = encoding
-    options["corrections"] = corrections
+    options |= {"encoding": encoding, "scheme": scheme, "corrections": corrections}
     options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as OTHER=MISC"), "columns": parse_columns(columns)}
     options |= {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))

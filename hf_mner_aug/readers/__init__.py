@@ -18,6 +18,7 @@ from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.readers.rows import Reading
 from hf_mner_aug.readers.scan import Found, all_boxes, scan, similar_types, unique_ids, with_options, with_renames
+from hf_mner_aug.readers.schemes import AnyScheme, with_scheme
 from hf_mner_aug.readers.sets import RAW_SETS
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
 from hf_mner_aug.schema import ORPHANS, Orphans, in_order, mner_features
@@ -64,6 +65,7 @@ def read(
     nested: Nested | None = None,
     offsets: Offsets | None = None,
     corrections: str | Path | None = None,
+    scheme: AnyScheme | None = None,
 ) -> Reading:
     """Read a set once: find its labels, count, and check every tag, id, image and box.
 
@@ -76,11 +78,12 @@ def read(
     names of fields. ``encoding`` is that of the text, as ``cp1252``; ``auto`` recognises it. ``tokeniser``,
     ``misaligned``, ``nested`` and ``offsets`` are for texts with spans: ``readers.spans.posts_of`` explains them.
     ``corrections`` is a file of corrected labels, as ``memory`` writes it.
+    ``scheme`` is that of the tags; by default, or with ``"auto"``, it is recognised where the set does not declare it.
 
     Raises:
-        UnknownName: no such set, or no such policy for orphans.
-        UsageError: a folder does not exist, the set has no place for boxes, the language is not a code, or a type to
-            rename does not occur.
+        UnknownName: no such set, scheme, or policy for orphans.
+        UsageError: a folder does not exist, the set has no place for boxes, the language is not a code, a type to
+            rename does not occur, or the scheme is not that of the tags.
         DataError: the files are not in the set's layout, or their encoding is not certain.
     """
     named = raw_set(name)
@@ -95,7 +98,8 @@ def read(
     spans = {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     given = {"columns": columns or None, "encoding": None if encoding == AUTO else encoding, **spans}
     options = {name: value for name, value in given.items() if value is not None}
-    raw, met = with_renames(with_options(named, files, options, report), asked)
+    opened = with_scheme(with_options(named, files, options, report), files, scheme, report)
+    raw, met = with_renames(opened, asked)
     if corrections is not None:
         raw = with_corrections(raw, files, Path(corrections), report)
     ids: dict[str, list[tuple[int, Wanted]]] = {}

@@ -71,19 +71,23 @@ class RawPost:
 
 
 def parse_imgid(
-    path: Path, columns: Mapping[str, str | int] = MappingProxyType({}), encoding: str = "utf-8"
+    path: Path,
+    columns: Mapping[str, str | int] = MappingProxyType({}),
+    encoding: str = "utf-8",
+    *,
+    as_spelt: bool = False,
 ) -> Iterator[RawPost | BadLine]:
     """Yield the posts of ``IMGID:<id>`` blocks of ``word<TAB or space>tag[<TAB or space>fine tag]`` lines.
 
     A word is everything before the separator, even a no-break space or a lone variation selector. ``columns`` are the
     positions of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in a line, from 1, if there are other columns;
-    any number of spaces then separates them.
+    any number of spaces then separates them. Tags are checked to be BIO, unless they are taken ``as_spelt``.
 
     Raises:
         UsageError: ``columns`` are no positions of words and tags.
         DataError: a line is neither, or not text, or the file has no post; the message gives the line.
     """
-    return _parse_blocks(path, "IMGID:", encoding, strict=True, places=_places(columns))
+    return _parse_blocks(path, "IMGID:", encoding, strict=True, places=_places(columns), as_spelt=as_spelt)
 
 
 def parse_wid(path: Path, encoding: str = "utf-8") -> Iterator[RawPost | BadLine]:
@@ -99,7 +103,7 @@ def parse_wid(path: Path, encoding: str = "utf-8") -> Iterator[RawPost | BadLine
 
 
 def _parse_blocks(
-    path: Path, header: str, encoding: str, *, strict: bool, places: Sequence[int] = ()
+    path: Path, header: str, encoding: str, *, strict: bool, places: Sequence[int] = (), as_spelt: bool = False
 ) -> Iterator[RawPost | BadLine]:
     post: RawPost | None = None
     open_post = False
@@ -128,7 +132,7 @@ def _parse_blocks(
             raise wrong(number, message, wrong_layout=post is None)
         else:
             word, *tags = _fields(line, places)
-            problem = _problem(word, tags, columns)
+            problem = _problem(word, tags, columns) or _tag_problem(tags, as_spelt=as_spelt)
             if strict and not places:
                 problem = _advised(problem, line, [word, *tags], first=not columns)
             if problem:
@@ -197,11 +201,14 @@ def _problem(word: str, tags: Sequence[str], columns: int) -> str | None:
         return "expected a word, a tab or one space, and one or two tags"
     if columns and len(tags) != columns:
         return f"expected {columns} tag{'s' * (columns > 1)} as on the lines before"
-    return _tag_problem(tags)
+    return None
 
 
-def _tag_problem(tags: Sequence[str]) -> str | None:
+def _tag_problem(tags: Sequence[str], *, as_spelt: bool = False) -> str | None:
+    """Return the fault of tags, or None; of those ``as_spelt`` only blanks at the edges."""
     for tag in tags:
+        if as_spelt and tag == tag.strip():
+            continue
         try:
             split_tag(tag)
         except DataError as error:

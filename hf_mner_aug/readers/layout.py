@@ -21,6 +21,9 @@ class RawSet:
     ``takes`` are the names of the options of ``convert`` that ``parse`` has as keywords. ``recognise`` gets the files
     and the options that the user gave, and returns the options that it found in the files, which replace given ones
     (as ``auto``), with a line on each for the report.
+
+    ``scheme`` is ``"bio"`` if ``parse`` yields BIO tags only. With ``"auto"`` it yields tags as they are spelt, and
+    their scheme is recognised, or given by the user.
     """
 
     name: str
@@ -28,6 +31,7 @@ class RawSet:
     parse: Callable[..., Iterator[RawPost | BadLine]]
     takes: tuple[str, ...] = ()
     recognise: Callable[[Mapping[str, Path], Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[str]]] | None = None
+    scheme: Literal["bio", "auto"] = "bio"
     types: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
     renames: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

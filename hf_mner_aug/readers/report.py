@@ -23,6 +23,7 @@ class SplitReport:
     boxes: int = 0
     orphans: int = 0
     fine_orphans: int = 0
+    repaired_tags: int = 0
     bad_lines: int = 0
     corrected: int = 0
     rejected: int = 0
@@ -139,6 +140,10 @@ class Report:
     def troubles(self) -> list[str]:
         """Return a line for each finding that a user of the set should know, with examples."""
         repaired = {"promote": "made B-", "drop": "made O, with the I- that continue them"}.get(self.orphans)
+        read = {
+            "promote": "kept, as seqeval's default mode",
+            "drop": "made O with their entity, as seqeval's strict mode",
+        }
         said = {
             "bad_lines": "lines left out",
             "corrected": "posts with corrected labels",
@@ -150,6 +155,7 @@ class Report:
             "left_relations": "posts with relations between spans: left out, the spans are kept",
             "orphans": f"orphan I- tags {repaired}",
             "fine_orphans": f"orphan fine I- tags {repaired}",
+            "repaired_tags": f"tags that do not fit their scheme: {read.get(self.orphans)} reads them",
             "duplicate_ids": "posts with the id of an earlier one: a suffix makes it unique",
             "empty_posts": "posts without words left out",
             "snapped": "spans that start or end inside a word: extended to whole words (another --tokeniser may fit)",

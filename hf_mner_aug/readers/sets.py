@@ -95,7 +95,7 @@ _SETS = (
         homepage="https://github.com/Jyz99/CMNER",
         citation="Ji et al. 2024, CMNER: A Chinese Multimodal NER Dataset based on Social Media, arXiv:2402.13693",
     ),
-    _Blocks(name="conll", title="Posts with BIO tags"),
+    _Blocks(name="conll", title="Posts with tags", parse=partial(parse_imgid, as_spelt=True), scheme="auto"),
     spans_set(
         "spans", "Posts with spans", read_spans, takes=("columns", "encoding"), endings=(".jsonl", ".json", ".txt")
     ),

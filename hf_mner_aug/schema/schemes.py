@@ -21,7 +21,7 @@ Form = Literal["B-PER", "PER-B", "B", "PER"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)  # of several that fit the tags equally well, the first is taken
 FORMS: tuple[Form, ...] = get_args(Form)
 NO_TYPE = "_"  # the type of tags that are a letter alone, as seqeval names it
-OUTSIDE = frozenset({"O", "o", "_", ""})
+OUTSIDE = frozenset({"O", "o", "_"})
 MAX_PAIRS = 200_000
 _LETTERS: dict[Scheme, dict[str, str]] = {  # a scheme's letters, as those of BIOES
     "bio": {"B": "B", "I": "I"},
@@ -78,6 +78,19 @@ class Tagging:
         fault = f"is not {self.scheme.upper()}" if found is None else "has a blank at an edge of its type"
         raise DataError(f"tag {tag!r} {fault}: expected {self.expected()}")
 
+    def reads(self, tag: str) -> bool:
+        """Return whether ``parse`` takes a tag."""
+        try:
+            _known(self, tag)
+        except DataError:
+            return False
+        return True
+
+    def respell(self, tags: Sequence[str]) -> list[str]:
+        """Return tags of BIO [n_words], orphans too, with their letters before their types; raises as ``parse``."""
+        parsed = (_known(self, tag) for tag in tags)
+        return [f"{letter}-{kind}" if kind else letter for letter, kind in parsed]
+
     def expected(self) -> str:
         """Return the tags that the scheme has, in words: ``O, B-TYPE or I-TYPE``."""
         if self.form == "PER":
@@ -111,10 +124,15 @@ class Tagging:
 
 
 class Recognised(NamedTuple):
-    """How a set's tags are written, the reason in words, the number of neighbours that do not fit, and of mentions."""
+    """How a set's tags are written, the reason in words, and some counts.
+
+    ``strange`` are tags that the scheme does not have, ``misfits`` are these and neighbours that do not fit, and
+    ``mentions`` are tags at which an entity begins.
+    """
 
     tagging: Tagging
     why: str
+    strange: int
     misfits: int
     mentions: int
 
@@ -122,6 +140,7 @@ class Recognised(NamedTuple):
 def recognise(pairs: Mapping[tuple[str, str], int], scheme: Scheme | None = None) -> Recognised:
     """Return how a set writes its tags: the form that most have, and the scheme that most neighbours fit.
 
+    A tag that a scheme does not have costs as much as three neighbours that do not fit: it spoils those on both sides.
     Schemes that fit equally well are taken in the order of ``SCHEMES``: tags with B and no I are BIO, those with I
     alone are IO, those with S alone BIOES. Types without a letter are IO only if O occurs among them.
 
@@ -135,12 +154,16 @@ def recognise(pairs: Mapping[tuple[str, str], int], scheme: Scheme | None = None
     if form == "PER":
         outside = sum(count for tag, count in tags.items() if tag in OUTSIDE)
         form, allowed = ("PER", ["io"]) if outside or scheme == "io" else ("B-PER", ["bio"])
-    fittest = min(allowed, key=lambda one: _misfits(pairs, Tagging(one, form)))
-    chosen = scheme or fittest
+    ranked = sorted(allowed, key=lambda one: _cost(pairs, Tagging(one, form)))
+    chosen = scheme or ranked[0]
     tagging = Tagging(chosen, form if form != "PER" or chosen == "io" else "B-PER")
     mentions = _count(pairs, lambda a, b: b[0] != "O" and _begins(a, b), tagging)
     misfits = _misfits(pairs, tagging)
-    return Recognised(tagging, _why(tags, tagging, misfits), misfits, mentions)
+    why = _why(tags, tagging, misfits)
+    if next_best := next((one for one in ranked if one != chosen and len(ranked) > 1), None):
+        more = _misfits(pairs, Tagging(next_best, form))
+        why += f", {more} do not fit {next_best.upper()}" if more else f", as well as {next_best.upper()}"
+    return Recognised(tagging, why + _note(tags, tagging), _strange(pairs, tagging), misfits, mentions)
 
 
 def _parse(tag: str, scheme: Scheme, form: Form) -> tuple[str, str] | None:
@@ -242,32 +265,46 @@ def _count(
 
 def _misfits(pairs: Mapping[tuple[str, str], int], tagging: Tagging) -> int:
     """Return how many neighbours a scheme does not allow, and how many tags it does not have."""
-    strange = {tag for _, tag in pairs if _parse(tag, tagging.scheme, tagging.form) is None}
-    unread = sum(count for (_, tag), count in pairs.items() if tag in strange)
-    return unread + _count(pairs, lambda a, b: not _fits(tagging.scheme, a, b), tagging)
+    return _strange(pairs, tagging) + _count(pairs, lambda a, b: not _fits(tagging.scheme, a, b), tagging)
+
+
+def _strange(pairs: Mapping[tuple[str, str], int], tagging: Tagging) -> int:
+    """Return the number of tags that are not of a scheme."""
+    strange = {tag for _, tag in pairs if tag and _parse(tag, tagging.scheme, tagging.form) is None}
+    return sum(count for (_, tag), count in pairs.items() if tag in strange)
+
+
+def _cost(pairs: Mapping[tuple[str, str], int], tagging: Tagging) -> int:
+    """Return how badly tags fit a scheme."""
+    return _misfits(pairs, tagging) + 2 * _strange(pairs, tagging)
+
+
+def _letters_of(tags: Mapping[str, int], tagging: Tagging) -> Counter[str]:
+    """Return how often each letter occurs in the tags of a scheme, as it is spelt, in capitals; types alone are one."""
+    found: Counter[str] = Counter()
+    for tag, count in tags.items():
+        if tag not in OUTSIDE and _parse(tag, tagging.scheme, tagging.form) is not None:
+            letter = tag[-1] if tagging.form == "PER-B" else tag[0]
+            found["types" if tagging.form == "PER" else letter.upper()] += count
+    return found
 
 
 def _why(tags: Mapping[str, int], tagging: Tagging, misfits: int) -> str:
-    """Return a line that says how tags are read, and why."""
-    inside = {tag: count for tag, count in tags.items() if tag not in OUTSIDE}
-    letters: Counter[str] = Counter()
-    for tag, count in inside.items():
-        letters[_letter(tag, tagging)] += count
-    letters.pop("", None)
-    example = next((tag for tag in inside if _reads(tag, tagging.form)), "O")
-    said = f"tags are {tagging.scheme.upper()}, as {example!r}"
-    if letters:
-        said += ": " + ", ".join(f"{count} {letter}" for letter, count in sorted(letters.items()))
-    said += f"; {misfits} neighbours do not fit"
+    """Return how tags are read, and how many fit."""
+    letters = _letters_of(tags, tagging)
+    if not letters:
+        return f"no tag but O is {tagging.scheme.upper()}"
+    example = next(tag for tag in tags if tag not in OUTSIDE and _reads(tag, tagging.form))
+    counts = ", ".join(f"{count} {letter}" for letter, count in sorted(letters.items()))
+    fit = f"{misfits} do not fit it" if misfits else "all fit it"
+    return f"tags are {tagging.scheme.upper()}, as {example!r}: {counts}; {fit}"
+
+
+def _note(tags: Mapping[str, int], tagging: Tagging) -> str:
+    """Return the rule by which ambiguous tags are read, or an empty text."""
+    if tagging.form == "B":
+        return f"; they name no type: it is {NO_TYPE!r}"
     if tagging.scheme == "io":
-        said += "; a run of one type is one entity"
-    elif set(letters) == {"B"}:
-        said += "; there is no I, so that each B is an entity of one word"
-    return f"{said}; the type is {NO_TYPE!r}, as tags give none" if tagging.form == "B" else said
-
-
-def _letter(tag: str, tagging: Tagging) -> str:
-    """Return the letter that a tag has in its own scheme, or an empty text."""
-    if _parse(tag, tagging.scheme, tagging.form) is None or tagging.form == "PER":
-        return ""
-    return (tag[-1] if tagging.form == "PER-B" else tag[0]).upper()
+        return "; a run of one type is one entity"
+    only_b = tagging.scheme == "bio" and set(_letters_of(tags, tagging)) == {"B"}
+    return "; there is no I, so each B is an entity of one word" if only_b else ""

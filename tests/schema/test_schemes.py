@@ -129,29 +129,29 @@ def test_the_scheme_of_a_set_is_recognised_and_its_entities_are_kept(scheme, for
 @pytest.mark.parametrize(
     ("tags", "scheme", "form", "said"),
     [
-        ("B-PER O B-LOC", "bio", "B-PER", "2 B; 0 neighbours do not fit; there is no I, so that each B is an entity"),
-        ("I-PER I-PER I-PER O I-LOC", "io", "B-PER", "4 I; 0 neighbours do not fit; a run of one type is one entity"),
-        ("PER PER O", "io", "PER", "as 'PER'; 0 neighbours do not fit; a run of one type is one entity"),
-        ("art-other O person-actor", "io", "PER", "as 'art-other'"),
-        ("S-PER O", "bioes", "B-PER", "1 S"),
+        ("B-PER O B-LOC", "bio", "B-PER", "2 B; all fit it, 2 do not fit IOB1; there is no I, so each B is an entity"),
+        ("I-PER I-PER O I-LOC", "io", "B-PER", "3 I; all fit it, as well as IOB1; a run of one type is one entity"),
+        ("PER PER O", "io", "PER", "as 'PER': 2 types; all fit it; a run of one type is one entity"),
+        ("art-other O person-actor", "io", "PER", "as 'art-other': 2 types"),
+        ("S-PER O", "bioes", "B-PER", "1 S; all fit it, as well as BMES"),
         ("U-PER O", "bilou", "B-PER", "1 U"),
-        ("B-PER M-PER E-PER W-LOC", "bmes", "B-PER", "1 B, 1 E, 1 M, 1 W"),
+        ("B-PER M-PER E-PER W-LOC", "bmes", "B-PER", "1 B, 1 E, 1 M, 1 W; all fit it"),
         ("I-PER B-PER O", "iob1", "B-PER", "1 B, 1 I"),
         ("I-PER E-PER E-LOC", "ioe2", "B-PER", "2 E, 1 I"),
         ("I-PER E-PER I-PER I-LOC", "ioe1", "B-PER", "1 E, 3 I"),
-        ("B I O", "bio", "B", "the type is '_', as tags give none"),
+        ("B I O", "bio", "B", "they name no type: it is '_'"),
         ("b-per i-per o", "bio", "B-PER", "as 'b-per': 1 B, 1 I"),
         ("P-B P-I L-B O O-B", "bio", "PER-B", "as 'P-B': 3 B, 1 I"),
         ("B-P I-P B-L O B-O", "bio", "B-PER", "3 B, 1 I"),
-        ("O O", "bio", "B-PER", "as 'O'; 0 neighbours"),
-        ("NNP VBZ NNP", "bio", "B-PER", "3 neighbours do not fit"),
+        ("O O", "bio", "B-PER", "no tag but O is BIO"),
+        ("NNP VBZ NNP", "bio", "B-PER", "no tag but O is BIO"),
     ],
 )
 def test_evidence_and_the_rule_for_ambiguous_tags(tags, scheme, form, said):
     found = recognised(tags)
     assert (found.tagging.scheme, found.tagging.form) == (scheme, form)
     assert said in found.why
-    assert found.why.startswith(f"tags are {scheme.upper()}")
+    assert scheme.upper() in found.why
 
 
 def test_a_few_faulty_tags_change_no_scheme():
