@@ -26,6 +26,7 @@ _HOMES = {
     "errors": "studies.errors",
     "evaluate": "studies.tables",
     "export": "exporting",
+    "from_spans": "readers.spans.dataset",
     "hydrate": "publishing.hydration",
     "index": "corpus",
     "load_sample": "sample",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.publishing.hub import verify as verify
     from hf_mner_aug.publishing.hub import withdraw as withdraw
     from hf_mner_aug.publishing.hydration import hydrate as hydrate
+    from hf_mner_aug.readers.spans.dataset import from_spans as from_spans
     from hf_mner_aug.runs.ledger import augment as augment
     from hf_mner_aug.runs.recipe import Recipe as Recipe
     from hf_mner_aug.sample import load_sample as load_sample

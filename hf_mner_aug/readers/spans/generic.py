@@ -1,5 +1,6 @@
 """JSON with a text and its spans in each record, in any of the usual shapes."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -72,8 +73,12 @@ def annotated_of(record: Any, line: int, fields: Fields) -> Annotated:
     text, marked = _first(record, fields["text"]), _first(record, fields["spans"])
     if not isinstance(text, str):
         raise _absent("text", "a text", text, record, fields)
+    if isinstance(marked, str) and marked.lstrip().startswith(("[", "{")):
+        marked = _json(marked)
     if isinstance(marked, Mapping) and len(marked) == 1:  # {"entities": […]}
         marked = next(iter(marked.values()))
+    elif isinstance(marked, Mapping) and all(isinstance(values, list) for values in marked.values()):
+        marked = [dict(zip(marked, values, strict=False)) for values in zip(*marked.values(), strict=False)]
     if marked is not None and not isinstance(marked, list | tuple):
         raise _absent("spans", "a list of spans", marked, record, fields)
     pictures = _first(record, fields["images"])
@@ -96,7 +101,7 @@ def spans_of(found: Any, fields: Fields = MappingProxyType(FIELDS)) -> list[Mark
     if isinstance(found, Mapping):
         start, end, kind = (_first(found, fields[name]) for name in ("start", "end", "type"))
         surface = _first(found, fields["surface"])
-    elif isinstance(found, list | tuple) and len(found) == 3 and isinstance(found[0], str):
+    elif isinstance(found, list | tuple) and len(found) == 3 and not _is_number(found[0]):
         kind, start, end = found
     elif isinstance(found, list | tuple) and len(found) in (3, 4):
         start, end, kind, *rest = found
@@ -108,6 +113,17 @@ def spans_of(found: Any, fields: Fields = MappingProxyType(FIELDS)) -> list[Mark
         raise DataError(f"expected a span with start, end and type, found {str(found)[:100]!a}")
     text = surface if isinstance(surface, str) else None
     return [Marked(offset_of(start), offset_of(end), kind, text) for kind in kinds]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and value.isdecimal())
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"expected a list of spans, found {text[:60]!a}, not JSON") from error
 
 
 def _first(record: Mapping[str, Any], names: Sequence[str]) -> Any:

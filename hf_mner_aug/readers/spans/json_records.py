@@ -113,12 +113,14 @@ def pictures_of(value: Any) -> tuple[str, ...]:
 
 
 def offset_of(value: Any) -> int:
-    """Return an offset, given as a whole number; 3.0 is one.
+    """Return an offset, given as a whole number, also as 3.0 or as text.
 
     Raises:
         DataError: it is another value.
     """
     if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise DataError(f"expected an offset, a whole number, found {str(value)[:60]!a}")

@@ -1,0 +1,276 @@
+"""Datasets with a column of texts and one of spans, as posts.
+
+dataset = from_spans(load_dataset("org/name"), text="sentence", spans="entities")
+"""
+
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug import __version__
+from hf_mner_aug.columns.mapping import map_columns
+from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
+from hf_mner_aug.readers.formats import RawPost
+from hf_mner_aug.readers.lines import BadLine
+from hf_mner_aug.readers.report import Report, SplitReport
+from hf_mner_aug.readers.spans.annotated import Annotated, Misaligned, Nested, Offsets
+from hf_mner_aug.readers.spans.generic import annotated_of, fields_of
+from hf_mner_aug.readers.spans.posts import posts_of
+from hf_mner_aug.readers.spans.recognition import recognise_in
+from hf_mner_aug.schema import COLUMNS, IMAGE_COLUMNS, in_order, mner_features
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+
+BATCH = 100  # rows in memory, with their pictures
+
+
+def from_spans(
+    dataset: Any,
+    *,
+    text: str = "text",
+    spans: str = "spans",
+    id: str | None = None,
+    image: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    type: str | None = None,
+    surface: str | None = None,
+    types: Sequence[str] | None = None,
+    tokeniser: str | None = None,
+    misaligned: Misaligned = "snap",
+    nested: Nested = "outermost",
+    offsets: Offsets = "auto",
+) -> Any:
+    """Return a dataset of texts with spans as posts, with the columns ``id``, ``tokens`` and ``ner_tags``.
+
+    Other columns stay, but for the texts and spans, and for those that have one of our names and another meaning. A row
+    that cannot be read is left out, as ``convert`` does: one warning counts them. A streamed dataset is read once for
+    its types and offsets, unless ``types`` names them, and warns of each batch as it is read.
+
+    Args:
+        dataset: a dataset, streamed or not, or a dict of splits.
+        text: the column of texts.
+        spans: the column of spans; in each row a list, of ``[start, end, type]`` or of dicts, or its JSON.
+        id: the column of ids; without one, and without a column ``id``, they are made of the split and the row.
+        image: the column of pictures, or of their paths, or of lists of them (then it is ``images``).
+        start: the name of that field of a span; without it, the usual names are tried.
+        end: the same for its end, exclusive.
+        type: the same for its type.
+        surface: the same for its text, by which offsets are recognised and checked.
+        types: the types, if they are known.
+        tokeniser: ``whitespace``, ``tweet``, ``char`` or ``spacy:MODEL``; None is ``tweet``, or ``char`` where most
+            letters are of scripts without blanks.
+        misaligned: a span that starts or ends inside a word is extended to it (``snap``) or its row is left out
+            (``refuse``).
+        nested: of spans that share a word the longest is kept (``outermost``), or their row is left out (``refuse``).
+        offsets: ``chars``, ``utf16`` (as in JavaScript), ``bytes``; ``auto`` recognises it by the texts of spans.
+
+    Raises:
+        UnknownName: there is no such column, or an option has another value.
+        UsageError: a streamed dataset does not know its columns.
+        DataError: no row can be read, or none has an entity.
+    """
+    options = {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
+    posts_of((), **options)  # type: ignore[arg-type]  # checks them
+    names = {"text": text, "spans": spans, "id": id, "start": start, "end": end, "type": type, "surface": surface}
+    splits = dict(dataset) if isinstance(dataset, Mapping) else {str(dataset.split or "train"): dataset}
+    for rows in splits.values():
+        _check_columns(rows, [name for name in (text, spans, id, image) if name is not None])
+    makers = {split: Maker.of(rows, split, names, options) for split, rows in splits.items()}
+    kinds = tuple(types or ())
+    if not kinds or all(map(_is_whole, splits.values())):
+        found, kinds = _recognised(splits, makers, kinds)
+        makers = {split: replace(maker, options={**options, **found}) for split, maker in makers.items()}
+    makers = {split: replace(maker, types=kinds) for split, maker in makers.items()}
+    if all(map(_is_whole, splits.values())):
+        _tell(splits, makers)
+    made = {split: _made(rows, makers[split]) for split, rows in splits.items()}
+    if image is not None:
+        several = any(hasattr(rows.features[image], "feature") for rows in splits.values())
+        made = map_columns(made, {"images" if several else "image": image})
+    again: Any = dataset.__class__
+    return again(made) if isinstance(dataset, Mapping) else next(iter(made.values()))
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes posts of rows: a function for ``map`` with tables of Arrow, so that pictures are not decoded.
+
+    ``columns`` are those to read and ``others`` those that stay, each with its feature; ``fields`` are as in
+    ``generic.FIELDS``.
+    """
+
+    split: str
+    columns: Mapping[str, Any]
+    others: Mapping[str, Any]
+    fields: Mapping[str, Sequence[str]]
+    options: Mapping[str, Any]
+    warns: bool
+    types: tuple[str, ...] = ()
+    version: str = __version__  # a cached result of other code is not taken
+
+    @classmethod
+    def of(cls, rows: Any, split: str, names: Mapping[str, str | None], options: Mapping[str, Any]) -> "Maker":
+        """Return what makes posts of a split."""
+        fields = fields_of({ours: theirs for ours, theirs in names.items() if theirs is not None})
+        key = names["id"] or ("id" if "id" in rows.features else None)
+        read = [name for name in (names["text"], names["spans"], key) if name is not None]
+        ours = {*COLUMNS} - {*IMAGE_COLUMNS}
+        others = {name: kind for name, kind in rows.features.items() if name not in {*read, *ours}}
+        fields = {**fields, "id": (key,) if key else (), "images": ()}
+        return cls(split, {name: rows.features[name] for name in read}, others, fields, options, not _is_whole(rows))
+
+    def annotated(self, rows: Iterable[Mapping[str, Any]], numbers: Iterable[int]) -> Iterator[Annotated | BadLine]:
+        """Yield the texts of rows, given their numbers from 0."""
+        for row, number in zip(rows, numbers, strict=False):
+            try:
+                named = {name: _with_names(row[name], feature) for name, feature in self.columns.items()}
+                found = annotated_of(named, number + 1, self.fields)
+                yield replace(found, id=f"{self.split}-{number + 1}" if found.id is None else found.id)
+            except DataError as error:
+                yield BadLine(number + 1, str(error))
+
+    def posts(self, rows: Iterable[Mapping[str, Any]], numbers: Iterable[int]) -> Iterator[RawPost | BadLine]:
+        """Yield the posts of rows, given their numbers from 0."""
+        for post in posts_of(self.annotated(rows, numbers), **self.options):
+            yield post if isinstance(post, BadLine) or not self.types else self._checked(post)
+
+    def _checked(self, post: RawPost) -> RawPost | BadLine:
+        """Return a post, or a bad line if it has another type than those that are known."""
+        others = {tag[2:] for tag in post.tags if tag != "O"} - {*self.types}
+        if not others:
+            return post
+        why = f"expected a type of {', '.join(self.types)}, found {', '.join(sorted(others))}"
+        return BadLine(post.line, f"post {post.id[:100]!a}: {why}: it is left out")
+
+    @property
+    def features(self) -> "Features":
+        """The columns of posts, and those that stay."""
+        from datasets import Features
+
+        return Features({**mner_features(self.types, images="none"), **self.others})
+
+    def __call__(self, table: "pa.Table", numbers: Sequence[int]) -> "pa.Table":
+        """Return the table of the posts that rows make."""
+        import pyarrow as pa
+        from datasets import Features
+
+        batch = Features(self.columns).decode_batch(table.select(list(self.columns)).to_pydict())
+        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        counts = SplitReport(self.split)
+        posts = [post for post in counted(self.posts(rows, numbers), counts) if post.tokens]
+        if self.warns:
+            _warn({self.split: counts})
+        features = self.features
+        tags = {name: i for i, name in enumerate(features["ner_tags"].feature.names)}
+        columns = {
+            "id": [post.id for post in posts],
+            "tokens": [post.tokens for post in posts],
+            "ner_tags": [[tags[tag] for tag in post.tags] for post in posts],
+        }
+        at = {number: i for i, number in enumerate(numbers)}
+        stay = table.select(list(self.others)).take([at[post.line - 1] for post in posts])
+        schema = features.arrow_schema
+        arrays = [pa.array(values, schema.field(name).type) for name, values in columns.items()]
+        return pa.Table.from_arrays([*arrays, *stay.columns], names=[*columns, *stay.column_names])
+
+
+def counted(posts: Iterable[RawPost | BadLine], counts: SplitReport) -> Iterator[RawPost]:
+    """Yield posts, and count them and what is noted of them."""
+    for post in posts:
+        if isinstance(post, BadLine):
+            counts.note(post.counter, f"row {post.line}: {post.reason}")
+            continue
+        if not post.tokens:
+            counts.note("empty_posts", post.id)
+            continue
+        counts.posts += 1
+        for trouble, example in post.notes:
+            counts.note(trouble, example)
+        yield post
+
+
+def _recognised(
+    splits: Mapping[str, Any], makers: Mapping[str, Maker], types: tuple[str, ...]
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Return the options that rows tell, and their types unless they are given.
+
+    Raises:
+        DataError: there is no span.
+    """
+    kinds: set[str] = set()
+
+    def texts() -> Iterator[Annotated]:
+        for split, maker in makers.items():
+            for found in maker.annotated(splits[split].select_columns(list(maker.columns)), itertools.count()):
+                if isinstance(found, Annotated):
+                    kinds.update(span.type.strip() for span in found.spans)
+                    yield found
+
+    found, _ = recognise_in(texts(), next(iter(makers.values())).options)
+    if not kinds:
+        raise DataError("expected rows with spans, found none")
+    return found, types or in_order(kinds)
+
+
+def _tell(splits: Mapping[str, Any], makers: Mapping[str, Maker]) -> None:
+    """Warn of what is left out and changed.
+
+    Raises:
+        DataError: no row can be read.
+    """
+    counts = {split: SplitReport(split) for split in splits}
+    for split, maker in makers.items():
+        for _ in counted(
+            maker.posts(splits[split].select_columns(list(maker.columns)), itertools.count()), counts[split]
+        ):
+            pass
+    if not any(count.posts for count in counts.values()):
+        raise DataError(f"no row can be read: {_troubles(counts)}")
+    _warn(counts)
+
+
+def _made(rows: Any, maker: Maker) -> Any:
+    """Return the posts of a split, streamed if it is."""
+    arguments: dict[str, Any] = {"batched": True, "batch_size": BATCH, "with_indices": True, "features": maker.features}
+    if not _is_whole(rows):
+        return rows.with_format("arrow").map(maker, **arguments).with_format(None)
+    if not len(rows):  # map gives such a dataset back as it is
+        return rows.__class__.from_dict({name: [] for name in maker.features}, features=maker.features)
+    return rows.with_format("arrow").map(maker, **arguments).with_format(None)
+
+
+def _warn(counts: Mapping[str, SplitReport]) -> None:
+    if said := _troubles(counts):
+        warnings.warn(f"from_spans: {said}", stacklevel=4)
+
+
+def _troubles(counts: Mapping[str, SplitReport]) -> str:
+    return "; ".join(Report("from_spans", "promote", False, splits=dict(counts)).troubles())
+
+
+def _check_columns(rows: Any, names: Sequence[str]) -> None:
+    if rows.features is None:
+        raise UsageError("expected a stream that knows its columns: give load_dataset features=…")
+    for name in names:
+        if name not in rows.features:
+            raise UnknownName("column of the set", name, rows.features)
+
+
+def _is_whole(rows: Any) -> bool:
+    """Return whether a dataset is not streamed."""
+    return hasattr(rows, "cleanup_cache_files")
+
+
+def _with_names(value: Any, feature: Any) -> Any:
+    """Return a value with the names of numbered labels in it."""
+    if isinstance(value, dict) and isinstance(feature, dict):
+        return {name: _with_names(inner, feature.get(name)) for name, inner in value.items()}
+    if isinstance(value, list) and hasattr(feature, "feature"):
+        return [_with_names(inner, feature.feature) for inner in value]
+    names = getattr(feature, "names", None)
+    return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value
