@@ -15,9 +15,9 @@ from hf_mner_aug.publishing.folder import RECORD
 from hf_mner_aug.readers import SPLIT_FILES, Reading, read
 from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.report import EXAMPLES, Report, SplitReport
-from hf_mner_aug.readers.schemes import AnyScheme
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
 from hf_mner_aug.schema import Orphans
+from hf_mner_aug.schema.schemes import AnyScheme
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage import artifacts, parquet
 from hf_mner_aug.storage.swap import replacing

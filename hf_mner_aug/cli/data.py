@@ -10,9 +10,9 @@ from hf_mner_aug.cli.options import AsJson, Columns, Images, Out, Source
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.readers import RAW_SETS
 from hf_mner_aug.readers.encodings import AUTO
-from hf_mner_aug.readers.schemes import AnyScheme
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
 from hf_mner_aug.schema import Orphans
+from hf_mner_aug.schema.schemes import AnyScheme
 from hf_mner_aug.untrusted.printable import say, say_json
 from hf_mner_aug.values import parse_pairs
 

@@ -17,11 +17,12 @@ from hf_mner_aug.readers.images import PictureFile, Wanted, attach
 from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.readers.rows import Reading
-from hf_mner_aug.readers.scan import Found, all_boxes, scan, similar_types, unique_ids, with_options, with_renames
-from hf_mner_aug.readers.schemes import AnyScheme, with_scheme
+from hf_mner_aug.readers.scan import Found, all_boxes, scan, unique_ids, with_options, with_renames
+from hf_mner_aug.readers.schemes import with_scheme
 from hf_mner_aug.readers.sets import RAW_SETS
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
-from hf_mner_aug.schema import ORPHANS, Orphans, in_order, mner_features
+from hf_mner_aug.schema import ORPHANS, Orphans, in_order, mner_features, similar_types
+from hf_mner_aug.schema.schemes import AnyScheme
 
 __all__ = ["RAW_SETS", "SPLIT_FILES", "RawSet", "Reading", "installed", "raw_set", "read"]
 

@@ -1,8 +1,6 @@
 """The first pass over a raw set: tags, types, ids and boxes are checked and counted."""
 
 import itertools
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -153,25 +151,6 @@ def with_renames(raw: RawSet, types: Mapping[str, str]) -> tuple[RawSet, set[str
 
     kinds = tuple(dict.fromkeys([*raw.types, *types.values()])) if raw.types else ()
     return replace(raw, parse=parse if renames else raw.parse, renames=renames, types=kinds), met
-
-
-def similar_types(types: Mapping[str, int]) -> str:
-    """Return which types differ only in case, signs or width, with their mention counts, or an empty text."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for kind in types:
-        alike[re.sub(r"[-_./\s]", "", unicodedata.normalize("NFKC", kind).casefold()) or kind].append(kind)
-    said, asked = [], []
-    for kinds in alike.values():
-        if len(kinds) > 1:
-            most, *others = sorted(kinds, key=lambda kind: (-types[kind], not kind.isupper(), kind))
-            said.append(", ".join(f"{kind} ({types[kind]})" for kind in (most, *others)))
-            asked += [f"{kind}={most}" for kind in others]
-    if not said:
-        return ""
-    return (
-        f"types that differ only in case or signs, with their mentions: {'; '.join(said)}: they stay different types; "
-        f"--types {','.join(asked)} makes them one"
-    )
 
 
 def unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report | None = None) -> dict[tuple[str, int], str]:

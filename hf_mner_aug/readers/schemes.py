@@ -3,16 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.readers.formats import BadLine, RawPost
 from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.readers.report import Report
 from hf_mner_aug.schema import Orphans
-from hf_mner_aug.schema.schemes import SCHEMES, Pairs, Recognised, Scheme, Tagging, recognise
+from hf_mner_aug.schema.schemes import (
+    AnyScheme,
+    Pairs,
+    Recognised,
+    Tagging,
+    first_misfit,
+    known_scheme,
+    recognise,
+    wrong_scheme,
+)
 
-AnyScheme = Literal["auto", Scheme]
 Parse = Callable[[Path], Iterator[RawPost | BadLine]]
 
 
@@ -26,13 +33,11 @@ def with_scheme(raw: RawSet, files: Mapping[str, Path], scheme: AnyScheme | None
         UsageError: the set declares its scheme, or the given scheme is not that of the tags.
         DataError: as ``raw.parse``.
     """
-    if scheme not in (None, "auto", *SCHEMES):
-        raise UnknownName("scheme", str(scheme), ("auto", *SCHEMES))
+    asked = known_scheme(scheme)
     if raw.scheme != "auto":
-        if scheme not in (None, "auto", raw.scheme):
+        if asked not in (None, raw.scheme):
             raise UsageError(f"{raw.name} takes no --scheme {scheme}: its tags are {raw.scheme.upper()}")
         return raw
-    asked = None if scheme is None or scheme == "auto" else scheme
     counted = _pairs(raw.parse, files)
     read = [recognise(pairs, asked) for pairs in counted]
     for i, pairs in enumerate(counted if asked else ()):
@@ -118,24 +123,18 @@ def _as_bio(post: RawPost, path: Path, coarse: Tagging, fine: Tagging, orphans: 
 
 
 def _check_scheme(raw: RawSet, files: Mapping[str, Path], asked: Recognised, best: Recognised, *, fine: bool) -> None:
-    """Check that a given scheme is that of the tags: they fit no other better, or it has them and fits half of them.
-
-    BIO has all tags of IOB1 and IO: there those that do not fit are orphans, for which there is a policy.
+    """Check that a given scheme is that of the tags.
 
     Raises:
         UsageError: it is not; the message names the first tag that does not fit.
     """
-    scheme = asked.tagging.scheme
-    half = scheme == "bio" or 2 * asked.misfits <= best.mentions
-    if asked.misfits <= best.misfits or (asked.strange <= best.strange and half):
+    if not wrong_scheme(asked, best):
         return
+    scheme = asked.tagging.scheme
     for path in files.values():
         for post in raw.parse(path):
-            if isinstance(post, BadLine):
-                continue
-            tags = post.fine_tags if fine else post.tags
-            strange = [i for i, tag in enumerate(tags) if not asked.tagging.reads(tag)]
-            for i in strange or asked.tagging.to_bio(tags)[1]:
+            tags = () if isinstance(post, BadLine) else post.fine_tags if fine else post.tags
+            if isinstance(post, RawPost) and (i := first_misfit(tags, asked.tagging)) is not None:
                 raise UsageError(
                     f"--scheme {scheme}: post {post.id} has {tags[i]} on {post.tokens[i]!r} ({path} line "
                     f"{post.lines[i]}), which does not fit {scheme.upper()}, and {best.why}: read them with --scheme "

@@ -9,14 +9,15 @@ scheme would write another one for the spans that were read.
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from hf_mner_aug.exceptions import DataError
+from hf_mner_aug.exceptions import DataError, UnknownName
 from hf_mner_aug.schema.tags import Orphans, Span, spans_to_bio
 
 Scheme = Literal["bio", "io", "iob1", "bioes", "bilou", "bmes", "ioe2", "ioe1"]
+AnyScheme = Literal["auto", Scheme]
 Form = Literal["B-PER", "PER-B", "B", "PER"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)  # of several that fit the tags equally well, the first is taken
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -57,6 +58,17 @@ class Pairs(Counter[tuple[str, str]]):
             found[tag] += count
         del found[""]
         return found
+
+
+def known_scheme(scheme: AnyScheme | None) -> Scheme | None:
+    """Return a scheme that the user names, or None where it is to be recognised.
+
+    Raises:
+        UnknownName: there is no such scheme.
+    """
+    if scheme not in (None, "auto", *SCHEMES):
+        raise UnknownName("scheme", str(scheme), ("auto", *SCHEMES))
+    return None if scheme is None or scheme == "auto" else scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +139,14 @@ class Recognised(NamedTuple):
     """How a set's tags are written, the reason in words, and some counts.
 
     ``strange`` are tags that the scheme does not have, ``misfits`` are these and neighbours that do not fit, and
-    ``mentions`` are tags at which an entity begins.
+    ``mentions`` are the tags at which an entity begins, by type.
     """
 
     tagging: Tagging
     why: str
     strange: int
     misfits: int
-    mentions: int
+    mentions: Counter[str]
 
 
 def recognise(pairs: Mapping[tuple[str, str], int], scheme: Scheme | None = None) -> Recognised:
@@ -157,13 +169,28 @@ def recognise(pairs: Mapping[tuple[str, str], int], scheme: Scheme | None = None
     ranked = sorted(allowed, key=lambda one: _cost(pairs, Tagging(one, form)))
     chosen = scheme or ranked[0]
     tagging = Tagging(chosen, form if form != "PER" or chosen == "io" else "B-PER")
-    mentions = _count(pairs, lambda a, b: b[0] != "O" and _begins(a, b), tagging)
     misfits = _misfits(pairs, tagging)
     why = _why(tags, tagging, misfits)
     if next_best := next((one for one in ranked if one != chosen and len(ranked) > 1), None):
         more = _misfits(pairs, Tagging(next_best, form))
         why += f", {more} do not fit {next_best.upper()}" if more else f", as well as {next_best.upper()}"
-    return Recognised(tagging, why + _note(tags, tagging), _strange(pairs, tagging), misfits, mentions)
+    return Recognised(tagging, why + _note(tags, tagging), _strange(pairs, tagging), misfits, _mentions(pairs, tagging))
+
+
+def wrong_scheme(asked: Recognised, best: Recognised) -> bool:
+    """Return whether a scheme that the user names is not that of the tags.
+
+    It is if they fit no other one better, or if it has them all and half of the mentions fit it. BIO has the tags of
+    IOB1 and IO, where those that do not fit are orphans: for them there is a policy.
+    """
+    half = asked.tagging.scheme == "bio" or 2 * asked.misfits <= best.mentions.total()
+    return asked.misfits > best.misfits and (asked.strange > best.strange or not half)
+
+
+def first_misfit(tags: Sequence[str], tagging: Tagging) -> int | None:
+    """Return the place of the first tag [n_words] that the scheme does not have, or else of one that does not fit."""
+    strange = [i for i, tag in enumerate(tags) if not tagging.reads(tag)]
+    return next(iter(strange or tagging.to_bio(tags)[1]), None)
 
 
 def _parse(tag: str, scheme: Scheme, form: Form) -> tuple[str, str] | None:
@@ -255,17 +282,27 @@ def _fits(scheme: Scheme, a: tuple[str, str], b: tuple[str, str]) -> bool:
     return scheme == "io" or inside or (a[0] not in "BI" and b[0] not in "IE")
 
 
-def _count(
-    pairs: Mapping[tuple[str, str], int], counts: Callable[[tuple[str, str], tuple[str, str]], bool], tagging: Tagging
-) -> int:
-    """Return the number of pairs for which a test is true; what cannot be parsed is O."""
-    read = {tag: _parse(tag, tagging.scheme, tagging.form) or ("O", "") for pair in pairs for tag in pair}
-    return sum(count for (a, b), count in pairs.items() if counts(read[a], read[b]))
+def _roles(pairs: Mapping[tuple[str, str], int], tagging: Tagging) -> dict[str, tuple[str, str]]:
+    """Return the letter and type of each tag in pairs; what cannot be parsed is O."""
+    tags = {tag for pair in pairs for tag in pair}
+    return {tag: _parse(tag, tagging.scheme, tagging.form) or ("O", "") for tag in tags}
+
+
+def _mentions(pairs: Mapping[tuple[str, str], int], tagging: Tagging) -> Counter[str]:
+    """Return the number of entities of each type."""
+    roles = _roles(pairs, tagging)
+    found: Counter[str] = Counter()
+    for (a, b), count in pairs.items():
+        if roles[b][0] != "O" and _begins(roles[a], roles[b]):
+            found[roles[b][1]] += count
+    return found
 
 
 def _misfits(pairs: Mapping[tuple[str, str], int], tagging: Tagging) -> int:
     """Return how many neighbours a scheme does not allow, and how many tags it does not have."""
-    return _strange(pairs, tagging) + _count(pairs, lambda a, b: not _fits(tagging.scheme, a, b), tagging)
+    roles = _roles(pairs, tagging)
+    apart = sum(count for (a, b), count in pairs.items() if not _fits(tagging.scheme, roles[a], roles[b]))
+    return _strange(pairs, tagging) + apart
 
 
 def _strange(pairs: Mapping[tuple[str, str], int], tagging: Tagging) -> int:

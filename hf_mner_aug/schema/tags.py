@@ -1,7 +1,10 @@
 """Tags and words of a post: BIO to spans and back, orphans, faults of words."""
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from hf_mner_aug.exceptions import DataError
@@ -135,3 +138,22 @@ def are_words(tokens: Sequence[Any]) -> bool:
         return bool(tokens) and all(map(str.strip, tokens))
     except TypeError:
         return False
+
+
+def similar_types(types: Mapping[str, int]) -> str:
+    """Return which types differ only in case, signs or width, with their mention counts, or an empty text."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for kind in types:
+        alike[re.sub(r"[-_./\s]", "", unicodedata.normalize("NFKC", kind).casefold()) or kind].append(kind)
+    said, asked = [], []
+    for kinds in alike.values():
+        if len(kinds) > 1:
+            most, *others = sorted(kinds, key=lambda kind: (-types[kind], not kind.isupper(), kind))
+            said.append(", ".join(f"{kind} ({types[kind]})" for kind in (most, *others)))
+            asked += [f"{kind}={most}" for kind in others]
+    if not said:
+        return ""
+    return (
+        f"types that differ only in case or signs, with their mentions: {'; '.join(said)}: they stay different types; "
+        f"--types {','.join(asked)} makes them one"
+    )

@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from collections import Counter
 
 import pytest
 from seqeval import scheme as strict
@@ -120,7 +121,7 @@ def test_the_scheme_of_a_set_is_recognised_and_its_entities_are_kept(scheme, for
         found = recognised(*map(" ".join, written))
         assert [found.tagging.spans(tags) for tags in written] == [spans for spans, _ in posts]
         assert found.misfits == 0
-        assert found.mentions == sum(len(spans) for spans, _ in posts)
+        assert found.mentions == Counter(kind for spans, _ in posts for _, _, kind in spans)
         assert found.tagging.form == ("PER-B" if form == "PER-B" else "B-PER") or not found.mentions
         named += found.tagging.scheme == scheme
     assert named > N_SETS // 12, "others are sets of few entities, which fit several schemes"
@@ -158,7 +159,7 @@ def test_a_few_faulty_tags_change_no_scheme():
     good = ["B-PER I-PER O B-LOC O"] * 20
     assert recognised(*good, "O I-PER I-PER", "B-PER E-PER", "PER O").tagging == Tagging("bio")
     found = recognised(*good, "O I-PER I-PER")
-    assert (found.misfits, found.mentions) == (1, 41)
+    assert (found.misfits, found.mentions) == (1, {"PER": 21, "LOC": 20})
     inverse = ["I-PER I-PER O I-LOC O"] * 20
     assert recognised(*inverse, "I-LOC B-LOC", "O B-PER").tagging == Tagging("iob1")
 
@@ -186,7 +187,7 @@ def test_a_tag_of_another_scheme_is_named(scheme, form, tag, message):
 
 def test_a_given_scheme_is_kept_and_its_misfits_are_counted():
     found = recognised("B-PER I-PER O B-LOC", scheme="bioes")
-    assert (found.tagging.scheme, found.misfits, found.mentions) == ("bioes", 2, 2)
+    assert (found.tagging.scheme, found.misfits, found.mentions) == ("bioes", 2, {"PER": 1, "LOC": 1})
     assert recognised("PER PER PER", scheme="io").tagging == Tagging("io", "PER")
     with pytest.raises(DataError, match="word 1: I-PER does not fit BIOES after B-PER"):
         Tagging("bioes").to_bio(["B-PER", "I-PER", "O"], "error")
