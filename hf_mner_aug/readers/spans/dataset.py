@@ -56,7 +56,8 @@ def from_spans(
         text: the column of texts.
         spans: the column of spans; in each row a list, of ``[start, end, type]`` or of dicts, or its JSON.
         id: the column of ids; without one, and without a column ``id``, they are made of the split and the row.
-        image: the column of pictures, or of their paths, or of lists of them (then it is ``images``).
+        image: the column of pictures, or of their paths, or of lists of them (then it is ``images``); without it, a
+            column ``image`` or ``images``.
         start: the name of that field of a span; without it, the usual names are tried.
         end: the same for its end, exclusive.
         type: the same for its type.
@@ -89,9 +90,8 @@ def from_spans(
     if all(map(_is_whole, splits.values())):
         _tell(splits, makers)
     made = {split: _made(rows, makers[split]) for split, rows in splits.items()}
-    if image is not None:
-        several = any(hasattr(rows.features[image], "feature") for rows in splits.values())
-        made = map_columns(made, {"images" if several else "image": image})
+    several = image is not None and any(hasattr(rows.features[image], "feature") for rows in splits.values())
+    made = map_columns(made, {} if image is None else {"images" if several else "image": image})
     again: Any = dataset.__class__
     return again(made) if isinstance(dataset, Mapping) else next(iter(made.values()))
 

@@ -102,6 +102,7 @@ def test_pictures_by_path_and_several(tmp_path):
     path = str(tmp_path / "a.jpg")
     one = from_spans(Dataset.from_list(dicts(photo=path)), image="photo")
     assert one[0]["image"].size == (9, 7)
+    assert from_spans(Dataset.from_list(dicts(image=path)))[0]["image"].size == (9, 7)
     several = from_spans(Dataset.from_list(dicts(photos=[path, path])), image="photos")
     assert [image.size for image in several[0]["images"]] == [(9, 7), (9, 7)]
     assert validate(embed_pictures(several, images=tmp_path)).ok
