@@ -4,22 +4,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.exporting.layout import About, Outgoing
 from hf_mner_aug.posts.tokenising import word_style
 from hf_mner_aug.publishing.cards import ConfigFacts
-from hf_mner_aug.publishing.folder import NOTE, check_keys, only_config, read_features, read_note, split_files
+from hf_mner_aug.publishing.folder import NOTE, only_config, read_features, read_note, split_files
+from hf_mner_aug.publishing.remaining import tables_of
 from hf_mner_aug.publishing.rows import BATCH, is_made
 from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, read_provenance
 from hf_mner_aug.sources.loading import load_source
-from hf_mner_aug.storage.parquet import reading
 from hf_mner_aug.transform import iterate_posts
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 STYLED_BY = 1_000  # posts from which the style of a set's words is taken
 
@@ -87,7 +84,7 @@ def config_rows(place: Path, config: str, splits: Collection[str] = ()) -> Rows:
         total, made = sum(facts.splits[name].made for name in chosen), 0
         for split in chosen:
             row = 0
-            for table in tables(files[split], [*codec.columns, "source_id", "method", "provenance"]):
+            for table in tables_of(files[split], [*codec.columns, "source_id", "method", "provenance"]):
                 rows = table.to_pylist()
                 methods = [values["method"] for values in rows]
                 n_gold = facts.splits[split].gold
@@ -127,23 +124,8 @@ def texts(files: Iterable[Path], codec: Codec) -> Iterator[Post]:
     """Yield posts without their pictures, which are not read."""
     columns = [name for name in codec.columns if name not in IMAGE_COLUMNS]
     blank = dict.fromkeys(codec.columns)
-    for table in tables(files, columns):
+    for table in tables_of(files, columns):
         yield from (codec.to_post({**blank, **row}) for row in table.to_pylist())
-
-
-def tables(files: Iterable[Path], columns: list[str]) -> "Iterator[pa.Table]":
-    """Yield the rows of a config's Parquet files, a batch at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for path in files:
-        with reading(path), pq.ParquetFile(path) as parquet:
-            for group in range(parquet.num_row_groups):
-                for batch in parquet.iter_batches(BATCH, row_groups=[group], columns=columns):
-                    table = pa.Table.from_batches([batch])
-                    if "source_id" in columns:
-                        check_keys(table, path)
-                    yield table
 
 
 def _outgoing(row: Mapping[str, Any], split: str, codec: Codec) -> Outgoing:
