@@ -28,6 +28,7 @@ _HOMES = {
     "export": "exporting",
     "from_spans": "readers.spans.dataset",
     "hydrate": "publishing.hydration",
+    "import_review": "exporting.review",
     "index": "corpus",
     "load_sample": "sample",
     "memory": "pages.memory",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.conversion import convert as convert
     from hf_mner_aug.corpus import index as index
     from hf_mner_aug.exporting import export as export
+    from hf_mner_aug.exporting.review import import_review as import_review
     from hf_mner_aug.methods.amia import AMIA as AMIA
     from hf_mner_aug.methods.eda import EDA as EDA
     from hf_mner_aug.methods.gmda import GMDA as GMDA

@@ -17,11 +17,12 @@ from hf_mner_aug import cli
 
 PACKAGE = ROOT / "hf_mner_aug"
 VERBS = "convert validate augment publish push verify withdraw hydrate index evaluate curve errors quality show memory"
-VERBS += " export"
+VERBS += " export import_review"
 # What stands in a command line, and what the function gets of it by position.
 CALLS = {
     "convert": (["conll", "raw", "--out", "o"], ("conll", Path("raw"), Path("o"))),
     "export": (["folder", "lsms", "--to", "spans", "--out", "o"], ("folder", "lsms")),
+    "import_review": (["folder", "lsms", "file"], (Path("folder"), "lsms", Path("file"))),
     "push": (["folder", "ORG/NAME", "--dry-run"], (Path("folder"), "ORG/NAME")),
     "verify": (["folder", "eda"], ("folder", "eda")),
     "show": (["folder", "eda"], (Path("folder"), "eda")),
@@ -111,7 +112,7 @@ def test_the_command_line_calls_the_function(verb, monkeypatch):
 
     monkeypatch.setattr(hf_mner_aug, verb, record, raising=False)
     arguments, expected = CALLS[verb]
-    done = CliRunner().invoke(cli.app, [verb, *arguments], catch_exceptions=False)
+    done = CliRunner().invoke(cli.app, [verb.replace("_", "-"), *arguments], catch_exceptions=False)
     assert (done.exit_code, calls) == (0, [expected])
 
 
@@ -119,7 +120,7 @@ def test_every_verb_of_the_command_line_stands_in_the_table_of_names():
     from typer.main import get_command
 
     page = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
-    table = re.findall(r"^\| (?:`(\w+)`|… and) \| `(\w+)\(", page, re.MULTILINE)
+    table = re.findall(r"^\| (?:`([\w-]+)`|… and) \| `(\w+)\(", page, re.MULTILINE)
     assert {name for _, name in table} >= set(VERBS.split())
     without = {"methods", "doctor", "demo", "hosts"}
     assert {verb for verb in get_command(cli.app).commands} - without <= {verb for verb, _ in table}

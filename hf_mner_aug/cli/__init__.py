@@ -48,7 +48,7 @@ VERBS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Start": (run.demo, about.methods, about.doctor, hosts.hosts),
     "Make": (data.convert, data.validate, data.index, run.augment),
     "Look": (look.show, look.memory, look.quality),
-    "Review": (review.export,),
+    "Review": (review.export, review.import_review),
     "Measure": (studies.evaluate, studies.curve, studies.errors),
     "Publish": (hub.push, hub.verify, hub.withdraw, hub.hydrate),
 }

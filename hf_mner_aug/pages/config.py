@@ -318,12 +318,13 @@ def _pairs(
     columns = [*codec.columns, "source_id", "provenance", *notes, *pictures]
     pairs = []
     for row in _pick(_tables(files, columns), set(chosen)):
-        details = read_provenance(row["provenance"] or "null", f"post {row['id']}").get("details", {})
+        note = read_provenance(row["provenance"] or "null", f"post {row['id']}")
+        review = {"review": note["review"]["verdict"]} if isinstance(note.get("review"), dict) else {}
         pairs.append(
             Pair(
                 before.get(row["source_id"]),
                 Side.of(codec.to_post(row), album),
-                {**details, **{name: row[name] for name in notes}},
+                {**note.get("details", {}), **review, **{name: row[name] for name in notes}},
                 {
                     **stages.get(row["source_id"], {}),
                     **{name: album.add(row[name]) for name in pictures if row[name] is not None},

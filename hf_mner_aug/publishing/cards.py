@@ -58,6 +58,37 @@ class Outside:
     replaces: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """The numbers of posts that reviewers accepted as they were, corrected, rejected, and did not decide on."""
+
+    accepted: int = 0
+    corrected: int = 0
+    rejected: int = 0
+    untouched: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """What people decided on the posts of a config, ``of``, in a tool.
+
+    ``made`` are the posts that the method made, ``originals`` the others. ``snapped`` counts labels that began or ended
+    inside a word. ``keeps_untouched`` says whether posts without a decision are kept. The config's fingerprints are
+    those before the review, ``file`` is the sha256 of the reviewed file.
+    """
+
+    of: str
+    content_fingerprint: str
+    recipe_fingerprint: str
+    file: str
+    tool: str
+    made: Verdicts
+    originals: Verdicts
+    keeps_untouched: bool
+    snapped: int = 0
+    reviewers: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class ConfigFacts:
     """Everything the card says of a config, from its run; augmentation.json holds the same."""
@@ -79,6 +110,7 @@ class ConfigFacts:
     pictures: Mapping[str, int] = field(default_factory=dict)  # gold posts with pictures, and made posts that show them
     columns: Mapping[str, list[str]] = field(default_factory=dict)  # other columns of the source, by treatment
     outside: Outside | None = None  # of a method outside this package, whose class is not imported to write a card
+    review: Review | None = None
 
     @property
     def method_facts(self) -> Facts:

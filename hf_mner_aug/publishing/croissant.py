@@ -73,14 +73,24 @@ def _responsible(facts: ConfigFacts, gold: int, made: int) -> dict[str, Any]:
         "rai:dataCollectionType": kinds,
         "rai:dataCollectionMissingData": "; ".join(f"{name} {n}" for name, n in missing.items()) or "none",
         "rai:dataPreprocessingProtocol": [f"{name}={json.dumps(value)}" for name, value in recipe.params.items()],
-        "rai:dataAnnotationProtocol": "Labels of made posts follow from how the posts were made, and were not checked "
-        "by hand. Labels of gold posts are those of the source.",
+        "rai:dataAnnotationProtocol": f"{_checked(facts)} Labels of gold posts are those of the source.",
         "rai:machineAnnotationTools": ["hf_mner_aug", *(model.id for model in facts.models)],
         "rai:dataUseCases": "Training models for multimodal named entity recognition. Made posts are nobody's words.",
         "rai:dataLimitations": [*facts.cautions, "Text of made posts can be ungrammatical or false."],
         "rai:personalSensitiveInformation": "Posts that people wrote name real people and may show their faces.",
         "rai:dataReleaseMaintenancePlan": "hf-mner-aug withdraw removes a post and everything made from it.",
     }
+
+
+def _checked(facts: ConfigFacts) -> str:
+    """Return who decided on the labels of made posts."""
+    if facts.review is None:
+        return "Labels of made posts follow from how the posts were made, and were not checked by hand."
+    made = facts.review.made
+    return (
+        f"People reviewed the made posts in {facts.review.tool}: {made.accepted} accepted, {made.corrected} corrected, "
+        f"{made.rejected} rejected, {made.untouched} not decided on."
+    )
 
 
 def _source(facts: ConfigFacts) -> dict[str, Any]:

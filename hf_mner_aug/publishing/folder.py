@@ -238,11 +238,18 @@ def check_inside(out: Path, config: str) -> None:
             raise UsageError(f"{path} is a link: put a folder or a file of its own there, or name another --out")
 
 
-def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False, into_existing: bool = False) -> None:
-    """Check that a recipe's config can be written into a folder.
+def check_free(
+    out: Path,
+    recipe: Recipe,
+    *,
+    overwrite: bool = False,
+    into_existing: bool = False,
+    review: Mapping[str, Any] | None = None,
+) -> None:
+    """Check that a recipe's config can be written into a folder; ``review`` is what people decided on its posts.
 
     Raises:
-        RecipeMismatch: another recipe's config has that name and ``overwrite`` is not set.
+        RecipeMismatch: the config of another recipe or review has that name and ``overwrite`` is not set.
         UsageError: the path is a file, the folder holds other files and ``into_existing`` is not set, the config's
             folder would be replaced but has files that are not its own; or as ``check_inside``.
     """
@@ -266,7 +273,11 @@ def check_free(out: Path, recipe: Recipe, *, overwrite: bool = False, into_exist
         )
     if overwrite:
         return
-    found = read_note(folder)["recipe_fingerprint"]
+    note = read_note(folder)
+    found = note["recipe_fingerprint"]
+    if note.get("review") != review:
+        what = "another review" if review else "a review by people"
+        raise RecipeMismatch(f"{folder} holds {what}: choose another --config-name, or --overwrite")
     if found != recipe.fingerprint:
         raise RecipeMismatch(
             f"{folder} was made by recipe {found[:12]}, this one is {recipe.fingerprint[:12]}: "

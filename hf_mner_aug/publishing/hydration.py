@@ -150,7 +150,7 @@ def hydrate(
     if sum(map(bool, (corpus, posts, web, look_up))) != 1:
         raise UsageError("name one place to find the posts: --corpus FILE, --posts FILE, or --web")
     recipe = Recipe.from_dict(note["recipe"])
-    free = partial(check_free, out, recipe, overwrite=overwrite, into_existing=into_existing)
+    free = partial(check_free, out, recipe, overwrite=overwrite, into_existing=into_existing, review=note.get("review"))
     free()
     checked = verify_folder(folder, config)
     if not checked.ok:

@@ -48,7 +48,7 @@ class Remaining:
         self.gone = self.made_gone = 0
         self._features = features
         self._method: str = note["recipe"]["method"]
-        self._replaces = ConfigFacts.from_note(note).replaces
+        self.replaces = ConfigFacts.from_note(note).replaces
         self._n_gold = {split: counts["gold"] for split, counts in note["splits"].items()}
         self._rows: Counter[str] = Counter()
         counted = ("licences", "masked", "inherited", "earlier")
@@ -60,7 +60,7 @@ class Remaining:
         """Return for each of a split's next rows whether the config's method made it [n_rows]."""
         methods, start = table["method"].to_pylist(), self._rows[split]
         self._rows[split] += table.num_rows
-        return is_made(methods, self._method, self._n_gold[split], replaces=self._replaces, start=start)
+        return is_made(methods, self._method, self._n_gold[split], replaces=self.replaces, start=start)
 
     def keep(self, table: "pa.Table", own: list[bool], bad: list[bool], split: str) -> "pa.Table":
         """Return the rows that are not bad [n_rows], and count the others as gone."""
@@ -80,12 +80,12 @@ class Remaining:
             self._shown.add(details)
         self._inherited.subtract(retrieved_posts(gold))
         self._earlier.subtract(made_posts(gold))
-        if self._replaces:
+        if self.replaces:
             self._inherited.subtract(retrieved_posts(made))
             self._earlier.subtract(made_posts(made, replaced=True))
         if split in ("train", STUBS):
             self.count_entities(gold, -1, gold=True)
-            self.count_entities(made, -1, gold=self._replaces)
+            self.count_entities(made, -1, gold=self.replaces)
         return table.filter(pc.invert(gone))
 
     def count_entities(self, table: "pa.Table", times: int, *, gold: bool) -> None:

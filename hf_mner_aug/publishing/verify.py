@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.publishing.folder import fingerprint_of, read_note, run_and_publish, split_files
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.runs.subset import source_posts
@@ -38,7 +39,8 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
         source: the folder or Hub id of the source, or its splits; its content is checked.
 
     Raises:
-        UsageError: there is no such config, or a rerun needs ``source``.
+        UsageError: there is no such config, a rerun needs ``source``, or people reviewed the config that is to be made
+            again.
         Corrupt: a file does not parse or is truncated.
         DataError: the source has another content than the one the config was made from.
     """
@@ -49,6 +51,11 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
     found = fingerprint_of(place, note["splits"])
     digests = note["digests"]
     expected = Fingerprint(note["content_fingerprint"], digests["columns"], digests["rows"])
+    if rerun and (review := note.get("review")):
+        raise UsageError(
+            f"{config} was reviewed by people, which no rerun repeats: verify it without --rerun, and with --rerun the "
+            f"config that was reviewed, {review['of']}"
+        )
     difference = "" if found.total == expected.total else _spell_difference(place, expected, found)
     again = None
     if rerun:

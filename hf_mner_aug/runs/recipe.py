@@ -113,8 +113,11 @@ class Recipe:
         """
         data, where = read_yaml(Path(path), dict[str, Any]), str(path)
         if "recipe" in data:
+            review = data.get("review")
             where = f"{path}: recipe"
             data = checked(data["recipe"], dict[str, Any], where)
+            if isinstance(review, dict):  # a review is not made again, only the config that was reviewed
+                data["config"] = review.get("of", "")
         check_keys(data, where)
         return _complete({**data, **_chosen(instead)}, where, preset, params)
 
