@@ -4,28 +4,24 @@ dataset = from_spans(load_dataset("org/name"), text="sentence", spans="entities"
 """
 
 import itertools
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_mner_aug import __version__
-from hf_mner_aug.columns.mapping import map_columns
-from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.readers.formats import RawPost
 from hf_mner_aug.readers.lines import BadLine
-from hf_mner_aug.readers.report import Report, SplitReport
+from hf_mner_aug.readers.mapped import is_whole, made, other_columns, splits_of, table_of_posts, tell, with_names
 from hf_mner_aug.readers.spans.annotated import Annotated, Misaligned, Nested, Offsets
 from hf_mner_aug.readers.spans.generic import annotated_of, fields_of
 from hf_mner_aug.readers.spans.posts import posts_of
 from hf_mner_aug.readers.spans.recognition import recognise_in
-from hf_mner_aug.schema import COLUMNS, IMAGE_COLUMNS, in_order, mner_features
+from hf_mner_aug.schema import in_order, mner_features
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Features
-
-BATCH = 100  # rows in memory, with their pictures
 
 
 def from_spans(
@@ -78,22 +74,16 @@ def from_spans(
     options = {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     posts_of((), **options)  # type: ignore[arg-type]  # checks them
     names = {"text": text, "spans": spans, "id": id, "start": start, "end": end, "type": type, "surface": surface}
-    splits = dict(dataset) if isinstance(dataset, Mapping) else {str(dataset.split or "train"): dataset}
-    for rows in splits.values():
-        _check_columns(rows, [name for name in (text, spans, id, image) if name is not None])
+    splits = splits_of(dataset, (text, spans, id, image))
     makers = {split: Maker.of(rows, split, names, options) for split, rows in splits.items()}
     kinds = tuple(types or ())
-    if not kinds or all(map(_is_whole, splits.values())):
+    if not kinds or all(map(is_whole, splits.values())):
         found, kinds = _recognised(splits, makers, kinds)
         makers = {split: replace(maker, options={**options, **found}) for split, maker in makers.items()}
     makers = {split: replace(maker, types=kinds) for split, maker in makers.items()}
-    if all(map(_is_whole, splits.values())):
-        _tell(splits, makers)
-    made = {split: _made(rows, makers[split]) for split, rows in splits.items()}
-    several = image is not None and any(hasattr(rows.features[image], "feature") for rows in splits.values())
-    made = map_columns(made, {} if image is None else {"images" if several else "image": image})
-    again: Any = dataset.__class__
-    return again(made) if isinstance(dataset, Mapping) else next(iter(made.values()))
+    if all(map(is_whole, splits.values())):
+        tell(splits, makers)
+    return made(dataset, splits, makers, image)
 
 
 @dataclass(frozen=True)
@@ -103,6 +93,8 @@ class Maker:
     ``columns`` are those to read and ``others`` those that stay, each with its feature; ``fields`` are as in
     ``generic.FIELDS``.
     """
+
+    name: ClassVar[str] = "from_spans"
 
     split: str
     columns: Mapping[str, Any]
@@ -119,16 +111,15 @@ class Maker:
         fields = fields_of({ours: theirs for ours, theirs in names.items() if theirs is not None})
         key = names["id"] or ("id" if "id" in rows.features else None)
         read = [name for name in (names["text"], names["spans"], key) if name is not None]
-        ours = {*COLUMNS} - {*IMAGE_COLUMNS}
-        others = {name: kind for name, kind in rows.features.items() if name not in {*read, *ours}}
+        others = other_columns(rows, read)
         fields = {**fields, "id": (key,) if key else (), "images": ()}
-        return cls(split, {name: rows.features[name] for name in read}, others, fields, options, not _is_whole(rows))
+        return cls(split, {name: rows.features[name] for name in read}, others, fields, options, not is_whole(rows))
 
     def annotated(self, rows: Iterable[Mapping[str, Any]], numbers: Iterable[int]) -> Iterator[Annotated | BadLine]:
         """Yield the texts of rows, given their numbers from 0."""
         for row, number in zip(rows, numbers, strict=False):
             try:
-                named = {name: _with_names(row[name], feature) for name, feature in self.columns.items()}
+                named = {name: with_names(row[name], feature) for name, feature in self.columns.items()}
                 found = annotated_of(named, number + 1, self.fields)
                 yield replace(found, id=f"{self.split}-{number + 1}" if found.id is None else found.id)
             except DataError as error:
@@ -156,42 +147,7 @@ class Maker:
 
     def __call__(self, table: "pa.Table", numbers: Sequence[int]) -> "pa.Table":
         """Return the table of the posts that rows make."""
-        import pyarrow as pa
-        from datasets import Features
-
-        batch = Features(self.columns).decode_batch(table.select(list(self.columns)).to_pydict())
-        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        counts = SplitReport(self.split)
-        posts = [post for post in counted(self.posts(rows, numbers), counts) if post.tokens]
-        if self.warns:
-            _warn({self.split: counts})
-        features = self.features
-        tags = {name: i for i, name in enumerate(features["ner_tags"].feature.names)}
-        columns = {
-            "id": [post.id for post in posts],
-            "tokens": [post.tokens for post in posts],
-            "ner_tags": [[tags[tag] for tag in post.tags] for post in posts],
-        }
-        at = {number: i for i, number in enumerate(numbers)}
-        stay = table.select(list(self.others)).take([at[post.line - 1] for post in posts])
-        schema = features.arrow_schema
-        arrays = [pa.array(values, schema.field(name).type) for name, values in columns.items()]
-        return pa.Table.from_arrays([*arrays, *stay.columns], names=[*columns, *stay.column_names])
-
-
-def counted(posts: Iterable[RawPost | BadLine], counts: SplitReport) -> Iterator[RawPost]:
-    """Yield posts, and count them and what is noted of them."""
-    for post in posts:
-        if isinstance(post, BadLine):
-            counts.note(post.counter, f"row {post.line}: {post.reason}")
-            continue
-        if not post.tokens:
-            counts.note("empty_posts", post.id)
-            continue
-        counts.posts += 1
-        for trouble, example in post.notes:
-            counts.note(trouble, example)
-        yield post
+        return table_of_posts(self, table, numbers)
 
 
 def _recognised(
@@ -215,62 +171,3 @@ def _recognised(
     if not kinds:
         raise DataError("expected rows with spans, found none")
     return found, types or in_order(kinds)
-
-
-def _tell(splits: Mapping[str, Any], makers: Mapping[str, Maker]) -> None:
-    """Warn of what is left out and changed.
-
-    Raises:
-        DataError: no row can be read.
-    """
-    counts = {split: SplitReport(split) for split in splits}
-    for split, maker in makers.items():
-        for _ in counted(
-            maker.posts(splits[split].select_columns(list(maker.columns)), itertools.count()), counts[split]
-        ):
-            pass
-    if not any(count.posts for count in counts.values()):
-        raise DataError(f"no row can be read: {_troubles(counts)}")
-    _warn(counts)
-
-
-def _made(rows: Any, maker: Maker) -> Any:
-    """Return the posts of a split, streamed if it is."""
-    arguments: dict[str, Any] = {"batched": True, "batch_size": BATCH, "with_indices": True, "features": maker.features}
-    if not _is_whole(rows):
-        return rows.with_format("arrow").map(maker, **arguments).with_format(None)
-    if not len(rows):  # map gives such a dataset back as it is
-        return rows.__class__.from_dict({name: [] for name in maker.features}, features=maker.features)
-    return rows.with_format("arrow").map(maker, **arguments).with_format(None)
-
-
-def _warn(counts: Mapping[str, SplitReport]) -> None:
-    if said := _troubles(counts):
-        warnings.warn(f"from_spans: {said}", stacklevel=4)
-
-
-def _troubles(counts: Mapping[str, SplitReport]) -> str:
-    return "; ".join(Report("from_spans", "promote", False, splits=dict(counts)).troubles())
-
-
-def _check_columns(rows: Any, names: Sequence[str]) -> None:
-    if rows.features is None:
-        raise UsageError("expected a stream that knows its columns: give load_dataset features=…")
-    for name in names:
-        if name not in rows.features:
-            raise UnknownName("column of the set", name, rows.features)
-
-
-def _is_whole(rows: Any) -> bool:
-    """Return whether a dataset is not streamed."""
-    return hasattr(rows, "cleanup_cache_files")
-
-
-def _with_names(value: Any, feature: Any) -> Any:
-    """Return a value with the names of numbered labels in it."""
-    if isinstance(value, dict) and isinstance(feature, dict):
-        return {name: _with_names(inner, feature.get(name)) for name, inner in value.items()}
-    if isinstance(value, list) and hasattr(feature, "feature"):
-        return [_with_names(inner, feature.feature) for inner in value]
-    names = getattr(feature, "names", None)
-    return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value
