@@ -19,6 +19,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "images": ("images", "image", "pictures", "picture", "img", "image_url", "image_urls"),
     "start": ("start", "start_offset", "begin", "start_char", "from"),
     "end": ("end", "end_offset", "stop", "end_char", "to"),
+    "range": ("pos", "span", "offsets", "indices", "range"),
     "type": ("type", "label", "tag", "entity_type", "entity_group", "entity", "labels"),
     "surface": ("text", "surface", "mention", "value"),
 }
@@ -31,8 +32,9 @@ def read_spans(
 ) -> Iterator[Annotated | BadLine]:
     """Yield the texts of a file of JSON Lines, or of a JSON array.
 
-    A span is ``[start, end, type]``, ``[start, end, type, text]``, ``[type, start, end]`` or an object. A record
-    without any field of spans is left out, since nobody may have looked for entities in it.
+    A span is ``[start, end, type]``, ``[start, end, type, text]``, ``[type, start, end]`` or an object, with its start
+    and end in two fields or as a pair in one. A record without any field of spans is left out, since nobody may have
+    looked for entities in it.
 
     Args:
         path: the file.
@@ -101,6 +103,8 @@ def spans_of(found: Any, fields: Fields = MappingProxyType(FIELDS)) -> list[Mark
     if isinstance(found, Mapping):
         start, end, kind = (_first(found, fields[name]) for name in ("start", "end", "type"))
         surface = _first(found, fields["surface"])
+        if start is _MISSING and isinstance(pair := _first(found, fields["range"]), list) and len(pair) == 2:
+            start, end = pair
     elif isinstance(found, list | tuple) and len(found) == 3 and not _is_number(found[0]):
         kind, start, end = found
     elif isinstance(found, list | tuple) and len(found) in (3, 4):
@@ -109,7 +113,7 @@ def spans_of(found: Any, fields: Fields = MappingProxyType(FIELDS)) -> list[Mark
     else:
         raise DataError(f"expected a span as [start, end, type] or an object, found {str(found)[:60]!a}")
     kinds = kind if isinstance(kind, list) else [kind]
-    if not kinds or not all(isinstance(kind, str) for kind in kinds):
+    if _MISSING in (start, end) or not kinds or not all(isinstance(kind, str) for kind in kinds):
         raise DataError(f"expected a span with start, end and type, found {str(found)[:100]!a}")
     text = surface if isinstance(surface, str) else None
     return [Marked(offset_of(start), offset_of(end), kind, text) for kind in kinds]

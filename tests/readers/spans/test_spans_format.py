@@ -43,6 +43,7 @@ def entities(row, made):
         {"text": TEXT, "ner": [{"start_offset": s, "end_offset": e, "type": k, "text": t} for k, s, e, t in SURFACES]},
         {"text": TEXT, "annotations": {"entities": [[s, e, k, t] for k, s, e, t in SURFACES]}},
         {"content": TEXT, "labels": [{"begin": s, "stop": e, "labels": [k]} for k, s, e, _ in SURFACES]},
+        {"sentence": TEXT, "entities": [{"name": t, "type": k, "pos": [s, e]} for k, s, e, t in SURFACES]},
     ],
 )
 def test_the_usual_shapes(record, tmp_path):
@@ -127,6 +128,10 @@ def test_what_is_no_text_with_spans_is_left_out_with_a_reason(tmp_path):
         "expected a list of spans, found 'x'": {"text": "a", "spans": "x"},
         "expected a span as": {"text": "a", "spans": [3]},
         "expected a span with start, end and type": {"text": "a", "spans": [[0, 1, 3]]},
+        "expected a span with start, end and type, found \"{'label'": {
+            "text": "a",
+            "spans": [{"label": "X", "pos": [1]}],
+        },
         "expected an offset": {"text": "a", "spans": [[True, 1, "X"]]},
         "expected an id": {"text": "a", "spans": [], "id": [3]},
         "expected the name of a picture": {"text": "a", "spans": [], "image": 3},
