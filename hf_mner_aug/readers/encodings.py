@@ -10,6 +10,7 @@ from hf_mner_aug.readers.lines import MARK, BadLine, lines
 
 AUTO = "auto"
 _BLOCK = 1 << 20
+_TEXTS = (".txt", ".ann", ".a1")  # of a folder of texts, which may hold other files
 _FORM = 1 << 16  # bytes whose zeros tell UTF-16 and UTF-32
 _MARKED = (  # UTF-32's mark begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
@@ -91,7 +92,9 @@ def _unsure(path: Path) -> DataError:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.iterdir() if file.is_file() and not file.is_symlink())
+    return sorted(
+        file for file in path.rglob("*") if file.suffix in _TEXTS and file.is_file() and not file.is_symlink()
+    )
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

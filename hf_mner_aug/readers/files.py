@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -17,22 +17,23 @@ _FURTHER = re.compile(r"(train|valid|val|validation|dev|test)[-_. \d].*")
 
 
 def find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
-    """Return the file of each split that exists; a space before the file's suffix is ignored.
+    """Return the file of each split that exists (or the folder); a space before the file's suffix is ignored.
 
     Raises:
         UsageError: the path does not exist.
         DataError: no split is found, or a split has two files.
     """
+    is_split, endings = (Path.is_dir, ("",)) if raw.split_folders else (Path.is_file, raw.endings)
     if raw_dir.is_file():
         return {"train": raw_dir}
     if not raw_dir.is_dir():
         raise UsageError(f"{raw_dir}: no such folder or file")
     for folder in (raw_dir, *(raw_dir / name for name in raw.folders if (raw_dir / name).is_dir())):
-        inside = [(f"{path.stem.strip()}{path.suffix}", path) for path in sorted(folder.iterdir()) if path.is_file()]
+        inside = [(f"{path.stem.strip()}{path.suffix}", path) for path in sorted(folder.iterdir()) if is_split(path)]
         for prefix in raw.prefixes:
             files: dict[str, Path] = {}
             for split, names in SPLIT_FILES.items():
-                spellings = [f"{prefix}{name}{ending}" for ending in raw.endings for name in names]
+                spellings = [f"{prefix}{name}{ending}" for ending in endings for name in names]
                 found = [path for spelling in spellings for spelt, path in inside if spelt == spelling]
                 if len(found) > 1:
                     both = " and ".join(map(str, found))
@@ -42,8 +43,10 @@ def find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
                     if not is_inside(found[0], folder.resolve()):
                         raise DataError(f"{found[0]} is a link that leads out of {folder}: name the file itself")
             if files:
-                _warn_of_others(raw, prefix, [path for _, path in inside if path not in files.values()])
+                _warn_of_others(endings, prefix, [path for _, path in inside if path not in files.values()])
                 return files
+    if raw.split_folders:
+        return {"train": raw_dir}
     others = sorted(path for path in raw_dir.iterdir() if not path.name.startswith("."))
     tried = ", ".join(name + ending for ending in raw.endings for names in SPLIT_FILES.values() for name in names)
     if prefixes := [prefix for prefix in raw.prefixes if prefix]:
@@ -72,9 +75,9 @@ def find_drawings(raw: RawSet, raw_dir: Path, xml: str | Path | None) -> dict[st
     return {}
 
 
-def _warn_of_others(raw: RawSet, prefix: str, left: Iterable[Path]) -> None:
+def _warn_of_others(endings: Sequence[str], prefix: str, left: Iterable[Path]) -> None:
     """Warn of files whose names look like further splits, as ``test_2021.txt``."""
-    ours = (path.name for path in left if path.name.startswith(prefix) and path.suffix in raw.endings)
+    ours = (path.name for path in left if path.name.startswith(prefix) and path.suffix in endings)
     if names := [name for name in ours if _FURTHER.fullmatch(name.removeprefix(prefix))]:
         warnings.warn(
             f"left unread: {', '.join(names)}: a folder has train, validation and test; convert each of these by "

@@ -16,7 +16,8 @@ class RawSet:
     ``tokeniser`` is ``"handles whole"`` (``@user`` is one word), ``"handles split"`` (``@``, ``user``) or
     ``"characters"``; ``joiner`` goes between words to make a text of them. ``folders`` are the subfolders of the raw
     folder that may contain the text, ``prefixes`` come before the split's name in a file name. ``suffixed`` images are
-    named ``<id>_<suffix>``; ``auto`` is ``many`` if some post has several. The text's files end in one of ``endings``.
+    named ``<id>_<suffix>``; ``auto`` is ``many`` if some post has several. The text's files end in one of ``endings``;
+    with ``split_folders`` a split is a folder of such files, and a folder of files alone is read as train.
 
     ``takes`` are the names of the options of ``convert`` that ``parse`` has as keywords. ``recognise`` gets the files
     and the options that the user gave, and returns the options that it found in the files, which replace given ones
@@ -41,6 +42,7 @@ class RawSet:
     folders: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ("",)
     endings: tuple[str, ...] = (".txt",)
+    split_folders: bool = False
     images: Literal["one", "many", "auto"] = "one"
     suffixed: bool = False
     needs_boxes: bool = False

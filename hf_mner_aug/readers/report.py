@@ -149,7 +149,7 @@ class Report:
             "corrected": "posts with corrected labels",
             "rejected": "posts left out: their annotator rejected, skipped or cancelled them",
             "unlabelled": "posts left out: nobody annotated them",
-            "other_annotations": "posts that were annotated several times: one annotation is taken",
+            "other_annotations": "annotations left out: another one of the same text is taken",
             "rejected_spans": "spans left out: a reviewer rejected them",
             "discontinuous": "spans in several pieces: taken with the words between them",
             "left_relations": "posts with relations between spans: left out, the spans are kept",

@@ -4,8 +4,15 @@ from functools import partial
 
 from hf_mner_aug.readers.formats import MNRE_RELATIONS, parse_imgid, parse_mner_mi, parse_mnre, parse_wid
 from hf_mner_aug.readers.layout import RawSet
-from hf_mner_aug.readers.spans import spans_set
+from hf_mner_aug.readers.spans import brat, spans_set
+from hf_mner_aug.readers.spans.brat import read_brat
+from hf_mner_aug.readers.spans.doccano import read_doccano
 from hf_mner_aug.readers.spans.generic import read_spans
+from hf_mner_aug.readers.spans.gliner import read_gliner
+from hf_mner_aug.readers.spans.label_studio import read_label_studio
+from hf_mner_aug.readers.spans.lighttag import read_lighttag
+from hf_mner_aug.readers.spans.prodigy import read_prodigy
+from hf_mner_aug.readers.spans.spacy import read_spacy
 from hf_mner_aug.schema import FOUR_TYPES
 
 _UMT = "https://github.com/jefferyYu/UMT"
@@ -28,6 +35,7 @@ _SeveralPictures = partial(
     homepage="https://github.com/JinFish/MNER-MI",
     citation=_HUANG,
 )
+_JsonTool = partial(spans_set, takes=("columns", "encoding"), endings=(".jsonl", ".json"))
 _SETS = (
     _Tweets(
         name="twitter2015",
@@ -99,5 +107,12 @@ _SETS = (
     spans_set(
         "spans", "Posts with spans", read_spans, takes=("columns", "encoding"), endings=(".jsonl", ".json", ".txt")
     ),
+    _JsonTool("doccano", "Doccano", read_doccano, unit="utf16"),
+    _JsonTool("prodigy", "Prodigy", read_prodigy),
+    _JsonTool("label-studio", "Label Studio", read_label_studio),
+    _JsonTool("lighttag", "LightTag", read_lighttag),
+    _JsonTool("gliner", "GLiNER", read_gliner),
+    spans_set("spacy", "spaCy", read_spacy, takes=("columns",), endings=(".spacy", ".json", ".jsonl")),
+    spans_set("brat", "brat", read_brat, takes=("encoding",), endings=brat.ENDINGS, split_folders=True),
 )
 RAW_SETS: dict[str, RawSet] = {raw.name: raw for raw in _SETS}

@@ -170,6 +170,8 @@ def test_gmner_leaks_from_the_tests_it_was_made_of(gmner):
 # ---------------------------------------------------------------- every set
 
 
+SPAN = {"start": 0, "end": 8, "label": "LOC"}
+LABELLED = {"result": [{"type": "labels", "value": {"start": 0, "end": 8, "labels": ["LOC"]}}]}
 PUBLISHED = {
     "twitter2015": {"train.txt": POST},
     "twitter2017": {"train.txt": POST, "valid.txt": POST},
@@ -186,6 +188,13 @@ PUBLISHED = {
     },
     "mner_mi_plus": {"text/MNER-MI_train.txt": lines({**MANY, "id": "x"}), "text/MNER-UNI_train.txt": lines(MANY)},
     "spans": {"train.jsonl": lines(json.dumps({"text": "New York", "spans": [[0, 8, "LOC"]]}))},
+    "doccano": {"train.jsonl": lines(json.dumps({"id": 1, "text": "New York", "label": [[0, 8, "LOC"]]}))},
+    "prodigy": {"train.jsonl": lines(json.dumps({"text": "New York", "spans": [SPAN], "answer": "accept"}))},
+    "label-studio": {"train.json": json.dumps([{"id": 1, "data": {"text": "New York"}, "annotations": [LABELLED]}])},
+    "lighttag": {"train.json": json.dumps([{"content": "New York", "annotations": [{**SPAN, "tag": "LOC"}]}])},
+    "gliner": {"train.json": json.dumps([{"tokenized_text": ["New", "York"], "ner": [[0, 1, "LOC"]]}])},
+    "spacy": {"train.json": json.dumps([["New York", {"entities": [[0, 8, "LOC"]]}]])},
+    "brat": {"train/7.txt": "New York\n", "train/7.ann": "T1\tLOC 0 8\tNew York\n"},
     "cmner": {"text/train.txt": CHARACTERS, "text/dev.txt": CHARACTERS},
 }
 

@@ -16,15 +16,23 @@ OPTIONS = ("tokeniser", "misaligned", "nested", "offsets")  # of ``posts_of``
 
 
 def recognise(
-    reader: Callable[..., Iterator[Annotated | BadLine]], files: Mapping[str, Path], given: Mapping[str, Any]
+    reader: Callable[..., Iterator[Annotated | BadLine]],
+    usual: Unit,
+    files: Mapping[str, Path],
+    given: Mapping[str, Any],
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the options found in the files of a set that the user did not give, and a line on each."""
+    """Return the options found in the files of a set that the user did not give, and a line on each.
+
+    ``usual`` is the unit of offsets where no text of a span tells.
+    """
     own = {name: value for name, value in given.items() if name not in OPTIONS}
-    return recognise_in((text for path in files.values() for text in reader(path, **own)), given)
+    return recognise_in((text for path in files.values() for text in reader(path, **own)), given, usual)
 
 
-def recognise_in(texts: Iterable[Annotated | BadLine], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the options found in texts that the user did not give, and a line on each."""
+def recognise_in(
+    texts: Iterable[Annotated | BadLine], given: Mapping[str, Any], usual: Unit = "chars"
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the options found in texts that the user did not give, and a line on each; as ``recognise``."""
     seen = Seen()
     for found in texts:
         if isinstance(found, Annotated):
@@ -32,7 +40,7 @@ def recognise_in(texts: Iterable[Annotated | BadLine], given: Mapping[str, Any])
     options: dict[str, Any] = {}
     said: list[str] = []
     if given.get("offsets", "auto") == "auto":
-        options["offsets"], lines = seen.unit()
+        options["offsets"], lines = seen.unit(usual)
         said += lines
     if given.get("tokeniser") is None:
         options["tokeniser"], lines = seen.tokeniser()
@@ -61,15 +69,16 @@ class Seen:
             self.silent += units is None
             self.fits.update(units or ())
 
-    def unit(self) -> tuple[Unit, list[str]]:
+    def unit(self, usual: Unit) -> tuple[Unit, list[str]]:
         """Return the unit in which most spans have their surface text, and what to say of it."""
-        unit = max(UNITS, key=lambda unit: self.fits[unit])  # the first of several
+        unit = max((usual, *UNITS), key=lambda unit: self.fits[unit])  # the first of several
         if self.fits[unit]:
             counts = f"{self.fits[unit]} of {self.telling} spans behind other signs have their text there"
             return unit, [f"offsets count {UNITS[unit]}: {counts} (--offsets {unit})"]
         if self.silent:
             where = f"{self.silent} spans are behind emoji or the like, and no text of them tells"
-            return unit, [f"offsets count {UNITS[unit]}: {where} (JavaScript counts --offsets utf16)"]
+            other = "JavaScript counts --offsets utf16" if unit == "chars" else "as is usual; else --offsets chars"
+            return unit, [f"offsets count {UNITS[unit]}: {where} ({other})"]
         return unit, []
 
     def tokeniser(self) -> tuple[str | None, list[str]]:

@@ -10,13 +10,16 @@ from hf_mner_aug.readers.formats import RawPost
 from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.readers.lines import BadLine
 from hf_mner_aug.readers.spans.annotated import Annotated, Misaligned, Nested, Offsets
+from hf_mner_aug.readers.spans.offsets import Unit
 from hf_mner_aug.readers.spans.posts import posts_of
 from hf_mner_aug.readers.spans.recognition import OPTIONS, recognise
 
 Reader = Callable[..., Iterator[Annotated | BadLine]]
 
 
-def spans_set(name: str, title: str, reader: Reader, *, takes: tuple[str, ...] = (), **facts: Any) -> RawSet:
+def spans_set(
+    name: str, title: str, reader: Reader, *, takes: tuple[str, ...] = (), unit: Unit = "chars", **facts: Any
+) -> RawSet:
     """Return the raw set of a tool.
 
     Args:
@@ -24,6 +27,7 @@ def spans_set(name: str, title: str, reader: Reader, *, takes: tuple[str, ...] =
         title: of the set.
         reader: yields the texts of a file: ``reader(path, **options)``.
         takes: the names of the options of ``convert`` that ``reader`` has as keywords, besides those of ``posts_of``.
+        unit: of offsets, where no text of a span tells.
         **facts: further fields of ``RawSet``, as ``endings``.
     """
     return RawSet(
@@ -31,7 +35,7 @@ def spans_set(name: str, title: str, reader: Reader, *, takes: tuple[str, ...] =
         title=title,
         parse=partial(parse, reader),
         takes=(*OPTIONS, *takes),
-        recognise=partial(recognise, reader),
+        recognise=partial(recognise, reader, unit),
         **{"images": "auto", **facts},
     )
 

@@ -1,0 +1,9 @@
+"""Convert brat's folders: ``python dataset_scripts/brat.py RAW --out DIR [--images DIR]``; see ``--help``."""
+
+import sys
+
+from hf_mner_aug.cli import main
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["convert", "brat"]
+    main()

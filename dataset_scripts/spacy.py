@@ -1,0 +1,9 @@
+"""Convert spaCy's files: ``python dataset_scripts/spacy.py RAW --out DIR [--images DIR]``; see ``--help``."""
+
+import sys
+
+from hf_mner_aug.cli import main
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["convert", "spacy"]
+    main()

@@ -1,0 +1,147 @@
+"""Label Studio: the exports JSON and JSON-MIN.
+
+JSON is an array of tasks ``{"id", "data": {"text", "image", …}, "annotations": [{"result": [{"type": "labels", "value":
+{"start", "end", "text", "labels": ["PER"]}}], "was_cancelled", "ground_truth", "updated_at"}], "predictions"}``;
+``annotations`` were ``completions`` before 1.0. JSON-MIN has an object for each annotation: the fields of ``data``,
+the regions of each control tag under its name, ``annotation_id`` and ``annotator``. Source: ``converter.py`` of the
+packages label-studio-sdk 2.1.2 and label-studio-converter 0.0.59 and its test data, labelstud.io/guide/task_format.
+Offsets are those of the browser; the surface texts tell the unit.
+
+Of a task's annotations, cancelled ones (skipped tasks) are left out; of several, the ground truth is taken, else the
+latest, and the others are counted. A task of cancelled annotations only is counted as rejected, one without annotations
+as unlabelled: predictions are no annotations. An annotation without regions says that its text has no entity. Choices,
+areas of pictures and text fields are left out, relations are counted. A region with several labels is several spans.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from hf_mner_aug.exceptions import DataError
+from hf_mner_aug.readers.lines import BadLine
+from hf_mner_aug.readers.spans.annotated import Annotated, Marked
+from hf_mner_aug.readers.spans.json_records import (
+    annotated_records,
+    json_records,
+    list_of,
+    mark,
+    object_of,
+    objects_of,
+    text_of,
+)
+from hf_mner_aug.readers.spans.tool_fields import Columns, checked_columns, own_id, own_pictures
+
+_LABELS = ("labels", "hypertextlabels")  # control tags that mark text
+_ANNOTATIONS = ("annotations", "completions")
+_OWN = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time", "id", "agreement")  # of JSON-MIN
+
+
+def read_label_studio(
+    path: Path, columns: Columns = MappingProxyType({}), encoding: str = "utf-8"
+) -> Iterator[Annotated | BadLine]:
+    """Yield the texts of an export.
+
+    Raises:
+        UnknownName: ``columns`` names a field that is none of ``tool_fields.NAMES``.
+        DataError: the file is not JSON, or no record could be read.
+    """
+    named = checked_columns(columns)
+    latest = _latest(path, encoding)
+
+    def build(record: Any, number: int) -> Annotated | BadLine:
+        object_of(record)
+        if "data" in record:
+            return _of_task(record, number, named)
+        return _of_annotation(record, number, named, latest)
+
+    yield from annotated_records(path, build, encoding)
+
+
+def _of_task(task: Mapping[str, Any], number: int, columns: Mapping[str, str]) -> Annotated | BadLine:
+    data = object_of(task["data"], "'data' with an object")
+    made = [annotation for name in _ANNOTATIONS for annotation in objects_of(task, name)]
+    if not made:
+        return BadLine(number, "a task without annotations", "unlabelled")
+    kept = [annotation for annotation in made if not (annotation.get("was_cancelled") or annotation.get("skipped"))]
+    if not kept:
+        return BadLine(number, "a task that was skipped", "rejected")
+    _, taken = max(enumerate(kept), key=lambda pair: (pair[1].get("ground_truth") is True, _time(pair[1]), pair[0]))
+    here = own_id(data, columns) or own_id(task, {})
+    results = objects_of(taken, "result")
+    notes = [("other_annotations", f"task {here or number}")] * (len(kept) - 1)
+    if any(result.get("type") == "relation" for result in results):
+        notes.append(("left_relations", f"task {here or number}"))
+    regions = [result["value"] for result in results if isinstance(result.get("value"), dict)]
+    spans = _spans(regions)
+    return Annotated(here, number, _text(data, columns, spans), spans, own_pictures(data, columns), notes=notes)
+
+
+def _of_annotation(
+    record: Mapping[str, Any], number: int, columns: Mapping[str, str], latest: Mapping[str, tuple[str, int]]
+) -> Annotated | BadLine:
+    """Return the text of an annotation of JSON-MIN."""
+    if record.get("annotation_id") is None and not any(isinstance(value, list) for value in record.values()):
+        return BadLine(number, "a task without annotations", "unlabelled")
+    here = own_id(record, columns)
+    if here is not None and (taken := latest.get(here, ("", number))[1]) != number:
+        return BadLine(number, f"task {here}: the annotation in record {taken} is later", "other_annotations")
+    fields = [value for value in record.values() if isinstance(value, list)]
+    spans = _spans([item for value in fields for item in value if isinstance(item, dict)])
+    own = {name: value for name, value in record.items() if name not in _OWN}
+    return Annotated(here, number, _text(own, columns, spans), spans, own_pictures(own, columns))
+
+
+def _latest(path: Path, encoding: str) -> dict[str, tuple[str, int]]:
+    """Return the time and the number of the latest annotation of each task of JSON-MIN."""
+    latest: dict[str, tuple[str, int]] = {}
+    for found in json_records(path, encoding):
+        if isinstance(found, BadLine) or not isinstance(found[1], dict):
+            continue
+        number, record = found
+        if "data" in record:
+            return {}
+        key = str(record.get("id"))
+        latest[key] = max(latest.get(key, ("", 0)), (_time(record), number))
+    return latest
+
+
+def _time(annotation: Mapping[str, Any]) -> str:
+    return str(annotation.get("updated_at") or annotation.get("created_at") or "")
+
+
+def _spans(regions: Sequence[Mapping[str, Any]]) -> list[Marked]:
+    """Return the spans of the regions that mark a text."""
+    spans = []
+    for region in regions:
+        field = next((name for name in _LABELS if name in region), None)
+        if field is None or "start" not in region:
+            continue
+        # In a HyperText, start and end are paths in its HTML, beside the offsets in its text.
+        place = region["globalOffsets"] if isinstance(region.get("globalOffsets"), dict) else region
+        text = region.get("text")
+        if isinstance(text, str):
+            text = text.replace("\\n", "\n")  # some versions write a line's end so
+        spans += [mark(place.get("start"), place.get("end"), label, text) for label in list_of(region, field)]
+    return spans
+
+
+def _text(data: Mapping[str, Any], columns: Mapping[str, str], spans: Sequence[Marked]) -> str:
+    """Return the text that was annotated: in the field that the user names, in ``text``, or in the only one of words.
+
+    Raises:
+        DataError: there is none, or there are several.
+    """
+    if "text" in columns or isinstance(data.get("text"), str):
+        return text_of(data, columns.get("text", "text"))
+    texts = {name: value for name, value in data.items() if isinstance(value, str) and not _is_link(value)}
+    marked = [span.text for span in spans if span.text]
+    fitting = [name for name, value in texts.items() if all(text in value for text in marked)]
+    if len(fitting) != 1:
+        names = ", ".join(map(ascii, data))[:200] or "none"
+        raise DataError(f"expected the text in 'text', found the fields {names}: name it with --columns text=FIELD")
+    return texts[fitting[0]]
+
+
+def _is_link(value: str) -> bool:
+    return "://" in value[:12] or (value.startswith("/") and not value[:200].strip().count(" "))
