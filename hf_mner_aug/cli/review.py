@@ -7,7 +7,7 @@ import typer
 
 import hf_mner_aug
 from hf_mner_aug.cli.options import Out
-from hf_mner_aug.exporting.review import Untouched
+from hf_mner_aug.exporting.review import Reviewed, Untouched
 from hf_mner_aug.publishing.stubs import Retrieved
 from hf_mner_aug.readers.spans.annotated import Offsets
 from hf_mner_aug.untrusted.printable import say
@@ -15,7 +15,9 @@ from hf_mner_aug.values import parse_pairs
 
 
 def export(
-    folder: Annotated[str, typer.Argument(help="A repo folder; or a dataset's folder or Hub id.")],
+    folder: Annotated[
+        str, typer.Argument(help="A repo folder, a dataset's folder or Hub id, or a file of corrections.")
+    ],
     config: Annotated[str | None, typer.Argument(help="The config (default: the folder's only one).")] = None,
     *,
     to: Annotated[str, typer.Option(metavar="FORMAT", help="label-studio, doccano, spans, conll, imgid or spacy.")],
@@ -40,7 +42,7 @@ def export(
 
 
 def import_review(
-    folder: Annotated[Path, typer.Argument(help="The repo folder.")],
+    folder: Annotated[Path, typer.Argument(help="The repo folder, or the file of corrections.")],
     config: Annotated[str, typer.Argument(help="The config that was exported.")],
     file: Annotated[Path, typer.Argument(help="What Label Studio (JSON) or Doccano (JSONL) exported.")],
     config_name: Annotated[str | None, typer.Option(help="The new config's name (default: CONFIG_reviewed).")] = None,
@@ -63,4 +65,5 @@ def import_review(
     names = [name.strip() for name in (reviewers or "").split(",") if name.strip()]
     done = hf_mner_aug.import_review(folder, config, file, reviewers=names, overwrite=overwrite, **options)
     say(done)
-    say(f'load_dataset("{folder}", "{done.config}")')
+    if isinstance(done, Reviewed):
+        say(f'load_dataset("{folder}", "{done.config}")')

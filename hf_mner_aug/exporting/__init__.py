@@ -9,10 +9,12 @@ from pathlib import Path
 from hf_mner_aug import __version__
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.exporting import doccano, label_studio, plain
+from hf_mner_aug.exporting.corrections import corrections_rows
 from hf_mner_aug.exporting.layout import IMAGES, About, Outgoing, Target, label_of
 from hf_mner_aug.exporting.names import Stems, ending_of
 from hf_mner_aug.exporting.rows import Rows, open_rows
 from hf_mner_aug.posts.pictures import image_bytes
+from hf_mner_aug.readers.corrections import is_corrections
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.disk import room_for
 from hf_mner_aug.storage.swap import replacing
@@ -68,7 +70,7 @@ def export(
     posts. ``import_review`` takes a reviewed file back.
 
     Args:
-        folder: a repo folder, or a dataset's folder or Hub id.
+        folder: a repo folder, a dataset's folder or Hub id, or a file of corrections as ``memory --suspects`` writes.
         config: the config's name (default: the folder's only one).
         to: the format: ``label-studio``, ``doccano``, ``spans`` (JSON Lines), ``conll``, ``imgid`` or ``spacy``.
         out: the folder to write; it appears once it is complete.
@@ -90,7 +92,7 @@ def export(
     if posts is not None and posts < 1:
         raise UsageError(f"expected at least 1 post, found {posts}")
     target, out = TARGETS[to], Path(out).resolve()
-    rows = open_rows(folder, config, splits)
+    rows = corrections_rows(Path(folder)) if is_corrections(Path(folder)) else open_rows(folder, config, splits)
     keep = (rows.original or not target.reviews) if keep_original is None else keep_original
 
     def check(place: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.exporting.answers import Answer, read_answers
+from hf_mner_aug.exporting.corrections import OWN_UNITS, Decided, decide
 from hf_mner_aug.exporting.layout import label_of, lay_out, reject_label
 from hf_mner_aug.exporting.placing import outermost, place, unit_of
 from hf_mner_aug.exporting.rows import config_rows, texts
@@ -28,6 +29,7 @@ from hf_mner_aug.publishing.remaining import Remaining, tables_of
 from hf_mner_aug.publishing.rows import EXAMPLES
 from hf_mner_aug.publishing.stubs import Retrieved, check_retrieved, check_whole, stub_features, to_stubs
 from hf_mner_aug.publishing.verify import verify_folder
+from hf_mner_aug.readers.corrections import is_corrections
 from hf_mner_aug.readers.spans.annotated import Offsets
 from hf_mner_aug.readers.spans.offsets import Unit
 from hf_mner_aug.runs.ledger import beside
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from datasets import Features
 
 Untouched = Literal["drop", "keep"]
-OWN_UNITS: Mapping[str, Unit] = {"Label Studio": "chars", "Doccano": "utf16"}
 REJECTED, NOT_REVIEWED = "rejected_in_review", "not_reviewed"  # reasons why made posts are gone
 
 
@@ -83,14 +84,14 @@ def import_review(
     reviewers: Sequence[str] = (),
     retrieved: Retrieved = "whole",
     overwrite: bool = False,
-) -> Reviewed:
+) -> Reviewed | Decided:
     """Write the posts of a config as people reviewed them, as a config of its own beside it.
 
     Words stay as they are; labels are those of the review. Each row keeps its ``source_id``, ``method`` and
     ``provenance``, which also says what the review changed. Posts that no method made stay unless they were reviewed.
 
     Args:
-        folder: the repo folder.
+        folder: the repo folder; or a file of corrections that was exported, which then gets the decisions.
         config: the config that ``export`` wrote out.
         file: what Label Studio (JSON) or Doccano (JSONL) exported.
         config_name: the name of the new config (default: ``CONFIG_reviewed``).
@@ -114,6 +115,10 @@ def import_review(
         if value not in get_args(known):
             raise UnknownName(option, value, get_args(known))
     out = Path(folder)
+    if is_corrections(out):
+        return decide(
+            out, config, Path(file), config_name=config_name, types=types, offsets=offsets, overwrite=overwrite
+        )
     note = read_note(out / config)
     check_whole(note, out, config)
     recipe = replace(Recipe.from_dict(note["recipe"]), config=config_name or f"{config}_reviewed")

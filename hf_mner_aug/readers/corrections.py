@@ -22,6 +22,8 @@ from hf_mner_aug.schema import Orphans, repair_orphans, split_tag
 from hf_mner_aug.untrusted.printable import excerpt
 from hf_mner_aug.untrusted.shapes import parse_json
 
+LONGEST = 1_000_000  # bytes of a line that is looked at to recognise a file
+
 
 class _Line(TypedDict):
     """A line of the file."""
@@ -62,6 +64,19 @@ class Correction:
 
 
 # ---------------------------------------------------------------- the file
+
+
+def is_corrections(path: Path) -> bool:
+    """Return whether a path is a file of corrections, by its first line."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.readline(LONGEST)
+    try:
+        first = json.loads(start)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and {*_Line.__required_keys__} <= {*first}
 
 
 def read_corrections(path: Path) -> dict[str, Correction]:
