@@ -3,15 +3,23 @@
 import codecs
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.readers import evidence
 from hf_mner_aug.readers.lines import MARK, BadLine, lines
 
 AUTO = "auto"
 _BLOCK = 1 << 20
 _TEXTS = (".txt", ".ann", ".a1")  # of a folder of texts, which may hold other files
 _FORM = 1 << 16  # bytes whose zeros tell UTF-16 and UTF-32
+_LINES = 20_000  # beyond ASCII that are looked at
+# Encodings that an unknown text may be in, for charset-normalizer to choose from.
+_CANDIDATES = (
+    *("cp1252", "gb18030", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "iso8859_2"),
+    *("iso8859_15", "koi8_r", "mac_roman", "big5", "shift_jis", "euc_jp", "euc_kr"),
+)
 _MARKED = (  # UTF-32's mark begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -44,21 +52,23 @@ def recognise(paths: Iterable[Path], asked: str = AUTO) -> tuple[str, Sequence[s
     found: dict[str, Path] = {}
     unsure = []
     for file in files:
-        if told := _form(file) or _utf8(file):
-            found.setdefault(told, file)
+        if kind := _form(file) or _utf8(file):
+            found.setdefault(kind, file)
         else:
             unsure.append(file)
+    told = "its first bytes tell"
     if unsure:
-        raise _unsure(unsure[0])
-    if len(found) > 1:
-        found.pop("ascii", None) if not any(name.startswith(("utf-16", "utf-32")) for name in found) else None
+        name, told = _by_content(unsure)
+        found.setdefault(name, unsure[0])
+    if not any(name.startswith(("utf-16", "utf-32")) for name in found) and len(found) > 1:
+        found.pop("ascii", None)
     if len(found) > 1:
         each = ", ".join(f"{file} is {spelt(name)}" for name, file in found.items())
         raise DataError(f"expected one encoding in all files of a set, found {each}: save them as UTF-8")
     (name,) = found or ["utf-8"]
     if name in ("ascii", "utf-8"):
         return "utf-8", []
-    return name, [f"read as {spelt(name)}, as the first bytes of {found[name].name} tell: --encoding names another"]
+    return name, [f"{found[name].name} is read as {spelt(name)}: {told}; --encoding names another"]
 
 
 def known(name: str) -> str:
@@ -82,11 +92,39 @@ def spelt(name: str) -> str:
     return name.upper() if name.startswith(("utf", "gb", "ascii")) else name
 
 
-def _unsure(path: Path) -> DataError:
-    """Return the error of a file whose bytes do not tell its encoding."""
+def _by_content(files: Sequence[Path]) -> tuple[str, str]:
+    """Return the encoding that the text of files proves, and the evidence; raises as ``recognise``."""
+    data = b"".join(islice((line for file in files for line in _telling(file)), _LINES))
+    found = {"gb18030": evidence.chinese(data), "cp1252": evidence.western(data)}
+    certain = [(name, told) for name, told in found.items() if told]
+    if len(certain) != 1:
+        raise _unsure(files[0], data)
+    return certain[0]
+
+
+def _telling(path: Path) -> Iterator[bytes]:
+    """Yield the lines beyond ASCII, or their first bytes."""
+    with path.open("rb") as file:
+        while line := file.readline(_FORM):
+            if not line.isascii():
+                yield line
+
+
+def _unsure(path: Path, data: bytes) -> DataError:
+    """Return the error of a file whose bytes do not tell its encoding, with candidates and how they read it."""
+    from charset_normalizer import from_bytes
+
     number, bad = next((number, line) for number, line in lines(path) if isinstance(line, BadLine))
-    advice = "its encoding is not certain: name it, as --encoding cp1252 or --encoding gb18030"
-    return DataError(f"{bad.reason}; {advice} ({path} line {number})")
+    found = from_bytes(data[:_FORM], cp_isolation=list(_CANDIDATES), enable_fallback=False)
+    names = dict.fromkeys([*[known(match.encoding) for match in found][:2], "cp1252", "gb18030", "mac-roman"])
+    first = next(_telling(path)).strip()
+    place = next(i for i, byte in enumerate(first) if byte > 0x7F)
+    around = first[max(0, place - 10) : place + 10]
+    read = {name: around.decode(name, "replace") for name in names}
+    fitting = [f"{name} ({text!r})" for name, text in read.items() if "\ufffd" not in text]
+    advice = " or ".join(fitting[:3]) or "cp1252"
+    told = f"{bad.reason}, and its encoding is not certain: name it by --encoding, as {advice}"
+    return DataError(f"{told} ({path} line {number})")
 
 
 def _files(path: Path) -> list[Path]:

@@ -32,12 +32,12 @@ def test_unicode_is_recognised_with_and_without_its_mark(tmp_path, encoding, end
     path = written(tmp_path / "train.txt", POSTS.replace("\n", ends).encode(encoding))
     reading = read("conll", path)
     assert [(row["id"], row["tokens"]) for row in reading.rows("train")] == RIGHT
+    said = [line for line in reading.report.recognised if "is read as" in line]
     if encoding == "utf-8-sig":
-        assert reading.report.recognised == []
+        assert said == []
     else:
-        (said,) = reading.report.recognised
-        assert said.startswith(f"read as UTF-{encoding[4:6]}-")
-        assert said in str(reading.report)
+        assert said[0].startswith(f"train.txt is read as UTF-{encoding[4:6]}-")
+        assert said[0] in str(reading.report)
 
 
 def test_a_mark_of_the_other_order_is_followed(tmp_path):
@@ -124,3 +124,78 @@ def test_the_files_of_a_folder_are_recognised_together(tmp_path):
     written(tmp_path / "train" / "1.txt", b"plain")
     written(tmp_path / "train" / "2.txt", "Zoë".encode())
     assert encodings.recognise([tmp_path / "train"]) == ("utf-8", [])
+
+
+# ---------------------------------------------------------------- recognised by its content
+
+GERMAN = "Die Größe der Häuser über dem Fluß ist schön, früh wie spät: München, Köln, Zürich, Düsseldorf, Lübeck.\n"
+FRENCH = "Zoé préfère l’été à Nîmes : où ça ? Là-bas, près de la forêt, les élèves français rêvent, dès août, à Noël.\n"
+SPANISH = "El niño español, ¿qué comió ayer? Él volverá a León; mañana José irá también a Málaga, más allá, según él.\n"
+QUOTED = "I’ve seen “The Office” … it’s great – don’t you think? She’ll say “yes” … café au lait, they’re sure.\n"
+CHINESE = "中国人民的生活水平有了很大的提高，他们在这里工作和学习，这是我们大家都知道的事。\n"
+HUNGARIAN = "A magyar nő őszintén örül, hogy Győr főterén öt fiú énekel: szép, hűvös idő, jó bőr, erős lőre.\n"
+CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy; dvě řeky tečou přes město Plzeň a říčka Úslava také.\n"
+POLISH = "Zażółć gęślą jaźń; Łódź i Kraków są piękne, a Wałęsa mieszka w Gdańsku, więc jedzie pociągiem.\n"
+TURKISH = "Şişli’de yağmurlu bir gün; İstanbul çok güzel, Fenerbahçe ve Beşiktaş maçı başlıyor, çağrı açık.\n"
+RUSSIAN = "Привет, Москва! Сегодня хорошая погода, и все люди гуляют по улицам большого города.\n"
+KOREAN = "안녕하세요 서울 사람들은 오늘도 일하고 공부합니다 한국어 문장은 이렇게 생겼습니다 감사합니다\n"
+JAPANESE = "東京の人は今日も仕事をして、勉強します。日本語の文章はこのように書かれています。\n"
+TRADITIONAL = "臺灣的人們說國語，這裡的學校與醫院都很漂亮，我們覺得這個問題應該討論。\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [(text * 3, "cp1252") for text in (GERMAN, FRENCH, SPANISH, QUOTED)] + [(CHINESE, "gb18030")],
+)
+def test_a_text_that_proves_its_encoding_is_read_and_said(tmp_path, text, encoding):
+    path = written(tmp_path / "train.txt", text.encode(encoding))
+    name, (said,) = encodings.recognise([path])
+    assert name == encoding
+    assert said.startswith(f"train.txt is read as {encodings.spelt(encoding)}: ")
+    assert said.endswith("; --encoding names another")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        *((text, "mac_roman") for text in (GERMAN, FRENCH, SPANISH, QUOTED)),
+        *((text, "cp850") for text in (GERMAN, FRENCH.replace("’", "'"), SPANISH)),
+        (FRENCH.replace("près", "cœur").replace("’", "'"), "iso8859_15"),
+        *((text, "cp1250") for text in (HUNGARIAN, CZECH, POLISH)),
+        *((text.replace("’", "'"), "iso8859_2") for text in (HUNGARIAN, CZECH, POLISH)),
+        (TURKISH, "cp1254"),
+        *((RUSSIAN, name) for name in ("cp1251", "koi8_r", "iso8859_5", "cp866")),
+        (KOREAN, "euc_kr"),
+        (JAPANESE, "euc_jp"),
+        (JAPANESE, "shift_jis"),
+        (TRADITIONAL, "big5"),
+        ("Zoë is here\n", "cp1252"),
+        ("中国\n", "gb18030"),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 20])
+def test_a_text_that_could_be_another_is_refused_with_candidates(tmp_path, text, encoding, times):
+    times = times if len(text) > 20 else 1
+    path = written(tmp_path / "train.txt", b"IMGID:1\n" + text.encode(encoding) * times)
+    with pytest.raises(DataError, match=r"certain: name it by --encoding, as [a-z].*\('.*train\.txt line 2\)$"):
+        encodings.recognise([path])
+
+
+def test_the_files_of_a_set_prove_their_encoding_together(tmp_path):
+    parts = [written(tmp_path / f"{i}.txt", part.encode("cp1252")) for i, part in enumerate((GERMAN[:40], GERMAN[60:]))]
+    with pytest.raises(DataError):
+        encodings.recognise(parts[:1])
+    assert encodings.recognise(parts * 2)[0] == "cp1252"
+    plain = written(tmp_path / "plain.txt", b"plain")
+    assert encodings.recognise([plain, *parts, *parts])[0] == "cp1252"
+    with pytest.raises(DataError, match="expected one encoding in all files of a set"):
+        encodings.recognise([written(tmp_path / "u.txt", "Zoë".encode()), *parts, *parts])
+
+
+def test_a_few_broken_bytes_leave_a_text_utf8(tmp_path):
+    data = (GERMAN * 5).encode()
+    for i in (data.index(0xC3), data.index(0xC3) + 1):
+        assert encodings.recognise([written(tmp_path / "a", data[:i] + b"\xff" + data[i + 1 :])]) == ("utf-8", [])
+    half = GERMAN.encode() + GERMAN.encode("cp1252")
+    with pytest.raises(DataError, match="not certain"):
+        encodings.recognise([written(tmp_path / "a", half * 5)])
