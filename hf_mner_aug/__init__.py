@@ -27,6 +27,7 @@ _HOMES = {
     "evaluate": "studies.tables",
     "export": "exporting",
     "from_spans": "readers.spans.dataset",
+    "from_tags": "readers.tagged",
     "hydrate": "publishing.hydration",
     "import_review": "exporting.review",
     "index": "corpus",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.publishing.hub import withdraw as withdraw
     from hf_mner_aug.publishing.hydration import hydrate as hydrate
     from hf_mner_aug.readers.spans.dataset import from_spans as from_spans
+    from hf_mner_aug.readers.tagged import from_tags as from_tags
     from hf_mner_aug.runs.ledger import augment as augment
     from hf_mner_aug.runs.recipe import Recipe as Recipe
     from hf_mner_aug.sample import load_sample as load_sample

@@ -1,7 +1,8 @@
-"""The scheme of a raw set's tags: recognised in its files or given by the user, and the tags read as BIO."""
+"""The scheme of a set's tags: recognised in its posts or given by the user, and the tags read as BIO."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -13,6 +14,7 @@ from hf_mner_aug.schema.schemes import (
     AnyScheme,
     Pairs,
     Recognised,
+    Scheme,
     Tagging,
     first_misfit,
     known_scheme,
@@ -21,6 +23,18 @@ from hf_mner_aug.schema.schemes import (
 )
 
 Parse = Callable[[Path], Iterator[RawPost | BadLine]]
+Posts = Callable[[], Iterable[tuple[str, RawPost | BadLine]]]  # of a whole set, each with its file: ``train.txt line``
+
+
+@dataclass(frozen=True)
+class TagReading:
+    """How the tags and fine tags of a set are read, why, and how often each type is mentioned."""
+
+    coarse: Tagging
+    fine: Tagging
+    why: tuple[str, ...] = ()
+    types: Counter[str] = field(default_factory=Counter)
+    fine_types: Counter[str] = field(default_factory=Counter)
 
 
 def with_scheme(raw: RawSet, files: Mapping[str, Path], scheme: AnyScheme | None, report: Report) -> RawSet:
@@ -38,45 +52,70 @@ def with_scheme(raw: RawSet, files: Mapping[str, Path], scheme: AnyScheme | None
         if asked not in (None, raw.scheme):
             raise UsageError(f"{raw.name} takes no --scheme {scheme}: its tags are {raw.scheme.upper()}")
         return raw
-    counted = _pairs(raw.parse, files)
-    read = [recognise(pairs, asked) for pairs in counted]
-    for i, pairs in enumerate(counted if asked else ()):
-        _check_scheme(raw, files, read[i], recognise(pairs), fine=bool(i))
-    for name, pairs, found in zip(("", "fine "), counted, read, strict=True):
-        report.recognised += [f"{name}{found.why}"] if pairs else []
-    coarse, fine = (found.tagging for found in read)
+    found = recognise_in(lambda: ((f"{path} line", post) for path in files.values() for post in raw.parse(path)), asked)
+    report.recognised += found.why
 
     def parse(path: Path) -> Iterator[RawPost | BadLine]:
-        return _read(raw.parse, path, coarse, fine, report.orphans)
+        return _some(read_tags(raw.parse(path), f"{path} line", found, report.orphans), path)
 
     return replace(raw, parse=parse)
 
 
-def _pairs(parse: Parse, files: Mapping[str, Path]) -> tuple[Pairs, Pairs]:
-    """Return the pairs of neighbours in all files, of tags and of fine tags."""
-    coarse, fine = Pairs(), Pairs()
-    for path in files.values():
-        for post in parse(path):
-            if isinstance(post, RawPost):
-                coarse.add(post.tags)
-                fine.add(post.fine_tags)
-    fine.pop(("", ""), None)
-    return coarse, fine
+def recognise_in(posts: Posts, asked: Scheme | None = None, option: str = "--scheme {}") -> TagReading:
+    """Return how the tags of a whole set are read.
 
-
-def _read(parse: Parse, path: Path, coarse: Tagging, fine: Tagging, orphans: Orphans) -> Iterator[RawPost | BadLine]:
-    """Yield the posts of a file with BIO tags, and a bad line for each that has a tag of no such scheme.
+    Args:
+        posts: yields them from the start at each call.
+        asked: the scheme that the user names.
+        option: how the user names it.
 
     Raises:
-        DataError: no post can be read, a tag does not fit with ``orphans="error"``, or as ``parse``.
+        UsageError: it is not that of the tags; the message names the first one that does not fit.
     """
+    coarse, fine = Pairs(), Pairs()
+    for _, post in posts():
+        if isinstance(post, RawPost) and post.tokens:
+            coarse.add(post.tags)
+            fine.add(post.fine_tags)
+    fine.pop(("", ""), None)
+    read = [recognise(pairs, asked) for pairs in (coarse, fine)]
+    for found, pairs, name in zip(read, (coarse, fine), ("tags", "fine_tags"), strict=True):
+        if asked and wrong_scheme(found, best := recognise(pairs)):
+            raise UsageError(_told(posts(), name, found, best, option))
+    why = [found.why for found in read[: 1 + bool(fine)]]
+    why[1:] = [f"fine {line}" for line in why[1:]]
+    return TagReading(read[0].tagging, read[1].tagging, tuple(why), read[0].mentions, read[1].mentions)
+
+
+def read_tags(
+    posts: Iterable[RawPost | BadLine], where: str, reading: TagReading, orphans: Orphans, *, repair: bool = False
+) -> Iterator[RawPost | BadLine]:
+    """Yield posts with BIO tags, and a bad line for each that has a tag of no such scheme.
+
+    Args:
+        posts: with tags as they are spelt.
+        where: their file, as ``train.txt line``.
+        reading: how tags are read.
+        orphans: what becomes of tags that do not fit.
+        repair: repair orphans of BIO, too.
+
+    Raises:
+        DataError: a tag does not fit, and ``orphans="error"``.
+    """
+    for post in posts:
+        if isinstance(post, RawPost):
+            bad = _strange(post, post.tags, reading.coarse) or _strange(post, post.fine_tags, reading.fine)
+            post = bad or _as_bio(post, where, reading, orphans, repair=repair)
+        yield post
+
+
+def _some(posts: Iterable[RawPost | BadLine], path: Path) -> Iterator[RawPost | BadLine]:
+    """Yield posts; raise DataError if all of them are bad lines."""
     first: BadLine | None = None
     read_some = False
-    for post in parse(path):
-        if isinstance(post, RawPost):
-            bad = _strange(post, post.tags, coarse) or _strange(post, post.fine_tags, fine)
-            first, read_some = first or bad, read_some or bad is None
-            post = bad or _as_bio(post, path, coarse, fine, orphans)
+    for post in posts:
+        read_some = read_some or isinstance(post, RawPost)
+        first = first or (post if isinstance(post, BadLine) else None)
         yield post
     if first is not None and not read_some:
         raise DataError(f"{first.reason} ({path} line {first.line}): no post could be read")
@@ -98,7 +137,7 @@ def _fault(tag: str, tagging: Tagging) -> str:
     return ""
 
 
-def _as_bio(post: RawPost, path: Path, coarse: Tagging, fine: Tagging, orphans: Orphans) -> RawPost:
+def _as_bio(post: RawPost, where: str, reading: TagReading, orphans: Orphans, *, repair: bool) -> RawPost:
     """Return a post with BIO tags and a note for each repaired one.
 
     Raises:
@@ -106,8 +145,11 @@ def _as_bio(post: RawPost, path: Path, coarse: Tagging, fine: Tagging, orphans: 
     """
     notes = list(post.notes)
     columns = []
-    for tags, tagging in ((post.tags, coarse), (post.fine_tags, fine)):
-        if tagging.scheme == "bio":
+    for tags, tagging, counter in (
+        (post.tags, reading.coarse, "orphans"),
+        (post.fine_tags, reading.fine, "fine_orphans"),
+    ):
+        if tagging.scheme == "bio" and not repair:
             columns.append(tagging.respell(tags))
             continue
         bio, faults = tagging.to_bio(tags, "promote" if orphans == "error" else orphans)
@@ -115,28 +157,24 @@ def _as_bio(post: RawPost, path: Path, coarse: Tagging, fine: Tagging, orphans: 
             i = faults[0]
             raise DataError(
                 f"post {post.id}: {tags[i]} on {post.tokens[i]!r} does not fit {tagging.scheme.upper()} "
-                f"({path} line {post.lines[i]}): correct it, or read with orphans 'promote' or 'drop'"
+                f"({where} {post.lines[i]}): correct it, or read with orphans 'promote' or 'drop'"
             )
-        notes += [("repaired_tags", f"{post.id} {post.tokens[i]!r} {tags[i]}") for i in faults]
+        counter = counter if tagging.scheme == "bio" else "repaired_tags"
+        notes += [(counter, f"{post.id} {post.tokens[i]!r} {tags[i]}") for i in faults]
         columns.append(bio)
     return replace(post, tags=columns[0], fine_tags=columns[1], notes=notes)
 
 
-def _check_scheme(raw: RawSet, files: Mapping[str, Path], asked: Recognised, best: Recognised, *, fine: bool) -> None:
-    """Check that a given scheme is that of the tags.
-
-    Raises:
-        UsageError: it is not; the message names the first tag that does not fit.
-    """
-    if not wrong_scheme(asked, best):
-        return
-    scheme = asked.tagging.scheme
-    for path in files.values():
-        for post in raw.parse(path):
-            tags = () if isinstance(post, BadLine) else post.fine_tags if fine else post.tags
-            if isinstance(post, RawPost) and (i := first_misfit(tags, asked.tagging)) is not None:
-                raise UsageError(
-                    f"--scheme {scheme}: post {post.id} has {tags[i]} on {post.tokens[i]!r} ({path} line "
-                    f"{post.lines[i]}), which does not fit {scheme.upper()}, and {best.why}: read them with --scheme "
-                    f"{best.tagging.scheme}"
-                )
+def _told(
+    posts: Iterable[tuple[str, RawPost | BadLine]], name: str, asked: Recognised, best: Recognised, option: str
+) -> str:
+    """Return that a scheme is not that of the tags, with the first one that does not fit."""
+    for where, post in posts:
+        tags = getattr(post, name, ())
+        if isinstance(post, RawPost) and (i := first_misfit(tags, asked.tagging)) is not None:
+            return (
+                f"{option.format(asked.tagging.scheme)}: post {post.id} has {tags[i]} on {post.tokens[i]!r} ({where} "
+                f"{post.lines[i]}), which does not fit {asked.tagging.scheme.upper()}, and {best.why}: read them with "
+                f"{option.format(best.tagging.scheme)}"
+            )
+    return f"{option.format(asked.tagging.scheme)}: {best.why}"
