@@ -8,7 +8,7 @@ import typer
 import hf_mner_aug
 from hf_mner_aug.cli.options import AsJson, Columns, Images, Out, Source
 from hf_mner_aug.columns.mapping import parse_columns
-from hf_mner_aug.readers import RAW_SETS
+from hf_mner_aug.readers import RAW_SETS, parse_places
 from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
 from hf_mner_aug.schema import Orphans
@@ -35,7 +35,9 @@ def convert(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(metavar="NAME=PLACE,…", help="The columns of the file's lines to read, e.g. tokens=1,ner_tags=3."),
+        typer.Option(
+            metavar="NAME=PLACE,…", help="The columns of the file to read, e.g. tokens=1,ner_tags=3 or word,-,ner."
+        ),
     ] = None,
     encoding: Annotated[str, typer.Option(metavar="NAME", help="The text's encoding; auto recognises it.")] = AUTO,
     tokeniser: Annotated[
@@ -62,7 +64,7 @@ def convert(
     """Convert a raw set into a dataset that load_dataset reads."""
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
     options |= {"encoding": encoding, "scheme": scheme, "corrections": corrections}
-    options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as OTHER=MISC"), "columns": parse_columns(columns)}
+    options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as OTHER=MISC"), "columns": parse_places(columns)}
     options |= {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))
     say(f'load_dataset("{out}")')

@@ -12,19 +12,20 @@ from hf_mner_aug.installed import Offer, offers
 from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.readers.corrections import with_corrections
 from hf_mner_aug.readers.encodings import AUTO
-from hf_mner_aug.readers.files import SPLIT_FILES, find_drawings, find_files
+from hf_mner_aug.readers.files import find_drawings, find_files
 from hf_mner_aug.readers.images import PictureFile, Wanted, attach
-from hf_mner_aug.readers.layout import RawSet
+from hf_mner_aug.readers.layout import SPLIT_FILES, RawSet
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.readers.rows import Reading
 from hf_mner_aug.readers.scan import Found, all_boxes, scan, unique_ids, with_options, with_renames
 from hf_mner_aug.readers.schemes import with_scheme
 from hf_mner_aug.readers.sets import RAW_SETS
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
+from hf_mner_aug.readers.tag_files.places import parse_places
 from hf_mner_aug.schema import ORPHANS, Orphans, in_order, mner_features, similar_types
 from hf_mner_aug.schema.schemes import AnyScheme
 
-__all__ = ["RAW_SETS", "SPLIT_FILES", "RawSet", "Reading", "installed", "raw_set", "read"]
+__all__ = ["RAW_SETS", "SPLIT_FILES", "RawSet", "Reading", "installed", "parse_places", "raw_set", "read"]
 
 
 def raw_set(name: str) -> RawSet:

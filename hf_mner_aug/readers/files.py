@@ -7,11 +7,10 @@ from pathlib import Path
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.texts import normalise_unicode
-from hf_mner_aug.readers.layout import RawSet
+from hf_mner_aug.readers.layout import ANY_PREFIX, RawSet
 from hf_mner_aug.readers.lines import as_read
 from hf_mner_aug.storage.picture_files import is_inside
 
-SPLIT_FILES = {"train": ("train",), "validation": ("valid", "val", "dev", "validation"), "test": ("test",)}
 # Files of further splits, which are not read.
 _FURTHER = re.compile(r"(train|valid|val|validation|dev|test)[-_. \d].*")
 
@@ -30,9 +29,9 @@ def find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
         raise UsageError(f"{raw_dir}: no such folder or file")
     for folder in (raw_dir, *(raw_dir / name for name in raw.folders if (raw_dir / name).is_dir())):
         inside = [(f"{path.stem.strip()}{path.suffix}", path) for path in sorted(folder.iterdir()) if is_split(path)]
-        for prefix in raw.prefixes:
+        for prefix in _prefixes(raw, folder, [spelt for spelt, _ in inside]):
             files: dict[str, Path] = {}
-            for split, names in SPLIT_FILES.items():
+            for split, names in raw.split_names.items():
                 spellings = [f"{prefix}{name}{ending}" for ending in endings for name in names]
                 found = [path for spelling in spellings for spelt, path in inside if spelt == spelling]
                 if len(found) > 1:
@@ -48,8 +47,10 @@ def find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
     if raw.split_folders:
         return {"train": raw_dir}
     others = sorted(path for path in raw_dir.iterdir() if not path.name.startswith("."))
-    tried = ", ".join(name + ending for ending in raw.endings for names in SPLIT_FILES.values() for name in names)
-    if prefixes := [prefix for prefix in raw.prefixes if prefix]:
+    first, *more = [ending for ending in raw.endings if ending] or [""]
+    tried = ", ".join(f"{name}{first}" for names in raw.split_names.values() for name in names)
+    tried += f" (or {', '.join(more)})" * bool(more)
+    if prefixes := [prefix for prefix in raw.prefixes if prefix not in ("", ANY_PREFIX)]:
         tried += f" with {' or '.join(prefixes)} before them{' or nothing' * ('' in raw.prefixes)}"
     held = ", ".join(path.name for path in others[:10]) or "nothing"
     text = next((path for path in others if path.suffix in raw.endings and path.is_file()), None)
@@ -57,6 +58,28 @@ def find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
         f"{raw_dir}: tried {tried}; found {held}: give the folder of the splits, or one file to read as train"
         + (as_read(text) if text else "")
     )
+
+
+def _prefixes(raw: RawSet, folder: Path, names: Sequence[str]) -> Sequence[str]:
+    """Return what may stand before a split's name in a folder's files.
+
+    Raises:
+        DataError: any text may, and there are several.
+    """
+    if ANY_PREFIX not in raw.prefixes:
+        return raw.prefixes
+    ends = [name + ending for names in raw.split_names.values() for name in names for ending in raw.endings]
+    found: dict[str, str] = {}
+    for name, end in ((name, end) for name in names for end in ends if name.endswith(end)):
+        if (prefix := name.removesuffix(end)) and not prefix[-1].isalpha():
+            found.setdefault(prefix, name)
+    fixed = [prefix for prefix in raw.prefixes if prefix != ANY_PREFIX]
+    if len(found) > 1 and not any(f"{prefix}{end}" in names for prefix in fixed for end in ends):
+        raise DataError(
+            f"{folder}: found files of several sets, {' and '.join(sorted(found.values())[:5])}: give one file, or the "
+            "folder of one set"
+        )
+    return [*fixed, *found]
 
 
 def find_drawings(raw: RawSet, raw_dir: Path, xml: str | Path | None) -> dict[str, list[Path]]:

@@ -71,23 +71,19 @@ class RawPost:
 
 
 def parse_imgid(
-    path: Path,
-    columns: Mapping[str, str | int] = MappingProxyType({}),
-    encoding: str = "utf-8",
-    *,
-    as_spelt: bool = False,
+    path: Path, columns: Mapping[str, str | int] = MappingProxyType({}), encoding: str = "utf-8"
 ) -> Iterator[RawPost | BadLine]:
     """Yield the posts of ``IMGID:<id>`` blocks of ``word<TAB or space>tag[<TAB or space>fine tag]`` lines.
 
     A word is everything before the separator, even a no-break space or a lone variation selector. ``columns`` are the
     positions of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in a line, from 1, if there are other columns;
-    any number of spaces then separates them. Tags are checked to be BIO, unless they are taken ``as_spelt``.
+    any number of spaces then separates them.
 
     Raises:
         UsageError: ``columns`` are no positions of words and tags.
         DataError: a line is neither, or not text, or the file has no post; the message gives the line.
     """
-    return _parse_blocks(path, "IMGID:", encoding, strict=True, places=_places(columns), as_spelt=as_spelt)
+    return _parse_blocks(path, "IMGID:", encoding, strict=True, places=_places(columns))
 
 
 def parse_wid(path: Path, encoding: str = "utf-8") -> Iterator[RawPost | BadLine]:
@@ -103,7 +99,7 @@ def parse_wid(path: Path, encoding: str = "utf-8") -> Iterator[RawPost | BadLine
 
 
 def _parse_blocks(
-    path: Path, header: str, encoding: str, *, strict: bool, places: Sequence[int] = (), as_spelt: bool = False
+    path: Path, header: str, encoding: str, *, strict: bool, places: Sequence[int] = ()
 ) -> Iterator[RawPost | BadLine]:
     post: RawPost | None = None
     open_post = False
@@ -116,7 +112,7 @@ def _parse_blocks(
             yield line
         elif line.startswith(header) and "\t" not in line:
             if post is not None:
-                yield _of_a_length(post)
+                yield of_a_length(post)
             post_id = line.removeprefix(header).strip(" ")
             post = RawPost(post_id, number, (post_id,))
             open_post = True
@@ -132,7 +128,7 @@ def _parse_blocks(
             raise wrong(number, message, wrong_layout=post is None)
         else:
             word, *tags = _fields(line, places)
-            problem = _problem(word, tags, columns) or _tag_problem(tags, as_spelt=as_spelt)
+            problem = _problem(word, tags, columns)
             if strict and not places:
                 problem = _advised(problem, line, [word, *tags], first=not columns)
             if problem:
@@ -148,7 +144,7 @@ def _parse_blocks(
             post.lines.append(number)
     if post is None:
         raise wrong(1, f"expected '{header}<id>', found no line", wrong_layout=True)
-    yield _of_a_length(post)
+    yield of_a_length(post)
 
 
 def _places(columns: Mapping[str, str | int]) -> list[int]:
@@ -189,7 +185,7 @@ def _advised(problem: str | None, line: str, found: Sequence[str], *, first: boo
     return f"{problem} ({NAME_COLUMNS})" if problem and first and len(found) > 2 else problem
 
 
-def _of_a_length(post: RawPost) -> RawPost | BadLine:
+def of_a_length(post: RawPost) -> RawPost | BadLine:
     """Return a post, or a bad line if it exceeds the limits of a post."""
     excess = too_long(post.tokens)
     return post if excess is None else BadLine(post.line, f"post {post.id[:100]} has {excess}: it is left out")
@@ -201,14 +197,11 @@ def _problem(word: str, tags: Sequence[str], columns: int) -> str | None:
         return "expected a word, a tab or one space, and one or two tags"
     if columns and len(tags) != columns:
         return f"expected {columns} tag{'s' * (columns > 1)} as on the lines before"
-    return None
+    return _tag_problem(tags)
 
 
-def _tag_problem(tags: Sequence[str], *, as_spelt: bool = False) -> str | None:
-    """Return the fault of tags, or None; of those ``as_spelt`` only blanks at the edges."""
+def _tag_problem(tags: Sequence[str]) -> str | None:
     for tag in tags:
-        if as_spelt and tag == tag.strip():
-            continue
         try:
             split_tag(tag)
         except DataError as error:
@@ -258,7 +251,7 @@ def _parse_records(
             record = decode(line)
             if not isinstance(record, dict):
                 raise DataError(f"expected a dictionary, found {type(record).__name__}")
-            post = _of_a_length(build(record, number))
+            post = of_a_length(build(record, number))
             if isinstance(post, BadLine):
                 raise DataError(post.reason)
         except (DataError, ValueError, OverflowError) as error:  # also for a number of thousands of digits

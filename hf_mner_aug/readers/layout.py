@@ -8,6 +8,11 @@ from typing import Any, Literal
 
 from hf_mner_aug.readers.formats import BadLine, RawPost
 
+SPLIT_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"train": ("train",), "validation": ("valid", "val", "dev", "validation"), "test": ("test",)}
+)
+ANY_PREFIX = "*"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RawSet:
@@ -15,9 +20,10 @@ class RawSet:
 
     ``tokeniser`` is ``"handles whole"`` (``@user`` is one word), ``"handles split"`` (``@``, ``user``) or
     ``"characters"``; ``joiner`` goes between words to make a text of them. ``folders`` are the subfolders of the raw
-    folder that may contain the text, ``prefixes`` come before the split's name in a file name. ``suffixed`` images are
-    named ``<id>_<suffix>``; ``auto`` is ``many`` if some post has several. The text's files end in one of ``endings``;
-    with ``split_folders`` a split is a folder of such files, and a folder of files alone is read as train.
+    folder that may contain the text. Its files have one of ``prefixes`` (``ANY_PREFIX`` is any text whose last sign
+    is no letter), one of ``split_names`` and one of ``endings``. ``suffixed`` images are named ``<id>_<suffix>``;
+    ``auto`` is ``many`` if some post has several. With ``split_folders`` a split is a folder of such files, and a
+    folder of files alone is read as train.
 
     ``takes`` are the names of the options of ``convert`` that ``parse`` has as keywords. ``recognise`` gets the files
     and the options that the user gave, and returns the options that it found in the files, which replace given ones
@@ -39,6 +45,7 @@ class RawSet:
     language: str | None = None
     tokeniser: str | None = None
     joiner: str = " "
+    split_names: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: SPLIT_FILES)
     folders: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ("",)
     endings: tuple[str, ...] = (".txt",)

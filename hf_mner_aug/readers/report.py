@@ -26,6 +26,7 @@ class SplitReport:
     repaired_tags: int = 0
     bad_lines: int = 0
     corrected: int = 0
+    headings: int = 0
     rejected: int = 0
     unlabelled: int = 0
     other_annotations: int = 0
@@ -147,6 +148,7 @@ class Report:
         said = {
             "bad_lines": "lines left out",
             "corrected": "posts with corrected labels",
+            "headings": "lines left out: they name the columns",
             "rejected": "posts left out: their annotator rejected, skipped or cancelled them",
             "unlabelled": "posts left out: nobody annotated them",
             "other_annotations": "annotations left out: another one of the same text is taken",

@@ -3,7 +3,7 @@
 from functools import partial
 
 from hf_mner_aug.readers.formats import MNRE_RELATIONS, parse_imgid, parse_mner_mi, parse_mnre, parse_wid
-from hf_mner_aug.readers.layout import RawSet
+from hf_mner_aug.readers.layout import ANY_PREFIX, SPLIT_FILES, RawSet
 from hf_mner_aug.readers.spans import brat, spans_set
 from hf_mner_aug.readers.spans.brat import read_brat
 from hf_mner_aug.readers.spans.doccano import read_doccano
@@ -13,6 +13,7 @@ from hf_mner_aug.readers.spans.label_studio import read_label_studio
 from hf_mner_aug.readers.spans.lighttag import read_lighttag
 from hf_mner_aug.readers.spans.prodigy import read_prodigy
 from hf_mner_aug.readers.spans.spacy import read_spacy
+from hf_mner_aug.readers.tag_files.conll import parse_conll, recognise
 from hf_mner_aug.schema import FOUR_TYPES
 
 _UMT = "https://github.com/jefferyYu/UMT"
@@ -23,6 +24,16 @@ _HUANG = (
 )
 _English = partial(RawSet, language="en")
 _Blocks = partial(RawSet, parse=parse_imgid, takes=("columns", "encoding"))
+_Columns = partial(
+    RawSet,
+    parse=parse_conll,
+    takes=("columns", "encoding"),
+    recognise=recognise,
+    scheme="auto",
+    split_names={**SPLIT_FILES, "validation": (*SPLIT_FILES["validation"], "testa"), "test": ("test", "testb")},
+    prefixes=("", ANY_PREFIX),
+    endings=(".txt", ".conll", ".tsv", ".bio", ".iob", ".iob2", ".conll2003", ""),
+)
 _Tweets = partial(_Blocks, language="en", types=FOUR_TYPES, renames={"OTHER": "MISC"})
 _SeveralPictures = partial(
     _English,
@@ -103,7 +114,8 @@ _SETS = (
         homepage="https://github.com/Jyz99/CMNER",
         citation="Ji et al. 2024, CMNER: A Chinese Multimodal NER Dataset based on Social Media, arXiv:2402.13693",
     ),
-    _Blocks(name="conll", title="Posts with tags", parse=partial(parse_imgid, as_spelt=True), scheme="auto"),
+    _Columns(name="conll", title="Posts with tags"),
+    _Columns(name="conll2003", title="Sentences with tags in columns"),
     spans_set(
         "spans", "Posts with spans", read_spans, takes=("columns", "encoding"), endings=(".jsonl", ".json", ".txt")
     ),

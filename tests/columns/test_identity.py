@@ -222,7 +222,7 @@ def test_a_tag_with_a_blank_at_an_edge_is_refused(tmp_path, tag, edge):
         split_tag(tag)
     (tmp_path / "train.txt").write_text(f"IMGID:1\nAnn\tB-PER\nLee\t{tag}\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"post 1: tag .* has a blank at an edge .*line 3"):
-        convert("conll", tmp_path / "train.txt", tmp_path / "out")
+        convert("twitter2015", tmp_path / "train.txt", tmp_path / "out")
     bad = dataset(["3"]).cast_column("ner_tags", List(ClassLabel(names=[*TAGS[:4], tag])))
     with pytest.raises(UsageError, match="has a blank at an edge"):
         EDA().fit(bad)
@@ -232,7 +232,7 @@ def test_a_tag_with_a_blank_at_an_edge_is_refused(tmp_path, tag, edge):
 def test_a_blank_word_of_a_raw_file_is_refused_with_its_line(tmp_path):
     (tmp_path / "train.txt").write_text("IMGID:1\nAnn\tB-PER\n \tO\nleft\tO\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"post 1: expected a word, .*found ' \\tO' \(.*line 3\)"):
-        convert("conll", tmp_path / "train.txt", tmp_path / "out")
+        convert("twitter2015", tmp_path / "train.txt", tmp_path / "out")
 
 
 # ---------------------------------------------------------------- columns of raw files
@@ -255,8 +255,8 @@ CHUNKS = "IMGID:1\nAnn B-NP B-PER\nleft B-VP O\nOslo B-NP B-LOC\n"
 def test_other_columns_are_refused_until_they_are_named(tmp_path, text, columns):
     (tmp_path / "train.txt").write_text(text)
     with pytest.raises(DataError, match=r"^post 1: .*line \d.*"):
-        convert("conll", tmp_path / "train.txt", tmp_path / "out")
-    convert("conll", tmp_path / "train.txt", tmp_path / "out", columns=parse_columns(columns))
+        convert("twitter2015", tmp_path / "train.txt", tmp_path / "out")
+    convert("twitter2015", tmp_path / "train.txt", tmp_path / "out", columns=parse_columns(columns))
     found = load_source(str(tmp_path / "out"))["train"]
     names = found.features["ner_tags"].feature.names
     assert found[0]["tokens"][:2] == ["Ann", "left"]
@@ -279,9 +279,9 @@ def test_other_columns_are_refused_until_they_are_named(tmp_path, text, columns)
 def test_columns_far_apart_are_refused_with_the_option_that_reads_them(tmp_path, lines, columns):
     (tmp_path / "train.txt").write_text(f"IMGID:1\n{lines}")
     with pytest.raises(DataError, match=r"^post 1: (expected one tab|tag ' ?\S+ ?')") as refused:
-        convert("conll", tmp_path / "train.txt", tmp_path / "out")
+        convert("twitter2015", tmp_path / "train.txt", tmp_path / "out")
     assert f"--columns {columns})" in str(refused.value)
-    convert("conll", tmp_path / "train.txt", tmp_path / "out", columns=parse_columns(columns))
+    convert("twitter2015", tmp_path / "train.txt", tmp_path / "out", columns=parse_columns(columns))
     found = load_source(str(tmp_path / "out"))["train"]
     assert (found[0]["tokens"], found[0]["ner_tags"]) == (["Ann", "left"], [1, 0])
 
@@ -295,7 +295,7 @@ def test_a_no_break_space_is_a_word_of_named_columns(tmp_path):
 def test_chunks_beside_entities_ask_for_the_columns(tmp_path):
     (tmp_path / "train.txt").write_text(CHUNKS)
     with pytest.raises(DataError, match=r"found B-VP and O on 'left' \(.*line 3\): .*--columns tokens=1,ner_tags=3"):
-        convert("conll", tmp_path / "train.txt", tmp_path / "out")
+        convert("twitter2015", tmp_path / "train.txt", tmp_path / "out")
     for columns in (
         {"tokens": 0, "ner_tags": 3},
         {"tokens": 1},
@@ -303,11 +303,11 @@ def test_chunks_beside_entities_ask_for_the_columns(tmp_path):
         {"tokens": "a", "ner_tags": 2},
     ):
         with pytest.raises(UsageError, match="expected positions from 1"):
-            convert("conll", tmp_path / "train.txt", tmp_path / "out", columns=columns)
+            convert("twitter2015", tmp_path / "train.txt", tmp_path / "out", columns=columns)
     with pytest.raises(UsageError, match="mnre takes no --columns: leave it out"):
         convert("mnre", tmp_path / "train.txt", tmp_path / "out", columns={"tokens": 1, "ner_tags": 3})
     with pytest.raises(DataError, match=r"expected a word, .*line 2"):
-        convert("conll", tmp_path / "train.txt", tmp_path / "out", columns={"tokens": 1, "ner_tags": 7})
+        convert("twitter2015", tmp_path / "train.txt", tmp_path / "out", columns={"tokens": 1, "ner_tags": 7})
 
 
 def test_coarse_and_fine_tags_are_still_read(tmp_path):

@@ -30,7 +30,7 @@ RIGHT = [("1", ["Zoë", "in", "Zürich"]), ("2", ["ein", "Stück", "Brötchen"])
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 def test_unicode_is_recognised_with_and_without_its_mark(tmp_path, encoding, ends):
     path = written(tmp_path / "train.txt", POSTS.replace("\n", ends).encode(encoding))
-    reading = read("conll", path)
+    reading = read("twitter2015", path)
     assert [(row["id"], row["tokens"]) for row in reading.rows("train")] == RIGHT
     said = [line for line in reading.report.recognised if "is read as" in line]
     if encoding == "utf-8-sig":

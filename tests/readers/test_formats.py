@@ -23,6 +23,7 @@ from hf_mner_aug.schema import Codec
 needs_data = pytest.mark.skipif(not (DATA / "twitter_gmner").is_dir(), reason=f"no real data in {DATA} ($MNER_DATA)")
 
 POST = "IMGID:7\nNew\tB-LOC\nYork\tI-LOC\nloves\tO\nAdele\tB-PER\n\n"
+SENTENCES = "-DOCSTART- -X- O O\n\nNew NNP B-NP B-LOC\nYork NNP I-NP I-LOC\nwaits VBZ B-VP O\n"
 RELATION = {
     "token": ["Bill", "Cosby", "in", "Hollywood"],
     "h": {"name": "Bill Cosby", "pos": [0, 2]},
@@ -177,6 +178,7 @@ PUBLISHED = {
     "twitter2017": {"train.txt": POST, "valid.txt": POST},
     "snap": {"train.txt": POST.replace("\n", "\r\n"), "test.txt": POST},
     "conll": {"train.txt": POST},
+    "conll2003": {"eng.train": SENTENCES, "eng.testa": SENTENCES, "eng.testb": SENTENCES},
     "twitter_gmner": {"txt/train.txt": POST, "txt/dev.txt": POST, "xml/7.xml": voc(("Adele", 1, 2, 3, 4))},
     "twitter_fmnerg": {
         "txt_fine/train.txt": "IMGID:7\nNew\tB-location\tB-city\nYork\tI-location\tI-city\nloves\tO\tO\n"

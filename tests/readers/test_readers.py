@@ -275,7 +275,7 @@ def test_files_that_are_not_there(tmp_path):
     with pytest.raises(UnknownName, match="did you mean 'twitter2015'"):
         read("twiter2015", tmp_path)
     with pytest.raises(DataError, match="expected as many tag columns"):
-        read("conll", raw(tmp_path / "c", train="IMGID:1\na\tB-PER\tB-x\n", test="IMGID:2\na\tO\n"))
+        read("twitter_fmnerg", raw(tmp_path / "c", train="IMGID:1\na\tB-PER\tB-x\n", test="IMGID:2\na\tO\n"))
     with pytest.raises(DataError, match="every tag is O"):
         read("conll", raw(tmp_path / "d", train="IMGID:1\na\tO\n"))
 

@@ -1,0 +1,192 @@
+"""Files of a word and its tags in columns, as those of CoNLL-2003, with ``IMGID:`` lines or without."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from hf_mner_aug.exceptions import DataError
+from hf_mner_aug.readers.formats import BadLine, RawPost
+from hf_mner_aug.readers.lines import as_read
+from hf_mner_aug.readers.tag_files.blocks import HEADER, Block, blocks, comment_id, made_id, post_of
+from hf_mner_aug.readers.tag_files.places import MAX_COLUMNS, Places, as_places, in_order
+from hf_mner_aug.readers.tag_files.recognition import OUTSIDE, Column, candidates, choose, is_tag, type_of
+from hf_mner_aug.schema import word_faults
+
+DEFAULT: Mapping[str, str | int] = MappingProxyType({"tokens": 1, "ner_tags": 2})
+_HEADINGS = frozenset({"word", "words", "token", "tokens", "form", "text"})
+_ODD = 0.01  # the share of words that may have only one of a coarse and a fine tag: the conversion then names the first
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The columns of a file; ``width`` is their number, None if the user named those to read."""
+
+    places: Places
+    width: int | None
+
+    def fault(self, fields: Sequence[str]) -> str | None:
+        """Return why fields are not those of a word, or None."""
+        n_columns = self.width or self.places.last() + 1
+        if len(fields) <= self.places.last() or (self.width and any(fields[self.width :])):
+            return f"expected {n_columns} columns, found {len(fields)}"
+        if any(word_faults([fields[self.places.word]])):
+            return "expected a word"
+        return None if all(self.tags(fields)) else "expected a tag"
+
+    def tags(self, fields: Sequence[str]) -> list[str]:
+        """Return the tags of a word: the coarse one, and the fine one if there is one."""
+        return [fields[place] for place in self.places[1:] if place is not None]
+
+    def is_word(self, fields: list[str]) -> bool:
+        """Return whether fields that begin with ``#`` are those of a word, not a comment."""
+        if self.fault(fields) is not None or comment_id(" ".join(fields)) is not None:
+            return False
+        return fields[0].strip("#") != "" or all(map(is_tag, self.tags(fields)))
+
+
+def parse_conll(
+    path: Path,
+    *,
+    columns: Mapping[str, str | int] = DEFAULT,
+    width: int | None = None,
+    encoding: str = "utf-8",
+) -> Iterator[RawPost | BadLine]:
+    """Yield the posts of a file of words and tags in columns between tabs or blanks, a blank line between posts.
+
+    A post has the id of its ``IMGID:`` line, or of a comment before it (``# id 7``), or one made of the file's name and
+    the post's number. ``-DOCSTART-`` lines are left out. A post with a line that is not a word and its tags is left out
+    with its line.
+
+    Args:
+        path: the file.
+        columns: the positions of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in a line, from 1.
+        width: the number of columns; lines with others are faulty.
+        encoding: of the file.
+
+    Raises:
+        UsageError: ``columns`` are no positions of words and tags.
+        DataError: the file has no post.
+    """
+    layout = _Layout(as_places(columns), width)
+    first: BadLine | None = None
+    headed, n_posts = False, 0
+    for number, block in enumerate(blocks(path, encoding, layout.is_word), 1):
+        if number == 1 and _has_heading(block):
+            yield BadLine(block.rows.pop(0)[0], "the names of the columns", "headings")
+        headed = headed or (number == 1 and block.id is not None)
+        post_id = block.named()
+        if not block.faults and (fault := _fault(block, post_id, layout, headed)):
+            block.faults.append(fault)
+        found = post_of(block, made_id(path, number) if post_id is None else post_id, layout.places)
+        if isinstance(found, BadLine):
+            first = first or found
+        n_posts += isinstance(found, RawPost)
+        yield found
+    if not n_posts:
+        reason = f"{first.reason} ({path} line {first.line})" if first else f"{path} holds no line"
+        raise DataError(f"{reason}: no post could be read{as_read(path, encoding)}")
+
+
+def _may_be_word(fields: list[str]) -> bool:
+    """Return whether fields that begin with ``#`` seem to be those of a word, before it is known where the tag is."""
+    return any(field in ("O", "o") or bool(type_of(field)) for field in fields)
+
+
+def _has_heading(block: Block) -> bool:
+    """Return whether the first line of a file's first block has the names of the columns."""
+    fields = block.rows[0][1] if block.rows else []
+    return any(field.casefold() in _HEADINGS for field in fields) and not any(map(is_tag, fields))
+
+
+def _fault(block: Block, post_id: str | None, layout: _Layout, headed: bool) -> BadLine | None:
+    """Return the first fault of a block."""
+    if post_id == "" or (post_id is None and headed):
+        return BadLine(block.line, f"post without id: expected '{HEADER}<id>' before it")
+    for number, fields in block.rows:
+        if fault := layout.fault(fields):
+            return BadLine(number, f"{fault}: {' '.join(fields)[:100]!r}")
+    return None
+
+
+# ---------------------------------------------------------------- which columns
+
+
+@dataclass
+class _Survey:
+    """The values of the columns of a file, for each number of columns that its lines have."""
+
+    n_lines: Counter[int] = field(default_factory=Counter)
+    columns: dict[int, dict[str, Column]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Column)))
+
+    def add(self, fields: list[str]) -> None:
+        """Count the fields of a line."""
+        width = len(fields)
+        if 1 < width <= MAX_COLUMNS:
+            self.n_lines[width] += 1
+            columns = self.columns[width]
+            for place, value in enumerate(fields, 1):
+                columns[str(place)].add(value)
+
+    def width(self) -> int:
+        """Return the number of columns that most lines have, or 0."""
+        return max(self.n_lines, key=lambda width: self.n_lines[width], default=0)
+
+
+def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the columns of words and tags in the files, and a line for the report.
+
+    Raises:
+        UsageError: the columns that the user gave are no positions.
+        DataError: the files differ in their number of columns, or the values leave open which columns to take.
+    """
+    if given.get("columns"):
+        as_places(given["columns"])
+        return {}, []
+    encoding = given.get("encoding", "utf-8")
+    columns = _columns(files, encoding)
+    pairs = [pair for pair in candidates(columns) if _mark_the_same(files, encoding, *pair)]
+    try:
+        chosen = choose(columns, pairs)
+    except DataError as error:
+        named = f"--columns tokens=1,ner_tags={len(columns)}"
+        raise DataError(f"{next(iter(files.values()))}: {error}: name those to read, as {named}") from error
+    option = in_order(chosen.columns(), len(columns))
+    return {"columns": chosen.columns(), "width": len(columns)}, [f"{chosen}; the same as --columns {option}"]
+
+
+def _columns(files: Mapping[str, Path], encoding: str) -> dict[str, Column]:
+    """Return the values of the columns of all files, by position from 1; raises DataError as ``recognise``."""
+    widths: dict[int, Path] = {}
+    columns: dict[str, Column] = defaultdict(Column)
+    for path in files.values():
+        survey = _Survey()
+        for number, block in enumerate(blocks(path, encoding, _may_be_word)):
+            for _, fields in block.rows[number == 0 and _has_heading(block) :]:
+                survey.add(fields)
+        width = survey.width()
+        widths.setdefault(width, path)
+        for place, column in survey.columns[width].items():
+            columns[place].merge(column)
+    if 0 in widths:
+        raise DataError(f"{widths[0]}: no line has a word and a tag{as_read(widths[0], encoding)}")
+    if len(widths) > 1:
+        found = " and ".join(f"{width} in {path}" for width, path in widths.items())
+        raise DataError(f"expected as many columns in every file, found {found}: convert each of them by itself")
+    return columns
+
+
+def _mark_the_same(files: Mapping[str, Path], encoding: str, one: str, two: str) -> bool:
+    """Return whether a word has a tag in both columns or in none, as with coarse and fine tags."""
+    places = int(one) - 1, int(two) - 1
+    n_marked = n_odd = 0
+    for path in files.values():
+        for block in blocks(path, encoding, _may_be_word):
+            for _, fields in block.rows:
+                if len(fields) > max(places):
+                    inside = [fields[place] not in OUTSIDE for place in places]
+                    n_marked += any(inside)
+                    n_odd += any(inside) and not all(inside)
+    return n_odd <= _ODD * n_marked
