@@ -50,6 +50,18 @@ class Places:
             return False
         return True
 
+    def is_at_words(self, marked: Marked) -> bool:
+        """Return whether a span can be placed, and begins and ends with a letter or a digit that begins or ends a word.
+
+        A span in the wrong unit is shifted, and seldom does both.
+        """
+        start, end = self.range(marked)
+        if start is None or end is None or start >= end:
+            return False
+        text = self.text
+        begins = text[start].isalnum() and not (start > 0 and text[start - 1].isalnum())
+        return begins and text[end - 1].isalnum() and not text[end : end + 1].isalnum()
+
     def _place(self, offset: int) -> int | None:
         if self._places is not None:
             return self._places.get(offset)
@@ -60,10 +72,11 @@ def _spelt(marked: Marked) -> str:
     return f"the span [{marked.start}, {marked.end}) {marked.type[:60]!a}"
 
 
-def units_that_fit(text: str, spans: Iterable[Marked]) -> Iterator[tuple[Unit, ...] | None]:
-    """Yield, for each span that the units place differently, those in which its surface text is at its offsets.
+def units_that_fit(text: str, spans: Iterable[Marked]) -> Iterator[tuple[bool, tuple[Unit, ...]]]:
+    """Yield, for each span that the units place differently, the units that it fits, and whether a text tells so.
 
-    None stands for a span without surface text, if characters and UTF-16 units place it differently.
+    A span fits where it has its surface text; one without surface text, that characters and UTF-16 units place
+    differently, where it begins and ends with words.
     """
     if text.isascii():
         return
@@ -71,6 +84,6 @@ def units_that_fit(text: str, spans: Iterable[Marked]) -> Iterator[tuple[Unit, .
     for marked in spans:
         if marked.text is None:
             if chars.range(marked) != utf16.range(marked):
-                yield None
+                yield False, tuple(there.unit for there in (chars, utf16) if there.is_at_words(marked))
         elif len({there.range(marked) for there in (chars, utf16, others)}) > 1:
-            yield tuple(there.unit for there in (chars, utf16, others) if there.fits(marked))
+            yield True, tuple(there.unit for there in (chars, utf16, others) if there.fits(marked))

@@ -50,10 +50,11 @@ def recognise_in(
 
 @dataclass
 class Seen:
-    """Counts of some texts: spans that fit in each unit, of those that tell, and letters."""
+    """Counts of some texts: spans that fit in each unit, by their texts or by the edges of words, and letters."""
 
     fits: Counter[Unit] = field(default_factory=Counter)
     telling: int = 0
+    at_words: Counter[Unit] = field(default_factory=Counter)
     silent: int = 0
     letters: int = 0
     unspaced: int = 0
@@ -64,16 +65,20 @@ class Seen:
         self.own_words += found.words is not None
         self.letters += sum(map(str.isalpha, found.text))
         self.unspaced += count_unspaced(found.text)
-        for units in units_that_fit(found.text, found.spans):
-            self.telling += units is not None
-            self.silent += units is None
-            self.fits.update(units or ())
+        for told, units in units_that_fit(found.text, found.spans):
+            self.telling += told
+            self.silent += not told
+            (self.fits if told else self.at_words).update(units)
 
     def unit(self, usual: Unit) -> tuple[Unit, list[str]]:
-        """Return the unit in which most spans have their surface text, and what to say of it."""
-        unit = max((usual, *UNITS), key=lambda unit: self.fits[unit])  # the first of several
+        """Return the unit that most spans fit, and what to say of it."""
+        found = self.fits if any(self.fits.values()) else self.at_words
+        unit = max((usual, *UNITS), key=lambda unit: found[unit])  # the first of several
         if self.fits[unit]:
             counts = f"{self.fits[unit]} of {self.telling} spans behind other signs have their text there"
+            return unit, [f"offsets count {UNITS[unit]}: {counts} (--offsets {unit})"]
+        if self.at_words[unit] > min(self.at_words[other] for other in ("chars", "utf16")):
+            counts = f"{self.at_words[unit]} of {self.silent} spans behind emoji or the like begin and end with words"
             return unit, [f"offsets count {UNITS[unit]}: {counts} (--offsets {unit})"]
         if self.silent:
             where = f"{self.silent} spans are behind emoji or the like, and no text of them tells"

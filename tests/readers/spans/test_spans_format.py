@@ -77,11 +77,23 @@ def test_units_are_recognised_by_the_texts_of_spans(tmp_path):
         silent = write(tmp_path / "silent.jsonl", {"text": TEXT, "spans": [span[:3] for span in spans]})
         made, report = rows("spans", silent, tmp_path, offsets=unit)
         assert entities(made[0], made) == [("PER", "Adele"), ("LOC", "New York")]
-    made, report = rows("spans", write(path, {"text": TEXT, "spans": [[3, 8, "PER"]]}), tmp_path)
+    made, report = rows("spans", write(path, {"text": "😀 苹果发布新手机", "spans": [[2, 4, "ORG"]]}), tmp_path)
     assert report.recognised[0] == (
         "offsets count characters: 1 spans are behind emoji or the like, and no text of them tells "
         "(JavaScript counts --offsets utf16)"
     )
+
+
+def test_units_are_recognised_by_the_edges_of_words(tmp_path):
+    units = {"chars": (2, 17, 25), "utf16": (3, 18, 26)}
+    for unit, (adele, new, york) in units.items():
+        spans = [[adele, adele + 5, "PER"], [new, york, "LOC"]]
+        path = write(tmp_path / "posts.jsonl", {"text": TEXT, "spans": spans})
+        made, report = rows("spans", path, tmp_path)
+        assert entities(made[0], made) == [("PER", "Adele"), ("LOC", "New York")]
+        assert report.recognised[0].endswith(
+            f": 2 of 2 spans behind emoji or the like begin and end with words (--offsets {unit})"
+        )
 
 
 def test_scripts_without_blanks_are_read_by_signs(tmp_path):
