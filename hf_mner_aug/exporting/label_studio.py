@@ -43,8 +43,7 @@ def write(posts: Iterator[Outgoing], folder: Path, about: About) -> None:
         for i, post in enumerate(posts):
             task = _task(post, about)
             labels.update(region["value"]["labels"][0] for region in task["predictions"][0]["result"])
-            file.write(",\n" if i else "\n")
-            json.dump(task, file, ensure_ascii=False)
+            file.write((",\n" if i else "\n") + json.dumps(task, ensure_ascii=False))
         file.write("\n]\n")
     (folder / CONFIG).write_text(_configuration(about.labels(sorted(labels)), about), encoding="utf-8", newline="\n")
 
