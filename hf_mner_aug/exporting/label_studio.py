@@ -14,9 +14,10 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from hf_mner_aug.exporting.layout import IMAGES, About, Outgoing, Target, labelled
+from hf_mner_aug.readers.spans.label_studio import REJECTED, VERDICT
 
 TASKS, CONFIG = "tasks.json", "label-config.xml"
-LABEL, TEXT, VERDICT, REJECTED = "label", "text", "verdict", "Reject"  # names of the configuration's controls
+LABEL, TEXT = "label", "text"  # names of the configuration's controls
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46b3b3", "#9a6324", "#808000", "#000075", "#808080")
 GUIDE = f"""1. In this folder, start Label Studio so that it may read the pictures:
 

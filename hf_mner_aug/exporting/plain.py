@@ -65,17 +65,17 @@ def write_spacy(posts: Iterator[Outgoing], folder: Path, about: About) -> None:
     """
     tokens = need("spacy.tokens", extra="formats")
     vocab = need("spacy.vocab", extra="formats").Vocab()
+    pack = need("srsly.msgpack", extra="formats").Packer(use_bin_type=True).pack
     for split, group in groupby(posts, key=lambda post: post.split):
-        docs = tokens.DocBin(store_user_data=True)
+        docs = tokens.DocBin()
         for post in group:
             words = list(post.post.tokens)
             tags = spans_to_bio([(e.start, e.end, label_of(e)) for e in post.post.entities], len(words))
             spaces = [bool(about.joiner)] * (len(words) - 1) + [False]
-            doc = tokens.Doc(vocab, words=words, spaces=spaces, ents=tags)
-            doc.user_data.update(
-                {**post.origin(about.config), "images": list(post.pictures), "provenance": json.dumps(post.provenance)}
-            )
-            docs.add(doc)
+            docs.add(tokens.Doc(vocab, words=words, spaces=spaces, ents=tags))
+            origin = {**post.origin(about.config), "images": list(post.pictures)}
+            docs.user_data.append(pack({**origin, "provenance": json.dumps(post.provenance)}))
+        docs.store_user_data = True  # only now: add would look for msgpack's plug-ins again for each doc
         docs.to_disk(folder / f"{split}.spacy")
 
 

@@ -12,7 +12,7 @@ from datasets import DatasetDict, load_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_mner_aug import AMIA, LSMS, RMDA, augment, export, hydrate, import_review, publish, show, verify
+from hf_mner_aug import AMIA, LSMS, RMDA, augment, convert, export, hydrate, import_review, publish, show, verify
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import Corrupt, DataError, RecipeMismatch, UnknownName, UsageError
 from hf_mner_aug.exporting import doccano as doccano_format
@@ -343,8 +343,8 @@ def test_files_that_are_no_review_are_refused(repo, tmp_path):
     reviewed = tools.label_studio(repo.parent / "label-studio")
     cases = {
         "no.json": (None, UsageError, "no such file"),
-        "empty.json": ("[]", UsageError, "none of 0 records has a post_id"),
-        "other.json": ('[{"a": 1}]', UsageError, "expected an export of Label Studio .* found the fields 'a'"),
+        "empty.json": ("[]", UsageError, "holds no record"),
+        "other.json": ('[{"a": 1}]', UsageError, "expected an export of Label Studio .* found a record of 'a'"),
         "text.json": ("hello", DataError, "not JSON"),
         "foreign.jsonl": ('{"text": "a", "label": []}', UsageError, "none of 1 records has a post_id"),
         "another.jsonl": ('{"text": "a", "label": [], "post_id": "x"}', UsageError, "none of the posts of lsms_100pct"),
@@ -377,6 +377,33 @@ def test_of_several_annotations_the_ground_truth_or_the_latest_counts(repo):
     first["ground_truth"] = True
     import_review(repo, CONFIG, write(repo, json.dumps(tasks)), overwrite=True)
     assert made[0] in posts_of(repo, NEW)
+
+
+def test_of_two_annotators_in_json_min_the_later_counts(repo):
+    records = json.loads(tools.label_studio_min(repo.parent / "label-studio"))
+    records[0]["updated_at"] = "2026-11-30T08:00:00Z"
+    records.append({**records[0], "verdict": "Reject", "annotation_id": 999, "updated_at": "2026-12-01T00:00:00Z"})
+    done = import_review(repo, CONFIG, write(repo, json.dumps(records)))
+    assert (done.review.made.rejected, made_ids(repo)[0] in posts_of(repo, NEW)) == (1, False)
+
+
+def test_what_was_rejected_is_no_post_of_a_set(repo, tmp_path):
+    file = write(repo, tools.label_studio(repo.parent / "label-studio", decide))
+    report = convert("label-studio", file, tmp_path / "set")
+    made = made_ids(repo)
+    assert report.splits["train"].posts == len([i for i in range(len(made)) if i % 5 in (0, 3)])
+    assert report.splits["train"].rejected == len([i for i in range(len(made)) if i % 5 in (1, 2)])
+
+
+def test_a_backslash_in_a_word_is_no_end_of_a_line(tmp_path):
+    about = About(config="c", types=("PER",), joiner=" ", language="xx", several=False, folder="x")
+    post = Post("1", ["C:\\new", "a\nb"], (Entity(0, 1, "PER"), Entity(1, 2, "PER")))
+    label_studio_format.write(iter([Outgoing(post, "1", "train", "1", "lsms")]), tmp_path, about)
+    text = tools.label_studio(tmp_path)
+    for spelt in (text, text.replace('"text": "a\\nb"', '"text": "a\\\\nb"')):  # some versions write it so
+        (tmp_path / "back").write_text(spelt)
+        _, answers = read_answers(tmp_path / "back", "REJECT")
+        assert [p[:3] for p in place(post.tokens, " ", answers["1"].spans, "chars")] == [(0, 1, "PER"), (1, 2, "PER")]
 
 
 def test_a_post_with_another_text_counts_as_untouched(repo):

@@ -8,8 +8,9 @@ packages label-studio-sdk 2.1.2 and label-studio-converter 0.0.59 and its test d
 Offsets are those of the browser; the surface texts tell the unit.
 
 Of a task's annotations, cancelled ones (skipped tasks) are left out; of several, the ground truth is taken, else the
-latest, and the others are counted. A task of cancelled annotations only is counted as rejected, one without annotations
-as unlabelled: predictions are no annotations. An annotation without regions says that its text has no entity. Choices,
+latest, and the others are counted. A task of cancelled annotations only is counted as rejected, and so is one with the
+choice ``Reject`` of the control ``verdict``, which ``export`` offers; one without annotations is counted as unlabelled,
+since predictions are no annotations. An annotation without regions says that its text has no entity. Other choices,
 areas of pictures and text fields are left out, relations are counted. A region with several labels is several spans.
 """
 
@@ -32,6 +33,7 @@ from hf_mner_aug.readers.spans.json_records import (
 )
 from hf_mner_aug.readers.spans.tool_fields import Columns, checked_columns, own_id, own_pictures
 
+VERDICT, REJECTED = "verdict", "Reject"  # the choice by which a post is rejected
 _LABELS = ("labels", "hypertextlabels")  # control tags that mark text
 _ANNOTATIONS = ("annotations", "completions")
 _OWN = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time", "id", "agreement")  # of JSON-MIN
@@ -47,7 +49,7 @@ def read_label_studio(
         DataError: the file is not JSON, or no record could be read.
     """
     named = checked_columns(columns)
-    latest = _latest(path, encoding)
+    latest = _latest(path, named, encoding)
 
     def build(record: Any, number: int) -> Annotated | BadLine:
         object_of(record)
@@ -69,12 +71,15 @@ def _of_task(task: Mapping[str, Any], number: int, columns: Mapping[str, str]) -
     _, taken = max(enumerate(kept), key=lambda pair: (pair[1].get("ground_truth") is True, _time(pair[1]), pair[0]))
     here = own_id(data, columns) or own_id(task, {})
     results = objects_of(taken, "result")
+    if any(result.get("from_name") == VERDICT and _rejects(result.get("value")) for result in results):
+        return BadLine(number, "a task that was rejected", "rejected")
     notes = [("other_annotations", f"task {here or number}")] * (len(kept) - 1)
     if any(result.get("type") == "relation" for result in results):
         notes.append(("left_relations", f"task {here or number}"))
     regions = [result["value"] for result in results if isinstance(result.get("value"), dict)]
     spans = _spans(regions)
-    return Annotated(here, number, _text(data, columns, spans), spans, own_pictures(data, columns), notes=notes)
+    text = _text(data, columns, spans)
+    return Annotated(here, number, text, _in(text, spans), own_pictures(data, columns), notes=notes)
 
 
 def _of_annotation(
@@ -86,13 +91,22 @@ def _of_annotation(
     here = own_id(record, columns)
     if here is not None and (taken := latest.get(here, ("", number))[1]) != number:
         return BadLine(number, f"task {here}: the annotation in record {taken} is later", "other_annotations")
+    if _rejects({"choices": record.get(VERDICT)}):
+        return BadLine(number, "a task that was rejected", "rejected")
     fields = [value for value in record.values() if isinstance(value, list)]
     spans = _spans([item for value in fields for item in value if isinstance(item, dict)])
     own = {name: value for name, value in record.items() if name not in _OWN}
-    return Annotated(here, number, _text(own, columns, spans), spans, own_pictures(own, columns))
+    text = _text(own, columns, spans)
+    return Annotated(here, number, text, _in(text, spans), own_pictures(own, columns))
 
 
-def _latest(path: Path, encoding: str) -> dict[str, tuple[str, int]]:
+def _rejects(value: Any) -> bool:
+    """Return whether the value of a control is the choice to reject a post; JSON-MIN writes one choice as text."""
+    chosen = value.get("choices") if isinstance(value, dict) else None
+    return REJECTED in (chosen if isinstance(chosen, list) else [chosen])
+
+
+def _latest(path: Path, columns: Mapping[str, str], encoding: str) -> dict[str, tuple[str, int]]:
     """Return the time and the number of the latest annotation of each task of JSON-MIN."""
     latest: dict[str, tuple[str, int]] = {}
     for found in json_records(path, encoding):
@@ -101,8 +115,9 @@ def _latest(path: Path, encoding: str) -> dict[str, tuple[str, int]]:
         number, record = found
         if "data" in record:
             return {}
-        key = str(record.get("id"))
-        latest[key] = max(latest.get(key, ("", 0)), (_time(record), number))
+        key = own_id(record, columns)
+        if key is not None:
+            latest[key] = max(latest.get(key, ("", 0)), (_time(record), number))
     return latest
 
 
@@ -119,11 +134,19 @@ def _spans(regions: Sequence[Mapping[str, Any]]) -> list[Marked]:
             continue
         # In a HyperText, start and end are paths in its HTML, beside the offsets in its text.
         place = region["globalOffsets"] if isinstance(region.get("globalOffsets"), dict) else region
-        text = region.get("text")
-        if isinstance(text, str):
-            text = text.replace("\\n", "\n")  # some versions write a line's end so
-        spans += [mark(place.get("start"), place.get("end"), label, text) for label in list_of(region, field)]
+        named = list_of(region, field)
+        spans += [mark(place.get("start"), place.get("end"), label, region.get("text")) for label in named]
     return spans
+
+
+def _in(text: str, spans: Sequence[Marked]) -> list[Marked]:
+    """Return spans with their surface texts as a text has them."""
+    return [span if span.text is None else span._replace(text=_surface(span.text, text)) for span in spans]
+
+
+def _surface(found: str, text: str) -> str:
+    r"""Return a surface text as a text has it: some versions write the end of a line as ``\n``."""
+    return found if found in text else found.replace("\\n", "\n")
 
 
 def _text(data: Mapping[str, Any], columns: Mapping[str, str], spans: Sequence[Marked]) -> str:
@@ -136,7 +159,7 @@ def _text(data: Mapping[str, Any], columns: Mapping[str, str], spans: Sequence[M
         return text_of(data, columns.get("text", "text"))
     texts = {name: value for name, value in data.items() if isinstance(value, str) and not _is_link(value)}
     marked = [span.text for span in spans if span.text]
-    fitting = [name for name, value in texts.items() if all(text in value for text in marked)]
+    fitting = [name for name, value in texts.items() if all(_surface(text, value) in value for text in marked)]
     if len(fitting) != 1:
         names = ", ".join(map(ascii, data))[:200] or "none"
         raise DataError(f"expected the text in 'text', found the fields {names}: name it with --columns text=FIELD")
