@@ -46,6 +46,7 @@ def convert(
     offsets: Offsets | None = None,
     corrections: str | Path | None = None,
     scheme: AnyScheme | None = None,
+    left_out: str | Path | None = None,
     check_against: Sequence[str | Path] = (),
 ) -> Report:
     """Write a raw set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``, ``convert.json``.
@@ -76,6 +77,7 @@ def convert(
             post, and its tags before and after.
         scheme: of the tags: ``bio``, ``iob1``, ``bioes``, ``bilou``, ``bmes``, ``io``, ``ioe1`` or ``ioe2``; by
             default, or with ``auto``, it is recognised where the set does not declare it, and the report says so.
+        left_out: a file to list every row in that gives no post: JSON lines with its split, file, line and reason.
         check_against: folders of other sets; train posts that occur in their validation or test are reported, not
             dropped.
 
@@ -85,6 +87,8 @@ def convert(
     """
     out = Path(out).resolve()
     _check_replaceable(out)
+    if left_out is not None and Path(left_out).resolve().is_relative_to(out):
+        raise UsageError(f"--report {left_out}: expected a file outside of {out}")
     others = {str(other): _held_out(other) for other in check_against}
     reading = read(
         name,
@@ -102,6 +106,7 @@ def convert(
         offsets=offsets,
         corrections=corrections,
         scheme=scheme,
+        left_out=left_out,
     )
     if others and "train" not in reading.splits:
         raise UsageError(f"expected a train split to check, found {', '.join(reading.splits)}")

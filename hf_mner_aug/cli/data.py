@@ -56,6 +56,10 @@ def convert(
     scheme: Annotated[
         AnyScheme | None, typer.Option(help="The scheme of the tags (default: the set's, or else auto).")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="List every row left out, with its line and reason (JSON lines)."),
+    ] = None,
     check_against: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Report train posts that are in validation or test of this set; repeatable."),
@@ -63,7 +67,7 @@ def convert(
 ) -> None:
     """Convert a raw set into a dataset that load_dataset reads."""
     options: dict[str, Any] = {"images": images, "xml": xml, "orphans": orphans, "language": language}
-    options |= {"encoding": encoding, "scheme": scheme, "corrections": corrections}
+    options |= {"encoding": encoding, "scheme": scheme, "corrections": corrections, "left_out": report}
     options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as OTHER=MISC"), "columns": parse_places(columns)}
     options |= {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))

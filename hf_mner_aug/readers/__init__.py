@@ -15,6 +15,7 @@ from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.files import find_drawings, find_files
 from hf_mner_aug.readers.images import PictureFile, Wanted, attach
 from hf_mner_aug.readers.layout import SPLIT_FILES, RawSet
+from hf_mner_aug.readers.left_out import explained, listed
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.readers.rows import Reading
 from hf_mner_aug.readers.scan import Found, all_boxes, scan, unique_ids, with_options, with_renames
@@ -68,6 +69,7 @@ def read(
     offsets: Offsets | None = None,
     corrections: str | Path | None = None,
     scheme: AnyScheme | None = None,
+    left_out: str | Path | None = None,
 ) -> Reading:
     """Read a set once: find its labels, count, and check every tag, id, image and box.
 
@@ -79,14 +81,16 @@ def read(
     of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in the lines of an ``IMGID:`` file, from 1, or a file's
     names of fields. ``encoding`` is that of the text, as ``cp1252``; ``auto`` recognises it. ``tokeniser``,
     ``misaligned``, ``nested`` and ``offsets`` are for texts with spans: ``readers.spans.posts_of`` explains them.
-    ``corrections`` is a file of corrected labels, as ``memory`` writes it.
+    ``corrections`` is a file of corrected labels, as ``memory`` writes it. ``left_out`` is a file to list the rows in
+    that give no post.
     ``scheme`` is that of the tags; by default, or with ``"auto"``, it is recognised where the set does not declare it.
 
     Raises:
         UnknownName: no such set, scheme, or policy for orphans.
         UsageError: a folder does not exist, the set has no place for boxes, the language is not a code, a type to
             rename does not occur, or the scheme is not that of the tags.
-        DataError: the files are not in the set's layout, or their encoding is not certain.
+        DataError: the files are not in the set's layout, more than half of the rows of one cannot be read, or their
+            encoding is not certain.
     """
     named = raw_set(name)
     if orphans not in ORPHANS:
@@ -100,15 +104,19 @@ def read(
     spans = {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     given = {"columns": columns or None, "encoding": None if encoding == AUTO else encoding, **spans}
     options = {name: value for name, value in given.items() if value is not None}
-    opened = with_scheme(with_options(named, files, options, report), files, scheme, report)
-    raw, met = with_renames(opened, asked)
-    if corrections is not None:
-        raw = with_corrections(raw, files, Path(corrections), report)
+    opened = explained(with_options(named, files, options, report))
     ids: dict[str, list[tuple[int, Wanted]]] = {}
     found = Found()
-    for split, path in files.items():
-        report.splits[split] = SplitReport(path.name)
-        ids[split] = scan(raw, path, orphans, report.splits[split], found)
+    with listed(None if left_out is None else Path(left_out), files) as passes:
+        passes.append(opened)
+        raw, met = with_renames(with_scheme(opened, files, scheme, report), asked)
+        passes.append(raw)
+        if corrections is not None:
+            raw = with_corrections(raw, files, Path(corrections), report)
+        raw = explained(raw)
+        for split, path in files.items():
+            report.splits[split] = SplitReport(path.name)
+            ids[split] = scan(raw, path, orphans, report.splits[split], found)
     kinds = raw.types or in_order(found.types)
     for old, new in asked.items():
         if old not in met:

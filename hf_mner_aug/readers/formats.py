@@ -7,7 +7,7 @@ import ast
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -109,7 +109,7 @@ def _parse_blocks(
         if isinstance(line, BadLine):
             if strict:
                 raise wrong(number, line.reason, wrong_layout=False)
-            yield line
+            yield replace(line, part=True)
         elif line.startswith(header) and "\t" not in line:
             if post is not None:
                 yield of_a_length(post)
@@ -135,7 +135,7 @@ def _parse_blocks(
                 message = f"post {post.id}: {problem}, found {line[:100]!r}"
                 if strict:
                     raise wrong(number, message, wrong_layout=n_posts == 1)
-                yield BadLine(number, message)
+                yield BadLine(number, message, part=True)
                 continue
             columns = columns or len(tags)
             post.tokens.append(word)

@@ -15,11 +15,15 @@ _MARKS = re.compile("[\udc00-\udcff]")
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that gives no post, and why: it could not be read, or another counter of ``SplitReport`` says."""
+    """A line that gives no post, and why: it could not be read, or another counter of ``SplitReport`` says.
+
+    ``part``: only this line of a post is left out.
+    """
 
     line: int
     reason: str
     counter: str = "bad_lines"
+    part: bool = False
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:

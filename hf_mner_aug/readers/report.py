@@ -1,13 +1,35 @@
 """The report of reading a raw set: counts per split, and troubles with examples."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hf_mner_aug.readers.lines import BadLine
 from hf_mner_aug.schema import Orphans
 
 EXAMPLES = 5
+REASONS, SORTS = 8, 100  # that are told, and counted
+SHOWN = 200  # characters of an example
+_POST = re.compile(r"^post .{1,200}? (?=has …)|^post [^:]{0,200}: ")
+_DETAIL = re.compile(r",? found\b.*| \(.*|: it is left out$", re.DOTALL)
+_QUOTED = re.compile(r"('[a-z_.]{1,30}')|b?'[^']*'?|\"[^\"]*\"?")
+_NUMBER = re.compile(r"\d+(?:[,.]\d+)*")
 Outcome = Literal["applied", "declined", "undecided", "unchanged"]
+
+
+def sort_of(reason: str) -> str:
+    """Return a reason without what differs from row to row: the post, what was found, texts and numbers."""
+    text = _NUMBER.sub("…", _QUOTED.sub(lambda found: found[1] or "…", _DETAIL.sub("", reason[:1000])))
+    return _POST.sub("", text).strip()[:100] or "no reason"
+
+
+@dataclass
+class Cause:
+    """How many rows a reason left out, and the first of them."""
+
+    count: int
+    example: str
 
 
 @dataclass
@@ -25,6 +47,7 @@ class SplitReport:
     fine_orphans: int = 0
     repaired_tags: int = 0
     bad_lines: int = 0
+    bad_parts: int = 0
     corrected: int = 0
     headings: int = 0
     rejected: int = 0
@@ -61,6 +84,17 @@ class SplitReport:
     swapped_sizes: int = 0
     resized: int = 0
     examples: dict[str, list[str]] = field(default_factory=dict)
+    reasons: dict[str, Cause] = field(default_factory=dict)
+
+    def leave_out(self, bad: BadLine) -> None:
+        """Count a row that gives no post, and its reason if it could not be read."""
+        example = f"line {bad.line}: {bad.reason}"
+        self.note(bad.counter, example)
+        if bad.counter == "bad_lines":
+            self.bad_parts += bad.part
+            sort = sort_of(bad.reason)
+            sort = sort if sort in self.reasons or len(self.reasons) < SORTS else "other reasons"
+            self.reasons.setdefault(sort, Cause(0, example[:SHOWN])).count += 1
 
     def note(self, trouble: str, example: str, count: int = 1) -> None:
         """Increase the counter of a trouble and keep its first examples."""
@@ -68,6 +102,13 @@ class SplitReport:
         kept = self.examples.setdefault(trouble, [])
         if len(kept) < EXAMPLES:
             kept.append(example)
+
+    def by_reason(self) -> str:
+        """Return the counts of lines left out by their reasons, the most frequent first."""
+        ranked = sorted(self.reasons.items(), key=lambda item: -item[1].count)
+        told = [f"{cause.count} of {sort!r}" for sort, cause in ranked[:REASONS]]
+        more = sum(cause.count for _, cause in ranked[REASONS:])
+        return "of the lines left out " + ", ".join(told + [f"{more} of other reasons"] * (more > 0))
 
     def contents(self) -> str:
         """Return the counts in words."""
@@ -201,6 +242,8 @@ class Report:
                 if count := getattr(counts, trouble):
                     examples = "; ".join(counts.examples[trouble])
                     lines.append(f"{split}: {count} {text}, as {examples}")
+                    if trouble == "bad_lines" and len(counts.reasons) > 1:
+                        lines.append(f"{split}: {counts.by_reason()}")
         if self.corrected:
             lines.append(str(self.corrected))
         if spare := self.spare_drawings:

@@ -15,6 +15,7 @@ from hf_mner_aug.readers.boxes import Box, Shown, parse_voc, place_boxes
 from hf_mner_aug.readers.formats import NAME_COLUMNS, BadLine, RawPost
 from hf_mner_aug.readers.images import PictureFile, Wanted
 from hf_mner_aug.readers.layout import RawSet
+from hf_mner_aug.readers.left_out import check_readable
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.schema import Orphans, bio_to_spans, repair_orphans
 
@@ -37,7 +38,7 @@ def scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found: 
     ids = []
     for post in raw.parse(path):
         if isinstance(post, BadLine):
-            counts.note(post.counter, f"line {post.line}: {post.reason}")
+            counts.leave_out(post)
             continue
         if not post.tokens:
             counts.note("empty_posts", post.id)
@@ -69,6 +70,7 @@ def scan(raw: RawSet, path: Path, orphans: Orphans, counts: SplitReport, found: 
                     )
                 counts.note(trouble, f"{post.id} {post.tokens[i]!r}", n_orphans)
         _check_types(raw, post, path)
+    check_readable(raw, path, counts)
     return ids
 
 

@@ -398,11 +398,11 @@ def test_lines_that_are_no_relation_are_left_out_and_nothing_is_run(tmp_path):
         "",
         "{'token': ['\\ud83d', 'b', 'c', 'd']}",
         r"{'token': '\d', 'h': 1if 2else 3}",
-        {**RELATION, "img_id": "twitter_2.jpg"},
+        *({**RELATION, "img_id": f"twitter_{i}.jpg"} for i in range(2, 15)),
     )
     reading = read("mnre", write(tmp_path / "raw" / "train.txt", text).parent)
     assert not flag.exists()
-    assert [row["id"] for row in reading.rows("train")] == ["twitter_1", "twitter_2"]
+    assert [row["id"] for row in reading.rows("train")] == [f"twitter_{i}" for i in range(1, 15)]
     assert counts(reading).bad_lines == 14
     found = {bad.line: bad.reason for bad in parse_mnre(tmp_path / "raw" / "train.txt") if isinstance(bad, BadLine)}
     assert found[2] == found[3] == "not a Python literal: it contains code, which is not run"
