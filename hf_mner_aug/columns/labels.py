@@ -73,25 +73,29 @@ def encode(dataset: Any, features: Mapping[str, Any], where: str) -> Any:
     Raises:
         UsageError: as ``translator``.
     """
+    changes = translators(dataset.features or {}, features, where)
+    return change_columns(dataset, changes, features) if changes else dataset
+
+
+def change_columns(dataset: Any, changes: Mapping[str, Callable[[Any], Any]], features: Mapping[str, Any]) -> Any:
+    """Return a dataset, streamed or not, with the values of some columns changed to others of given features."""
     from datasets import Features
 
-    changes = translators(dataset.features or {}, features, where)
-    if not changes:
-        return dataset
     if hasattr(dataset, "cleanup_cache_files"):
         order = dataset.column_names
         for name, change in changes.items():
             column = _encoded(dataset, name, change, Features({name: features[name]}))
-            dataset = dataset.remove_columns(name).add_column(name, column, feature=features[name])
+            dataset = dataset.add_column(f"new {name}", column, feature=features[name])  # it may be the only one
+            dataset = dataset.remove_columns(name).rename_column(f"new {name}", name)
         return dataset.select_columns(order)
     dataset = dataset.decode(False)
     names = list(changes)
 
-    def numbered(*columns: Sequence[Any]) -> dict[str, list[Any]]:
+    def changed(*columns: Sequence[Any]) -> dict[str, list[Any]]:
         return {name: [changes[name](v) for v in values] for name, values in zip(names, columns, strict=True)}
 
     new = Features({**dataset.features, **{name: features[name] for name in names}})
-    return dataset.map(numbered, batched=True, input_columns=names, features=new)
+    return dataset.map(changed, batched=True, input_columns=names, features=new)
 
 
 def same_labels(splits: Any) -> Any:

@@ -3,17 +3,19 @@
     dataset = map_columns(dataset, {"tokens": "words", "ner_tags": "labels"})
 
 Numeric ids become text, tags and relations given as text are numbered by name, and text in place of pictures is taken
-as their paths.
+as their paths. Tags of another scheme than BIO become BIO; a warning says so.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from hf_mner_aug.columns.schemes import read_schemes
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.schema import COLUMNS, bio_names, in_order, mner_features, split_tag
 from hf_mner_aug.values import parse_pairs
 
 BATCH = 1000
+TAGS = ("ner_tags", "fine_tags")
 
 
 def parse_columns(text: str | None) -> dict[str, str]:
@@ -40,7 +42,9 @@ def map_columns(data: Any, columns: Mapping[str, str]) -> Any:
         if ours not in COLUMNS:
             raise UnknownName("column to map", ours, COLUMNS)
     splits = dict(data) if isinstance(data, Mapping) else {"": data}
-    named = {split: _renamed(rows, columns) for split, rows in splits.items()}
+    named: Mapping[str, Any] = {split: _renamed(rows, columns) for split, rows in splits.items()}
+    for name in TAGS:
+        named = read_schemes(named, name)
     kinds = _kinds(named)
     cast = {split: _cast(rows, kinds) for split, rows in named.items()}
     made: Any = type(data)
@@ -68,7 +72,7 @@ def _kinds(splits: Mapping[str, Any]) -> dict[str, Any]:
     wanted |= {"image": Image(), "images": List(Image())}
     boxed = mner_features(("X",), boxes=True, relations=("X",))
     wanted |= {name: boxed[name] for name in ("entities", "head", "tail")}
-    for name in ("ner_tags", "fine_tags"):
+    for name in TAGS:
         if any(_holds_text(rows.features.get(name)) for rows in splits.values()):
             wanted[name] = List(ClassLabel(names=_tags_of(splits, name)))
     if any(getattr(rows.features.get("relation"), "dtype", "") == "string" for rows in splits.values()):

@@ -320,8 +320,8 @@ def test_what_cannot_be_mapped_is_said(sample):
         map_columns(rows, {"tokens": "word"})
     with pytest.raises(UnknownName, match="unknown column to map 'token': did you mean 'tokens'"):
         map_columns(rows, {"token": "words"})
-    with pytest.raises(DataError, match="column ner_tags: tag 'S-PER' is not BIO"):
-        map_columns(Dataset.from_dict({"labels": [["S-PER"]]}), {"ner_tags": "labels"})
+    with pytest.raises(DataError, match="column ner_tags: tag 'X-PER' is not BIO"):
+        map_columns(Dataset.from_dict({"labels": [["X-PER"]]}), {"ner_tags": "labels"})
     with pytest.raises(UsageError, match="expected OURS=THEIRS"):
         parse_columns("tokens")
     assert parse_columns(" tokens=words, ner_tags=labels ") == {"tokens": "words", "ner_tags": "labels"}
