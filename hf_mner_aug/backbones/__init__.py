@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 BACKBONES = {
     "crf": "CRF",
+    "frozen_encoder_crf": "FrozenEncoderCRF",
     "token_classifier": "TokenClassifier",
     "relation": "RelationClassifier",
     "bert_resnet_crf": "BertResNetCRF",
@@ -155,6 +156,7 @@ def _offered(offer: Offer) -> type[Backbone]:
 if TYPE_CHECKING:  # so that mypy compares each class of the table with the protocol
     from hf_mner_aug.backbones.bert_resnet_crf import BertResNetCRF
     from hf_mner_aug.backbones.crf import CRF
+    from hf_mner_aug.backbones.frozen_encoder_crf import FrozenEncoderCRF
     from hf_mner_aug.backbones.hvpnet import HVPNet
     from hf_mner_aug.backbones.iie4mner import IIE4MNER
     from hf_mner_aug.backbones.maf import MAF
@@ -165,6 +167,7 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
     _CLASSES: list[type[Backbone]]
     _CLASSES = [
         CRF,
+        FrozenEncoderCRF,
         TokenClassifier,
         RelationClassifier,
         BertResNetCRF,

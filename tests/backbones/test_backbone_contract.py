@@ -29,6 +29,8 @@ NET = "encoder=tiny,dropout=0.0,batch_size=8,warmup=0.0,checks=5,device=cpu"
 SEEING = f"{NET},tower=tiny,freeze_vision=false,image_size=64"
 SMALL = {
     "crf": "c1=0.0,c2=0.01",
+    "frozen_encoder_crf": "encoder=tiny,layers=2,device=cpu,l2=0.01,words_l2=0.01",
+    "frozen_encoder_crf words=false": "encoder=tiny,layers=2,device=cpu,l2=0.01,words=false,cache=false",
     "token_classifier": f"{NET},steps=25,learning_rate=3e-3,head_learning_rate=2e-2",
     "token_classifier head=softmax": f"{NET},steps=25,learning_rate=3e-3,head_learning_rate=2e-2,head=softmax",
     "relation": f"{NET},steps=40,learning_rate=3e-3,head_learning_rate=2e-2",
@@ -42,11 +44,15 @@ SMALL = {
 SEES = [name for name, settings in SMALL.items() if settings.startswith(SEEING)]
 TAGS = [name for name in SMALL if "relation" not in name]
 NETS = [name for name, settings in SMALL.items() if settings.startswith(NET)]
+CORE = {"crf"}  # without the models extra
 # A value that is out of range, for each setting that has a range or names, and what is said of it.
 LENGTH, DROPOUT = {"max_length": "7 at least 8"}, {"dropout": "1.0 in [0, 1)"}
 IMAGES = {"no_images": "ignore unknown no_images 'ignore'"}
 BAD = {
     "crf": {"c1": "-1 at least 0", "c2": "-1 at least 0", "iterations": "0 at least 1"},
+    "frozen_encoder_crf": {"layers": "0 at least 1", "l2": "-1 at least 0", "words_l2": "-1 at least 0"}
+    | {"iterations": "0 at least 1", "device": "tpu unknown device 'tpu'"}
+    | (LENGTH | IMAGES),
     "token_classifier": {"head": "lstm unknown head 'lstm'"} | LENGTH | DROPOUT,
     "relation": {"max_length": "15 at least 16"} | DROPOUT,
     "bert_resnet_crf": LENGTH | DROPOUT | IMAGES,
@@ -191,8 +197,8 @@ def test_it_is_documented(name):
     reads, extra, paper = re.search(
         rf"^\| `{name}` \| (.+) \| (.+) \| (.+) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     ).groups()
-    assert ("pictures" in reads) == (name in SEES)
-    assert ("core" in extra) == (name not in NETS)
+    assert ("pictures" in reads) == (name in SEES or name == "frozen_encoder_crf")
+    assert ("core" in extra) == (name in CORE)
     assert re.search(r"\b(19|20)\d\d\b", paper)
 
 
