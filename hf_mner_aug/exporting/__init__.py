@@ -1,6 +1,7 @@
 """Posts of a config written for other tools: those in which people review them, and those that train on them."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -192,8 +193,11 @@ def _guide(done: Exported, target: Target, about: About) -> str:
     n = sum(done.posts.values())
     lines = [f"# {about.config} for {target.title}", f"{n} posts of the config {code_span(about.config)}."]
     lines += [f"Beware: {caution}." for caution in done.cautions]
-    lines.append(target.guide.format(name=target.name, folder=about.folder) if not target.reviews else target.guide)
-    if target.reviews:
+    if not target.reviews:
+        named = {"name": target.name, "folder": shlex.quote(about.folder), "more": ""}
+        lines.append(target.guide.format(tokeniser="whitespace" if about.joiner else "char", **named))
+    else:
+        lines.append(target.guide)
         lines.append(
             "Then, with the folder that this was exported from and the file that the tool exported:\n\n"
             f"```bash\nhf-mner-aug import-review FOLDER {about.config} FILE\n```"

@@ -13,7 +13,7 @@ from hf_mner_aug.schema import spans_to_bio
 
 STEMS = {"validation": "valid"}  # names of splits in the usual files
 ORIGINS = "origins.jsonl"
-GUIDE = "`hf-mner-aug convert {name} {folder} --images {folder}/images --out DIR` reads these files again."
+GUIDE = "`hf-mner-aug convert {name} {folder} --images {folder}/images{more} --out DIR` reads these files again."
 
 
 def write_spans(posts: Iterator[Outgoing], folder: Path, about: About) -> None:
@@ -80,7 +80,13 @@ def write_spacy(posts: Iterator[Outgoing], folder: Path, about: About) -> None:
 
 
 TARGETS = (
-    Target(name="spans", title="JSON Lines", write=write_spans, files=re.compile(r"[\w.]+\.jsonl"), guide=GUIDE),
+    Target(
+        name="spans",
+        title="JSON Lines",
+        write=write_spans,
+        files=re.compile(r"[\w.]+\.jsonl"),
+        guide=GUIDE.replace("{more}", " --tokeniser {tokeniser}"),
+    ),
     Target(
         name="conll",
         title="CoNLL columns",
