@@ -1,6 +1,8 @@
 """Datasets with a column of texts and one of spans, as posts.
 
-dataset = from_spans(load_dataset("org/name"), text="sentence", spans="entities")
+    dataset = from_spans(load_dataset("org/name"), text="sentence", spans="entities")
+
+What is common with datasets of tags is in ``mapped``.
 """
 
 import itertools

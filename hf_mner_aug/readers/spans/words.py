@@ -67,7 +67,7 @@ def whole(text: str, ranges: Iterable[Range]) -> list[Range]:
     for start, end in ranges:
         if not at <= start <= end <= len(text):
             raise DataError(f"the word [{start}, {end}) overlaps another or lies outside of the text")
-        if start > at:
+        if start > at and text[at:start] != " ":
             start = _between(text, at, start, words)
         if not text[start:end].isspace() and start < end:
             words.append((start, end))

@@ -129,11 +129,11 @@ def test_rows_that_cannot_be_read_are_left_out_and_told():
         {"text": "", "spans": []},
         {"text": None, "spans": []},
     ]
-    rows = Dataset.from_list([*dicts(1), *bad, *dicts(1)])
+    rows = Dataset.from_list([{**row, "row": i} for i, row in enumerate([*dicts(1), *bad, *dicts(1)], 1)])
     told = "2 lines left out, as row 2: post 'train-2': the span .0, 9. 'PER' does not fit .*row 4: expected a text"
     with pytest.warns(UserWarning, match=told):
         posts = from_spans(rows)
-    assert posts["id"][:] == ["train-1", "train-5"]
+    assert (posts["id"][:], posts["row"][:]) == (["train-1", "train-5"], [1, 5])
     with pytest.warns(UserWarning, match=told):
         assert [row["id"] for row in from_spans(rows.to_iterable_dataset())] == ["train-1", "train-5"]
     with pytest.raises(DataError, match="no row can be read"):

@@ -117,6 +117,15 @@ def test_a_blank_is_no_part_of_a_mention():
     assert entities(read("go to  New\nYork ", (5, 16, "LOC", " New York "))) == [("New York", "LOC")]
 
 
+def test_invisible_signs_belong_to_the_word_that_they_touch():
+    assert read("\u200bAdele\u200b \u200b, \u200b ok", tokeniser="tweet").tokens == [
+        "\u200bAdele\u200b",
+        "\u200b,",
+        "\u200b",
+        "ok",
+    ]
+
+
 def test_spans_that_share_a_word():
     spans = ((4, 12, "LOC"), (4, 7, "ADJ"), (0, 12, "ORG"), (13, 17, "X"), (16, 20, "YY"))
     post = read("The New York Amazon's", *spans, tokeniser="whitespace")
