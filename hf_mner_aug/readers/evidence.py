@@ -13,11 +13,12 @@ from collections import Counter
 
 from hf_mner_aug.readers.lines import MARK
 
-LEAST_CHINESE = 8  # characters
+LEAST_CHINESE = 10  # characters
 LEAST_EMOJI = 3
 LEAST_WESTERN = 8  # accents and signs in their places
 _COMMON_SHARE = 0.9
 _BY_CHANCE = 0.06  # of the characters are frequent ones in Japanese text that is read as Chinese
+_DEVIATIONS = 5  # above chance
 _RARE, _FEW, _MANY = 0.01, 4, 50  # of the accents; accents
 _SOME, _MORE, _MOST = 0.5, 0.8, 0.9  # of the accents are a language's
 _OUT_OF_PLACE = 0.01
@@ -55,7 +56,7 @@ def chinese(data: bytes) -> str | None:
     if others > (1 - _COMMON_SHARE) * n or common < _COMMON_SHARE * hanzi:
         return None
     expected, deviation = _BY_CHANCE * hanzi, math.sqrt(_BY_CHANCE * (1 - _BY_CHANCE) * hanzi)
-    if hanzi >= LEAST_CHINESE and frequent > expected + 4 * deviation:
+    if hanzi >= LEAST_CHINESE and frequent > expected + _DEVIATIONS * deviation:
         return f"{common:,} of {hanzi:,} Chinese characters in it are common ones"
     emoji = sum(count for sign, count in signs.items() if _EMOJI.match(sign))
     if not hanzi and emoji >= LEAST_EMOJI and not others:
