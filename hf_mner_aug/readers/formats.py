@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.posts.texts import too_long
+from hf_mner_aug.posts.texts import MAX_TEXT, too_long
 from hf_mner_aug.readers.lines import BadLine as BadLine
 from hf_mner_aug.readers.lines import as_read, lines
 from hf_mner_aug.schema import Relation, split_tag, word_faults
@@ -45,6 +45,7 @@ MNRE_RELATIONS = (
     "/misc/misc/part_of",
     "/misc/loc/held_on",
 )
+MAX_LITERAL = 16 * MAX_TEXT  # characters, escaped: Python takes 500 bytes of memory for each
 NAME_COLUMNS = "of other columns, name those to take: --columns tokens=1,ner_tags=3"
 
 
@@ -265,6 +266,8 @@ def _parse_records(
 
 
 def _literal(line: str) -> Any:
+    if len(line) > MAX_LITERAL:
+        raise DataError(f"a line of {len(line):,} characters, over {MAX_LITERAL:,}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's, about odd escapes and numbers in a tweet

@@ -18,7 +18,10 @@ class Places:
         self.text, self.unit = text, unit
         self._places: Mapping[int, int] | None = None
         if (unit == "bytes" and not text.isascii()) or (unit == "utf16" and max(text, default="") > "\uffff"):
-            widths = (len(sign.encode()) if unit == "bytes" else 1 + (sign > "\uffff") for sign in text)
+            widths = (
+                len(sign.encode("utf-8", "surrogatepass")) if unit == "bytes" else 1 + (sign > "\uffff")
+                for sign in text
+            )
             self._places = {offset: i for i, offset in enumerate(accumulate(widths, initial=0))}
 
     def span(self, marked: Marked) -> tuple[int, int]:
