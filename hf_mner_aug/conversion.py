@@ -2,25 +2,31 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from hf_mner_aug import __version__
-from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.hygiene import find_leaks
 from hf_mner_aug.publishing.cards import size_category, template
 from hf_mner_aug.publishing.folder import RECORD
-from hf_mner_aug.readers import SPLIT_FILES, Reading, read
+from hf_mner_aug.readers import SPLIT_FILES, RawSet, Reading, read
 from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.report import EXAMPLES, Report, SplitReport
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
-from hf_mner_aug.schema import Orphans
+from hf_mner_aug.readers.tagged_set import NAME, columns_of, tagged_set
+from hf_mner_aug.schema import IMAGE_COLUMNS, Orphans
 from hf_mner_aug.schema.schemes import AnyScheme
-from hf_mner_aug.sources.loading import load_source
+from hf_mner_aug.sources.facts import read_source
+from hf_mner_aug.sources.loading import load_source, open_rows
+from hf_mner_aug.sources.places import local_name, split_source
 from hf_mner_aug.storage import artifacts, parquet
+from hf_mner_aug.storage.picture_columns import embed
 from hf_mner_aug.storage.swap import replacing
+from hf_mner_aug.untrusted.names import is_name
+from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset
@@ -54,7 +60,8 @@ def convert(
     The folder appears atomically, once it is complete; an earlier conversion is replaced.
 
     Args:
-        name: of the raw set, as ``twitter2015``; ``conll`` is any file with ``IMGID:`` lines.
+        name: of the raw set, as ``twitter2015``; ``conll`` is any file with ``IMGID:`` lines, ``dataset`` is one of the
+            Hub, a folder, or a file of Parquet, JSON, CSV or TSV, with columns of words and tags.
         raw_dir: holds some of train, valid (or val, dev) and test ``.txt``, or is one such file, read as train.
         out: the folder to write.
         images: the folder with the images, named by id.
@@ -90,15 +97,16 @@ def convert(
     if left_out is not None and Path(left_out).resolve().is_relative_to(out):
         raise UsageError(f"--report {left_out}: expected a file outside of {out}")
     others = {str(other): _held_out(other) for other in check_against}
+    opened = _dataset(str(raw_dir), columns, images) if name == NAME else name
     reading = read(
-        name,
+        opened,
         raw_dir,
         images=images,
         xml=xml,
         orphans=orphans,
         language=language,
         types=types,
-        columns=columns,
+        columns=columns if isinstance(opened, str) else {},
         encoding=encoding,
         tokeniser=tokeniser,
         misaligned=misaligned,
@@ -121,6 +129,31 @@ def convert(
         artifacts.write_atomically(folder / RECORD, _record(reading).encode())
         artifacts.write_atomically(folder / "README.md", _card(reading, folder).encode())
     return reading.report
+
+
+def _dataset(source: str, columns: Mapping[str, str | int], images: str | Path | None) -> RawSet:
+    """Return a dataset as a raw set: one on the Hub, a folder, or a file of Parquet, JSON, CSV or TSV.
+
+    Raises:
+        UsageError: there is no such dataset, or it has no words or no tags.
+    """
+    from datasets import Image, List
+
+    splits, allowed = open_rows(source, images=images)
+    named = columns_of(splits["train"].features, columns, source)
+    for ours in (name for name in IMAGE_COLUMNS if name in named):
+        kind = List(Image(decode=False)) if ours == "images" else Image(decode=False)
+        splits = splits.cast_column(named[ours], kind)
+    facts, (path, _, _) = read_source(source), split_source(source)
+    kept = splits.select_columns(list(dict.fromkeys(named.values())))
+    raw = tagged_set(local_name(source) or source, embed(kept, allowed, stacklevel=4), named)
+    return replace(
+        raw,
+        title=f"Posts of {facts.name}",
+        language=next(iter(facts.language), None),
+        license="unknown" if facts.license == "other" else facts.license,
+        homepage=None if facts.local else f"https://huggingface.co/datasets/{path}",
+    )
 
 
 def _held_out(folder: str | Path) -> "DatasetDict":
@@ -168,12 +201,27 @@ def _check_replaceable(out: Path) -> None:
     if not out.is_dir():
         raise UsageError(f"{out}: expected a folder, found a file")
     inside = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
-    ours = {RECORD, "README.md", *(f"data/{p.name}" for split in SPLIT_FILES for p in _shards(out, split))}
+    ours = {RECORD, "README.md", *(f"data/{p.name}" for split in _converted(out) for p in _shards(out, split))}
     if inside and (RECORD not in inside or inside - ours):
         raise UsageError(
             f"{out}: expected an empty folder or an earlier conversion, found "
             f"{min(inside - ours, default='an incomplete one')}: choose another folder"
         )
+
+
+class Converted(TypedDict):
+    """The splits in the record of a conversion."""
+
+    splits: Mapping[str, Any]
+
+
+def _converted(out: Path) -> set[str]:
+    """Return the splits that an earlier conversion wrote."""
+    try:
+        record: Converted = read_json(out / RECORD, Converted, error=DataError)
+    except (DataError, FileNotFoundError):
+        return {*SPLIT_FILES}
+    return {*SPLIT_FILES, *filter(is_name, record["splits"])}
 
 
 def _shards(out: Path, split: str) -> list[Path]:

@@ -21,10 +21,11 @@ def convert(
     name: Annotated[
         str,
         typer.Argument(
-            help=f"The raw set: {', '.join(RAW_SETS)}; conll is any IMGID file, spans any JSON of texts with spans."
+            help=f"The raw set: {', '.join(RAW_SETS)}; conll is any IMGID file, spans any JSON of texts with spans, "
+            "dataset any dataset with columns of words and tags."
         ),
     ],
-    raw: Annotated[Path, typer.Argument(help="The folder (or file) with the raw text.")],
+    raw: Annotated[Path, typer.Argument(help="The folder or file with the raw text; for dataset also ORG/NAME.")],
     out: Out,
     images: Annotated[Path | None, typer.Option(help="The folder with the images, named by id.")] = None,
     xml: Annotated[Path | None, typer.Option(help="The folder with the boxes (default: RAW/xml).")] = None,

@@ -53,7 +53,7 @@ def installed() -> dict[str, Offer]:
 
 
 def read(
-    name: str,
+    name: str | RawSet,
     raw_dir: str | Path,
     *,
     images: str | Path | None = None,
@@ -71,7 +71,7 @@ def read(
     scheme: AnyScheme | None = None,
     left_out: str | Path | None = None,
 ) -> Reading:
-    """Read a set once: find its labels, count, and check every tag, id, image and box.
+    """Read a set, by its name or as it is, once: find its labels, count, and check every tag, id, image and box.
 
     ``raw_dir`` contains some of train, valid (or val, dev) and test ``.txt``, or is one such file, read as train.
     Ids become unique over all splits: a second post ``12`` becomes ``12~2``, and so do the second and later relations
@@ -92,15 +92,16 @@ def read(
         DataError: the files are not in the set's layout, more than half of the rows of one cannot be read, or their
             encoding is not certain.
     """
-    named = raw_set(name)
+    named = raw_set(name) if isinstance(name, str) else name
     if orphans not in ORPHANS:
         raise UnknownName("policy for orphans", orphans, ORPHANS)
     if language is not None and not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", language):
         raise UsageError(f"language {language!r}: expected a code such as en or zh")
     asked = types or {}
-    files = find_files(named, Path(raw_dir))
+    files = named.files or find_files(named, Path(raw_dir))
     drawings = find_drawings(named, Path(raw_dir), xml)
-    report = Report(name, orphans, images is not None, named.images == "many")
+    with_pictures = images is not None or named.attach is not None
+    report = Report(named.name, orphans, with_pictures, named.images == "many")
     spans = {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     given = {"columns": columns or None, "encoding": None if encoding == AUTO else encoding, **spans}
     options = {name: value for name, value in given.items() if value is not None}
@@ -126,7 +127,7 @@ def read(
     report.renames = renames
     for found_types in (found.types, found.fine_types):
         if alike := similar_types(found_types):
-            warnings.warn(f"{name}: {alike}", stacklevel=2)
+            warnings.warn(f"{named.name}: {alike}", stacklevel=2)
     if raw.images == "auto":
         raw = replace(raw, images="many" if found.several_pictures else "one")
         report.many_images = found.several_pictures
@@ -147,8 +148,10 @@ def read(
     )
     new_ids = unique_ids(ids, report)
     pictures: dict[str, list[PictureFile]] = {}
-    if images is not None:
-        wanted = {split: [post for _, post in posts] for split, posts in ids.items()}
+    wanted = {split: [post for _, post in posts] for split, posts in ids.items()}
+    if named.attach is not None:
+        pictures = named.attach(wanted, report)
+    elif images is not None:
         pictures = attach(Path(images), wanted, report, suffixed=raw.suffixed)
     boxes = all_boxes(raw, files, drawings, pictures, report)
     own = {normalise_unicode("NFC", post.id) for posts in ids.values() for _, post in posts}

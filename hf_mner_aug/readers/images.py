@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice, takewhile
@@ -16,7 +16,7 @@ from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.pictures import FORMATS, decode_image
 from hf_mner_aug.posts.texts import normalise_unicode
 from hf_mner_aug.readers.report import Report, SplitReport
-from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_file
+from hf_mner_aug.storage.picture_files import NOWHERE, Allowed, FileRefused, read_file
 
 PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
 # Other suffixes of the same formats, and what Twitter adds to a suffix: 12.jpg_large, 12.jpg:orig.
@@ -38,7 +38,8 @@ _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio puts it before the 
 class PictureFile(NamedTuple):
     """An image file that can be decoded, its width and height as displayed, and the folder it was found in.
 
-    ``orientation``, ``animated`` and ``deep`` are those of ``hygiene.Decoded``.
+    ``orientation``, ``animated`` and ``deep`` are those of ``hygiene.Decoded``. A picture that lies in a dataset is
+    read by ``stored``.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class PictureFile(NamedTuple):
     orientation: int = 1
     animated: bool = False
     deep: bool = False
+    stored: Callable[[], bytes] | None = None
 
     def read(self) -> bytes:
         """Return the file's bytes.
@@ -55,7 +57,7 @@ class PictureFile(NamedTuple):
         Raises:
             DataError: the file has changed since it was decoded, or may no longer be read.
         """
-        data = read_file(self.path, self.allowed)
+        data = read_file(self.path, self.allowed) if self.stored is None else self.stored()
         if _digest(data) != self.digest:
             raise DataError(f"{self.path} changed while the set was read: run again when it is whole")
         return data
@@ -98,7 +100,7 @@ def attach(
                 if name not in found:
                     counts.note("missing", post.id if name == post.id else f"{post.id} ({name[:200]})")
                 for same, image in zip(found.get(name, ()), taken.get(name, ()), strict=True):
-                    _count(name, same, image, counts)
+                    count_picture(name, same, image, counts)
     return {name: [image for image in images if isinstance(image, PictureFile)] for name, images in taken.items()}
 
 
@@ -136,7 +138,7 @@ def _take(same: Sequence[Path], looked_at: "Mapping[Path, PictureFile | Fault]")
     return next((look for look in looks if isinstance(look, PictureFile)), looks[0])
 
 
-def _count(name: str, same: Sequence[Path], image: "PictureFile | Fault", counts: SplitReport) -> None:
+def count_picture(name: str, same: Sequence[Path], image: "PictureFile | Fault", counts: SplitReport) -> None:
     """Count an image of a post, or why it has none, and note its peculiarities."""
     spelt = " and ".join(path.name for path in same)
     if isinstance(image, Fault):
@@ -247,16 +249,26 @@ def look_at(path: Path, allowed: Allowed) -> PictureFile | Fault:
     """Return an image file's picture, or why it is left out; Pillow's limit holds."""
     try:
         data = read_file(path, allowed)
-        found = decode_image({"bytes": data, "path": None})
-        return PictureFile(
-            path, found.picture.size, _digest(data), allowed, found.orientation, found.animated, found.deep
-        )
     except FileRefused as error:
         return Fault("refused" if error.reason in REFUSED else "unreadable", error.detail)
+    return _decoded(path, data, allowed)
+
+
+def picture_of(path: Path, stored: Callable[[], bytes]) -> PictureFile | Fault:
+    """Return the picture that lies in a dataset, or why it is left out; ``path`` is its name."""
+    found = _decoded(path, stored(), NOWHERE)
+    return found._replace(stored=stored) if isinstance(found, PictureFile) else found
+
+
+def _decoded(path: Path, data: bytes, allowed: Allowed) -> PictureFile | Fault:
+    """Return the picture that some bytes are, or why it is left out."""
+    try:
+        found = decode_image({"bytes": data, "path": None})
     except DataError as error:
         if _kind(path) == OTHER or data[4:8] == b"ftyp":  # AVIF, HEIC and films, whatever their suffix
             return Fault("unsupported", f"is in no supported format ({', '.join(FORMATS)})")
         return Fault("unreadable", str(error).removeprefix("the image "))
+    return PictureFile(path, found.picture.size, _digest(data), allowed, found.orientation, found.animated, found.deep)
 
 
 def _digest(data: bytes) -> bytes:

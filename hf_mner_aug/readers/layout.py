@@ -30,7 +30,8 @@ class RawSet:
     (as ``auto``), with a line on each for the report.
 
     ``scheme`` is ``"bio"`` if ``parse`` yields BIO tags only. With ``"auto"`` it yields tags as they are spelt, and
-    their scheme is recognised, or given by the user.
+    their scheme is recognised, or given by the user. A set that is no folder of files declares them, as it tells them
+    apart, in ``files``, and gives the pictures of its posts by ``attach``, as ``images.attach`` does.
     """
 
     name: str
@@ -39,6 +40,8 @@ class RawSet:
     takes: tuple[str, ...] = ()
     recognise: Callable[[Mapping[str, Path], Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[str]]] | None = None
     scheme: Literal["bio", "auto"] = "bio"
+    files: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    attach: Callable[[Mapping[str, Sequence[Any]], Any], dict[str, list[Any]]] | None = None
     types: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
     renames: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.columns.labels import read_parquet, same_labels
 from hf_mner_aug.columns.mapping import map_columns
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.sources.places import is_json_lines, locate, read_local, split_source
+from hf_mner_aug.sources.places import at_home, is_json_lines, locate, read_local, split_source
 from hf_mner_aug.sources.splits import apart, named_splits
 from hf_mner_aug.storage.parquet import find_damaged
 from hf_mner_aug.storage.picture_columns import embed
@@ -30,6 +30,8 @@ from hf_mner_aug.untrusted.printable import excerpt
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
+
+ROWS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
 
 
 def load_source(
@@ -63,6 +65,30 @@ def with_pictures(source: Any, images: str | Path | None) -> Any:
     if isinstance(source, str | Path):
         return load_source(str(source), images=images)
     return embed(named_splits(source), Allowed.of(images), stacklevel=2)
+
+
+def open_rows(name: str, *, images: str | Path | None = None) -> tuple["DatasetDict", Allowed]:
+    """Return the splits of a source as they are: no column is cast, and a file may also be JSON, CSV or TSV.
+
+    Raises:
+        UsageError: as ``load_source``.
+        DataError: the file cannot be read.
+    """
+    from datasets import load_dataset
+
+    place = at_home(split_source(name)[0])
+    kind = ROWS.get(place.suffix.lower()) if place.is_file() else None
+    if kind is None and not (place.is_dir() and is_json_lines(place)):
+        return open_source(name, images=images)
+    try:
+        if kind is None:
+            splits: Any = read_local(place)
+        else:
+            options = {"delimiter": "\t"} if place.suffix.lower() == ".tsv" else {}
+            splits = load_dataset(kind, data_files={"train": str(place)}, **options)
+    except reader_errors() as error:
+        raise _unloadable(name, error) from error
+    return named_splits(splits), Allowed.of(place if place.is_dir() else place.parent, images)
 
 
 def open_source(
