@@ -32,7 +32,10 @@ _Columns = partial(
     scheme="auto",
     split_names={**SPLIT_FILES, "validation": (*SPLIT_FILES["validation"], "testa"), "test": ("test", "testb")},
     prefixes=("", ANY_PREFIX),
-    endings=(".txt", ".conll", ".tsv", ".bio", ".iob", ".iob2", ".conll2003", ""),
+    endings=(
+        *(".txt", ".conll", ".tsv", ".bio", ".iob", ".iob2", ".bioes", ".bmes", ".char", ".char.bmes", ".conll2003"),
+        "",
+    ),
 )
 _Tweets = partial(_Blocks, language="en", types=FOUR_TYPES, renames={"OTHER": "MISC"})
 _SeveralPictures = partial(

@@ -1,21 +1,26 @@
 """Files of a word and its tags in columns, as those of CoNLL-2003, with ``IMGID:`` lines or without."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.readers.formats import BadLine, RawPost
-from hf_mner_aug.readers.lines import as_read
+from hf_mner_aug.readers.lines import as_read, lines
 from hf_mner_aug.readers.tag_files.blocks import HEADER, Block, blocks, comment_id, made_id, post_of
-from hf_mner_aug.readers.tag_files.places import MAX_COLUMNS, Places, as_places, in_order
+from hf_mner_aug.readers.tag_files.places import MAX_COLUMNS, Places, as_places, in_order, spelt
 from hf_mner_aug.readers.tag_files.recognition import OUTSIDE, Column, candidates, choose, is_tag, type_of
 from hf_mner_aug.schema import word_faults
 
 DEFAULT: Mapping[str, str | int] = MappingProxyType({"tokens": 1, "ner_tags": 2})
+LAST: Mapping[str, str | int] = MappingProxyType({"tokens": 1, "ner_tags": -1})
+LEAST_RAGGED = 3  # columns of lines whose number of columns differs
+_OFTEN = 0.01  # of the lines
+_FIRST = 100  # lines
 _HEADINGS = frozenset({"word", "words", "token", "tokens", "form", "text"})
 _ODD = 0.01  # the share of words that may have only one of a coarse and a fine tag: the conversion then names the first
 
@@ -29,9 +34,9 @@ class _Layout:
 
     def fault(self, fields: Sequence[str]) -> str | None:
         """Return why fields are not those of a word, or None."""
-        n_columns = self.width or self.places.last() + 1
-        if len(fields) <= self.places.last() or (self.width and any(fields[self.width :])):
-            return f"expected {n_columns} columns, found {len(fields)}"
+        least = self.places.least()
+        if len(fields) < least or (self.width and any(fields[self.width :])):
+            return f"expected {self.width or least} columns, found {len(fields)}"
         if any(word_faults([fields[self.places.word]])):
             return "expected a word"
         return None if all(self.tags(fields)) else "expected a tag"
@@ -62,7 +67,8 @@ def parse_conll(
 
     Args:
         path: the file.
-        columns: the positions of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in a line, from 1.
+        columns: the positions of ``tokens``, ``ner_tags`` and optionally ``fine_tags`` in a line, from 1; -1 is its
+            last column.
         width: the number of columns; lines with others are faulty.
         encoding: of the file.
 
@@ -146,7 +152,10 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
         as_places(given["columns"])
         return {}, []
     encoding = given.get("encoding", "utf-8")
-    columns = _columns(files, encoding)
+    surveys = {path: _survey(path, encoding) for path in files.values()}
+    if all(_has_tabs(path, encoding) for path in surveys) and (told := _tags_are_last(surveys.values())):
+        return {"columns": dict(LAST)}, [told]
+    columns = _columns(surveys, encoding)
     pairs = [pair for pair in candidates(columns) if _mark_the_same(files, encoding, *pair)]
     try:
         chosen = choose(columns, pairs)
@@ -157,15 +166,51 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
     return {"columns": chosen.columns(), "width": len(columns)}, [f"{chosen}; the same as --columns {option}"]
 
 
-def _columns(files: Mapping[str, Path], encoding: str) -> dict[str, Column]:
+def _survey(path: Path, encoding: str) -> _Survey:
+    survey = _Survey()
+    for number, block in enumerate(blocks(path, encoding, _may_be_word)):
+        for _, fields in block.rows[number == 0 and _has_heading(block) :]:
+            survey.add(fields)
+    return survey
+
+
+def _has_tabs(path: Path, encoding: str) -> bool:
+    """Return whether tabs separate the columns of a file, by its first lines."""
+    return any("\t" in line for _, line in islice(lines(path, encoding), _FIRST) if isinstance(line, str))
+
+
+def _tags_are_last(surveys: Iterable[_Survey]) -> str | None:
+    """Return what to say if the lines differ in their number of columns, and the last one has tags; None otherwise.
+
+    Taggers leave out columns of unknown words, as MeCab their reading. A few lines may as well be faulty, and where
+    blanks separate the columns, or there are only two, a word may have a blank.
+    """
+    n_lines: Counter[int] = Counter()
+    first, last = Column(), Column()
+    others = 0  # lines whose last column is not a tag
+    for survey in surveys:
+        n_lines += survey.n_lines
+        for width, columns in survey.columns.items():
+            first.merge(columns["1"])
+            last.merge(columns[str(width)])
+            others += sum(count for value, count in columns[str(width)].values.items() if not is_tag(value))
+    unusual = n_lines.total() - max(n_lines.values(), default=0)
+    if unusual < _OFTEN * n_lines.total() or min(n_lines, default=0) < LEAST_RAGGED or others > _OFTEN * unusual:
+        return None
+    if not last.are_tags() or last.are_chunks() or not first.are_words():
+        return None
+    widths = " or ".join(map(str, sorted(n_lines)))
+    return (
+        f"columns recognised: of lines with {widths} columns the first has words, the last has tags of entities; the "
+        f"same as --columns {spelt(LAST)}"
+    )
+
+
+def _columns(surveys: Mapping[Path, _Survey], encoding: str) -> dict[str, Column]:
     """Return the values of the columns of all files, by position from 1; raises DataError as ``recognise``."""
     widths: dict[int, Path] = {}
     columns: dict[str, Column] = defaultdict(Column)
-    for path in files.values():
-        survey = _Survey()
-        for number, block in enumerate(blocks(path, encoding, _may_be_word)):
-            for _, fields in block.rows[number == 0 and _has_heading(block) :]:
-                survey.add(fields)
+    for path, survey in surveys.items():
         width = survey.width()
         widths.setdefault(width, path)
         for place, column in survey.columns[width].items():

@@ -18,15 +18,16 @@ _FORM = "word,-,-,ner, or tokens=1,ner_tags=4, for fields of JSON their names, a
 
 
 class Places(NamedTuple):
-    """The positions, from 0, of the word, its tag and its fine tag in a line."""
+    """The positions, from 0, of the word, its tag and its fine tag in a line; negative ones count from its end."""
 
     word: int
     tag: int
     fine: int | None = None
 
-    def last(self) -> int:
-        """Return the greatest position."""
-        return max(place for place in self if place is not None)
+    def least(self) -> int:
+        """Return the least number of columns of a line that has all of them."""
+        places = [place for place in self if place is not None]
+        return max(0, *(place + 1 for place in places)) + max(0, *(-place for place in places))
 
 
 def parse_places(text: str | None) -> dict[str, str | int]:
@@ -52,15 +53,21 @@ def as_places(columns: Mapping[str, str | int]) -> Places:
     """Return positions of columns, from 0.
 
     Raises:
-        UsageError: they are not positions from 1 of ``tokens``, ``ner_tags`` and optionally ``fine_tags``.
+        UsageError: they are not positions, from 1 or from -1 backwards, of ``tokens``, ``ner_tags`` and optionally
+            ``fine_tags``.
     """
     names = ("tokens", "ner_tags", "fine_tags")[: max(2, len(columns))]
     places = [str(columns.get(name, "")) for name in names]
-    if {*columns} - {*names} or not all(p.isdecimal() and 0 < int(p) <= MAX_COLUMNS for p in places):
+    if {*columns} - {*names} or not all(_is_place(place) for place in places):
         raise UsageError(
             f"--columns {spelt(columns)}: expected positions from 1, as tokens=1,ner_tags=3, optionally fine_tags=4"
         )
-    return Places(*(int(place) - 1 for place in places))
+    return Places(*(int(place) - (place[0] != "-") for place in places))
+
+
+def _is_place(text: str) -> bool:
+    digits = text.removeprefix("-")
+    return digits.isdecimal() and 0 < int(digits) <= MAX_COLUMNS
 
 
 def spelt(columns: Mapping[str, object]) -> str:

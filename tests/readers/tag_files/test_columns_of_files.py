@@ -178,6 +178,39 @@ def test_named_columns_take_lines_of_any_length(tmp_path):
     ]
 
 
+RAGGED = "{0}\tX\tnoun\tB-PER\nmet\tX\tverb\tmeet\tpast\tO\n"  # unknown words lack two columns
+
+
+def test_tags_may_be_in_the_last_of_a_varying_number_of_columns(tmp_path):
+    """As MeCab writes: the columns of unknown words are fewer."""
+    text = "\n".join(RAGGED.format(name) for name in ("Ann", "Bob", "Cy"))
+    reading = read("conll2003", written(tmp_path / "train.txt", text))
+    assert posts(reading) == [([name, "met"], ["B-PER", "O"]) for name in ("Ann", "Bob", "Cy")]
+    assert "of lines with 4 or 6 columns the first has words, the last has tags of entities" in said(reading)
+    assert "--columns tokens=1,ner_tags=-1" in said(reading)
+    named = read("conll2003", tmp_path / "train.txt", columns={"tokens": 1, "ner_tags": -1})
+    assert posts(named) == posts(reading)
+    other = read("conll2003", tmp_path / "train.txt", columns={"tokens": "-4", "ner_tags": "-1"})
+    assert posts(other)[0] == (["Ann", "verb"], ["B-PER", "O"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("Ann\tB-PER", "New York\tB-LOC\tO"),  # two columns
+        ("Ann NNP B-PER", "New York NNP B-LOC"),  # a blank in a word
+        ("Ann\tNNP\tB-PER", "so\tRB\tx\ty"),  # no tag at its end
+    ],
+)
+def test_other_lines_of_another_length_are_faults(tmp_path, line):
+    usual, other = line
+    others = [usual.replace("Ann", name).replace("B-PER", tag) for name, tag in (("met", "O"), ("Bob", "B-PER"))]
+    text = "\n".join([usual, *others, "", usual, *others, "", usual, other])
+    reading = read("conll2003", written(tmp_path / "train.txt", text))
+    assert "the last has tags" not in said(reading)
+    assert (len(posts(reading)), reading.report.splits["train"].bad_lines) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "columns"),
     [
@@ -304,6 +337,11 @@ def test_files_of_one_set_may_have_a_prefix_and_other_endings(tmp_path):
         read("conll2003", tmp_path / "b")
     written(tmp_path / "b" / "train.txt", SENTENCES)
     assert [path.name for path in read("conll2003", tmp_path / "b").files.values()] == ["train.txt"]
+    for name in ("demo.train.char", "demo.dev.char"):
+        written(tmp_path / "d" / name, SENTENCES)
+    assert read("conll2003", tmp_path / "d").splits == ("train", "validation")
+    written(tmp_path / "e" / "train.char.bmes", SENTENCES)
+    assert read("conll2003", tmp_path / "e").splits == ("train",)
     written(tmp_path / "c" / "x", "").unlink()
     with pytest.raises(DataError, match=r"tried train\.txt, .*, testb\.txt \(or \.conll, .*\); found nothing: give"):
         read("conll2003", tmp_path / "c")
