@@ -1,6 +1,7 @@
 """The encoding of a set's text files: named by the user, or recognised from their bytes."""
 
 import codecs
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -12,6 +13,7 @@ from hf_mner_aug.readers.lines import MARK, BadLine, lines
 
 AUTO = "auto"
 _BLOCK = 1 << 20
+MOST_FILES = 1000  # of a folder
 _TEXTS = (".txt", ".ann", ".a1")  # of a folder of texts, which may hold other files
 _FORM = 1 << 16  # bytes whose zeros tell UTF-16 and UTF-32
 _LINES = 20_000  # beyond ASCII that are looked at
@@ -128,11 +130,11 @@ def _unsure(path: Path, data: bytes) -> DataError:
 
 
 def _files(path: Path) -> list[Path]:
+    """Return a file, or the first files of a folder of texts: they tell the encoding of all."""
     if not path.is_dir():
         return [path]
-    return sorted(
-        file for file in path.rglob("*") if file.suffix in _TEXTS and file.is_file() and not file.is_symlink()
-    )
+    texts = (Path(folder, name) for folder, _, names in os.walk(path) for name in names if name.endswith(_TEXTS))
+    return [file for file in sorted(texts)[:MOST_FILES] if file.is_file() and not file.is_symlink()]
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ tell.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,66 +25,73 @@ from hf_mner_aug.storage.picture_files import is_inside
 
 ENDINGS = (".ann", ".a1")
 MAX_SIGNS = 10_000_000  # of a file
-_LINE_END = re.compile(r"\r?\n")
 _PIECE = re.compile(r"(\d{1,9}) (\d{1,9})")
 _Span = tuple[str, list[tuple[int, int]], str]  # type, pieces, surface text
 
 
 def read_brat(path: Path, encoding: str = "utf-8") -> Iterator[Annotated | BadLine]:
-    """Yield the texts of a folder and the folders in it, or of one file, in the order of their names."""
-    folder = path if path.is_dir() else path.parent
-    for number, text in enumerate(_texts(path), 1):
+    """Yield the texts of a folder and the folders in it, or of one file, in the order of their names.
+
+    Raises:
+        DataError: a file is a link that leads out of the folder.
+    """
+    files = _files(path)
+    for number, name in enumerate(sorted(name for name in files if name.endswith(".txt")), 1):
         try:
-            yield _document(text, folder.resolve(), text.relative_to(folder).as_posix(), number, encoding)
+            yield _document(files, name.removesuffix(".txt"), number, encoding)
         except DataError as error:
-            yield BadLine(number, f"{text.relative_to(folder).as_posix()}: {error}")
+            yield BadLine(number, str(error))
 
 
-def _texts(path: Path) -> list[Path]:
-    """Return the texts below a folder, or the one of a file of annotations."""
-    if not path.is_dir():
-        return [path.with_suffix(".txt")]
-    found = []
-    for folder, inner, names in os.walk(path):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if name.endswith(".txt") and not name.startswith(".")]
-    return sorted(found)
+def _files(path: Path) -> dict[str, Path]:
+    """Return the files of texts and annotations below a folder, or those of one text, by their names in it."""
+    folder, stem = (path, "") if path.is_dir() else (path.parent, f"{path.stem}.")
+    found: dict[str, Path] = {}
+    places = [(str(folder), "")]
+    for place, above in places:
+        for entry in os.scandir(place):
+            if entry.name.startswith(".") or not entry.name.startswith(stem):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                places.append((entry.path, f"{above}{entry.name}/"))
+            elif entry.name.endswith((".txt", *ENDINGS)) and entry.is_file():
+                if entry.is_symlink() and not is_inside(entry.path, folder.resolve()):
+                    raise DataError(f"{entry.path} is a link that leads out of {folder}: put the file itself there")
+                found[above + entry.name] = Path(entry.path)
+    return found
 
 
-def _document(path: Path, folder: Path, name: str, number: int, encoding: str) -> Annotated | BadLine:
-    beside = next((file for ending in ENDINGS if (file := path.with_suffix(ending)).exists()), None)
+def _document(files: Mapping[str, Path], name: str, number: int, encoding: str) -> Annotated | BadLine:
+    beside = next((name + ending for ending in ENDINGS if name + ending in files), None)
     if beside is None:
-        return BadLine(number, f"{name}: no {ENDINGS[0]} file beside it", "unlabelled")
-    text, annotations = _read(path, folder, encoding), _read(beside, folder, encoding)
-    here = name.removesuffix(".txt")
-    spans, has_relations = _parse(_LINE_END.split(annotations.removeprefix("\ufeff")), beside.name)
-    notes = [("left_relations", here)] if has_relations else []
+        return BadLine(number, f"{name}.txt: no {ENDINGS[0]} file beside it", "unlabelled")
+    text, annotations = _read(files, f"{name}.txt", encoding), _read(files, beside, encoding)
+    spans, has_relations = _parse(annotations.removeprefix("\ufeff").replace("\r\n", "\n").split("\n"), beside)
+    notes = [("left_relations", name)] if has_relations else []
     text = _as_counted(text, spans)
     marked = []
     for kind, pieces, surface in spans:
         joined = all(text[start:end].isspace() for (_, start), (end, _) in pairwise(pieces))
         if not joined:
-            notes.append(("discontinuous", f"{here} {kind[:60]} {surface[:60]!r}"))
+            notes.append(("discontinuous", f"{name} {kind[:60]} {surface[:60]!r}"))
         marked.append(Marked(pieces[0][0], max(end for _, end in pieces), kind, surface if joined else None))
-    return Annotated(here, number, text, marked, (path.stem,), notes=notes)
+    return Annotated(name, number, text, marked, (name.rpartition("/")[2],), notes=notes)
 
 
-def _read(path: Path, folder: Path, encoding: str) -> str:
+def _read(files: Mapping[str, Path], name: str, encoding: str) -> str:
     """Return the text of a file, with its ends of lines.
 
     Raises:
-        DataError: it is no text in this encoding, is too large, or is a link that leads out of the folder.
+        DataError: it is no text in this encoding, or too large.
     """
-    if path.is_symlink() and not is_inside(path, folder):
-        raise DataError(f"{path.name} is a link that leads out of {folder}")
     try:
-        with path.open(encoding=encoding, newline="") as file:
+        with files[name].open(encoding=encoding, newline="") as file:
             text = file.read(MAX_SIGNS + 1)
     except UnicodeDecodeError as error:
         found = error.object[max(0, error.start - 20) :][:40]
-        raise DataError(f"{path.name}: expected text in {encoding}, found {found!r}") from error
+        raise DataError(f"{name}: expected text in {encoding}, found {found!r}") from error
     if len(text) > MAX_SIGNS:
-        raise DataError(f"{path.name}: more than {MAX_SIGNS:,} characters")
+        raise DataError(f"{name}: more than {MAX_SIGNS:,} characters")
     return text
 
 
@@ -119,10 +126,10 @@ def _span(told: str, where: str) -> _Span:
 def _as_counted(text: str, spans: Sequence[_Span]) -> str:
     """Return a text with the ends of lines, and the byte order mark as a blank or not at all, that offsets count."""
     bare = text.removeprefix("\ufeff")
-    marked = " " * (len(text) - len(bare)) + bare
     unix = bare.replace("\r\n", "\n")
-    ways = dict.fromkeys((marked, bare, unix, unix.replace("\n", "\r\n")))
-    return max(ways, key=lambda way: sum(_fits(way, *span) for span in spans)) if len(ways) > 1 else text
+    marks = (" " * (len(text) - len(bare)), "")
+    ways = dict.fromkeys(mark + way for mark in marks for way in (bare, unix, unix.replace("\n", "\r\n")))
+    return max(ways, key=lambda way: sum(_fits(way, *span) for span in spans))
 
 
 def _fits(text: str, kind: str, pieces: Sequence[tuple[int, int]], surface: str) -> bool:

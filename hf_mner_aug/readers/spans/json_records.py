@@ -178,7 +178,7 @@ class _Text:
                 value, end = self._decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 cut = error.msg.startswith("Unterminated") or error.pos > len(self._text) - _NEAR
-                if not cut or not self._grow(len(self._text) // CHUNK + 1):
+                if not cut or not self._grow((len(self._text) - self._at) // CHUNK + 1):
                     around = self._text[max(self._at, error.pos - 30) : error.pos + 30]
                     raise DataError(f"{error.msg} near {around!a}") from error
             except ValueError as error:  # a number of thousands of digits

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.readers.lines import BadLine
@@ -34,6 +35,7 @@ from hf_mner_aug.readers.spans.json_records import (
 from hf_mner_aug.readers.spans.tool_fields import Columns, checked_columns, own_id, own_pictures
 
 VERDICT, REJECTED = "verdict", "Reject"  # the choice by which a post is rejected
+_LOCAL = "/data/local-files/?d="
 _LABELS = ("labels", "hypertextlabels")  # control tags that mark text
 _ANNOTATIONS = ("annotations", "completions")
 _OWN = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time", "id", "agreement")  # of JSON-MIN
@@ -79,7 +81,7 @@ def _of_task(task: Mapping[str, Any], number: int, columns: Mapping[str, str]) -
     regions = [result["value"] for result in results if isinstance(result.get("value"), dict)]
     spans = _spans(regions)
     text = _text(data, columns, spans)
-    return Annotated(here, number, text, _in(text, spans), own_pictures(data, columns), notes=notes)
+    return Annotated(here, number, text, _in(text, spans), _pictures(data, columns), notes=notes)
 
 
 def _of_annotation(
@@ -97,7 +99,7 @@ def _of_annotation(
     spans = _spans([item for value in fields for item in value if isinstance(item, dict)])
     own = {name: value for name, value in record.items() if name not in _OWN}
     text = _text(own, columns, spans)
-    return Annotated(here, number, text, _in(text, spans), own_pictures(own, columns))
+    return Annotated(here, number, text, _in(text, spans), _pictures(own, columns))
 
 
 def _rejects(value: Any) -> bool:
@@ -164,6 +166,12 @@ def _text(data: Mapping[str, Any], columns: Mapping[str, str], spans: Sequence[M
         names = ", ".join(map(ascii, data))[:200] or "none"
         raise DataError(f"expected the text in 'text', found the fields {names}: name it with --columns text=FIELD")
     return texts[fitting[0]]
+
+
+def _pictures(data: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the pictures of a task; those that Label Studio serves from a folder are paths in it."""
+    found = own_pictures(data, columns)
+    return found and tuple(unquote(name.partition(_LOCAL)[2]) if _LOCAL in name else name for name in found)
 
 
 def _is_link(value: str) -> bool:

@@ -4,10 +4,10 @@
 "label"}], "_input_hash", "_task_hash", "_view_id", "_is_binary", "answer", "image", "meta"}``. Source: prodi.gy/docs,
 "Annotation interfaces", and the exports in explosion/projects. Offsets are code points. ``tokens`` are the words.
 
-Only accepted answers are taken; rejected and ignored ones are left out and counted. Where an input was accepted several
-times, the last answer in the file is taken and the others are counted; but binary answers (``_is_binary``, or the view
-``ner``) ask for one span each: those of one input are put together, and what was not asked is O. Relations are left out
-and counted, and so are areas of pictures, which are spans without offsets.
+Only accepted answers are taken, and texts with spans but no answer; rejected and ignored ones are left out and counted.
+Where an input was accepted several times, the last answer in the file is taken and the others are counted; but binary
+answers (``_is_binary``, or the view ``ner``) ask for one span each: those of one input are put together, and what was
+not asked is O. Relations are left out and counted; areas of pictures, which are spans without offsets, are left out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -76,6 +76,8 @@ def _annotated(
 ) -> Annotated | BadLine | None:
     if not _is_accepted(record):
         return BadLine(line, f"answer {str(record['answer'])[:20]}", "rejected")
+    if "answer" not in record and columns.get("spans", "spans") not in record:
+        return BadLine(line, "a task without an answer", "unlabelled")
     spans = _spans(record, columns)
     key = _input_of(record)
     if key is not None and (last := answers.lines[key]) != line:
