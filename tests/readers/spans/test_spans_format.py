@@ -1,14 +1,20 @@
 """Files of texts with spans: their shapes, the names of their fields, the unit of their offsets, their pictures."""
 
+import contextlib
 import json
 
 import pytest
 from datasets import load_dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.readers.spans.generic import read_spans
+from hf_mner_aug.readers.formats import RawPost
+from hf_mner_aug.readers.lines import BadLine
+from hf_mner_aug.readers.spans import Annotated, posts_of
+from hf_mner_aug.readers.spans.generic import FIELDS, annotated_of, read_spans
 from hf_mner_aug.readers.spans.json_records import json_records
 from hf_mner_aug.schema import bio_to_spans
 
@@ -174,3 +180,33 @@ def test_options_of_spans_are_for_texts_with_spans(tmp_path):
     path.write_text("IMGID:7\nAdele\tB-PER\n")
     with pytest.raises(UsageError, match="conll takes no --tokeniser"):
         convert("conll", path, tmp_path / "out", tokeniser="char")
+
+
+NAMES = st.sampled_from([name for names in FIELDS.values() for name in names])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | st.text(max_size=5) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+BYTES = st.binary(max_size=40)
+LIKE_JSON = st.lists(st.sampled_from('[]{},:"\n a1\\'), max_size=40).map("".join).map(str.encode)
+
+
+@settings(max_examples=500, deadline=None)
+@given(record=VALUES, text=st.text(max_size=9))
+def test_any_record_is_a_text_with_spans_or_left_out(record, text):
+    with contextlib.suppress(DataError):
+        (post,) = posts_of([annotated_of(record | {"text": text} if isinstance(record, dict) else record, 1, FIELDS)])
+        assert isinstance(post, RawPost | BadLine)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=BYTES | LIKE_JSON)
+def test_any_file_is_records_or_bad_lines(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("any") / "file.jsonl"
+    path.write_bytes(data)
+    with contextlib.suppress(DataError):
+        for found in read_spans(path):
+            assert isinstance(found, Annotated | BadLine)
