@@ -128,6 +128,7 @@ def read(
     for found_types in (found.types, found.fine_types):
         if alike := similar_types(found_types):
             warnings.warn(f"{named.name}: {alike}", stacklevel=2)
+    report.named_images = bool(found.named_picture)
     if raw.images == "auto":
         raw = replace(raw, images="many" if found.several_pictures else "one")
         report.many_images = found.several_pictures

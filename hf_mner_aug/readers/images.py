@@ -148,7 +148,7 @@ def count_picture(name: str, same: Sequence[Path], image: "PictureFile | Fault",
     file = image.path.name
     if len(same) > 1:
         counts.note("twin_images", f"{spelt}: {file} is taken")
-    elif _kind(Path(name)) < OTHER and Path(name).suffix != image.path.suffix:
+    elif _kind(named := Path(place_of(name)[-1])) < OTHER and named.suffix != image.path.suffix:
         counts.note("other_endings", f"{name}: {file}")
     if image.animated:
         counts.note("animated_images", file)

@@ -142,15 +142,16 @@ class Corrected:
 class Report:
     """The findings of reading a set, split by split.
 
-    ``corrected`` is the file of corrections, if one was given; ``recognised`` are lines about what was found out about
-    the files, as their columns; ``spare_drawings`` are XML files without a post; ``leaks`` are lines about other sets'
-    validation and test.
+    ``named_images`` says that the files name pictures, and not by ids alone. ``corrected`` is the file of corrections,
+    if one was given; ``recognised`` are lines about what was found out about the files, as their columns;
+    ``spare_drawings`` are XML files without a post; ``leaks`` are lines about other sets' validation and test.
     """
 
     name: str
     orphans: Orphans
     image_folder: bool
     many_images: bool = False
+    named_images: bool = False
     splits: dict[str, SplitReport] = field(default_factory=dict)
     spare_drawings: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)

@@ -64,6 +64,8 @@ def test_the_last_part_of_a_path_or_a_url_names_the_file(tmp_path, pictures):
     widths, report = read(tmp_path, folder, *names, "https://x.org/e.jpg")
     assert widths == [10, 11, 12, 13, None]
     assert report.splits["train"].examples["missing"] == ["4 (https://x.org/e.jpg)"]
+    assert not report.splits["train"].other_endings
+    assert "found by name; null if missing" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_folders_tell_files_of_one_name_apart(tmp_path, pictures):

@@ -65,12 +65,9 @@ def parse(
         nested=nested,
         offsets=offsets,
     )
-    first: BadLine | None = None
     n_posts = 0
     for post in posts:
-        if isinstance(post, BadLine):
-            first = first or post
         n_posts += isinstance(post, RawPost)
         yield post
     if not n_posts:
-        raise DataError(f"{path}: no post could be read" + (f"; line {first.line}: {first.reason}" if first else ""))
+        raise DataError(f"{path}: no post could be read")
