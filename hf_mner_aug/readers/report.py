@@ -108,7 +108,7 @@ class SplitReport:
         ranked = sorted(self.reasons.items(), key=lambda item: -item[1].count)
         told = [f"{cause.count} of {sort!r}" for sort, cause in ranked[:REASONS]]
         more = sum(cause.count for _, cause in ranked[REASONS:])
-        return "of the lines left out " + ", ".join(told + [f"{more} of other reasons"] * (more > 0))
+        return "of those left out " + ", ".join(told + [f"{more} of other reasons"] * (more > 0))
 
     def contents(self) -> str:
         """Return the counts in words."""

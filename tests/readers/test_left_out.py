@@ -64,7 +64,7 @@ def test_every_row_left_out_is_counted_by_reason_and_listed(tmp_path):
     ]
     assert [row["reason"] for row in found][:2] == ["not JSON", "expected UTF-… text"]
     assert found[0]["detail"].startswith("not JSON (Expecting property name")
-    assert "train: of the lines left out 1 of 'not JSON', 1 of 'expected UTF-… text', " in str(report)
+    assert "train: of those left out 1 of 'not JSON', 1 of 'expected UTF-… text', " in str(report)
     saved = json.loads((tmp_path / "out" / "convert.json").read_text())["splits"]["test"]["reasons"]
     assert saved == {"not JSON": {"count": 1, "example": "line 2: " + found[-1]["detail"]}}
 
