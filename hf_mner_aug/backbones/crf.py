@@ -7,6 +7,7 @@ word, its affixes and shape, the words up to two places away, and marks of tweet
 import contextlib
 import functools
 import json
+import math
 import re
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hf_mner_aug.backbones import Prediction, checkpoint, splits
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.posts.lexicon import is_link
 from hf_mner_aug.posts.scripts import without_marks
 from hf_mner_aug.schema import Post
@@ -94,6 +96,22 @@ def post_features(tokens: Sequence[str]) -> list[list[str]]:
     return found
 
 
+def weighted(posts: Sequence[Post], weights: Sequence[float]) -> tuple[list[Post], float]:
+    """Return each post as often as its weight asks, to a tenth, and the factor of the penalties that goes with it.
+
+    CRFsuite weighs no post; likelihood and penalties times the same number have the same optimum.
+
+    Raises:
+        UsageError: every weight is below 0.05.
+    """
+    tenths = [round(10 * weight) for weight in weights]
+    common = math.gcd(*tenths)
+    if not common:
+        raise UsageError("crf rounds weights to tenths, and every weight of train is below 0.05: multiply them")
+    repeated = [post for post, n in zip(posts, tenths, strict=True) for _ in range(n // common)]
+    return repeated, 10 / common
+
+
 def _squeezed(shape: str) -> str:
     """Return a shape without repeats: ``Xxxxx`` gives ``Xx``."""
     return re.sub(r"(.)\1+", r"\1", shape)
@@ -109,6 +127,7 @@ class CRF:
         c1: the weight of the L1 penalty.
         c2: the weight of the L2 penalty.
         iterations: the maximum number of L-BFGS iterations.
+        weight: a column of train with the weight of each post's likelihood, 0 to 10, rounded to tenths; null is 1.
         boundary: predict entities without their types.
     """
 
@@ -120,6 +139,7 @@ class CRF:
     c1: Amount = 0.1
     c2: Amount = 0.1
     iterations: Positive = 100
+    weight: str | None = None
     boundary: bool = False
     seed: int = 0
     labels: tuple[str, ...] = field(default=(), repr=False)
@@ -142,15 +162,17 @@ class CRF:
 
         Raises:
             UsageError: a split is empty or has other columns, or train has no entity.
+            DataError: a weight is not a number from 0 to 10.
             DiskFull: there is no space for the model in the temporary folder.
             OSError: the training process died.
         """
-        data = splits.entity_splits(train, validation, boundary=self.boundary)
-        params = {"c1": self.c1, "c2": self.c2, "max_iterations": self.iterations}
+        data = splits.entity_splits(train, validation, boundary=self.boundary, weight=self.weight)
+        posts, scale = weighted(data.train, data.weights) if data.weights else (data.train, 1.0)
+        params = {"c1": self.c1 * scale, "c2": self.c2 * scale, "max_iterations": self.iterations}
         options = {"algorithm": "lbfgs", "params": params, "verbose": False}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / WEIGHTS
-            (_train_apart if len(data.train) > APART else _train)(data.train, options, path)
+            (_train_apart if len(posts) > APART else _train)(posts, options, path)
             model = path.read_bytes()
             if not _is_whole(model):
                 raise disk_full(path)

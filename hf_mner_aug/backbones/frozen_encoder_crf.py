@@ -56,6 +56,7 @@ class FrozenEncoderCRF:
         words: read the word features of `crf`, too.
         words_l2: the weight of the L2 penalty of the word features.
         iterations: the maximum number of L-BFGS iterations.
+        weight: a column of train with the weight of each post's likelihood, 0 to 10; null is 1.
         boundary: predict entities without their types.
         use_images: true adds the mean region of each post's pictures from a frozen tower.
         cache: keep the states of each post in the cache folder, for the next run.
@@ -74,6 +75,7 @@ class FrozenEncoderCRF:
     words: bool = True
     words_l2: Amount = 0.1
     iterations: Positive = 60
+    weight: str | None = None
     boundary: bool = False
     vision: Vision = field(default_factory=Vision)
     use_images: bool = False
@@ -108,8 +110,11 @@ class FrozenEncoderCRF:
             MissingExtra: torch or transformers is not installed.
             UsageError: a split is empty or has other columns, train has no entity, or there is no such encoder, tower
                 or GPU; or no post has a picture, and ``no_images`` is ``refuse``.
+            DataError: a weight is not a number from 0 to 10.
         """
-        data = splits.entity_splits(train, validation, boundary=self.boundary, images=self.reads_images)
+        data = splits.entity_splits(
+            train, validation, boundary=self.boundary, images=self.reads_images, weight=self.weight
+        )
         device = find_device(self.device)
         able = replace(self, vocabulary=self._vocabulary(data.train))
         build, pieces = able.assemble(self.encoder, data.labels, data.train)
@@ -118,7 +123,12 @@ class FrozenEncoderCRF:
         gallery = self.gallery(lambda: net)
         examples = tagging.encode(self._as_tagger, data.train, pieces, gallery, "train", bio_names(data.labels))
         read = able._read(net, pieces, data.train, examples)
-        labelled = [(one, example.labels) for one, example in zip(read, examples, strict=True) if one.first]
+        weights = data.weights or [1.0] * len(read)
+        labelled = [
+            (one, example.labels, weight)
+            for one, example, weight in zip(read, examples, weights, strict=True)
+            if one.first
+        ]
         if not labelled:
             raise UsageError(f"train: the first word of every post is longer than {pieces.limit} subwords")
         self._learn(net.to("cpu"), _collator(net, gallery), labelled)
@@ -203,7 +213,7 @@ class FrozenEncoderCRF:
         self,
         net: "FrozenNet",
         collate: "Callable[[Sequence[Read]], dict[str, torch.Tensor]]",
-        labelled: Sequence[tuple[Read, list[int]]],
+        labelled: Sequence[tuple[Read, list[int], float]],
     ) -> None:
         """Standardise the states on train and fit the weights."""
         import torch
@@ -213,8 +223,8 @@ class FrozenEncoderCRF:
         batches = []
         by_length = sorted(labelled, key=lambda one: len(one[0].first))
         for at in range(0, len(by_length), FIT_BATCH):
-            read, labels = zip(*by_length[at : at + FIT_BATCH], strict=True)
-            batches.append(Words(**collate(read), tags=pad(labels)[0]))
+            read, labels, weights = zip(*by_length[at : at + FIT_BATCH], strict=True)
+            batches.append(Words(**collate(read), tags=pad(labels)[0], weights=torch.tensor(weights)))
         net.standardise(torch.cat([batch.features[batch.mask] for batch in batches]))
         fit_chain(net, batches, l2=self.l2, marks_l2=self.words_l2, iterations=self.iterations)
 

@@ -92,16 +92,17 @@ class FrozenNet(nn.Module):
 
 
 class Words(NamedTuple):
-    """Some posts' features [n_posts, n_words, size], word features [n_posts, n_words, most], mask of words, tag ids."""
+    """Features [n_posts, n_words, size] and word features [n_posts, n_words, most] of posts, mask, tag ids, weights."""
 
     features: Tensor
     marks: Tensor
     mask: Tensor
     tags: Tensor
+    weights: Tensor
 
 
 def fit_chain(net: FrozenNet, batches: Sequence[Words], *, l2: float, marks_l2: float, iterations: int) -> None:
-    """Fit the linear layer, the word features and the CRF: summed negative log-likelihood and L2 penalties.
+    """Fit the linear layer, the word features and the CRF: summed negative log-likelihood, weighted by post, and L2.
 
     L-BFGS over all posts draws no random number: equal features give an equal model.
     """
@@ -120,7 +121,7 @@ def fit_chain(net: FrozenNet, batches: Sequence[Words], *, l2: float, marks_l2: 
         penalty.backward()
         for batch in batches:
             emissions = net.emissions(batch.features, batch.marks)
-            loss = -net.chain.log_likelihood(emissions, batch.tags, batch.mask).sum()
+            loss = -(batch.weights * net.chain.log_likelihood(emissions, batch.tags, batch.mask)).sum()
             total += loss.item()
             loss.backward()
         return total

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.nets import PRETRAINED, CRFLayer, gather_first_subwords, tagged
+from hf_mner_aug.backbones.nets import PRETRAINED, CRFLayer, gather_first_subwords, mean_over_posts, tagged
 from hf_mner_aug.models.vision.tower import Tower, channels_of, see
 
 
@@ -27,6 +27,7 @@ class Batch(NamedTuple):
             [batch, n_pictures, n_regions, channels].
         shown: true for pictures [batch, n_pictures].
         labels: tag ids [batch, n_words].
+        weights: of posts [batch]; None if all weigh the same.
     """
 
     input_ids: Tensor
@@ -36,6 +37,7 @@ class Batch(NamedTuple):
     pictures: Tensor | None = None
     shown: Tensor | None = None
     labels: Tensor | None = None
+    weights: Tensor | None = None
 
     def read(self, encoder: Any) -> Tensor:
         """Return the last states of an encoder [batch, length, size]."""
@@ -118,7 +120,7 @@ class GatedNet(nn.Module):
         regions, key_mask = batch.see(self.tower, like=words)
         read = self.reading(words, self.project(regions), key_mask)
         gate = torch.sigmoid(self.gate(torch.cat((words, read), dim=2)))
-        return tagged(self, self.linear(words + gate * read).float(), batch.labels, batch.mask)
+        return tagged(self, self.linear(words + gate * read).float(), batch.labels, batch.mask, batch.weights)
 
 
 class UnifiedNet(nn.Module):
@@ -183,7 +185,7 @@ class UnifiedNet(nn.Module):
         emissions = self.alpha * emissions + (1 - self.alpha) * spans @ self.get_buffer("transfer")
         if batch.labels is None:
             return {"emissions": emissions}
-        return {"loss": span_helped_loss(self, emissions, spans, batch.labels, batch.mask, weight=self.beta)}
+        return {"loss": span_helped_loss(self, emissions, spans, batch.labels, batch, weight=self.beta)}
 
 
 class MatchingNet(nn.Module):
@@ -252,7 +254,8 @@ class MatchingNet(nn.Module):
         emissions = self.linear(torch.cat((words, gate * seen), dim=2)).float()
         if labels is None:
             return {"emissions": emissions, "match": match}
-        loss = -self.alpha * self.chain.log_likelihood(emissions, labels, batch.mask).mean()
+        tagging = mean_over_posts(-self.chain.log_likelihood(emissions, labels, batch.mask), batch.weights)
+        loss = self.alpha * tagging
         if pictures is not None and pairs.sum() > 1:
             # A post that was given an equal picture still matches.
             matches = (pictures[places] == pictures).flatten(1).all(dim=1) & (key_mask == own).all(dim=1)
@@ -278,7 +281,7 @@ SPAN_TAGS = ("O", "B-ENTITY", "I-ENTITY")
 
 
 def span_helped_loss(
-    net: Any, emissions: Tensor, spans: Tensor, labels: Tensor, mask: Tensor, *, weight: float
+    net: Any, emissions: Tensor, spans: Tensor, labels: Tensor, batch: Batch, *, weight: float
 ) -> Tensor:
     """Return the loss of a network's ``chain``, and times ``weight`` that of its ``span_chain``; a mean over posts.
 
@@ -287,12 +290,12 @@ def span_helped_loss(
         emissions: of tags [batch, n_words, n_tags].
         spans: emissions of tags without types [batch, n_words, 3].
         labels: tag ids [batch, n_words].
-        mask: true for words [batch, n_words].
+        batch: the posts' mask of words and their weights.
         weight: of the spans' loss.
     """
-    main = net.chain.log_likelihood(emissions, labels, mask)
-    span = net.span_chain.log_likelihood(spans, net.span_tag[labels], mask)
-    return -(main + weight * span).mean()
+    main = net.chain.log_likelihood(emissions, labels, batch.mask)
+    span = net.span_chain.log_likelihood(spans, net.span_tag[labels], batch.mask)
+    return mean_over_posts(-(main + weight * span), batch.weights)
 
 
 def span_tags(tags: Sequence[str]) -> Tensor:

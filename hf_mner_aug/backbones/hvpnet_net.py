@@ -141,7 +141,7 @@ class PrefixTaggingNet(nn.Module):
         batch = Batch(**inputs)
         states = read(self, batch.input_ids, batch.attention_mask, batch.pictures, batch.shown)
         words = self.dropout(gather_first_subwords(states, batch.first))
-        return tagged(self, self.linear(words).float(), batch.labels, batch.mask)
+        return tagged(self, self.linear(words).float(), batch.labels, batch.mask, batch.weights)
 
 
 class PrefixRelationNet(nn.Module):
@@ -163,6 +163,7 @@ class PrefixRelationNet(nn.Module):
         pictures: Tensor | None = None,
         shown: Tensor | None = None,
         labels: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the logits [batch, n_relations], or with labels [batch] the loss.
 
@@ -170,4 +171,4 @@ class PrefixRelationNet(nn.Module):
         ``Batch``.
         """
         states = read(self, input_ids, attention_mask, pictures, shown)
-        return classified(self.linear(self.dropout(gather_markers(states, markers))).float(), labels)
+        return classified(self.linear(self.dropout(gather_markers(states, markers))).float(), labels, weights)

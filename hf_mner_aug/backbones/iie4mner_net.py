@@ -132,7 +132,7 @@ class IIE4MNERNet(nn.Module):
         if batch.labels is None:
             return {"emissions": emissions}
         spans = self.span_linear(gather_first_subwords(self.span_words(text, text, is_text), first)).float()
-        return {"loss": span_helped_loss(self, emissions, spans, batch.labels, batch.mask, weight=SPAN_WEIGHT)}
+        return {"loss": span_helped_loss(self, emissions, spans, batch.labels, batch, weight=SPAN_WEIGHT)}
 
     def look(self, batch: Batch, words: Tensor, objects: tuple[Tensor, Tensor]) -> Tensor:
         """Return the fused attention output for grid and objects [batch, length, size]; zero without a picture.

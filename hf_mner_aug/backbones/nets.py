@@ -83,7 +83,17 @@ class CRFLayer(nn.Module):
         return probabilities
 
 
-def tagged(net: Any, emissions: Tensor, labels: Tensor | None, mask: Tensor) -> dict[str, Tensor]:
+def mean_over_posts(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean of the losses of posts [batch], each times its weight.
+
+    The sum is divided by the number of posts, not by the sum of the weights: a batch of light posts moves little.
+    """
+    return losses.mean() if weights is None else (losses * weights).mean()
+
+
+def tagged(
+    net: Any, emissions: Tensor, labels: Tensor | None, mask: Tensor, weights: Tensor | None
+) -> dict[str, Tensor]:
     """Return the loss of a network's ``chain``, the mean over posts; without labels, the emissions.
 
     Args:
@@ -91,17 +101,20 @@ def tagged(net: Any, emissions: Tensor, labels: Tensor | None, mask: Tensor) -> 
         emissions: [batch, n_words, n_tags].
         labels: tag ids [batch, n_words].
         mask: true for words [batch, n_words].
+        weights: of posts [batch]; None if all weigh the same.
     """
     if labels is None:
         return {"emissions": emissions}
-    return {"loss": -net.chain.log_likelihood(emissions, labels, mask).mean()}
+    return {"loss": mean_over_posts(-net.chain.log_likelihood(emissions, labels, mask), weights)}
 
 
-def classified(logits: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-    """Return the logits [batch, n_classes], or with labels [batch] their cross-entropy."""
+def classified(logits: Tensor, labels: Tensor | None, weights: Tensor | None) -> dict[str, Tensor]:
+    """Return the logits [batch, n_classes], or with labels [batch] their cross-entropy, weighted."""
     if labels is None:
         return {"logits": logits}
-    return {"loss": nn.functional.cross_entropy(logits, labels)}
+    if weights is None:
+        return {"loss": nn.functional.cross_entropy(logits, labels)}
+    return {"loss": mean_over_posts(nn.functional.cross_entropy(logits, labels, reduction="none"), weights)}
 
 
 def gather_first_subwords(states: Tensor, first: Tensor) -> Tensor:
@@ -159,9 +172,15 @@ class TokenNet(nn.Module):
         self.chain = CRFLayer(tags) if head == "crf" else None
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, first: Tensor, mask: Tensor, labels: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        first: Tensor,
+        mask: Tensor,
+        labels: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Return the emissions [batch, n_words, n_tags], or with labels the loss.
+        """Return the emissions [batch, n_words, n_tags], or with labels the loss, a mean over words.
 
         Args:
             input_ids: subwords [batch, length].
@@ -169,14 +188,17 @@ class TokenNet(nn.Module):
             first: the position of each word's first subword [batch, n_words].
             mask: true for words [batch, n_words].
             labels: tag ids [batch, n_words].
+            weights: of posts [batch]; None if all weigh the same.
         """
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         emissions = self.linear(self.dropout(gather_first_subwords(states, first))).float()
         if labels is None:
             return {"emissions": emissions}
         if self.chain is None:
-            return {"loss": nn.functional.cross_entropy(emissions[mask], labels[mask])}
-        return {"loss": -self.chain.log_likelihood(emissions, labels, mask).sum() / mask.sum()}
+            by_word = None if weights is None else weights.repeat_interleave(mask.sum(1))
+            return classified(emissions[mask], labels[mask], by_word)
+        losses = -self.chain.log_likelihood(emissions, labels, mask)
+        return {"loss": (losses if weights is None else losses * weights).sum() / mask.sum()}
 
 
 class MarkerNet(nn.Module):
@@ -191,7 +213,12 @@ class MarkerNet(nn.Module):
         self.linear = nn.Linear(2 * encoder.config.hidden_size, len(relations))
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, markers: Tensor, labels: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        markers: Tensor,
+        labels: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the logits [batch, n_relations], or with labels [batch] the loss.
 
@@ -200,6 +227,7 @@ class MarkerNet(nn.Module):
             attention_mask: 1 for subwords [batch, length].
             markers: the positions of the opening markers of head and tail [batch, 2].
             labels: relation ids [batch].
+            weights: of posts [batch]; None if all weigh the same.
         """
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return classified(self.linear(self.dropout(gather_markers(states, markers))).float(), labels)
+        return classified(self.linear(self.dropout(gather_markers(states, markers))).float(), labels, weights)

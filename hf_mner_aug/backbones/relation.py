@@ -28,12 +28,13 @@ MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 
 
 class RelationExample(NamedTuple):
-    """A post as input of the network: subwords, positions of the two opening markers, relation id, pictures."""
+    """A post as input of the network: subwords, positions of the opening markers, relation id, pictures, weight."""
 
     input_ids: list[int]
     markers: list[int]
     label: int | None = None
     pictures: Any = ()
+    weight: float | None = None
 
 
 class RelationBackbone(fitting.NetBackbone, Protocol):
@@ -57,11 +58,14 @@ def fit(backbone: R, train: Any, validation: Any = None) -> R:
             continue from has other relations; or no post has a picture, and ``no_images`` is ``refuse``.
         DataError: a post has no relation, or head and tail do not fit its words.
     """
-    data = splits.relation_splits(train, validation, images=backbone.reads_images)
+    weight = backbone.training.weight
+    data = splits.relation_splits(train, validation, images=backbone.reads_images, weight=weight)
     device = find_device(backbone.training.device)
     build, pieces = backbone.assemble(backbone.encoder, data.labels, data.train)
     gallery = backbone.gallery(lambda: build().to(device))
-    examples = encode(backbone, data.train, pieces, gallery, "train", data.labels)
+    encoded = encode(backbone, data.train, pieces, gallery, "train", data.labels)
+    weights = data.weights or [None] * len(encoded)
+    examples = [example._replace(weight=weight) for example, weight in zip(encoded, weights, strict=True)]
     validation_examples = encode(backbone, data.validation, pieces, gallery, "validation")
     collate = collator(pieces, gallery)
 
@@ -244,6 +248,7 @@ def collator(pieces: WordPieces, gallery: Any) -> Collate:
         batch = {"input_ids": ids, "attention_mask": attention.long(), "markers": markers}
         if examples[0].label is not None:
             batch["labels"] = torch.tensor([example.label for example in examples])
+        batch |= tagging.weights_of(examples)
         if gallery:
             batch |= gallery.stack([example.pictures for example in examples])
         return batch

@@ -11,41 +11,71 @@ from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.spans import Score, score_spans
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, Relation, bio_to_spans, row_images, spans_to_bio
 from hf_mner_aug.transform import iterate_posts, iterate_rows
+from hf_mner_aug.untrusted.printable import excerpt
 
 BOUNDARY = "ENTITY"  # the one type of boundary detection
+HEAVIEST = 10  # the largest weight of a post
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The posts with words of a train and a validation split, and their labels."""
+    """The posts with words of a train and a validation split, their labels, and the weights of train's posts."""
 
     train: list[Post]
     validation: list[Post]
     labels: tuple[str, ...]
+    weights: tuple[float, ...] | None = None  # of train's posts; None if all weigh the same
 
 
-def entity_splits(train: Any, validation: Any, *, boundary: bool = False, images: bool = False) -> Splits:
+def entity_splits(
+    train: Any, validation: Any, *, boundary: bool = False, images: bool = False, weight: str | None = None
+) -> Splits:
     """Return splits for entity recognition; with ``boundary`` all entities have the type ``ENTITY``.
 
-    Pictures are read with ``images``.
+    Pictures are read with ``images``, the weights of train's posts from the column ``weight``.
 
     Raises:
         UsageError: a split is empty or has other columns, train has no entity, or validation has other types.
+        DataError: a weight is not a number from 0 to 10.
     """
-    splits = _splits(train, validation, "type", boundary=boundary, images=images)
+    splits = _splits(train, validation, "type", boundary=boundary, images=images, weight=weight)
     if not any(post.entities for post in splits.train):
         raise UsageError(f"train: none of its {len(splits.train)} posts has an entity: there is nothing to learn")
     return splits
 
 
-def relation_splits(train: Any, validation: Any, *, images: bool = False) -> Splits:
-    """Return splits for relation extraction; pictures are read with ``images``.
+def relation_splits(train: Any, validation: Any, *, images: bool = False, weight: str | None = None) -> Splits:
+    """Return splits for relation extraction; pictures are read with ``images``, weights as by ``entity_splits``.
 
     Raises:
         UsageError: a split is empty or has other columns, or validation has other relations.
-        DataError: a post has no relation.
+        DataError: a post has no relation, or a weight is not a number from 0 to 10.
     """
-    return _splits(train, validation, "relation", images=images)
+    return _splits(train, validation, "relation", images=images, weight=weight)
+
+
+def read_weights(train: Any, column: str) -> tuple[float, ...]:
+    """Return the weight of each post with words of a dataset; null, as in gold posts, is 1.
+
+    Raises:
+        UsageError: there is no such column, or every weight is 0.
+        DataError: a weight is not a number from 0 to 10.
+    """
+    features = getattr(train, "features", None) or {}
+    if column not in features:
+        found = ", ".join(features) or "a list of posts"
+        raise UsageError(f"weight={column}: expected a column {column} of train, found {found}")
+    weights = []
+    for row in iterate_rows(train, ["id", "tokens", column]):
+        weight = 1.0 if row[column] is None else row[column]
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= HEAVIEST:
+            found = excerpt(repr(weight), 80)
+            raise DataError(f"post {row['id']}: column {column}: expected a number from 0 to {HEAVIEST}, found {found}")
+        if row["tokens"]:
+            weights.append(float(weight))
+    if not any(weights):
+        raise UsageError(f"weight={column}: the weight of every train post is 0: there is nothing to learn")
+    return tuple(weights)
 
 
 def unlabelled(data: Any, kind: str, labels: Sequence[str], *, images: bool = False) -> list[Post]:
@@ -113,7 +143,9 @@ def relation_score(predictions: Sequence[Prediction], posts: Iterable[Post], *, 
     return Score(correct, sum(p != none for p in predicted), sum(g != none for g in gold))
 
 
-def _splits(train: Any, validation: Any, kind: str, *, boundary: bool = False, images: bool = False) -> Splits:
+def _splits(
+    train: Any, validation: Any, kind: str, *, boundary: bool = False, images: bool = False, weight: str | None = None
+) -> Splits:
     train_posts, labels = _labelled(train, "train", kind, images)
     validation_posts: list[Post] = []
     if validation is not None:
@@ -136,7 +168,8 @@ def _splits(train: Any, validation: Any, kind: str, *, boundary: bool = False, i
     if unseen:
         counts = ", ".join(f"{n} × {label}" for label, n in sorted(unseen.items()))
         warnings.warn(f"validation has labels that no train post has, so they will be missed: {counts}", stacklevel=4)
-    return Splits(train_posts, validation_posts, labels)
+    weights = read_weights(train, weight) if weight else None
+    return Splits(train_posts, validation_posts, labels, weights)
 
 
 def _labelled(data: Any, split: str, kind: str, images: bool) -> tuple[list[Post], tuple[str, ...]]:

@@ -26,12 +26,13 @@ Collate = Callable[[Sequence["TaggingExample"]], dict[str, "torch.Tensor"]]
 
 
 class TaggingExample(NamedTuple):
-    """A post as input of a network: subwords, each word's first one, tag ids (none when predicting), pictures."""
+    """A post as input of a network: subwords, first ones of words, tag ids (none when predicting), pictures, weight."""
 
     input_ids: list[int]
     first: list[int]
     labels: list[int]
     pictures: Any
+    weight: float | None = None
 
 
 def reads_images(tagger: Any) -> bool:
@@ -57,15 +58,20 @@ def fit(tagger: N, train: Any, validation: Any = None) -> N:
         UsageError: a split is empty or has other columns, train has no entity, there is no such encoder, tower or GPU,
             or the folder to continue from has other types; or no post has a picture, and ``no_images`` is ``refuse``.
     """
-    data = splits.entity_splits(train, validation, boundary=tagger.boundary, images=tagger.reads_images)
-    device = find_device(tagger.training.device)
+    settings = tagger.training
+    data = splits.entity_splits(
+        train, validation, boundary=tagger.boundary, images=tagger.reads_images, weight=settings.weight
+    )
+    device = find_device(settings.device)
     build, pieces = tagger.assemble(tagger.encoder, data.labels, data.train)
     gallery = tagger.gallery(lambda: build().to(device))
     tags = bio_names(data.labels)
     known, known_of_validation = tagger.gather(
         {"train": (train, data.train), "validation": (validation, data.validation)}
     )
-    examples = [e for e in encode(tagger, data.train, pieces, gallery, "train", tags, known) if e.first]
+    encoded = encode(tagger, data.train, pieces, gallery, "train", tags, known)
+    weights = data.weights or [None] * len(encoded)
+    examples = [e._replace(weight=weight) for e, weight in zip(encoded, weights, strict=True) if e.first]
     if not examples:
         raise UsageError(f"train: the first word of every post is longer than {pieces.limit} subwords")
     validation_examples = encode(tagger, data.validation, pieces, gallery, "validation", known=known_of_validation)
@@ -243,6 +249,15 @@ def decode(
     return predictions
 
 
+def weights_of(examples: Sequence[Any]) -> dict[str, "torch.Tensor"]:
+    """Return the weights [batch] of examples, as an input of a network; nothing if they have none."""
+    import torch
+
+    if not examples or examples[0].weight is None:
+        return {}
+    return {"weights": torch.tensor([example.weight for example in examples])}
+
+
 def collator(pieces: WordPieces, gallery: Any) -> Collate:
     """Return a function that makes a padded batch of examples."""
 
@@ -252,6 +267,7 @@ def collator(pieces: WordPieces, gallery: Any) -> Collate:
         batch = {"input_ids": ids, "attention_mask": attention.long(), "first": first, "mask": mask}
         if examples[0].labels:
             batch["labels"], _ = pad([example.labels for example in examples])
+        batch |= weights_of(examples)
         if gallery:
             batch |= gallery.stack([example.pictures for example in examples])
         return batch

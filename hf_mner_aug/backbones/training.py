@@ -43,6 +43,7 @@ class Training:
         checks: the number of validation checks; the best state is kept, of equal ones the first.
         device: `auto`, `cpu` or `cuda`.
         precision: `fp32`, `bf16`, `fp16`; `auto` is bf16 or fp16 on a GPU and fp32 elsewhere.
+        weight: a column of train with the weight of each post's loss, 0 to 10; null is 1.
     """
 
     epochs: Positive = 12
@@ -55,6 +56,7 @@ class Training:
     checks: Positive = 12
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         check_ranges(self, "training")

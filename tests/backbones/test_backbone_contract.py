@@ -11,14 +11,14 @@ from typing import Literal, get_origin, get_type_hints
 
 import pytest
 import text_posts
-from datasets import Dataset
+from datasets import Dataset, Value
 from picture_posts import eight_pairs, eight_posts
 from places import ROOT
 
 from hf_mner_aug.backbones import BACKBONES, Backbone, backbone_class, splits, training
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.cli.parameters import parameters_of
-from hf_mner_aug.exceptions import Corrupt, NotFitted, UnknownName, UsageError
+from hf_mner_aug.exceptions import Corrupt, DataError, NotFitted, UnknownName, UsageError
 from hf_mner_aug.schema import Codec, Post, mner_features
 
 pytest.importorskip("torch", reason="the models extra is not installed")
@@ -297,6 +297,69 @@ def test_the_seed_settles_all_and_training_is_silent(name, posts, capfd):
     assert capfd.readouterr() == ("", "")
     assert first == again
     assert (first == other) == small(name).seedless
+
+
+# ---------------------------------------------------------------- weights of posts
+
+
+def misled(posts):
+    """Posts that say something else of the same words."""
+    others = [replace(post, id=f"{post.id}-wrong", entities=()) for post in posts]
+    if posts[0].relation is None:
+        return others
+    names = sorted({post.relation.type for post in posts})
+    other = dict(zip(names, names[1:] + names[:1], strict=True))
+    return [replace(post, relation=replace(post.relation, type=other[post.relation.type])) for post in others]
+
+
+def weighing(backbone):
+    """The same backbone, which reads the column ``sure``."""
+    if backbone.training is None:
+        return replace(backbone, weight="sure")
+    return replace(backbone, training=replace(backbone.training, weight="sure"))
+
+
+def weighted_rows(posts, weights):
+    return rows_of(posts).add_column("sure", weights).cast_column("sure", Value("float32"))
+
+
+def test_a_post_of_no_weight_teaches_nothing(name, posts):
+    both = [*posts, *misled(posts)]
+    steps = re.search(r"steps=(\d+)", SMALL[name])
+    more = [f"steps={2 * int(steps[1])}"] if steps else []
+    backbone = small(name, "weight=sure", *more)
+    fitted = backbone.fit(weighted_rows(both, [None] * 8 + [0.0] * 8))
+    assert labels_of(fitted.predict(posts)) == gold_of(posts)
+    turned = backbone.fit(weighted_rows(both, [0.0] * 8 + [1.0] * 8))
+    assert labels_of(turned.predict(posts)) == gold_of(misled(posts))
+
+
+def test_weights_of_one_change_nothing(name, posts):
+    backbone = short(name)
+    plain = backbone.fit(rows_of(posts)).predict(posts)
+    for weight in (1.0, None):
+        found = weighing(short(name)).fit(weighted_rows(posts, [weight] * 8)).predict(posts)
+        for one, other in zip(found, plain, strict=True):
+            assert one.word_confidences == pytest.approx(other.word_confidences, abs=1e-5)
+            assert labels_of([one]) == labels_of([other])
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "said"),
+    [
+        ([1.0] * 7 + [-1.0], DataError, "column sure: expected a number from 0 to 10, found -1.0"),
+        ([float("nan")] * 8, DataError, "column sure: expected a number from 0 to 10, found nan"),
+        ([0.0] * 8, UsageError, "weight=sure: the weight of every train post is 0: there is nothing to learn"),
+        (None, UsageError, "weight=sure: expected a column sure of train, found id, tokens"),
+    ],
+)
+def test_weights_that_are_none_are_one_line(name, posts, weights, error, said):
+    rows = rows_of(posts) if weights is None else weighted_rows(posts, weights)
+    with pytest.raises(error) as found:
+        weighing(short(name)).fit(rows)
+    assert said in one_line(found)
+    with pytest.raises(UsageError, match="expected a column sure of train, found a list of posts"):
+        weighing(short(name)).fit(posts)
 
 
 # ---------------------------------------------------------------- saving, loading, going on

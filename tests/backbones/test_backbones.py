@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from text_posts import PAIRS, POSTS, RELATIONS
 
 from hf_mner_aug.backbones import Prediction, ScoredRelation, ScoredSpan, backbone_class, splits
-from hf_mner_aug.backbones.crf import CRF, post_features, word_features, word_shape
+from hf_mner_aug.backbones.crf import CRF, post_features, weighted, word_features, word_shape
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.relation import RelationClassifier, mark
 from hf_mner_aug.backbones.token_classifier import TokenClassifier
@@ -19,7 +19,7 @@ from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
-from hf_mner_aug.backbones.nets import CRFLayer  # noqa: E402
+from hf_mner_aug.backbones.nets import CRFLayer, classified  # noqa: E402
 
 
 def dataset(posts=POSTS, **columns):
@@ -220,6 +220,24 @@ def test_validation_is_scored_as_predictions_are(encoder):
 
 def test_the_seed_changes_no_byte_of_a_feature_crf():
     assert CRF(seed=1).fit(dataset()).model == CRF(seed=2).fit(dataset()).model
+
+
+def test_a_weighted_crf_repeats_posts_and_scales_its_penalties():
+    first, second, third = POSTS[:3]
+    assert weighted([first, second, third], [1.0, 0.5, 0.0]) == ([first, first, second], 2.0)
+    assert weighted([first, second], [1.0, 0.34]) == ([first] * 10 + [second] * 3, 1.0)
+    assert weighted([first, second], [0.3, 0.3]) == ([first, second], 10 / 3)
+    with pytest.raises(UsageError, match=r"every weight of train is below 0\.05"):
+        weighted([first, second], [0.04, 0.01])
+    rows = Dataset.from_list([{"id": post.id, "tokens": post.tokens} for post in POSTS])
+    assert splits.read_weights(rows.add_column("w", range(len(POSTS))), "w") == tuple(map(float, range(len(POSTS))))
+
+
+def test_the_loss_of_a_post_is_multiplied_by_its_weight():
+    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
+    apart = [classified(logits[[i]], labels[[i]], None)["loss"].item() for i in (0, 1)]
+    found = classified(logits, labels, torch.tensor([1.0, 0.5]))["loss"].item()
+    assert found == pytest.approx((apart[0] + 0.5 * apart[1]) / 2)
 
 
 def test_steps_go_before_epochs():

@@ -56,7 +56,7 @@ def test_the_gradient_is_zero_at_the_fit():
     tags = torch.tensor([[0, 1], [1, 0]])
     mask, marks = torch.ones(2, 2, dtype=torch.bool), torch.tensor([[[1], [0]], [[0], [0]]])
     net = net_of(words, ["O", "B-PER", "I-PER"], n_marks=1)
-    fit_chain(net, [Words(words, marks, mask, tags)], l2=0.5, marks_l2=0.25, iterations=200)
+    fit_chain(net, [Words(words, marks, mask, tags, torch.ones(2))], l2=0.5, marks_l2=0.25, iterations=200)
     emissions = net.emissions(words, marks)
     assert net.chain.viterbi(emissions, mask).tolist() == tags.tolist()
     excess = net.chain.marginals(emissions, mask) - torch.nn.functional.one_hot(tags, 3)
