@@ -1,7 +1,8 @@
 """A conditional random field over features of words: trains in seconds on a CPU, without pretrained weights.
 
 Lafferty et al. 2001, by CRFsuite: L-BFGS with L1 and L2 penalties, so equal input gives an equal model. Features: the
-word, its affixes and shape, the words up to two places away, and marks of tweets (handle, hashtag, URL).
+word, its affixes and shape, the words up to two places away, and marks of tweets (handle, hashtag, URL); with a
+lexicon, the types of the listed names that the word and its neighbours are of.
 """
 
 import contextlib
@@ -16,11 +17,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from hf_mner_aug.backbones import Prediction, checkpoint, splits
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.posts.lexicon import is_link
+from hf_mner_aug.posts.name_lists import Lexicon, find_names, lexicon_of, read_names
 from hf_mner_aug.posts.scripts import without_marks
 from hf_mner_aug.schema import Post
 from hf_mner_aug.stopping import interrupts_blocked
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     import pycrfsuite
 
 WEIGHTS = "model.crfsuite"
+NO_NAMES: Lexicon = MappingProxyType({})
 LONGEST_AFFIX = 4
 REACH = 2  # neighbours on each side that give features
 APART = 5_000  # posts; training on more runs in a separate process
@@ -73,7 +77,7 @@ def word_features(word: str) -> tuple[str, ...]:
     return (*found, *(flag for flag, holds in flags.items() if holds))
 
 
-def post_features(tokens: Sequence[str]) -> list[list[str]]:
+def post_features(tokens: Sequence[str], lexicon: Lexicon = NO_NAMES) -> list[list[str]]:
     """Return the features of each word of a post, with those of its neighbours (tokens: [n_words])."""
     lower = [token.lower() for token in tokens]
     short = [_squeezed(word_shape(token)) for token in tokens]
@@ -93,6 +97,34 @@ def post_features(tokens: Sequence[str]) -> list[list[str]]:
         if i + 1 < len(tokens):
             features.append(f"0,1:lower={lower[i]} {lower[i + 1]}")
         found.append(features)
+    if lexicon:
+        for features, named in zip(found, name_features(tokens, lexicon), strict=True):
+            features += named
+    return found
+
+
+def name_features(tokens: Sequence[str], lexicon: Lexicon) -> list[list[str]]:
+    """Return for each word the listed names that it and the words beside it are of (tokens: [n_words])."""
+    marks = [[], *find_names(tokens, lexicon), []]
+    found = []
+    for i in range(1, len(marks) - 1):
+        beside = [f"{step}:lexicon={mark}" for step in (-1, 1) for mark in marks[i + step]]
+        found.append([f"lexicon={mark}" for mark in marks[i]] + beside)
+    return found
+
+
+def read_lexicon(path: str | None) -> Lexicon:
+    """Return the names of a file; none without one.
+
+    Raises:
+        UsageError: the file cannot be read, or has no names.
+        DataError: a line of it is not a type and a name.
+    """
+    if path is None:
+        return NO_NAMES
+    found = lexicon_of(read_names(path))
+    if not found:
+        raise UsageError(f"lexicon={path}: expected names in the file, found none")
     return found
 
 
@@ -128,6 +160,7 @@ class CRF:
         c2: the weight of the L2 penalty.
         iterations: the maximum number of L-BFGS iterations.
         weight: a column of train with the weight of each post's likelihood, 0 to 10, rounded to tenths; null is 1.
+        lexicon: a file of names, a type and a name on each line: whether a word is in one is a feature of it.
         boundary: predict entities without their types.
     """
 
@@ -140,9 +173,11 @@ class CRF:
     c2: Amount = 0.1
     iterations: Positive = 100
     weight: str | None = None
+    lexicon: str | None = None
     boundary: bool = False
     seed: int = 0
     labels: tuple[str, ...] = field(default=(), repr=False)
+    names: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False, hash=False)
     model: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -161,22 +196,23 @@ class CRF:
         """Return a fitted copy; validation is only checked, since training has a single final state.
 
         Raises:
-            UsageError: a split is empty or has other columns, or train has no entity.
-            DataError: a weight is not a number from 0 to 10.
+            UsageError: a split is empty or has other columns, train has no entity, or there is no such lexicon.
+            DataError: a weight is not a number from 0 to 10, or a line of the lexicon is not a type and a name.
             DiskFull: there is no space for the model in the temporary folder.
             OSError: the training process died.
         """
         data = splits.entity_splits(train, validation, boundary=self.boundary, weight=self.weight)
         posts, scale = weighted(data.train, data.weights) if data.weights else (data.train, 1.0)
+        names = read_lexicon(self.lexicon)
         params = {"c1": self.c1 * scale, "c2": self.c2 * scale, "max_iterations": self.iterations}
         options = {"algorithm": "lbfgs", "params": params, "verbose": False}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / WEIGHTS
-            (_train_apart if len(posts) > APART else _train)(posts, options, path)
+            (_train_apart if len(posts) > APART else _train)(posts, names, options, path)
             model = path.read_bytes()
             if not _is_whole(model):
                 raise disk_full(path)
-            return replace(self, model=model, labels=data.labels)
+            return replace(self, model=model, labels=data.labels, names=dict(names) or None)
 
     def predict(self, dataset: Any) -> list[Prediction]:
         """Return the spans of each post; a confidence is the lowest marginal of the span's tags.
@@ -190,7 +226,7 @@ class CRF:
         tagger = _tagger(model)
         predictions = []
         for post in posts:
-            tags = tagger.tag(post_features(post.tokens)) if post.tokens else []
+            tags = tagger.tag(post_features(post.tokens, self.names or NO_NAMES)) if post.tokens else []
             marginals = [tagger.marginal(tag, i) for i, tag in enumerate(tags)]
             predictions.append(splits.read_prediction(post, tags, marginals))
         return predictions
@@ -226,17 +262,17 @@ class CRF:
         return self.model
 
 
-def _train(posts: Sequence[Post], options: Mapping[str, Any], path: Path) -> None:
+def _train(posts: Sequence[Post], names: Lexicon, options: Mapping[str, Any], path: Path) -> None:
     """Train on some posts and write the model."""
     import pycrfsuite
 
     trainer = pycrfsuite.Trainer(**options)
     for post in posts:
-        trainer.append(post_features(post.tokens), splits.bio_tags(post))
+        trainer.append(post_features(post.tokens, names), splits.bio_tags(post))
     trainer.train(str(path))
 
 
-def _train_apart(posts: Sequence[Post], options: Mapping[str, Any], path: Path) -> None:
+def _train_apart(posts: Sequence[Post], names: Lexicon, options: Mapping[str, Any], path: Path) -> None:
     """Train in another process: CRFsuite holds the interpreter lock, so Ctrl-C would have to wait for it."""
     with interrupts_blocked():
         process = subprocess.Popen([sys.executable, "-P", "-c", TRAINING, path], stdin=subprocess.PIPE, text=True)
@@ -245,7 +281,7 @@ def _train_apart(posts: Sequence[Post], options: Mapping[str, Any], path: Path) 
         with contextlib.suppress(BrokenPipeError):  # it has died
             process.stdin.write(f"{json.dumps(options)}\n")
             for post in posts:
-                process.stdin.write(f"{json.dumps([post_features(post.tokens), splits.bio_tags(post)])}\n")
+                process.stdin.write(f"{json.dumps([post_features(post.tokens, names), splits.bio_tags(post)])}\n")
             process.stdin.write("\n")
             process.stdin.flush()
         process.wait()

@@ -7,13 +7,13 @@ fits all weights at once.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast
 
 from hf_mner_aug.backbones import Prediction, checkpoint, fitting, splits, tagging
-from hf_mner_aug.backbones.crf import post_features
+from hf_mner_aug.backbones.crf import NO_NAMES, name_features, post_features, read_lexicon
 from hf_mner_aug.backbones.training import pad, run_batches
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import digest_weights, find_device
@@ -57,6 +57,7 @@ class FrozenEncoderCRF:
         words_l2: the weight of the L2 penalty of the word features.
         iterations: the maximum number of L-BFGS iterations.
         weight: a column of train with the weight of each post's likelihood, 0 to 10; null is 1.
+        lexicon: a file of names, a type and a name on each line: whether a word is in one is a feature of it.
         boundary: predict entities without their types.
         use_images: true adds the mean region of each post's pictures from a frozen tower.
         cache: keep the states of each post in the cache folder, for the next run.
@@ -76,6 +77,7 @@ class FrozenEncoderCRF:
     words_l2: Amount = 0.1
     iterations: Positive = 60
     weight: str | None = None
+    lexicon: str | None = None
     boundary: bool = False
     vision: Vision = field(default_factory=Vision)
     use_images: bool = False
@@ -85,6 +87,7 @@ class FrozenEncoderCRF:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
     vocabulary: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    names: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False, compare=False)
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)
@@ -110,13 +113,14 @@ class FrozenEncoderCRF:
             MissingExtra: torch or transformers is not installed.
             UsageError: a split is empty or has other columns, train has no entity, or there is no such encoder, tower
                 or GPU; or no post has a picture, and ``no_images`` is ``refuse``.
-            DataError: a weight is not a number from 0 to 10.
+            DataError: a weight is not a number from 0 to 10, or a line of the lexicon is not a type and a name.
         """
         data = splits.entity_splits(
             train, validation, boundary=self.boundary, images=self.reads_images, weight=self.weight
         )
         device = find_device(self.device)
-        able = replace(self, vocabulary=self._vocabulary(data.train))
+        named = replace(self, names=dict(read_lexicon(self.lexicon)) or None)
+        able = replace(named, vocabulary=named._vocabulary(data.train))
         build, pieces = able.assemble(self.encoder, data.labels, data.train)
         net = _without_chance(build).to(device)
         self._check_layers(net)
@@ -188,12 +192,15 @@ class FrozenEncoderCRF:
 
     def _vocabulary(self, train: Sequence[Post]) -> tuple[str, ...]:
         """Return the word features of train, or those of the folder that the encoder is from."""
-        if not self.words:
-            return ()
         if (Path(self.encoder) / checkpoint.RECORD).is_file():
             record = checkpoint.read(Path(self.encoder), self.name)
             return tuple(checkpoint.settings(type(self), record, Path(self.encoder))["vocabulary"])
-        return tuple(sorted({mark for post in train for word in post_features(post.tokens) for mark in word}))
+        return tuple(sorted({mark for post in train for word in self._marks(post) for mark in word}))
+
+    def _marks(self, post: Post) -> list[list[str]]:
+        """Return the word features of each word of a post."""
+        names = self.names or NO_NAMES
+        return post_features(post.tokens, names) if self.words else name_features(post.tokens, names)
 
     def _read(
         self, net: "FrozenNet", pieces: "WordPieces", posts: Sequence[Post], examples: "Sequence[TaggingExample]"
@@ -204,7 +211,7 @@ class FrozenEncoderCRF:
         ids = {mark: i for i, mark in enumerate(self.vocabulary, start=1)}
         read = []
         for post, key, example in zip(posts, keys, examples, strict=True):
-            words = post_features(post.tokens)[: len(example.first)] if ids else [[] for _ in example.first]
+            words = self._marks(post)[: len(example.first)]
             marks = [[ids[mark] for mark in word if mark in ids] for word in words]
             read.append(Read(example.input_ids, example.first, marks, states[key], example.pictures))
         return read
