@@ -13,7 +13,7 @@ from hf_mner_aug.readers.spans.label_studio import read_label_studio
 from hf_mner_aug.readers.spans.lighttag import read_lighttag
 from hf_mner_aug.readers.spans.prodigy import read_prodigy
 from hf_mner_aug.readers.spans.spacy import read_spacy
-from hf_mner_aug.readers.tag_files.conll import parse_conll, recognise
+from hf_mner_aug.readers.tag_files import conll, conllu, json_lists
 from hf_mner_aug.schema import FOUR_TYPES
 
 _UMT = "https://github.com/jefferyYu/UMT"
@@ -24,14 +24,12 @@ _HUANG = (
 )
 _English = partial(RawSet, language="en")
 _Blocks = partial(RawSet, parse=parse_imgid, takes=("columns", "encoding"))
+_Tagged = partial(RawSet, takes=("columns", "encoding"), scheme="auto", prefixes=("", ANY_PREFIX))
 _Columns = partial(
-    RawSet,
-    parse=parse_conll,
-    takes=("columns", "encoding"),
-    recognise=recognise,
-    scheme="auto",
+    _Tagged,
+    parse=conll.parse_conll,
+    recognise=conll.recognise,
     split_names={**SPLIT_FILES, "validation": (*SPLIT_FILES["validation"], "testa"), "test": ("test", "testb")},
-    prefixes=("", ANY_PREFIX),
     endings=(
         *(".txt", ".conll", ".tsv", ".bio", ".iob", ".iob2", ".bioes", ".bmes", ".char", ".char.bmes", ".conll2003"),
         "",
@@ -119,6 +117,21 @@ _SETS = (
     ),
     _Columns(name="conll", title="Posts with tags"),
     _Columns(name="conll2003", title="Sentences with tags in columns"),
+    _Tagged(
+        name="conllu",
+        title="CoNLL-U",
+        parse=conllu.parse_conllu,
+        recognise=conllu.recognise,
+        endings=(".conllu", ".conllup", ".conll", ".txt"),
+    ),
+    _Tagged(
+        name="jsonl-bio",
+        title="JSON of words and tags",
+        parse=json_lists.parse_json_lists,
+        recognise=json_lists.recognise,
+        images="auto",
+        endings=(".jsonl", ".json", ".txt"),
+    ),
     spans_set(
         "spans", "Posts with spans", read_spans, takes=("columns", "encoding"), endings=(".jsonl", ".json", ".txt")
     ),

@@ -24,6 +24,8 @@ needs_data = pytest.mark.skipif(not (DATA / "twitter_gmner").is_dir(), reason=f"
 
 POST = "IMGID:7\nNew\tB-LOC\nYork\tI-LOC\nloves\tO\nAdele\tB-PER\n\n"
 SENTENCES = "-DOCSTART- -X- O O\n\nNew NNP B-NP B-LOC\nYork NNP I-NP I-LOC\nwaits VBZ B-VP O\n"
+SENTENCE = "# sent_id = s-1\n1\tOslo\tOslo\tPROPN\tNNP\t_\t0\troot\t_\tNER=B-LOC\n"
+LISTS = {"words": ["Ann", "waits"], "tags": ["S-PER", "O"], "image": None}
 RELATION = {
     "token": ["Bill", "Cosby", "in", "Hollywood"],
     "h": {"name": "Bill Cosby", "pos": [0, 2]},
@@ -178,6 +180,8 @@ PUBLISHED = {
     "twitter2017": {"train.txt": POST, "valid.txt": POST},
     "snap": {"train.txt": POST.replace("\n", "\r\n"), "test.txt": POST},
     "conll": {"train.txt": POST},
+    "conllu": {"x-ud-train.conllu": SENTENCE, "x-ud-dev.conllu": SENTENCE},
+    "jsonl-bio": {"train.jsonl": lines(json.dumps(LISTS)), "valid.jsonl": lines(json.dumps(LISTS))},
     "conll2003": {"eng.train": SENTENCES, "eng.testa": SENTENCES, "eng.testb": SENTENCES},
     "twitter_gmner": {"txt/train.txt": POST, "txt/dev.txt": POST, "xml/7.xml": voc(("Adele", 1, 2, 3, 4))},
     "twitter_fmnerg": {

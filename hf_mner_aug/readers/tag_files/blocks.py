@@ -39,6 +39,21 @@ class Block:
             return self.id
         return next(filter(None, map(comment_id, self.comments)), None)
 
+    def fault(self, post_id: str) -> BadLine | None:
+        """Return why the post is left out, if it is: its first faulty line, or that it is too long."""
+        if self.faults:
+            return left_out(post_id, self.faults[0].line, self.faults[0].reason)
+        if self.n_more:
+            n_words = len(self.rows) + self.n_more
+            reason = f"post {post_id[:100]} has {n_words:,} words, over {MAX_WORDS:,}: it is left out"
+            return BadLine(self.line, f"{reason} (a blank line ends a post)")
+        return None
+
+
+def left_out(post_id: str, line: int, reason: str) -> BadLine:
+    """Return the line that leaves out a post, and why."""
+    return BadLine(line, f"post {post_id[:100]}: {reason}: it is left out")
+
 
 def comment_id(comment: str) -> str | None:
     """Return the id in a comment, or None: ``# id 7``, ``# sent_id = 7``."""
@@ -94,14 +109,9 @@ def made_id(path: Path, number: int) -> str:
 
 
 def post_of(block: Block, post_id: str, places: Places) -> RawPost | BadLine:
-    """Return the post of a block, or why it is left out: its first fault, or that it is too long."""
-    if block.faults:
-        fault = block.faults[0]
-        return BadLine(fault.line, f"post {post_id[:100]}: {fault.reason}: it is left out")
-    if block.n_more:
-        n_words = len(block.rows) + block.n_more
-        reason = f"post {post_id[:100]} has {n_words:,} words, over {MAX_WORDS:,}: it is left out"
-        return BadLine(block.line, f"{reason} (a blank line ends a post)")
+    """Return the post of a block, or why it is left out."""
+    if fault := block.fault(post_id):
+        return fault
     post = RawPost(post_id, block.line, (post_id,))
     for number, parts in block.rows:
         post.lines.append(number)

@@ -13,7 +13,7 @@ from hf_mner_aug.readers.formats import BadLine, RawPost
 from hf_mner_aug.readers.lines import as_read, lines
 from hf_mner_aug.readers.tag_files.blocks import HEADER, Block, blocks, comment_id, made_id, post_of
 from hf_mner_aug.readers.tag_files.places import MAX_COLUMNS, Places, as_places, in_order, spelt
-from hf_mner_aug.readers.tag_files.recognition import OUTSIDE, Column, candidates, choose, is_tag, type_of
+from hf_mner_aug.readers.tag_files.recognition import Column, choose, is_tag, type_of
 from hf_mner_aug.schema import word_faults
 
 DEFAULT: Mapping[str, str | int] = MappingProxyType({"tokens": 1, "ner_tags": 2})
@@ -22,7 +22,6 @@ LEAST_RAGGED = 3  # columns of lines whose number of columns differs
 _OFTEN = 0.01  # of the lines
 _FIRST = 100  # lines
 _HEADINGS = frozenset({"word", "words", "token", "tokens", "form", "text"})
-_ODD = 0.01  # the share of words that may have only one of a coarse and a fine tag: the conversion then names the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +155,8 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
     if all(_has_tabs(path, encoding) for path in surveys) and (told := _tags_are_last(surveys.values())):
         return {"columns": dict(LAST)}, [told]
     columns = _columns(surveys, encoding)
-    pairs = [pair for pair in candidates(columns) if _mark_the_same(files, encoding, *pair)]
     try:
-        chosen = choose(columns, pairs)
+        chosen = choose(columns, lambda one, two: _values(files, encoding, int(one) - 1, int(two) - 1))
     except DataError as error:
         named = f"--columns tokens=1,ner_tags={len(columns)}"
         raise DataError(f"{next(iter(files.values()))}: {error}: name those to read, as {named}") from error
@@ -223,15 +221,10 @@ def _columns(surveys: Mapping[Path, _Survey], encoding: str) -> dict[str, Column
     return columns
 
 
-def _mark_the_same(files: Mapping[str, Path], encoding: str, one: str, two: str) -> bool:
-    """Return whether a word has a tag in both columns or in none, as with coarse and fine tags."""
-    places = int(one) - 1, int(two) - 1
-    n_marked = n_odd = 0
+def _values(files: Mapping[str, Path], encoding: str, one: int, two: int) -> Iterator[tuple[str, str]]:
+    """Yield the values of each word in two columns, by position from 0."""
     for path in files.values():
         for block in blocks(path, encoding, _may_be_word):
             for _, fields in block.rows:
-                if len(fields) > max(places):
-                    inside = [fields[place] not in OUTSIDE for place in places]
-                    n_marked += any(inside)
-                    n_odd += any(inside) and not all(inside)
-    return n_odd <= _ODD * n_marked
+                if len(fields) > max(one, two):
+                    yield fields[one], fields[two]

@@ -67,7 +67,7 @@ def as_places(columns: Mapping[str, str | int]) -> Places:
 
 def _is_place(text: str) -> bool:
     digits = text.removeprefix("-")
-    return digits.isdecimal() and 0 < int(digits) <= MAX_COLUMNS
+    return len(digits) < 4 and digits.isdecimal() and 0 < int(digits) <= MAX_COLUMNS
 
 
 def spelt(columns: Mapping[str, object]) -> str:

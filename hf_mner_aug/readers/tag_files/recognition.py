@@ -6,15 +6,16 @@ beside a few other values has the types of IO. Of two columns the second has the
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import NamedTuple
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.readers.report import EXAMPLES
+from hf_mner_aug.schema import schemes
 
-OUTSIDE = frozenset({"O", "o", "_", "-", ""})
+OUTSIDE = schemes.OUTSIDE | {""}
 _LETTERS = frozenset("BIESLUMW")
 _SIGNS = frozenset("-_:./|")
 # Of the shared tasks CoNLL-2000 and CoNLL-2003 in English and German.
@@ -41,6 +42,7 @@ _CHUNKS = frozenset(
 )
 _MOST = 0.9  # the share of a column's values that have to be tags: the others are faults
 MAX_VALUES = 20_000  # different values of a column that are counted
+_ODD = 0.01  # the share of words with only one of a coarse and a fine tag: the conversion then names the first
 _MAX_PAIRED = 4
 _MAX_TAGS = 2_000  # different tags of a column: fine-grained sets have some hundreds
 
@@ -71,11 +73,11 @@ class Column:
     values: Counter[str] = field(default_factory=Counter)
     n_values: int = 0
 
-    def add(self, value: str) -> None:
+    def add(self, value: str, count: int = 1) -> None:
         """Count a value."""
-        self.n_values += 1
+        self.n_values += count
         if value in self.values or len(self.values) < MAX_VALUES:
-            self.values[value] += 1
+            self.values[value] += count
 
     def merge(self, other: "Column") -> None:
         """Count the values of another column, too."""
@@ -99,6 +101,10 @@ class Column:
         """Return whether the values are tags of chunks, such as noun phrases."""
         kinds = self.types()
         return self.are_tags() and sum(kinds[kind] for kind in _CHUNKS) >= _MOST * kinds.total()
+
+    def may_be_tags(self) -> bool:
+        """Return whether the values are tags with letters, or types without."""
+        return self.are_tags() or self.n_outside() > 0
 
     def n_outside(self) -> int:
         """Return how many values are O, if the others are few and may be types without letters, else 0."""
@@ -141,48 +147,51 @@ def is_tag(value: str) -> bool:
     return value in OUTSIDE or type_of(value) is not None
 
 
-def choose(columns: Mapping[str, Column], pairs: Iterable[tuple[str, str]] = ()) -> Chosen:
+def choose(columns: Mapping[str, Column], values: Callable[[str, str], Iterable[tuple[str, str]]]) -> Chosen:
     """Return which columns have words and tags.
+
+    Two columns that may be tags, and have one on the same words, are coarse and fine tags of the same mentions.
 
     Args:
         columns: their values, by position or name, in their order.
-        pairs: columns of which each word has a tag in both or in none: coarse and fine tags of the same mentions.
+        values: gives the values of each word in two columns.
 
     Raises:
         DataError: none or several columns may have the tags, or none the words.
     """
     chunks = {name for name, column in columns.items() if column.are_chunks()}
-    tags = [name for name, column in columns.items() if column.are_tags() and name not in chunks]
-    tags = tags or _types(columns, chunks)
-    fine: str | None = None
+    others = {name: column for name, column in columns.items() if name not in chunks}
+    tags = [name for name, column in others.items() if column.are_tags()] or _types(others, len(columns))
+    likely = [name for name, column in others.items() if column.may_be_tags()][:_MAX_PAIRED]
+    pairs = [pair for pair in combinations(likely, 2) if {*tags} <= {*pair} and _mark_the_same(values(*pair))]
     about = {name: _what(column, name in chunks) for name, column in columns.items()}
-    fitting = [pair for pair in pairs if {*tags} <= {*pair}]
-    if len(fitting) == 1:
-        coarse, fine = fitting[0]
-    elif len(tags) == 1 and not fitting:
-        coarse = tags[0]
-    else:
-        which = "none has tags of entities" if not tags else f"{' and '.join(map(str, tags))} may have tags of entities"
+    if not tags or len(tags) > 1 + bool(pairs) or len(pairs) > 1:
+        which = f"{' and '.join(tags)} may have tags of entities" if tags else "none has tags of entities"
         raise DataError(f"of the columns {_listed(about)}, {which}")
-    words = _words(columns, {*tags, *chunks})
+    coarse, fine = pairs[0] if pairs else (tags[0], None)
+    words = _words(columns, {*tags, *chunks, coarse})
     if words is None:
         raise DataError(f"of the columns {_listed(about)}, none has words")
     unread = {name: what for name, what in about.items() if name not in (words, coarse, fine)}
     return Chosen(words, coarse, fine, unread)
 
 
-def candidates(columns: Mapping[str, Column]) -> list[tuple[str, str]]:
-    """Return the pairs of columns that may be coarse and fine tags."""
-    tags = [name for name, column in columns.items() if column.are_tags() or column.n_outside()]
-    return list(combinations([name for name in tags if not columns[name].are_chunks()][:_MAX_PAIRED], 2))
+def _mark_the_same(values: Iterable[tuple[str, str]]) -> bool:
+    """Return whether a word has a tag in both columns or in none; a few words may have one in only one of them."""
+    n_marked = n_odd = 0
+    for value, other in values:
+        if value not in OUTSIDE or other not in OUTSIDE:
+            n_marked += 1
+            n_odd += value in OUTSIDE or other in OUTSIDE
+    return n_odd <= _ODD * n_marked
 
 
-def _types(columns: Mapping[str, Column], chunks: set[str]) -> list[str]:
+def _types(columns: Mapping[str, Column], n_columns: int) -> list[str]:
     """Return the columns that have most O beside types without letters, or the second of two columns."""
-    outside = {name: column.n_outside() for name, column in columns.items() if name not in chunks}
+    outside = {name: column.n_outside() for name, column in columns.items()}
     most = max(outside.values(), default=0)
     if most == 0:
-        return [*columns][1:] if len(columns) == 2 and not chunks else []
+        return [*columns][1:] if len(columns) == n_columns == 2 else []
     return [name for name, count in outside.items() if count == most]
 
 
