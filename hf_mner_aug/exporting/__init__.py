@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hf_mner_aug import __version__
 from hf_mner_aug.exceptions import UnknownName, UsageError
@@ -13,7 +14,7 @@ from hf_mner_aug.exporting import doccano, label_studio, plain
 from hf_mner_aug.exporting.corrections import corrections_rows
 from hf_mner_aug.exporting.layout import IMAGES, About, Outgoing, Target, label_of
 from hf_mner_aug.exporting.names import Stems, ending_of
-from hf_mner_aug.exporting.rows import Rows, open_rows
+from hf_mner_aug.exporting.rows import open_rows
 from hf_mner_aug.posts.pictures import image_bytes
 from hf_mner_aug.readers.corrections import is_corrections
 from hf_mner_aug.schema import Post
@@ -96,8 +97,17 @@ def export(
     rows = corrections_rows(Path(folder)) if is_corrections(Path(folder)) else open_rows(folder, config, splits)
     keep = (rows.original or not target.reviews) if keep_original is None else keep_original
 
+    asked = {
+        "to": to,
+        "config": rows.name,
+        "content_fingerprint": rows.fingerprint,
+        "keep_original": keep,
+        "splits": sorted(splits),
+        "most": posts,
+    }
+
     def check(place: Path) -> None:
-        check_replaceable(place, overwrite=overwrite)
+        check_replaceable(place, asked, overwrite=overwrite)
 
     check(out)
     done = Exported(out, to, rows.name, cautions=rows.cautions)
@@ -111,44 +121,39 @@ def export(
                 f"{rows.name} has no {what} to export{'' if keep else ': --keep-original writes the others'}"
             )
         (new / GUIDE).write_text(_guide(done, target, about), encoding="utf-8")
-        (new / RECORD).write_text(_record(done, rows, about), encoding="utf-8")
+        (new / RECORD).write_text(_record(new, asked, done, about), encoding="utf-8")
     return done
 
 
-def check_replaceable(out: Path, *, overwrite: bool) -> None:
-    """Check that an export can be written into a folder.
+def check_replaceable(out: Path, asked: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Check that an export can be written into a folder: empty, or with nothing but an earlier export.
 
     Raises:
-        UsageError: it is a file, holds files that no export wrote, or holds an export and ``overwrite`` is not set.
+        UsageError: it is a file, holds files that no export wrote, or holds another export and ``overwrite`` is not
+            set; one of the same posts of the same config, as ``asked`` for, is replaced.
     """
     if not out.exists():
         return
     if not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder with --out")
     inside = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir())
-    patterns = [target.files for target in TARGETS.values()]
-    if RECORD in inside:
-        patterns = [TARGETS[name].files for name in TARGETS if name == _target_of(out)] or patterns
-    foreign = [
-        name
-        for name in inside
-        if name not in (RECORD, GUIDE)
-        and not name.startswith(f"{IMAGES}/")
-        and not any(files.fullmatch(name) for files in patterns)
-    ]
-    if inside and (RECORD not in inside or foreign):
-        found = foreign[0] if foreign else inside[0]
-        raise UsageError(f"{out} holds {found}, which no export wrote: name another folder with --out")
-    if inside and not overwrite:
+    before = _read_record(out)
+    ours = {RECORD, *(name for name in before.get("files", ()) if isinstance(name, str))}
+    if foreign := [name for name in inside if name not in ours and not (before and name.startswith(f"{IMAGES}/"))]:
+        raise UsageError(f"{out} holds {foreign[0]}, which no export wrote: name another folder with --out")
+    same = asked["content_fingerprint"] and all(before.get(name) == value for name, value in asked.items())
+    if inside and not same and not overwrite:
         raise UsageError(f"{out} holds an earlier export: name another folder with --out, or --overwrite")
 
 
-def _target_of(out: Path) -> str | None:
+def _read_record(out: Path) -> Mapping[str, Any]:
+    """Return what an earlier export says of itself; nothing if there is none."""
     try:
         found = json.loads((out / RECORD).read_bytes())
     except (OSError, ValueError, RecursionError):
-        return None
-    return found.get("to") if isinstance(found, dict) else None
+        return {}
+    fits = isinstance(found, dict) and isinstance(found.get("files"), list)
+    return found if fits else {}
 
 
 def _written(posts: Iterator[Outgoing], target: Target, folder: Path, done: Exported) -> Iterator[Outgoing]:
@@ -205,16 +210,15 @@ def _guide(done: Exported, target: Target, about: About) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _record(done: Exported, rows: Rows, about: About) -> str:
+def _record(folder: Path, asked: Mapping[str, Any], done: Exported, about: About) -> str:
     facts = {
         "exporter": f"hf_mner_aug {__version__}",
-        "to": done.to,
-        "config": rows.name,
-        "content_fingerprint": rows.fingerprint,
+        **asked,
         "joiner": about.joiner,
         "labels": sorted(done.labels),
         "posts": dict(done.posts),
         "pictures": done.pictures,
         "left_out": done.left_out,
+        "files": sorted(path.name for path in folder.iterdir() if path.is_file()),
     }
     return json.dumps(facts, ensure_ascii=False, indent=2) + "\n"

@@ -6,7 +6,6 @@ UTF-16 units, unless the project counts grapheme clusters (its issue 2290). It s
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,6 @@ TARGET = Target(
     name="doccano",
     title="Doccano",
     write=write,
-    files=re.compile(rf"{re.escape(POSTS)}|{re.escape(LABELS)}"),
     guide=GUIDE,
     reviews=True,
 )

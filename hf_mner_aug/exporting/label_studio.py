@@ -6,7 +6,6 @@ are code points: its editor converts them (``findRange`` in ``web/libs/editor/sr
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,6 @@ TARGET = Target(
     name="label-studio",
     title="Label Studio",
     write=write,
-    files=re.compile(rf"{re.escape(TASKS)}|{re.escape(CONFIG)}"),
     guide=GUIDE,
     reviews=True,
 )

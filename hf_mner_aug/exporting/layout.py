@@ -4,7 +4,6 @@ Text is the words with the set's joiner between them, so the place of each word 
 Places are code points, ``[start, end)``; ``utf16`` converts them for tools that count as JavaScript does.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -67,7 +66,7 @@ class About:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A format to write: ``write`` gets the posts, split by split, and makes the files whose names match ``files``.
+    """A format to write: ``write`` gets the posts, split by split, and makes the files.
 
     ``reviews`` says that people look at the posts there, so only made posts are written by default; ``on_lines`` that
     a word stands on a line of its own; ``guide`` are the steps, in Markdown, to read the files elsewhere.
@@ -76,7 +75,6 @@ class Target:
     name: str
     title: str
     write: Callable[[Iterator[Outgoing], Path, About], None]
-    files: re.Pattern[str]
     guide: str
     reviews: bool = False
     on_lines: bool = False

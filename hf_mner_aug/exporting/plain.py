@@ -1,7 +1,6 @@
 """Files for other programs: JSON Lines with character spans, words and tags in columns, spaCy's ``.spacy``."""
 
 import json
-import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -84,14 +83,12 @@ TARGETS = (
         name="spans",
         title="JSON Lines",
         write=write_spans,
-        files=re.compile(r"[\w.]+\.jsonl"),
         guide=GUIDE.replace("{more}", " --tokeniser {tokeniser}"),
     ),
     Target(
         name="conll",
         title="CoNLL columns",
         write=write_conll,
-        files=re.compile(r"[\w.]+\.txt"),
         guide=GUIDE.replace("{name}", "conll2003"),
         on_lines=True,
     ),
@@ -99,9 +96,8 @@ TARGETS = (
         name="imgid",
         title="IMGID blocks",
         write=write_imgid,
-        files=re.compile(rf"[\w.]+\.txt|{re.escape(ORIGINS)}"),
         guide=GUIDE.replace("{name}", "conll") + f" The origin of each post stands in `{ORIGINS}`.",
         on_lines=True,
     ),
-    Target(name="spacy", title="spaCy", write=write_spacy, files=re.compile(r"[\w.]+\.spacy"), guide=GUIDE),
+    Target(name="spacy", title="spaCy", write=write_spacy, guide=GUIDE),
 )

@@ -27,7 +27,7 @@ from hf_mner_aug.publishing.folder import (
 )
 from hf_mner_aug.publishing.remaining import Remaining, tables_of
 from hf_mner_aug.publishing.rows import EXAMPLES
-from hf_mner_aug.publishing.stubs import Retrieved, check_retrieved, check_whole, stub_features, to_stubs
+from hf_mner_aug.publishing.stubs import Retrieved, check_retrieved, stub_features, to_stubs
 from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.readers.corrections import is_corrections
 from hf_mner_aug.readers.spans.annotated import Offsets
@@ -120,7 +120,6 @@ def import_review(
             out, config, Path(file), config_name=config_name, types=types, offsets=offsets, overwrite=overwrite
         )
     note = read_note(out / config)
-    check_whole(note, out, config)
     recipe = replace(Recipe.from_dict(note["recipe"]), config=config_name or f"{config}_reviewed")
     if recipe.config == config:
         raise UsageError(f"{config} is the config that was reviewed: name another one with --config-name")

@@ -28,6 +28,8 @@ VERBS = {
     "memory_hard": (("augment", "set", "--method", "memory_hard", *WEAK, "--out", "aug", "--yes"), 20),
     "ids only": (("augment", "set", "--method", "rmda", *RMDA, "--out", "aug", "--yes"), 12),
     "hydrate": (("hydrate", "ids", "rmda_100pct", "--corpus", "corpus.db", "--out", "aug"), 20),
+    "export": (("export", "aug", "lsms_100pct", "--to", "label-studio", "--out", "converted"), 10),
+    "import-review": (("import-review", "aug", "lsms_100pct", "reviewed.jsonl"), 14),
     "index": (("index", "posts.txt", "--out", "new.db"), 20),
     "index more": (("index", "set", "--out", "corpus.db"), 14),
     "evaluate": (("evaluate", "aug", "--configs", "lsms_100pct", "--seeds", "0", "1", "--quiet", "--write-card"), 14),

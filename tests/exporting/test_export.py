@@ -109,6 +109,7 @@ def test_a_part_of_the_made_posts_is_spread_evenly(repo, tmp_path):
     lines = (tmp_path / "some" / "posts.jsonl").read_text().splitlines()
     places = [made.index(json.loads(line)["post_id"]) for line in lines]
     assert len(places) == 5
+    assert places[-1] - places[0] > len(made) / 2
     assert max(b - a for a, b in pairwise(places)) - min(b - a for a, b in pairwise(places)) <= 1
     export(repo, CONFIG, to="doccano", out=tmp_path / "all", posts=10_000)
     assert len((tmp_path / "all" / "posts.jsonl").read_text().splitlines()) == len(made)
@@ -258,8 +259,23 @@ def test_an_export_is_not_overwritten_in_silence_and_other_files_never(repo, tmp
         export(repo, CONFIG, to="spans", out=tmp_path / "out", overwrite=True)
     with pytest.raises(UsageError, match="which no export wrote"):
         export(repo, CONFIG, to="spans", out=repo, overwrite=True)
-    assert (tmp_path / "out" / "reviewed.json").read_text() == "[]"
+    (tmp_path / "out" / "reviewed.json").rename(tmp_path / "out" / "mine.jsonl")  # as files of this format end
+    with pytest.raises(UsageError, match=r"mine\.jsonl, which no export wrote"):
+        export(repo, CONFIG, to="spans", out=tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "mine.jsonl").read_text() == "[]"
     assert note(repo)
+
+
+def test_the_same_export_again_gives_the_same_files(repo, tmp_path):
+    def files():
+        return {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+    export(repo, CONFIG, to="label-studio", out=tmp_path / "out", posts=3)
+    before = files()
+    export(repo, CONFIG, to="label-studio", out=tmp_path / "out", posts=3)  # as after a kill at its very end
+    assert files() == before
+    with pytest.raises(UsageError, match="holds an earlier export"):
+        export(repo, CONFIG, to="label-studio", out=tmp_path / "out", posts=4)
 
 
 def test_what_does_not_exist_is_said(repo, tmp_path):
