@@ -105,10 +105,10 @@ def read(
     spans = {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     given = {"columns": columns or None, "encoding": None if encoding == AUTO else encoding, **spans}
     options = {name: value for name, value in given.items() if value is not None}
-    opened = explained(with_options(named, files, options, report))
     ids: dict[str, list[tuple[int, Wanted]]] = {}
     found = Found()
-    with listed(None if left_out is None else Path(left_out), files) as passes:
+    with listed(None if left_out is None else Path(left_out), named, files) as passes:
+        opened = explained(with_options(named, files, options, report))
         passes.append(opened)
         raw, met = with_renames(with_scheme(opened, files, scheme, report), asked)
         passes.append(raw)

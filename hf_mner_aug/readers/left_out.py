@@ -30,15 +30,16 @@ _ADVICE = (
     (r"over …|at most …", "", "cut these before"),
     (r"", "", "correct these rows, or leave them out of the file"),
 )
-# How files of some sets begin.
+# How the files of sets begin, for sets of this package.
+_TWEETS = ("twitter2015", "twitter2017", "snap", "twitter_gmner", "twitter_fmnerg")
 _BEGINNINGS = {
-    "IMGID:": ("conll",),
+    "IMGID:": ("conll", "conll2003", *_TWEETS),
     "WID:": ("cmner",),
     "{'": ("mnre", "mner_mi", "mner_mi_plus"),
-    "-DOCSTART-": ("conll2003",),
+    "-DOCSTART-": ("conll2003", "conll"),
     '{"': ("spans", "doccano", "prodigy", "label-studio", "lighttag", "mner_mi", "mner_mi_plus", "jsonl-bio"),
     "[": ("spans", "label-studio", "lighttag", "gliner", "spacy"),
-    "# ": ("conllu",),
+    "# ": ("conllu", "conll2003", "conll"),
 }
 
 
@@ -58,7 +59,7 @@ def explained(raw: RawSet) -> RawSet:
             told, first, lines = str(error).partition("; first lines of ")
             if counts.posts or not counts.reasons or _LIKELIEST in told:
                 raise
-            raise DataError(f"{told}; {likeliest(raw, path, counts)}{first}{lines}") from error
+            raise DataError(f"{told}; {_likeliest_in(raw, path, counts)}{first}{lines}") from error
 
     return replace(raw, parse=parse)
 
@@ -75,19 +76,25 @@ def check_readable(raw: RawSet, path: Path, counts: SplitReport) -> None:
         return
     of, what = (counts.posts + n_rows, "rows") if n_rows > counts.posts else (counts.words + n_parts, "lines")
     bad = n_rows if what == "rows" else n_parts
-    raise DataError(f"{path}: {bad:,} of {of:,} {what} cannot be read; {likeliest(raw, path, counts)}")
+    raise DataError(f"{path}: {bad:,} of {of:,} {what} cannot be read; {_likeliest_in(raw, path, counts)}")
 
 
-def likeliest(raw: RawSet, path: Path, counts: SplitReport) -> str:
-    """Return the likeliest reasons for rows that give no post, with a count, an example and what to do about each."""
-    options = {*raw.takes, *(["scheme"] if raw.scheme == "auto" else [])}
-    told = list(filter(None, [_other_set(raw, path)]))
+def likeliest(counts: SplitReport, options: Collection[str] = (), first: str = "") -> str:
+    """Return the likeliest reasons for rows that give no post, with a count, an example and what to do about each.
+
+    ``options`` are those of ``convert`` that may help; ``first`` is a reason that is likelier than those counted.
+    """
+    told = [first] if first else []
     ranked = sorted(counts.reasons.items(), key=lambda item: -item[1].count)
     for sort, cause in ranked[: LIKELIEST - len(told)]:
         where, _, detail = cause.example.partition(": ")
         example = where if detail == sort else f"{where}: {detail}"
         told.append(f"{cause.count:,} of {sort!r} ({example}): {_advice(sort, options)}")
     return _LIKELIEST + "; ".join(f"({i}) {reason}" for i, reason in enumerate(told, 1))
+
+
+def _likeliest_in(raw: RawSet, path: Path, counts: SplitReport) -> str:
+    return likeliest(counts, {*raw.takes, *(["scheme"] if raw.scheme == "auto" else [])}, _other_set(raw, path))
 
 
 def _advice(sort: str, options: Collection[str]) -> str:
@@ -103,17 +110,19 @@ def _other_set(raw: RawSet, path: Path) -> str:
         first = next((line for line in iter(lambda: file.readline(1000), b"") if line.strip()), b"")
     begin = first.removeprefix(b"\xef\xbb\xbf").lstrip().decode("utf-8", "replace")
     found = next(((sign, sets) for sign, sets in _BEGINNINGS.items() if begin.startswith(sign)), None)
-    if found is None or raw.name in found[1]:
+    known = {name for sets in _BEGINNINGS.values() for name in sets}
+    if found is None or raw.name in found[1] or raw.name not in known:
         return ""
-    return f"the file begins with {found[0]!r}, as those of {', '.join(found[1])} do: convert it by that name"
+    return f"the file begins with {found[0]!r}, as those of {', '.join(found[1][:4])} do: convert it by such a name"
 
 
 @contextmanager
-def listed(path: Path | None, files: Mapping[str, Path]) -> Iterator[list[RawSet]]:
+def listed(path: Path | None, raw: RawSet, files: Mapping[str, Path]) -> Iterator[list[RawSet]]:
     """Write a list of the rows that give no post into a file at the end, also after an error.
 
-    The rows are read as by the last of the raw sets that are put into the list which this yields: JSON lines with the
-    split, the file, the line, the counter of ``SplitReport``, the reason without its details, and with them.
+    An error says if a file begins as those of another set do. The rows are read as by the last of the raw sets that are
+    put into the list which this yields: JSON lines with the split, the file, the line, the counter of ``SplitReport``,
+    the reason without its details, and with them.
 
     Raises:
         UsageError: the path is a folder.
@@ -123,6 +132,11 @@ def listed(path: Path | None, files: Mapping[str, Path]) -> Iterator[list[RawSet
         raise UsageError(f"--report {path}: expected a file, found a folder")
     try:
         yield passes
+    except DataError as error:
+        other = next(filter(None, (_other_set(raw, file) for file in files.values())), "")
+        if not other or other in str(error):
+            raise
+        raise DataError(f"{error}; {other}") from error
     finally:
         if path is not None and passes:
             _write(path, passes[-1], files)

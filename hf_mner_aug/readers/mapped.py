@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hf_mner_aug.columns.mapping import map_columns
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.readers.formats import RawPost
+from hf_mner_aug.readers.left_out import likeliest
 from hf_mner_aug.readers.lines import BadLine
 from hf_mner_aug.readers.report import Report, SplitReport
 from hf_mner_aug.schema import COLUMNS, IMAGE_COLUMNS, Orphans
@@ -103,7 +104,7 @@ def counted(posts: Iterable[RawPost | BadLine], counts: SplitReport) -> Iterator
     """Yield posts, and count them and what is noted of them."""
     for post in posts:
         if isinstance(post, BadLine):
-            counts.note(post.counter, f"row {post.line}: {post.reason}")
+            counts.leave_out(post, "row")
             continue
         if not post.tokens:
             counts.note("empty_posts", post.id)
@@ -142,7 +143,7 @@ def tell(splits: Mapping[str, Any], makers: Mapping[str, Maker], orphans: Orphan
     """Warn of what is left out and changed.
 
     Raises:
-        DataError: no row can be read.
+        DataError: no row can be read, or not half of those of a split.
     """
     counts = {split: SplitReport(split) for split in splits}
     for split, maker in makers.items():
@@ -152,6 +153,10 @@ def tell(splits: Mapping[str, Any], makers: Mapping[str, Maker], orphans: Orphan
     maker = next(iter(makers.values()))
     if not any(count.posts for count in counts.values()):
         raise DataError(f"no row can be read: {_troubles(maker, counts, orphans)}")
+    for split, count in counts.items():
+        if count.bad_lines > count.posts:
+            n_rows = count.posts + count.bad_lines
+            raise DataError(f"{split}: {count.bad_lines:,} of {n_rows:,} rows cannot be read; {likeliest(count)}")
     _warn(maker, counts, orphans)
 
 

@@ -86,9 +86,9 @@ class SplitReport:
     examples: dict[str, list[str]] = field(default_factory=dict)
     reasons: dict[str, Cause] = field(default_factory=dict)
 
-    def leave_out(self, bad: BadLine) -> None:
+    def leave_out(self, bad: BadLine, unit: str = "line") -> None:
         """Count a row that gives no post, and its reason if it could not be read."""
-        example = f"line {bad.line}: {bad.reason}"
+        example = f"{unit} {bad.line}: {bad.reason}"
         self.note(bad.counter, example)
         if bad.counter == "bad_lines":
             self.bad_parts += bad.part

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from datasets import Dataset
 
+from hf_mner_aug import from_spans
 from hf_mner_aug.cli import main
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -93,13 +95,40 @@ def test_a_file_of_which_nothing_can_be_read_has_reasons_too(tmp_path):
         read("mnre", source, left_out=tmp_path / "r")
     told = str(caught.value)
     assert (
-        "no post could be read; the likeliest reasons: (1) the file begins with 'IMGID:', as those of conll do" in told
+        "no post could be read; the likeliest reasons: (1) the file begins with 'IMGID:', as those of conll, " in told
     )
     assert "(2) 3 of 'not a Python literal" in told
     assert "first lines of" in told
     assert len(listing(tmp_path / "r")) == 3
     with pytest.raises(DataError, match=r"no post could be read; .*\(1\) 1 of .*--columns, as text=body"):
         read("spans", written(tmp_path / "c.jsonl", {"what": "a", "spans": []}))
+
+
+def test_a_file_for_another_set_is_named(tmp_path):
+    source = written(tmp_path / "train.txt", "IMGID:1", "Adele\tB-PER", "sings\tO")
+    for name in ("spans", "cmner", "mner_mi"):
+        with pytest.raises(DataError, match=r"the file begins with 'IMGID:', as those of conll, .* do: convert it"):
+            read(name, source)
+    source = written(tmp_path / "train.txt", GOOD, GOOD)
+    for name in ("mnre", "conll", "twitter2015"):
+        with pytest.raises(
+            DataError, match=r"as those of spans, doccano, prodigy, label-studio do: convert it by such"
+        ):
+            read(name, source)
+    with pytest.raises(DataError) as caught:
+        read("twitter2015", written(tmp_path / "train.txt", "IMGID:1", "Adele B-PER x y"))
+    assert "begins with" not in str(caught.value)
+
+
+def test_rows_of_a_dataset_are_most_of_them_read_too():
+    bad = [{"text": "a", "spans": [[0, 9, "PER"]]}] * 3
+    rows = [{**row, "spans": json.dumps(row["spans"])} for row in [GOOD, GOOD, *bad]]
+    with pytest.raises(
+        DataError, match=r"train: 3 of 5 rows cannot be read; the likeliest reasons: \(1\) 3 of 'the span"
+    ):
+        from_spans(Dataset.from_list(rows))
+    with pytest.warns(UserWarning, match="3 lines left out, as row 4: "):
+        assert len(from_spans(Dataset.from_list([GOOD | {"spans": rows[0]["spans"]}, *rows]))) == 3
 
 
 def test_lines_of_posts_that_are_kept_are_compared_with_words(tmp_path):
