@@ -69,7 +69,8 @@ def splits_of(dataset: Any, names: Sequence[str | None]) -> dict[str, Any]:
         UnknownName: there is no such column.
         UsageError: a streamed dataset does not know its columns.
     """
-    splits = dict(dataset) if isinstance(dataset, Mapping) else {str(dataset.split or "train"): dataset}
+    own = str(getattr(dataset, "split", None) or "train").partition("[")[0]  # a slice is train[:10%]
+    splits = dict(dataset) if isinstance(dataset, Mapping) else {own: dataset}
     for rows in splits.values():
         if rows.features is None:
             raise UsageError("expected a stream that knows its columns: give load_dataset features=…")

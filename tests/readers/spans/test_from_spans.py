@@ -150,6 +150,8 @@ def test_a_stream_whose_types_are_named_is_not_read(tmp_path):
     rows = load_dataset("json", data_files=str(path), split="train", streaming=True, cache_dir=str(tmp_path))
     posts = from_spans(rows, types=["PER", "LOC"])
     assert [entities(row, posts.features) for row in posts] == [FOUND] * 3
+    half = load_dataset("json", data_files=str(path), split="train[:67%]", cache_dir=str(tmp_path))
+    assert from_spans(half)["id"][:] == ["train-1", "train-2"]
     path.unlink()
     from_spans(rows, types=["PER", "LOC"])
     with pytest.raises(FileNotFoundError):
