@@ -136,7 +136,8 @@ def _members(text: "_Text", inside: Sequence[str]) -> Iterator[Any]:
             raise DataError(f"expected a field and a colon, found {text.sign()!a}")
         if name in inside and text.sign() in ("[", "{"):
             has_records = True
-            yield from _items(text) if text.skips("[") else _members(text, inside)
+            others = [field for field in inside if field != name]  # so that it is not nested without end
+            yield from _items(text) if text.skips("[") else _members(text, others)
         else:
             members[name] = text.value()
         if not text.skips(",") and text.sign() != "}":

@@ -71,10 +71,7 @@ def read_spacy(
 
 
 def _docs(path: Path, columns: Mapping[str, str]) -> Iterator[Annotated | BadLine]:
-    found = _docbin(path)
-    strings = need("spacy.strings", extra="formats").StringStore()
-    for text in found.strings:
-        strings.add(text)
+    found, strings = _docbin(path)
     for number in range(1, len(found) + 1):
         try:
             yield _doc(found, strings, number, columns)
@@ -83,8 +80,8 @@ def _docs(path: Path, columns: Mapping[str, str]) -> Iterator[Annotated | BadLin
             yield BadLine(number, f"doc {number} cannot be read ({told})")
 
 
-def _docbin(path: Path) -> Any:
-    """Return the DocBin of a file.
+def _docbin(path: Path) -> tuple[Any, Any]:
+    """Return the DocBin of a file, and its strings by their hashes.
 
     Raises:
         DataError: the file is none.
@@ -96,7 +93,8 @@ def _docbin(path: Path) -> Any:
         unpacker.decompress(data, MAX_BYTES)
         if unpacker.unconsumed_tail:
             raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes, unpacked, found more")
-        return tokens.DocBin().from_bytes(data)
+        found = tokens.DocBin().from_bytes(data)
+        return found, need("spacy.strings", extra="formats").StringStore(found.strings)
     except _FOREIGN as error:
         if isinstance(error, DataError):
             raise

@@ -40,6 +40,9 @@ def test_records_in_an_object_are_found_in_its_fields(tmp_path, monkeypatch):
     assert list(json_records(path, inside=("examples",))) == [(1, alone)]
     path.write_text(json.dumps(alone) + "\n" + json.dumps(alone), "utf-8")
     assert list(json_records(path, inside=("examples",))) == [(1, alone), (2, alone)]
+    path.write_text('{"examples":' * 100_000, "utf-8")
+    with pytest.raises(DataError, match="not JSON behind record 0: nested too deeply"):
+        list(json_records(path, inside=("examples", "dataset")))
     path.write_text('{"examples": [1, 2', "utf-8")
     with pytest.raises(DataError, match="not JSON behind record 2"):
         list(json_records(path, inside=("examples",)))

@@ -84,6 +84,10 @@ def test_other_bytes_are_refused(docs, tmp_path):
         with pytest.raises(DataError, match="expected a DocBin of spaCy, found other bytes"):
             list(read_spacy(path))
         assert gc.isenabled()
+    packed = zlib.decompress(good)
+    path.write_bytes(zlib.compress(packed.replace(b"\xa3PER", b"\x01\x01\x01\x01")))
+    with pytest.raises(DataError, match="expected a DocBin of spaCy, found other bytes"):
+        list(read_spacy(path))
 
 
 def test_what_would_fill_the_memory_is_refused(docs, tmp_path, monkeypatch):
