@@ -19,16 +19,28 @@ _LISTED = 2_000  # characters of a reason
 
 # What to do about reasons like a pattern, and the option of ``convert`` that this needs, if any.
 _ADVICE = (
-    (r"^expected \S+ text$", "encoding", "name the encoding of the text with --encoding, as cp1252"),
-    (r"^not JSON|^not a Python literal", "", "every line has to be one record: it may be a file for another set"),
-    (r"inside of a word", "misaligned", "--misaligned snap extends a span to whole words"),
-    (r"shares a word", "nested", "--nested outermost keeps the longest of such spans"),
-    (r"does not fit the text|in the file, but|ends before", "offsets", "name their unit with --offsets utf16 or bytes"),
-    (r"\btag\b", "scheme", "name the scheme of the tags with --scheme"),
-    (r"^expected .*(column|word|tag)", "columns", "name the columns with --columns, as tokens=1,ner_tags=4"),
-    (r"^expected ", "columns", "name the fields with --columns, as text=body,spans=labels"),
-    (r"over …|at most …", "", "cut these before"),
-    (r"", "", "correct these rows, or leave them out of the file"),
+    (re.compile(r"^expected \S+ text$"), "encoding", "name the encoding of the text with --encoding, as cp1252"),
+    (
+        re.compile(r"^not JSON|^not a Python literal"),
+        "",
+        "every line has to be one record: it may be a file for another set",
+    ),
+    (re.compile(r"inside of a word"), "misaligned", "--misaligned snap extends a span to whole words"),
+    (re.compile(r"shares a word"), "nested", "--nested outermost keeps the longest of such spans"),
+    (
+        re.compile(r"does not fit the text|in the file, but|ends before"),
+        "offsets",
+        "name their unit with --offsets utf16 or bytes",
+    ),
+    (re.compile(r"\btag\b"), "scheme", "name the scheme of the tags with --scheme"),
+    (
+        re.compile(r"^expected .*(column|word|tag)"),
+        "columns",
+        "name the columns with --columns, as tokens=1,ner_tags=4",
+    ),
+    (re.compile(r"^expected "), "columns", "name the fields with --columns, as text=body,spans=labels"),
+    (re.compile(r"over …|at most …"), "", "cut these before"),
+    (re.compile(r""), "", "correct these rows, or leave them out of the file"),
 )
 # How the files of sets begin, for sets of this package.
 _TWEETS = ("twitter2015", "twitter2017", "snap", "twitter_gmner", "twitter_fmnerg")
@@ -98,7 +110,7 @@ def _likeliest_in(raw: RawSet, path: Path, counts: SplitReport) -> str:
 
 
 def _advice(sort: str, options: Collection[str]) -> str:
-    fitting = (advice for pattern, option, advice in _ADVICE if re.search(pattern, sort) and option in {"", *options})
+    fitting = (advice for pattern, option, advice in _ADVICE if pattern.search(sort) and option in {"", *options})
     return next(fitting)
 
 
