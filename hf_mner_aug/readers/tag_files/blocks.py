@@ -14,7 +14,7 @@ HEADER = "IMGID:"
 BORDER = "-DOCSTART-"
 MAX_LINE = 4 * MAX_TEXT  # characters of a word with its columns: many more than a post's text
 MAX_COMMENTS = 100
-_ID = re.compile(r"#\s*(?:(?:sent|sentence|tweet|post|global)[._ ]?)?id\s*[:=\s]\s*(\S+)")
+_ID = re.compile(r"#\s*+(?:(?:sent|sentence|tweet|post|global)[._ ]?)?id(?:\s*+[:=]\s*+|\s++)(\S+)")
 _ENDINGS = (".txt", ".conll", ".conll2003", ".conllu", ".conllup", ".tsv", ".bio", ".iob", ".iob2", ".jsonl", ".json")
 
 
