@@ -110,7 +110,8 @@ def read(
     with listed(None if left_out is None else Path(left_out), named, files) as passes:
         opened = explained(with_options(named, files, options, report))
         passes.append(opened)
-        raw, met = with_renames(with_scheme(opened, files, scheme, report), asked)
+        raw, renamed = with_scheme(opened, files, scheme, report, {**named.renames, **asked})
+        raw, met = with_renames(raw, asked)
         passes.append(raw)
         if corrections is not None:
             raw = with_corrections(raw, files, Path(corrections), report)
@@ -118,6 +119,7 @@ def read(
         for split, path in files.items():
             report.splits[split] = SplitReport(path.name)
             ids[split] = scan(raw, path, orphans, report.splits[split], found)
+    met |= renamed
     kinds = raw.types or in_order(found.types)
     for old, new in asked.items():
         if old not in met:

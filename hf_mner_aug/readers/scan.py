@@ -131,7 +131,8 @@ def with_options(raw: RawSet, files: Mapping[str, Path], given: Mapping[str, Any
 def with_renames(raw: RawSet, types: Mapping[str, str]) -> tuple[RawSet, set[str]]:
     """Return the set with types renamed while its files are parsed, by its own table and by the user's.
 
-    The types to rename that occur in the files are added to the returned set of names while these are parsed.
+    Where a set's scheme is recognised, its types are renamed when its tags are read. The others to rename that occur in
+    the files are added to the returned set of names while these are parsed.
 
     Raises:
         UsageError: a type's new name is invalid.
@@ -141,7 +142,8 @@ def with_renames(raw: RawSet, types: Mapping[str, str]) -> tuple[RawSet, set[str
         if not old or not new or new.split() != [new]:
             raise UsageError(f"types: {old!r}={new!r}: expected OLD=NEW, a type and its new name without blanks")
     met: set[str] = set()
-    tags = {f"{prefix}-{old}": f"{prefix}-{new}" for old, new in renames.items() for prefix in "BI"}
+    spelt = {} if raw.scheme == "auto" else renames
+    tags = {f"{prefix}-{old}": f"{prefix}-{new}" for old, new in spelt.items() for prefix in "BI"}
 
     def parse(path: Path) -> Iterator[RawPost | BadLine]:
         for post in raw.parse(path):
@@ -152,7 +154,7 @@ def with_renames(raw: RawSet, types: Mapping[str, str]) -> tuple[RawSet, set[str
             yield post
 
     kinds = tuple(dict.fromkeys([*raw.types, *types.values()])) if raw.types else ()
-    return replace(raw, parse=parse if renames else raw.parse, renames=renames, types=kinds), met
+    return replace(raw, parse=parse if spelt else raw.parse, renames=renames, types=kinds), met
 
 
 def unique_ids(ids: Mapping[str, list[tuple[int, Wanted]]], report: Report | None = None) -> dict[tuple[str, int], str]:

@@ -37,10 +37,13 @@ class TagReading:
     fine_types: Counter[str] = field(default_factory=Counter)
 
 
-def with_scheme(raw: RawSet, files: Mapping[str, Path], scheme: AnyScheme | None, report: Report) -> RawSet:
+def with_scheme(
+    raw: RawSet, files: Mapping[str, Path], scheme: AnyScheme | None, report: Report, renames: Mapping[str, str]
+) -> tuple[RawSet, set[str]]:
     """Return the set with its tags read as BIO while its files are parsed; how they are read is said in the report.
 
-    A tag that the scheme does not have leaves its post out. Where the tags are BIO, orphans stay as they are.
+    A tag that the scheme does not have leaves its post out. Where the tags are BIO, orphans stay as they are. Types are
+    renamed before spans are read, so that a mention of two spellings is one; those that occur are returned, too.
 
     Raises:
         UnknownName: there is no such scheme.
@@ -51,14 +54,17 @@ def with_scheme(raw: RawSet, files: Mapping[str, Path], scheme: AnyScheme | None
     if raw.scheme != "auto":
         if asked not in (None, raw.scheme):
             raise UsageError(f"{raw.name} takes no --scheme {scheme}: its tags are {raw.scheme.upper()}")
-        return raw
+        return raw, set()
     found = recognise_in(lambda: ((f"{path} line", post) for path in files.values() for post in raw.parse(path)), asked)
     report.recognised += found.why
+    met = {old for old in renames if old in found.types or old in found.fine_types}
+    coarse, fine = (replace(tagging, renames=tuple(renames.items())) for tagging in (found.coarse, found.fine))
+    found = replace(found, coarse=coarse, fine=fine)
 
     def parse(path: Path) -> Iterator[RawPost | BadLine]:
         return _some(read_tags(raw.parse(path), f"{path} line", found, report.orphans), path)
 
-    return replace(raw, parse=parse)
+    return replace(raw, parse=parse), met
 
 
 def recognise_in(posts: Posts, asked: Scheme | None = None, option: str = "--scheme {}") -> TagReading:

@@ -73,10 +73,11 @@ def known_scheme(scheme: AnyScheme | None) -> Scheme | None:
 
 @dataclass(frozen=True, slots=True)
 class Tagging:
-    """How a set writes its tags: the scheme, and the form of a tag."""
+    """How a set writes its tags: the scheme, and the form of a tag; ``renames`` are old and new names of types."""
 
     scheme: Scheme = "bio"
     form: Form = "B-PER"
+    renames: tuple[tuple[str, str], ...] = ()
 
     def parse(self, tag: str) -> tuple[str, str]:
         """Return a tag's letter, as in BIOES, and its type: ``L-PER`` of BILOU gives ``("E", "PER")``.
@@ -86,7 +87,7 @@ class Tagging:
         """
         found = _parse(tag, self.scheme, self.form)
         if found is not None and (found[1] == found[1].strip() and (found[1][:1] + found[1][-1:]).isprintable()):
-            return found
+            return found[0], dict(self.renames).get(found[1], found[1])
         fault = f"is not {self.scheme.upper()}" if found is None else "has a blank at an edge of its type"
         raise DataError(f"tag {tag!r} {fault}: expected {self.expected()}")
 

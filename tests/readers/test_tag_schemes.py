@@ -88,6 +88,20 @@ def test_types_are_renamed_after_the_scheme_is_read(tmp_path):
     assert tags(read("conll", suffixed, types={"Per": "PER"})) == ["B-PER I-PER O"]
 
 
+def test_a_mention_of_two_spellings_is_one_when_they_are_renamed(tmp_path):
+    source = block(tmp_path, *[BIOES] * 3, "Ann\tB-PER\nvan\tI-Per\nLee\tE-per\nleft\tO\n")
+    with pytest.warns(UserWarning, match=r"--types Per=PER,per=PER makes them one"):
+        assert tags(read("conll", source))[3] == "B-PER B-Per B-per O"
+    reading = read("conll", source, types={"Per": "PER", "per": "PER", "PER": "Person"})
+    assert tags(reading)[3] == "B-Person B-PER I-PER O", "names are not renamed twice"
+    reading = read("conll", source, types={"Per": "PER", "per": "PER"})
+    assert tags(reading)[3] == "B-PER I-PER I-PER O"
+    assert not reading.report.troubles()
+    assert reading.report.renames == {"Per": "PER", "per": "PER"}
+    with pytest.raises(UsageError, match="pers=PER renames a type that does not occur, found LOC, PER, Per, per"):
+        read("conll", source, types={"pers": "PER"})
+
+
 # ---------------------------------------------------------------- faults
 
 
