@@ -34,6 +34,11 @@ _ADVICE = (
     ),
     (re.compile(r"\btag\b"), "scheme", "name the scheme of the tags with --scheme"),
     (
+        re.compile(r"^expected (a span|'tokenized_text')"),
+        "columns",
+        "name the fields with --columns, as text=body,spans=labels",
+    ),
+    (
         re.compile(r"^expected .*(column|word|tag)"),
         "columns",
         "name the columns with --columns, as tokens=1,ner_tags=4",

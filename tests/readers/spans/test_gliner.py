@@ -3,6 +3,8 @@
 import pytest
 from tool_exports import counts, posts, write_array, write_lines
 
+from hf_mner_aug.exceptions import DataError
+
 WORDS = ["Adele", "isn't", "in", "Los", "Angeles", "."]
 
 
@@ -29,3 +31,15 @@ def test_odd_words_keep_the_places_of_spans(tmp_path):
     words = ["", "New York", " ", "is", "Adele"]
     path = write_array(tmp_path / "train.json", {"tokenized_text": words, "ner": [[1, 1, "LOC"], [4, 4, "PER"]]})
     assert posts("gliner", path) == {"train-1": [("LOC", "New York"), ("PER", "Adele")]}
+
+
+def test_a_file_of_other_fields_is_refused_with_the_option_that_names_them(tmp_path):
+    path = write_array(
+        tmp_path / "train.json", *[{"words": WORDS, "spans": [[0, 0, "PER"]], "id": i} for i in range(3)]
+    )
+    with pytest.raises(
+        DataError, match=r"3 of .expected 'tokenized_text' .*: name the fields with --columns, as text="
+    ):
+        posts("gliner", path)
+    named = posts("gliner", path, columns={"text": "words", "spans": "spans"})
+    assert named == {str(i): [("PER", "Adele")] for i in range(3)}
