@@ -225,11 +225,14 @@ def test_the_seed_changes_no_byte_of_a_feature_crf():
 def test_a_weighted_crf_repeats_posts_and_scales_its_penalties():
     first, second, third = POSTS[:3]
     assert weighted([first, second, third], [1.0, 0.5, 0.0]) == ([first, first, second], 2.0)
-    assert weighted([first, second], [1.0, 0.34]) == ([first] * 10 + [second] * 3, 1.0)
+    assert weighted([first, second], [1.0, 0.34]) == ([first] * 10 + [second] * 3, 10.0)
     assert weighted([first, second], [0.3, 0.3]) == ([first, second], 10 / 3)
     with pytest.raises(UsageError, match=r"every weight of train is below 0\.05"):
         weighted([first, second], [0.04, 0.01])
-    rows = Dataset.from_list([{"id": post.id, "tokens": post.tokens} for post in POSTS])
+    codec = Codec(mner_features(sorted({entity.type for post in POSTS for entity in post.entities})))
+    rows = Dataset.from_list([codec.to_row(post) for post in POSTS], features=codec.features)
+    halves = rows.add_column("w", [0.5] * len(POSTS))
+    assert CRF(weight="w", c1=0.25, c2=0.5).fit(halves).model == CRF(c1=0.5, c2=1.0).fit(rows).model
     assert splits.read_weights(rows.add_column("w", range(len(POSTS))), "w") == tuple(map(float, range(len(POSTS))))
 
 
