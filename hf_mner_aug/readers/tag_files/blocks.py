@@ -64,7 +64,8 @@ def comment_id(comment: str) -> str | None:
 def fields(line: str) -> list[str]:
     """Return the fields of a line: between its tabs, or between any number of spaces where it has no tab."""
     if "\t" in line:
-        return [part.strip(" ") for part in line.split("\t")]
+        parts = line.split("\t")
+        return [part.strip(" ") for part in parts] if " " in line else parts
     parts = line.split(" ")
     return [part for part in parts if part] if "" in parts else parts
 
@@ -84,8 +85,9 @@ def blocks(path: Path, encoding: str, is_word: Callable[[list[str]], bool]) -> I
             block.faults.append(long)
             continue
         is_header = line.startswith(HEADER) and "\t" not in line
-        parts = [] if is_header else fields(line)
-        if is_header or not any(parts) or BORDER in parts:
+        is_blank = not line or (line[0] in " \t" and not line.strip(" \t"))
+        parts = [] if is_header or is_blank else fields(line)
+        if is_header or is_blank or (BORDER in line and BORDER in parts):
             if block is not None:
                 yield block
             block = Block(number, line.removeprefix(HEADER).strip(" ")) if is_header else None

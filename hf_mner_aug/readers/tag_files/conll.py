@@ -26,17 +26,18 @@ _HEADINGS = frozenset({"word", "words", "token", "tokens", "form", "text"})
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The columns of a file; ``width`` is their number, None if the user named those to read."""
+    """The columns of a file; ``width`` is their number, None if the user named those to read, ``least`` the least."""
 
     places: Places
     width: int | None
+    least: int
 
     def fault(self, fields: Sequence[str]) -> str | None:
         """Return why fields are not those of a word, or None."""
-        least = self.places.least()
-        if len(fields) < least or (self.width and any(fields[self.width :])):
-            return f"expected {self.width or least} columns, found {len(fields)}"
-        if any(word_faults([fields[self.places.word]])):
+        if len(fields) < self.least or (self.width and len(fields) > self.width and any(fields[self.width :])):
+            return f"expected {self.width or self.least} columns, found {len(fields)}"
+        word = fields[self.places.word]
+        if not word.strip() and any(word_faults([word])):
             return "expected a word"
         return None if all(self.tags(fields)) else "expected a tag"
 
@@ -75,7 +76,8 @@ def parse_conll(
         UsageError: ``columns`` are no positions of words and tags.
         DataError: the file has no post.
     """
-    layout = _Layout(as_places(columns), width)
+    places = as_places(columns)
+    layout = _Layout(places, width, places.least())
     first: BadLine | None = None
     headed, n_posts = False, 0
     for number, block in enumerate(blocks(path, encoding, layout.is_word), 1):
@@ -126,14 +128,16 @@ class _Survey:
     n_lines: Counter[int] = field(default_factory=Counter)
     columns: dict[int, dict[str, Column]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Column)))
 
-    def add(self, fields: list[str]) -> None:
-        """Count the fields of a line."""
-        width = len(fields)
-        if 1 < width <= MAX_COLUMNS:
-            self.n_lines[width] += 1
-            columns = self.columns[width]
-            for place, value in enumerate(fields, 1):
-                columns[str(place)].add(value)
+    def add(self, rows: Iterable[list[str]]) -> None:
+        """Count the fields of lines."""
+        same: dict[int, list[list[str]]] = defaultdict(list)
+        for fields in rows:
+            same[len(fields)].append(fields)
+        for width, found in same.items():
+            if 1 < width <= MAX_COLUMNS:
+                self.n_lines[width] += len(found)
+                for place, values in enumerate(zip(*found, strict=True), 1):
+                    self.columns[width][str(place)].add(values)
 
     def width(self) -> int:
         """Return the number of columns that most lines have, or 0."""
@@ -167,8 +171,7 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
 def _survey(path: Path, encoding: str) -> _Survey:
     survey = _Survey()
     for number, block in enumerate(blocks(path, encoding, _may_be_word)):
-        for _, fields in block.rows[number == 0 and _has_heading(block) :]:
-            survey.add(fields)
+        survey.add(fields for _, fields in block.rows[number == 0 and _has_heading(block) :])
     return survey
 
 

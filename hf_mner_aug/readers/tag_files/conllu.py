@@ -8,8 +8,10 @@ MISC at their second ``=``.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,13 +21,14 @@ from hf_mner_aug.readers.formats import RawPost, of_a_length
 from hf_mner_aug.readers.lines import BadLine, as_read
 from hf_mner_aug.readers.tag_files.blocks import Block, blocks, left_out, made_id
 from hf_mner_aug.readers.tag_files.places import spelt
-from hf_mner_aug.readers.tag_files.recognition import Column, choose
+from hf_mner_aug.readers.tag_files.recognition import MAX_FIELDS, Column, choose
 from hf_mner_aug.schema import Span, spans_to_bio, word_faults
 
 COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 _GLOBAL = re.compile(r"#\s*global\.columns\s*=\s*(\S.*)")
 _NOT_TAGS = frozenset({"ID", "LEMMA", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"})
 _KEYS = frozenset({"ner", "ne", "name", "entity", "nertag"})  # of MISC, whose types need no letters
+_SHORT = 1_000  # characters
 _BRACKET = re.compile(r"([()])")
 _ENTITY_ID = re.compile(r"[a-zA-Z]*\d+(?:\[[^]]*\])?")
 
@@ -36,24 +39,23 @@ class _Names:
 
     places: Mapping[str, int]
 
-    def values(self, fields: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Yield the names and values of a word's columns that may have words or tags, and of its keys in MISC."""
+    def getter(self, name: str) -> Callable[[Sequence[str]], str]:
+        """Return what gives a word's value in a column, or of a key in MISC, where O is left out."""
+        if name in self.places:
+            return itemgetter(self.places[name])
+        place = self.places.get("MISC", -1)
+        return lambda fields: _misc(fields[place]).get(name, "O") if place >= 0 else "O"
+
+    def columns(self, rows: Sequence[Sequence[str]]) -> Iterator[tuple[str, Sequence[str]]]:
+        """Yield the values of words in the columns that may have words or tags, and of their keys in MISC."""
         for name, place in self.places.items():
             if name not in _NOT_TAGS:
-                yield name, fields[place]
-        yield from self.misc(fields).items()
-
-    def misc(self, fields: Sequence[str]) -> dict[str, str]:
-        """Return the values in a word's MISC by their keys."""
-        place = self.places.get("MISC")
-        if place is None or fields[place] == "_":
-            return {}
-        pairs = (part.partition("=") for part in fields[place].split("|"))
-        return {key: value for key, equals, value in pairs if equals}
-
-    def value(self, fields: Sequence[str], name: str) -> str:
-        """Return a word's value in a column, or of a key in MISC, where O is left out."""
-        return fields[self.places[name]] if name in self.places else self.misc(fields).get(name, "O")
+                yield name, [fields[place] for fields in rows]
+        keys: dict[str, list[str]] = defaultdict(list)
+        for fields in rows if "MISC" in self.places else ():
+            for key, value in _misc(fields[self.places["MISC"]]).items():
+                keys[key].append(value)
+        yield from keys.items()
 
     def words(self, block: Block) -> Iterator[tuple[int, list[str]]]:
         """Yield the lines of a sentence's words, without those of ranges (``1-2``) and empty nodes (``1.1``)."""
@@ -61,6 +63,17 @@ class _Names:
         for number, fields in block.rows:
             if place is None or len(fields) <= place or fields[place].isdecimal() or len(fields) != len(self.places):
                 yield number, fields
+
+
+def _misc(text: str) -> Mapping[str, str]:
+    """Return the values in a word's MISC by their keys."""
+    return _parsed(text) if len(text) < _SHORT else _parsed.__wrapped__(text)
+
+
+@lru_cache(maxsize=4096)  # many words have the same
+def _parsed(text: str) -> Mapping[str, str]:
+    pairs = (part.partition("=") for part in text.split("|"))
+    return {key: value for key, equals, value in pairs if equals}
 
 
 def parse_conllu(
@@ -123,18 +136,19 @@ def _post(block: Block, layout: _Names, names: Mapping[str, str], post_id: str) 
     if fault := block.fault(post_id):
         return fault
     post = RawPost(post_id, block.line, (post_id,))
+    word_of, tag_of = layout.getter(names["tokens"]), layout.getter(names["ner_tags"])
     for number, fields in layout.words(block):
         if len(fields) != len(layout.places):
             reason = f"expected {len(layout.places)} columns between tabs, found {len(fields)}"
             return left_out(post_id, number, f"{reason}: {' '.join(fields)[:100]!r}")
-        word = layout.value(fields, names["tokens"])
-        if any(word_faults([word])):
+        word = word_of(fields)
+        if not word.strip() and any(word_faults([word])):
             return left_out(post_id, number, f"expected a word, found {word!r}")
         post.lines.append(number)
         post.tokens.append(word)
-        post.tags.append(layout.value(fields, names["ner_tags"]))
-        if "fine_tags" in names:
-            post.fine_tags.append(layout.value(fields, names["fine_tags"]))
+        post.tags.append(tag_of(fields))
+    if "fine_tags" in names:
+        post.fine_tags.extend(map(layout.getter(names["fine_tags"]), (fields for _, fields in layout.words(block))))
     if not any("(" in tag or ")" in tag for tag in post.tags):
         return of_a_length(post)
     try:
@@ -208,15 +222,16 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
         return {}, []
     encoding = given.get("encoding", "utf-8")
     columns: dict[str, Column] = {"FORM": Column()}
-    for pairs in _words(files, encoding):
-        for name, value in pairs:
-            columns.setdefault(name, Column()).add(value)
+    for layout, rows in _rows(files, encoding):
+        for name, values in layout.columns(rows):
+            if name in columns or len(columns) < MAX_FIELDS:
+                columns.setdefault(name, Column()).add(values)
     if "Entity" in columns and any(value[:1] == "(" for value in columns["Entity"].values):
         return {"columns": {"ner_tags": "Entity"}}, ["columns recognised: FORM has words, Entity in MISC has brackets"]
     n_words = columns["FORM"].n_values
     for name in columns:
         if name.casefold() in _KEYS:
-            columns[name].add("O", n_words - columns[name].n_values)
+            columns[name].add(["O"] * (n_words - columns[name].n_values))
     try:
         chosen = choose(columns, lambda one, two: _values(files, encoding, one, two))
     except DataError as error:
@@ -226,19 +241,16 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
     return {"columns": found}, [f"{chosen}; the same as --columns {spelt(found)}"]
 
 
-def _words(files: Mapping[str, Path], encoding: str) -> Iterator[Iterator[tuple[str, str]]]:
-    """Yield the names and values of each word's columns and keys."""
+def _rows(files: Mapping[str, Path], encoding: str) -> Iterator[tuple[_Names, list[list[str]]]]:
+    """Yield the columns of each sentence, and the fields of its words."""
     for path in files.values():
         layout: _Names | None = None
         for block in blocks(path, encoding, lambda _: False):
             layout = layout or _layout(block)
-            for _, fields in layout.words(block):
-                if len(fields) == len(layout.places):
-                    yield layout.values(fields)
+            yield layout, [fields for _, fields in layout.words(block) if len(fields) == len(layout.places)]
 
 
 def _values(files: Mapping[str, Path], encoding: str, one: str, two: str) -> Iterator[tuple[str, str]]:
     """Yield the values of each word in two columns or keys."""
-    for pairs in _words(files, encoding):
-        found = dict(pairs)
-        yield found.get(one, "O"), found.get(two, "O")
+    for layout, rows in _rows(files, encoding):
+        yield from zip(map(layout.getter(one), rows), map(layout.getter(two), rows), strict=True)

@@ -13,7 +13,7 @@ from hf_mner_aug.readers.spans.generic import FIELDS
 from hf_mner_aug.readers.spans.json_records import field_of, id_of, json_records, pictures_of
 from hf_mner_aug.readers.tag_files.blocks import made_id
 from hf_mner_aug.readers.tag_files.places import spelt
-from hf_mner_aug.readers.tag_files.recognition import Column, choose
+from hf_mner_aug.readers.tag_files.recognition import MAX_FIELDS, Column, choose
 from hf_mner_aug.schema import word_faults
 
 _OURS = ("tokens", "ner_tags", "fine_tags", "id", "images")
@@ -162,12 +162,10 @@ def _columns(files: Mapping[str, Path], encoding: str) -> tuple[dict[str, Column
     numbers: set[str] = set()
     for record in _records(files, encoding):
         for name, values in record.items():
-            if not isinstance(values, list) or not values:
+            if not isinstance(values, list) or not values or (name not in columns and len(columns) >= MAX_FIELDS):
                 continue
             if all(isinstance(value, str) for value in values):
-                column = columns[name]
-                for value in values:
-                    column.add(value)
+                columns[name].add(values)
             elif all(isinstance(value, int) for value in values):
                 numbers.add(name)
     return columns, numbers

@@ -6,7 +6,7 @@ beside a few other values has the types of IO. Of two columns the second has the
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import NamedTuple
@@ -44,6 +44,7 @@ _MOST = 0.9  # the share of a column's values that have to be tags: the others a
 MAX_VALUES = 20_000  # different values of a column that are counted
 _ODD = 0.01  # the share of words with only one of a coarse and a fine tag: the conversion then names the first
 _MAX_PAIRED = 4
+MAX_FIELDS = 1_000  # fields of records, keys of MISC
 _MAX_TAGS = 2_000  # different tags of a column: fine-grained sets have some hundreds
 
 
@@ -68,16 +69,16 @@ class Chosen(NamedTuple):
 
 @dataclass
 class Column:
-    """How often a column has each of its values; ``n_values`` in all, some of them uncounted if there are many."""
+    """How often a column has each of its values; ``n_values`` in all, the later ones uncounted if there are many."""
 
     values: Counter[str] = field(default_factory=Counter)
     n_values: int = 0
 
-    def add(self, value: str, count: int = 1) -> None:
-        """Count a value."""
-        self.n_values += count
-        if value in self.values or len(self.values) < MAX_VALUES:
-            self.values[value] += count
+    def add(self, values: Sequence[str]) -> None:
+        """Count some values."""
+        self.n_values += len(values)
+        if len(self.values) < MAX_VALUES:
+            self.values.update(values)
 
     def merge(self, other: "Column") -> None:
         """Count the values of another column, too."""
@@ -118,7 +119,7 @@ class Column:
         return (
             len(self.values) > 1
             and numbers < _MOST * self.values.total()
-            and self.values[""] + self.values["_"] < (1 - _MOST) * self.n_values
+            and self.values[""] + self.values["_"] < (1 - _MOST) * self.values.total()
         )
 
     def examples(self) -> str:

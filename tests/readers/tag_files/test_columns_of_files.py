@@ -387,11 +387,9 @@ def test_the_type_of_a_tag(value, kind):
 
 def test_a_few_faults_do_not_hide_a_column_of_tags():
     column = Column()
-    for value in ["B-PER", "I-PER", "O"] * 10 + ["?", "rt"]:
-        column.add(value)
+    column.add(["B-PER", "I-PER", "O"] * 10 + ["?", "rt"])
     assert column.are_tags()
-    for value in "abc":
-        column.add(value)
+    column.add(["a", "b", "c"])
     assert not column.are_tags()
 
 
