@@ -16,6 +16,7 @@ _BLOCK = 1 << 20
 MOST_FILES = 1000  # of a folder
 _TEXTS = (".txt", ".ann", ".a1")  # of a folder of texts, which may hold other files
 _FORM = 1 << 16  # bytes whose zeros tell UTF-16 and UTF-32
+_ENOUGH = 1_000  # broken bytes that tell
 _LINES = 20_000  # beyond ASCII that are looked at
 # Encodings that an unknown text may be in, for charset-normalizer to choose from.
 _CANDIDATES = (
@@ -180,7 +181,9 @@ def _few_broken(path: Path) -> bool:
     """
     good = broken = 0
     with path.open(encoding="utf-8", errors=MARK, newline="\n") as file:
-        while text := file.read(_BLOCK):
+        while text := file.read(_FORM):
             good += len(_TWO_BYTES.findall(text)) + 3 * len(_MORE_BYTES.findall(text))
             broken += len(_BROKEN.findall(text))
+            if broken > _ENOUGH and good < 4 * broken:
+                return False
     return good >= 4 * broken

@@ -100,6 +100,16 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "cmner": text_file(lambda i: f"WID:{i}\n" + "".join(f"{x}\t{'B-LOC' if x == 'P' else 'O'}\n" for x in "Paris🎉")),
     "mnre": text_file(relation),
     "mner_mi": text_file(lambda i: json.dumps({"id": i, "text": WORDS, "label": TAGS, "images": []}) + "\n"),
+    "conllu": text_file(
+        lambda i: (
+            "".join(
+                f"{k}\t{w}\t_\tNOUN\t_\t_\t0\troot\t_\tNER={t}\n"
+                for k, (w, t) in enumerate(zip(WORDS, TAGS, strict=True), 1)
+            )
+            + "\n"
+        )
+    ),
+    "jsonl-bio": json_lines(lambda i: {"id": i, "tokens": WORDS, "ner_tags": TAGS}),
     "spans": json_lines(lambda i: {"id": i, "text": TEXT, "spans": PLACES}),
     "doccano": json_lines(lambda i: {"id": i, "text": TEXT, "label": PLACES}),
     "prodigy": json_lines(
@@ -123,7 +133,7 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "brat": write_brat,
     "spacy": write_spacy,
 }
-JSON = ("spans", "doccano", "prodigy", "label-studio", "lighttag", "gliner", "mner_mi")
+JSON = ("jsonl-bio", "spans", "doccano", "prodigy", "label-studio", "lighttag", "gliner", "mner_mi")
 
 
 def checked(name: str, source: Path, **options: Any) -> str:
@@ -257,14 +267,17 @@ def test_very_many_spans_on_one_text_end_in_a_moment(tmp_path, n_spans):
 
 
 @pytest.mark.parametrize(
-    "name", ["conll", "conll2003", "mnre", "mner_mi", "spans", "doccano", "label-studio", "gliner"]
+    "name",
+    ["conll", "conll2003", "conllu", "jsonl-bio", "mnre", "mner_mi", "spans", "doccano", "label-studio", "gliner"],
 )
 @pytest.mark.parametrize("n_signs", [3_000_000, pytest.param(100_000_000, marks=pytest.mark.attack)])
 def test_a_giant_line_is_left_out_within_a_gigabyte(tmp_path, name, n_signs):
     source = SAMPLES[name](tmp_path)
-    ends = {"conll": "\tO\n\n", "conll2003": " NN I-NP O\n\n", "mnre": "\n"}.get(name, '"}\n')
+    ends = {"conll": "\tO\n\n", "conll2003": " NN I-NP O\n\n", "conllu": "\t_\n\n", "mnre": "\n"}.get(name, '"}\n')
     with source.open("a", encoding="utf-8") as file:
-        file.write({"conll": "IMGID:9\n", "conll2003": "", "mnre": "{'token': ['"}.get(name, '{"text": "'))
+        file.write(
+            {"conll": "IMGID:9\n", "conll2003": "", "conllu": "1\t", "mnre": "{'token': ['"}.get(name, '{"text": "')
+        )
         for _ in range(n_signs // 1_000_000):
             file.write("x" * 1_000_000)
         file.write(ends)

@@ -1,6 +1,7 @@
 """The encoding of raw text: marked, named or recognised, and bytes that are no text."""
 
 import codecs
+import time
 
 import pytest
 
@@ -179,6 +180,13 @@ def test_a_text_that_could_be_another_is_refused_with_candidates(tmp_path, text,
     path = written(tmp_path / "train.txt", b"IMGID:1\n" + text.encode(encoding) * times)
     with pytest.raises(DataError, match=r"certain: name it by --encoding, as [a-z].*\('.*train\.txt line 2\)$"):
         encodings.recognise([path])
+
+
+def test_a_large_file_takes_no_time(tmp_path):
+    path = written(tmp_path / "train.txt", CHINESE.encode("gb18030") * 250_000)
+    begun = time.monotonic()
+    assert encodings.recognise([path])[0] == "gb18030"
+    assert time.monotonic() - begun < 10
 
 
 def test_the_files_of_a_set_prove_their_encoding_together(tmp_path):
