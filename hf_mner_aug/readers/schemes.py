@@ -77,12 +77,16 @@ def recognise_in(posts: Posts, asked: Scheme | None = None, option: str = "--sch
 
     Raises:
         UsageError: it is not that of the tags; the message names the first one that does not fit.
+        DataError: there are far too many kinds of tags.
     """
     coarse, fine = Pairs(), Pairs()
-    for _, post in posts():
+    for where, post in posts():
         if isinstance(post, RawPost) and post.tokens:
-            coarse.add(post.tags)
-            fine.add(post.fine_tags)
+            try:
+                coarse.add(post.tags)
+                fine.add(post.fine_tags)
+            except DataError as error:
+                raise DataError(f"{error} ({where} {post.line})") from error
     fine.pop(("", ""), None)
     read = [recognise(pairs, asked) for pairs in (coarse, fine)]
     for found, pairs, name in zip(read, (coarse, fine), ("tags", "fine_tags"), strict=True):

@@ -174,7 +174,7 @@ def recognise(pairs: Mapping[tuple[str, str], int], scheme: Scheme | None = None
     why = _why(tags, tagging, misfits)
     if next_best := next((one for one in ranked if one != chosen and len(ranked) > 1), None):
         more = _misfits(pairs, Tagging(next_best, form))
-        why += f", {more} do not fit {next_best.upper()}" if more else f", as well as {next_best.upper()}"
+        why += f", {_unfit(more)} {next_best.upper()}" if more else f", as well as {next_best.upper()}"
     return Recognised(tagging, why + _note(tags, tagging), _strange(pairs, tagging), misfits, _mentions(pairs, tagging))
 
 
@@ -334,8 +334,12 @@ def _why(tags: Mapping[str, int], tagging: Tagging, misfits: int) -> str:
         return f"no tag but O is {tagging.scheme.upper()}"
     example = next(tag for tag in tags if tag not in OUTSIDE and _reads(tag, tagging.form))
     counts = ", ".join(f"{count} {letter}" for letter, count in sorted(letters.items()))
-    fit = f"{misfits} do not fit it" if misfits else "all fit it"
+    fit = f"{_unfit(misfits)} it" if misfits else "all fit it"
     return f"tags are {tagging.scheme.upper()}, as {example!r}: {counts}; {fit}"
+
+
+def _unfit(count: int) -> str:
+    return f"{count} does not fit" if count == 1 else f"{count} do not fit"
 
 
 def _note(tags: Mapping[str, int], tagging: Tagging) -> str:

@@ -178,6 +178,13 @@ def test_a_scheme_is_given_by_name(tmp_path):
     assert "tags are IO" in done.output
 
 
+def test_a_column_of_words_in_the_place_of_tags_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_mner_aug.schema.schemes.MAX_PAIRS", 10)
+    source = block(tmp_path, *(f"Ann\tB-T{i}\n" for i in range(9)))
+    with pytest.raises(DataError, match=r"more than 10 kinds of neighbouring tags: .*train\.txt line 16\)"):
+        read("conll", source)
+
+
 # ---------------------------------------------------------------- small cases, and many random ones
 
 
