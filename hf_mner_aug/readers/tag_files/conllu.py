@@ -103,7 +103,9 @@ def parse_conllu(
     n_posts = 0
     layout: _Names | None = None
     for number, block in enumerate(blocks(path, encoding, lambda _: False), 1):
-        layout = layout or _layout(block)
+        if layout is None:
+            layout = _layout(block)
+            _check_words(layout, names, path)
         post_id = block.named()
         post = _post(block, layout, names, made_id(path, number) if post_id is None else post_id)
         if isinstance(post, BadLine):
@@ -126,9 +128,19 @@ def _named(columns: Mapping[str, str | int]) -> dict[str, str]:
 
 
 def _layout(block: Block) -> _Names:
-    """Return the columns that the comments of a file's first sentence name, or those of CoNLL-U."""
+    """Return the columns that the comments of a file's first sentence name, or those of CoNLL-U.
+
+    Names of CoNLL-U may be in small letters.
+    """
     named = next((found[1].split() for comment in block.comments if (found := _GLOBAL.match(comment))), COLUMNS)
-    return _Names({name: place for place, name in enumerate(named)})
+    return _Names({name.upper() if name.upper() in COLUMNS else name: place for place, name in enumerate(named)})
+
+
+def _check_words(layout: _Names, names: Mapping[str, str], path: Path) -> None:
+    """Raise DataError unless a file has the column of words."""
+    if names["tokens"] not in layout.places:
+        found = ", ".join(layout.places)[:200]
+        raise DataError(f"{path}: expected a column {names['tokens']}, found {found}: --columns tokens=… names another")
 
 
 def _post(block: Block, layout: _Names, names: Mapping[str, str], post_id: str) -> RawPost | BadLine:
@@ -226,6 +238,12 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
         for name, values in layout.columns(rows):
             if name in columns or len(columns) < MAX_FIELDS:
                 columns.setdefault(name, Column()).add(values)
+    first = next(iter(files.values()))
+    if not columns["FORM"].n_values:
+        raise DataError(
+            f"{first}: no line has the columns of CoNLL-U, as {', '.join(COLUMNS)}, or those of '# global.columns = ID "
+            "FORM …' in its first line, with FORM: read other files of columns as conll2003"
+        )
     if "Entity" in columns and any(value[:1] == "(" for value in columns["Entity"].values):
         return {"columns": {"ner_tags": "Entity"}}, ["columns recognised: FORM has words, Entity in MISC has brackets"]
     n_words = columns["FORM"].n_values
@@ -235,7 +253,6 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
     try:
         chosen = choose(columns, lambda one, two: _values(files, encoding, one, two))
     except DataError as error:
-        first = next(iter(files.values()))
         raise DataError(f"{first}: {error}: name those to read, as --columns ner_tags=NER") from error
     found = {**chosen.columns(), "tokens": "FORM"}
     return {"columns": found}, [f"{chosen}; the same as --columns {spelt(found)}"]

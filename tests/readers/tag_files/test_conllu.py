@@ -64,6 +64,30 @@ def test_types_without_letters_are_io(tmp_path):
     assert posts(reading)[0][2] == ["B-LOC", "I-LOC", "O", "B-PER"]
 
 
+def test_names_of_columns_may_be_in_small_letters(tmp_path):
+    lines = "# global.columns = id form ner misc\n# text = Ann met\n1\tAnn\tB-PER\tSpaceAfter=No\n2\tmet\tO\t_\n"
+    reading = read("conllu", written(tmp_path / "train.conllup", lines))
+    assert posts(reading) == [("train-1", ["Ann", "met"], ["B-PER", "O"])]
+
+
+def test_files_without_the_columns_of_conllu_are_refused(tmp_path):
+    path = written(tmp_path / "train.conllu", "1\tAnn\tPROPN\tB-PER\t_\n2\tmet\tVERB\tO\t_\n")
+    with pytest.raises(
+        DataError, match=r"no line has the columns of CoNLL-U, as ID, .*: read other files .* as conll2003"
+    ):
+        read("conllu", path)
+    assert posts(read("conll2003", path)) == [("train-1", ["Ann", "met"], ["B-PER", "O"])]
+    path = written(tmp_path / "train.conllup", "# global.columns = ID WORD NER\n1\tAnn\tB-PER\n")
+    with pytest.raises(DataError, match=r"no line has the columns of CoNLL-U"):
+        read("conllu", path)
+    with pytest.raises(
+        DataError, match=r"expected a column FORM, found ID, WORD, NER: --columns tokens=… names another"
+    ):
+        read("conllu", path, columns={"ner_tags": "NER"})
+    named = read("conllu", path, columns={"tokens": "WORD", "ner_tags": "NER"})
+    assert posts(named) == [("train-1", ["Ann"], ["B-PER"])]
+
+
 def test_a_column_of_conllu_plus_is_found_and_named(tmp_path):
     plus = "# global.columns = ID FORM UPOS FROM:NE\n1\tAnn\tPROPN\tB-PER\n2\tmet\tVERB\tO\n\n1\tOslo\tPROPN\tB-LOC\n"
     path = written(tmp_path / "train.conllup", plus)
