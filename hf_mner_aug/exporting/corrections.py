@@ -60,7 +60,7 @@ def corrections_rows(path: Path) -> Rows:
 def _about(path: Path, corrections: Sequence[Correction]) -> About:
     kinds = in_order({tag[2:] for c in corrections for tag in (*c.before, *c.after) if tag != "O"})
     joiner = "" if word_style(map(_post, corrections)) == "characters" else " "
-    return About(config=path.stem, types=kinds, joiner=joiner, language="xx", several=False, folder="")
+    return About(config=path.stem, types=kinds, joiner=joiner, several=False, folder="")
 
 
 def _post(correction: Correction) -> Post:

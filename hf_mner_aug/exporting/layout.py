@@ -50,12 +50,11 @@ class Outgoing:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """Facts of the set that is written: its name, entity types, joiner, language, and its folder's name there."""
+    """Facts of the set that is written: its name, entity types, joiner, and its folder's name there."""
 
     config: str
     types: Sequence[str]
     joiner: str
-    language: str
     several: bool
     folder: str
 

@@ -58,7 +58,7 @@ def open_rows(folder: str | Path, config: str | None, splits: Collection[str]) -
                     yield Outgoing(post, "", split, row.get("source_id") or post.id, row.get("method") or "gold")
 
     first = found["train"].take(STYLED_BY)
-    return Rows(name, _about(name, codec, iterate_posts(first, codec), "xx"), "", (), posts, original=True)
+    return Rows(name, _about(name, codec, iterate_posts(first, codec)), "", (), posts, original=True)
 
 
 def config_rows(place: Path, config: str, splits: Collection[str] = ()) -> Rows:
@@ -96,8 +96,7 @@ def config_rows(place: Path, config: str, splits: Collection[str] = ()) -> Rows:
                     if taken:
                         yield _outgoing(values, split, codec)
 
-    language = next(iter(facts.source.language), "xx")
-    about = _about(config, codec, islice(texts(files["train"], codec), STYLED_BY), language)
+    about = _about(config, codec, islice(texts(files["train"], codec), STYLED_BY))
     return Rows(config, about, facts.content_fingerprint, cautions(facts), posts)
 
 
@@ -145,7 +144,7 @@ def _codec(features: Any, where: str) -> Codec:
     return codec
 
 
-def _about(config: str, codec: Codec, posts: Iterable[Post], language: str) -> About:
+def _about(config: str, codec: Codec, posts: Iterable[Post]) -> About:
     joiner = "" if word_style(posts) == "characters" else " "
     several = codec.image_column == "images"
-    return About(config=config, types=codec.types, joiner=joiner, language=language, several=several, folder="")
+    return About(config=config, types=codec.types, joiner=joiner, several=several, folder="")

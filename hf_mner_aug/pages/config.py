@@ -319,7 +319,7 @@ def _pairs(
     pairs = []
     for row in _pick(_tables(files, columns), set(chosen)):
         note = read_provenance(row["provenance"] or "null", f"post {row['id']}")
-        review = {"review": note["review"]["verdict"]} if isinstance(note.get("review"), dict) else {}
+        review = {"review": note["review"]["verdict"]} if "review" in note else {}
         pairs.append(
             Pair(
                 before.get(row["source_id"]),

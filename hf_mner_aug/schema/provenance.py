@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 from hf_mner_aug.untrusted.shapes import parse_json
@@ -20,11 +20,20 @@ class Before(TypedDict):
 
 
 class Provenance(TypedDict):
-    """The column ``provenance`` of a made row: the parameters that it was made with, and the method's notes."""
+    """The column ``provenance`` of a made row: its parameters, the method's notes, and what reviewers decided on it."""
 
     params: NotRequired[Mapping[str, Any]]
     details: NotRequired["Details"]
     of: NotRequired[Before]
+    review: NotRequired["Decision"]
+
+
+class Decision(TypedDict):
+    """What reviewers decided on a row, ``accepted`` or ``corrected``, and before: its labels, an earlier decision."""
+
+    verdict: str
+    before: NotRequired[Sequence[tuple[int, int, str]]]
+    earlier: NotRequired["Decision"]
 
 
 class Details(TypedDict):
@@ -72,7 +81,7 @@ def canonical_json(value: Any) -> str:
 
 
 def _is_provenance(found: Any) -> bool:
-    while isinstance(found, dict):
+    while isinstance(found, dict) and "review" not in found:
         details, before = found.get("details", {}), found.get("of")
         if not isinstance(details, dict) or not isinstance(found.get("params", {}), dict):
             return False

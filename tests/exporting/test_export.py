@@ -345,7 +345,7 @@ def outgoing(draw):
     return Outgoing(Post("1", tokens, tuple(entities)), "1", "train", "1", "lsms")
 
 
-ABOUT = About(config="c", types=("PER", "LOC"), joiner=" ", language="xx", several=False, folder="out")
+ABOUT = About(config="c", types=("PER", "LOC"), joiner=" ", several=False, folder="out")
 
 
 @given(outgoing(), st.sampled_from(["", " "]))

@@ -27,7 +27,7 @@ from hf_mner_aug.publishing.hub import _check_rights
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.readers.spans import Marked
 from hf_mner_aug.runs.recipe import Recipe
-from hf_mner_aug.schema import Codec, Entity, Post, mner_features
+from hf_mner_aug.schema import Codec, Entity, Post, mner_features, read_provenance
 from hf_mner_aug.studies.configs import read_config
 
 CONFIG, NEW = "lsms_100pct", "lsms_100pct_reviewed"
@@ -396,7 +396,7 @@ def test_what_was_rejected_is_no_post_of_a_set(repo, tmp_path):
 
 
 def test_a_backslash_in_a_word_is_no_end_of_a_line(tmp_path):
-    about = About(config="c", types=("PER",), joiner=" ", language="xx", several=False, folder="x")
+    about = About(config="c", types=("PER",), joiner=" ", several=False, folder="x")
     post = Post("1", ["C:\\new", "a\nb"], (Entity(0, 1, "PER"), Entity(1, 2, "PER")))
     label_studio_format.write(iter([Outgoing(post, "1", "train", "1", "lsms")]), tmp_path, about)
     text = tools.label_studio(tmp_path)
@@ -573,7 +573,7 @@ def some_posts(draw):
 @given(some_posts(), st.sampled_from(["", " "]), st.sampled_from(["Label Studio", "Label Studio MIN", "Doccano"]))
 def test_every_entity_of_any_text_comes_back(tmp_path_factory, posts, joiner, tool):
     folder = tmp_path_factory.mktemp("round")
-    about = About(config="c", types=("PER", "LOC"), joiner=joiner, language="xx", several=False, folder="x")
+    about = About(config="c", types=("PER", "LOC"), joiner=joiner, several=False, folder="x")
     format_ = doccano_format if tool == "Doccano" else label_studio_format
     format_.write(iter(posts), folder, about)
     exported = {
@@ -596,3 +596,10 @@ def test_every_entity_of_any_text_comes_back(tmp_path_factory, posts, joiner, to
 def test_reviewers_names_are_no_part_of_an_answer(repo):
     _, answers = read_answers(write(repo, tools.label_studio(repo.parent / "label-studio")), "REJECT")
     assert not re.search("Ann|Reviewer|post.org", repr(answers))
+
+
+@pytest.mark.parametrize("review", [[], {}, {"verdict": 3}, {"verdict": "x", "before": [["a", 1, "PER"]]}])
+def test_a_review_in_provenance_has_its_shape(review):
+    with pytest.raises(DataError, match="post 1: provenance: review"):
+        read_provenance(json.dumps({"review": review}), "post 1")
+    assert read_provenance('{"review": {"verdict": "accepted"}}', "post 1")
