@@ -145,17 +145,26 @@ def test_rows_that_cannot_be_read_are_left_out_and_counted():
         {"tokens": ["Ann"], "ner_tags": ["X-PER"]},
         {"tokens": ["Ann", "Lee"], "ner_tags": ["B-PER", None]},
         {"tokens": [], "ner_tags": []},
-        {"tokens": WORDS, "ner_tags": BIOES},
+        *[{"tokens": WORDS, "ner_tags": BIOES}] * 3,
     ]
     with pytest.warns(UserWarning, match="lines left out") as caught:
         posts = from_tags(Dataset.from_list(rows))
-    assert posts["id"][:] == ["train-1", "train-7"]
+    assert posts["id"][:] == ["train-1", "train-7", "train-8", "train-9"]
     told = " ".join(str(warning.message) for warning in caught)
     assert "train: 4 lines left out, as row 2: post train-2: expected a tag for each of 8 words, found 7; " in told
     assert "row 3: post train-3: word 1 is None" in told
     assert "row 4: post train-4: tag 'X-PER' is not BIOES: expected O, B-TYPE, I-TYPE, E-TYPE or S-TYPE" in told
     assert "row 5: post train-5: expected tags that are text or labels, word 1 has None" in told
     assert "1 posts without words left out" in told
+
+
+def test_most_rows_are_readable():
+    rows = [{"tokens": WORDS, "ner_tags": BIOES}] + [{"tokens": WORDS, "ner_tags": BIOES[:3]}] * 2
+    with (
+        pytest.warns(UserWarning, match="tags are BIOES"),
+        pytest.raises(DataError, match="2 of 3 rows cannot be read"),
+    ):
+        from_tags(Dataset.from_list(rows))
 
 
 def test_what_cannot_be_read_at_all():
