@@ -137,6 +137,9 @@ CHINESE = "中国人民的生活水平有了很大的提高，他们在这里工
 HUNGARIAN = "A magyar nő őszintén örül, hogy Győr főterén öt fiú énekel: szép, hűvös idő, jó bőr, erős lőre.\n"
 CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy; dvě řeky tečou přes město Plzeň a říčka Úslava také.\n"
 POLISH = "Zażółć gęślą jaźń; Łódź i Kraków są piękne, a Wałęsa mieszka w Gdańsku, więc jedzie pociągiem.\n"
+CONTRACTED = "It’s what they’re sure she’d say: don’t, can’t, won’t, isn’t, I’m, you’ll, we’ve.\n"
+CROATIAN = "Petrović, Ivanović, Kovačić, Jurić, Babić, Perić, Tadić, Lukić, Savić, Marković, Horvatić.\n"
+LITHUANIAN = "Eidvilė, Artūras, Gaičiūnas, Giedrė, Smiltė, Ramūnas, Eglė, Ūla, Rūta, Saulė, Milda.\n"
 TURKISH = "Şişli’de yağmurlu bir gün; İstanbul çok güzel, Fenerbahçe ve Beşiktaş maçı başlıyor, çağrı açık.\n"
 RUSSIAN = "Привет, Москва! Сегодня хорошая погода, и все люди гуляют по улицам большого города.\n"
 KOREAN = "안녕하세요 서울 사람들은 오늘도 일하고 공부합니다 한국어 문장은 이렇게 생겼습니다 감사합니다\n"
@@ -165,6 +168,10 @@ def test_a_text_that_proves_its_encoding_is_read_and_said(tmp_path, text, encodi
         *((text, "cp1250") for text in (HUNGARIAN, CZECH, POLISH)),
         *((text.replace("’", "'"), "iso8859_2") for text in (HUNGARIAN, CZECH, POLISH)),
         (TURKISH, "cp1254"),
+        (CONTRACTED, "mac_roman"),
+        (FRENCH.replace("’", "'") * 20 + "le cœur\n", "iso8859_15"),
+        (CROATIAN, "cp1250"),  # in cp1252 these are Danish and French letters
+        (LITHUANIAN, "cp1257"),
         *((RUSSIAN, name) for name in ("cp1251", "koi8_r", "iso8859_5", "cp866")),
         (KOREAN, "euc_kr"),
         (JAPANESE, "euc_jp"),
