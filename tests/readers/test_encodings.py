@@ -214,3 +214,9 @@ def test_a_few_broken_bytes_leave_a_text_utf8(tmp_path):
     half = GERMAN.encode() + GERMAN.encode("cp1252")
     with pytest.raises(DataError, match="not certain"):
         encodings.recognise([written(tmp_path / "a", half * 5)])
+
+
+def test_signs_within_words_are_of_another_encoding(tmp_path):
+    mixed = GERMAN.encode("cp1252") * 3 + "hôtel, rôle, côte\n".encode("cp850")
+    with pytest.raises(DataError, match="not certain"):
+        encodings.recognise([written(tmp_path / "train.txt", mixed)])
