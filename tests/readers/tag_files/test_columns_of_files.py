@@ -347,6 +347,14 @@ def test_files_of_one_set_may_have_a_prefix_and_other_endings(tmp_path):
         read("conll2003", tmp_path / "c")
 
 
+def test_a_name_that_only_ends_like_a_split_is_none(tmp_path):
+    written(tmp_path / "latest.txt", SENTENCES)
+    with pytest.raises(
+        DataError, match=r"found latest\.txt: give the folder of the splits, or one file to read as train"
+    ):
+        read("conll2003", tmp_path)
+
+
 def test_files_with_other_columns_are_named(tmp_path):
     written(tmp_path / "train.txt", SENTENCES)
     written(tmp_path / "test.txt", "Ann B-PER\n")
