@@ -60,7 +60,7 @@ def convert(
     The folder appears atomically, once it is complete; an earlier conversion is replaced.
 
     Args:
-        name: of the raw set, as ``twitter2015``; ``conll`` is any file with ``IMGID:`` lines, ``dataset`` is one of the
+        name: of the raw set, as ``twitter2015``; ``conll`` is any file of words and tags, ``dataset`` is one of the
             Hub, a folder, or a file of Parquet, JSON, CSV or TSV, with columns of words and tags.
         raw_dir: holds some of train, valid (or val, dev) and test ``.txt``, or is one such file, read as train.
         out: the folder to write.

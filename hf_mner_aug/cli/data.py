@@ -21,8 +21,8 @@ def convert(
     name: Annotated[
         str,
         typer.Argument(
-            help=f"The raw set: {', '.join(RAW_SETS)}; conll is any IMGID file, spans any JSON of texts with spans, "
-            "dataset any dataset with columns of words and tags."
+            help=f"The raw set: {', '.join(RAW_SETS)}; conll is any file of words and tags, spans any JSON "
+            "of texts with spans, dataset any dataset with columns of words and tags."
         ),
     ],
     raw: Annotated[Path, typer.Argument(help="The folder or file with the raw text; for dataset also ORG/NAME.")],
