@@ -11,6 +11,7 @@ MAX_LINE = 32_000_000  # characters: many more than a post, but a line may hold 
 _SHOWN = 60  # bytes of a line in a message
 MARK = "hf_mner_aug.mark"  # the errors of ``open``
 _MARKS = re.compile("[\udc00-\udcff]")
+_BEGINS = re.compile(r"\ufeff(?:[\[{]|IMGID:|-DOCSTART-)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ codecs.register_error(MARK, _mark)
 def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str | BadLine]]:
     """Yield the lines of a file with their numbers, without their ends; bad ones if they hold bytes that are no text.
 
-    Only LF and CRLF end a line (a word may hold U+0085 or U+2028). A byte order mark is left out.
+    Only LF and CRLF end a line (a word may hold U+0085 or U+2028). A byte order mark is left out, also inside a file
+    that was put together of several: behind a blank line, and before JSON or the header of a post.
     """
     with path.open(encoding=encoding, errors=MARK, newline="\n") as file:
-        number = 0
+        number, ended = 0, True
         while line := file.readline(MAX_LINE):
             number += 1
             if len(line) == MAX_LINE and line[-1] != "\n":
@@ -51,8 +53,9 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str | BadL
                     n_signs += len(line)
                 yield number, BadLine(number, f"a line of {n_signs:,} characters, over {MAX_LINE:,}")
                 continue
-            if number == 1:
-                line = line.removeprefix("\ufeff")
+            if line[0] == "\ufeff" and (number == 1 or (ended and line[1:2].strip()) or _BEGINS.match(line)):
+                line = line[1:] or "\n"
+            ended = line.isspace()
             if not line.isascii() and (broken := _MARKS.search(line)):
                 yield number, BadLine(number, _not_text(line, broken.start(), encoding))
             else:

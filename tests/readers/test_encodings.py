@@ -86,6 +86,19 @@ def test_lines_end_in_lf_and_crlf_only(tmp_path):
     assert list(lines(path)) == [(1, "a\x85b\u2028c\rd"), (2, "e"), (3, ""), (4, "f")]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("\ufeffa\n\n\ufeffb\n", ["a", "", "b"]),
+        ('{"a": 1}\n\ufeff{"b": 1}\n', ['{"a": 1}', '{"b": 1}']),
+        ("a\n\ufeffIMGID:1\na\n\ufeff-DOCSTART- O\n", ["a", "IMGID:1", "a", "-DOCSTART- O"]),
+        ("a\n\ufeffb\n\n\ufeff\tO\n", ["a", "\ufeffb", "", "\ufeff\tO"]),  # it is in a word, or the whole of one
+    ],
+)
+def test_marks_of_files_that_were_put_together_are_left_out(tmp_path, text, found):
+    assert [line for _, line in lines(written(tmp_path / "a", text.encode()))] == found
+
+
 def test_a_line_with_broken_bytes_is_shown_around_them(tmp_path):
     path = written(tmp_path / "a", b"a\n" + b"x" * 500 + b"\x80\xff" + b"y" * 500 + b"\n\xff\nb\n")
     (_, first), (_, second), (_, third), (_, last) = lines(path)

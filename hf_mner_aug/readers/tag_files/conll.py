@@ -13,7 +13,7 @@ from hf_mner_aug.readers.formats import BadLine, RawPost
 from hf_mner_aug.readers.lines import as_read, lines
 from hf_mner_aug.readers.tag_files.blocks import HEADER, Block, blocks, comment_id, made_id, post_of
 from hf_mner_aug.readers.tag_files.places import MAX_COLUMNS, Places, as_places, in_order, spelt
-from hf_mner_aug.readers.tag_files.recognition import Column, choose, is_tag, type_of
+from hf_mner_aug.readers.tag_files.recognition import Chosen, Column, choose, is_tag, type_of, unlike
 from hf_mner_aug.schema import word_faults
 
 DEFAULT: Mapping[str, str | int] = MappingProxyType({"tokens": 1, "ner_tags": 2})
@@ -47,9 +47,12 @@ class _Layout:
 
     def is_word(self, fields: list[str]) -> bool:
         """Return whether fields that begin with ``#`` are those of a word, not a comment."""
-        if self.fault(fields) is not None or comment_id(" ".join(fields)) is not None:
+        if self.fault(fields) is not None:
             return False
-        return fields[0].strip("#") != "" or all(map(is_tag, self.tags(fields)))
+        has_tags = all(map(is_tag, self.tags(fields)))  # so it is the hashtag #id, not an id
+        if comment_id(" ".join(fields)) is not None:
+            return has_tags and fields[0] != "#"
+        return fields[0].strip("#") != "" or has_tags
 
 
 def parse_conll(
@@ -149,7 +152,7 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
 
     Raises:
         UsageError: the columns that the user gave are no positions.
-        DataError: the files differ in their number of columns, or the values leave open which columns to take.
+        DataError: the files differ in their columns, or the values leave open which columns to take.
     """
     if given.get("columns"):
         as_places(given["columns"])
@@ -164,8 +167,19 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
     except DataError as error:
         named = f"--columns tokens=1,ner_tags={len(columns)}"
         raise DataError(f"{next(iter(files.values()))}: {error}: name those to read, as {named}") from error
+    _check_each(surveys, chosen)
     option = in_order(chosen.columns(), len(columns))
     return {"columns": chosen.columns(), "width": len(columns)}, [f"{chosen}; the same as --columns {option}"]
+
+
+def _check_each(surveys: Mapping[Path, _Survey], chosen: Chosen) -> None:
+    """Raise DataError for a file, as a small split, whose columns are in another order than those of the others."""
+    for path, survey in surveys.items():
+        if len(surveys) > 1 and (fault := unlike(survey.columns[survey.width()], chosen)):
+            raise DataError(
+                f"{path}: {fault}, but in the other files {chosen.tokens} has words and {chosen.ner_tags} has tags: "
+                f"convert each of them by itself, or name the columns of all, as --columns {spelt(chosen.columns())}"
+            )
 
 
 def _survey(path: Path, encoding: str) -> _Survey:

@@ -177,6 +177,27 @@ def choose(columns: Mapping[str, Column], values: Callable[[str, str], Iterable[
     return Chosen(words, coarse, fine, unread)
 
 
+def unlike(columns: Mapping[str, Column], chosen: Chosen) -> str | None:
+    """Return why the columns of one file are others than those chosen for all files, or None.
+
+    A file that does not tell by itself, as one without entities, is taken to be like the others.
+
+    Args:
+        columns: the values of the file's columns, by position.
+        chosen: the columns of all files together.
+    """
+    if columns[chosen.ner_tags].are_chunks():
+        return f"{chosen.ner_tags} has chunks"
+    try:
+        own = choose(columns, lambda *_: [("B", "O")])
+    except DataError:
+        return None
+    if columns[own.ner_tags].may_be_tags() and own.ner_tags not in (chosen.ner_tags, chosen.fine_tags):
+        return f"{own.ner_tags} has tags of entities, as {columns[own.ner_tags].examples()}"
+    n_words, n_others = (len(columns[name].values) for name in (chosen.tokens, own.tokens))
+    return f"{own.tokens} has words, as {columns[own.tokens].examples()}" if 2 * n_words < n_others else None
+
+
 def _mark_the_same(values: Iterable[tuple[str, str]]) -> bool:
     """Return whether a word has a tag in both columns or in none; a few words may have one in only one of them."""
     n_marked = n_odd = 0

@@ -265,9 +265,10 @@ def test_ids_are_those_of_headers_or_comments_or_made(tmp_path, lines, expected)
 
 
 def test_a_word_that_begins_with_a_hash_is_no_comment(tmp_path):
-    lines = "#Oslo B-LOC\nrocks O\n\n# O\n1 O\n\nin O\n# O\n\n#identity B-MISC\n"
+    lines = "#Oslo B-LOC\nrocks O\n\n# O\n1 O\n\nin O\n# O\n\n#identity B-MISC\n\n#id O\nso O\n"
     reading = read("conll", written(tmp_path / "train.txt", lines))
-    assert [words for words, _ in posts(reading)] == [["#Oslo", "rocks"], ["#", "1"], ["in", "#"], ["#identity"]]
+    words = [words for words, _ in posts(reading)]
+    assert words == [["#Oslo", "rocks"], ["#", "1"], ["in", "#"], ["#identity"], ["#id", "so"]]
 
 
 # ---------------------------------------------------------------- faults
@@ -362,6 +363,30 @@ def test_files_with_other_columns_are_named(tmp_path):
         DataError, match=r"expected as many columns in every file, found 4 in .*train\.txt and 2 in .*test"
     ):
         read("conll2003", tmp_path)
+
+
+WIDE = "".join(f"Ann{i} NNP B-NP B-PER\nmet{i} VB B-VP O\n\n" for i in range(40))
+TYPES = "".join(f"Ann{i} PER\nmet{i} O\n\n" for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "fault"),
+    [
+        (WIDE, "Bob NNP B-PER B-NP\nran VB O B-VP\n", "4 has chunks"),
+        (WIDE, "Bob B-PER NNP B-NP\nran O VB B-VP\n", "4 has chunks"),
+        (WIDE, "B-PER NNP B-NP Bob\nO VB B-VP ran\n", "1 has tags of entities, as B-PER"),
+        (WIDE, "NN Bob B-NP B-PER\nNN saw B-NP O\nNN us B-NP O\n", "2 has words, as Bob, saw"),
+        (TYPES, "PER Bob\nO ran\n", "1 has tags of entities, as PER"),
+    ],
+)
+def test_a_small_split_in_another_order_of_columns_is_named(tmp_path, train, test, fault):
+    written(tmp_path / "train.txt", train)
+    written(tmp_path / "test.txt", test)
+    with pytest.raises(DataError, match=rf"test\.txt: {fault}.*, but in the other files 1 has words"):
+        read("conll", tmp_path)
+    whole = {"tokens": 1, "ner_tags": train.split("\n")[0].count(" ") + 1}
+    written(tmp_path / "test.txt", train[: train.index("\n\n") + 1])
+    assert read("conll", tmp_path, columns=whole).report.splits["test"].posts == 1
 
 
 def test_a_split_without_entities_is_read_with_the_others(tmp_path):
