@@ -37,6 +37,8 @@ class Answer:
 def read_answers(path: Path, reject: str) -> tuple[str, dict[str, Answer]]:
     """Return the tool that wrote a file, and its decisions by post; ``reject`` is the label of posts to reject.
 
+    A record without a post is an untouched one of its own.
+
     Raises:
         UsageError: there is no such file, it is neither tool's, or no record has a ``post_id``.
         DataError: a record cannot be read, or two decide on one post differently.
@@ -46,9 +48,14 @@ def read_answers(path: Path, reject: str) -> tuple[str, dict[str, Answer]]:
     tool = _tool_of(path)
     found = {record.line: record for record in READERS[tool](path)}
     answers: dict[str, Answer] = {}
+    nameless: dict[str, Answer] = {}
     several: set[str] = set()
     for number, name, is_several in _names(path):
         record = found.get(number)
+        if name is None:
+            here = f"record {number}, which has no post_id"
+            nameless[here] = Answer(here, number, "untouched")
+            continue
         if is_several or (isinstance(record, BadLine) and record.counter == OTHERS):
             several.add(name)
         if isinstance(record, BadLine) and record.counter == OTHERS:
@@ -65,7 +72,7 @@ def read_answers(path: Path, reject: str) -> tuple[str, dict[str, Answer]]:
             f"{path}: none of {len(found)} records has a post_id, which hf-mner-aug export gives each post: "
             "review a file that it wrote"
         )
-    return tool, {name: replace(answer, several=name in several) for name, answer in answers.items()}
+    return tool, {name: replace(answer, several=name in several) for name, answer in answers.items()} | nameless
 
 
 def _tool_of(path: Path) -> str:
@@ -91,16 +98,21 @@ def _tool_of(path: Path) -> str:
     )
 
 
-def _names(path: Path) -> Iterator[tuple[int, str, bool]]:
-    """Yield the number of each record of an exported post, its id, and whether several people annotated it."""
+def _names(path: Path) -> Iterator[tuple[int, str | None, bool]]:
+    """Yield the number of each record, the id of its post, if any, and whether several people annotated it.
+
+    Raises:
+        DataError: a line is not JSON, as the last one of a file that was cut.
+    """
     for found in json_records(path):
-        if isinstance(found, BadLine) or not isinstance(found[1], Mapping):
-            continue
+        if isinstance(found, BadLine):
+            raise DataError(f"{path}: line {found.line}: {found.reason}: export it again")
         number, record = found
-        fields, made = record.get("data", record), record.get("annotations")
-        if isinstance(fields, Mapping) and isinstance(name := fields.get("post_id"), str):
-            given = [one for one in made if isinstance(one, Mapping)] if isinstance(made, list) else []
-            yield number, name, sum(not one.get("was_cancelled") for one in given) > 1
+        fields = record.get("data", record) if isinstance(record, Mapping) else None
+        name = fields.get("post_id") if isinstance(fields, Mapping) else None
+        made = record.get("annotations") if isinstance(record, Mapping) else None
+        given = [one for one in made if isinstance(one, Mapping)] if isinstance(made, list) else []
+        yield number, name if isinstance(name, str) else None, sum(not one.get("was_cancelled") for one in given) > 1
 
 
 def _answer(name: str, record: Annotated | BadLine, reject: str, path: Path) -> Answer:

@@ -16,6 +16,7 @@ from hf_mner_aug.readers.spans.annotated import Offsets
 from hf_mner_aug.readers.spans.offsets import Unit
 from hf_mner_aug.schema import Entity, Post, bio_to_spans, in_order, spans_to_bio
 from hf_mner_aug.storage.artifacts import write_atomically
+from hf_mner_aug.untrusted.names import check_name
 
 OWN_UNITS: Mapping[str, Unit] = {"Label Studio": "chars", "Doccano": "utf16"}
 EXAMPLES = 3
@@ -96,11 +97,13 @@ def decide(
 
     Raises:
         UsageError: there is another file of that name, or ``file`` is no review of the corrections.
-        DataError: a file cannot be read.
+        DataError: a file cannot be read, or the name is a path.
     """
-    out = path.with_name(f"{config_name or f'{config}_reviewed'}.jsonl")
     if config != path.stem:
         raise UsageError(f"{path} is exported as {path.stem}, found {config}: name the file that was reviewed")
+    if config_name is not None:
+        check_name("file", config_name)
+    out = path.with_name(f"{config_name or f'{config}_reviewed'}.jsonl")
     if out.exists() and (not overwrite or out.resolve() == path.resolve()):
         raise UsageError(f"{out} is there already: name another file with --config-name, or --overwrite")
     corrections = read_corrections(path)

@@ -142,20 +142,28 @@ def with_corrections(raw: RawSet, files: Mapping[str, Path], path: Path, report:
     told = Corrected(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
     changes: dict[Path, dict[int, Sequence[str]]] = {path: {} for path in files.values()}
     faults = dict.fromkeys(corrections, "no post has this id")
-    for split, post in _posts_of(raw, files, corrections):
+    tags: set[str] = set()  # of the set, before
+    after: list[tuple[Sequence[str], bool]] = []
+    for split, post in _posts_of(raw, files, corrections, tags):
         correction = corrections[post.id]
         faults[post.id] = _difference(raw, post, correction, report.orphans)
         if told.note(correction.id, correction.outcome, correction.note):
             changes[files[split]][post.line] = correction.after
+            after.append((correction.after, bool(post.fine_tags)))
     _refuse(path, [(corrections[id_], fault) for id_, fault in faults.items() if fault])
+    changed = {_parted(tag, has_fine)[0] for tags_after, has_fine in after for tag in tags_after}
+    told.new_types = sorted(changed - {tag[2:] for tag in tags} - {""})
     report.corrected = told
     return replace(raw, parse=lambda file: _corrected(raw.parse(file), changes[file]))
 
 
 def _posts_of(
-    raw: RawSet, files: Mapping[str, Path], corrections: Mapping[str, Correction]
+    raw: RawSet, files: Mapping[str, Path], corrections: Mapping[str, Correction], tags: set[str]
 ) -> Iterator[tuple[str, RawPost]]:
-    """Yield the posts that have a correction with their split and the id that they get in the set."""
+    """Yield the posts that have a correction with their split and the id that they get in the set.
+
+    All tags of the set are put into ``tags``.
+    """
     wanted = {*corrections, *(id_.rpartition("~")[0] for id_ in corrections)}
     ids: dict[str, list[tuple[int, Wanted]]] = {split: [] for split in files}
     kept: dict[tuple[str, int], RawPost] = {}
@@ -163,6 +171,7 @@ def _posts_of(
         for post in raw.parse(file):
             if isinstance(post, RawPost) and post.tokens:
                 ids[split].append((post.line, Wanted(post.id, ())))
+                tags.update(post.tags)
                 if post.id in wanted:
                     kept[split, post.line] = post
     new_ids = unique_ids(ids)

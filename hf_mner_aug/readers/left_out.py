@@ -16,6 +16,8 @@ from hf_mner_aug.readers.report import SplitReport, sort_of
 LIKELIEST = 3
 _LIKELIEST = "the likeliest reasons: "
 _LISTED = 2_000  # characters of a reason
+_ROW = ["split", "file", "line", "counter", "reason", "detail"]  # of a report
+_LONGEST_ROW = 1 << 20  # bytes
 
 # What to do about reasons like a pattern, and the option of ``convert`` that this needs, if any.
 _ADVICE = (
@@ -142,11 +144,11 @@ def listed(path: Path | None, raw: RawSet, files: Mapping[str, Path]) -> Iterato
     the reason without its details, and with them.
 
     Raises:
-        UsageError: the path is a folder.
+        UsageError: the path is a folder, or a file that is not an earlier report.
     """
     passes: list[RawSet] = []
-    if path is not None and path.is_dir():
-        raise UsageError(f"--report {path}: expected a file, found a folder")
+    if path is not None:
+        _check_replaceable(path)
     try:
         yield passes
     except DataError as error:
@@ -159,14 +161,31 @@ def listed(path: Path | None, raw: RawSet, files: Mapping[str, Path]) -> Iterato
             _write(path, passes[-1], files)
 
 
+def _check_replaceable(path: Path) -> None:
+    """Raise UsageError if a report would replace anything but an earlier one, as a raw file of the set."""
+    if path.is_dir():
+        raise UsageError(f"--report {path}: expected a file, found a folder")
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    with path.open("rb") as file:
+        first = file.readline(_LONGEST_ROW)
+    try:
+        row = json.loads(first)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict) or list(row) != _ROW:
+        raise UsageError(f"--report {path}: the file is there and is not an earlier report: name another one")
+
+
 def _write(path: Path, raw: RawSet, files: Mapping[str, Path]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for split, source in files.items():
             for bad in _left_out(raw, source):
-                row = {"split": split, "file": source.name, "line": bad.line, "counter": bad.counter}
-                row |= {"reason": sort_of(bad.reason), "detail": bad.reason[:_LISTED]}
-                file.write(json.dumps(row) + "\n")  # all signs beyond ASCII are escaped
+                values = (split, source.name, bad.line, bad.counter, sort_of(bad.reason), bad.reason[:_LISTED])
+                file.write(
+                    json.dumps(dict(zip(_ROW, values, strict=True))) + "\n"
+                )  # all signs beyond ASCII are escaped
 
 
 def _left_out(raw: RawSet, path: Path) -> Iterator[BadLine]:

@@ -121,11 +121,15 @@ class SplitReport:
 
 @dataclass
 class Corrected:
-    """A file of corrected labels: the notes of its corrections by the id of their post, by what became of them."""
+    """A file of corrected labels: the notes of its corrections by the id of their post, by what became of them.
+
+    ``new_types`` are those that no post had before.
+    """
 
     file: str
     sha256: str
     outcomes: dict[Outcome, dict[str, str]] = field(default_factory=dict)
+    new_types: list[str] = field(default_factory=list)
 
     def note(self, post_id: str, outcome: Outcome, note: str) -> bool:
         """Keep a correction; return whether it is applied."""
@@ -135,7 +139,8 @@ class Corrected:
     def __str__(self) -> str:
         said = {"applied": "applied", "declined": "declined", "undecided": "undecided", "unchanged": "without a change"}
         counts = [f"{len(self.outcomes[key])} {text}" for key, text in said.items() if key in self.outcomes]
-        return f"corrections of {self.file}: {', '.join(counts)}"
+        new = f"; types that the set did not have: {', '.join(self.new_types)}" if self.new_types else ""
+        return f"corrections of {self.file}: {', '.join(counts)}{new}"
 
 
 @dataclass

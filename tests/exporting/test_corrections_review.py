@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hf_mner_aug import convert, export, import_review
 from hf_mner_aug.cli import app
-from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 
 POSTS = {  # words, tags before, tags after
     "1": (["Adele", "😀", "in", "Paris"], ["O", "O", "O", "B-PER"], ["O", "O", "O", "B-LOC"]),
@@ -113,6 +113,8 @@ def test_other_files_are_refused(suspects, tmp_path):
         import_review(suspects, "suspects", review)
     with pytest.raises(UsageError, match="is there already"):
         import_review(suspects, "suspects", review, config_name="suspects", overwrite=True)
+    with pytest.raises(DataError, match=r"file name '\.\./x': expected letters"):
+        import_review(suspects, "suspects", review, config_name="../x")
     other = tmp_path / "other.jsonl"
     other.write_text(suspects.read_text().replace('"id": "', '"id": "x'))
     with pytest.raises(UsageError, match="has none of the posts of"):

@@ -359,6 +359,20 @@ def test_files_that_are_no_review_are_refused(repo, tmp_path):
     assert done.review.made.accepted == len(made_ids(repo))
 
 
+def test_a_file_that_was_cut_is_refused(repo):
+    text = tools.doccano(repo.parent / "doccano")
+    with pytest.raises(DataError, match=r"line \d+: not JSON .*: export it again"):
+        import_review(repo, CONFIG, write(repo, text[:-30]))
+
+
+def test_a_record_without_a_post_is_told(repo):
+    tasks = json.loads(tools.label_studio(repo.parent / "label-studio"))
+    tasks[1]["data"]["post_id"] = 5
+    done = import_review(repo, CONFIG, write(repo, json.dumps(tasks)))
+    assert done.review.made.untouched == 1
+    assert list(done.notes.values()) == [["record 2, which has no post_id"]]
+
+
 def test_two_decisions_on_one_post_are_refused(repo):
     lines = tools.doccano(repo.parent / "doccano").splitlines()
     twice = json.loads(lines[0]) | {"label": [[0, 1, "PER"]]}

@@ -57,7 +57,9 @@ def test_only_accepted_corrections_are_applied_and_all_are_listed(tmp_path):
     assert {name[2:] for name in names[1:]} == {"PER", "LOC", "ORG"}, "FIRM occurs no more, ORG does"
     told = str(report)
     assert "train: 2 posts with corrected labels, as 2; 3" in told
-    assert "corrections of fixes.jsonl: 2 applied, 1 declined, 1 undecided" in told
+    assert (
+        "corrections of fixes.jsonl: 2 applied, 1 declined, 1 undecided; types that the set did not have: ORG" in told
+    )
     assert "corrections of fixes.jsonl: 2 applied" in (tmp_path / "out" / "README.md").read_text()
     note = json.loads((tmp_path / "out" / "convert.json").read_text())["corrections"]
     assert note["outcomes"]["applied"] == {"2": "a company", "3": ""}

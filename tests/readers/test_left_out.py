@@ -155,6 +155,23 @@ def test_where_the_list_may_be_written(tmp_path):
         convert("spans", source, tmp_path / "out", left_out=tmp_path)
 
 
+@pytest.mark.parametrize("way", ["itself", "a link", "a hard link"])
+def test_a_list_replaces_only_an_earlier_one(tmp_path, way):
+    source = written(tmp_path / "train.jsonl", GOOD, "{", GOOD)
+    raw, place = source.read_bytes(), source if way == "itself" else tmp_path / "other"
+    if way == "a link":
+        place.symlink_to(source)
+    elif way == "a hard link":
+        place.hardlink_to(source)
+    with pytest.raises(UsageError, match="the file is there and is not an earlier report"):
+        convert("spans", source, tmp_path / "out", left_out=place)
+    assert source.read_bytes() == raw
+    (tmp_path / "empty").touch()
+    for _ in range(2):
+        convert("spans", source, tmp_path / "out", left_out=tmp_path / "empty")
+        assert [row["line"] for row in listing(tmp_path / "empty")] == [2]
+
+
 def test_the_command_lists_them(tmp_path, monkeypatch, capsys):
     source = written(tmp_path / "train.jsonl", GOOD, "{", {"text": "", "spans": []}, GOOD)
     names = ["convert", "spans", str(source), "--out", str(tmp_path / "out"), "--report", str(tmp_path / "left.jsonl")]

@@ -30,6 +30,7 @@ from hf_mner_aug.readers.spans.json_records import (
     mark,
     object_of,
     objects_of,
+    spelt,
     text_of,
 )
 from hf_mner_aug.readers.spans.tool_fields import Columns, checked_columns, own_id, own_pictures
@@ -78,7 +79,7 @@ def _of_task(task: Mapping[str, Any], number: int, columns: Mapping[str, str]) -
     notes = [("other_annotations", f"task {here or number}")] * (len(kept) - 1)
     if any(result.get("type") == "relation" for result in results):
         notes.append(("left_relations", f"task {here or number}"))
-    regions = [result["value"] for result in results if isinstance(result.get("value"), dict)]
+    regions = [_region(result) for result in results if isinstance(result.get("value"), dict)]
     spans = _spans(regions)
     text = _text(data, columns, spans)
     return Annotated(here, number, text, _in(text, spans), _pictures(data, columns), notes=notes)
@@ -127,8 +128,17 @@ def _time(annotation: Mapping[str, Any]) -> str:
     return str(annotation.get("updated_at") or annotation.get("created_at") or "")
 
 
+def _region(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the value of a result; a region that lost its label in the editor has none of them."""
+    return {str(result["type"]): [], **result["value"]} if result.get("type") in _LABELS else result["value"]
+
+
 def _spans(regions: Sequence[Mapping[str, Any]]) -> list[Marked]:
-    """Return the spans of the regions that mark a text."""
+    """Return the spans of the regions that mark a text.
+
+    Raises:
+        DataError: a region has no label, or no offsets.
+    """
     spans = []
     for region in regions:
         field = next((name for name in _LABELS if name in region), None)
@@ -136,7 +146,9 @@ def _spans(regions: Sequence[Mapping[str, Any]]) -> list[Marked]:
             continue
         # In a HyperText, start and end are paths in its HTML, beside the offsets in its text.
         place = region["globalOffsets"] if isinstance(region.get("globalOffsets"), dict) else region
-        named = list_of(region, field)
+        if not (named := list_of(region, field)):
+            where = f"[{spelt(place.get('start'))}, {spelt(place.get('end'))})"
+            raise DataError(f"expected a label of the region {where}, found none: label it or delete it")
         spans += [mark(place.get("start"), place.get("end"), label, region.get("text")) for label in named]
     return spans
 

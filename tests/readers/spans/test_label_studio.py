@@ -139,8 +139,22 @@ def test_regions_of_several_kinds(tmp_path):
     assert found["1"] == [("PER", "Adele")]
     assert found["2"] == [("LOC", "Los Angeles")]
     assert found["3"][0][1] == "Adele"
-    assert found["4"] == []
-    assert counts("label-studio", path) == {"bad_lines": 1, "nested_spans": 1}
+    assert "4" not in found
+    assert counts("label-studio", path) == {"bad_lines": 2, "nested_spans": 1}
+
+
+@pytest.mark.parametrize("value", [{"start": 0, "end": 5, "labels": []}, {"start": 0, "end": 5}])
+def test_a_region_without_a_label_leaves_out_its_post(tmp_path, value):
+    of_word = {"type": "choices", "value": {"start": 0, "end": 5, "choices": ["sure"]}}
+    path = write_array(
+        tmp_path / "train.json",
+        task(1, annotation(PER, of_word)),
+        task(2, annotation(LOC, {"type": "labels", "value": value})),
+        task(3, annotation(LOC)),
+    )
+    assert posts("label-studio", path) == {"1": [("PER", "Adele")], "3": [("LOC", "Los Angeles")]}
+    (fault,) = read("label-studio", path).report.splits["train"].examples["bad_lines"]
+    assert "expected a label of the region [0, 5), found none: label it or delete it" in fault
 
 
 def test_a_task_of_its_own_and_an_indented_file(tmp_path):
