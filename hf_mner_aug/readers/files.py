@@ -47,17 +47,26 @@ def find_files(raw: RawSet, raw_dir: Path) -> dict[str, Path]:
     if raw.split_folders:
         return {"train": raw_dir}
     others = sorted(path for path in raw_dir.iterdir() if not path.name.startswith("."))
+    texts = [path for path in others if path.suffix in raw.endings and path.is_file()]
+    if raw.lone_file and len(texts) == 1 and _is_train(raw, texts[0]):
+        return {"train": texts[0]}
     first, *more = [ending for ending in raw.endings if ending] or [""]
     tried = ", ".join(f"{name}{first}" for names in raw.split_names.values() for name in names)
     tried += f" (or {', '.join(more)})" * bool(more)
     if prefixes := [prefix for prefix in raw.prefixes if prefix not in ("", ANY_PREFIX)]:
         tried += f" with {' or '.join(prefixes)} before them{' or nothing' * ('' in raw.prefixes)}"
     held = ", ".join(path.name for path in others[:10]) or "nothing"
-    text = next((path for path in others if path.suffix in raw.endings and path.is_file()), None)
     raise DataError(
         f"{raw_dir}: tried {tried}; found {held}: give the folder of the splits, or one file to read as train"
-        + (as_read(text) if text else "")
+        + (as_read(texts[0]) if texts else "")
     )
+
+
+def _is_train(raw: RawSet, path: Path) -> bool:
+    """Return whether a file may be read as train: its name has no word for another split, and it is no link outside."""
+    held_out = {name for split, names in raw.split_names.items() if split != "train" for name in names}
+    words = re.split(r"[\W_\d]+", path.stem.lower())
+    return held_out.isdisjoint(words) and is_inside(path, path.parent.resolve())
 
 
 def _prefixes(raw: RawSet, folder: Path, names: Sequence[str]) -> Sequence[str]:

@@ -23,7 +23,8 @@ class RawSet:
     folder that may contain the text. Its files have one of ``prefixes`` (``ANY_PREFIX`` is any text whose last sign
     is no letter), one of ``split_names`` and one of ``endings``. ``suffixed`` images are named ``<id>_<suffix>``;
     ``auto`` is ``many`` if some post has several. With ``split_folders`` a split is a folder of such files, and a
-    folder of files alone is read as train.
+    folder of files alone is read as train. With ``lone_file`` the only file of a folder is train, whatever its name:
+    tools name their exports.
 
     ``takes`` are the names of the options of ``convert`` that ``parse`` has as keywords. ``recognise`` gets the files
     and the options that the user gave, and returns the options that it found in the files, which replace given ones
@@ -53,6 +54,7 @@ class RawSet:
     prefixes: tuple[str, ...] = ("",)
     endings: tuple[str, ...] = (".txt",)
     split_folders: bool = False
+    lone_file: bool = False
     images: Literal["one", "many", "auto"] = "one"
     suffixed: bool = False
     needs_boxes: bool = False

@@ -36,6 +36,11 @@ _ADVICE = (
     ),
     (re.compile(r"\btag\b"), "scheme", "name the scheme of the tags with --scheme"),
     (
+        re.compile(r"^expected a span with"),
+        "columns",
+        "name the fields of a span with --columns, as start=from,end=to,type=kind",
+    ),
+    (
         re.compile(r"^expected (a span|'tokenized_text')"),
         "columns",
         "name the fields with --columns, as text=body,spans=labels",

@@ -248,6 +248,8 @@ class Report:
                 if count := getattr(counts, trouble):
                     examples = "; ".join(counts.examples[trouble])
                     lines.append(f"{split}: {count} {text}, as {examples}")
+                    if trouble == "missing" and not counts.images and self.image_folder:
+                        lines[-1] += self._unnamed(counts)
                     if trouble == "bad_lines" and len(counts.reasons) > 1:
                         lines.append(f"{split}: {counts.by_reason()}")
         if self.corrected:
@@ -255,6 +257,15 @@ class Report:
         if spare := self.spare_drawings:
             lines.append(f"{len(spare)} XML files left out: no post has their id, as {'; '.join(spare[:EXAMPLES])}")
         return lines
+
+    def _unnamed(self, counts: SplitReport) -> str:
+        """Return what to do where no picture of the folder is one of the set."""
+        if self.named_images:
+            return ": the folder of --images has none of these files; their names have to be the same"
+        return (
+            f": no picture has the id of a post as its name, as {counts.examples['missing'][0]}.jpg: rename them, or, "
+            "if a field of the file has their names, give it by --columns image=FIELD"
+        )
 
     def __str__(self) -> str:
         lines = [f"{split}: {counts.contents()}, from {counts.file}" for split, counts in self.splits.items()]

@@ -131,6 +131,7 @@ _SETS = (
         recognise=json_lists.recognise,
         images="auto",
         endings=(".jsonl", ".json", ".txt"),
+        lone_file=True,
     ),
     spans_set(
         "spans", "Posts with spans", read_spans, takes=("columns", "encoding"), endings=(".jsonl", ".json", ".txt")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datasets import Features
 
 _TAGS = ("tags", "fine_tags")
+_FEWEST, _LOOKED_AT = 10, 1_000  # rows that tell whether they are words
 _ONE_TEXT = re.compile(rb"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 NAME_LABELS = "name the numbers with ds.cast_column({!r}, List(ClassLabel(names=['O', …])))"
 
@@ -80,7 +81,7 @@ def from_tags(
         spelt = (post for _, post in _rows(splits, makers))
         bad = next((post for post in read_tags(spelt, "row", found, "promote") if isinstance(post, BadLine)), None)
         raise DataError(f"row {bad.line}: {bad.reason}" if bad else f"every tag of {tags} is O: expected entities")
-    _warn(found)
+    _warn(found, by_labels=_only_labels(splits, makers))
     fine = in_order({*found.fine_types})
     makers = {split: replace(maker, reading=found, types=kinds, fine_types=fine) for split, maker in makers.items()}
     if all(map(is_whole, splits.values())):
@@ -110,11 +111,17 @@ class TaggedRows:
 
     @classmethod
     def of(cls, rows: Any, split: str, names: Mapping[str, str | None], orphans: Orphans = "promote") -> "TaggedRows":
-        """Return what makes posts of a split."""
+        """Return what makes posts of a split.
+
+        Raises:
+            DataError: a row is a word and not a post.
+        """
         known = {"id": "id"} if "id" in rows.features else {}
         known |= {ours: theirs for ours, theirs in names.items() if theirs is not None}
         read = list(dict.fromkeys(known.values()))
         columns = {name: rows.features[name] for name in read}
+        if is_whole(rows):
+            _check_posts(rows, known["tokens"], split)
         return cls(split, columns, other_columns(rows, read), known, orphans, not is_whole(rows))
 
     def spelt(self, rows: Iterable[Mapping[str, Any]], numbers: Iterable[int]) -> Iterator[RawPost | BadLine]:
@@ -177,6 +184,23 @@ class TaggedRows:
             return post
         why = f"expected a type of {', '.join(self.types)}, found {', '.join(sorted(others))}"
         return BadLine(post.line, f"post {post.id}: {why}: it is left out")
+
+
+def _check_posts(rows: Any, column: str, split: str) -> None:
+    """Check that the first rows are not one word each, as in a table with a word and its tag on each line.
+
+    Raises:
+        DataError: they are.
+    """
+    feature = rows.features[column]
+    if getattr(feature, "dtype", None) not in ("string", "large_string") or len(rows) < _FEWEST:
+        return
+    texts = rows.select_columns([column])[:_LOOKED_AT][column]
+    if all(text is None or (len(text.split()) < 2 and not text.lstrip().startswith("[")) for text in texts):
+        raise DataError(
+            f"{split}: expected a post in each row, found one word in each ({column} {texts[0]!r}, {texts[1]!r}, …): "
+            "group the rows of a post into lists first, as pandas does with groupby(…).agg(list)"
+        )
 
 
 def _id_of(value: Any, otherwise: str) -> str:
@@ -247,25 +271,33 @@ def _rows(splits: Mapping[str, Any], makers: Mapping[str, TaggedRows]) -> Iterat
 def _reading(splits: Mapping[str, Any], makers: Mapping[str, TaggedRows], asked: Scheme | None) -> TagReading:
     """Return how the tags of all splits are read; those of a stream by the names of its labels, if they have any."""
     labels = [{label for maker in makers.values() for label in maker.labels(name)} for name in _TAGS]
-    streams = not any(map(is_whole, splits.values()))
-    named = all(maker.labels(name) for maker in makers.values() for name in _TAGS if name in maker.names)
 
     def of_labels() -> Iterator[tuple[str, RawPost]]:
         for coarse, fine in itertools.zip_longest(*map(sorted, labels)):
             tags, fine_tags = ([label] if label else [] for label in (coarse, fine))
             yield "label", RawPost("of the labels", 0, (), [coarse or fine], tags, fine_tags, [0])
 
-    found = recognise_in(of_labels if streams and named else lambda: _rows(splits, makers), asked, "scheme={!r}")
+    found = recognise_in(
+        of_labels if _only_labels(splits, makers) else lambda: _rows(splits, makers), asked, "scheme={!r}"
+    )
     for tagging, types, names in zip((found.coarse, found.fine), (found.types, found.fine_types), labels, strict=True):
         types.update({tagging.parse(name)[1]: 0 for name in names if tagging.reads(name)})
         types.pop("", None)
     return found
 
 
-def _warn(found: TagReading) -> None:
+def _only_labels(splits: Mapping[str, Any], makers: Mapping[str, TaggedRows]) -> bool:
+    """Return whether the scheme is that of the names of labels: of a stream, whose rows are not read before."""
+    named = all(maker.labels(name) for maker in makers.values() for name in _TAGS if name in maker.names)
+    return named and not any(map(is_whole, splits.values()))
+
+
+def _warn(found: TagReading, *, by_labels: bool) -> None:
     """Say how tags are read, where that is not as plain BIO, and which types look alike."""
     for tagging, line in zip((found.coarse, found.fine), found.why, strict=False):
-        if tagging != Tagging() or "all fit" not in line:
+        fits = by_labels or "all fit" in line  # labels alone have no neighbours to fit
+        line = f"{line.partition(':')[0]}, by the names of its labels" if by_labels else line
+        if tagging != Tagging() or not fits:
             warnings.warn(f"from_tags: {line}", stacklevel=3)
     for kinds in (found.types, found.fine_types):
         if alike := similar_types(kinds):

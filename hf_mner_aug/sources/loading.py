@@ -1,6 +1,7 @@
 """The splits of a folder, a file or a dataset on the Hub, checked before they are read."""
 
 import contextlib
+import csv
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 ROWS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
+_HEADER = 1 << 16  # characters
 
 
 def load_source(
@@ -84,11 +86,20 @@ def open_rows(name: str, *, images: str | Path | None = None) -> tuple["DatasetD
         if kind is None:
             splits: Any = read_local(place)
         else:
-            options = {"delimiter": "\t"} if place.suffix.lower() == ".tsv" else {}
-            splits = load_dataset(kind, data_files={"train": str(place)}, **options)
+            options = {"delimiter": _separator(place)} if kind == "csv" else {}
+            with _quiet():
+                splits = load_dataset(kind, data_files={"train": str(place)}, **options)
     except reader_errors() as error:
         raise _unloadable(name, error) from error
     return named_splits(splits), Allowed.of(place if place.is_dir() else place.parent, images)
+
+
+def _separator(place: Path) -> str:
+    """Return what is between the columns of a CSV or TSV file, by its first line; Excel may write semicolons."""
+    with place.open(encoding="utf-8-sig", errors="replace") as file:
+        first = file.readline(_HEADER)
+    usual = ("\t", ",", ";") if place.suffix.lower() == ".tsv" else (",", ";", "\t")
+    return max(usual, key=lambda sign: len(next(csv.reader([first], delimiter=sign), ())))
 
 
 def open_source(
@@ -269,6 +280,9 @@ def _unloadable(name: str, error: BaseException) -> Exception:
         cause = cause.__cause__
     if isinstance(cause, OSError) and cause.errno is not None:
         return cause
+    if isinstance(cause, UnicodeDecodeError):
+        found = f"the bytes {cause.object[cause.start : cause.start + 8]!r}"
+        return DataError(f"{name}: expected UTF-8 text, found {found}: save it as UTF-8 (in Excel: CSV UTF-8)")
     damaged = find_damaged(Path(path).rglob("*.parquet")) if Path(path).is_dir() else None
     if damaged:
         return DataError(damaged)

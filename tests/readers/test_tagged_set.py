@@ -12,6 +12,7 @@ from hf_mner_aug.cli import app
 from hf_mner_aug.columns.validation import validate
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
+from hf_mner_aug.readers.tagged import from_tags
 
 WORDS = ["Ann", "van", "Lee", "left", "Oslo"]
 BIOES = ["B-PER", "I-PER", "E-PER", "O", "S-LOC"]
@@ -164,3 +165,33 @@ def test_the_command(tmp_path):
     assert done.exit_code == 0, done.output
     assert "tags are BIOES" in done.output
     assert spelt(load(tmp_path / "out")) == [BIO]
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_columns_of_excel_are_read(tmp_path, sign, ending):
+    rows = [["key, or id", "words", "labels"], ["7", " ".join(WORDS), " ".join(BIOES)], ["8", "Bob, he;", "S-PER O"]]
+    path = tmp_path / f"a{ending}"
+    path.write_text("".join(sign.join(f'"{cell}"' for cell in row) + "\r\n" for row in rows), encoding="utf-8-sig")
+    convert("dataset", path, tmp_path / "out", columns=COLUMNS | {"id": "key, or id"})
+    found = load(tmp_path / "out")
+    assert found["id"][:] == ["7", "8"]
+    assert found["tokens"][:] == [WORDS, ["Bob,", "he;"]]
+    path.write_text(f"words{sign}labels\nMüller{sign}S-PER\n", encoding="cp1252")
+    with pytest.raises(DataError, match=r"expected UTF-8 text, found the bytes b'\\xfcller.*: save it as UTF-8"):
+        convert("dataset", path, tmp_path / "out", columns=COLUMNS)
+
+
+def test_a_table_with_a_word_in_each_row_is_no_set_of_posts(tmp_path):
+    words, labels = WORDS * 2, BIOES * 2
+    rows = "".join(f"{word},{label}\n" for word, label in zip(words, labels, strict=True))
+    (tmp_path / "a.csv").write_text(f"words,labels\n{rows}")
+    with pytest.raises(
+        DataError, match=r"expected a post in each row, found one word in each \(words 'Ann', 'van', …\)"
+    ):
+        convert("dataset", tmp_path / "a.csv", tmp_path / "out", columns=COLUMNS)
+    with pytest.raises(DataError, match="expected a post in each row"):
+        from_tags(Dataset.from_dict({"words": words, "labels": labels}), tokens="words", tags="labels")
+    (tmp_path / "a.csv").write_text(f"words,labels\n{rows}Bob stays,S-PER O\n")
+    convert("dataset", tmp_path / "a.csv", tmp_path / "out", columns=COLUMNS)
+    assert len(load(tmp_path / "out")) == 11

@@ -36,7 +36,7 @@ def spans_set(
         parse=partial(parse, reader),
         takes=(*OPTIONS, *takes),
         recognise=partial(recognise, reader, unit),
-        **{"images": "auto", **facts},
+        **{"images": "auto", "lone_file": True, **facts},
     )
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
+from hf_mner_aug.readers import read
 from hf_mner_aug.readers.formats import RawPost
 from hf_mner_aug.readers.lines import BadLine
 from hf_mner_aug.readers.spans import Annotated, posts_of
@@ -210,3 +211,42 @@ def test_any_file_is_records_or_bad_lines(tmp_path_factory, data):
     with contextlib.suppress(DataError):
         for found in read_spans(path):
             assert isinstance(found, Annotated | BadLine)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_read"),
+    [("admin.jsonl", True), ("latest.jsonl", True), ("my-test.jsonl", False), ("dev_2021.jsonl", False)],
+)
+def test_the_only_file_of_a_folder_is_train_whatever_its_name(tmp_path, name, is_read):
+    record = {"id": 7, "text": "Adele sings", "label": [[0, 5, "PER"]]}
+    (tmp_path / name).write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "labels.csv").write_text("PER")
+    if is_read:
+        assert read("doccano", tmp_path).splits == ("train",)
+        (tmp_path / "bob.jsonl").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(DataError, match="give the folder of the splits, or one file to read as train"):
+        read("doccano", tmp_path)
+
+
+def test_fields_of_spans_that_have_other_names_can_be_named(tmp_path):
+    row = {"text": "Adele sings", "spans": [{"from": 0, "to": 5, "kind": "PER"}]}
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(DataError, match=r"with --columns, as start=from,end=to,type=kind$"):
+        read("spans", path)
+    assert read("spans", path, columns={"start": "from", "end": "to", "type": "kind"}).raw.types == ("PER",)
+
+
+def test_pictures_that_no_post_has_are_explained(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (9, 8)).save(tmp_path / "pictures" / "other.png")
+    (tmp_path / "train.jsonl").write_text(json.dumps({"id": 7, "text": "Adele", "spans": [[0, 5, "PER"]]}))
+
+    def told(**options):
+        return str(read("spans", tmp_path / "train.jsonl", **options).report)
+
+    hint = "no picture has the id of a post as its name, as 7.jpg: rename them, or, if a field of the file has"
+    assert hint in told(images=tmp_path / "pictures")
+    assert "no picture has" not in told()
+    Image.new("RGB", (9, 8)).save(tmp_path / "pictures" / "7.png")
+    assert "no picture has" not in told(images=tmp_path / "pictures")
