@@ -296,7 +296,6 @@ def _warn(found: TagReading, *, by_labels: bool) -> None:
     """Say how tags are read, where that is not as plain BIO, and which types look alike."""
     for tagging, line in zip((found.coarse, found.fine), found.why, strict=False):
         fits = by_labels or "all fit" in line  # labels alone have no neighbours to fit
-        line = f"{line.partition(':')[0]}, by the names of its labels" if by_labels else line
         if tagging != Tagging() or not fits:
             warnings.warn(f"from_tags: {line}", stacklevel=3)
     for kinds in (found.types, found.fine_types):

@@ -153,7 +153,7 @@ def _find(path: str | Path, allowed: Allowed) -> tuple[Path, tuple[str, ...]]:
     """Return the folder and the parts below it of the file that a path names, links resolved."""
     path = str(path.absolute() if isinstance(path, Path) else path)
     if "://" in path:
-        raise FileRefused("address", "is a URL, not a file")
+        raise FileRefused("address", "is a URL, not a file: name the downloaded file instead")
     bases = [*allowed.folders, *([Path.cwd()] if allowed.anywhere else [])]
     if not bases:
         raise FileRefused("not_allowed", "is not read: no folder of pictures was named")

@@ -134,6 +134,14 @@ def test_labels_of_a_stream_are_read_by_their_names_alone():
         assert spelt(from_tags(rows)) == [["B-PER", "I-PER", "I-PER", *"OOOOO"]]
 
 
+def test_a_stream_with_labels_in_plain_bio_warns_of_nothing():
+    features = Features({"tokens": List(Value("string")), "ner_tags": labels(bio_names(("PER", "LOC")))})
+    rows = Dataset.from_dict({"tokens": [WORDS], "ner_tags": [BIO]}, features=features)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(from_tags(rows.to_iterable_dataset())) == list(from_tags(rows))
+
+
 # ---------------------------------------------------------------- faults
 
 

@@ -161,6 +161,7 @@ def _recognised(
         DataError: there is no span.
     """
     kinds: set[str] = set()
+    bad: list[BadLine] = []
 
     def texts() -> Iterator[Annotated]:
         for split, maker in makers.items():
@@ -168,8 +169,13 @@ def _recognised(
                 if isinstance(found, Annotated):
                     kinds.update(span.type.strip() for span in found.spans)
                     yield found
+                elif not bad:
+                    bad.append(found)
 
     found, _ = recognise_in(texts(), next(iter(makers.values())).options)
     if not kinds:
-        raise DataError("expected rows with spans, found none")
+        hint = "; name the fields of a span as start='from', end='to', type='kind'" if bad else ""
+        raise DataError(
+            "expected rows with spans, found none" + "".join(f"; row {b.line}: {b.reason}{hint}" for b in bad)
+        )
     return found, types or in_order(kinds)

@@ -138,6 +138,11 @@ def test_rows_that_cannot_be_read_are_left_out_and_told():
         assert [row["id"] for row in from_spans(rows.to_iterable_dataset())] == ["train-1", "train-5"]
     with pytest.raises(DataError, match="no row can be read"):
         from_spans(Dataset.from_list(bad[:1]))
+    other = Dataset.from_dict({"text": ["Adele"], "spans": [[{"from": 0, "to": 5, "kind": "PER"}]]})
+    for named in (other, other.to_iterable_dataset()):
+        with pytest.raises(DataError, match=r"found none; row 1: expected a span with start, .*start='from', end='to'"):
+            from_spans(named)
+        assert len(list(from_spans(named, start="from", end="to", type="kind"))) == 1
     with pytest.raises(DataError, match="rows with spans, found none"):
         from_spans(Dataset.from_list([{"text": "a", "spans": []}]))
     with pytest.raises(DataError, match=r"no row can be read: .* expected a type of LOC, found PER"):
