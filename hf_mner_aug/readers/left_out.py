@@ -21,7 +21,7 @@ _LONGEST_ROW = 1 << 20  # bytes
 
 # What to do about reasons like a pattern, and the option of ``convert`` that this needs, if any.
 _ADVICE = (
-    (re.compile(r"^expected \S+ text$"), "encoding", "name the encoding of the text with --encoding, as cp1252"),
+    (re.compile(r"^expected [A-Z]\S+ text$"), "encoding", "name the encoding of the text with --encoding, as cp1252"),
     (
         re.compile(r"^not JSON|^not a Python literal"),
         "",

@@ -248,7 +248,7 @@ class Report:
                 if count := getattr(counts, trouble):
                     examples = "; ".join(counts.examples[trouble])
                     lines.append(f"{split}: {count} {text}, as {examples}")
-                    if trouble == "missing" and not counts.images and self.image_folder:
+                    if trouble == "missing" and self.image_folder and not (counts.images or self.named_images):
                         lines[-1] += self._unnamed(counts)
                     if trouble == "bad_lines" and len(counts.reasons) > 1:
                         lines.append(f"{split}: {counts.by_reason()}")
@@ -260,8 +260,6 @@ class Report:
 
     def _unnamed(self, counts: SplitReport) -> str:
         """Return what to do where no picture of the folder is one of the set."""
-        if self.named_images:
-            return ": the folder of --images has none of these files; their names have to be the same"
         return (
             f": no picture has the id of a post as its name, as {counts.examples['missing'][0]}.jpg: rename them, or, "
             "if a field of the file has their names, give it by --columns image=FIELD"

@@ -121,6 +121,7 @@ class Codec:
             raise UsageError(
                 f"expected the columns id and tokens, found {found}: rename them with ds.rename_column"
                 f"{other_names(features)}, or add ids with ds.add_column('id', [str(i) for i in range(len(ds))])"
+                f"{'; texts with spans become words by hf-mner-aug convert, or from_spans' * ('text' in features)}"
             )
         self.tag_names = tag_names(features, "ner_tags")
         self.fine_names = tag_names(features, "fine_tags")

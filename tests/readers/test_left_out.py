@@ -104,6 +104,22 @@ def test_a_file_of_which_nothing_can_be_read_has_reasons_too(tmp_path):
         read("spans", written(tmp_path / "c.jsonl", {"what": "a", "spans": []}))
 
 
+def test_a_text_in_another_field_is_no_question_of_the_encoding(tmp_path):
+    source = written(tmp_path / "c.jsonl", json.dumps({"data": {"tweet": "Adele"}, "spans": []}))
+    with pytest.raises(DataError, match="expected a text") as caught:
+        read("spans", source)
+    assert str(caught.value).endswith("name the fields with --columns, as text=body,spans=labels")
+    assert "--encoding" not in str(caught.value)
+
+
+def test_a_file_without_labelled_texts_says_so(tmp_path):
+    source = written(tmp_path / "c.jsonl", json.dumps({"text": "Adele", "label": []}))
+    with pytest.raises(DataError, match=r"no post could be read: nobody labelled a text, as line 1: a task without an"):
+        read("prodigy", source)
+    with pytest.raises(DataError, match=r"no post could be read: expected texts NAME\.txt with NAME\.ann in it"):
+        read("brat", tmp_path)
+
+
 def test_a_file_for_another_set_is_named(tmp_path):
     source = written(tmp_path / "train.txt", "IMGID:1", "Adele\tB-PER", "sings\tO")
     for name in ("spans", "cmner", "mner_mi"):

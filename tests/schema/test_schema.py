@@ -251,7 +251,10 @@ def test_relation_and_fine_type_must_be_the_sets():
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ({"text": Value("string")}, r"expected the columns id and tokens, found text: rename .*add_column"),
+        (
+            {"text": Value("string")},
+            r"expected the columns id and tokens, found text: rename .*add_column.*convert, or from_spans$",
+        ),
         (
             {"id": Value("string"), "tokens": List(Value("string"))},
             "expected a column ner_tags or relation, found id, tokens",

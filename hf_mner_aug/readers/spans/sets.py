@@ -65,9 +65,13 @@ def parse(
         nested=nested,
         offsets=offsets,
     )
-    n_posts = 0
+    n_posts, other = 0, None
     for post in posts:
         n_posts += isinstance(post, RawPost)
+        if other is None and isinstance(post, BadLine) and post.counter != "bad_lines":
+            other = post
         yield post
     if not n_posts:
-        raise DataError(f"{path}: no post could be read")
+        why = f": nobody labelled a text, as line {other.line}: {other.reason}" if other else ""
+        empty = ": expected texts NAME.txt with NAME.ann in it" if path.is_dir() and not other else ""
+        raise DataError(f"{path}: no post could be read{why}{empty}")
