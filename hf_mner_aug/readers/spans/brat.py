@@ -36,7 +36,7 @@ def read_brat(path: Path, encoding: str = "utf-8") -> Iterator[Annotated | BadLi
         DataError: a file is a link that leads out of the folder.
     """
     files = _files(path)
-    for number, name in enumerate(sorted(name for name in files if name.endswith(".txt")), 1):
+    for number, name in enumerate(sorted({name.rpartition(".")[0] + ".txt" for name in files}), 1):
         try:
             yield _document(files, name.removesuffix(".txt"), number, encoding)
         except DataError as error:
@@ -62,6 +62,8 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _document(files: Mapping[str, Path], name: str, number: int, encoding: str) -> Annotated | BadLine:
+    if f"{name}.txt" not in files:
+        raise DataError(f"{name}: expected a text beside its annotations, found no {name}.txt")
     beside = next((name + ending for ending in ENDINGS if name + ending in files), None)
     if beside is None:
         return BadLine(number, f"{name}.txt: no {ENDINGS[0]} file beside it", "unlabelled")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.readers.spans.annotated import Marked
@@ -75,18 +75,26 @@ def _spelt(marked: Marked) -> str:
     return f"the span [{marked.start}, {marked.end}) {marked.type[:60]!a}"
 
 
-def units_that_fit(text: str, spans: Iterable[Marked]) -> Iterator[tuple[bool, tuple[Unit, ...]]]:
-    """Yield, for each span that the units place differently, the units that it fits, and whether a text tells so.
+class Fit(NamedTuple):
+    """The units that a span fits; whether its surface text tells so, and whether it is behind emoji or the like."""
 
-    A span fits where it has its surface text; one without surface text, that characters and UTF-16 units place
-    differently, where it begins and ends with words.
+    units: tuple[Unit, ...]
+    told: bool
+    behind_emoji: bool
+
+
+def units_that_fit(text: str, spans: Iterable[Marked]) -> Iterator[Fit]:
+    """Yield the units that each span fits which they place differently.
+
+    A span fits where it has its surface text; one without surface text, where it begins and ends with words.
     """
     if text.isascii():
         return
-    chars, utf16, others = (Places(text, unit) for unit in UNITS)
+    places = [Places(text, unit) for unit in UNITS]
     for marked in spans:
-        if marked.text is None:
-            if chars.range(marked) != utf16.range(marked):
-                yield False, tuple(there.unit for there in (chars, utf16) if there.is_at_words(marked))
-        elif len({there.range(marked) for there in (chars, utf16, others)}) > 1:
-            yield True, tuple(there.unit for there in (chars, utf16, others) if there.fits(marked))
+        chars, utf16, others = (there.range(marked) for there in places)
+        if chars == utf16 == others:
+            continue
+        fits = Places.is_at_words if marked.text is None else Places.fits
+        units = tuple(there.unit for there in places if fits(there, marked))
+        yield Fit(units, marked.text is not None, chars != utf16)

@@ -50,12 +50,18 @@ def recognise_in(
 
 @dataclass
 class Seen:
-    """Counts of some texts: spans that fit in each unit, by their texts or by the edges of words, and letters."""
+    """Counts of some texts: spans that fit in each unit, by their texts or by the edges of words, and letters.
+
+    ``at_words`` and ``silent`` are of spans without texts behind emoji, ``beyond_ascii`` and ``beyond`` of those behind
+    any sign that is not ASCII.
+    """
 
     fits: Counter[Unit] = field(default_factory=Counter)
     telling: int = 0
     at_words: Counter[Unit] = field(default_factory=Counter)
     silent: int = 0
+    beyond_ascii: Counter[Unit] = field(default_factory=Counter)
+    beyond: int = 0
     letters: int = 0
     unspaced: int = 0
     own_words: int = 0
@@ -65,10 +71,15 @@ class Seen:
         self.own_words += found.words is not None
         self.letters += sum(map(str.isalpha, found.text))
         self.unspaced += count_unspaced(found.text)
-        for told, units in units_that_fit(found.text, found.spans):
-            self.telling += told
-            self.silent += not told
-            (self.fits if told else self.at_words).update(units)
+        for fit in units_that_fit(found.text, found.spans):
+            self.telling += fit.told
+            self.silent += not fit.told and fit.behind_emoji
+            self.beyond += not fit.told
+            if fit.told:
+                self.fits.update(fit.units)
+            else:
+                self.beyond_ascii.update(fit.units)
+                self.at_words.update(unit for unit in fit.units if fit.behind_emoji and unit != "bytes")
 
     def unit(self, usual: Unit) -> tuple[Unit, list[str]]:
         """Return the unit that most spans fit, and what to say of it."""
@@ -77,6 +88,10 @@ class Seen:
         if self.fits[unit]:
             counts = f"{self.fits[unit]} of {self.telling} spans behind other signs have their text there"
             return unit, [f"offsets count {UNITS[unit]}: {counts} (--offsets {unit})"]
+        n_bytes = self.beyond_ascii["bytes"]
+        if n_bytes > self.beyond / 2 and n_bytes > 2 * max(self.beyond_ascii[other] for other in ("chars", "utf16")):
+            counts = f"{n_bytes} of {self.beyond} spans behind signs beyond ASCII begin and end with words"
+            return "bytes", [f"offsets count {UNITS['bytes']}: {counts} (--offsets bytes)"]
         if self.at_words[unit] > min(self.at_words[other] for other in ("chars", "utf16")):
             counts = f"{self.at_words[unit]} of {self.silent} spans behind emoji or the like begin and end with words"
             return unit, [f"offsets count {UNITS[unit]}: {counts} (--offsets {unit})"]

@@ -89,11 +89,13 @@ def test_a_broken_document_is_left_out_with_its_line(tmp_path):
         write(tmp_path, f"bad{i}", TEXT, f"{LOC}{line}\n")
     write(tmp_path, "far", TEXT, "T1\tPER 0 50\tAdele")
     write(tmp_path, "other", TEXT, "T1\tPER 1 6\tAdele")
-    right = {f"good{i}": [("PER", "Adele")] for i in range(7)}
+    right = {f"good{i}": [("PER", "Adele")] for i in range(8)}
     for name in right:
         write(tmp_path, name, TEXT, PER)
+    (tmp_path / "alone.ann").write_text(PER)
     assert posts("brat", tmp_path) == right
-    assert counts("brat", tmp_path) == {"bad_lines": 7}
+    assert counts("brat", tmp_path) == {"bad_lines": 8}
+    assert "alone: expected a text beside its annotations, found no alone.txt" in str(read("brat", tmp_path).report)
     assert "bad0.ann line 2: expected ID<TAB>TYPE START END<TAB>text" in str(read("brat", tmp_path).report)
 
 

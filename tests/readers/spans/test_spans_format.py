@@ -103,6 +103,21 @@ def test_units_are_recognised_by_the_edges_of_words(tmp_path):
         )
 
 
+def test_bytes_are_recognised_by_the_edges_of_words(tmp_path):
+    text = "Zoë, äh, trifft Çelik hier"
+    right = [[0, 3, "PER"], [16, 21, "PER"]]
+    shifted = [[len(text[:start].encode()), len(text[:end].encode()), kind] for start, end, kind in right]
+    for name, spans in (("chars", right), ("bytes", shifted)):
+        made, report = rows("spans", write(tmp_path / f"{name}.jsonl", {"text": text, "spans": spans}), tmp_path)
+        assert entities(made[0], made) == [("PER", "Zoë"), ("PER", "Çelik")]
+        told = [line for line in report.recognised if line.startswith("offsets")]
+        assert told == (
+            ["offsets count bytes: 2 of 2 spans behind signs beyond ASCII begin and end with words (--offsets bytes)"]
+            if name == "bytes"
+            else []
+        )
+
+
 def test_scripts_without_blanks_are_read_by_signs(tmp_path):
     record = {"text": "苹果发布新手机", "spans": [[0, 2, "ORG"]]}
     made, report = rows("spans", write(tmp_path / "posts.jsonl", record), tmp_path)
