@@ -34,8 +34,11 @@ _LETTERS: dict[Scheme, dict[str, str]] = {  # a scheme's letters, as those of BI
     "ioe2": {"I": "I", "E": "E"},
     "ioe1": {"I": "I", "E": "E"},
 }
-_PREFIXED = re.compile(r"([A-Za-z])[-_:./|](.+)", re.DOTALL)
-_SUFFIXED = re.compile(r"(.+)[-_:./|]([A-Za-z])", re.DOTALL)
+SIGNS = frozenset("-_:./|\u2010\u2011\u2013\u2014")  # between letter and type, also as word processors write a hyphen
+_SIGN = f"[{re.escape(''.join(sorted(SIGNS)))}]"
+_PREFIXED = re.compile(rf"([A-Za-z]){_SIGN}(.+)", re.DOTALL)
+_SUFFIXED = re.compile(rf"(.+){_SIGN}([A-Za-z])", re.DOTALL)
+_LIKE_O = frozenset("\u041e\u043e\u039f\u03bf\uff2f\uff4f")  # of Cyrillic, Greek, and wide: a slip for O, no type
 
 
 class Pairs(Counter[tuple[str, str]]):
@@ -219,7 +222,9 @@ def _known(tagging: Tagging, tag: str) -> tuple[str, str]:
 
 def _is_type(tag: str) -> bool:
     """Return whether a tag can be the name of a type: it has a letter of some script, and no letter of a scheme."""
-    return any(map(str.isalpha, tag)) and not any(_reads(tag, form) for form in ("B-PER", "PER-B"))
+    return (
+        tag not in _LIKE_O and any(map(str.isalpha, tag)) and not any(_reads(tag, form) for form in ("B-PER", "PER-B"))
+    )
 
 
 def _reads(tag: str, form: Form) -> bool:

@@ -155,6 +155,22 @@ def test_evidence_and_the_rule_for_ambiguous_tags(tags, scheme, form, said):
     assert scheme.upper() in found.why
 
 
+@pytest.mark.parametrize("sign", ["-", "\u2010", "\u2011", "\u2013", "\u2014"])
+def test_a_hyphen_may_be_another_sign(sign):
+    tags = [f"B{sign}PER", f"I{sign}PER", "O"]
+    found = recognise(Counter(zip(["", *tags], [*tags, ""], strict=True)))
+    assert found.tagging == Tagging("bio")
+    assert found.tagging.to_bio(tags)[0] == ["B-PER", "I-PER", "O"]
+
+
+@pytest.mark.parametrize("sign", ["\u041e", "\u043e", "\u039f", "\u03bf", "\uff2f", "\uff4f", "0"])
+def test_a_sign_that_looks_like_o_is_no_type(sign):
+    tags = ["PER", "O", "LOC", "O", sign]
+    found = recognise(Counter(zip(["", *tags], [*tags, ""], strict=True)))
+    assert found.tagging == Tagging("io", "PER")
+    assert (found.strange, sorted(found.mentions)) == (1, ["LOC", "PER"])
+
+
 def test_a_few_faulty_tags_change_no_scheme():
     good = ["B-PER I-PER O B-LOC O"] * 20
     assert recognised(*good, "O I-PER I-PER", "B-PER E-PER", "PER O").tagging == Tagging("bio")

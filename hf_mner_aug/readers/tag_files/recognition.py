@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from operator import eq
 from typing import NamedTuple
 
 from hf_mner_aug.exceptions import DataError
@@ -17,7 +18,6 @@ from hf_mner_aug.schema import schemes
 
 OUTSIDE = schemes.OUTSIDE | {""}
 _LETTERS = frozenset("BIESLUMW")
-_SIGNS = frozenset("-_:./|")
 # Of the shared tasks CoNLL-2000 and CoNLL-2003 in English and German.
 _CHUNKS = frozenset(
     [
@@ -69,14 +69,19 @@ class Chosen(NamedTuple):
 
 @dataclass
 class Column:
-    """How often a column has each of its values; ``n_values`` in all, the later ones uncounted if there are many."""
+    """How often a column has each of its values; ``n_values`` in all, the later ones uncounted if there are many.
+
+    ``n_repeated`` of them are those of the word before, as the numbers of sentences and documents are.
+    """
 
     values: Counter[str] = field(default_factory=Counter)
     n_values: int = 0
+    n_repeated: int = 0
 
     def add(self, values: Sequence[str]) -> None:
-        """Count some values."""
+        """Count the values of some words in their order."""
         self.n_values += len(values)
+        self.n_repeated += sum(map(eq, values, values[1:]))
         if len(self.values) < MAX_VALUES:
             self.values.update(values)
 
@@ -84,6 +89,7 @@ class Column:
         """Count the values of another column, too."""
         self.values += other.values
         self.n_values += other.n_values
+        self.n_repeated += other.n_repeated
 
     def types(self) -> Counter[str]:
         """Return the types of the tags in the column, with counts."""
@@ -114,11 +120,13 @@ class Column:
         return outside if n_types > 0 and outside + n_types >= _MOST * self.n_values and self._are_few() else 0
 
     def are_words(self) -> bool:
-        """Return whether the values may be words: not numbers, nor one value, nor often nothing."""
+        """Return whether the values may be words: not numbers, nor mostly one value or that of the word before."""
         numbers = sum(count for value, count in self.values.items() if value.isdecimal())
         return (
             len(self.values) > 1
             and numbers < _MOST * self.values.total()
+            and 2 * max(self.values.values()) <= self.values.total()
+            and 2 * self.n_repeated < self.n_values
             and self.values[""] + self.values["_"] < (1 - _MOST) * self.values.total()
         )
 
@@ -136,9 +144,9 @@ class Column:
 
 def type_of(value: str) -> str | None:
     """Return the type of a tag with a letter, or None for O and for anything else: ``B-PER`` and ``PER-B`` give PER."""
-    if value[:1] in _LETTERS and (len(value) == 1 or (len(value) > 2 and value[1] in _SIGNS)):
+    if value[:1] in _LETTERS and (len(value) == 1 or (len(value) > 2 and value[1] in schemes.SIGNS)):
         return value[2:]
-    if len(value) > 2 and value[-1] in _LETTERS and value[-2] in _SIGNS:
+    if len(value) > 2 and value[-1] in _LETTERS and value[-2] in schemes.SIGNS:
         return value[:-2]
     return None
 

@@ -126,6 +126,16 @@ def test_words_are_told_from_parts_of_speech_before_them(tmp_path):
     assert posts(reading) == [*TWO, (["Bob", "ran"], ["B-PER", "O"])]
 
 
+@pytest.mark.parametrize("later", ["NaN", "Sentence: {}"])
+def test_words_are_told_from_the_numbers_of_sentences(tmp_path, later):
+    lines = "".join(
+        f"Sentence: {i}\t{word}\tNNP\tB-PER\n" + f"{later.format(i)}\tmet\tVBD\tO\n{later.format(i)}\tus\tPRP\tO\n\n"
+        for i, word in enumerate(["Ann", "Lee", "Ann", "Lee", "Ann", "Lee"])
+    )
+    reading = read("conll", written(tmp_path / "train.txt", lines))
+    assert said(reading).endswith("the same as --columns -,word,-,ner")
+
+
 def test_coarse_and_fine_tags_are_told_from_chunks(tmp_path):
     lines = "Ann\tB-NP\tB-PER\tB-actor\nmet\tB-VP\tO\tO\nOslo\tB-NP\tB-LOC\tB-city\n"
     reading = read("conll", written(tmp_path / "train.txt", lines))
