@@ -30,11 +30,7 @@ _Span = tuple[str, list[tuple[int, int]], str]  # type, pieces, surface text
 
 
 def read_brat(path: Path, encoding: str = "utf-8") -> Iterator[Annotated | BadLine]:
-    """Yield the texts of a folder and the folders in it, or of one file, in the order of their names.
-
-    Raises:
-        DataError: a file is a link that leads out of the folder.
-    """
+    """Yield the texts of a folder and the folders in it, or of one file, in the order of their names."""
     files = _files(path)
     for number, name in enumerate(sorted({name.rpartition(".")[0] + ".txt" for name in files}), 1):
         try:
@@ -43,10 +39,13 @@ def read_brat(path: Path, encoding: str = "utf-8") -> Iterator[Annotated | BadLi
             yield BadLine(number, str(error))
 
 
-def _files(path: Path) -> dict[str, Path]:
-    """Return the files of texts and annotations below a folder, or those of one text, by their names in it."""
+def _files(path: Path) -> dict[str, Path | None]:
+    """Return the files of texts and annotations below a folder, or those of one text, by their names in it.
+
+    It is None for a link that leads out of the folder.
+    """
     folder, stem = (path, "") if path.is_dir() else (path.parent, f"{path.stem}.")
-    found: dict[str, Path] = {}
+    found: dict[str, Path | None] = {}
     places = [(str(folder), "")]
     for place, above in places:
         for entry in os.scandir(place):
@@ -55,13 +54,12 @@ def _files(path: Path) -> dict[str, Path]:
             if entry.is_dir(follow_symlinks=False):
                 places.append((entry.path, f"{above}{entry.name}/"))
             elif entry.name.endswith((".txt", *ENDINGS)) and entry.is_file():
-                if entry.is_symlink() and not is_inside(entry.path, folder.resolve()):
-                    raise DataError(f"{entry.path} is a link that leads out of {folder}: put the file itself there")
-                found[above + entry.name] = Path(entry.path)
+                leads_out = entry.is_symlink() and not is_inside(entry.path, folder.resolve())
+                found[above + entry.name] = None if leads_out else Path(entry.path)
     return found
 
 
-def _document(files: Mapping[str, Path], name: str, number: int, encoding: str) -> Annotated | BadLine:
+def _document(files: Mapping[str, Path | None], name: str, number: int, encoding: str) -> Annotated | BadLine:
     if f"{name}.txt" not in files:
         raise DataError(f"{name}: expected a text beside its annotations, found no {name}.txt")
     beside = next((name + ending for ending in ENDINGS if name + ending in files), None)
@@ -80,14 +78,17 @@ def _document(files: Mapping[str, Path], name: str, number: int, encoding: str) 
     return Annotated(name, number, text, marked, (name.rpartition("/")[2],), notes=notes)
 
 
-def _read(files: Mapping[str, Path], name: str, encoding: str) -> str:
+def _read(files: Mapping[str, Path | None], name: str, encoding: str) -> str:
     """Return the text of a file, with its ends of lines.
 
     Raises:
-        DataError: it is no text in this encoding, or too large.
+        DataError: it is a link that leads out of the folder, no text in this encoding, or too large.
     """
+    path = files[name]
+    if path is None:
+        raise DataError(f"{name} is a link that leads out of its folder: put the file itself there")
     try:
-        with files[name].open(encoding=encoding, newline="") as file:
+        with path.open(encoding=encoding, newline="") as file:
             text = file.read(MAX_SIGNS + 1)
     except UnicodeDecodeError as error:
         found = error.object[max(0, error.start - 20) :][:40]
