@@ -197,7 +197,7 @@ def test_the_card_says_who_decided_and_names_nobody(repo):
     card = (repo / "README.md").read_text()
     section = " ".join(read_sections(card, "config")[f"config {NEW}"].split())
     verdicts = done.review.made
-    assert f"**Reviewed by people**, in Label Studio: of the posts that lsms made for `{CONFIG}`" in section
+    assert f"**Reviewed by people** in Label Studio. Of the posts that lsms made for `{CONFIG}`" in section
     assert f"{verdicts.accepted} were accepted as they were, {verdicts.corrected} had their labels corrected" in section
     assert f"{verdicts.rejected} were rejected and left out" in section
     assert f"{verdicts.untouched} were not decided on and left out" in section
