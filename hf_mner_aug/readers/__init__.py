@@ -166,6 +166,6 @@ def read(
         fine_types=in_order(found.fine_types),
         relations=raw.relations,
     )
-    for warning in report.absent_pictures():
+    for warning in (*report.cut_words(), *report.absent_pictures()):
         warnings.warn(warning, stacklevel=2)
     return Reading(raw, files, features, report, new_ids, pictures, boxes)

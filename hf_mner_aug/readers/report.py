@@ -164,6 +164,16 @@ class Report:
     recognised: list[str] = field(default_factory=list)
     corrected: Corrected | None = None
 
+    def cut_words(self) -> Iterator[str]:
+        """Yield a warning for each split of which more than half of the spans start or end inside a word."""
+        for split, counts in self.splits.items():
+            if 2 * counts.snapped > counts.mentions:
+                yield (
+                    f"{self.name} {split}: {counts.snapped} of {counts.mentions} spans start or end inside a word, as "
+                    f"{counts.examples['snapped'][0]}: if these are wrong, the offsets may count words, or from 1, or "
+                    "include the end; leave such posts out with --misaligned refuse"
+                )
+
     def absent_pictures(self) -> Iterator[str]:
         """Yield a warning for each split with posts whose images are missing or cannot be used."""
         for split, counts in self.splits.items():

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import warnings
 
 import pytest
 from datasets import load_dataset
@@ -265,3 +266,17 @@ def test_pictures_that_no_post_has_are_explained(tmp_path):
     assert "no picture has" not in told()
     Image.new("RGB", (9, 8)).save(tmp_path / "pictures" / "7.png")
     assert "no picture has" not in told(images=tmp_path / "pictures")
+
+
+@pytest.mark.parametrize(
+    ("spans", "cut"), [([[0, 3, "PER"], [5, 6, "LOC"]], 2), ([[0, 14, "PER"], [21, 25, "LOC"]], 0)]
+)
+def test_offsets_that_count_words_are_told(tmp_path, spans, cut):
+    file = tmp_path / "train.jsonl"
+    file.write_text(json.dumps({"text": "Anna Maria Lee is in Oslo today", "spans": spans}) + "\n")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        reading = read("spans", file)
+    assert reading.report.splits["train"].snapped == cut
+    said = [str(warning.message) for warning in told]
+    assert [f"{cut} of 2 spans start or end inside a word" in text for text in said] == [True] * (cut > 0)
