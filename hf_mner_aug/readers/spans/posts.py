@@ -11,7 +11,7 @@ from hf_mner_aug.readers.lines import BadLine
 from hf_mner_aug.readers.spans import words
 from hf_mner_aug.readers.spans.annotated import Annotated, Misaligned, Nested, Offsets
 from hf_mner_aug.readers.spans.offsets import Places, Unit
-from hf_mner_aug.readers.spans.words import Range, Tokeniser, whole
+from hf_mner_aug.readers.spans.words import Range, Tokeniser, trimmed, whole
 from hf_mner_aug.schema import spans_to_bio, split_tag
 
 TOKENISER = "tweet"
@@ -146,22 +146,13 @@ def _mentions(found: Annotated, ranges: Sequence[Range], unit: Unit) -> tuple[li
     mentions: dict[_Mention, None] = {}
     n_empty = 0
     for marked in found.spans:
-        start, end = _trimmed(found.text, *places.span(marked))
+        start, end = trimmed(found.text, *places.span(marked))
         if start == end:
             n_empty += 1
             continue
         first, last = bisect_right(ends, start), bisect_left(starts, end)
         mentions[_Mention(first, last, start, end, _type(marked.type))] = None
     return list(mentions), n_empty
-
-
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return a range without the blanks at its edges."""
-    while start < end and text[start].isspace():
-        start += 1
-    while start < end and text[end - 1].isspace():
-        end -= 1
-    return start, end
 
 
 def _type(found: str) -> str:

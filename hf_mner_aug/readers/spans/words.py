@@ -57,7 +57,7 @@ def whole(text: str, ranges: Iterable[Range]) -> list[Range]:
     """Return a text's words with every sign of it but blanks.
 
     Signs between two words belong to the word before if they touch it, else to the one behind if they touch that, else
-    they are a word. Words of blanks only are left out.
+    they are a word. Blanks at the edges of words, and words of blanks only, are left out.
 
     Raises:
         DataError: two words overlap, or one lies outside of the text.
@@ -69,14 +69,24 @@ def whole(text: str, ranges: Iterable[Range]) -> list[Range]:
             raise DataError(f"the word [{start}, {end}) overlaps another or lies outside of the text")
         if start > at and text[at:start] != " ":
             start = _between(text, at, start, words)
-        if not text[start:end].isspace() and start < end:
-            words.append((start, end))
         at = end
+        start, end = trimmed(text, start, end)
+        if start < end:
+            words.append((start, end))
     if at < len(text):
         last = _between(text, at, len(text), words)
         if last < len(text):
             words.append((last, len(text)))
     return words
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return a range without the blanks at its edges."""
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end
 
 
 def _between(text: str, start: int, end: int, words: list[Range]) -> int:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 from hf_mner_aug.exceptions import DataError, UnknownName
 from hf_mner_aug.readers.formats import RawPost, encodes, of_a_length
@@ -93,9 +93,9 @@ def _tags(record: Mapping[str, Any], name: str, n_words: int) -> list[str]:
     if not isinstance(tags, list) or len(tags) != n_words:
         found = f"{len(tags)} of them" if isinstance(tags, list) else f"{str(tags)[:60]!a}"
         raise DataError(f"expected a tag in {name!a} for each of {n_words} words, found {found}")
-    wrong = next((tag for tag in tags if not isinstance(tag, str) or not tag or not encodes(tag)), None)
-    if wrong is not None:
-        raise DataError(f"expected tags as text in {name!a}, found {str(wrong)[:60]!a}")
+    for tag in tags:
+        if not isinstance(tag, str) or not tag or not encodes(tag):
+            raise DataError(f"expected tags as text in {name!a}, found {str(tag)[:60]!a}")
     return tags
 
 
@@ -164,7 +164,7 @@ def _columns(files: Mapping[str, Path], encoding: str) -> tuple[dict[str, Column
         for name, values in record.items():
             if not isinstance(values, list) or not values or (name not in columns and len(columns) >= MAX_FIELDS):
                 continue
-            if all(isinstance(value, str) for value in values):
+            if _are_texts(values):
                 columns[name].add(values)
             elif all(isinstance(value, int) for value in values):
                 numbers.add(name)
@@ -179,7 +179,12 @@ def _records(files: Mapping[str, Path], encoding: str) -> Iterator[Mapping[str, 
 
 
 def _values(files: Mapping[str, Path], encoding: str, one: str, two: str) -> Iterator[tuple[Any, Any]]:
-    """Yield the values of each word in two fields."""
+    """Yield the values of each word in two fields, where both are lists of texts."""
     for record in _records(files, encoding):
-        if isinstance(record.get(one), list) and isinstance(record.get(two), list):
-            yield from zip(record[one], record[two], strict=False)
+        values, others = record.get(one), record.get(two)
+        if _are_texts(values) and _are_texts(others):
+            yield from zip(values, others, strict=False)
+
+
+def _are_texts(values: Any) -> TypeGuard[list[str]]:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)

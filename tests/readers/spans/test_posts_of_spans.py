@@ -171,3 +171,9 @@ def test_more_spans_than_a_post_can_have_words():
     spans = [(i, i + 1 + i % 977, f"T{i % 50}") for i in range(10_000)]
     assert len(bio_to_spans(read(text, *spans).tags)) > 5
     assert "at most 10,000 spans, found 1,000,000" in read(text, *(spans * 100)).reason
+
+
+def test_a_separator_behind_a_url_is_no_part_of_the_word():
+    text = "https://t.co/x\x1c"
+    (post,) = posts_of([Annotated("a", 1, text, [Marked(0, 14, "X")])], tokeniser="tweet")
+    assert (post.tokens, post.tags, post.notes) == ([text[:14]], ["B-X"], ())

@@ -95,6 +95,8 @@ def test_pictures_of_records(tmp_path):
         ({"tokens": ["a", None], "ner_tags": ["O", "O"]}, "word 1 of 'tokens' is None"),
         ({"tokens": ["\\ud83d"], "ner_tags": ["O"]}, "word 0 of 'tokens' is"),
         ({"tokens": ["a"], "ner_tags": [3]}, "expected tags as text in 'ner_tags', found '3'"),
+        ({"tokens": ["a", "b"], "ner_tags": ["O", None]}, "expected tags as text in 'ner_tags', found 'None'"),
+        ({"tokens": ["a", "b"], "ner_tags": ["O", []]}, "expected tags as text in 'ner_tags', found '[]'"),
         ({"tokens": ["a"], "ner_tags": ["Q-PER"]}, "post train-2: tag 'Q-PER' is not BIO"),
         ({**POST, "id": " "}, "expected an id, found ' '"),
         ({**POST, "id": [1]}, "expected an id, a text or a whole number, found"),
@@ -124,3 +126,9 @@ def test_a_faulty_record_is_left_out_with_its_line(tmp_path, record, reason):
 def test_files_without_tags_are_refused(tmp_path, records, message):
     with pytest.raises(DataError, match=message):
         read("jsonl-bio", written(tmp_path / "train.jsonl", *records))
+
+
+def test_a_field_that_has_lists_in_some_record_is_compared_where_it_has_texts(tmp_path):
+    two = {"tokens": ["Ann", "ran"], "ner_tags": ["B-PER", "O"], "fine": ["B-singer", "O"]}
+    reading = read("jsonl-bio", written(tmp_path / "train.jsonl", two, {**two, "fine": [["B-singer"], "O"]}, two))
+    assert [post_id for post_id, _, _ in posts(reading)] == ["train-1", "train-3"]
