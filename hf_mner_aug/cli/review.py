@@ -1,14 +1,12 @@
 """The verbs ``export`` and ``import-review``: posts for other tools, and the reviewed ones back."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 import hf_mner_aug
 from hf_mner_aug.cli.options import Out
-from hf_mner_aug.exporting.review import Reviewed, Untouched
-from hf_mner_aug.publishing.stubs import Retrieved
 from hf_mner_aug.readers.spans.annotated import Offsets
 from hf_mner_aug.untrusted.printable import say
 from hf_mner_aug.values import parse_pairs
@@ -47,7 +45,7 @@ def import_review(
     file: Annotated[Path, typer.Argument(help="What Label Studio (JSON) or Doccano (JSONL) exported.")],
     config_name: Annotated[str | None, typer.Option(help="The new config's name (default: CONFIG_reviewed).")] = None,
     untouched: Annotated[
-        Untouched, typer.Option(help="What to do with made posts that the file does not decide on.")
+        Literal["drop", "keep"], typer.Option(help="What to do with made posts that the file does not decide on.")
     ] = "drop",
     types: Annotated[
         str | None, typer.Option(metavar="OLD=NEW,…", help="Rename labels of the tool, e.g. Person=PER.")
@@ -56,10 +54,14 @@ def import_review(
     reviewers: Annotated[
         str | None, typer.Option(metavar="NAME,…", help="Names that the card gives; it gives none by itself.")
     ] = None,
-    retrieved: Annotated[Retrieved, typer.Option(help="How to publish posts that rmda retrieved.")] = "whole",
+    retrieved: Annotated[
+        Literal["whole", "ids-only"], typer.Option(help="How to publish posts that rmda retrieved.")
+    ] = "whole",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another config of that name.")] = False,
 ) -> None:
     """Take a reviewed file back: accepted, corrected and rejected posts become the config CONFIG_reviewed."""
+    from hf_mner_aug.exporting.review import Reviewed
+
     options: dict[str, Any] = {"config_name": config_name, "untouched": untouched, "offsets": offsets}
     options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as Person=PER"), "retrieved": retrieved}
     names = [name.strip() for name in (reviewers or "").split(",") if name.strip()]

@@ -111,7 +111,11 @@ def import_review(
         TimeoutError: another process did not release the folder in time.
         OSError: the disk is full.
     """
-    for option, value, known in (("untouched", untouched, Untouched), ("offsets", offsets, Offsets)):
+    for option, value, known in (
+        ("untouched", untouched, Untouched),
+        ("offsets", offsets, Offsets),
+        ("retrieved", retrieved, Retrieved),
+    ):
         if value not in get_args(known):
             raise UnknownName(option, value, get_args(known))
     out = Path(folder)

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.readers import evidence
 from hf_mner_aug.readers.lines import MARK, BadLine, lines
 
 AUTO = "auto"
@@ -97,6 +96,8 @@ def spelt(name: str) -> str:
 
 def _by_content(files: Sequence[Path]) -> tuple[str, str]:
     """Return the encoding that the text of files proves, and the evidence; raises as ``recognise``."""
+    from hf_mner_aug.readers import evidence  # its patterns take a while to compile, and few files need them
+
     data = b"".join(islice((line for file in files for line in _telling(file)), _LINES))
     found = {"gb18030": evidence.chinese(data), "cp1252": evidence.western(data)}
     certain = [(name, told) for name, told in found.items() if told]

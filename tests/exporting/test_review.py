@@ -617,3 +617,9 @@ def test_a_review_in_provenance_has_its_shape(review):
     with pytest.raises(DataError, match="post 1: provenance: review"):
         read_provenance(json.dumps({"review": review}), "post 1")
     assert read_provenance('{"review": {"verdict": "accepted"}}', "post 1")
+
+
+@pytest.mark.parametrize("option", ["untouched", "offsets", "retrieved"])
+def test_an_unknown_value_of_an_option_is_refused_before_anything_is_read(option):
+    with pytest.raises(UnknownName, match="nothing-such"):
+        import_review("no-folder", "no-config", "no-file", **{option: "nothing-such"})
