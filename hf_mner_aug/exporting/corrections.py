@@ -8,13 +8,13 @@ from typing import Literal
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.exporting.answers import Answer, read_answers
 from hf_mner_aug.exporting.layout import About, Outgoing, lay_out, reject_label
-from hf_mner_aug.exporting.placing import outermost, place, unit_of
+from hf_mner_aug.exporting.placing import place, unit_of
 from hf_mner_aug.exporting.rows import Rows
 from hf_mner_aug.posts.tokenising import word_style
 from hf_mner_aug.readers.corrections import Correction, read_corrections
 from hf_mner_aug.readers.spans.annotated import Offsets
 from hf_mner_aug.readers.spans.offsets import Unit
-from hf_mner_aug.schema import Entity, Post, bio_to_spans, in_order, spans_to_bio
+from hf_mner_aug.schema import Entity, Post, bio_to_spans, in_order, outermost, spans_to_bio
 from hf_mner_aug.storage.artifacts import write_atomically
 from hf_mner_aug.untrusted.names import check_name
 
@@ -146,7 +146,7 @@ def _decided(
         notes.setdefault("posts whose text differs, which stay undecided", []).append(correction.id)
         return "undecided", correction
     try:
-        kept, lost = outermost(place(correction.tokens, joiner, answer.spans, unit))
+        kept, lost = outermost(dict.fromkeys(place(correction.tokens, joiner, answer.spans, unit)))
     except DataError as error:
         notes.setdefault("posts whose labels cannot be placed, which stay undecided", []).append(
             f"{correction.id} ({error})"

@@ -9,6 +9,7 @@ from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.exporting.layout import lay_out
 from hf_mner_aug.readers.spans.annotated import Marked
 from hf_mner_aug.readers.spans.offsets import UNITS, Places, Unit
+from hf_mner_aug.readers.spans.words import trimmed
 
 _OF_TOOLS: tuple[Unit, ...] = ("chars", "utf16")
 
@@ -37,31 +38,13 @@ def place(tokens: Sequence[str], joiner: str, spans: Iterable[Marked], unit: Uni
         first, last = bisect_right(ends, start), bisect_left(starts, end)
         whole = first < last and (starts[first], ends[last - 1]) == (start, end)
         if not whole:  # without the blanks at its edges, which are easily marked too
-            while start < end and text[start].isspace():
-                start += 1
-            while start < end and text[end - 1].isspace():
-                end -= 1
+            start, end = trimmed(text, start, end)
             first, last = bisect_right(ends, start), bisect_left(starts, end)
             if start == end or first >= last:
                 continue
             whole = (starts[first], ends[last - 1]) == (start, end)
         found.append(Placed(first, last, marked.type, whole))
     return found
-
-
-def outermost(placed: Iterable[Placed]) -> tuple[list[Placed], list[Placed]]:
-    """Return the spans to keep, in order: the longest of those that share a word; and the others."""
-    kept: list[Placed] = []
-    lost: list[Placed] = []
-    taken: set[int] = set()
-    for one in sorted(dict.fromkeys(placed), key=lambda one: (one.start - one.end, one.start)):
-        words = range(one.start, one.end)
-        if taken.intersection(words):
-            lost.append(one)
-        else:
-            kept.append(one)
-            taken.update(words)
-    return sorted(kept), lost
 
 
 def unit_of(texts: Iterable[tuple[Sequence[str], Sequence[Marked]]], joiner: str, own: Unit) -> tuple[Unit, str]:

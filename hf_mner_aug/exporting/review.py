@@ -13,7 +13,7 @@ from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
 from hf_mner_aug.exporting.answers import Answer, read_answers
 from hf_mner_aug.exporting.corrections import OWN_UNITS, Decided, decide
 from hf_mner_aug.exporting.layout import label_of, lay_out, reject_label
-from hf_mner_aug.exporting.placing import outermost, place, unit_of
+from hf_mner_aug.exporting.placing import place, unit_of
 from hf_mner_aug.exporting.rows import config_rows, texts
 from hf_mner_aug.publishing.cards import Review, Verdicts, mark_entities
 from hf_mner_aug.publishing.folder import (
@@ -34,7 +34,7 @@ from hf_mner_aug.readers.spans.annotated import Offsets
 from hf_mner_aug.readers.spans.offsets import Unit
 from hf_mner_aug.runs.ledger import beside
 from hf_mner_aug.runs.recipe import Recipe
-from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Entity, Post, canonical_json, read_provenance
+from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Entity, Post, canonical_json, outermost, read_provenance
 from hf_mner_aug.storage.locks import stage
 from hf_mner_aug.transform import Retrieval
 from hf_mner_aug.untrusted.names import STUBS
@@ -230,7 +230,7 @@ class _Decider:
 
     def _entities(self, post: Post, answer: Answer) -> tuple[Entity, ...]:
         placed = place(post.tokens, self._joiner, answer.spans, self._unit)
-        kept, lost = outermost(placed)
+        kept, lost = outermost(dict.fromkeys(placed))
         for one in placed:
             if not one.whole:
                 self.snapped += 1

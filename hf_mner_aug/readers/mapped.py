@@ -101,6 +101,15 @@ def with_names(value: Any, feature: Any) -> Any:
     return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value
 
 
+def of_types(post: RawPost, types: Sequence[str]) -> RawPost | BadLine:
+    """Return a post, or a bad line if it has another type than those that are known."""
+    others = {tag[2:] for tag in post.tags if tag != "O"} - {*types}
+    if not others:
+        return post
+    why = f"expected a type of {', '.join(types)}, found {', '.join(sorted(others))}"
+    return BadLine(post.line, f"post {post.id[:100]}: {why}: it is left out")
+
+
 def counted(posts: Iterable[RawPost | BadLine], counts: SplitReport) -> Iterator[RawPost]:
     """Yield posts, and count them and what is noted of them."""
     for post in posts:

@@ -17,8 +17,18 @@ from hf_mner_aug.exceptions import DataError, UnknownName
 from hf_mner_aug.posts.texts import too_long
 from hf_mner_aug.readers.formats import RawPost
 from hf_mner_aug.readers.lines import BadLine
-from hf_mner_aug.readers.mapped import is_whole, made, other_columns, splits_of, table_of_posts, tell, with_names
+from hf_mner_aug.readers.mapped import (
+    is_whole,
+    made,
+    of_types,
+    other_columns,
+    splits_of,
+    table_of_posts,
+    tell,
+    with_names,
+)
 from hf_mner_aug.readers.schemes import TagReading, read_tags, recognise_in
+from hf_mner_aug.readers.spans.json_records import id_of
 from hf_mner_aug.schema import ORPHANS, Orphans, in_order, mner_features, similar_types, word_faults
 from hf_mner_aug.schema.schemes import AnyScheme, Scheme, Tagging, known_scheme
 
@@ -137,7 +147,7 @@ class TaggedRows:
         assert self.reading is not None, "the scheme is recognised before"
         spelt = self.spelt(rows, numbers)
         for post in read_tags(spelt, f"{self.split} row", self.reading, self.orphans, repair=True):
-            yield post if isinstance(post, BadLine) else self._checked(post)
+            yield post if isinstance(post, BadLine) else of_types(post, self.types)
 
     @property
     def features(self) -> "Features":
@@ -156,7 +166,7 @@ class TaggedRows:
         return list(getattr(feature, "names", None) or ())
 
     def _post(self, row: Mapping[str, Any], number: int) -> RawPost:
-        post_id = _id_of(row[self.names["id"]] if "id" in self.names else None, f"{self.split}-{number}")
+        post_id = id_of(row[self.names["id"]] if "id" in self.names else None) or f"{self.split}-{number}"
         words = _listed(row[self.names["tokens"]], f"post {post_id}: {self.names['tokens']}")
         if words and (fault := next(word_faults(words), None)):
             raise DataError(f"post {post_id}: {fault}")
@@ -177,14 +187,6 @@ class TaggedRows:
             raise DataError(f"post {post_id}: expected a tag for each of {n_words} words, found {len(tags)}")
         return tags
 
-    def _checked(self, post: RawPost) -> RawPost | BadLine:
-        """Return a post, or a bad line if it has another type than those that are known."""
-        others = {tag[2:] for tag in post.tags if tag != "O"} - {*self.types}
-        if not others:
-            return post
-        why = f"expected a type of {', '.join(self.types)}, found {', '.join(sorted(others))}"
-        return BadLine(post.line, f"post {post.id}: {why}: it is left out")
-
 
 def _check_posts(rows: Any, column: str, split: str) -> None:
     """Check that the first rows are not one word each, as in a table with a word and its tag on each line.
@@ -201,19 +203,6 @@ def _check_posts(rows: Any, column: str, split: str) -> None:
             f"{split}: expected a post in each row, found one word in each ({column} {texts[0]!r}, {texts[1]!r}, …): "
             "group the rows of a post into lists first, as pandas does with groupby(…).agg(list)"
         )
-
-
-def _id_of(value: Any, otherwise: str) -> str:
-    """Return a post's id, text or a number, or another one if it has none.
-
-    Raises:
-        DataError: it is neither.
-    """
-    if value is None or value == "":
-        return otherwise
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise DataError(f"expected an id that is text or a whole number, found {value!r}")
-    return str(value)
 
 
 def _listed(value: Any, where: str) -> list[Any]:

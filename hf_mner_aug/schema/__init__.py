@@ -35,6 +35,7 @@ from hf_mner_aug.schema.tags import Orphans, are_words
 from hf_mner_aug.schema.tags import Span as Span
 from hf_mner_aug.schema.tags import bio_names as bio_names
 from hf_mner_aug.schema.tags import bio_to_spans as bio_to_spans
+from hf_mner_aug.schema.tags import outermost as outermost
 from hf_mner_aug.schema.tags import repair_orphans as repair_orphans
 from hf_mner_aug.schema.tags import similar_types as similar_types
 from hf_mner_aug.schema.tags import spans_to_bio as spans_to_bio

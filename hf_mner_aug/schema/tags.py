@@ -4,14 +4,30 @@ import functools
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from hf_mner_aug.exceptions import DataError
 
 Orphans = Literal["promote", "drop", "error"]
 ORPHANS: tuple[Orphans, ...] = ("promote", "drop", "error")
 _BLANK = " \t\r\n\v\f"
+
+
+class Words(Protocol):
+    """Words ``[start, end)`` of a post."""
+
+    @property
+    def start(self) -> int:
+        """The first word."""
+
+    @property
+    def end(self) -> int:
+        """The word behind the last one."""
+
+
+_W = TypeVar("_W", bound=Words)
 
 
 class Span(NamedTuple):
@@ -112,6 +128,23 @@ def spans_to_bio(spans: Iterable[tuple[int, int, str]], n_words: int) -> list[st
             raise DataError(f"span [{start}, {end}) {kind} overlaps another")
         tags[start:end] = [f"B-{kind}"] + [f"I-{kind}"] * (end - start - 1)
     return tags
+
+
+def outermost(spans: Iterable[_W], order: Callable[[_W], Any] = attrgetter("start")) -> tuple[list[_W], list[_W]]:
+    """Return the spans to keep, the longest of those that share a word, from left to right; and the others.
+
+    Of spans with as many words the first by ``order`` is kept.
+    """
+    kept: list[_W] = []
+    lost: list[_W] = []
+    taken: set[int] = set()
+    for span in sorted(spans, key=lambda span: (span.start - span.end, order(span))):
+        if span.start in taken or span.end - 1 in taken:  # a shorter one that shares a word begins or ends there
+            lost.append(span)
+        else:
+            kept.append(span)
+            taken.update(range(span.start, span.end))
+    return sorted(kept, key=attrgetter("start")), lost
 
 
 def bio_names(types: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from hf_mner_aug.exporting import doccano as doccano_format
 from hf_mner_aug.exporting import label_studio as label_studio_format
 from hf_mner_aug.exporting.answers import read_answers
 from hf_mner_aug.exporting.layout import About, Outgoing
-from hf_mner_aug.exporting.placing import outermost, place, unit_of
+from hf_mner_aug.exporting.placing import place, unit_of
 from hf_mner_aug.exporting.review import OWN_UNITS
 from hf_mner_aug.publishing.cards import read_sections
 from hf_mner_aug.publishing.folder import read_features, read_note
@@ -27,7 +27,7 @@ from hf_mner_aug.publishing.hub import _check_rights
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.readers.spans import Marked
 from hf_mner_aug.runs.recipe import Recipe
-from hf_mner_aug.schema import Codec, Entity, Post, mner_features, read_provenance
+from hf_mner_aug.schema import Codec, Entity, Post, mner_features, outermost, read_provenance
 from hf_mner_aug.studies.configs import read_config
 
 CONFIG, NEW = "lsms_100pct", "lsms_100pct_reviewed"

@@ -14,7 +14,16 @@ from hf_mner_aug import __version__
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.readers.formats import RawPost
 from hf_mner_aug.readers.lines import BadLine
-from hf_mner_aug.readers.mapped import is_whole, made, other_columns, splits_of, table_of_posts, tell, with_names
+from hf_mner_aug.readers.mapped import (
+    is_whole,
+    made,
+    of_types,
+    other_columns,
+    splits_of,
+    table_of_posts,
+    tell,
+    with_names,
+)
 from hf_mner_aug.readers.spans.annotated import Annotated, Misaligned, Nested, Offsets
 from hf_mner_aug.readers.spans.generic import annotated_of, fields_of
 from hf_mner_aug.readers.spans.posts import posts_of
@@ -130,15 +139,7 @@ class Maker:
     def posts(self, rows: Iterable[Mapping[str, Any]], numbers: Iterable[int]) -> Iterator[RawPost | BadLine]:
         """Yield the posts of rows, given their numbers from 0."""
         for post in posts_of(self.annotated(rows, numbers), **self.options):
-            yield post if isinstance(post, BadLine) or not self.types else self._checked(post)
-
-    def _checked(self, post: RawPost) -> RawPost | BadLine:
-        """Return a post, or a bad line if it has another type than those that are known."""
-        others = {tag[2:] for tag in post.tags if tag != "O"} - {*self.types}
-        if not others:
-            return post
-        why = f"expected a type of {', '.join(self.types)}, found {', '.join(sorted(others))}"
-        return BadLine(post.line, f"post {post.id[:100]!a}: {why}: it is left out")
+            yield post if isinstance(post, BadLine) or not self.types else of_types(post, self.types)
 
     @property
     def features(self) -> "Features":

@@ -6,17 +6,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hf_mner_aug.exceptions import DataError, UnknownName
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.readers.lines import BadLine
 from hf_mner_aug.readers.spans.annotated import Annotated, Marked
 from hf_mner_aug.readers.spans.json_records import field_of, id_of, json_records, offset_of, pictures_of
+from hf_mner_aug.readers.spans.tool_fields import IMAGES, checked_columns
 
 # The names of fields to look for, in this order; ``columns`` gives another one.
 FIELDS: dict[str, tuple[str, ...]] = {
     "text": ("text", "sentence", "content", "body", "data"),
     "spans": ("spans", "entities", "label", "labels", "annotations", "ner"),
     "id": ("id", "post_id", "tweet_id", "guid"),
-    "images": ("images", "image", "pictures", "picture", "img", "image_url", "image_urls"),
+    "images": IMAGES,
     "start": ("start", "start_offset", "begin", "start_char", "from"),
     "end": ("end", "end_offset", "stop", "end_char", "to"),
     "range": ("pos", "span", "offsets", "indices", "range"),
@@ -57,11 +58,7 @@ def read_spans(
 
 def fields_of(columns: Mapping[str, str | int]) -> Fields:
     """Return the names of fields to look for; raises as ``read_spans``."""
-    named = {("images" if ours == "image" else ours): (str(theirs),) for ours, theirs in columns.items()}
-    for ours in named:
-        if ours not in FIELDS:
-            raise UnknownName("field to name", ours, FIELDS)
-    return {**FIELDS, **named}
+    return {**FIELDS, **{ours: (theirs,) for ours, theirs in checked_columns(columns, FIELDS).items()}}
 
 
 def annotated_of(record: Any, line: int, fields: Fields) -> Annotated:

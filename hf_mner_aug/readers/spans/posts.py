@@ -12,7 +12,7 @@ from hf_mner_aug.readers.spans import words
 from hf_mner_aug.readers.spans.annotated import Annotated, Misaligned, Nested, Offsets
 from hf_mner_aug.readers.spans.offsets import Places, Unit
 from hf_mner_aug.readers.spans.words import Range, Tokeniser, trimmed, whole
-from hf_mner_aug.schema import spans_to_bio, split_tag
+from hf_mner_aug.schema import outermost, spans_to_bio, split_tag
 
 TOKENISER = "tweet"
 MAX_NAME = 2_000  # characters of a picture's URL: a data: URL holds the picture itself, which is not read
@@ -20,12 +20,12 @@ _DEFAULT = words.tokeniser(TOKENISER)
 
 
 class _Mention(NamedTuple):
-    """Words ``[first, last)`` of a post, the characters ``[start, end)`` that are marked, and their type."""
+    """Words ``[start, end)`` of a post, the characters ``[first, last)`` that are marked, and their type."""
 
-    first: int
-    last: int
     start: int
     end: int
+    first: int
+    last: int
     type: str
 
 
@@ -106,17 +106,17 @@ def _post(
     if excess := too_long(tokens):
         raise DataError(f"expected a post, found {excess}")
     mentions, n_empty = _mentions(found, ranges, unit)
-    snapped = [m for m in mentions if (ranges[m.first][0], ranges[m.last - 1][1]) != (m.start, m.end)]
+    snapped = [m for m in mentions if (ranges[m.start][0], ranges[m.end - 1][1]) != (m.first, m.last)]
     if snapped and misaligned == "refuse":
         raise DataError(f"{_spelt(text, snapped[0])} starts or ends inside of a word")
-    kept, lost = _outermost(mentions, len(ranges))
+    kept, lost = outermost(mentions, lambda m: (m.first - m.last, m.first))
     if lost and nested == "refuse":
         raise DataError(f"{_spelt(text, lost[0])} shares a word with another span")
     notes = [("empty_spans", post_id)] * n_empty
     left = {*lost}
     notes += [("snapped", f"{post_id} {_widened(text, ranges, m)}") for m in snapped if m not in left]
     notes += [("nested_spans", f"{post_id} {_spelt(text, mention)}") for mention in lost]
-    tags = spans_to_bio([(m.first, m.last, m.type) for m in kept], len(tokens))
+    tags = spans_to_bio([(m.start, m.end, m.type) for m in kept], len(tokens))
     pictures = (post_id,) if found.pictures is None else tuple(name[:MAX_NAME] for name in found.pictures)
     lines = [found.line] * len(tokens)
     return RawPost(post_id, found.line, pictures, tokens, tags, lines=lines, notes=(*found.notes, *notes))
@@ -146,12 +146,12 @@ def _mentions(found: Annotated, ranges: Sequence[Range], unit: Unit) -> tuple[li
     mentions: dict[_Mention, None] = {}
     n_empty = 0
     for marked in found.spans:
-        start, end = trimmed(found.text, *places.span(marked))
-        if start == end:
+        first, last = trimmed(found.text, *places.span(marked))
+        if first == last:
             n_empty += 1
             continue
-        first, last = bisect_right(ends, start), bisect_left(starts, end)
-        mentions[_Mention(first, last, start, end, _type(marked.type))] = None
+        start, end = bisect_right(ends, first), bisect_left(starts, last)
+        mentions[_Mention(start, end, first, last, _type(marked.type))] = None
     return list(mentions), n_empty
 
 
@@ -162,25 +162,9 @@ def _type(found: str) -> str:
     return split_tag(f"B-{kind}")[1]
 
 
-def _outermost(mentions: Sequence[_Mention], n_words: int) -> tuple[list[_Mention], list[_Mention]]:
-    """Return the mentions to keep, the longest of those that share a word, and the others.
-
-    A mention that shares a word with a longer one begins or ends in it.
-    """
-    taken = bytearray(n_words)
-    kept, lost = [], []
-    for mention in sorted(mentions, key=lambda m: (m.first - m.last, m.start - m.end, m.start)):
-        if taken[mention.first] or taken[mention.last - 1]:
-            lost.append(mention)
-        else:
-            taken[mention.first : mention.last] = b"\1" * (mention.last - mention.first)
-            kept.append(mention)
-    return kept, lost
-
-
 def _spelt(text: str, mention: _Mention) -> str:
-    return f"{mention.type[:60]} {text[mention.start : mention.end][:60]!r}"
+    return f"{mention.type[:60]} {text[mention.first : mention.last][:60]!r}"
 
 
 def _widened(text: str, ranges: Sequence[Range], mention: _Mention) -> str:
-    return f"{_spelt(text, mention)} is {text[ranges[mention.first][0] : ranges[mention.last - 1][1]][:60]!r}"
+    return f"{_spelt(text, mention)} is {text[ranges[mention.start][0] : ranges[mention.end - 1][1]][:60]!r}"

@@ -1,6 +1,6 @@
 """Fields that the records of several annotation tools have: ids and pictures, wherever a user put them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -16,16 +16,16 @@ URLS = ("url", "urls")  # of pictures only if they end as one
 _INSIDE = ("meta", "metadata")  # the user's own fields are in one of these, or beside the tool's
 
 
-def checked_columns(columns: Columns) -> dict[str, str]:
-    """Return the file's names of fields by ours.
+def checked_columns(columns: Columns, names: Collection[str] = NAMES) -> dict[str, str]:
+    """Return the file's names of fields by ours; ``image`` is ``images``.
 
     Raises:
-        UnknownName: ours has no such field.
+        UnknownName: ours, ``names``, have no such field.
     """
     named = {("images" if ours == "image" else ours): str(theirs) for ours, theirs in columns.items()}
     for ours in named:
-        if ours not in NAMES:
-            raise UnknownName("field to name", ours, NAMES)
+        if ours not in names:
+            raise UnknownName("field to name", ours, names)
     return named
 
 

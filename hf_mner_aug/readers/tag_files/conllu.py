@@ -22,7 +22,7 @@ from hf_mner_aug.readers.lines import BadLine, as_read
 from hf_mner_aug.readers.tag_files.blocks import Block, blocks, left_out, made_id
 from hf_mner_aug.readers.tag_files.places import spelt
 from hf_mner_aug.readers.tag_files.recognition import MAX_FIELDS, Column, choose
-from hf_mner_aug.schema import Span, spans_to_bio, word_faults
+from hf_mner_aug.schema import Span, outermost, spans_to_bio, word_faults
 
 COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 _GLOBAL = re.compile(r"#\s*global\.columns\s*=\s*(\S.*)")
@@ -164,7 +164,7 @@ def _post(block: Block, layout: _Names, names: Mapping[str, str], post_id: str) 
     if not any("(" in tag or ")" in tag for tag in post.tags):
         return of_a_length(post)
     try:
-        kept, lost = _outermost(_bracketed(post.tags), len(post.tags))
+        kept, lost = outermost(_bracketed(post.tags))
     except DataError as error:
         return left_out(post_id, block.line, str(error))
     notes = [
@@ -201,22 +201,6 @@ def _bracketed(values: Sequence[str]) -> list[Span]:
     if left := next((key for key, stack in opened.items() if stack), None):
         raise DataError(f"expected brackets in pairs, found no end of {left[:60]!r}")
     return spans
-
-
-def _outermost(spans: Sequence[Span], n_words: int) -> tuple[list[Span], list[Span]]:
-    """Return the spans to keep, the longest of those that share a word, and the others.
-
-    A span that shares a word with a longer one begins or ends in it.
-    """
-    taken = bytearray(n_words)
-    kept, lost = [], []
-    for span in sorted(spans, key=lambda span: (span.start - span.end, span.start)):
-        if taken[span.start] or taken[span.end - 1]:
-            lost.append(span)
-        else:
-            taken[span.start : span.end] = b"\1" * (span.end - span.start)
-            kept.append(span)
-    return kept, lost
 
 
 # ---------------------------------------------------------------- which column

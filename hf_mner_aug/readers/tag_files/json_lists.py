@@ -6,11 +6,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
-from hf_mner_aug.exceptions import DataError, UnknownName
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.readers.formats import RawPost, encodes, of_a_length
 from hf_mner_aug.readers.lines import BadLine
 from hf_mner_aug.readers.spans.generic import FIELDS
 from hf_mner_aug.readers.spans.json_records import field_of, id_of, json_records, pictures_of
+from hf_mner_aug.readers.spans.tool_fields import checked_columns
 from hf_mner_aug.readers.tag_files.blocks import made_id
 from hf_mner_aug.readers.tag_files.places import spelt
 from hf_mner_aug.readers.tag_files.recognition import MAX_FIELDS, Column, choose
@@ -40,7 +41,7 @@ def parse_json_lists(
         UnknownName: there is no such column to name.
         DataError: the file has no post.
     """
-    names = _named(columns)
+    names = checked_columns(columns, _OURS)
     first: BadLine | None = None
     n_posts = 0
     for found in json_records(path, encoding):
@@ -51,15 +52,6 @@ def parse_json_lists(
         yield post
     if not n_posts:
         raise DataError(f"{path}: no post could be read" + (f"; line {first.line}: {first.reason}" if first else ""))
-
-
-def _named(columns: Mapping[str, str | int]) -> dict[str, str]:
-    """Return the file's names by ours; ``image`` is ``images``."""
-    names = {("images" if ours == "image" else ours): str(theirs) for ours, theirs in columns.items()}
-    for ours in names:
-        if ours not in _OURS:
-            raise UnknownName("column to name", ours, _OURS)
-    return names
 
 
 def _post(record: Any, line: int, names: Mapping[str, str], path: Path) -> RawPost | BadLine:
@@ -133,7 +125,7 @@ def recognise(files: Mapping[str, Path], given: Mapping[str, Any]) -> tuple[dict
         UnknownName: the user named a column that there is not.
         DataError: the values leave open which fields to take.
     """
-    named = _named(given.get("columns", {}))
+    named = checked_columns(given.get("columns", {}), _OURS)
     if {"tokens", "ner_tags"} <= {*named}:
         return {}, []
     encoding = given.get("encoding", "utf-8")

@@ -56,7 +56,7 @@ def test_named_fields_are_taken(tmp_path):
     assert [post.pictures for post in whole.raw.parse(path)] == [("1.jpg",)]
     part = read("jsonl-bio", path, columns={"ner_tags": "a"})
     assert posts(part)[0][2] == POST["ner_tags"]
-    with pytest.raises(UnknownName, match="column to name 'labels'"):
+    with pytest.raises(UnknownName, match="field to name 'labels'"):
         read("jsonl-bio", path, columns={"labels": "a"})
 
 
