@@ -6,7 +6,7 @@ A parser yields a ``RawPost`` for each post, and a ``BadLine`` for each line it 
 import ast
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -186,6 +186,28 @@ def _advised(problem: str | None, line: str, found: Sequence[str], *, first: boo
     return f"{problem} ({NAME_COLUMNS})" if problem and first and len(found) > 2 else problem
 
 
+def with_a_post(
+    posts: Iterable[RawPost | BadLine], path: Path, encoding: str | None = None
+) -> Iterator[RawPost | BadLine]:
+    """Yield what a parser found in a file.
+
+    Raises:
+        DataError: at the end, if there was no post; it has the first line that could not be read, and with an encoding
+            the first lines of the file.
+    """
+    first: BadLine | None = None
+    found = False
+    for post in posts:
+        if isinstance(post, RawPost):
+            found = True
+        elif first is None and post.counter == "bad_lines":
+            first = post
+        yield post
+    if not found:
+        reason = f"{first.reason} ({path} line {first.line})" if first else f"{path} holds no line"
+        raise DataError(f"{reason}: no post could be read{as_read(path, encoding) if encoding else ''}")
+
+
 def of_a_length(post: RawPost) -> RawPost | BadLine:
     """Return a post, or a bad line if it exceeds the limits of a post."""
     excess = too_long(post.tokens)
@@ -239,30 +261,24 @@ def parse_mner_mi(path: Path, encoding: str = "utf-8") -> Iterator[RawPost | Bad
 def _parse_records(
     path: Path, encoding: str, decode: Callable[[str], Any], build: Callable[[dict[str, Any], int], RawPost]
 ) -> Iterator[RawPost | BadLine]:
-    first: str | None = None
-    n_posts = 0
-    for number, line in lines(path, encoding):
-        if isinstance(line, BadLine):
-            first = first or f"{line.reason} ({path} line {number})"
-            yield line
-            continue
-        if not line.strip():
-            continue
-        try:
-            record = decode(line)
-            if not isinstance(record, dict):
-                raise DataError(f"expected a dictionary, found {type(record).__name__}")
-            post = of_a_length(build(record, number))
-            if isinstance(post, BadLine):
-                raise DataError(post.reason)
-        except (DataError, ValueError, OverflowError) as error:  # also for a number of thousands of digits
-            first = first or f"{error} ({path} line {number})"
-            yield BadLine(number, str(error))
-        else:
-            n_posts += 1
-            yield post
-    if not n_posts:
-        raise DataError(f"{first or f'{path} holds no line'}: no post could be read{as_read(path, encoding)}")
+    found = (
+        line if isinstance(line, BadLine) else _record_post(line, number, decode, build)
+        for number, line in lines(path, encoding)
+        if isinstance(line, BadLine) or line.strip()
+    )
+    return with_a_post(found, path, encoding)
+
+
+def _record_post(
+    line: str, number: int, decode: Callable[[str], Any], build: Callable[[dict[str, Any], int], RawPost]
+) -> RawPost | BadLine:
+    try:
+        record = decode(line)
+        if not isinstance(record, dict):
+            raise DataError(f"expected a dictionary, found {type(record).__name__}")
+        return of_a_length(build(record, number))
+    except (DataError, ValueError, OverflowError) as error:  # also for a number of thousands of digits
+        return BadLine(number, str(error))
 
 
 def _literal(line: str) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.readers.formats import BadLine, RawPost
+from hf_mner_aug.readers.formats import BadLine, RawPost, with_a_post
 from hf_mner_aug.readers.layout import RawSet
 from hf_mner_aug.readers.report import Report
 from hf_mner_aug.schema import Orphans
@@ -62,7 +62,7 @@ def with_scheme(
     found = replace(found, coarse=coarse, fine=fine)
 
     def parse(path: Path) -> Iterator[RawPost | BadLine]:
-        return _some(read_tags(raw.parse(path), f"{path} line", found, report.orphans), path)
+        return with_a_post(read_tags(raw.parse(path), f"{path} line", found, report.orphans), path)
 
     return replace(raw, parse=parse), met
 
@@ -117,18 +117,6 @@ def read_tags(
             bad = _strange(post, post.tags, reading.coarse) or _strange(post, post.fine_tags, reading.fine)
             post = bad or _as_bio(post, where, reading, orphans, repair=repair)
         yield post
-
-
-def _some(posts: Iterable[RawPost | BadLine], path: Path) -> Iterator[RawPost | BadLine]:
-    """Yield posts; raise DataError if all of them are bad lines."""
-    first: BadLine | None = None
-    read_some = False
-    for post in posts:
-        read_some = read_some or isinstance(post, RawPost)
-        first = first or (post if isinstance(post, BadLine) else None)
-        yield post
-    if first is not None and not read_some:
-        raise DataError(f"{first.reason} ({path} line {first.line}): no post could be read")
 
 
 def _strange(post: RawPost, tags: Sequence[str], tagging: Tagging) -> BadLine | None:

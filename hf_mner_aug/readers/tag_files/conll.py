@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.readers.formats import BadLine, RawPost
+from hf_mner_aug.readers.formats import BadLine, RawPost, with_a_post
 from hf_mner_aug.readers.lines import as_read, lines
 from hf_mner_aug.readers.tag_files.blocks import HEADER, Block, blocks, comment_id, made_id, post_of
 from hf_mner_aug.readers.tag_files.places import MAX_COLUMNS, Places, as_places, in_order, spelt
@@ -80,9 +80,11 @@ def parse_conll(
         DataError: the file has no post.
     """
     places = as_places(columns)
-    layout = _Layout(places, width, places.least())
-    first: BadLine | None = None
-    headed, n_posts = False, 0
+    return with_a_post(_posts(path, _Layout(places, width, places.least()), encoding), path, encoding)
+
+
+def _posts(path: Path, layout: _Layout, encoding: str) -> Iterator[RawPost | BadLine]:
+    headed = False
     for number, block in enumerate(blocks(path, encoding, layout.is_word), 1):
         if number == 1 and _has_heading(block):
             yield BadLine(block.rows.pop(0)[0], "the names of the columns", "headings")
@@ -90,14 +92,7 @@ def parse_conll(
         post_id = block.named()
         if not block.faults and (fault := _fault(block, post_id, layout, headed)):
             block.faults.append(fault)
-        found = post_of(block, made_id(path, number) if post_id is None else post_id, layout.places)
-        if isinstance(found, BadLine):
-            first = first or found
-        n_posts += isinstance(found, RawPost)
-        yield found
-    if not n_posts:
-        reason = f"{first.reason} ({path} line {first.line})" if first else f"{path} holds no line"
-        raise DataError(f"{reason}: no post could be read{as_read(path, encoding)}")
+        yield post_of(block, made_id(path, number) if post_id is None else post_id, layout.places)
 
 
 def _may_be_word(fields: list[str]) -> bool:

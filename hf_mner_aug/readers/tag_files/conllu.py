@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.readers.formats import RawPost, of_a_length
-from hf_mner_aug.readers.lines import BadLine, as_read
+from hf_mner_aug.readers.formats import RawPost, of_a_length, with_a_post
+from hf_mner_aug.readers.lines import BadLine
 from hf_mner_aug.readers.tag_files.blocks import Block, blocks, left_out, made_id
 from hf_mner_aug.readers.tag_files.places import spelt
 from hf_mner_aug.readers.tag_files.recognition import MAX_FIELDS, Column, choose
@@ -98,23 +98,17 @@ def parse_conllu(
         UsageError: ``columns`` names no tags.
         DataError: the file has no post.
     """
-    names = _named(columns)
-    first: BadLine | None = None
-    n_posts = 0
+    return with_a_post(_posts(path, _named(columns), encoding), path, encoding)
+
+
+def _posts(path: Path, names: Mapping[str, str], encoding: str) -> Iterator[RawPost | BadLine]:
     layout: _Names | None = None
     for number, block in enumerate(blocks(path, encoding, lambda _: False), 1):
         if layout is None:
             layout = _layout(block)
             _check_words(layout, names, path)
         post_id = block.named()
-        post = _post(block, layout, names, made_id(path, number) if post_id is None else post_id)
-        if isinstance(post, BadLine):
-            first = first or post
-        n_posts += isinstance(post, RawPost)
-        yield post
-    if not n_posts:
-        reason = f"{first.reason} ({path} line {first.line})" if first else f"{path} holds no sentence"
-        raise DataError(f"{reason}: no post could be read{as_read(path, encoding)}")
+        yield _post(block, layout, names, made_id(path, number) if post_id is None else post_id)
 
 
 def _named(columns: Mapping[str, str | int]) -> dict[str, str]:

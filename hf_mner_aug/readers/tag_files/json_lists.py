@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, TypeGuard
 
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.readers.formats import RawPost, encodes, of_a_length
+from hf_mner_aug.readers.formats import RawPost, encodes, of_a_length, with_a_post
 from hf_mner_aug.readers.lines import BadLine
 from hf_mner_aug.readers.spans.generic import FIELDS
 from hf_mner_aug.readers.spans.json_records import field_of, id_of, json_records, pictures_of
@@ -42,16 +42,9 @@ def parse_json_lists(
         DataError: the file has no post.
     """
     names = checked_columns(columns, _OURS)
-    first: BadLine | None = None
-    n_posts = 0
-    for found in json_records(path, encoding):
-        post = found if isinstance(found, BadLine) else _post(found[1], found[0], names, path)
-        if isinstance(post, BadLine):
-            first = first or post
-        n_posts += isinstance(post, RawPost)
-        yield post
-    if not n_posts:
-        raise DataError(f"{path}: no post could be read" + (f"; line {first.line}: {first.reason}" if first else ""))
+    records = json_records(path, encoding)
+    found = (record if isinstance(record, BadLine) else _post(record[1], record[0], names, path) for record in records)
+    return with_a_post(found, path, encoding)
 
 
 def _post(record: Any, line: int, names: Mapping[str, str], path: Path) -> RawPost | BadLine:
