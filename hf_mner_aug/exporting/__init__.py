@@ -16,6 +16,7 @@ from hf_mner_aug.exporting.layout import IMAGES, About, Outgoing, Target, label_
 from hf_mner_aug.exporting.names import Stems, ending_of
 from hf_mner_aug.exporting.rows import open_rows
 from hf_mner_aug.posts.pictures import image_bytes
+from hf_mner_aug.publishing.rows import EXAMPLES
 from hf_mner_aug.readers.corrections import is_corrections
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.disk import room_for
@@ -26,7 +27,6 @@ TARGETS: Mapping[str, Target] = {
     target.name: target for target in (label_studio.TARGET, doccano.TARGET, *plain.TARGETS)
 }
 RECORD, GUIDE = "export.json", "README.md"
-EXAMPLES = 3
 
 
 @dataclass
@@ -96,7 +96,6 @@ def export(
     target, out = TARGETS[to], Path(out).resolve()
     rows = corrections_rows(Path(folder)) if is_corrections(Path(folder)) else open_rows(folder, config, splits)
     keep = (rows.original or not target.reviews) if keep_original is None else keep_original
-
     asked = {
         "to": to,
         "config": rows.name,

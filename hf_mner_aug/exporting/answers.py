@@ -16,9 +16,11 @@ from hf_mner_aug.readers.spans.annotated import Annotated, Marked
 from hf_mner_aug.readers.spans.doccano import read_doccano
 from hf_mner_aug.readers.spans.json_records import json_records
 from hf_mner_aug.readers.spans.label_studio import read_label_studio
+from hf_mner_aug.readers.spans.offsets import Unit
 
 State = Literal["labelled", "rejected", "untouched"]
 READERS = {"Label Studio": read_label_studio, "Doccano": read_doccano}
+OWN_UNITS: Mapping[str, Unit] = {"Label Studio": "chars", "Doccano": "utf16"}
 OTHERS = "other_annotations"
 
 

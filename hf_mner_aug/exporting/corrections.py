@@ -5,21 +5,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.exporting.answers import Answer, read_answers
-from hf_mner_aug.exporting.layout import About, Outgoing, lay_out, reject_label
-from hf_mner_aug.exporting.placing import place, unit_of
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.exporting.answers import OWN_UNITS, Answer, read_answers
+from hf_mner_aug.exporting.layout import About, Outgoing, reject_label
+from hf_mner_aug.exporting.placing import labels_of, unit_of
 from hf_mner_aug.exporting.rows import Rows
 from hf_mner_aug.posts.tokenising import word_style
+from hf_mner_aug.publishing.rows import EXAMPLES
 from hf_mner_aug.readers.corrections import Correction, read_corrections
 from hf_mner_aug.readers.spans.annotated import Offsets
 from hf_mner_aug.readers.spans.offsets import Unit
-from hf_mner_aug.schema import Entity, Post, bio_to_spans, in_order, outermost, spans_to_bio
+from hf_mner_aug.schema import Entity, Post, bio_to_spans, in_order, spans_to_bio
 from hf_mner_aug.storage.artifacts import write_atomically
 from hf_mner_aug.untrusted.names import check_name
 
-OWN_UNITS: Mapping[str, Unit] = {"Label Studio": "chars", "Doccano": "utf16"}
-EXAMPLES = 3
 CAUTIONS = (
     "the labels are suggestions: the field method of a post says what was suspected",
     "a rejected post keeps the labels that it had before",
@@ -142,22 +141,13 @@ def _decided(
         return "undecided", correction
     if answer.state == "rejected":
         return "declined", replace(correction, accept=False)
-    if answer.text != lay_out(correction.tokens, joiner)[0]:
-        notes.setdefault("posts whose text differs, which stay undecided", []).append(correction.id)
+
+    def note(what: str, post: str) -> None:
+        notes.setdefault(what, []).append(post)
+
+    kept = labels_of(answer, correction.tokens, joiner, unit, note, "stay undecided")
+    if kept is None:
         return "undecided", correction
-    try:
-        kept, lost = outermost(dict.fromkeys(place(correction.tokens, joiner, answer.spans, unit)))
-    except DataError as error:
-        notes.setdefault("posts whose labels cannot be placed, which stay undecided", []).append(
-            f"{correction.id} ({error})"
-        )
-        return "undecided", correction
-    if lost:
-        notes.setdefault("labels that share a word with a longer one, and are left out", []).append(correction.id)
-    if not all(one.whole for one in kept):
-        notes.setdefault("labels that began or ended inside a word, and are on whole words now", []).append(
-            correction.id
-        )
     spans = [(one.start, one.end, types.get(one.label, one.label)) for one in kept]
     after = spans_to_bio(spans, len(correction.tokens))
     decision: Decision = "accepted" if after == list(correction.after) else "changed"

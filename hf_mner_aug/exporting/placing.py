@@ -2,16 +2,21 @@
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from hf_mner_aug.exceptions import DataError
+from hf_mner_aug.exporting.answers import Answer
 from hf_mner_aug.exporting.layout import lay_out
 from hf_mner_aug.readers.spans.annotated import Marked
 from hf_mner_aug.readers.spans.offsets import UNITS, Places, Unit
 from hf_mner_aug.readers.spans.words import trimmed
+from hf_mner_aug.schema import outermost
 
 _OF_TOOLS: tuple[Unit, ...] = ("chars", "utf16")
+
+
+SNAPPED = "labels that began or ended inside a word, and are on whole words now"
 
 
 class Placed(NamedTuple):
@@ -21,6 +26,38 @@ class Placed(NamedTuple):
     end: int
     label: str
     whole: bool
+
+
+def labels_of(
+    answer: Answer, tokens: Sequence[str], joiner: str, unit: Unit, note: Callable[[str, str], None], fate: str
+) -> list[Placed] | None:
+    """Return the labels of a decision on the words of its post, the longest of those that share a word.
+
+    None stands for a decision that does not fit the post.
+
+    Args:
+        answer: the decision.
+        tokens: the words.
+        joiner: between words.
+        unit: of the decision's offsets.
+        note: is told each thing that was found, and the post.
+        fate: of a post whose decision does not fit, as ``count as untouched``.
+    """
+    if answer.text != lay_out(tokens, joiner)[0]:
+        note(f"posts whose text differs, which {fate}", answer.post_id)
+        return None
+    try:
+        placed = place(tokens, joiner, answer.spans, unit)
+    except DataError as error:
+        note(f"posts whose labels cannot be placed, which {fate}", f"{answer.post_id} ({error})")
+        return None
+    kept, lost = outermost(dict.fromkeys(placed))
+    for one in placed:
+        if not one.whole:
+            note(SNAPPED, answer.post_id)
+    for _ in lost:
+        note("labels that share a word with a longer one, and are left out", answer.post_id)
+    return kept
 
 
 def place(tokens: Sequence[str], joiner: str, spans: Iterable[Marked], unit: Unit) -> list[Placed]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
-from hf_mner_aug.exporting.answers import Answer, read_answers
-from hf_mner_aug.exporting.corrections import OWN_UNITS, Decided, decide
-from hf_mner_aug.exporting.layout import label_of, lay_out, reject_label
-from hf_mner_aug.exporting.placing import place, unit_of
+from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
+from hf_mner_aug.exporting.answers import OWN_UNITS, Answer, read_answers
+from hf_mner_aug.exporting.corrections import Decided, decide
+from hf_mner_aug.exporting.layout import label_of, reject_label
+from hf_mner_aug.exporting.placing import SNAPPED, Placed, labels_of, unit_of
 from hf_mner_aug.exporting.rows import config_rows, texts
 from hf_mner_aug.publishing.cards import Review, Verdicts, mark_entities
 from hf_mner_aug.publishing.folder import (
@@ -34,7 +34,7 @@ from hf_mner_aug.readers.spans.annotated import Offsets
 from hf_mner_aug.readers.spans.offsets import Unit
 from hf_mner_aug.runs.ledger import beside
 from hf_mner_aug.runs.recipe import Recipe
-from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Entity, Post, canonical_json, outermost, read_provenance
+from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Entity, Post, canonical_json, read_provenance
 from hf_mner_aug.storage.locks import stage
 from hf_mner_aug.transform import Retrieval
 from hf_mner_aug.untrusted.names import STUBS
@@ -160,7 +160,6 @@ class _Decider:
     ) -> None:
         self.codec = codec
         self.notes: dict[str, list[str]] = {}
-        self.snapped = 0
         self._config = config
         self._joiner = joiner
         self._answers = answers
@@ -213,14 +212,10 @@ class _Decider:
             return "untouched", post
         if answer.state == "rejected":
             return "rejected", post
-        if answer.text != lay_out(post.tokens, self._joiner)[0]:
-            self.note("posts whose text differs, which count as untouched", post.id)
+        kept = labels_of(answer, post.tokens, self._joiner, self._unit, self.note, "count as untouched")
+        if kept is None:
             return "untouched", post
-        try:
-            entities = self._entities(post, answer)
-        except DataError as error:
-            self.note("posts whose labels cannot be placed, which count as untouched", f"{post.id} ({error})")
-            return "untouched", post
+        entities = self._entities(post, kept)
         if entities == post.entities:
             return "accepted", post
         changed = replace(post, entities=entities)
@@ -228,15 +223,7 @@ class _Decider:
             changed = replace(changed, tokens=self._retrieval.mask(changed).tokens)
         return "corrected", changed
 
-    def _entities(self, post: Post, answer: Answer) -> tuple[Entity, ...]:
-        placed = place(post.tokens, self._joiner, answer.spans, self._unit)
-        kept, lost = outermost(dict.fromkeys(placed))
-        for one in placed:
-            if not one.whole:
-                self.snapped += 1
-                self.note("labels that began or ended inside a word, and are on whole words now", post.id)
-        for _ in lost:
-            self.note("labels that share a word with a longer one, and are left out", post.id)
+    def _entities(self, post: Post, kept: Sequence[Placed]) -> tuple[Entity, ...]:
         boxes = {(e.start, e.end): e.boxes for e in post.entities}
         found = []
         for start, end, label, _ in kept:
@@ -287,7 +274,7 @@ class _Writer:
                 made=made,
                 originals=Verdicts(**self._originals),
                 keeps_untouched=self._keep,
-                snapped=self._decider.snapped,
+                snapped=len(self._decider.notes.get(SNAPPED, ())),
             )
             self._remaining.settle(place, {REJECTED: made.rejected, NOT_REVIEWED: 0 if self._keep else made.untouched})
             note |= {"recipe": recipe.to_dict(), "recipe_fingerprint": recipe.fingerprint, "review": asdict(review)}
