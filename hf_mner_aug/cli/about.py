@@ -105,7 +105,7 @@ def doctor() -> None:
     extras = {
         "models": ("torch", "diffusers", "open_clip", "peft", "transformers"),
         "web": ("lxml", "protego"),
-        "formats": ("conllu", "spacy"),
+        "formats": ("spacy",),
         "ray": ("ray",),
     }
     for extra, modules in extras.items():
