@@ -4,7 +4,7 @@ The posts are those of Twitter-2015, again and again, written in the shape of ea
 from the start of Python to the finished folder, with its peak memory; then the format's plain library, which only
 reads the file. The data is sought in ../shared/data, or in $MNER_DATA.
 
-Bound: under 60 s and 1 GB for each format. spaCy imports torch where it is installed, which takes 530 MB of the peak.
+Bound: under 60 s and 1 GB for each format. spaCy imports torch where it is installed, which takes 460 MB of the peak.
 """
 
 import json

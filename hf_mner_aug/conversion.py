@@ -16,7 +16,7 @@ from hf_mner_aug.readers import SPLIT_FILES, RawSet, Reading, read
 from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.report import EXAMPLES, Report, SplitReport
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
-from hf_mner_aug.readers.tagged_set import NAME, columns_of, tagged_set
+from hf_mner_aug.readers.tagged_set import DATASET, columns_of, tagged_set
 from hf_mner_aug.schema import IMAGE_COLUMNS, Orphans
 from hf_mner_aug.schema.schemes import AnyScheme
 from hf_mner_aug.sources.facts import read_source
@@ -97,7 +97,7 @@ def convert(
     if left_out is not None and Path(left_out).resolve().is_relative_to(out):
         raise UsageError(f"--report {left_out}: expected a file outside of {out}")
     others = {str(other): _held_out(other) for other in check_against}
-    opened = _dataset(str(raw_dir), columns, images) if name == NAME else name
+    opened = _dataset(str(raw_dir), columns, images) if name == DATASET else name
     reading = read(
         opened,
         raw_dir,

@@ -18,12 +18,12 @@ from hf_mner_aug.pages.posts import HEIGHT, WIDTH, Album, Pair, Side, Thumbnail
 from hf_mner_aug.publishing.cards import ConfigFacts, shown_pictures
 from hf_mner_aug.publishing.folder import (
     KEYS,
-    check_keys,
     check_own_files,
     only_config,
     read_features,
     read_note,
 )
+from hf_mner_aug.publishing.remaining import tables_of
 from hf_mner_aug.publishing.rows import BATCH, is_made
 from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.runs.funnel import asked_for, nothing_made, outcomes
@@ -36,7 +36,7 @@ from hf_mner_aug.sources.loading import load_source, with_pictures
 from hf_mner_aug.sources.splits import named_splits
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import DiskFull
-from hf_mner_aug.storage.parquet import reading, shards
+from hf_mner_aug.storage.parquet import shards
 from hf_mner_aug.storage.shared import open_store
 from hf_mner_aug.transform import Exhibits, Method
 
@@ -208,11 +208,7 @@ def read_sheet(
     run = run_folder(facts.recipe, Path(folder))
     features = read_features(place)
     codec = Codec(features)
-    index = []
-    for path in files:
-        for table in _tables([path], list(KEYS[:-1])):
-            check_keys(table, path)
-            index += table.to_pylist()
+    index = [row for table in tables_of(files, list(KEYS[:-1])) for row in table.to_pylist()]
     n_gold, methods = facts.splits[split].gold, [row["method"] for row in index]
     own = is_made(methods, facts.recipe.method, n_gold, replaces=facts.replaces)
     sources = {row["id"]: row["source_id"] for row, made in zip(index, own, strict=True) if made}
@@ -224,7 +220,7 @@ def read_sheet(
     chosen = _spread(list(sources), posts)
     if source is None:
         gold_ids = {row["id"] for row in index if row["id"] not in sources}
-        gold = _Gold(codec, lambda columns: _tables(files, columns), gold_ids)
+        gold = _Gold(codec, lambda columns: tables_of(files, columns), gold_ids)
     else:
         names = facts.recipe.columns
         splits = (
@@ -280,18 +276,6 @@ def _from_source(splits: "DatasetDict", split: str) -> _Gold:
     return _Gold(Codec(splits["train"].features), tables)
 
 
-def _tables(files: Iterable[Path], columns: list[str]) -> "Iterator[pa.Table]":
-    """Yield the rows of Parquet files, a batch at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for path in files:
-        with reading(path), pq.ParquetFile(path) as parquet:
-            for group in range(parquet.num_row_groups):  # one at a time: together they would fill memory
-                for batch in parquet.iter_batches(BATCH, row_groups=[group], columns=columns):
-                    yield pa.Table.from_batches([batch])
-
-
 def _pick(tables: "Iterable[pa.Table]", ids: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows with some ids."""
     import pyarrow as pa
@@ -317,7 +301,7 @@ def _pairs(
     pictures = [name for name in others if kinds[name] == "Image"]
     columns = [*codec.columns, "source_id", "provenance", *notes, *pictures]
     pairs = []
-    for row in _pick(_tables(files, columns), set(chosen)):
+    for row in _pick(tables_of(files, columns), set(chosen)):
         note = read_provenance(row["provenance"] or "null", f"post {row['id']}")
         review = {"review": note["review"]["verdict"]} if "review" in note else {}
         pairs.append(

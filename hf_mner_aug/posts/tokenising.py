@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import regex
 
@@ -37,19 +37,22 @@ def split_words(text: str, style: Style) -> list[str]:
     """Return the words of a raw text, tokenised in a set's style."""
     if style == "characters":
         return signs_of(text)
-    if text.isascii():
-        return (_WHOLE_ASCII if style == "whole" else _SPLIT_ASCII).findall(text)
-    found: list[str] = (_WHOLE_WORDS if style == "whole" else _SPLIT_WORDS).findall(text)
+    found: list[str] = _pattern(text, style).findall(text)
     return found
 
 
 def word_ranges(text: str, style: Style) -> list[tuple[int, int]]:
-    """Return where in a raw text its words are (start, end), tokenised in a set's style."""
+    """Return where in a raw text its words are (start, end), as ``split_words`` gives them."""
     if style == "characters":
         return sign_ranges(text)
+    return [match.span() for match in _pattern(text, style).finditer(text)]
+
+
+def _pattern(text: str, style: Style) -> Any:
+    """Return what finds the words of a text in a style other than characters."""
     if text.isascii():
-        return [match.span() for match in (_WHOLE_ASCII if style == "whole" else _SPLIT_ASCII).finditer(text)]
-    return [match.span() for match in (_WHOLE_WORDS if style == "whole" else _SPLIT_WORDS).finditer(text)]
+        return _WHOLE_ASCII if style == "whole" else _SPLIT_ASCII
+    return _WHOLE_WORDS if style == "whole" else _SPLIT_WORDS
 
 
 def restyle(tokens: Sequence[str], style: Style) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import Corrupt
 from hf_mner_aug.publishing.cards import AS_PUBLISHED, ConfigFacts
-from hf_mner_aug.publishing.folder import NOTE, check_keys, fingerprint_of, remove_split
+from hf_mner_aug.publishing.folder import KEYS, NOTE, check_keys, fingerprint_of, remove_split
 from hf_mner_aug.publishing.rows import (
     BATCH,
     ShownPictures,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def tables_of(files: Iterable[Path], columns: Sequence[str] | None = None) -> "Iterator[pa.Table]":
-    """Yield the rows of a split's files, some at a time; each row has its method and the id of its gold post."""
+    """Yield the rows of a split's files, some at a time; where all keys are among the columns, each row has them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -35,7 +35,7 @@ def tables_of(files: Iterable[Path], columns: Sequence[str] | None = None) -> "I
             for group in range(parquet.num_row_groups):  # one at a time: together they would fill memory
                 for batch in parquet.iter_batches(BATCH, row_groups=[group], columns=columns):
                     table = pa.Table.from_batches([batch])
-                    if columns is None or "source_id" in columns:
+                    if columns is None or {*KEYS[:-1]} <= {*columns}:
                         check_keys(table, file)
                     yield table
 

@@ -188,9 +188,8 @@ def _write(path: Path, raw: RawSet, files: Mapping[str, Path]) -> None:
         for split, source in files.items():
             for bad in _left_out(raw, source):
                 values = (split, source.name, bad.line, bad.counter, sort_of(bad.reason), bad.reason[:_LISTED])
-                file.write(
-                    json.dumps(dict(zip(_ROW, values, strict=True))) + "\n"
-                )  # all signs beyond ASCII are escaped
+                row = dict(zip(_ROW, values, strict=True))
+                file.write(json.dumps(row) + "\n")  # all signs beyond ASCII are escaped
 
 
 def _left_out(raw: RawSet, path: Path) -> Iterator[BadLine]:

@@ -16,7 +16,7 @@ from hf_mner_aug.readers.report import Report
 from hf_mner_aug.readers.tagged import TaggedRows
 from hf_mner_aug.schema import IMAGE_COLUMNS, other_names
 
-NAME = "dataset"
+DATASET = "dataset"
 READ = ("id", "tokens", "ner_tags", "fine_tags", *IMAGE_COLUMNS)
 
 
@@ -68,7 +68,7 @@ def tagged_set(source: str, splits: Mapping[str, Any], columns: Mapping[str, str
         return _attach(there, wanted, report)
 
     return RawSet(
-        name=NAME,
+        name=DATASET,
         title=f"Posts of {source}",
         parse=parse,
         files={split: Path(source) / split for split in splits},

@@ -1,9 +1,9 @@
 """Files of CoNLL-U and CoNLL-U Plus with tags of entities: in a column, or in ``MISC`` as ``NER=B-PER``.
 
 https://universaldependencies.org/format.html and https://universaldependencies.org/ext-format.html. Read here, and not
-with the package conllu (6.0): that needs 24 s for 100,000 posts, twice or more in a conversion, gives no line with an
-error, refuses a sentence for a fault in a column that is not needed, splits words at two blanks, and ends the values of
-MISC at their second ``=``.
+with the package conllu (6.0): one pass of it takes nearly half of the time of a whole conversion here, which makes
+several (``benchmarks/formats.py``); it gives no line with an error, refuses a sentence for a fault in a column that is
+not needed, splits words at two blanks, and ends the values of MISC at their second ``=``.
 """
 
 import re
