@@ -119,36 +119,14 @@ def read(
         for split, path in files.items():
             report.splits[split] = SplitReport(path.name)
             ids[split] = scan(raw, path, orphans, report.splits[split], found)
-    met |= renamed
-    kinds = raw.types or in_order(found.types)
-    for old, new in asked.items():
-        if old not in met:
-            known = ", ".join(sorted({*found.types, *found.fine_types})) or "none"
-            raise UsageError(f"types: {old}={new} renames a type that does not occur, found {known}")
-    renames = {old: new for old, new in raw.renames.items() if old in met and old != new}
-    report.renames = renames
-    for found_types in (found.types, found.fine_types):
-        if alike := similar_types(found_types):
-            warnings.warn(f"{named.name}: {alike}", stacklevel=2)
+    raw = _settled(raw, found, asked, met | renamed, language, report)
     report.named_images = bool(found.named_picture)
-    if raw.images == "auto":
-        raw = replace(raw, images="many" if found.several_pictures else "one")
-        report.many_images = found.several_pictures
-        if images is None and found.named_picture:
-            report.recognised.append(
-                f"posts name pictures, as {found.named_picture[:200]}: --images DIR with their files"
-            )
+    if images is None and named.images == "auto" and found.named_picture:
+        report.recognised.append(f"posts name pictures, as {found.named_picture[:200]}: --images DIR with their files")
     if drawings and not raw.takes_boxes:
         raise UsageError("boxes belong to entities of a set with one image per post, found several: leave out --xml")
-    if not kinds and not raw.relations:
+    if not raw.types and not raw.relations:
         raise DataError(f"every tag is O: expected entities ({', '.join(map(str, files.values()))})")
-    raw = replace(
-        raw,
-        types=kinds,
-        renames=renames,
-        language=language or raw.language,
-        tokeniser=raw.tokeniser or ("handles split" if found.lone_ats > found.handles else "handles whole"),
-    )
     new_ids = unique_ids(ids, report)
     pictures: dict[str, list[PictureFile]] = {}
     wanted = {split: [post for _, post in posts] for split, posts in ids.items()}
@@ -157,10 +135,10 @@ def read(
     elif images is not None:
         pictures = attach(Path(images), wanted, report, suffixed=raw.suffixed)
     boxes = all_boxes(raw, files, drawings, pictures, report)
-    own = {normalise_unicode("NFC", post.id) for posts in ids.values() for _, post in posts}
+    own = {normalise_unicode("NFC", post.id) for posts in wanted.values() for post in posts}
     report.spare_drawings = [path.name for name, paths in drawings.items() if name not in own for path in paths]
     features = mner_features(
-        kinds,
+        raw.types,
         images="many" if raw.images == "many" else "one",
         boxes=bool(drawings),
         fine_types=in_order(found.fine_types),
@@ -169,3 +147,33 @@ def read(
     for warning in (*report.cut_words(), *report.absent_pictures()):
         warnings.warn(warning, stacklevel=2)
     return Reading(raw, files, features, report, new_ids, pictures, boxes)
+
+
+def _settled(
+    raw: RawSet, found: Found, asked: Mapping[str, str], met: set[str], language: str | None, report: Report
+) -> RawSet:
+    """Return a set that was scanned, with what was found in its files where it does not declare it.
+
+    ``asked`` are the user's names of types, ``met`` the renamed types that occur.
+
+    Raises:
+        UsageError: a type to rename does not occur.
+    """
+    for old, new in asked.items():
+        if old not in met:
+            known = ", ".join(sorted({*found.types, *found.fine_types})) or "none"
+            raise UsageError(f"types: {old}={new} renames a type that does not occur, found {known}")
+    report.renames = {old: new for old, new in raw.renames.items() if old in met and old != new}
+    for found_types in (found.types, found.fine_types):
+        if alike := similar_types(found_types):
+            warnings.warn(f"{raw.name}: {alike}", stacklevel=3)
+    if raw.images == "auto":
+        report.many_images = found.several_pictures
+        raw = replace(raw, images="many" if found.several_pictures else "one")
+    return replace(
+        raw,
+        types=raw.types or in_order(found.types),
+        renames=report.renames,
+        language=language or raw.language,
+        tokeniser=raw.tokeniser or ("handles split" if found.lone_ats > found.handles else "handles whole"),
+    )
