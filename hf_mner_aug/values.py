@@ -7,7 +7,7 @@ import shlex
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import field, fields
 from typing import Annotated, Any, NamedTuple
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
@@ -43,6 +43,16 @@ Share = Annotated[float, Range(0, 1, "(]")]
 Rate = Annotated[float, Range(0, 1, "()")]
 BelowOne = Annotated[float, Range(0, 1, "[)")]
 
+LATER = "later"  # the metadata of a field that ``later`` makes
+
+
+def later(default: Any) -> Any:
+    """Declare the default of a parameter that a class got after its first version.
+
+    While the parameter has it, ``Method.params`` leaves it out, so recipes and rows made before stay as they are.
+    """
+    return field(default=default, metadata={LATER: True})
+
 
 def check_ranges(settings: Any, where: str = "") -> None:
     """Check the fields of a dataclass against their types: numbers against a ``Range``, names against a ``Literal``.
@@ -54,13 +64,13 @@ def check_ranges(settings: Any, where: str = "") -> None:
         UnknownName: a value is none of its ``Literal``.
         UsageError: a number is out of its range, or a tuple of names is empty.
     """
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        for allowed in getattr(field.type, "__metadata__", ()):
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        for allowed in getattr(setting.type, "__metadata__", ()):
             if isinstance(allowed, Range) and value is not None and not allowed.has(value):
-                raise UsageError(f"{where}{': ' * bool(where)}{field.name} must be {allowed}, found {value}")
-        if value is not None and (choices := _choices(field.type)):
-            _check_choice(field.name, value, choices, where)
+                raise UsageError(f"{where}{': ' * bool(where)}{setting.name} must be {allowed}, found {value}")
+        if value is not None and (choices := _choices(setting.type)):
+            _check_choice(setting.name, value, choices, where)
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...], where: str) -> None:

@@ -262,7 +262,7 @@ def named_method(spec: str) -> Method:
 def _preset_of(method: Method) -> str:
     """Return the preset of a method's parameters: its name, ``embedded`` without any model, otherwise ``own``."""
     for name, params in method.presets.items():
-        if all(str(method.params[key]).partition("@")[0] == str(value) for key, value in params.items()):
+        if all(str(getattr(method, key)).partition("@")[0] == str(value) for key, value in params.items()):
             return name
     return "own" if method.models else "embedded"
 

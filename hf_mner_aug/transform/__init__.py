@@ -51,7 +51,7 @@ from hf_mner_aug.transform.rows import (
 from hf_mner_aug.transform.rows import iterate_posts as iterate_posts
 from hf_mner_aug.transform.rows import iterate_rows as iterate_rows
 from hf_mner_aug.transform.source_code import source_of
-from hf_mner_aug.values import Positive, check_ranges
+from hf_mner_aug.values import LATER, Positive, check_ranges
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict
@@ -300,9 +300,14 @@ class Method:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The method's own parameters: its fields but those that every method has."""
+        """The method's own parameters; those that came ``later`` only if they are set."""
         base = {field.name for field in fields(Method)}
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in base}
+        found = {}
+        for parameter in fields(self):
+            value = getattr(self, parameter.name)
+            if parameter.name not in base and not (LATER in parameter.metadata and value == parameter.default):
+                found[parameter.name] = value
+        return found
 
     def __call__(
         self, batch: Any, rank: int | None = None, *, features: Mapping[str, Any] | None = None

@@ -1,13 +1,16 @@
 """Recipes read from files, with what a user chooses instead."""
 
 import json
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
-from hf_mner_aug import EDA
+from hf_mner_aug import EDA, load_sample
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
 from hf_mner_aug.methods import RENAMED, method_class
 from hf_mner_aug.runs.recipe import Recipe, named_method, parameters, recipe_for
+from hf_mner_aug.values import later
 
 
 @pytest.fixture
@@ -74,3 +77,19 @@ def test_a_recipe_of_before_is_told_the_new_name(path, name, old, new):
             make()
     assert new in parameters(method_class(name))
     assert old not in parameters(method_class(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown(EDA):
+    """EDA with a parameter that it got later."""
+
+    name: ClassVar[str] = "grown"
+    tone: str = later("")
+
+
+def test_an_unset_parameter_that_came_later_changes_no_recipe_and_no_row():
+    train = load_sample()["train"].select(range(4))
+    assert recipe_for(Grown()).params == recipe_for(EDA()).params
+    assert "tone" not in Grown().fit(train).map(train)[0]["provenance"]
+    assert recipe_for(Grown(tone="dry")).params["tone"] == "dry"
+    assert '"tone":"dry"' in Grown(tone="dry").fit(train).map(train)[0]["provenance"]
