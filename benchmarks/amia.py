@@ -1,11 +1,12 @@
 """AMIA on the sample set: original pictures, synthesised ones, and their mixes by 0.3, 0.5, 0.7, cosine and the score.
 
-python benchmarks/amia.py FOLDER [BACKBONE …]: a study of each backbone, over five seeds, split by matched posts. About
-an hour on one core; cut short, it goes on where it was. The tiny tower learns first, from train's pictures alone, of
-which type the mentions of a post are, and is then frozen: beside a text encoder it would not learn to see.
+python benchmarks/amia.py FOLDER [--page PAGE] [--backbones BACKBONE …]: a study of each backbone, over five seeds,
+split by matched posts, put into a page of results. About an hour on one core; cut short, it goes on where it was. The
+tiny tower learns first, from train's pictures alone, of which type the mentions of a post are, and is then frozen:
+beside a text encoder it would not learn to see.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from hf_mner_aug import AMIA, augment, load_sample, publish
@@ -23,7 +24,12 @@ BACKBONES = {
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--page", type=Path)
+    parser.add_argument("--backbones", nargs="*", default=[*BACKBONES])
+    chosen = parser.parse_args()
+    folder = chosen.folder
     source, tower, repo = folder / "sample", folder / "tower", folder / "sample-amia"
     source.mkdir(parents=True, exist_ok=True)
     sample = load_sample()
@@ -33,7 +39,7 @@ def main() -> None:
         teach_tower(tower, sample["train"], sample["validation"])
     for config, mix in CONFIGS.items():
         publish(augment(str(source), AMIA(mix=mix), out=repo, config=config), repo, source=str(source))
-    for backbone in sys.argv[2:] or BACKBONES:
+    for backbone in chosen.backbones:
         settings = [*READING, *BACKBONES[backbone], f"tower={tower}"]
         seeds = (0, 1, 2, 3, 4)
         split_by = ("matched", "image_matches", "ambiguous")
@@ -41,6 +47,8 @@ def main() -> None:
             repo, [*CONFIGS], backbone=backbone, settings=settings, seeds=seeds, split_by=split_by, source=source
         )
         print(report.to_markdown())
+        if chosen.page:
+            report.write_page(chosen.page)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 import hf_mner_aug
-from hf_mner_aug.cli.options import AsJson, GoldSource, Images, Repo, WriteCard
+from hf_mner_aug.cli.options import AsJson, GoldSource, Images, Repo, WriteCard, WritePage
 from hf_mner_aug.untrusted.printable import console, for_terminal, say, say_json
 
 
@@ -46,6 +46,7 @@ def quality(
     images: Images = None,
     as_json: AsJson = False,
     write_card: WriteCard = False,
+    write_page: WritePage = None,
 ) -> None:
     """Measure configs: similarity to the source, diversity, perplexity, labels, pictures, repetitions, leaks."""
     report = hf_mner_aug.quality(
@@ -61,6 +62,8 @@ def quality(
     )
     if write_card:
         report.write_card(Path(repo))
+    if write_page:
+        report.write_page(write_page)
     screen = console()
     if as_json:
         say_json(report.data)

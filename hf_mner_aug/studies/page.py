@@ -43,12 +43,12 @@ class Ran(TypedDict):
     machine: str
 
 
-def spell_command(verb: str, argument: Any, options: Mapping[str, Any]) -> str:
-    """Return the command line of a verb; of folders on this machine it has the names only.
+def spell_command(verb: str, argument: Any, options: Mapping[str, Any], *more: str) -> str:
+    """Return the command line of a verb, with ``more`` arguments; of folders on this machine it has the names only.
 
     An option is left out if its value is None, False or empty, and has no value if that is True.
     """
-    words = ["hf-mner-aug", verb, _named(argument)]
+    words = ["hf-mner-aug", verb, _named(argument), *more]
     for name, value in options.items():
         if value not in (None, False, "", [], ()):
             many = value if isinstance(value, list | tuple) else [value]
@@ -84,26 +84,43 @@ def write_page(path: str | Path, title: str, text: str, data: Mapping[str, Any],
     Raises:
         UsageError: the page's folder does not exist, or the page is a folder.
     """
+    settings = ", ".join(f"{name}={value}" for name, value in data["settings"].items())
+    told = [f"{ran['date']}: {ran['cells']} trainings, {ran['code']}, on {ran['machine']}" for ran in runs]
+    facts = [
+        *(f"Trained on {line}" for line in told or ["a day that was not recorded"]),
+        f"Backbone: {data['backbone']} ({settings})",
+        f"Seeds: {', '.join(map(str, data['seeds']))}",
+    ]
+    put_section(path, title, f"{READ}\n\n{text.rstrip()}", data["command"], facts)
+
+
+def put_section(path: str | Path, title: str, text: str, command: str, facts: Sequence[str]) -> None:
+    """Put a section with its command and facts into a Markdown page; raises as ``write_page``.
+
+    Args:
+        path: the page.
+        title: of the section, which takes the place of an older one.
+        text: Markdown.
+        command: what made the text.
+        facts: sentences without their full stop, as ``measured_here``.
+    """
     path = Path(path)
     if not path.parent.is_dir() or path.is_dir():
         raise UsageError(f"{path}: expected a Markdown file in a folder that exists")
-    settings = ", ".join(f"{name}={value}" for name, value in data["settings"].items())
-    told = [f"{ran['date']}: {ran['cells']} trainings, {ran['code']}, on {ran['machine']}" for ran in runs]
-    lines = [
-        *(f"- Trained on {for_markdown(line)}." for line in told or ["a day that was not recorded"]),
-        f"- Backbone: {for_markdown(data['backbone'])} ({for_markdown(settings)}).",
-        f"- Seeds: {', '.join(map(str, data['seeds']))}.",
-    ]
     parts = [
         f"## {for_markdown(title[:1].upper() + title[1:])}",
-        READ,
         text.rstrip(),
         "### How it was made",
-        fenced([f"$ {data['command']}"]),
-        "\n".join(lines),
+        fenced([f"$ {command}"]),
+        "\n".join(f"- {for_markdown(fact)}." for fact in facts),
     ]
     before = path.read_text(encoding="utf-8") if path.is_file() else "# Results\n"
     artifacts.write_atomically(path, with_section(before, title, "\n\n".join(parts)).encode())
+
+
+def measured_here() -> str:
+    """Return today's date, the commit of the package and this machine."""
+    return f"Measured on {date.today().isoformat()}: {_code()}, on {_machine()}"
 
 
 # ---------------------------------------------------------------- inside

@@ -25,6 +25,7 @@ from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, read_provenance
 from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage.fingerprint import content_fingerprint
 from hf_mner_aug.studies.configs import Config, open_config
+from hf_mner_aug.studies.page import spell_command
 from hf_mner_aug.studies.quality_tables import FAULTS, SIZES, Column, QualityReport, meanings
 from hf_mner_aug.studies.tables import public_name
 from hf_mner_aug.transform import iterate_posts
@@ -150,6 +151,14 @@ def quality(
     """
     if not configs:
         raise UsageError("name at least one augmented config: lsms_10pct")
+    options = {
+        "--encoder": encoder,
+        "--language-model": language_model,
+        "--clip": clip,
+        "--backbone": backbone,
+        "--one-copy": one_copy,
+        "--source": source if isinstance(source, str | Path) else None,
+    }
     source = with_pictures(source, images)
     engines = _Engines(encoder, language_model, clip, backbone)
     subjects = [
@@ -181,6 +190,7 @@ def quality(
         {subject.config.name: subject.config.fingerprint for subject in subjects},
         labels,
         (*meanings(columns, labels, one_copy), *dict.fromkeys(notes)),
+        spell_command("quality", repo, options, *dict.fromkeys(configs)),
     )
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.publishing.cards import put_section
+from hf_mner_aug.studies.page import measured_here
+from hf_mner_aug.studies.page import put_section as put_page_section
 from hf_mner_aug.studies.tables import table
 from hf_mner_aug.untrusted.printable import for_markdown, for_terminal
 
@@ -54,6 +56,7 @@ class QualityReport:
     fingerprints: Mapping[str, str]
     labels: Mapping[str, str]
     notes: tuple[str, ...]
+    command: str = ""
 
     @property
     def data(self) -> dict[str, Any]:
@@ -128,6 +131,11 @@ class QualityReport:
             head = f"### What is in {for_markdown(config)}"
             section = f"{head}\n\n{self.to_markdown(config)}- Measured on content `{fingerprint[:16]}`."
             put_section(repo, "quality --write-card", f"quality of {config}", section, after=f"config {config}")
+
+    def write_page(self, path: str | Path) -> None:
+        """Put the table into a page of results; raises as ``studies.page.write_page``."""
+        facts = [measured_here(), *(f"Content of {name}: {digest[:16]}" for name, digest in self.fingerprints.items())]
+        put_page_section(path, f"quality of {', '.join(self.fingerprints)}", self.to_markdown(), self.command, facts)
 
 
 def meanings(columns: Sequence[Column], labels: Mapping[str, str], one_copy: bool) -> Iterator[str]:

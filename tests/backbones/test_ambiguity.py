@@ -4,8 +4,11 @@ A tower that starts from nothing does not learn to see beside a text encoder: th
 and nothing is left to explain. So the tiny tower learns first, from train's pictures alone, which stands in for the
 ImageNet weights that the papers start from. It then goes on learning with the backbone; ``maf`` and ``iie4mner`` do not
 learn to use a tower that moves fast. Settings were chosen on validation with one seed, which is none of these.
+
+With ``RESULTS_PAGE=FILE`` the figures are put into that Markdown page.
 """
 
+import os
 import warnings
 from dataclasses import replace
 from statistics import mean, stdev
@@ -17,6 +20,8 @@ from hf_mner_aug.backbones.taught_tower import LESSONS, teach_tower
 from hf_mner_aug.metrics.spans import score_spans
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.sample import words as sample_words
+from hf_mner_aug.studies.page import measured_here, put_section
+from hf_mner_aug.studies.tables import table
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
@@ -81,8 +86,20 @@ def tower(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def figures():
+    """The figures of each backbone, put into a page of results at the end if one is named."""
+    rows = []
+    yield rows
+    if page := os.environ.get("RESULTS_PAGE"):
+        head = ["backbone", "mentions", "text alone", "with pictures", "gain"]
+        text = f"Span F1 on the sample set's test posts, mean ± sd over seeds:\n\n{table(head, rows)}"
+        command = "python -m pytest -m slow tests/backbones/test_ambiguity.py"
+        put_section(page, "pictures and text alone", text, command, [measured_here(), f"Seeds: {SEEDS}"])
+
+
 @pytest.fixture(scope="module", params=OWN)
-def gain(request, tower):
+def gain(request, tower, figures):
     """What pictures add to each F1, for each seed."""
     name, drawn = request.param, draw_posts()
     train, validation, test = ([one_picture(d) for d in drawn[split]] for split in ("train", "validation", "test"))
@@ -110,6 +127,8 @@ def gain(request, tower):
     for what in pairs[0][0]:
         seeing, text = ([pair[arm][what] for pair in pairs] for arm in (0, 1))
         gains[what] = [a - b for a, b in zip(seeing, text, strict=True)]
+        spelt = [f"{mean(arm):.3f} ± {stdev(arm):.3f}" for arm in (text, seeing, gains[what])]
+        figures.append([name, what, *spelt])
         arms = " ".join(f"{mean(arm):.3f} ±{stdev(arm):.3f} {[round(x, 3) for x in arm]}" for arm in (seeing, text))
         print(f"{name}, {what}: with pictures, text alone {arms}, gain {mean(gains[what]):+.3f}", flush=True)
     return gains

@@ -165,7 +165,13 @@ def test_a_study_of_the_same_title_is_replaced_and_other_words_stay(tmp_path):
 
 def test_a_page_in_no_folder_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"none/page\.md: expected a Markdown file in a folder that exists"):
-        page.write_page(tmp_path / "none" / "page.md", "study", "", {"settings": {}}, [])
+        page.write_page(
+            tmp_path / "none" / "page.md",
+            "study",
+            "",
+            {"settings": {}, "backbone": "crf", "seeds": [], "command": ""},
+            [],
+        )
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "curve"])

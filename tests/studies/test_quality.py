@@ -54,6 +54,22 @@ def report(repo):
     return quality(repo, ["lsms_100pct", "eda_100pct"], backbone=FAST)
 
 
+def test_the_command_that_a_page_names_makes_its_table(repo, report, tmp_path, monkeypatch):
+    page = tmp_path / "quality.md"
+    monkeypatch.chdir(repo.parent)
+    ran = CliRunner().invoke(
+        cli.app, ["quality", repo.name, "lsms_100pct", "--backbone", FAST, "--write-page", str(page)]
+    )
+    assert ran.exit_code == 0, ran.output
+    text = page.read_text()
+    command = text.partition("$ hf-mner-aug ")[2].partition("\n")[0]
+    assert command == f"quality {repo.name} lsms_100pct --backbone {FAST}"
+    again = CliRunner().invoke(cli.app, command.split())
+    assert again.output.strip() in text
+    assert f"Content of lsms_100pct: {report.fingerprints['lsms_100pct'][:16]}." in text
+    assert "Measured on 20" in text
+
+
 # ---------------------------------------------------------------- by hand
 
 
