@@ -101,7 +101,7 @@ def convert_value(value: Any, kind: Any) -> Any:
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value == "none"):
+        if value is None or (value == "none" and value not in _choices(kind)):
             return None
         return convert_value(value, next(argument for argument in arguments if argument is not type(None)))
     if origin is tuple:

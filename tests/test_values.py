@@ -23,7 +23,13 @@ from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.runs.recipe import named_method
 from hf_mner_aug.values import Range, check_ranges, parse_pairs, parse_settings, parse_spec
 
-KINDS: dict[str, Any] = {"n": int, "sites": tuple[str, ...], "text": str, "maybe": tuple[int, ...] | None}
+KINDS: dict[str, Any] = {
+    "n": int,
+    "sites": tuple[str, ...],
+    "text": str,
+    "maybe": tuple[int, ...] | None,
+    "named": Literal["any", "none"] | None,
+}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,7 @@ KINDS: dict[str, Any] = {"n": int, "sites": tuple[str, ...], "text": str, "maybe
         ("n=3,sites=a,b:x=1", {"n": 3, "sites": ("a", "b:x=1")}),
         ("maybe=1,2", {"maybe": (1, 2)}),
         ("maybe=none", {"maybe": None}),
+        ("named=none", {"named": "none"}),
         ("sites=", {"sites": ()}),
         ("text=", {"text": ""}),
         ("text=a=b", {"text": "a=b"}),

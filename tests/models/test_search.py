@@ -303,6 +303,29 @@ def test_a_word_in_most_posts_counts_next_to_nothing(tmp_path):
     assert all(0 < hit.score < 1e-5 for hit in corpus.search(Query(text="a")))
 
 
+def test_the_best_of_a_text_are_those_of_all_posts(tmp_path):
+    draw = random.Random(5)
+    frequent = [f"w{n}" for n in range(12)]
+    texts = [" ".join(draw.choices(frequent, [2.0**-n for n in range(12)], k=draw.randint(1, 9))) for _ in range(600)]
+    corpus = make(tmp_path, texts)
+    for _ in range(40):
+        query = Query(text=" ".join(draw.sample(frequent, 6)))
+        every = [(hit.id, hit.score) for hit in corpus.search(query, 600)]
+        assert every == sorted(every, key=lambda found: (-found[1], int(found[0][1:])))
+        for limit in (1, 7, 50):
+            assert [(hit.id, hit.score) for hit in corpus.search(query, limit)] == every[:limit]
+
+
+def test_posts_with_nothing_but_common_words_are_not_read(tmp_path, monkeypatch):
+    corpus = make(tmp_path, [*["rare word"] * 3, *["the word"] * 50, *["the"] * 50])
+    read = []
+    scored = searching._Reader._scored
+    counting = lambda self, found, counts: scored(self, (read.append(row) or row for row in found), counts)  # noqa: E731
+    monkeypatch.setattr(searching._Reader, "_scored", counting)
+    assert [hit.id for hit in corpus.search(Query(text="the rare word"), 3)] == ["p0", "p1", "p2"]
+    assert len(read) == 3
+
+
 @needs_pool
 def test_the_order_is_that_of_fts5(pool):
     corpus, texts = pool

@@ -237,9 +237,8 @@ class _Reader:
     def search(self, query: Query, limit: int) -> list[Hit]:
         self._deadline = time.monotonic() + QUERY_SECONDS
         counts = self._document_counts(query)
-        candidates = self._candidates(query, counts)
-        best = heapq.nsmallest(limit, self._scored(candidates, counts))
-        return [self._hit(rowid, -score) for score, rowid in best]
+        find = self._best_with_phrases if query.phrases else self._best_with_words
+        return [self._hit(rowid, -score) for score, rowid in find(query, counts, limit)]
 
     def posts(self, ids: Collection[str]) -> dict[str, list[Hit]]:
         self._deadline = time.monotonic() + QUERY_SECONDS
@@ -259,15 +258,31 @@ class _Reader:
         rarest = set(heapq.nsmallest(TERMS, found, key=lambda word: (found[word], word)))
         return {word: found[word] for word in asked if word in rarest}
 
-    def _candidates(self, query: Query, counts: Iterable[str]) -> Iterator[tuple[int, str]]:
-        """Yield the number and the words, separated by spaces, of each post that contains the phrases."""
-        if query.phrases:
-            operator = " AND " if query.require == "all" else " OR "
-            match = operator.join(_quoted(phrase_words(phrase)) for phrase in query.phrases)
-        else:
-            match = " OR ".join(_quoted([word]) for word in counts)
-        if not match:
-            return
+    def _best_with_phrases(self, query: Query, counts: Mapping[str, int], limit: int) -> list[tuple[float, int]]:
+        """Return the best posts with the phrases, as ``_scored`` yields them."""
+        operator = " AND " if query.require == "all" else " OR "
+        match = operator.join(_quoted(phrase_words(phrase)) for phrase in query.phrases)
+        return heapq.nsmallest(limit, self._scored(self._candidates(query, match), counts))
+
+    def _best_with_words(self, query: Query, counts: Mapping[str, int], limit: int) -> list[tuple[float, int]]:
+        """Return the best posts with any of the words, as ``_scored`` yields them.
+
+        The rarest word comes first. Posts with no word but the common ones that are left are not read if these cannot
+        score as much as the last of the best so far (MaxScore; Turtle & Flood 1995).
+        """
+        rarest = sorted(counts, key=lambda word: (counts[word], word))
+        left = math.fsum(map(self._most_score, counts.values()))
+        best: list[tuple[float, int]] = []
+        for word in rarest:
+            if len(best) == limit and left < -best[-1][0]:
+                break
+            found = self._scored(self._candidates(query, _quoted([word])), counts)
+            best = heapq.nsmallest(limit, {*best, *found})
+            left -= self._most_score(counts[word])
+        return best
+
+    def _candidates(self, query: Query, match: str) -> Iterator[tuple[int, str]]:
+        """Yield the number and the words, separated by spaces, of each post that FTS5 matches."""
         sql, values = "SELECT post_words.rowid, post_words.words FROM post_words ", [match]
         conditions = ["post_words MATCH ?"]
         if query.sites or query.since or query.until:
@@ -285,10 +300,8 @@ class _Reader:
 
     def _scored(self, candidates: Iterable[tuple[int, str]], counts: Mapping[str, int]) -> Iterator[tuple[float, int]]:
         """Yield each candidate's BM25, negative so that the best sorts first, and its number."""
-        n = self.n_posts
-        # In the same order of operations as FTS5, so that the scores are equal to the last bit. A word in more than
-        # half of the posts would have a negative weight: its weight is almost 0 instead.
-        weights = {word: max(1e-6, math.log((n - k + 0.5) / (k + 0.5))) for word, k in counts.items()}
+        # In the same order of operations as FTS5, so that the scores are equal to the last bit.
+        weights = {word: self._weight(k) for word, k in counts.items()}
         for rowid, text in candidates:
             if not isinstance(text, str):
                 raise self._damaged(f"the words of post {rowid} are not text")
@@ -303,6 +316,17 @@ class _Reader:
                 if k:
                     score += weights[word] * (k * (K1 + 1) / (k + length))
             yield -score, rowid
+
+    def _weight(self, count: int) -> float:
+        """Return the weight of a word that some posts have.
+
+        A word in more than half of the posts would have a negative weight: its weight is almost 0 instead.
+        """
+        return max(1e-6, math.log((self.n_posts - count + 0.5) / (count + 0.5)))
+
+    def _most_score(self, count: int) -> float:
+        """Return what a word that some posts have adds to the score of a post at most, and a little for rounding."""
+        return self._weight(count) * (K1 + 1) + 1e-9
 
     def _hit(self, rowid: int, score: float) -> Hit:
         columns = "id, text, source, tokens, images, url, date, licence"
