@@ -10,9 +10,10 @@ from hf_mner_aug.models.search.engine import HEADS as HEADS
 from hf_mner_aug.models.search.engine import IMAGES as IMAGES
 from hf_mner_aug.models.search.engine import WEB_REASONS as WEB_REASONS
 from hf_mner_aug.models.search.engine import Hit as Hit
+from hf_mner_aug.models.search.engine import Listed as Listed
 from hf_mner_aug.models.search.engine import Query as Query
 from hf_mner_aug.models.search.engine import Require as Require
-from hf_mner_aug.models.search.engine import Searcher
+from hf_mner_aug.models.search.engine import Searcher as Searcher
 from hf_mner_aug.models.search.engine import phrase_words as phrase_words
 from hf_mner_aug.models.search.engine import words as words
 from hf_mner_aug.models.search.train import TrainPosts
@@ -25,7 +26,7 @@ PINNED = "sha256:"
 
 
 @functools.lru_cache(maxsize=8)
-def open_engine(name: str, *, posts: str) -> Searcher:
+def open_engine(name: str, *, posts: str) -> TrainPosts | LocalCorpus:
     """Return the searcher of ``train``, or of a corpus as ``pinned_engine`` names it.
 
     Args:

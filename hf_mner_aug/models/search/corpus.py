@@ -101,6 +101,16 @@ class LocalCorpus:
         """Return the number of posts."""
         return self._reader().n_posts
 
+    def texts(self, first: int, n: int) -> list[str]:
+        """Return the texts of n posts from the place ``first`` on, in the order of indexing; raises as ``search``."""
+        with self._clear_errors():
+            return self._reader().texts(first, n)
+
+    def listed(self, places: Sequence[int], scores: Sequence[float]) -> list[Hit]:
+        """Return the posts at some places of the order of indexing, with these scores; raises as ``search``."""
+        with self._clear_errors():
+            return self._reader().listed(places, scores)
+
     @contextlib.contextmanager
     def _clear_errors(self) -> Iterator[None]:
         """Turn SQLite's errors into one line for the user."""
@@ -247,6 +257,25 @@ class _Reader:
         for rowid, name in self._connection.execute(sql, (json.dumps(list(ids)),)).fetchall():
             found.setdefault(name, []).append(self._hit(rowid, 0.0))
         return found
+
+    def texts(self, first: int, n: int) -> list[str]:
+        self._deadline = time.monotonic() + QUERY_SECONDS
+        start = self._first_row() + first
+        sql = "SELECT text FROM posts WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
+        found = [text for (text,) in self._connection.execute(sql, (start, start + n))]
+        if len(found) != n or not all(isinstance(text, str) for text in found):
+            raise self._damaged(f"the posts from {start} to {start + n - 1} are not all there")
+        return found
+
+    def listed(self, places: Sequence[int], scores: Sequence[float]) -> list[Hit]:
+        self._deadline = time.monotonic() + QUERY_SECONDS
+        start = self._first_row()
+        return [self._hit(start + place, score) for place, score in zip(places, scores, strict=True)]
+
+    def _first_row(self) -> int:
+        """Return the number of the first post; the others follow without a gap, as they were indexed."""
+        first: int = self._one("SELECT min(rowid) FROM posts")[0] or 0
+        return first
 
     def _document_counts(self, query: Query) -> dict[str, int]:
         """Return, for the query's words in the corpus, the number of posts with each; the rarest if many."""

@@ -2,7 +2,7 @@
 
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -127,6 +127,26 @@ class Searcher(Protocol):
 
     def search(self, query: Query, limit: int = 10) -> list[Hit]:
         """Return at most ``limit`` posts, best first."""
+
+
+class Listed(Protocol):
+    """Posts that can be gone through in their order: a local corpus, or the train split."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The posts' content as a digest."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+    def __len__(self) -> int:
+        """Return the number of posts."""
+
+    def texts(self, first: int, n: int) -> list[str]:
+        """Return the texts of n posts from the place ``first`` on."""
+
+    def listed(self, places: Sequence[int], scores: Sequence[float]) -> list[Hit]:
+        """Return the posts at some places, with these scores."""
 
 
 def words(text: str) -> list[str]:

@@ -1,5 +1,8 @@
 """Find posts in the train split itself: a searcher over stored posts, used without a corpus."""
 
+import functools
+import hashlib
+import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -32,6 +35,26 @@ class TrainPosts:
         scores = {i: math.fsum(weights[word] for word in asked.intersection(self._texts[i])) for i in found}
         best = sorted(found, key=lambda i: (-scores[i], i))[:limit]
         return [self._hit(self._posts[i], scores[i]) for i in best]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The digest of the posts' ids and words."""
+        digest = hashlib.sha256()
+        for post in self._posts:
+            digest.update(json.dumps([post.id, list(post.tokens)]).encode() + b"\n")
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        """Return the number of posts."""
+        return len(self._posts)
+
+    def texts(self, first: int, n: int) -> list[str]:
+        """Return the texts of n posts from the place ``first`` on."""
+        return [" ".join(self._posts[i].tokens) for i in range(first, first + n)]
+
+    def listed(self, places: Sequence[int], scores: Sequence[float]) -> list[Hit]:
+        """Return the posts at some places, with these scores."""
+        return [self._hit(self._posts[place], score) for place, score in zip(places, scores, strict=True)]
 
     def _holding(self, phrase: str) -> set[int]:
         """Return the indices of the posts that contain a phrase."""

@@ -14,6 +14,7 @@ from hf_mner_aug.need import need
 from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 BATCH = 64  # sentences that are encoded at a time
@@ -88,6 +89,11 @@ class EncoderSimilarity:
             self._known.update(zip(batch, self._encode(batch), strict=True))
         ours, theirs = (torch.stack([self._known[text] for text in side]) for side in (texts, others))
         return [float(c) for c in torch.nn.functional.cosine_similarity(ours, theirs)]
+
+    def vectors(self, texts: Sequence[str]) -> "np.ndarray":
+        """Return the vectors [n, dim] of texts, computed as one batch."""
+        found: np.ndarray = self._encode([*texts]).float().numpy()
+        return found
 
     def _encode(self, texts: list[str]) -> "torch.Tensor":
         """Return the vectors [n, dim] of texts."""
