@@ -32,6 +32,15 @@ UNREADABLE_IMAGE: Mapping[str, Reason] = {
 WORD_COUNT: Mapping[str, Reason] = {
     "word_count": Reason("the text has too few words, or too many", "take longer posts", ("least_words=1",))
 }
+# Why a teacher's labels (``backbones.teachers``) are not taken.
+TEACHER: Mapping[str, Reason] = {
+    "no_entity_found": Reason("the teacher finds no entity in the text", "take other texts", ("require_entity=false",)),
+    "unsure": Reason(
+        "the teacher's confidence in an entity is below `min_confidence`",
+        "take a stronger teacher: `--set teacher=BACKBONE`",
+        ("min_confidence=0.3",),
+    ),
+}
 # Made posts that publishing drops, whatever the method.
 DROPPED: Mapping[str, Reason] = {
     "duplicate": Reason("a gold or earlier post has the same words and labels", "take another seed, or another method"),

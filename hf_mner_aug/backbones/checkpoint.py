@@ -40,17 +40,27 @@ def read(folder: Path, backbone: str) -> dict[str, Any]:
         UsageError: there is no saved backbone, or it is of another kind.
         Corrupt: the description or the weights are damaged.
     """
-    path = folder / RECORD
-    try:
-        record: dict[str, Any] = read_json(path, Saved, error=Corrupt, advice="fit and save again")
-    except FileNotFoundError as error:
-        raise UsageError(f"{folder} holds no saved backbone: expected the file {RECORD}") from error
+    record = _described(folder)
     if record["backbone"] != backbone:
         raise UsageError(f"{folder} holds a {record['backbone']} backbone, expected {backbone}")
     weights = folder / Path(record["weights"]).name
     if not weights.is_file() or sha256(weights) != record["sha256"]:
         raise Corrupt(f"{weights} is damaged or missing: fit and save again")
     return record
+
+
+def name_of(folder: Path) -> str:
+    """Return the name of the backbone that a folder holds; raises as ``read``, but its weights are not checked."""
+    name: str = _described(folder)["backbone"]
+    return name
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = read_json(folder / RECORD, Saved, error=Corrupt, advice="fit and save again")
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} holds no saved backbone: expected the file {RECORD}") from error
+    return found
 
 
 def settings(cls: type, record: Mapping[str, Any], folder: Path) -> dict[str, Any]:

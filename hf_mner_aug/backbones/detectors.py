@@ -1,22 +1,18 @@
 """Checks of made and retrieved posts: their length, detectors of entities, capitalised words."""
 
-import functools
 import heapq
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.backbones import Backbone, backbone_class
+from hf_mner_aug.backbones.packed import pack, unpack
 from hf_mner_aug.backbones.settings import parse_backbone, read_spec
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.posts.lexicon import is_link
 from hf_mner_aug.schema import Entity, Post
-from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Reject
 
 MOST = 20_000  # posts that a method's backbones are trained on: more than the published sets have
@@ -92,12 +88,15 @@ def fit_detectors(train: Sequence[Post], spec: str, members: int, seed: int) -> 
     """
     digests = {}
     for member in range(members):
-        draw = Draw(f"detector\0{seed}\0{member}".encode())
-        bag = [draw.choice(train) for _ in train] if member else train
-        if not any(post.entities for post in bag):
-            bag = train
-        digests[f"detector-{member}"] = _pack(replace(parse_backbone(spec), seed=seed + member).fit(bag))
+        bag = bag_of(train, Draw(f"detector\0{seed}\0{member}".encode())) if member else train
+        digests[f"detector-{member}"] = pack(replace(parse_backbone(spec), seed=seed + member).fit(bag))
     return digests
+
+
+def bag_of(train: Sequence[Post], draw: Draw) -> Sequence[Post]:
+    """Return as many posts, drawn with replacement (Breiman 1996); all of train if none of them has an entity."""
+    bag = [draw.choice(train) for _ in train]
+    return bag if any(post.entities for post in bag) else train
 
 
 def encoder_of(spec: str) -> str:
@@ -114,7 +113,7 @@ def detect(spec: str, digests: Sequence[str], texts: Sequence[Sequence[str]]) ->
     """Return the spans that each detector finds in each text, with their types ``[n_texts][n_detectors][n_spans]``."""
     posts = [Post(str(i), list(tokens)) for i, tokens in enumerate(texts)]
     name = spec.partition(":")[0]
-    answers = [_unpack(name, digest).predict(posts) for digest in digests]
+    answers = [unpack(name, digest).predict(posts) for digest in digests]
     return [[prediction.plain_spans() for prediction in of_text] for of_text in zip(*answers, strict=True)]
 
 
@@ -139,20 +138,6 @@ def check_labels(
     start, end, kind = min(told ^ others[0])
     found = "found" if (start, end, kind) in others[0] else "missed"
     return Reject("inconsistent", f"{found} {' '.join(tokens[start:end])} as {kind}")
-
-
-def _pack(model: Backbone) -> str:
-    """Store a fitted backbone as one artifact."""
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(folder)
-        return artifacts.save_folder(Path(folder))
-
-
-@functools.lru_cache(maxsize=16)
-def _unpack(name: str, digest: str) -> Backbone:
-    with tempfile.TemporaryDirectory() as folder:
-        artifacts.load_folder(digest, Path(folder))
-        return backbone_class(name).load(folder)
 
 
 # ---------------------------------------------------------------- names by their capitals

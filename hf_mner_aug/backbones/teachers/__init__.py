@@ -1,0 +1,138 @@
+"""Teachers: one or several backbones, fitted on train, that label texts whose labels are not certain.
+
+Labels are voted (``vote``) and come with a confidence. A teacher learns from train only and is selected by validation
+only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from hf_mner_aug.backbones.teachers.backbone import FittedHere, Saved, is_saved
+from hf_mner_aug.backbones.teachers.member import Member as Member
+from hf_mner_aug.backbones.teachers.member import Opinion as Opinion
+from hf_mner_aug.backbones.teachers.vote import Labels as Labels
+from hf_mner_aug.backbones.teachers.vote import vote
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.transform import Model, Reject
+from hf_mner_aug.untrusted.hosts import Host
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """The members of a teacher, in the order of a method's parameter ``teacher``."""
+
+    members: tuple[Member, ...]
+
+    @classmethod
+    def of(cls, specs: Sequence[str], members: int = 1) -> Self:
+        """Return the teacher of some specs.
+
+        Args:
+            specs: each a backbone, as ``crf`` or ``token_classifier:encoder=DIR,steps=200``, or the folder of a saved
+                one.
+            members: the number of backbones of each spec; of a folder there is one.
+
+        Raises:
+            UnknownName: there is no such backbone or setting.
+            UsageError: there is no spec, a setting is out of range, or a backbone cannot label words.
+        """
+        if not specs:
+            raise UsageError("teacher: expected a backbone at least, as crf, found none")
+        found: list[Member] = []
+        for spec in specs:
+            found += [Saved(spec)] if is_saved(spec) else [FittedHere.of(spec, nth) for nth in range(members)]
+        return cls(members=tuple(found))
+
+    @property
+    def name(self) -> str:
+        """The names of its members: ``3 crf, token_classifier``."""
+        names = [member.name for member in self.members]
+        counts = {name: names.count(name) for name in names}
+        return ", ".join(name if n == 1 else f"{n} {name}" for name, n in counts.items())
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models of others that its members use, for the card."""
+        return tuple(dict.fromkeys(model for member in self.members for model in member.models))
+
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """The hosts that texts are sent to, by the parameter that names them."""
+        return {name: host for member in self.members for name, host in member.hosts.items()}
+
+    def fit(self, train: Sequence[Post], validation: Sequence[Post], seed: int) -> dict[str, str]:
+        """Return the digests of the members by name (``teacher-0``, …), for a method's files.
+
+        They learn from train only; validation, which may be empty, selects their best states.
+
+        Raises:
+            UsageError: a post has a relation, train has no entity, or a saved backbone knows other types.
+        """
+        if any(post.relation is not None for post in train):
+            raise UsageError("labels=teacher: a teacher labels entities, and train has relations: leave it out")
+        words, selects = ([replace(post, images=()) for post in posts] for posts in (train, validation))
+        return {f"teacher-{i}": member.fit(words, selects, seed) for i, member in enumerate(self.members)}
+
+    def label(
+        self, files: Mapping[str, str], texts: Sequence[Sequence[str]], *, types: Sequence[str], run: str = ""
+    ) -> list[Labels | Reject]:
+        """Return the labels of each text, or why a member gives none.
+
+        Args:
+            files: a method's files, with the digests of ``fit``.
+            texts: lists of words.
+            types: the entity types of the set.
+            run: the name under which calls of an endpoint are counted.
+
+        Raises:
+            NotFitted: a member is not on this machine.
+            UsageError: a member knows other types than the set.
+        """
+        by_member = [
+            member.label(files[f"teacher-{i}"], texts, types=types, run=run) for i, member in enumerate(self.members)
+        ]
+        return [self._voted(opinions) for opinions in zip(*by_member, strict=True)]
+
+    def _voted(self, opinions: Sequence[Opinion | Reject]) -> Labels | Reject:
+        refused = next((opinion for opinion in opinions if isinstance(opinion, Reject)), None)
+        return refused or vote([opinion for opinion in opinions if isinstance(opinion, Opinion)], self.name)
+
+
+def pinned_specs(specs: Sequence[str]) -> tuple[str, ...]:
+    """Return specs with the digests of saved backbones for their folders; raises as ``Saved.pinned``."""
+    return tuple(Saved(spec).pinned if is_saved(spec) else spec for spec in specs)
+
+
+def taught(post: Post, labels: Labels, *, least: float, require_entity: bool) -> Post | Reject:
+    """Return a post with a teacher's entities, or why it is rejected.
+
+    Its details get ``teacher``, ``confidence`` and ``agreement``: of the entity with the least of it, or that the text
+    has no entity.
+
+    Args:
+        post: its words are those that were labelled.
+        labels: of the teacher.
+        least: the least confidence.
+        require_entity: reject a text without an entity.
+    """
+    if not labels.spans and require_entity:
+        return Reject("no_entity_found")
+    confidence = round(min((span.confidence for span in labels.spans), default=labels.outside[0]), 2)
+    if confidence < least:
+        return Reject("unsure", _told(post.tokens, labels, confidence))
+    details = {
+        **post.details,
+        "teacher": labels.teacher,
+        "confidence": confidence,
+        "agreement": round(min(labels.agreement, default=labels.outside[1]), 2),
+    }
+    return replace(post, entities=tuple(Entity(*span[:3]) for span in labels.spans), details=details)
+
+
+def _told(tokens: Sequence[str], labels: Labels, confidence: float) -> str:
+    if not labels.spans:
+        return f"no entity: {confidence:.2f}"
+    least = min(labels.spans, key=lambda span: span.confidence)
+    return f"{' '.join(tokens[least.start : least.end])} as {least.type}: {confidence:.2f}"
