@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.vision.objects import cut
+from hf_mner_aug.models.vision.timm_models import is_timm_folder, load_timm
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, Post
@@ -33,9 +34,9 @@ class Vision:
     Pictures are resized to 8/7 of ``image_size`` on the shorter side and center-cropped.
 
     Args:
-        tower: `torchvision:NAME` (a ResNet), `timm:NAME`, the folder or id of a transformers backbone, or `tiny`:
-            a ResNet of 126,000 parameters without weights.
-        pretrained: start from the tower's weights (torchvision: IMAGENET1K_V1).
+        tower: `torchvision:NAME` (a ResNet), `timm:NAME`, a folder that timm saved, the folder or id of a
+            transformers backbone, or `tiny`: a ResNet of 126,000 parameters without weights.
+        pretrained: start from the tower's weights (torchvision: IMAGENET1K_V1; timm: those of its name on the Hub).
         freeze_vision: do not train the tower, which then encodes each picture once.
         image_size: side of the tower's input in pixels.
         vision_learning_rate: of a trained tower; None takes the default for its kind, pretrained or new.
@@ -75,18 +76,19 @@ def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None)
     from hf_mner_aug.models.vision import tower
 
     library, _, name = vision.tower.rpartition(":")
-    load = {"torchvision": _torchvision, "timm": _timm}.get(library)
     try:
         with quiet():
-            if load is not None:
-                body, (mean, std) = load(name, vision.pretrained and saved is None)
+            if library == "torchvision":
+                body, (mean, std) = _torchvision(name, vision.pretrained and saved is None)
+            elif library == "timm" or is_timm_folder(saved or Path(vision.tower)):
+                body, (mean, std) = _timm(name, vision, saved)
             else:
                 body, (mean, std) = _transformers(vision, saved)
     except (*UNUSABLE_MODEL, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"tower {vision.tower!r}: expected torchvision:NAME, timm:NAME, {TINY}, or the folder or id of a "
-            f"transformers backbone such as microsoft/resnet-50 ({first})"
+            f"tower {vision.tower!r}: expected torchvision:NAME, timm:NAME, {TINY}, a folder that timm saved, or the "
+            f"folder or id of a transformers backbone such as microsoft/resnet-50 ({first})"
         ) from error
     return tower.Tower(
         body,
@@ -113,9 +115,10 @@ def _torchvision(name: str, pretrained: bool) -> Loaded:
     return extraction.create_feature_extractor(net, layers), IMAGENET
 
 
-def _timm(name: str, pretrained: bool) -> Loaded:
-    body = need("timm", extra="models").create_model(name, pretrained=pretrained, features_only=True)
-    return body, (body.pretrained_cfg["mean"], body.pretrained_cfg["std"])
+def _timm(name: str, vision: Vision, saved: Path | None) -> Loaded:
+    name = name or vision.tower
+    body = load_timm(name, size=vision.image_size, pretrained=vision.pretrained, saved=saved)
+    return body, (body.config.mean, body.config.std)
 
 
 def _transformers(vision: Vision, saved: Path | None) -> Loaded:

@@ -93,7 +93,10 @@ class Tower(nn.Module):
         found = self.body((pixels.float() / 255 - self.get_buffer("mean")) / self.get_buffer("std"))
         if hasattr(found, "feature_maps"):
             found = found.feature_maps
-        return list(found.values() if isinstance(found, dict) else found)[-4:]
+        maps = list(found.values() if isinstance(found, dict) else found)[-4:]
+        if getattr(self.body, "output_fmt", None) == "NHWC":  # timm's Swin
+            maps = [stage.permute(0, 3, 1, 2) for stage in maps]
+        return maps
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the regions of each picture."""
