@@ -40,6 +40,11 @@ TEACHER: Mapping[str, Reason] = {
         "take a stronger teacher: `--set teacher=BACKBONE`",
         ("min_confidence=0.3",),
     ),
+    "no_answer": Reason("the endpoint gives no text", "name another model, or raise its `max_tokens`"),
+    "not_json": Reason("the answer is not JSON", "name another model, or raise its `max_tokens`"),
+    "off_schema": Reason("the answer is JSON of another form", "name another model"),
+    "not_in_text": Reason("a mention of the answer is not in its text", "name another model"),
+    "malformed": Reason("the answer's spans overlap, or are of an unknown type", "name another model"),
 }
 # Made posts that publishing drops, whatever the method.
 DROPPED: Mapping[str, Reason] = {

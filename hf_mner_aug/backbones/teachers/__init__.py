@@ -1,21 +1,22 @@
-"""Teachers: one or several backbones, fitted on train, that label texts whose labels are not certain.
+"""Teachers: one or several backbones, fitted on train, or a chat model, that label texts whose labels are not certain.
 
 Labels are voted (``vote``) and come with a confidence. A teacher learns from train only and is selected by validation
 only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 from hf_mner_aug.backbones.teachers.backbone import FittedHere, Saved, is_saved
+from hf_mner_aug.backbones.teachers.endpoint import ChatMember
 from hf_mner_aug.backbones.teachers.member import Member as Member
 from hf_mner_aug.backbones.teachers.member import Opinion as Opinion
 from hf_mner_aug.backbones.teachers.vote import Labels as Labels
 from hf_mner_aug.backbones.teachers.vote import vote
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.schema import Entity, Post
-from hf_mner_aug.transform import Model, Reject
+from hf_mner_aug.transform import Costs, Method, Model, Reject
 from hf_mner_aug.untrusted.hosts import Host
 
 
@@ -30,19 +31,25 @@ class Teacher:
         """Return the teacher of some specs.
 
         Args:
-            specs: each a backbone, as ``crf`` or ``token_classifier:encoder=DIR,steps=200``, or the folder of a saved
-                one.
-            members: the number of backbones of each spec; of a folder there is one.
+            specs: each a backbone, as ``crf`` or ``token_classifier:encoder=DIR,steps=200``, the folder of a saved one,
+                or a chat model, ``endpoint:URL#MODEL``.
+            members: the number of backbones of each spec; of a folder and of a chat model there is one.
 
         Raises:
             UnknownName: there is no such backbone or setting.
-            UsageError: there is no spec, a setting is out of range, or a backbone cannot label words.
+            UsageError: there is no spec, a setting is out of range, a backbone cannot label words, or there are two
+                endpoints.
         """
         if not specs:
             raise UsageError("teacher: expected a backbone at least, as crf, found none")
         found: list[Member] = []
         for spec in specs:
-            found += [Saved(spec)] if is_saved(spec) else [FittedHere.of(spec, nth) for nth in range(members)]
+            if chat := ChatMember.of(spec):
+                found.append(chat)
+            else:
+                found += [Saved(spec)] if is_saved(spec) else [FittedHere.of(spec, nth) for nth in range(members)]
+        if sum(isinstance(member, ChatMember) for member in found) > 1:
+            raise UsageError("teacher: expected one endpoint at most: name one of them")
         return cls(members=tuple(found))
 
     @property
@@ -61,6 +68,11 @@ class Teacher:
     def hosts(self) -> Mapping[str, Host]:
         """The hosts that texts are sent to, by the parameter that names them."""
         return {name: host for member in self.members for name, host in member.hosts.items()}
+
+    def costs(self, method: Method, texts: Callable[[Post], int]) -> Costs | None:
+        """Return the calls of a method that has ``texts`` labelled for a post; None without an endpoint."""
+        chats = (member for member in self.members if isinstance(member, ChatMember))
+        return next((chat.costs(method, texts) for chat in chats), None)
 
     def fit(self, train: Sequence[Post], validation: Sequence[Post], seed: int) -> dict[str, str]:
         """Return the digests of the members by name (``teacher-0``, …), for a method's files.

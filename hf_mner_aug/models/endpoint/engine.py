@@ -104,16 +104,16 @@ class ChatEngine:
             run = run_name(method, method.learned["files"]["posts"])
             return open_endpoint(self.base_url, self.model, run).usage.told()
 
-        return Costs(hosts=self._hosts, price=self._price, usage=usage, **counts)
+        return Costs(hosts=self.hosts, price=self.price, usage=usage, **counts)
 
-    def _hosts(self) -> dict[str, Host]:
+    def hosts(self) -> dict[str, Host]:
         """Return the host and the key that this machine sends there; none if everything is answered from the record."""
         chosen = endpoint_settings()
         if chosen.get("replay"):
             return {}
         return {self.parameter: host_of(self.base_url, chosen.get("key_env", KEY_ENV))}
 
-    def _price(self) -> CallPrice:
+    def price(self) -> CallPrice:
         """Return the cost of a chat by this machine's prices, with an answer of maximum length; nothing is sent."""
         chosen, written = endpoint_settings(), self.settings.max_tokens
         tokens_usd = ASSUMED_TOKENS * (chosen.get("price_in") or 0) + written * (chosen.get("price_out") or 0)
