@@ -17,8 +17,8 @@ from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.models.endpoint.budget import Budget
 from hf_mner_aug.models.image.diffusers import Diffusers
 from hf_mner_aug.models.search.fetching import Web
-from hf_mner_aug.models.text.instructblip import InstructBLIP
-from hf_mner_aug.models.text.instructblip_training import InstructBLIPSettings
+from hf_mner_aug.models.text.finetuned import InstructBLIP
+from hf_mner_aug.models.text.training import InstructBLIPSettings
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.runs.recipe import named_method
 from hf_mner_aug.values import Range, check_ranges, parse_pairs, parse_settings, parse_spec

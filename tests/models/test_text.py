@@ -25,13 +25,13 @@ from hf_mner_aug import load_sample  # noqa: E402
 from hf_mner_aug.draw import draw  # noqa: E402
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError  # noqa: E402
 from hf_mner_aug.models.device import limits_met  # noqa: E402
-from hf_mner_aug.models.text import instructblip as text  # noqa: E402
+from hf_mner_aug.models.text import finetuned as text  # noqa: E402
 from hf_mner_aug.models.text import instructblip_net as instructblip  # noqa: E402
-from hf_mner_aug.models.text import instructblip_training as fitting  # noqa: E402
+from hf_mner_aug.models.text import training as fitting  # noqa: E402
 from hf_mner_aug.models.text.engine import TextRequest, Unwritten  # noqa: E402
-from hf_mner_aug.models.text.instructblip import InstructBLIP  # noqa: E402
-from hf_mner_aug.models.text.instructblip_training import InstructBLIPSettings, fit_instructblip  # noqa: E402
+from hf_mner_aug.models.text.finetuned import InstructBLIP  # noqa: E402
 from hf_mner_aug.models.text.labelled import instruction, linearize  # noqa: E402
+from hf_mner_aug.models.text.training import InstructBLIPSettings, fit_instructblip  # noqa: E402
 from hf_mner_aug.posts.pictures import open_rgb  # noqa: E402
 from hf_mner_aug.schema import Codec, Entity, Post  # noqa: E402
 from hf_mner_aug.storage import artifacts  # noqa: E402
@@ -338,7 +338,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint_and_learns_the_same(
 
 FIT = """
 import pickle, sys, time, torch
-from hf_mner_aug.models.text import instructblip_training as fitting
+from hf_mner_aug.models.text import training as fitting
 torch.set_num_threads(1)
 pairs, held_out, settings, types = pickle.load(open(sys.argv[1], "rb"))
 keep = fitting.Training._keep

@@ -52,7 +52,7 @@ def fit_engine(
     **settings: Any,
 ) -> dict[str, str]:
     """Return the digests of a fine-tuned engine; arguments and errors as of ``fit_instructblip``."""
-    from hf_mner_aug.models.text.instructblip_training import InstructBLIPSettings, fit_instructblip
+    from hf_mner_aug.models.text.training import InstructBLIPSettings, fit_instructblip
 
     model, revision = split_revision(name.partition(":")[2])
     chosen = InstructBLIPSettings(model=model, revision=revision, **settings)
@@ -86,7 +86,7 @@ def open_engine(
         return Templates(posts=files["posts"], seed=seed)
     if chat := chat_engine(name):
         return TextEndpoint(chat=chat, types=tuple(types), posts=files["posts"], temperature=temperature, run=run)
-    from hf_mner_aug.models.text.instructblip import InstructBLIP
+    from hf_mner_aug.models.text.finetuned import InstructBLIP
 
     model, revision = split_revision(name.partition(":")[2])
     return InstructBLIP(

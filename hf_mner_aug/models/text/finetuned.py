@@ -1,4 +1,4 @@
-"""Labelled texts by a fine-tuned InstructBLIP, sampled row by row (``instructblip_training`` fits it on a split).
+"""Labelled texts by a fine-tuned InstructBLIP, sampled row by row (``training`` fits it on a split).
 
 Unwritten: empty_text, unfinished_text, unreadable_image
 """
