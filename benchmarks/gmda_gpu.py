@@ -25,7 +25,9 @@ from PIL import Image
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
 from hf_mner_aug.draw import draw
-from hf_mner_aug.models.text import instructblip_net as instructblip
+from hf_mner_aug.models.text.adapters import compute_activations_twice, learnable
+from hf_mner_aug.models.text.instructblip_net import adapt
+from hf_mner_aug.models.text.network import FitSettings
 from hf_mner_aug.models.text.sampling import RowSampler
 
 GIB = 2**30
@@ -81,8 +83,8 @@ def network_of(config: InstructBlipConfig, dtype: torch.dtype, device: str) -> t
         torch.set_default_dtype(default)
     tags = {tag: config.text_config.vocab_size - len(TAGS) + i for i, tag in enumerate(TAGS)}
     net.requires_grad_(False)
-    instructblip.compute_activations_twice(net)
-    return instructblip.adapt(net, tags, "lora", r=8, alpha=32, dropout=0.1), tags
+    compute_activations_twice(net)
+    return adapt(net, tags, FitSettings()), tags
 
 
 def batch_of(config: InstructBlipConfig, n: int, device: str) -> dict[str, torch.Tensor]:
@@ -118,7 +120,7 @@ def timed(call: Callable[[], Any], device: str, *, runs: int) -> tuple[float, fl
 
 def measure_text(config: InstructBlipConfig, device: str, batches: Sequence[int], runs: int) -> None:
     net, _ = network_of(config, torch.bfloat16, device)
-    optimiser = torch.optim.Adam(instructblip.learnable(net).values(), lr=5e-5)
+    optimiser = torch.optim.Adam(learnable(net).values(), lr=5e-5)
     batch = batch_of(config, 2, device)
     labels = torch.randint(3, 100, (2, TEXT), device=device)
     autocast = torch.autocast(device, dtype=torch.bfloat16)
@@ -216,7 +218,7 @@ def measure_images(device: str, batch: int, runs: int, *, tiny: bool) -> None:
 def estimate() -> None:
     """Print what training at the paper's size holds, but for activations: counted, not measured."""
     net, _ = network_of(paper_config(), torch.bfloat16, "meta")
-    learns = instructblip.learnable(net)
+    learns = learnable(net)
     n_learnt = sum(parameter.numel() for parameter in learns.values())
     n_base = sum(parameter.numel() for parameter in net.parameters()) - n_learnt
     n_qformer = sum(p.numel() for name, p in net.named_parameters() if ".qformer." in name and name not in learns)

@@ -17,8 +17,8 @@ from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.models.endpoint.budget import Budget
 from hf_mner_aug.models.image.diffusers import Diffusers
 from hf_mner_aug.models.search.fetching import Web
-from hf_mner_aug.models.text.finetuned import InstructBLIP
-from hf_mner_aug.models.text.training import InstructBLIPSettings
+from hf_mner_aug.models.text.finetuned import FineTuned
+from hf_mner_aug.models.text.network import FitSettings
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.runs.recipe import named_method
 from hf_mner_aug.values import Range, check_ranges, parse_pairs, parse_settings, parse_spec
@@ -159,10 +159,10 @@ def test_a_dataclass_names_the_values_of_its_fields():
         check_ranges(Settings(operations=()), "here")
 
 
-@pytest.mark.parametrize("cls", [Diffusers, InstructBLIP, InstructBLIPSettings, Training])
+@pytest.mark.parametrize("cls", [Diffusers, FineTuned, FitSettings, Training])
 def test_a_dtype_or_device_that_does_not_exist_is_refused(cls):
     name = "precision" if cls is Training else "dtype"
-    more = {"weights": "0"} if cls is InstructBLIP else {}
+    more = {"kind": "instructblip", "model": "m", "weights": "0"} if cls is FineTuned else {}
     with pytest.raises(UnknownName, match=f"unknown {name} 'int8'"):
         cls(**{name: "int8"}, **more)
 
@@ -172,7 +172,7 @@ def test_a_dtype_or_device_that_does_not_exist_is_refused(cls):
     [
         *map(method_class, METHODS),
         *map(backbone_class, BACKBONES),
-        *(Training, Vision, Budget, Web, Diffusers, InstructBLIPSettings),
+        *(Training, Vision, Budget, Web, Diffusers, FitSettings),
     ],
     ids=lambda cls: cls.__name__,
 )

@@ -76,14 +76,13 @@ def loaders():
     from hf_mner_aug.models import vision
     from hf_mner_aug.models.image import diffusers as image
     from hf_mner_aug.models.matching import clip
-    from hf_mner_aug.models.text import instructblip_net as instructblip
+    from hf_mner_aug.models.text.network import FitSettings, open_network
     from hf_mner_aug.models.vision import objects
     from hf_mner_aug.models.words import sentence
 
     def source(name):
         return encoder.Source(name, Path(name), None)
 
-    options = {"dtype": "float32", "max_instruction": 8, "max_text": 8}
     return {
         "tokenizer": lambda name: encoder.load_tokenizer(source(name)),
         "encoder": lambda name: encoder.load_encoder(source(name)),
@@ -93,7 +92,7 @@ def loaders():
         "detector": objects._load.__wrapped__,
         "tower": lambda name: vision._transformers(vision.Vision(tower=name), None),
         "nsfw_model": lambda name: image._nsfw_classifier.__wrapped__(name, "cpu"),
-        "instructblip": lambda name: instructblip.open_base(name, None, [], **options),
+        "instructblip": lambda name: open_network(FitSettings(model=name), [], "float32"),
         "open_clip": clip.load,
     }
 

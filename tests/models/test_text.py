@@ -25,19 +25,25 @@ from hf_mner_aug import load_sample  # noqa: E402
 from hf_mner_aug.draw import draw  # noqa: E402
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError  # noqa: E402
 from hf_mner_aug.models.device import limits_met  # noqa: E402
+from hf_mner_aug.models.text import adapters, tokens  # noqa: E402
 from hf_mner_aug.models.text import finetuned as text  # noqa: E402
 from hf_mner_aug.models.text import instructblip_net as instructblip  # noqa: E402
 from hf_mner_aug.models.text import training as fitting  # noqa: E402
 from hf_mner_aug.models.text.engine import TextRequest, Unwritten  # noqa: E402
-from hf_mner_aug.models.text.finetuned import InstructBLIP  # noqa: E402
+from hf_mner_aug.models.text.finetuned import FineTuned  # noqa: E402
 from hf_mner_aug.models.text.labelled import instruction, linearize  # noqa: E402
-from hf_mner_aug.models.text.training import InstructBLIPSettings, fit_instructblip  # noqa: E402
+from hf_mner_aug.models.text.network import PAPER_MODEL, FitSettings  # noqa: E402
+from hf_mner_aug.models.text.training import fit  # noqa: E402
 from hf_mner_aug.posts.pictures import open_rgb  # noqa: E402
 from hf_mner_aug.schema import Codec, Entity, Post  # noqa: E402
 from hf_mner_aug.storage import artifacts  # noqa: E402
 from hf_mner_aug.transform import iterate_posts  # noqa: E402
 
 TYPES = tiny.TAGS
+
+
+def blip_engine(**settings):
+    return FineTuned(**{"kind": "instructblip", "model": PAPER_MODEL, **settings})
 
 
 def as_pair(post):
@@ -70,7 +76,7 @@ def base(pairs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(base):
-    return InstructBLIPSettings(
+    return FitSettings(
         model=str(base), learning_rate=5e-3, batch_size=4, epochs=2, max_text=64, max_instruction=96, device="cpu"
     )
 
@@ -84,13 +90,13 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def engine(pairs, settings):
-    found = fit_instructblip(pairs[:6], pairs[6:9], settings=settings, types=TYPES)
-    return InstructBLIP(model=settings.model, weights=found["text_model"], max_text=12, batch_size=4, device="cpu")
+    found = fit(pairs[:6], pairs[6:9], settings=settings, tags=TYPES)
+    return blip_engine(model=settings.model, weights=found["text_model"], max_text=12, batch_size=4, device="cpu")
 
 
 def opened(base, **settings):
-    limits = {"dtype": "float32", "max_instruction": 128, "max_text": 64, **settings}
-    return instructblip.open_base(str(base), None, TYPES, **limits)
+    limits = {"max_instruction": 128, "max_text": 64, **settings}
+    return instructblip.open_base(FitSettings(model=str(base), **limits), TYPES, "float32")
 
 
 # ---------------------------------------------------------------- tokens
@@ -110,7 +116,7 @@ def test_a_text_comes_back_from_its_tokens_whatever_it_looks_like(base, pairs):
         ]
     # What the tokenizer has no sign for (here the backslash and <) is lost, but no word becomes a mark or a tag.
     ids = network.text_ids(linearize(odd))
-    marks = instructblip.special_ids(network.processor.tokenizer) - {network.processor.tokenizer.unk_token_id}
+    marks = tokens.special_ids(network.processor.tokenizer) - {network.processor.tokenizer.unk_token_id}
     assert [network.names.get(i, i) for i in ids if i in marks] == ["B-PER", "I-PER", "B-LOC"]
     assert network.text_of([*ids, network.end]).split()[:2] == ["B-PER", r"\B\-PER"]
     assert network.text_of(ids) is None
@@ -175,11 +181,11 @@ ROWS = {f"language_model.{name}" for name in ("decoder.embed_tokens", "lm_head")
 
 def test_lora_sits_on_every_attention_and_feed_forward_projection_and_nothing_else_learns(base):
     network = opened(base)
-    net = instructblip.adapt(network.net, network.tags, "lora", r=8, alpha=32, dropout=0.1)
-    names = {name.removeprefix("base_model.model.") for name in instructblip.learnable(net)}
+    net = instructblip.adapt(network.net, network.tags, FitSettings())
+    names = {name.removeprefix("base_model.model.") for name in adapters.learnable(net)}
     expected = {f"{name}.lora_{side}.default.weight" for name in ADAPTED for side in "AB"}
     assert names == expected | {f"{name}.token_adapter.trainable_tokens_delta.default" for name in ROWS}
-    for name, parameter in instructblip.learnable(net).items():
+    for name, parameter in adapters.learnable(net).items():
         if "lora" in name:
             assert 8 in parameter.shape
         else:
@@ -208,10 +214,10 @@ def test_the_qformer_alone_learns_without_an_adapter(base, pairs, settings, cach
     network = opened(base)
     before = {name: weights.clone() for name, weights in network.net.state_dict().items()}
     own = {f"qformer.{name}" for name, _ in network.net.qformer.named_parameters()}
-    net = instructblip.adapt(network.net, network.tags, "qformer", r=8, alpha=32, dropout=0.1)
-    assert set(instructblip.learnable(net)) == own
-    found = fit_instructblip(pairs[:4], [], settings=replace(settings, tune="qformer", epochs=1), types=TYPES)
-    written = InstructBLIP(model=str(base), weights=found["text_model"], device="cpu")
+    net = instructblip.adapt(network.net, network.tags, FitSettings(tune="qformer"))
+    assert set(adapters.learnable(net)) == own
+    found = fit(pairs[:4], [], settings=replace(settings, tune="qformer", epochs=1), tags=TYPES)
+    written = blip_engine(model=str(base), weights=found["text_model"], device="cpu")
     after = written._load().network.net
     assert not hasattr(after, "peft_config")
     changed = {name for name, weights in after.state_dict().items() if not torch.equal(weights, before[name])}
@@ -225,7 +231,7 @@ def test_the_artifact_holds_adapters_and_not_the_base(engine, base, tmp_path):
     from safetensors import safe_open
 
     artifacts.load_folder(engine.weights, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [*instructblip.ADAPTER_FILES, text.RECORD]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*adapters.ADAPTER_FILES, text.RECORD]
     with safe_open(tmp_path / "adapter_model.safetensors", "pt") as file:
         names = list(file.keys())
     kinds = {name.rpartition("lora_")[2] if "lora_" in name else name.rpartition(".")[2] for name in names}
@@ -242,7 +248,7 @@ def test_the_loss_is_masked_and_a_split_batch_weighs_tokens(base, pairs):
     examples = [network.example(r.instruction, r.image, t)[0] for r, t in (pairs[0], pairs[7])]
     pixels = [network.pixels(example.image) for example in examples]
     batch = network.collate(examples, pixels, learn=True)
-    assert batch["labels"].shape[1] % instructblip.MULTIPLE == 0
+    assert batch["labels"].shape[1] % tokens.MULTIPLE == 0
     for example, labels in zip(examples, batch["labels"].tolist(), strict=True):
         assert labels == example.text + [-100] * (len(labels) - len(example.text))
     for example, ids, mask in zip(examples, batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True):
@@ -272,8 +278,8 @@ def test_the_state_with_the_least_validation_loss_is_kept(base, pairs, settings,
 
     monkeypatch.setattr(fitting.Training, "_check", spoilt)
     wild = replace(settings, learning_rate=0.05, epochs=3)
-    found = fit_instructblip(pairs[:4], pairs[6:9], settings=wild, types=TYPES)
-    written = InstructBLIP(model=str(base), weights=found["text_model"], device="cpu")
+    found = fit(pairs[:4], pairs[6:9], settings=wild, tags=TYPES)
+    written = blip_engine(model=str(base), weights=found["text_model"], device="cpu")
     network = written._load().network
     examples = [network.example(r.instruction, r.image, t)[0] for r, t in pairs[6:9]]
     batch = network.collate(examples, [network.pixels(e.image) for e in examples], learn=True)
@@ -287,8 +293,8 @@ def test_the_state_with_the_least_validation_loss_is_kept(base, pairs, settings,
     with monkeypatch.context() as patched:
         cut_at(patched, 2)
         with pytest.raises(Cut):
-            fit_instructblip(pairs[:4], pairs[6:9], settings=wild, types=TYPES)
-    assert fit_instructblip(pairs[:4], pairs[6:9], settings=wild, types=TYPES) == found
+            fit(pairs[:4], pairs[6:9], settings=wild, tags=TYPES)
+    assert fit(pairs[:4], pairs[6:9], settings=wild, tags=TYPES) == found
 
 
 # ---------------------------------------------------------------- interruptions
@@ -319,19 +325,19 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint_and_learns_the_same(
     with monkeypatch.context() as patched:
         assert cut_at(patched, 3) == []
         with pytest.raises(Cut):
-            fit_instructblip(pairs[:6], pairs[6:9], settings=here, types=TYPES)
+            fit(pairs[:6], pairs[6:9], settings=here, tags=TYPES)
     kept = list((cache / "text_models").iterdir())
     assert [path.suffix for path in kept] == [".pt"]
     with monkeypatch.context() as patched:
         taken = cut_at(patched, None)
-        again = fit_instructblip(pairs[:6], pairs[6:9], settings=here, types=TYPES)
+        again = fit(pairs[:6], pairs[6:9], settings=here, tags=TYPES)
         assert taken == [3]
         assert again == {"text_model": engine.weights}
         # What is finished is not learnt twice, unless what it made is gone.
-        assert fit_instructblip(pairs[:6], pairs[6:9], settings=here, types=TYPES) == again
+        assert fit(pairs[:6], pairs[6:9], settings=here, tags=TYPES) == again
         assert taken == [3]
         (cache / "artifacts" / engine.weights).unlink()
-        assert fit_instructblip(pairs[:6], pairs[6:9], settings=here, types=TYPES) == again
+        assert fit(pairs[:6], pairs[6:9], settings=here, tags=TYPES) == again
         assert taken == [3, 0, 1, 2, 3]
     assert [path.suffix for path in (cache / "text_models").iterdir()] == [".json"]
 
@@ -346,7 +352,7 @@ def keep_and_wait(self, path):
     keep(self, path)
     time.sleep(600)
 fitting.Training._keep = keep_and_wait
-fitting.fit_instructblip(pairs, held_out, settings=settings, types=types)
+fitting.fit(pairs, held_out, settings=settings, tags=types)
 """
 
 
@@ -363,7 +369,7 @@ def test_a_killed_fit_goes_on_and_learns_the_same(pairs, settings, engine, cache
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     taken = cut_at(monkeypatch, None)
-    again = fit_instructblip(pairs[:6], pairs[6:9], settings=settings, types=TYPES)
+    again = fit(pairs[:6], pairs[6:9], settings=settings, tags=TYPES)
     assert taken == [2, 3]  # the first epoch was done
     assert again == {"text_model": engine.weights}
 
@@ -385,10 +391,10 @@ def test_a_full_disk_leaves_nothing_half_written(pairs, settings, cache, monkeyp
         left = files
         if suffixes == [".json"]:  # checkpoint there, artifact and note fit
             left = 2
-            fit_instructblip(pairs[:4], [], settings=small, types=TYPES)
+            fit(pairs[:4], [], settings=small, tags=TYPES)
         else:
             with pytest.raises(OSError, match="No space left"):
-                fit_instructblip(pairs[:4], [], settings=small, types=TYPES)
+                fit(pairs[:4], [], settings=small, tags=TYPES)
         found = [path for path in cache.rglob("*") if path.is_file() and path.parent.name != "artifacts"]
         assert [path.suffix for path in found] == suffixes
     stored = [path for path in (cache / "artifacts").rglob("*") if path.is_file()]
@@ -398,7 +404,7 @@ def test_a_full_disk_leaves_nothing_half_written(pairs, settings, cache, monkeyp
 @pytest.mark.parametrize("tune", ["lora", "qformer"])
 def test_weights_that_the_disk_does_not_hold_are_one_clear_error(base, tmp_path, tune):
     network = opened(base)
-    net = instructblip.adapt(network.net, network.tags, tune, r=8, alpha=32, dropout=0.1)
+    net = instructblip.adapt(network.net, network.tags, FitSettings(tune=tune))
     with small_files(10_000), pytest.raises(OSError, match=f"{tmp_path.name}: .*File too large"):
         instructblip.write_weights(net, tmp_path)
 
@@ -451,8 +457,8 @@ def test_activations_computed_twice_give_the_same_gradient(pairs, settings):
 
 
 def test_bfloat16_learns_with_adapters_in_float32(pairs, settings, cache):
-    half = fit_instructblip(pairs[:4], pairs[:4], settings=replace(settings, dtype="bfloat16"), types=TYPES)
-    written = InstructBLIP(model=settings.model, weights=half["text_model"], dtype="bfloat16", device="cpu", max_text=8)
+    half = fit(pairs[:4], pairs[:4], settings=replace(settings, dtype="bfloat16"), tags=TYPES)
+    written = blip_engine(model=settings.model, weights=half["text_model"], dtype="bfloat16", device="cpu", max_text=8)
     first, second = (check["loss"] for check in written.training()["history"])
     assert second < first
     dtypes = {p.dtype for name, p in written._load().network.net.named_parameters() if "lora_" in name}
@@ -617,9 +623,9 @@ def test_posts_longer_than_the_model_are_cut_and_counted(pairs, settings, engine
     with pytest.warns(
         UserWarning, match=r"1 of 3 train \w+ are longer than max_(text=64|instruction=96) tokens"
     ) as told:
-        found = fit_instructblip([*pairs[:2], long], [], settings=short, types=TYPES)
+        found = fit([*pairs[:2], long], [], settings=short, tags=TYPES)
     assert len([warning for warning in told if "instructblip" in str(warning.message)]) == 2
-    record = InstructBLIP(model=settings.model, weights=found["text_model"]).training()
+    record = blip_engine(model=settings.model, weights=found["text_model"]).training()
     assert (record["counts"]["train_texts_cut"], record["counts"]["train_instructions_cut"]) == (1, 1)
     assert record["history"] == [{"epoch": 1, "loss": None}]
 
@@ -658,15 +664,20 @@ def test_what_is_no_instructblip_is_told(tmp_path, settings, pairs, cache, monke
 
     transformers.T5Config().save_pretrained(tmp_path / "t5")
     with pytest.raises(UsageError, match="expected an InstructBLIP, found t5"):
-        fit_instructblip(pairs[:2], [], settings=replace(settings, model=str(tmp_path / "t5")), types=TYPES)
+        fit(pairs[:2], [], settings=replace(settings, model=str(tmp_path / "t5")), tags=TYPES)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no usable folder of an InstructBLIP"):
-        fit_instructblip(pairs[:2], [], settings=replace(settings, model=str(tmp_path / "empty")), types=TYPES)
+        fit(pairs[:2], [], settings=replace(settings, model=str(tmp_path / "empty")), tags=TYPES)
     with pytest.raises(UsageError, match="train has no posts"):
-        fit_instructblip([], [], settings=settings, types=TYPES)
+        fit([], [], settings=settings, tags=TYPES)
     monkeypatch.setattr(fitting.Training, "_learn", lambda self, examples: float("nan"))
     with pytest.raises(UsageError, match=r"the loss is nan at step 0: take a smaller learning_rate"):
-        fit_instructblip(pairs[:2], [], settings=settings, types=TYPES)
+        fit(pairs[:2], [], settings=settings, tags=TYPES)
+    monkeypatch.setattr(fitting.Training, "_learn", lambda self, examples: 1.0)
+    nothing_finite = [(torch.tensor(float("inf")), 1)]
+    monkeypatch.setattr(fitting.Training, "_losses", lambda self, examples, size: iter(nothing_finite))
+    with pytest.raises(UsageError, match=r"the validation loss is inf at step 1: take a smaller learning_rate"):
+        fit(pairs[:2], pairs[2:3], settings=settings, tags=TYPES)
 
 
 @pytest.mark.parametrize(
@@ -680,20 +691,20 @@ def test_what_is_no_instructblip_is_told(tmp_path, settings, pairs, cache, monke
 )
 def test_settings_are_checked(wrong, message):
     with pytest.raises(UsageError, match=message):
-        InstructBLIPSettings(**wrong)
+        FitSettings(**wrong)
     for name, value in (("tune", "all"), ("dtype", "float16")):
         with pytest.raises(UnknownName):
-            InstructBLIPSettings(**{name: value})
+            FitSettings(**{name: value})
     for name, value in (("temperature", -1.0), ("top_p", 0.0), ("batch_size", 0)):
         with pytest.raises(UsageError, match=name):
-            InstructBLIP(weights="", **{name: value})
+            blip_engine(weights="", **{name: value})
 
 
 def test_the_settings_are_the_papers():
-    paper = InstructBLIPSettings()
+    paper = FitSettings()
     assert (paper.model, paper.r, paper.alpha, paper.dropout) == ("Salesforce/instructblip-flan-t5-xl", 8, 32, 0.1)
     assert (paper.learning_rate, paper.batch_size, paper.epochs) == (5e-5, 2, 10)
-    sampled = InstructBLIP(weights="")
+    sampled = blip_engine(weights="")
     assert (sampled.temperature, sampled.top_k, sampled.top_p) == (1.0, 50, 0.95)
 
 
@@ -709,19 +720,68 @@ def test_a_decoder_only_language_model_learns_what_follows_the_prompt(pairs, set
     for example, row in zip(examples, labels, strict=True):
         before = 4 + len(example.prompt)
         assert row == [-100] * before + example.text + [-100] * (len(row) - before - len(example.text))
-    net = instructblip.adapt(network.net, network.tags, "lora", r=8, alpha=32, dropout=0.1)
+    net = instructblip.adapt(network.net, network.tags, FitSettings())
     layer = "base_model.model.language_model.model.decoder.layers.0."
-    found = {name.removeprefix(layer).partition(".lora")[0] for name in instructblip.learnable(net) if layer in name}
+    found = {name.removeprefix(layer).partition(".lora")[0] for name in adapters.learnable(net) if layer in name}
     assert found == {*(f"self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")), "fc1", "fc2"}
     here = replace(settings, model=str(folder), epochs=3)
-    digest = fit_instructblip(pairs[:4], pairs[:4], settings=here, types=TYPES)["text_model"]
-    written = InstructBLIP(model=str(folder), weights=digest, device="cpu", max_text=8)
+    digest = fit(pairs[:4], pairs[:4], settings=here, tags=TYPES)["text_model"]
+    written = blip_engine(model=str(folder), weights=digest, device="cpu", max_text=8)
     losses = [check["loss"] for check in written.training()["history"]]
     assert losses[2] < losses[0]
     loaded, requests = written._load().network, [request for request, _ in pairs[:4]]
     together = written_ids(loaded, written, requests)
     assert together == written_ids(loaded, replace(written, batch_size=1), requests)
     assert all(len(ids) <= 8 for ids in together)
+
+
+# ---------------------------------------------------------------- as recorded
+
+# Validation losses and sampled ids as they were before other networks were trained by the same code.
+RECORDED = {
+    "lora": (
+        [5.484, 5.21531],
+        [
+            [0, 74, 164, 69, 159, 182, 106, 106, 52, 77, 94, 117, 22],
+            [0, 164, 108, 174, 148, 61, 55, 167, 58, 164, 152, 136, 116],
+            [0, 164, 57, 185, 89, 57, 97, 100, 105, 34, 169, 133, 53],
+            [0, 184, 164, 132, 138, 174, 172, 139, 161, 26, 170, 113, 24],
+            [0, 172, 65, 128, 6, 135, 164, 128, 170, 71, 149, 39, 77],
+        ],
+    ),
+    "qformer": (
+        [5.65983, 5.62722],
+        [
+            [0, 74, 143, 67, 159, 82, 111, 150, 12, 132, 143, 143, 34],
+            [0, 144, 140, 13, 44, 84, 170, 4, 175, 163, 169, 136, 116],
+            [0, 68, 57, 185, 89, 178, 20, 100, 105, 34, 169, 186, 75],
+            [0, 184, 164, 142, 76, 46, 101, 149, 158, 46, 40, 11, 143],
+            [0, 172, 65, 173, 70, 135, 164, 128, 170, 159, 149, 39, 150],
+        ],
+    ),
+    "decoder": (
+        [5.15914, 5.06692],
+        [
+            [61, 18, 171, 169, 140, 123, 94, 52, 73, 94, 158, 22],
+            [54, 108, 39, 67, 54, 170, 24, 121, 6, 169, 185, 140],
+            [72, 180, 185, 6, 178, 147, 80, 105, 161, 34, 186, 135],
+            [],
+            [52, 184, 149, 160, 151, 24, 8, 170, 98, 50, 171, 163],
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDED)
+def test_what_was_learnt_and_sampled_before_still_is(kind, pairs, settings, tmp_path, cache):
+    texts = [text for request, linear in pairs for text in (request.instruction, linear)]
+    folder = tiny.build(tmp_path / "base", texts, decoder_only=kind == "decoder", tokenizers=tiny.spelling_tokenizers)
+    here = replace(settings, model=str(folder), tune="qformer" if kind == "qformer" else "lora", max_text=96)
+    found = fit(pairs[:6], pairs[6:9], settings=here, tags=TYPES)
+    written = blip_engine(model=str(folder), weights=found["text_model"], max_text=12, batch_size=4, device="cpu")
+    losses, ids = RECORDED[kind]
+    assert [check["loss"] for check in written.training()["history"]] == pytest.approx(losses, rel=1e-4)
+    assert written_ids(written._load().network, written, [request for request, _ in pairs[:5]]) == ids
 
 
 # ---------------------------------------------------------------- fidelity
@@ -753,7 +813,7 @@ def learnt_by_heart(folder, n_posts, n_alike, n_others, steps, epochs, learning_
     pairs, others = sample_pairs(n_posts, n_alike, n_others)
     texts = [text for request, linear in [*pairs, *others] for text in (request.instruction, linear)]
     tiny.pretrain(tiny.build(folder, texts), others, steps=steps)
-    settings = InstructBLIPSettings(
+    settings = FitSettings(
         model=str(folder),
         learning_rate=learning_rate,
         batch_size=n_posts,
@@ -764,8 +824,8 @@ def learnt_by_heart(folder, n_posts, n_alike, n_others, steps, epochs, learning_
         checkpoint_steps=10**6,
         device="cpu",
     )
-    found = fit_instructblip(pairs, pairs, settings=settings, types=TYPES)
-    greedy = InstructBLIP(model=str(folder), weights=found["text_model"], temperature=0, device="cpu")
+    found = fit(pairs, pairs, settings=settings, tags=TYPES)
+    greedy = blip_engine(model=str(folder), weights=found["text_model"], temperature=0, device="cpu")
     requests, expected = [request for request, _ in pairs], [linear for _, linear in pairs]
     assert greedy.generate(requests, draws_for(requests)) == expected
     nearly = replace(greedy, temperature=0.01).generate(requests, draws_for(requests))

@@ -4,16 +4,37 @@ import torch
 import transformers
 
 from hf_mner_aug.models.text.instructblip_net import open_base
+from hf_mner_aug.models.text.network import FitSettings
 
 TAGS = [f"{prefix}-{kind}" for kind in ("PER", "LOC", "ORG", "MISC") for prefix in "BI"]
 SIDE = 16  # pixels of a picture as the network sees it
 HIDDEN = 64
 
 
-def build(folder, texts, *, decoder_only=False, seed=0):
-    """Write a model with random weights into a folder, its tokenizers trained on texts, and return the folder."""
-    tokenizer = transformers.T5Tokenizer(extra_ids=0).train_new_from_iterator(texts, vocab_size=400)
-    question = transformers.BertTokenizer().train_new_from_iterator(texts, vocab_size=400)
+def trained_tokenizers(texts):
+    """Return the tokenizers of a model, trained on texts; another process may train others."""
+    return (
+        transformers.T5Tokenizer(extra_ids=0).train_new_from_iterator(texts, vocab_size=400),
+        transformers.BertTokenizer().train_new_from_iterator(texts, vocab_size=400),
+    )
+
+
+def spelling_tokenizers(texts):
+    """Return the tokenizers of a model that know the characters of texts, and the words: the same ones everywhere."""
+    words = sorted({word for text in texts for word in text.split()})
+    signs = sorted(set("".join(words)))
+    pieces = ["<pad>", "</s>", "<unk>", "<image>", *signs, "\u2581", *(f"\u2581{word}" for word in words)]
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    known = [*marks, *signs, *(f"##{sign}" for sign in signs)]
+    return (
+        transformers.T5Tokenizer(vocab=[(piece, -1.0 - (len(piece) < 2)) for piece in pieces], extra_ids=0),
+        transformers.BertTokenizer(vocab={piece: i for i, piece in enumerate(known)}, do_lower_case=False),
+    )
+
+
+def build(folder, texts, *, decoder_only=False, seed=0, tokenizers=trained_tokenizers):
+    """Write a model with random weights into a folder, its tokenizers made from texts, and return the folder."""
+    tokenizer, question = tokenizers(texts)
     images = transformers.BlipImageProcessor(size={"height": SIDE, "width": SIDE})
     processor = transformers.InstructBlipProcessor(images, tokenizer, question, num_query_tokens=4)
     sizes = {"hidden_size": HIDDEN, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -68,7 +89,7 @@ def build(folder, texts, *, decoder_only=False, seed=0):
 
 def pretrain(folder, pairs, *, steps, size=16, rate=3e-3):
     """Teach a model pairs of requests and texts, all its weights, in its folder: a base knows the language."""
-    network = open_base(str(folder), None, TAGS, dtype="float32", max_instruction=64, max_text=64)
+    network = open_base(FitSettings(model=str(folder), max_instruction=64, max_text=64), TAGS, "float32")
     net = network.net.requires_grad_(True).train()
     optimiser = torch.optim.Adam(net.parameters(), lr=rate)
     examples = [network.example(request.instruction, request.image, text)[0] for request, text in pairs]

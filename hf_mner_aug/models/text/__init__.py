@@ -8,6 +8,7 @@ from hf_mner_aug.models.device import pinned_model, split_revision
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
 from hf_mner_aug.models.text.endpoint import Settings, TextEndpoint
 from hf_mner_aug.models.text.engine import TextEngine, TextRequest
+from hf_mner_aug.models.text.network import PAPER_MODEL, FitSettings
 from hf_mner_aug.transform import Model
 
 INSTRUCTBLIP, TEMPLATES = "instructblip", "templates"
@@ -51,12 +52,12 @@ def fit_engine(
     tags: Sequence[str],
     **settings: Any,
 ) -> dict[str, str]:
-    """Return the digests of a fine-tuned engine; arguments and errors as of ``fit_instructblip``."""
-    from hf_mner_aug.models.text.training import InstructBLIPSettings, fit_instructblip
+    """Return the digests of a fine-tuned engine; arguments and errors as of ``training.fit``."""
+    from hf_mner_aug.models.text.training import fit
 
     model, revision = split_revision(name.partition(":")[2])
-    chosen = InstructBLIPSettings(model=model, revision=revision, **settings)
-    return fit_instructblip(train, validation, settings=chosen, types=tags)
+    chosen = FitSettings(model=model, revision=revision, **settings)
+    return fit(train, validation, settings=chosen, tags=tags)
 
 
 def open_engine(
@@ -86,11 +87,17 @@ def open_engine(
         return Templates(posts=files["posts"], seed=seed)
     if chat := chat_engine(name):
         return TextEndpoint(chat=chat, types=tuple(types), posts=files["posts"], temperature=temperature, run=run)
-    from hf_mner_aug.models.text.finetuned import InstructBLIP
+    from hf_mner_aug.models.text.finetuned import FineTuned
 
-    model, revision = split_revision(name.partition(":")[2])
-    return InstructBLIP(
-        model=model, revision=revision, weights=files["text_model"], temperature=temperature, **sampling
+    kind, _, model = name.partition(":")
+    model, revision = split_revision(model)
+    return FineTuned(
+        kind=kind,  # type: ignore[arg-type]
+        model=model,
+        revision=revision,
+        weights=files["text_model"],
+        temperature=temperature,
+        **sampling,
     )
 
 
@@ -105,8 +112,6 @@ def engine_models(name: str) -> tuple[Model, ...]:
         return (chat.card_model,)
     if not learns(name):
         return ()
-    from hf_mner_aug.models.text.instructblip_net import PAPER_MODEL
-
     model = name.partition(":")[2]
     licence = "mit" if model.partition("@")[0] == PAPER_MODEL else "other"
     return (Model(role="text", id=model, license=licence),)

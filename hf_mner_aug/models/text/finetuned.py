@@ -1,4 +1,4 @@
-"""Labelled texts by a fine-tuned InstructBLIP, sampled row by row (``training`` fits it on a split).
+"""Labelled texts by a fine-tuned network, sampled row by row (``training`` fits it on a split).
 
 Unwritten: empty_text, unfinished_text, unreadable_image
 """
@@ -6,10 +6,10 @@ Unwritten: empty_text, unfinished_text, unreadable_image
 import functools
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -20,46 +20,44 @@ from hf_mner_aug.models.device import (
     resolved_revision,
     with_smaller_batches,
 )
+from hf_mner_aug.models.text.adapters import autocast
 from hf_mner_aug.models.text.engine import TextRequest, Unwritten
-from hf_mner_aug.models.text.instructblip_net import (
-    MULTIPLE,
-    PAPER_MODEL,
+from hf_mner_aug.models.text.network import (
     RECORD,
-    EncodedRequest,
+    Example,
+    FitSettings,
+    Kind,
     Network,
-    autocast,
     name_of_model,
-    open_base,
-    read_weights,
+    open_network,
 )
 from hf_mner_aug.models.text.sampling import RowSampler
 from hf_mner_aug.need import need
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.values import Amount, Count, Positive, Share, check_ranges
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True, kw_only=True)
-class InstructBLIP:
-    """A fine-tuned InstructBLIP that writes a linearised text for each request (a ``TextEngine``).
+class FineTuned:
+    """A fine-tuned network that writes a linearised text for each request (a ``TextEngine``).
 
-    In float32 on a CPU a row's text does not depend on other rows. Elsewhere rows of one length are computed in batches
+    In float32 on a CPU a row's text does not depend on other rows. Elsewhere rows of one shape are computed in batches
     padded to ``batch_size``, so that every row is computed in the same shapes.
 
     Args:
-        model: as in ``InstructBLIPSettings``; ``revision`` too.
-        weights: the digest that ``fit_instructblip`` returned under ``text_model``.
+        kind: of the network.
+        model: as in ``FitSettings``; ``revision`` too.
+        weights: the digest that ``fit`` returned under ``text_model``.
         temperature: 0 takes the likeliest token.
         top_k: tokens to choose from, 0 for all; ``top_p``: their least total probability.
         max_text: tokens after which an unfinished text is given up; 0 for the limit of the training.
         batch_size: texts at a time; halved when memory runs out.
     """
 
-    name: ClassVar[str] = "instructblip"
+    name: ClassVar[str] = "fine-tuned"
 
-    model: str = PAPER_MODEL
+    kind: Kind
+    model: str
     revision: str | None = None
     weights: str
     temperature: Amount = 1.0
@@ -71,7 +69,7 @@ class InstructBLIP:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check_ranges(self, self.name)
+        check_ranges(self, self.kind)
 
     def generate(self, requests: Sequence[TextRequest], draws: Sequence[Draw]) -> list[str | Unwritten]:
         """Return a linearised text for each request, or why there is none.
@@ -85,13 +83,16 @@ class InstructBLIP:
         if not requests:
             return []
         loaded = self._load()
-        groups: dict[Any, list[_Row]] = {}
-        for i, (request, draw) in enumerate(zip(requests, draws, strict=True)):
-            example, cut = loaded.network.example(request.instruction, request.image)
-            count_limit("instructions_cut", cut["instructions_cut"])
-            key = tuple(-(-len(ids) // MULTIPLE) for ids in (example.prompt, example.question))
-            groups.setdefault(key, []).append(_Row(i, example, draw))
         written: dict[int, str | Unwritten] = {}
+        groups: dict[Hashable, list[_Row]] = {}
+        for i, (request, draw) in enumerate(zip(requests, draws, strict=True)):
+            try:
+                example, cut = loaded.network.example(request.instruction, request.image)
+            except DataError as error:
+                written[i] = Unwritten("unreadable_image", str(error))
+                continue
+            count_limit("instructions_cut", cut["instructions_cut"])
+            groups.setdefault(loaded.network.shape(example), []).append(_Row(i, example, draw))
         for rows in groups.values():
             for first in range(0, len(rows), self.batch_size):
                 written.update(self._write(loaded, rows[first : first + self.batch_size]))
@@ -106,12 +107,12 @@ class InstructBLIP:
 
     def _load(self) -> "_Loaded":
         device = find_device(self.device)
-        return _load(self.model, self.revision, self.weights, find_dtype(self.dtype, device), device)
+        return _load(self.kind, self.model, self.revision, self.weights, find_dtype(self.dtype, device), device)
 
     def _write(self, loaded: "_Loaded", rows: "list[_Row]") -> dict[int, str | Unwritten]:
-        """Return the texts of rows of one length, in smaller batches if memory runs out."""
+        """Return the texts of rows of one shape, in smaller batches if memory runs out."""
         written: dict[int, str | Unwritten] = {}
-        pixels: dict[int, torch.Tensor] = {}
+        pixels: dict[int, Any] = {}
         for row in rows:
             try:
                 pixels[row.i] = loaded.network.pixels(row.example.image)
@@ -131,7 +132,7 @@ class InstructBLIP:
         return written
 
     def _sample(
-        self, loaded: "_Loaded", rows: "list[_Row]", pixels: "dict[int, torch.Tensor]", size: int
+        self, loaded: "_Loaded", rows: "list[_Row]", pixels: dict[int, Any], size: int
     ) -> list[str | Unwritten]:
         """Return the texts of at most ``size`` rows; the last one is repeated to fill the batch."""
         import torch
@@ -150,7 +151,7 @@ class InstructBLIP:
             ids = network.net.generate(
                 **batch, logits_processor=[sampler], max_new_tokens=limit, do_sample=False, num_beams=1
             )
-        if network.config.use_decoder_only_language_model:
+        if network.decoder_only:
             ids = ids[:, batch["input_ids"].shape[1] :]
         texts: list[str | Unwritten] = []
         for found in ids.tolist()[: len(rows)]:
@@ -167,7 +168,7 @@ class _Row:
     """A request in progress: its index, its token ids, its draw."""
 
     i: int
-    example: EncodedRequest
+    example: Example
     draw: Draw
 
 
@@ -181,7 +182,7 @@ class _Loaded:
 
 
 @functools.lru_cache(maxsize=2)
-def _load(model: str, revision: str | None, weights: str, dtype: str, device: str) -> _Loaded:
+def _load(kind: Kind, model: str, revision: str | None, weights: str, dtype: str, device: str) -> _Loaded:
     torch = need("torch", extra="models")
     need("peft", extra="models")
     with tempfile.TemporaryDirectory() as temporary, torch.random.fork_rng(devices=[]):
@@ -194,9 +195,12 @@ def _load(model: str, revision: str | None, weights: str, dtype: str, device: st
                 f"({record['base']['revision'][:12]}), not on {name_of_model(model)} ({found[:12]}): "
                 "take that model and revision, or fit again"
             )
-        limits = {name: record["settings"][name] for name in ("max_instruction", "max_text")}
-        network = open_base(model, revision, record["tags"], dtype=dtype, **limits)
-        network.net = read_weights(network.net, folder).eval().to(device)
+        settings = FitSettings(**{"kind": kind, "model": model, "revision": revision, **record["settings"]})
+        if settings.kind != kind:
+            raise UsageError(f"text_model {weights[:12]} is of the kind {settings.kind}, not {kind}: fit again")
+        network = open_network(settings, record["tags"], dtype)
+        network.read_weights(folder)
+        network.net.eval().to(device)
         return _Loaded(network, dtype)
 
 
@@ -210,6 +214,6 @@ def _record(weights: str, folder: Path) -> dict[str, Any]:
     """
     artifacts.load_folder(weights, folder)
     if not (folder / RECORD).exists():
-        raise UsageError(f"artifact {weights[:12]}: expected a text model, found none: pass what fit_instructblip gave")
+        raise UsageError(f"artifact {weights[:12]}: expected a text model, found none: pass what fit gave")
     found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return found

@@ -1,8 +1,9 @@
-"""InstructBLIP fine-tuned on a split, as GMDA's paper does (Wang et al. 2024, section 3.3).
+"""A network fine-tuned to write labelled texts: resumable, in the state with the least validation loss.
 
-With LoRA (Hu et al. 2022) the adapters and the rows of the tags learn; with ``tune="qformer"`` the Q-Former's own
-weights and nothing else (table 5). Deviates: LoRA reaches T5's ``k`` and ``wo`` and the Q-Former's ``query`` too, which
-the authors' code misses; a post without a picture is shown the mean colour.
+GMDA's paper (Wang et al. 2024, section 3.3) fine-tunes InstructBLIP. With LoRA (Hu et al. 2022) the adapters and the
+rows of the tags learn; with ``tune="qformer"`` the Q-Former's own weights and nothing else (table 5). Deviates: LoRA
+reaches T5's ``k`` and ``wo`` and the Q-Former's ``query`` too, which the authors' code misses; a post without a picture
+is shown the mean colour.
 
 The paper's model has 4.02 billion parameters: 7.5 GiB in bfloat16. The 27.5 million that LoRA trains take 0.4 GiB, in
 float32 with gradients and Adam's moments (the Q-Former: 2.8 GiB). The rest of a card of 24 GB is for activations, of
@@ -16,86 +17,37 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.device import find_device, find_dtype, quiet, resolved_revision, with_smaller_batches
+from hf_mner_aug.models.text.adapters import autocast, compute_activations_twice, learnable
 from hf_mner_aug.models.text.engine import TextRequest
-from hf_mner_aug.models.text.instructblip_net import (
-    PAPER_MODEL,
-    RECORD,
-    EncodedRequest,
-    Tune,
-    adapt,
-    autocast,
-    compute_activations_twice,
-    learnable,
-    name_of_model,
-    open_base,
-    write_weights,
-)
+from hf_mner_aug.models.text.network import RECORD, FitSettings, name_of_model, open_network
 from hf_mner_aug.need import need
 from hf_mner_aug.posts.pictures import image_bytes
 from hf_mner_aug.schema import EncodedImage, canonical_json
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.shapes import read_json
-from hf_mner_aug.values import BelowOne, Positive, Rate, check_ranges
+from hf_mner_aug.values import LATER
 
 if TYPE_CHECKING:
     import torch
 
 VERSION = 1  # of the training: raised when the same pairs give another adapter, which is then trained anew
+# The settings that stand in the record, with which the network is opened again.
+RECORDED = ("kind", "tune", "r", "alpha", "dropout", "max_instruction", "max_text")
 
 Pair = tuple[TextRequest, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class InstructBLIPSettings:
-    """The settings of the fine-tuning; the defaults are the paper's.
-
-    Args:
-        model: an id on the Hub or a folder; ``revision`` as ``from_pretrained`` takes it.
-        tune: ``lora``, or ``qformer``: the Q-Former's own weights, without an adapter.
-        r: rank of the adapters; ``alpha`` scales them by ``alpha / r``; ``dropout`` is theirs.
-        learning_rate: of Adam, the same at every step.
-        batch_size: posts per step; when memory runs out they are taken in smaller parts with the same gradient.
-        epochs: passes over train, each followed by validation.
-        max_instruction: tokens of an instruction, in each tokenizer.
-        max_text: tokens of a linearised text.
-        gradient_checkpointing: keep fewer activations and recompute them.
-        checkpoint_steps: steps between two checkpoints within an epoch; each epoch ends with one.
-        dtype: ``auto`` (bfloat16 on a GPU, else float32) or the name of one; adapters are float32.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    """
-
-    model: str = PAPER_MODEL
-    revision: str | None = None
-    tune: Tune = "lora"
-    r: Positive = 8
-    alpha: Positive = 32
-    dropout: BelowOne = 0.1
-    learning_rate: Rate = 5e-5
-    batch_size: Positive = 2
-    epochs: Positive = 10
-    max_instruction: Positive = 256
-    max_text: Positive = 160
-    gradient_checkpointing: bool = True
-    checkpoint_steps: Positive = 500
-    seed: int = 0
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        check_ranges(self, "instructblip")
-
-
-def fit_instructblip(
-    train: Sequence[Pair], validation: Sequence[Pair], *, settings: InstructBLIPSettings, types: Sequence[str]
+def fit(
+    train: Sequence[Pair], validation: Sequence[Pair], *, settings: FitSettings, tags: Sequence[str]
 ) -> dict[str, str]:
-    """Return the digest, under ``text_model``, of the adapter with the lowest validation loss.
+    """Return the digest, under ``text_model``, of the weights with the lowest validation loss.
 
     After an interruption it continues from the last checkpoint with the same result; a finished training is not
     repeated. Without validation the last epoch counts.
@@ -104,7 +56,7 @@ def fit_instructblip(
         train: requests, each with its linearised text.
         validation: the same.
         settings: see there.
-        types: the tags that become tokens: ``B-PER``, ``I-PER``, ….
+        tags: those of the linearised texts: ``B-PER``, ``I-PER``, ….
 
     Raises:
         MissingExtra: torch, transformers or peft is not installed.
@@ -115,22 +67,22 @@ def fit_instructblip(
     torch = need("torch", extra="models")
     need("peft", extra="models")
     if not train:
-        raise UsageError("instructblip: train has no posts to learn from")
+        raise UsageError(f"{settings.kind}: train has no posts to learn from")
     base = {"model": name_of_model(settings.model), "revision": resolved_revision(settings.model, settings.revision)}
     device = find_device(settings.device)
     dtype = find_dtype(settings.dtype, device)
-    key = _training_key(train, validation, settings, types, base, dtype, device)
+    key = _training_key(train, validation, settings, tags, base, dtype, device)
     folder = artifacts.cache_folder() / "text_models"
     finished, running = folder / f"{key}.json", folder / f"{key}.pt"
     if (digests := _finished(finished)) is not None:
         return digests
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        training = Training(settings, types, dtype, device)
+        training = Training(settings, tags, dtype, device)
         with quiet():
             training.run(train, validation, running)
         with tempfile.TemporaryDirectory() as temporary:
-            write_weights(training.network.net, Path(temporary))
-            record = {"base": base, "tags": list(types), **training.record()}
+            training.network.write_weights(Path(temporary))
+            record = {"base": base, "tags": list(tags), **training.record()}
             (Path(temporary) / RECORD).write_text(canonical_json(record), encoding="utf-8")
             digests = {"text_model": artifacts.save_folder(Path(temporary))}
     artifacts.write_atomically(finished, canonical_json(digests).encode())
@@ -141,26 +93,18 @@ def fit_instructblip(
 class Training:
     """A training in progress: the network, its optimiser, its history and counts."""
 
-    def __init__(self, settings: InstructBLIPSettings, tags: Sequence[str], dtype: str, device: str) -> None:
+    def __init__(self, settings: FitSettings, tags: Sequence[str], dtype: str, device: str) -> None:
         import torch
 
         self.settings = settings
         self.dtype, self.device = dtype, device
-        self.draw = Draw(f"instructblip\0{VERSION}\0{settings.seed}".encode())
-        self.network = open_base(
-            settings.model,
-            settings.revision,
-            tags,
-            dtype=dtype,
-            max_instruction=settings.max_instruction,
-            max_text=settings.max_text,
-        )
+        self.draw = Draw(f"{settings.kind}\0{VERSION}\0{settings.seed}".encode())
+        self.network = open_network(settings, tags, dtype)
         torch.manual_seed(self.draw.sub("adapters").seed())
-        net = self.network.net
         if settings.gradient_checkpointing:
-            compute_activations_twice(net)
-        net = adapt(net, self.network.tags, settings.tune, r=settings.r, alpha=settings.alpha, dropout=settings.dropout)
-        self.network.net = net.to(device)
+            compute_activations_twice(self.network.net)
+        self.network.adapt(settings)
+        self.network.net.to(device)
         self.learnable = learnable(self.network.net)
         self.optimiser = torch.optim.Adam(self.learnable.values(), lr=settings.learning_rate)
         self.step = 0
@@ -171,9 +115,8 @@ class Training:
 
     def record(self) -> dict[str, Any]:
         """Return the record of the training."""
-        names = ("tune", "r", "alpha", "dropout", "max_instruction", "max_text")
         return {
-            "settings": {name: getattr(self.settings, name) for name in names},
+            "settings": {name: value for name, value in _chosen(self.settings).items() if name in RECORDED},
             "dtype": self.dtype,
             "history": self.history,
             "counts": dict(self.counts),
@@ -192,11 +135,7 @@ class Training:
             epoch, place = divmod(self.step, steps)
             order = self.draw.sub("order", epoch).shuffled(range(len(examples)))
             loss = self._learn([examples[i] for i in order[place * size :][:size]])
-            if not math.isfinite(loss):
-                raise UsageError(
-                    f"instructblip: the loss is {loss} at step {self.step}: take a smaller learning_rate, "
-                    "or dtype='float32'"
-                )
+            self._expect_finite(loss, "loss")
             self.step += 1
             if place == steps - 1:
                 self._check(epoch, held_out)
@@ -206,32 +145,32 @@ class Training:
             for name, parameter in self.learnable.items():
                 parameter.copy_(self.best[name])
 
-    def _read(self, pairs: Sequence[Pair], split: str) -> list[EncodedRequest]:
+    def _read(self, pairs: Sequence[Pair], split: str) -> list[Any]:
         """Return pairs as token ids; count cut texts and missing or unreadable pictures."""
         counts: Counter[str] = Counter()
         examples = []
         for request, text in pairs:
-            example, cut = self.network.example(request.instruction, request.image, text)
-            counts.update(cut)
             try:
+                example, cut = self.network.example(request.instruction, request.image, text)
                 self.network.pixels(example.image)
             except DataError:
                 counts["images_unreadable"] += 1
-                example = example._replace(image=None)
+                example, cut = self.network.example(request.instruction, None, text)
+            counts.update(cut)
             counts["images_missing"] += example.image is None
             examples.append(example)
         for name, limit in (("texts_cut", "max_text"), ("instructions_cut", "max_instruction")):
             if counts[name]:
                 at_most = getattr(self.settings, limit)
                 warnings.warn(
-                    f"instructblip: {counts[name]} of {len(pairs)} {split} {name[:-4]} are longer than "
+                    f"{self.settings.kind}: {counts[name]} of {len(pairs)} {split} {name[:-4]} are longer than "
                     f"{limit}={at_most} tokens, and are cut",
                     stacklevel=5,
                 )
         self.counts.update({f"{split}_{name}": n for name, n in (counts | {"posts": len(pairs)}).items() if n})
         return examples
 
-    def _learn(self, examples: Sequence[EncodedRequest]) -> float:
+    def _learn(self, examples: Sequence[Any]) -> float:
         """Take one step on a batch and return its loss: the mean over the tokens of all its texts."""
         import torch
 
@@ -253,7 +192,7 @@ class Training:
         self.optimiser.step()
         return loss
 
-    def _check(self, epoch: int, held_out: Sequence[EncodedRequest]) -> None:
+    def _check(self, epoch: int, held_out: Sequence[Any]) -> None:
         """Compute the validation loss, and keep the state if it is the best so far."""
         import torch
 
@@ -266,17 +205,25 @@ class Training:
         losses = with_smaller_batches(read, self.at_once)
         best = min((check["loss"] for check in self.history if check["loss"] is not None), default=math.inf)
         loss = sum(part for part, _ in losses) / sum(n for _, n in losses) if losses else None
+        self._expect_finite(loss or 0.0, "validation loss")
         if loss is None or loss < best:
             self.best = {name: p.detach().to("cpu", copy=True) for name, p in self.learnable.items()}
         self.history.append({"epoch": epoch + 1, "loss": loss})
 
-    def _losses(self, examples: Sequence[EncodedRequest], size: int) -> "Iterator[tuple[torch.Tensor, int]]":
+    def _expect_finite(self, loss: float, what: str) -> None:
+        if not math.isfinite(loss):
+            raise UsageError(
+                f"{self.settings.kind}: the {what} is {loss} at step {self.step}: take a smaller learning_rate, "
+                "or dtype='float32'"
+            )
+
+    def _losses(self, examples: Sequence[Any], size: int) -> "Iterator[tuple[torch.Tensor, int]]":
         """Yield the mean loss of each batch of ``size`` examples, and its number of tokens."""
         for first in range(0, len(examples), size):
             chosen = examples[first : first + size]
             batch = self.network.collate(chosen, [self.network.pixels(e.image) for e in chosen], learn=True)
             with autocast(self.device, self.dtype):
-                loss = self.network.net(**batch).loss
+                loss = self.network.loss(batch)
             yield loss.float(), sum(len(example.text) for example in chosen)
 
     def _keep(self, path: Path) -> None:
@@ -310,10 +257,16 @@ class Training:
         self.counts = Counter(state["counts"])
 
 
+def _chosen(settings: FitSettings) -> dict[str, Any]:
+    """Return settings by name; those that came later are left out while they have their defaults."""
+    later = {setting.name: setting.default for setting in fields(settings) if setting.metadata.get(LATER)}
+    return {name: value for name, value in asdict(settings).items() if name not in later or value != later[name]}
+
+
 def _training_key(
     train: Sequence[Pair],
     validation: Sequence[Pair],
-    settings: InstructBLIPSettings,
+    settings: FitSettings,
     tags: Sequence[str],
     base: dict[str, str],
     dtype: str,
@@ -321,7 +274,7 @@ def _training_key(
 ) -> str:
     """Return a digest of everything that the result of a training depends on."""
     versions = [need(name, extra="models").__version__ for name in ("torch", "transformers", "peft")]
-    chosen = {name: value for name, value in asdict(settings).items() if name not in ("model", "revision", "device")}
+    chosen = {name: value for name, value in _chosen(settings).items() if name not in ("model", "revision", "device")}
     kind = device.partition(":")[0]
     about = [VERSION, versions, chosen, list(tags), base["revision"], dtype, kind]
     digest = hashlib.sha256(canonical_json(about).encode())

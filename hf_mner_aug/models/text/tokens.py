@@ -1,0 +1,153 @@
+"""Tokens of instructions and of linearised texts: tags as single tokens, batches padded to common lengths."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.models.text.labelled import escape_word
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED = -100  # a label without a loss
+MULTIPLE = 16  # tokens: lengths are padded to a multiple, so that a row's shape does not depend on other rows
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A tokenizer that reads everything as text: ``</s>``, ``<image>`` or a tag in a tweet is not a special token."""
+
+    tokenizer: Any
+    length: int
+    before: list[int] = field(default_factory=list)
+    after: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, tokenizer: Any, length: int) -> "Reader":
+        """Return the reader of up to ``length`` tokens, with the tokenizer's tokens before and after a text."""
+        bare, framed = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
+        start = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
+        return cls(tokenizer, length, framed[:start], framed[start + len(bare) :])
+
+    def pieces(self, text: str) -> list[int]:
+        """Return the ids of a text; special tokens in it become unknown ones."""
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        special = special_ids(self.tokenizer)
+        unknown = [self.tokenizer.unk_token_id] * (self.tokenizer.unk_token_id is not None)
+        return list(itertools.chain.from_iterable([i] if i not in special else unknown for i in ids))
+
+    def read(self, text: str) -> tuple[list[int], bool]:
+        """Return the ids of an instruction, framed, and whether it was cut."""
+        ids, room = self.pieces(text), self.length - len(self.before) - len(self.after)
+        return [*self.before, *ids[:room], *self.after], len(ids) > room
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Return the ids that are not text: marks, images, sentinels and tags."""
+    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return added | set(tokenizer.all_special_ids)
+
+
+# ---------------------------------------------------------------- tags
+
+
+def tagged_ids(text: str, tags: Mapping[str, int], reader: Reader) -> list[int]:
+    """Return the ids of a linearised text: one for each tag, and those of the words between."""
+    ids: list[int] = []
+    for tagged, run in itertools.groupby(text.split(" "), key=tags.__contains__):
+        words = list(run)
+        ids += [tags[word] for word in words] if tagged else reader.pieces(" ".join(words))
+    return ids
+
+
+def tagged_text(ids: Sequence[int], names: Mapping[int, str], tokenizer: Any) -> str:
+    """Return the linearised text of ids without the end token (names: the tag of an id)."""
+    parts: list[str] = []
+    for tagged, run in itertools.groupby(ids, key=names.__contains__):
+        if tagged:
+            parts += [names[i] for i in run]
+        else:
+            # T5 has no backslash: the escape of a word that looks like a tag is lost, and restored here.
+            words = decoded(list(run), tokenizer).split()
+            parts += [word if word.startswith("\\") else escape_word(word) for word in words]
+    return " ".join(parts)
+
+
+def decoded(ids: Sequence[int], tokenizer: Any) -> str:
+    """Return the text of ids, without special tokens."""
+    text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
+
+
+def add_tags(language: Any, tokenizer: Any, tags: Sequence[str]) -> dict[str, int]:
+    """Make each tag one token and return their ids; its weights are the mean of those of its former pieces."""
+    import torch
+    from tokenizers import AddedToken
+
+    pieces = {tag: tokenizer(tag, add_special_tokens=False)["input_ids"] for tag in tags}
+    tokenizer.add_tokens([AddedToken(tag, special=True, normalized=False) for tag in tags], special_tokens=True)
+    ids = dict(zip(tags, tokenizer.convert_tokens_to_ids(list(tags)), strict=True))
+    _grow(language, len(tokenizer))
+    with torch.no_grad():
+        for weight in {id(layer.weight): layer.weight for layer in _token_layers(language)}.values():
+            weight[list(ids.values())] = torch.stack([weight[pieces[tag]].mean(0) for tag in tags])
+    return ids
+
+
+def _token_layers(language: Any) -> list[Any]:
+    """Return the layers with a row for each token: embeddings and the output."""
+    named = [module for name, module in language.named_modules() if name.rpartition(".")[2] == "embed_tokens"]
+    return [*named, language.get_input_embeddings(), language.get_output_embeddings()]
+
+
+def _grow(language: Any, n_tokens: int) -> None:
+    """Grow the token layers of a language model to at least ``n_tokens`` rows.
+
+    transformers' own ``resize_token_embeddings`` ties T5's output layer to its embedding, which Flan-T5's is not.
+    """
+    import torch
+
+    grown: dict[int, torch.nn.Parameter] = {}
+    for layer in _token_layers(language):
+        weight = layer.weight
+        if len(weight) >= n_tokens:
+            continue
+        if id(weight) not in grown:
+            rows = torch.cat([weight.data, weight.data.new_zeros(n_tokens - len(weight), weight.shape[1])])
+            grown[id(weight)] = torch.nn.Parameter(rows, requires_grad=False)
+        layer.weight = grown[id(weight)]
+        setattr(layer, "num_embeddings" if isinstance(layer, torch.nn.Embedding) else "out_features", n_tokens)
+    if grown:
+        language.config.vocab_size = n_tokens
+
+
+def not_text(tokenizer: Any, n_rows: int, allowed: set[int]) -> "torch.Tensor":
+    """Return the mask [n_rows] of rows of an output layer without a token, and of special tokens but those allowed."""
+    import torch
+
+    marks = torch.zeros(n_rows, dtype=torch.bool)
+    marks[len(tokenizer) :] = True
+    marks[sorted(special_ids(tokenizer) - allowed)] = True
+    return marks
+
+
+# ---------------------------------------------------------------- batches
+
+
+def padded(length: int, multiple: int = MULTIPLE) -> int:
+    """Return the least multiple that is not below a length, in tokens."""
+    return -(-length // multiple) * multiple
+
+
+def filled(
+    rows: Sequence[Sequence[int]], value: int, *, left: bool = False, multiple: int = MULTIPLE
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Return rows as one padded tensor [n_rows, a multiple of ``multiple``], and its mask."""
+    import torch
+
+    width = padded(max(map(len, rows)), multiple)
+    fillings = [[value] * (width - len(row)) for row in rows]
+    whole = [[*filling, *row] if left else [*row, *filling] for row, filling in zip(rows, fillings, strict=True)]
+    masks = [[0] * len(filling) + [1] * len(row) for row, filling in zip(rows, fillings, strict=True)]
+    return torch.tensor(whole), torch.tensor(masks if left else [mask[::-1] for mask in masks])
