@@ -18,8 +18,10 @@ import regex
 
 from hf_mner_aug.exceptions import UnknownName
 from hf_mner_aug.posts.scripts import GOES_ON, STARTS, UNSPACED, is_one_sign, plain_digits
+from hf_mner_aug.posts.texts import url_ranges
 
 KINDS = ("handles", "emails", "phones")
+LINKS = "links"  # found, and masked by ``mask_link``, but of no kind that ``mask`` takes
 
 _DOMAINS = "com|net|org|edu|gov|mil|info|biz|io|co|uk|de|fr|ca|au|jp|cn|ru|nl|eu"
 # A part of an address is in scripts with spaces between words, or in one without: in 邮箱joe@mail.com it is joe.
@@ -57,6 +59,7 @@ _PHONE = regex.compile(
 )
 _WORD = regex.compile(rf"[[{STARTS}]--_][{GOES_ON}]*", regex.V1)
 _NAME_IN_WORD = regex.compile(rf"[[{STARTS}]--_][{GOES_ON}.-]*(?<=[{GOES_ON}])", regex.V1)
+_ALNUM = regex.compile(r"[\p{L}\p{N}]", regex.V1)
 _ROLES = dict.fromkeys(("name", "user", "users"), "user") | dict.fromkeys(("host", "hosts"), "example")
 _ROLES |= dict.fromkeys(("top", "tops"), "com")
 
@@ -84,10 +87,7 @@ def mask(
         kinds: of ``KINDS``.
         protected: spans whose words stay as they are.
     """
-    characters = bool(tokens) and all(map(is_one_sign, tokens))
-    joiner = "" if characters else " "
-    text = joiner.join(tokens)
-    starts = [0, *accumulate(len(token) + len(joiner) for token in tokens)][:-1]
+    characters, text, starts = _joined(tokens)
     kept = {i for start, end in protected for i in range(start, end)}
     edits: dict[int, list[tuple[int, int, str]]] = {}  # in each word, from the right
     counts: Counter[str] = Counter()
@@ -104,6 +104,30 @@ def mask(
     return masked, {kind: counts[kind] for kind in KINDS if counts[kind]}
 
 
+def find(tokens: Sequence[str], kinds: Collection[str]) -> list[tuple[str, int, int]]:
+    """Return the items of some kinds, also of ``LINKS``: the kind, the index of the first word and after the last."""
+    characters, text, starts = _joined(tokens)
+    found = [(kind, *match.span()) for match, kind in _matches(text, kinds, characters)]
+    found += [(LINKS, *span) for span in url_ranges(text) if LINKS in kinds]
+    return [(kind, bisect_right(starts, start) - 1, bisect_left(starts, end)) for kind, start, end in found]
+
+
+def mask_link(words: Sequence[str]) -> list[str]:
+    """Return a masked link: a word is a URL that RFC 2606 reserves; of several, letters and digits become ``x``."""
+    return ["http://example.com"] if len(words) == 1 else [_ALNUM.sub("x", word) for word in words]
+
+
+def _joined(tokens: Sequence[str]) -> tuple[bool, str, list[int]]:
+    """Return whether words are characters, the text that they are joined to, and where each word starts in it."""
+    characters = bool(tokens) and all(map(is_one_sign, tokens))
+    joiner = "" if characters else " "
+    return (
+        characters,
+        joiner.join(tokens),
+        [0, *accumulate(len(token) + len(joiner) for token in tokens)][:-1],
+    )
+
+
 def _edited(token: str, edits: Iterable[tuple[int, int, str]]) -> str:
     """Return a word with some parts replaced; the edits are given from right to left."""
     parts, last = [], len(token)
@@ -115,6 +139,12 @@ def _edited(token: str, edits: Iterable[tuple[int, int, str]]) -> str:
 
 def _found(text: str, kinds: Collection[str], characters: bool) -> Iterator[tuple[str, list[tuple[int, int, str]]]]:
     """Yield the items to mask from right to left: the kind, and start, end and replacement of each word."""
+    for match, kind in reversed(_matches(text, kinds, characters)):
+        yield kind, list(_runs(match, characters))
+
+
+def _matches(text: str, kinds: Collection[str], characters: bool) -> list[tuple[regex.Match[str], str]]:
+    """Return the items in order, with their kinds; they do not overlap."""
     handle = _CHARACTERS_HANDLE if characters else _HANDLE
     found: list[tuple[regex.Match[str], str]] = []  # by where they stand
     for kind, pattern in (("emails", _EMAIL), ("phones", _PHONE), ("handles", handle)):
@@ -125,8 +155,7 @@ def _found(text: str, kinds: Collection[str], characters: bool) -> Iterator[tupl
                 if not before or found[before - 1][0].end() <= match.start():
                     found.append((match, kind))
             found.sort(key=lambda item: item[0].start())
-    for match, kind in reversed(found):
-        yield kind, list(_runs(match, characters))
+    return found
 
 
 def _runs(match: regex.Match[str], characters: bool) -> Iterator[tuple[int, int, str]]:

@@ -58,6 +58,11 @@ def strip_urls(text: str) -> str:
     return " ".join(_URL.sub(" ", text).split())
 
 
+def url_ranges(text: str) -> list[tuple[int, int]]:
+    """Return where in a text its URLs are (start, end), also those that a tokeniser split or Twitter cut."""
+    return [match.span() for match in _URL.finditer(text)]
+
+
 def normalise_text(text: str | Sequence[str], joiner: str = " ", *, casefold: bool = True) -> str:
     """Return the text, or its words joined, without URLs and leading ``RT @user :``, casefolded, with single spaces."""
     if not isinstance(text, str):

@@ -5,22 +5,23 @@ Texts are the train split's own, recombined (``templates``), those of InstructBL
 or those of a model behind an endpoint. Pictures start from the original. Deviates: words that look like tags are
 escaped; a malformed text, or one that misses a requested entity, is rejected; each text has a picture of its own; a
 relation's head and tail are entities, which no backbone checks. Boxes are not checked by the backbones, only words and
-types.
+types; with ``ask="free"`` a language model chooses the entities as well.
 Rejects: nested_mentions, no_context, empty_text, unfinished_text, unreadable_image, no_answer, no_words, bad_escape,
 unknown_tag, i_without_b, empty_entity, tag_at_end, lost_entity, lost_relation, word_count, gold_text, inconsistent,
-unsafe_image, black_image, no_region
+unsafe_image, black_image, no_region, copied_text, adult_text, invented_address, other_type, unlabelled_name
 """
 
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.methods.gmda.pictures import carry_boxes, open_originals, with_pictures
+from hf_mner_aug.methods.gmda import free
+from hf_mner_aug.methods.gmda.pictures import carry_boxes, nearest_pictured, open_originals, with_pictures
 from hf_mner_aug.models import text as text_engines
 from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
 from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
@@ -31,19 +32,21 @@ from hf_mner_aug.models.text.labelled import (
     MALFORMED,
     delinearize,
     find_relation,
+    free_instruction,
     instruction,
     linearize,
     tag_type,
     with_arguments,
 )
-from hf_mner_aug.posts.hygiene import MADE_OF
+from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.pictures import TAKEN, image_digest
+from hf_mner_aug.posts.repeats import WordPairs
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
-from hf_mner_aug.values import Amount, Count, Positive, Share
+from hf_mner_aug.values import Amount, Count, Positive, Share, later
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -54,6 +57,7 @@ __all__ = ["GMDA", "carry_boxes", "delinearize", "instruction", "linearize"]
 
 PROMPT = "A photo of {sentence}"
 CONTEXTS = "contexts"  # a list of ids: the train posts that a text is written into
+FREELY = ("free_share", "free_image", "invented", "most_copied", "adult")  # parameters of free texts alone
 CHUNK = 16  # posts whose pixels are held at a time
 
 Words = tuple[str, ...]
@@ -95,11 +99,21 @@ class GMDA(Method):
         least_words: a text of fewer words is rejected.
         most_words: a text of more words is rejected; 0 is no limit.
         all_entities: reject a text that misses a requested entity.
-        detector: the backbone, fitted on train, that must find the text's entities; empty asks none.
+        detector: the backbone, fitted on train, that must find the text's entities; empty asks none. It does not check
+            free texts, since it misses the names that train lacks.
         detectors: the number of such backbones.
         agreement: the share of them that must find exactly the text's entities.
         per_context: the most published texts that `templates` wrote into the same train post; 0 is no limit.
         fill_missing: also draw pictures for posts without one; a collage cannot.
+        ask: with `gold` a text is asked for with the gold post's entities, with `free` a language model chooses them.
+        free_share: the share of the texts that are asked for freely; the others as with `gold`.
+        free_image: with `nearest` a free text has the picture of the train post with the most similar words, with `own`
+            it is written for the picture of the post that it is asked for.
+        invented: handles, links, e-mail addresses and phone numbers of a free text that train lacks: `mask` them,
+            `reject` the text, or `keep` them.
+        most_copied: a free text is rejected if one train post has a larger share of its pairs of neighbouring words,
+            and not published if an earlier free text has.
+        adult: keep free texts with words of adult spam.
     """
 
     name: ClassVar[str] = "gmda"
@@ -125,11 +139,13 @@ class GMDA(Method):
             ("detectors=5", "agreement=0.6"),
         ),
         **NO_PICTURE,
+        **free.REJECTS,
     }
     drops: ClassVar[Mapping[str, Reason]] = {
         "context_used": Reason(
             "another text was written into the same train post", "fit on more posts", ("per_context=0",)
-        )
+        ),
+        "repeated_text": Reason("a free text repeats an earlier one", "raise the temperature", ("most_copied=0.7",)),
     }
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {
@@ -172,6 +188,12 @@ class GMDA(Method):
     agreement: Share = 1.0
     per_context: Count = 1
     fill_missing: bool = False
+    ask: Literal["gold", "free"] = later("gold")
+    free_share: Share = later(1.0)
+    free_image: Literal["nearest", "own"] = later("nearest")
+    invented: free.Invented = later("mask")
+    most_copied: Share = later(0.5)
+    adult: bool = later(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -179,8 +201,17 @@ class GMDA(Method):
             raise UsageError("gmda: with text=False and image=False nothing is made: leave one of them out")
         check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
         text_engines.check_engine(self.text_model)
+        self._check_ask()
         if self.most_words and self.most_words < self.least_words:
             raise UsageError(f"gmda: most_words {self.most_words} is below least_words {self.least_words}")
+
+    def _check_ask(self) -> None:
+        if self.ask == free.FREE and not self.text:
+            raise UsageError("gmda: ask=free makes texts, and text=False makes none: leave one of them out")
+        if self.ask == free.FREE:
+            text_engines.check_free(self.text_model)
+        elif given := [field.name for field in fields(self) if field.name in FREELY and field.name in self.params]:
+            raise UsageError(f"gmda: {given[0]} is for free texts: pass ask=free, or leave it out")
 
     # ------------------------------------------------------------ for publishing and the card
 
@@ -195,7 +226,7 @@ class GMDA(Method):
         found = list(text_engines.engine_models(self.text_model) if self.text else ())
         if self.image:
             found += engine_models(self.image_model, self.nsfw_model)
-        encoder = filters.encoder_of(self.detector) if self.text and self.detector else ""
+        encoder = filters.encoder_of(self.detector) if self._detects and self.detector else ""
         if encoder:
             found.append(Model(role="filter", id=encoder))
         return tuple(found)
@@ -212,6 +243,8 @@ class GMDA(Method):
         elif self.text:
             told = " The column provenance names the train posts that it was shown as made_of." if self._chat else ""
             found.append(f"The texts are a model's: what they say of people, places and companies is made up.{told}")
+        if self.ask == free.FREE:
+            found.append(self._told_free())
         if self.artifact is not None and self._learns_to_write:
             found += _cut(self._text_engine().training())  # type: ignore[attr-defined]
         if self.artifact is not None:
@@ -224,6 +257,14 @@ class GMDA(Method):
                 "shows them there is not checked."
             )
         return tuple(found)
+
+    def _told_free(self) -> str:
+        """Return a sentence on the texts that are asked for freely."""
+        part = "In the" if self.free_share == 1 else f"In about {self.free_share:.0%} of the"
+        return (
+            f"{part} texts (provenance: ask is free) the entities are the model's own as well: names and labels may be "
+            "wrong, no detector checks them, and source_id only names the post by whose draw a text was made."
+        )
 
     def _told_pictures(self) -> str:
         """Return a sentence on the origin of the pictures, and on posts without one."""
@@ -247,10 +288,15 @@ class GMDA(Method):
         return chat.costs(self, calls=lambda post: self.copies if with_arguments(post) else 0) if chat else None
 
     def reduce(self) -> Callable[[Post], str | None]:
-        """Return a check that drops a text if enough others were written into the same train post."""
+        """Return a check that drops a text written into a train post as enough others were, or a repeated free text."""
         used: Counter[str] = Counter()
+        texts = WordPairs()
 
         def check(post: Post) -> str | None:
+            if post.details.get(free.ASK) == free.FREE:
+                if texts.find(post.tokens)[0] > self.most_copied:
+                    return "repeated_text"
+                texts.add(post.id, post.tokens)
             contexts = post.details.get(CONTEXTS, ())
             if self.per_context and any(used[name] >= self.per_context for name in contexts):
                 return "context_used"
@@ -272,7 +318,7 @@ class GMDA(Method):
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts, the text model and the detectors, and the types of tags."""
-        keep = self._learns_to_write or (self.image and self.image_model == COLLAGE)
+        keep = self._learns_to_write or self._finds_pictures or (self.image and self.image_model == COLLAGE)
         pictures: set[str] = set()
         types: set[str] = set()
 
@@ -298,7 +344,7 @@ class GMDA(Method):
             if self._learns_to_write:
                 files |= self._fit_text(posts, validation, sorted(types))
             plain = (replace(post, images=()) for post in posts if post.relation is None)
-            sample = filters.sample_posts(plain if self.detector else (), self.seed)
+            sample = filters.sample_posts(plain if self._detects else (), self.seed)
             if self.detector and sample.posts:
                 files |= filters.fit_detectors(sample.posts, self.detector, self.detectors, self.seed)
                 sizes = sample.sizes
@@ -307,7 +353,8 @@ class GMDA(Method):
     def _fit_text(self, train: Iterable[Post], validation: Iterable[Post], types: Sequence[str]) -> dict[str, str]:
         def pairs(posts: Iterable[Post]) -> list[tuple[TextRequest, str]]:
             asked = [post for found in posts if found.tokens and (post := with_arguments(found))]
-            return [(_request(post), linearize(post)) for post in asked]
+            gold = [] if self._all_free else [(_request(post), linearize(post)) for post in asked]
+            return gold + [(self._free_request(post), linearize(post)) for post in asked if self.ask == free.FREE]
 
         tags = [f"{prefix}-{kind}" for kind in types for prefix in "BI"]
         settings: dict[str, Any] = {"tune": self.tune, "epochs": self.epochs, "seed": self.seed}
@@ -321,18 +368,26 @@ class GMDA(Method):
         for first in range(0, len(posts), CHUNK):
             chosen = slice(first, first + CHUNK)
             written = self._written(posts[chosen], draws[chosen]) if self.text else posts[chosen]
-            made += self._pictured(posts[chosen], written, draws[chosen])
+            made += self._pictured(*self._found_pictures(posts[chosen], written), draws[chosen])
         return made
 
     def _written(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Post | Reject]:
         """Return posts with new words that passed the filters."""
         made: list[Post | Reject] = [Reject("nested_mentions") for _ in posts]
         asked = {i: labelled for i, post in enumerate(posts) if (labelled := with_arguments(post))}
-        requests = [_request(post, draws[i].copy) for i, post in asked.items()]
+        freely = {i for i in asked if self._asks_freely(draws[i])}
+        requests = [
+            self._free_request(post, draws[i].copy) if i in freely else _request(post, draws[i].copy)
+            for i, post in asked.items()
+        ]
         texts = self._text_engine().generate(requests, [draws[i].sub("text") for i in asked])
         for (i, gold), text in zip(asked.items(), texts, strict=True):
-            made[i] = self._read(gold, text)
-        checked = {i: post for i, post in enumerate(made) if isinstance(post, Post) and post.relation is None}
+            made[i] = self._read(gold, text, freely=i in freely)
+        checked = {
+            i: post
+            for i, post in enumerate(made)
+            if isinstance(post, Post) and post.relation is None and i not in freely
+        }
         if self.detector and checked:
             digests = filters.detector_digests(self.learned["files"], self.detectors)
             detected = filters.detect(self.detector, digests, [post.tokens for post in checked.values()])
@@ -340,7 +395,7 @@ class GMDA(Method):
                 made[i] = filters.check_labels(post.tokens, post.entities, found, self.agreement) or post
         return made
 
-    def _read(self, gold: Post, text: str | Unwritten) -> Post | Reject:
+    def _read(self, gold: Post, text: str | Unwritten, *, freely: bool = False) -> Post | Reject:
         """Return the post of a labelled text, or why it is rejected."""
         if isinstance(text, Unwritten):
             return Reject(text.reason, text.detail)
@@ -352,18 +407,49 @@ class GMDA(Method):
         details = {name: list(text.made_of) for name in names} if isinstance(text, Composed) else {}
         origins = text.origins if isinstance(text, Composed) else None
         post = Post(gold.id, tokens, entities, gold.images, details=details, origins=origins)
-        refused = check_entities(post, gold) if self.all_entities else None
+        refused = check_entities(post, gold) if self.all_entities and not freely else None
         refused = refused or filters.check_length(tokens, self.least_words, self.most_words)
         if refused:
             return refused
         if text_key(tokens) == text_key(gold.tokens):
             return Reject("gold_text")
+        if freely:
+            checked = self._check_free(post)
+            if isinstance(checked, Reject):
+                return checked
+            post = checked
         if gold.relation is None:
             return post
         relation = find_relation(entities)
-        if relation is None or relation.type != gold.relation.type:
+        if relation is None or (relation.type != gold.relation.type and not freely):
             return Reject("lost_relation")
         return replace(post, entities=(), relation=relation)
+
+    def _check_free(self, post: Post) -> Post | Reject:
+        """Return a post with entities of the model's own as it is kept, or why it is rejected."""
+        known = free.knowledge(self.learned["files"]["posts"])
+        refused = free.check_text(post.tokens, known, self.most_copied, adult=self.adult)
+        refused = refused or free.check_names(post, known)
+        return refused or free.settle_addresses(
+            replace(post, details={**post.details, free.ASK: free.FREE}), known, self.invented
+        )
+
+    def _found_pictures(
+        self, posts: Sequence[Post], written: Sequence[Post | Reject]
+    ) -> tuple[list[Post], list[Post | Reject]]:
+        """Return the posts and written ones; the pictures of a free text are those of the train post most like it.
+
+        That post takes the place of the one that was asked, if it has pictures, so that boxes come from it as well.
+        """
+        golds, made = list(posts), list(written)
+        for i, post in enumerate(written):
+            if not (isinstance(post, Post) and self._finds_pictures and post.details.get(free.ASK) and post.images):
+                continue
+            if shown := nearest_pictured(self.learned["files"]["posts"], post.tokens):
+                others = {*post.details.get(MADE_OF, ()), shown.id}
+                details = {**post.details, MADE_OF: sorted(others), PICTURED: [shown.id]}
+                golds[i], made[i] = shown, replace(post, images=shown.images, details=details)
+        return golds, made
 
     def _pictured(
         self, golds: Sequence[Post], written: Sequence[Post | Reject], draws: Sequence[Draw]
@@ -387,7 +473,10 @@ class GMDA(Method):
         """Return written posts with new pictures, and boxes scaled to these."""
         if not golds:
             return []
-        opened = [open_originals(post) if isinstance(post, Post) else post for post in written]
+        opened = [
+            open_originals(post, gold.id) if isinstance(post, Post) else post
+            for post, gold in zip(written, golds, strict=True)
+        ]
         jobs = [(i, j) for i, found in enumerate(opened) if not isinstance(found, Reject) for j in range(len(found))]
         engine = self._image_engine()
         results = engine.generate(
@@ -402,6 +491,29 @@ class GMDA(Method):
             found if isinstance(found, Reject) else with_pictures(written[i], golds[i], found, pictures[i], engine)  # type: ignore[arg-type]
             for i, found in enumerate(opened)
         ]
+
+    # ------------------------------------------------------------ asking
+
+    @property
+    def _all_free(self) -> bool:
+        return self.ask == free.FREE and self.free_share == 1
+
+    @property
+    def _detects(self) -> bool:
+        """Whether backbones check texts."""
+        return self.text and bool(self.detector) and not self._all_free
+
+    @property
+    def _finds_pictures(self) -> bool:
+        return self.ask == free.FREE and self.free_image == "nearest"
+
+    def _asks_freely(self, draw: Draw) -> bool:
+        return self._all_free or (self.ask == free.FREE and draw.sub(free.ASK).random() < self.free_share)
+
+    def _free_request(self, post: Post, copy: int = 0) -> TextRequest:
+        image = post.images[0] if post.images and not self._finds_pictures else None
+        asked = free_instruction(seen=not self._finds_pictures)
+        return TextRequest(instruction=asked, image=image, post=post, copy=copy, free=True)
 
     # ------------------------------------------------------------ engines
 

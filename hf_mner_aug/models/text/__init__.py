@@ -44,6 +44,15 @@ def learns(name: str) -> bool:
     return name.startswith(f"{INSTRUCTBLIP}:")
 
 
+def check_free(name: str) -> None:
+    """Raise UsageError if an engine cannot write entities of its own: only a language model can."""
+    if name.partition(":")[0] in WITHOUT_A_MODEL:
+        raise UsageError(
+            f"ask=free lets a language model choose the entities, and {name} has none: name one, as "
+            "text_model=instructblip:ID or endpoint:URL#MODEL"
+        )
+
+
 def fit_engine(
     name: str,
     train: Sequence[tuple[TextRequest, str]],

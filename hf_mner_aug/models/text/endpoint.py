@@ -15,13 +15,13 @@ from hf_mner_aug.models.endpoint import ChatRequest, Reply, Unanswered
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
 from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
 from hf_mner_aug.models.text.engine import Composed, TextRequest, Unwritten
-from hf_mner_aug.models.text.labelled import linearize, tag_type, type_name, with_arguments
+from hf_mner_aug.models.text.labelled import linearize, tag_names, tag_type, type_name, with_arguments
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.posts import open_posts
 from hf_mner_aug.values import Count, Positive, check_ranges
 
-PROMPT = ("gmda", "write-1.md")
+PROMPT, PROMPT_FREE = ("gmda", "write-1.md"), ("gmda", "write-free-1.md")
 TRIES = 10  # posts examined for each one that is shown
 
 
@@ -73,8 +73,8 @@ class TextEndpoint:
     def _request(self, request: TextRequest, shown: Sequence[Post], draw: Draw) -> ChatRequest:
         return ChatRequest(
             messages=[
-                {"role": "system", "content": read_prompt(*PROMPT)},
-                {"role": "user", "content": as_block(self._asked(request.post, shown))},
+                {"role": "system", "content": read_prompt(*(PROMPT_FREE if request.free else PROMPT))},
+                {"role": "user", "content": as_block(self._asked(request, shown))},
             ],
             seed=draw.seed() % 2**31,
             temperature=self.temperature,
@@ -82,11 +82,11 @@ class TextEndpoint:
             images=[request.image] if request.image is not None else [],
         )
 
-    def _asked(self, post: Post, shown: Sequence[Post]) -> dict[str, Any]:
-        """Return the entities that a text must hold, and texts of other posts."""
+    def _asked(self, request: TextRequest, shown: Sequence[Post]) -> dict[str, Any]:
+        """Return the entities that a text must hold, or in a free one may, and texts of other posts."""
         return {
             "tags": [f"{prefix}-{kind}" for kind in self.types for prefix in "BI"],
-            "entities": asked_entities(post),
+            **({"types": tag_names(self.types)} if request.free else {"entities": asked_entities(request.post)}),
             "examples": list(map(linearize, shown)),
         }
 

@@ -14,12 +14,14 @@ class TextRequest:
 
     A fine-tuned model reads ``instruction`` and ``image`` only, one behind an endpoint the entities of ``post``.
     Engines without a language model also use its words, and ``copy``, the number of the text among those for the post.
+    A ``free`` request asks for entities of the model's own: those of ``post`` do not count.
     """
 
     instruction: str
     image: EncodedImage | None
     post: Post
     copy: int = 0
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from hf_mner_aug.transform import Reject
 
 TYPE_NAMES = {"PER": "person", "LOC": "location", "ORG": "organization", "MISC": "miscellaneous"}
 TASK = "Generate a text segment for a tweet based on the image, "
+TASK_WITHOUT = "Generate a text segment for a tweet, "
 _BAD_WRITER = "take another text model, or train it for more epochs"
 MALFORMED: Mapping[str, Reason] = {
     "no_words": Reason("the text has no word", _BAD_WRITER),
@@ -26,6 +27,7 @@ MALFORMED: Mapping[str, Reason] = {
     "tag_at_end": Reason("the text ends in a tag", _BAD_WRITER),
 }
 _TAG = re.compile(r"[BI]-.+", re.DOTALL)
+_NAMES = re.compile(r"(?:\\.|[^\\/])+")
 _BLANK = re.compile(r"[ \t\n\r]+")
 _ESCAPES = {"\\": "\\\\", " ": "\\_", "\t": "\\t", "\n": "\\n", "\r": "\\r", "-": "\\-", "/": "\\/"}
 _SIGNS = {escape: sign for sign, escape in _ESCAPES.items()}
@@ -91,8 +93,7 @@ def delinearize(text: str, types: Collection[str]) -> tuple[list[str], tuple[Ent
         if token is None or escape_word(token) != word:
             return Reject("bad_escape", word)
         if tag.startswith("B"):
-            names = [_unescaped(name) or "" for name in re.findall(r"(?:\\.|[^\\/])+", tag[2:])]
-            entities.append(Entity(len(tokens), len(tokens) + 1, names[0], names[1] if len(names) > 1 else None))
+            entities.append(replace(_labelled_as(tag[2:]), start=len(tokens), end=len(tokens) + 1))
         elif tag:
             entities[-1] = replace(entities[-1], end=len(tokens) + 1)
         tokens.append(token)
@@ -121,11 +122,27 @@ def instruction(post: Post) -> str:
     return f"{TASK}incorporating the following entities: {', '.join(asked)}"
 
 
+def free_instruction(*, seen: bool) -> str:
+    """Return the instruction for a text with entities of the model's own; ``seen`` if it is shown a picture."""
+    return f"{TASK if seen else TASK_WITHOUT}with named entities of your own choice."
+
+
 def type_name(entity: Entity) -> str:
     """Return an entity's type as a word, with its fine type: ``person``, ``person (sports team)``."""
     name = TYPE_NAMES.get(entity.type.upper(), entity.type.lower())
     spelt = name if entity.fine is None else f"{name} ({entity.fine})"
     return spelt.replace("_", " ")
+
+
+def tag_names(types: Collection[str]) -> dict[str, str]:
+    """Return the name of each type of tags, as ``tag_type`` writes them, in words."""
+    return {kind: type_name(_labelled_as(kind)) for kind in types}
+
+
+def _labelled_as(kind: str) -> Entity:
+    """Return an entity of no words with the types that ``tag_type`` was given."""
+    names = [_unescaped(name) or "" for name in _NAMES.findall(kind)]
+    return Entity(0, 0, names[0], names[1] if len(names) > 1 else None)
 
 
 def _with_article(name: str) -> str:
