@@ -2,14 +2,16 @@
 
 Dai & Adel 2020 (COLING). One operation per copy, drawn evenly from those that apply; each token, mention or segment is
 taken with probability ``ratio``, at least one. Deviates: an entity whose words change loses its boxes, since they show
-another; head and tail of a relation are left alone; synonyms are the nearest words of the train split.
+another; head and tail of a relation are left alone; synonyms are the nearest words of the train split; with a list of
+names, a share of the mentions comes from it.
 Rejects: nothing_to_change, unchanged
 """
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.posts.lexicon import (
@@ -22,11 +24,13 @@ from hf_mner_aug.posts.lexicon import (
     repeat_by_count,
     tag_keys,
 )
+from hf_mner_aug.posts.listed_mentions import Names, Writing, as_details
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Entity, Post, respell
 from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.names import fit_list, names_of, pinned_list, told_list
 from hf_mner_aug.transform import Facts, Method, Reject
-from hf_mner_aug.values import Positive, Share
+from hf_mner_aug.values import Positive, Probability, Share, later
 
 T = TypeVar("T")
 Operation = Literal["token", "synonym", "mention", "shuffle"]
@@ -35,11 +39,15 @@ OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The train split's words by tag key and mentions by entity key, both repeated by count, and its synonyms."""
+    """The train split's words by tag key and mentions by entity key, both repeated by count, and its synonyms.
+
+    ``names`` are those of a list from outside, if there is one.
+    """
 
     words: Mapping[str, Sequence[str]]
     mentions: Mapping[str, Sequence[Sequence[str]]]
     synonyms: Mapping[str, Sequence[str]]
+    names: Names | None = None
 
 
 def chosen(items: Sequence[Any], ratio: float, draw: Draw) -> list[Any]:
@@ -66,13 +74,20 @@ def replace_synonyms(
 
 
 def replace_mentions(
-    entities: Sequence[Entity], ratio: float, lexicon: Lexicon, draw: Draw
+    entities: Sequence[Entity],
+    ratio: float,
+    lexicon: Lexicon,
+    draw: Draw,
+    listed: Mapping[int, Sequence[str]] = MappingProxyType({}),
 ) -> dict[int, Sequence[str]]:
-    """Return edits (see ``respell``) that replace some mentions by others of their type and fine type in train."""
+    """Return edits (see ``respell``) that replace some mentions by others of their type and fine type.
+
+    The others are train's, or those that ``listed`` has by the first word of the mention.
+    """
     edits: dict[int, Sequence[str]] = {}
     for entity in chosen(entities, ratio, draw):
         edits.update({i: [] for i in range(entity.start, entity.end)})
-        edits[entity.start] = draw.choice(lexicon.mentions[entity_key(entity)])
+        edits[entity.start] = listed.get(entity.start) or draw.choice(lexicon.mentions[entity_key(entity)])
     return edits
 
 
@@ -103,6 +118,8 @@ class LSMS(Method):
     Args:
         ratio: the probability with which each word, mention or segment is taken.
         operations: the operations to draw from: `token`, `synonym`, `mention`, `shuffle`.
+        mentions: a file of names, a type and a name on each line, that mentions are also replaced by.
+        mention_share: the chance that a replaced mention comes from that list, where it has names of its type.
     """
 
     name: ClassVar[str] = "lsms"
@@ -127,12 +144,28 @@ class LSMS(Method):
     copies: Positive = 4
     ratio: Share = 0.3
     operations: tuple[Operation, ...] = OPERATIONS
+    mentions: str = later("")
+    mention_share: Probability = later(0.5)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Sentences that users of the rows must know."""
+        return told_list(self.mentions)
+
+    def pinned(self) -> Self:
+        """Return a copy that names its list by its content instead of its path."""
+        return replace(self, mentions=pinned_list(self.mentions))
+
+    def fit(self, train: Any, **options: Any) -> Self:
+        """Return a fitted copy, whose list is named by its content; raises as ``Method.fit``, and for a bad list."""
+        return super(LSMS, self.pinned()).fit(train, **options)
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the split's words by tag, its mentions by type and its synonyms."""
-        counts = LabelCounts()
-        texts = Texts(counts.counting(train))
-        return {"words": counts.words(), "mentions": counts.mentions(), "synonyms": nearest_words(texts)}
+        counts, writing = LabelCounts(), Writing()
+        texts = Texts(counts.counting(writing.counting(train) if self.mentions else train))
+        learned = {"words": counts.words(), "mentions": counts.mentions(), "synonyms": nearest_words(texts)}
+        return learned | ({"files": fit_list(self.mentions, writing)} if self.mentions else {})
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return an edited copy of each post."""
@@ -169,7 +202,10 @@ class LSMS(Method):
         details = {"operation": operation}
         words: Sequence[int] = range(len(post.tokens))
         if operation == "mention":
-            made = respell(post, replace_mentions(where, self.ratio, lexicon, draw), details=details)
+            names = lexicon.names
+            listed = names.instead(post, where, self.mention_share, draw.sub("listed")) if names else {}
+            edits = replace_mentions(where, self.ratio, lexicon, draw, listed)
+            made = respell(post, edits, details=details | as_details(listed, edits))
         else:
             if operation == "token":
                 tokens = replace_tokens(post, where, self.ratio, lexicon, draw)
@@ -201,4 +237,5 @@ def _learned(artifact: str) -> Lexicon:
         {key: repeat_by_count(counts.items()) for key, counts in learned["words"].items()},
         {key: repeat_by_count(counts) for key, counts in learned["mentions"].items()},
         learned["synonyms"],
+        names_of(learned.get("files")),
     )

@@ -1,6 +1,6 @@
-"""Names with their types from a user's file, and where a text has them.
+"""Lists of names with their types and weights: read, added up, written, and found in texts.
 
-The file has a name on each line: ``PER<TAB>Stephen Curry``, with a weight as a third column if it likes, or JSON lines,
+A file has a name on each line: ``PER<TAB>Stephen Curry``, with a weight as a third column if it likes, or JSON lines,
 ``{"type": "PER", "name": "Stephen Curry", "weight": 2}``. It may be anybody's, so each line is checked.
 """
 
@@ -15,6 +15,7 @@ from hf_mner_aug.untrusted.shapes import parse_json
 
 LONGEST_NAME = 10  # words
 LONGEST_LINE = 1_000  # characters
+HEAVIEST = 1e12  # so that sums of weights stay exact enough
 FORM = "TYPE<TAB>NAME, TYPE<TAB>NAME<TAB>WEIGHT or a JSON object with type and name"
 
 Lexicon = Mapping[str, tuple[str, ...]]  # casefolded names, words joined by blanks, to the types that they have
@@ -27,6 +28,11 @@ class ListedName(NamedTuple):
     words: tuple[str, ...]
     weight: float = 1.0
 
+    @property
+    def text(self) -> str:
+        """The words, joined by blanks."""
+        return " ".join(self.words)
+
 
 class _Object(TypedDict):
     type: str
@@ -35,7 +41,12 @@ class _Object(TypedDict):
 
 
 def read_names(path: str | Path) -> Iterator[ListedName]:
-    """Yield the names of a file, line by line; empty lines, and those that begin with ``# ``, are none.
+    """Yield the names of a file; raises as ``read_lines``."""
+    return (name for _, name in read_lines(path))
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, ListedName]]:
+    """Yield the number of each line with a name, and the name; lines that are empty or begin with ``# `` have none.
 
     Raises:
         UsageError: the file cannot be read.
@@ -52,7 +63,7 @@ def read_names(path: str | Path) -> Iterator[ListedName]:
                 if len(text) > LONGEST_LINE:
                     raise DataError(f"{where}: expected at most {LONGEST_LINE} characters, found more")
                 if text and not text.startswith("# "):
-                    yield _name(text, where)
+                    yield number, _name(text, where)
     except OSError as error:
         raise UsageError(f"{path}: the list of names cannot be read ({error.strerror})") from error
 
@@ -74,6 +85,8 @@ def _name(text: str, where: str) -> ListedName:
         raise DataError(f"{where}: expected a name of at most {LONGEST_NAME} words, found {len(words)}")
     if not (math.isfinite(weight) and weight > 0):
         raise DataError(f"{where}: expected a weight above 0, found {excerpt(repr(weight), 80)}")
+    if weight > HEAVIEST:
+        raise DataError(f"{where}: expected a weight of at most {HEAVIEST:g}, found {weight:g}")
     return ListedName(type_, words, float(weight))
 
 
@@ -82,6 +95,23 @@ def _number(text: str, where: str) -> float:
         return float(text)
     except ValueError as error:
         raise DataError(f"{where}: expected a weight above 0, found {excerpt(repr(text), 80)}") from error
+
+
+def add_up(names: Iterable[ListedName]) -> list[ListedName]:
+    """Return names sorted by type and words, each once, with the sum of its weights."""
+    weights: dict[tuple[str, tuple[str, ...]], float] = {}
+    for name in names:
+        weights[name[:2]] = weights.get(name[:2], 0.0) + name.weight
+    return [ListedName(*key, weight) for key, weight in sorted(weights.items())]
+
+
+def to_line(name: ListedName) -> str | None:
+    """Return a name as the line of a file; None if it would not be read back as it is."""
+    line = f"{name.type}\t{name.text}\t{name.weight:.15g}"
+    try:
+        return line if _name(line, "") == name and line == line.strip() and not line.startswith("# ") else None
+    except DataError:
+        return None
 
 
 def lexicon_of(names: Iterable[ListedName]) -> dict[str, tuple[str, ...]]:

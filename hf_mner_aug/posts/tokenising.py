@@ -19,18 +19,34 @@ _WHOLE_WORDS, _WHOLE_ASCII = regex.compile(_WHOLE % _ANY, regex.V1), re.compile(
 _SPLIT_WORDS, _SPLIT_ASCII = regex.compile(_SPLIT % _ANY, regex.V1), re.compile(_SPLIT % _ASCII, re.ASCII)
 
 
+class StyleCounts:
+    """Counts of the words of texts from which their style is known."""
+
+    def __init__(self) -> None:
+        self._lone = self._marked = self._single = self._total = 0
+
+    def add(self, tokens: Iterable[str]) -> None:
+        """Count the words of a text."""
+        for word in tokens:
+            self._lone += word in HEADS
+            self._marked += len(word) > 1 and word[0] in HEADS
+            self._single += is_one_sign(word)
+            self._total += 1
+
+    @property
+    def style(self) -> Style:
+        """The style of the texts counted."""
+        if self._single > 0.8 * self._total:
+            return "characters"
+        return "split" if self._lone > self._marked else "whole"
+
+
 def word_style(posts: Iterable[Post]) -> Style:
     """Return how a set tokenises texts: handles ``whole`` or ``split`` off their ``@``, or ``characters``."""
-    lone = marked = single = total = 0
+    counts = StyleCounts()
     for post in posts:
-        for word in post.tokens:
-            lone += word in HEADS
-            marked += len(word) > 1 and word[0] in HEADS
-            single += is_one_sign(word)
-            total += 1
-    if single > 0.8 * total:
-        return "characters"
-    return "split" if lone > marked else "whole"
+        counts.add(post.tokens)
+    return counts.style
 
 
 def split_words(text: str, style: Style) -> list[str]:

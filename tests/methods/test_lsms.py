@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 
 import pytest
@@ -19,6 +20,9 @@ from hf_mner_aug.methods.lsms import (
     shuffle_segments,
 )
 from hf_mner_aug.posts.lexicon import LabelCounts, mention_counts, ordinary_words, tag_keys
+from hf_mner_aug.posts.listed_mentions import Names, Writing, fit_names
+from hf_mner_aug.posts.name_lists import ListedName
+from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, respell
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform import Reject
@@ -325,3 +329,88 @@ def test_labels_of_every_kind_of_set_stay(kind, sets):
         boxes = [sum(len(e.boxes) for e in p.entities) for p in made]
         before = [sum(len(e.boxes) for e in gold[p.id.split("+")[0]].entities) for p in made]
         assert 0 < sum(boxes) < sum(before)
+
+
+# ---------------------------------------------------------------- names from outside
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    """A list of names that no set has, in a folder whose name is told nowhere."""
+    path = tmp_path_factory.mktemp("secret") / "names.tsv"
+    path.write_text("".join(f"{kind}\tZyx{i} Wvu{i}\t{i + 1}\n" for kind in ("PER", "LOC", "ORG") for i in range(30)))
+    return path
+
+
+def listed_in(made):
+    """Return the names in the provenance of rows, and the mentions of the rows that no train post can have."""
+    notes = [name for note in made["provenance"] for name in json.loads(note)["details"].get("listed", ())]
+    posts = map(Codec(made.features).to_post, made.with_format("arrow")[:].to_pylist())
+    mentions = [" ".join(post.tokens[e.start : e.end]) for post in posts for e in post.entities]
+    return Counter(notes), Counter(mention for mention in mentions if "zyx" in mention.casefold())
+
+
+def test_mentions_come_from_a_list_by_the_share(mner, listed):
+    with pytest.warns(UserWarning, match="has no name of MISC"):
+        fits = {
+            share: LSMS(mentions=str(listed), mention_share=share, operations=("mention",), ratio=1.0).fit(mner)
+            for share in (0.0, 0.5, 1.0)
+        }
+    made = {share: fit.map(mner) for share, fit in fits.items()}
+    counts = {share: listed_in(rows) for share, rows in made.items()}
+    assert counts[0.0] == (Counter(), Counter())
+    for share in (0.5, 1.0):
+        noted, there = counts[share]
+        assert noted == there, "provenance names exactly the listed mentions"
+    assert 0.35 < counts[0.5][0].total() / counts[1.0][0].total() < 0.65
+    note = made[1.0]["provenance"][0]
+    assert json.loads(note)["params"].keys() == {"mention_share", "mentions", "operations", "ratio"}
+    assert "secret" not in note
+
+
+def test_a_list_changes_nothing_but_the_mentions_it_gives(mner, listed):
+    plain = LSMS(ratio=1.0).fit(mner).map(mner)
+    none = LSMS(ratio=1.0, mentions=str(listed), mention_share=0.0).fit(mner).map(mner)
+    assert none["tokens"] == plain["tokens"]
+    assert next(set(json.loads(note)["params"]) for note in plain["provenance"]) == {"operations", "ratio"}
+
+
+def test_a_recipe_names_the_list_by_its_content_and_runs_elsewhere(mner, listed, tmp_path, monkeypatch):
+    recipe = Recipe.of(method="lsms", params={"mentions": str(listed)})
+    assert str(listed) not in json.dumps(recipe.to_dict())
+    assert recipe.params["mentions"].startswith("sha256:")
+    with pytest.warns(UserWarning, match="has no name of MISC"):
+        here = recipe.build().fit(mner)
+    told = " ".join(here.cautions)
+    assert recipe.params["mentions"][7:19] in told
+    assert "secret" not in told
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "elsewhere"))
+    with pytest.raises(UsageError, match=r"no list of names .* name the list's file: mentions=FILE"):
+        recipe.build().fit(mner)
+    moved = tmp_path / "other.jsonl"
+    lines = reversed(listed.read_text().splitlines())
+    rows = (dict(zip(("type", "name", "weight"), line.split("\t"), strict=True)) for line in lines)
+    moved.write_text("\n".join(json.dumps({**row, "weight": float(row["weight"])}) for row in rows))
+    again = Recipe.of(method="lsms", params={"mentions": str(moved)})
+    assert again == recipe
+    assert again.fingerprint == recipe.fingerprint
+    with pytest.warns(UserWarning, match="has no name of MISC"):
+        assert again.build().fit(mner) == here
+
+
+def test_a_type_of_the_list_that_train_lacks_is_refused(mner, tmp_path):
+    path = tmp_path / "names.tsv"
+    path.write_text("PER\tAdele\nperson\tAdele\n")
+    with pytest.raises(UsageError, match=r"names.tsv line 2: expected a type of train"):
+        LSMS(mentions=str(path)).fit(mner)
+
+
+def test_boxes_of_listed_names_are_left_out(listed):
+    names = Names.of(fit_names([ListedName("PER", ("Zyx",))], Writing()))
+    boxed = Entity(0, 1, "PER", boxes=((0.0, 0.0, 1.0, 1.0),))
+    lexicon = Lexicon(WORDS, MENTIONS, SYNONYMS, names)
+    made = LSMS(mention_share=1.0)._edit(
+        Post("p", ["Adele", "sang"], [boxed]), {"mention": [boxed]}, lexicon, draw(0, "lsms", 1, "p", 0)
+    )
+    assert made.entities == (Entity(0, 1, "PER"),)
+    assert made.details == {"operation": "mention", "listed": ["Zyx"]}

@@ -1,0 +1,173 @@
+"""Names of a list as mentions of a set: cut into words and cased as the set writes them, drawn by weight.
+
+A listed name takes the form of the mention that it replaces: in lower case, in capitals, as a hashtag. Handles are not
+replaced, since a made-up handle may be somebody's.
+"""
+
+import itertools
+from bisect import bisect
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hf_mner_aug.draw import Draw
+from hf_mner_aug.posts.lexicon import entity_key, is_link
+from hf_mner_aug.posts.name_lists import ListedName
+from hf_mner_aug.posts.tokenising import HEADS, Style, StyleCounts, restyle, split_words
+from hf_mner_aug.schema import Entity, Post, respell
+
+Case = Literal["lower", "upper", "mixed"]
+LISTED = "listed"  # in the details of a made post: the names of the list that it has
+ONE_CASE = 0.99  # share of a set's words with letters that are in one case, if it is in that case
+SHOUTED = 5  # letters of a word in capitals that is no abbreviation: ``OBAMA``, but not ``NATO``
+
+Words = tuple[str, ...]
+
+
+class Writing:
+    """How a set writes: the style of its words, their case, the types of its entities; counted while it is iterated."""
+
+    def __init__(self) -> None:
+        self._style = StyleCounts()
+        self._cased = self._lower = self._upper = 0
+        self.keys: set[str] = set()
+
+    def counting(self, posts: Iterable[Post]) -> Iterator[Post]:
+        """Yield the posts, and count them."""
+        for post in posts:
+            self._style.add(post.tokens)
+            for word in post.tokens:
+                if not is_link(word) and word[:1] not in HEADS and word != "RT" and word.lower() != word.upper():
+                    self._cased += 1
+                    self._lower += word == word.lower()
+                    self._upper += word == word.upper()
+            self.keys.update(map(entity_key, post.entities))
+            yield post
+
+    @property
+    def style(self) -> Style:
+        """How the set cuts texts into words."""
+        return self._style.style
+
+    @property
+    def case(self) -> Case:
+        """The case of the set's words, ``mixed`` if they are in both, or in none."""
+        if not self._cased:
+            return "mixed"
+        if self._lower >= ONE_CASE * self._cased:
+            return "lower"
+        return "upper" if self._upper >= ONE_CASE * self._cased else "mixed"
+
+
+def fit_names(names: Iterable[ListedName], writing: Writing) -> dict[str, Any]:
+    """Return names as a set writes them, by type, each with its weight, as JSON-like data for ``Names.of``.
+
+    Marks of hashtags are left off, and handles are left out.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name in names:
+        words = as_set_writes(name.text, writing.style, writing.case)
+        if words and name.words[0][0] != "@":
+            of_type = found.setdefault(name.type, {})
+            text = " ".join(words)
+            of_type[text] = of_type.get(text, 0.0) + name.weight
+    return {"names": {kind: sorted(of_type.items()) for kind, of_type in found.items()}, "style": writing.style}
+
+
+def as_set_writes(name: str, style: Style, case: Case = "mixed") -> list[str]:
+    """Return the words of a name as a set writes them, without ``#`` or ``@`` before them."""
+    name = {"lower": name.lower, "upper": name.upper, "mixed": name.strip}[case]()
+    words = restyle(split_words(name.lstrip("#@ "), style), style)
+    return words if any(map(str.isalnum, "".join(words))) else []
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names as a set writes them, by type, with the sums of their weights up to each, and the style of its words."""
+
+    texts: Mapping[str, Sequence[str]]
+    ends: Mapping[str, Sequence[float]]
+    style: Style
+
+    @classmethod
+    def of(cls, fitted: Mapping[str, Any]) -> "Names":
+        """Return the names that ``fit_names`` returned."""
+        found = fitted["names"]
+        return cls(
+            {kind: [text for text, _ in names] for kind, names in found.items()},
+            {kind: list(itertools.accumulate(weight for _, weight in names)) for kind, names in found.items()},
+            fitted["style"],
+        )
+
+    def draw(self, kind: str, draw: Draw) -> str:
+        """Return a name of a type that has some, drawn by weight."""
+        ends = self.ends[kind]
+        return self.texts[kind][min(bisect(ends, draw.random() * ends[-1]), len(ends) - 1)]
+
+    def instead(self, post: Post, entities: Iterable[Entity], share: float, draw: Draw) -> dict[int, Words]:
+        """Return names for a post's entities, each with probability ``share``, by the first word of the entity."""
+        found: dict[int, Words] = {}
+        for entity in entities:
+            stream = draw.sub(entity.start)
+            if stream.random() < share:
+                words = self.instead_of(post.tokens, entity.start, entity.end, entity_key(entity), stream)
+                found |= {entity.start: words} if words else {}
+        return found
+
+    def instead_of(self, tokens: Sequence[str], start: int, end: int, kind: str, draw: Draw) -> Words | None:
+        """Return the words of a drawn name in the form of a mention of a text.
+
+        None if the list has no name of its type, or the mention is a handle.
+
+        Args:
+            tokens: [n_words].
+            start: of the mention.
+            end: exclusive.
+            kind: its type, with its fine type if it has one.
+            draw: the randomness.
+        """
+        own, before = tokens[start:end], tokens[start - 1] if start else ""
+        head = own[0][0] if own[0][0] in HEADS and len(own[0]) > 1 else before if before in HEADS else ""
+        if kind not in self.texts or head == "@":
+            return None
+        words = tuple(_in_case_of(own, self.draw(kind, draw)).split(" "))
+        if not head:
+            return words
+        tag = "".join(sign for word in words for sign in word if sign.isalnum() or sign == "_")
+        return (tag if head == before else head + tag,) if self.style != "characters" else words
+
+
+def _in_case_of(own: Sequence[str], name: str) -> str:
+    """Return a name in the case of a mention's words, if that is lower case, or capitals in a longer word."""
+    written = " ".join(own)
+    if written.lower() != written.upper():
+        if written == written.lower():
+            return name.lower()
+        if written == written.upper() and max(sum(map(str.isalpha, word)) for word in own) >= SHOUTED:
+            return name.upper()
+    return name
+
+
+def as_details(listed: Mapping[int, Words], edits: Container[int]) -> dict[str, list[str]]:
+    """Return the details of a post with listed names, by first word, at those of the edits: the names in order."""
+    names = [" ".join(listed[start]) for start in sorted(listed) if start in edits]
+    return {LISTED: names} if names else {}
+
+
+def swap(post: Post, listed: Mapping[int, Words]) -> Post:
+    """Return a post with listed names in the place of its entities that begin at these words.
+
+    Their ``the`` goes: whether a name has one is not known.
+    """
+    edits: dict[int, Sequence[str]] = {}
+    for entity in post.entities:
+        if entity.start in listed:
+            edits |= {i: [] for i in range(entity.start, entity.end)} | {entity.start: listed[entity.start]}
+            if entity.start and post.tokens[entity.start - 1].casefold() == "the":
+                edits[entity.start - 1] = []
+    return respell(post, edits, details={**post.details, **as_details(listed, edits)}) if edits else post
+
+
+def listed_words(tokens: Sequence[str], spans: Iterable[tuple[int, int]], listed: Collection[str]) -> set[int]:
+    """Return the indices of the words of those spans that are listed names, as the details of a post have them."""
+    return {i for start, end in spans if " ".join(tokens[start:end]) in listed for i in range(start, end)}
