@@ -7,7 +7,8 @@
 
 A chat is answered with ``echo: `` and the user's text, in as many tokens as words; a picture is drawn from its prompt
 and seed. Every wait ends when the server is stopped. The server may be sent the keys that ``allowed`` names, as if the
-user had named it; with none, it is a stranger's.
+user had named it; with none, it is a stranger's. ``refusal`` is a function that returns the status and the body with
+which a request is refused, or None.
 """
 
 import base64
@@ -16,6 +17,7 @@ import io
 import json
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -70,6 +72,7 @@ class EndpointServer:
         self.log: list[Request] = []
         self.peak = 0  # requests that waited for their answer at a time, at most
         self.faults: list[Fault] = []
+        self.refusal: Callable[[dict[str, Any]], tuple[int, Any] | None] = lambda body: None
         self.closing = threading.Event()
         self.lock = threading.Lock()
         self.open = 0
@@ -196,6 +199,9 @@ class Handler(BaseHTTPRequestHandler):
         if server.key is not None and given != server.key:
             return 401, {"error": {"message": f"Incorrect API key provided: {given}", "code": "invalid_api_key"}}
         body = request.body
+        refused = server.refusal(body)
+        if refused is not None:
+            return refused
         if server.models and body.get("model") not in server.models:
             return 404, {"error": {"message": f"The model `{body.get('model')}` does not exist"}}
         with server.lock:

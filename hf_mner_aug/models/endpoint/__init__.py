@@ -9,7 +9,8 @@ Nothing is sent to a host that is not allowed for the key (``hosts``). A redirec
 
 An answer is recorded under the digest of its request before anyone sees it. The same request again, also after a kill,
 in another process or with ``replay``, is answered from the record. An unusable answer is recorded as well, since it was
-paid for: delete the file named by its digest to ask again. Threads that send the same request at once share one call;
+paid for: delete the file named by its digest to ask again. A server that refuses a JSON schema is sent it in another
+form (``forms``); the digest stays that of the request. Threads that send the same request at once share one call;
 processes do not.
 
 Requests go through the asynchronous session of ``huggingface_hub``. Its ``InferenceClient`` posts the same chats, but a
@@ -33,6 +34,7 @@ from urllib.parse import urlsplit
 from hf_mner_aug.exceptions import DataError, EndpointError, UsageError
 from hf_mner_aug.models.endpoint.budget import NO_LIMIT, Account, Budget, Usage
 from hf_mner_aug.models.endpoint.connection import KEY_ENV, Connection, find_key, host_of
+from hf_mner_aug.models.endpoint.forms import REFUSING, has_schema, in_form, is_refusal, taken_by
 from hf_mner_aug.models.endpoint.protocol import (
     REASONS,
     Answer,
@@ -50,7 +52,7 @@ from hf_mner_aug.models.endpoint.protocol import (
     read_answer,
     to_call,
 )
-from hf_mner_aug.models.endpoint.responses import Record, read_record, record_path, write_record
+from hf_mner_aug.models.endpoint.responses import FORMS, Form, Record, read_record, record_path, write_record
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage import artifacts
@@ -309,16 +311,15 @@ class Endpoint:
         with state.slots:
             if connection.stop.is_set():
                 raise CancelledError
-            reached = state.account.claim(self.budget)
+            reached = self._claim()
             if reached:
                 return Unanswered("over_budget", reached, call.digest)
-            state.count(Usage(calls=1))
             begun = time.monotonic()
-            outcome, retries = self._send(call, connection)
+            outcome, retries, form = self._send_in_forms(call, connection)
             took = Usage(retries=retries, seconds=round(time.monotonic() - begun, 4))
             if isinstance(outcome, Answer):
                 took += self._cost(call.kind, outcome)
-                record = Record(call.digest, call.kind, self.model, outcome.answered_by, outcome.answer, took)
+                record = Record(call.digest, call.kind, self.model, outcome.answered_by, outcome.answer, took, form)
                 write_record(path, record)
             state.account.add(took)
             state.count(took)
@@ -331,6 +332,12 @@ class Endpoint:
             )
         assert record is not None
         return record, False
+
+    def _claim(self) -> str:
+        """Count one call if the budget allows it, otherwise return which limit is reached."""
+        reached = self._state.account.claim(self.budget)
+        self._state.count(Usage(calls=int(not reached)))
+        return reached
 
     def _check_prices(self, kind: str) -> None:
         needed = {"chat": ("price_in", "price_out"), "image": ("price_image",), "search": ("price_search",)}[kind]
@@ -348,8 +355,32 @@ class Endpoint:
 
     # ------------------------------------------------------------ over the network
 
-    def _send(self, call: Call, connection: Connection) -> tuple[Answer | Failure, int]:
-        """Return the answer, or why there is none, and the number of retries.
+    def _send_in_forms(self, call: Call, connection: Connection) -> tuple[Answer | Failure, int, Form]:
+        """Return the answer, or why there is none, the retries, and the form of the schema; each form is a call.
+
+        Raises as ``_send``.
+        """
+        if not has_schema(call):
+            return *self._send(call, connection, self.retries), FORMS[0]
+        taken = taken_by(self.base_url, self.model)
+        form = taken.form
+        outcome, retries = self._send(in_form(call, form), connection, self.retries)
+        failures = []
+        while isinstance(outcome, Failure) and (following := taken.after(form, outcome)):
+            failures.append(outcome)
+            reached = self._claim()
+            if reached:
+                return Failure("over_budget", reached), retries, form
+            form = following
+            # What failed in one form is not tried several times in the next: it may have been paid for.
+            outcome, _ = self._send(in_form(call, form), connection, 0)
+        taken.note(form, outcome, len(failures), self._host)
+        if failures and isinstance(outcome, Failure) and outcome.status in REFUSING:
+            outcome = failures[0]
+        return outcome, retries, form
+
+    def _send(self, call: Call, connection: Connection, most: int) -> tuple[Answer | Failure, int]:
+        """Return the answer, or why there is none, and the number of retries, ``most`` at most.
 
         Raises:
             EndpointError: no other request would succeed either.
@@ -365,7 +396,7 @@ class Endpoint:
             delay = min(MAX_DELAY, self.backoff_s * 2.0 ** min(retries, 30)) * _JITTER.uniform(0.5, 1)
             delay = max(delay, outcome.seconds)
             failures[outcome.then] += 1
-            spent = retries == self.retries or failures[outcome.then] > LIMITS.get(outcome.then, retries + 1)
+            spent = retries == most or failures[outcome.then] > LIMITS.get(outcome.then, retries + 1)
             if spent or time.monotonic() - begun + delay > self.max_wait_s:
                 break
             retries += 1
@@ -376,7 +407,7 @@ class Endpoint:
             detail += f"; it asks to wait {outcome.seconds:.0f} s, over max_wait_s={self.max_wait_s:g}"
         if outcome.reason == "unreachable":
             raise EndpointError(f"cannot reach {self._host}: {detail}; check base_url and the server", "unreachable")
-        return Failure(outcome.reason, detail), retries
+        return outcome._replace(detail=detail, then="give_up"), retries
 
     def _advice(self, failure: Failure) -> str:
         """Return why no request can be answered, and what to do."""
@@ -421,6 +452,8 @@ class Endpoint:
             return Failure("too_large", f"{self._host} sent more than {MAX_VALUES} values")
         outcome = read_answer(call.kind, status, headers, redact(body.decode("latin-1")).encode("latin-1"))
         if isinstance(outcome, Failure):
+            if has_schema(call) and is_refusal(outcome):
+                outcome = outcome._replace(reason="bad_request", then="give_up")
             return outcome._replace(detail=redact(outcome.detail))
         named = outcome.answered_by and redact(outcome.answered_by)
         return outcome._replace(answered_by=named, answer=_changed(outcome.answer, redact))

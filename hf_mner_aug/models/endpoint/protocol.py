@@ -185,13 +185,14 @@ class Failure(NamedTuple):
     """No answer, and what follows: the request is given up, tried again after some seconds, or the run stops.
 
     ``retry`` is for a busy server, ``retry_connect`` for one that cannot be reached, ``retry_twice`` for an answer that
-    failed or was lost: it may have been paid for, and may fail again.
+    failed or was lost: it may have been paid for, and may fail again. ``status`` is that of an error's HTTP response.
     """
 
     reason: str
     detail: str
     then: Literal["give_up", "retry", "retry_twice", "retry_connect", "stop"] = "give_up"
     seconds: float = 0.0
+    status: int = 0
 
 
 def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer | Failure:
@@ -217,6 +218,7 @@ def read_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes)
             or body.decode("utf-8", "replace")
         )
         failure = _failure(status, noted, headers, f"HTTP {status}: {excerpt(str(said)) or 'no message'}")
+        failure = failure._replace(status=status)
         return failure._replace(reason="wrong_address") if (kind, status) == ("search", 404) else failure
     wrong = "not_an_image" if kind == "image" else "not_json"
     then: Literal["give_up", "retry_twice"] = "retry_twice" if kind == "search" else "give_up"
@@ -430,7 +432,7 @@ def judge(
     value = None
     if request.json_schema is not None:
         try:
-            value = parse_json(text)
+            value = parse_json(text if record.form != "prompt" else json_within(text))
         except ValueError as error:
             return Unanswered("not_json", f"{error}: {said}", record.digest)
     return Reply(text, value, named, record.digest, cached, record.usage)
@@ -465,6 +467,24 @@ def parse_json(text: str) -> Any:
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     return value
+
+
+def json_within(text: str) -> str:
+    """Return the JSON object or list in a text, or the text if there is none.
+
+    It is that between the only code fences, or the one at the first bracket that begins one.
+    """
+    fenced = text.split("```")
+    if len(fenced) == 3:
+        return f"```{fenced[1]}```"
+    for start in sorted(text.find(bracket) for bracket in "{["):
+        if start >= 0:
+            try:
+                _, end = json.JSONDecoder().raw_decode(text, start)
+            except (ValueError, RecursionError):
+                continue
+            return text[start:end]
+    return text
 
 
 def _unfenced(text: str) -> str:

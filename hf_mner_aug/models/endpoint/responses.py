@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 from hf_mner_aug.exceptions import Corrupt
 from hf_mner_aug.models.endpoint.budget import Usage
@@ -16,13 +16,16 @@ from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.shapes import checked, read_json
 
+Form = Literal["json_schema", "json_object", "prompt"]  # in which JSON of a schema is requested
+FORMS: tuple[Form, ...] = get_args(Form)
+
 
 @dataclass(frozen=True)
 class Record:
     """An answer as received, before it is judged.
 
     ``answer`` holds ``text``, ``refusal`` and ``finish_reason`` of a chat, ``image`` in base64, or ``results`` and
-    ``credits`` of a search.
+    ``credits`` of a search. ``form`` is how a schema was sent; the digest does not depend on it.
     """
 
     digest: str
@@ -31,6 +34,7 @@ class Record:
     answered_by: str | None
     answer: Mapping[str, Any]
     usage: Usage
+    form: Form = "json_schema"
 
 
 class ChatAnswer(TypedDict):
@@ -96,5 +100,6 @@ def read_record(path: Path) -> Record | None:
 
 def write_record(path: Path, record: Record) -> None:
     """Record an answer atomically."""
+    fields = {name: value for name, value in asdict(record).items() if (name, value) != ("form", FORMS[0])}
     # ASCII, since an answer may contain a lone surrogate, which UTF-8 cannot encode.
-    artifacts.write_atomically(path, json.dumps(asdict(record), sort_keys=True, indent=1).encode())
+    artifacts.write_atomically(path, json.dumps(fields, sort_keys=True, indent=1).encode())
