@@ -52,7 +52,8 @@ def _run(package: str, command: list[str]) -> None:
     except subprocess.TimeoutExpired as error:
         raise Unmade(f"{package} was not there after {FETCH_SECONDS} s") from error
     if done.returncode:
-        raise Unmade(f"{package} cannot be fetched: {last_line(done.stderr)}")
+        unreached = "; the index was not reached" * ("connection" in done.stderr.lower())
+        raise Unmade(f"{package} cannot be fetched: {last_line(done.stderr)}{unreached}")
 
 
 @contextmanager

@@ -260,3 +260,14 @@ def test_the_table_is_pinned_and_gemma_waits_to_be_asked_for(lab):
     assert [part.name for part in lab.chosen([], gemma=True)] == names
     with pytest.raises(lab.Unmade, match="no part clip: the parts are minilm, mpnet"):
         lab.chosen(["clip"])
+
+
+def test_the_page_has_each_part_with_its_licence(lab):
+    from parts import PARTS
+
+    page = (ROOT / "docs" / "laboratory.md").read_text(encoding="utf-8")
+    rows = {row.split("`")[1]: row for row in page.splitlines() if row.startswith("| `")}
+    for part in PARTS:
+        row = rows[part.name]
+        assert f"| {part.licence} | {part.megabytes:,} MB |" in row
+        assert not part.packages or part.packages[0].partition("==")[0] in row
