@@ -46,6 +46,11 @@ TEACHER: Mapping[str, Reason] = {
     "not_in_text": Reason("a mention of the answer is not in its text", "name another model"),
     "malformed": Reason("the answer's spans overlap, or are of an unknown type", "name another model"),
 }
+# What a teacher notes on the posts that it labels, as numbers from 0 to 1.
+TEACHER_SCORES: Mapping[str, str] = {
+    "confidence": "the teacher's confidence in the post's least sure entity",
+    "agreement": "the share of the teacher's members that find the entity that fewest of them find",
+}
 # Made posts that publishing drops, whatever the method.
 DROPPED: Mapping[str, Reason] = {
     "duplicate": Reason("a gold or earlier post has the same words and labels", "take another seed, or another method"),

@@ -6,7 +6,7 @@ only.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Protocol, Self, cast
 
 from hf_mner_aug.backbones.teachers.backbone import FittedHere, Saved, is_saved
 from hf_mner_aug.backbones.teachers.endpoint import ChatMember
@@ -15,6 +15,7 @@ from hf_mner_aug.backbones.teachers.member import Opinion as Opinion
 from hf_mner_aug.backbones.teachers.vote import Labels as Labels
 from hf_mner_aug.backbones.teachers.vote import vote
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.models.endpoint.engine import run_name
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.transform import Costs, Method, Model, Reject
 from hf_mner_aug.untrusted.hosts import Host
@@ -74,14 +75,22 @@ class Teacher:
         chats = (member for member in self.members if isinstance(member, ChatMember))
         return next((chat.costs(method, texts) for chat in chats), None)
 
+    @property
+    def asks(self) -> bool:
+        """Whether a member is behind an endpoint."""
+        return any(isinstance(member, ChatMember) for member in self.members)
+
     def fit(self, train: Sequence[Post], validation: Sequence[Post], seed: int) -> dict[str, str]:
         """Return the digests of the members by name (``teacher-0``, …), for a method's files.
 
         They learn from train only; validation, which may be empty, selects their best states.
 
         Raises:
-            UsageError: a post has a relation, train has no entity, or a saved backbone knows other types.
+            UsageError: a post has a relation or a fine type, train has no entity, or a saved backbone knows other
+                types.
         """
+        if any(entity.fine for post in train for entity in post.entities):
+            raise UsageError("labels=teacher: a teacher gives no fine types, and train has them: leave it out")
         if any(post.relation is not None for post in train):
             raise UsageError("labels=teacher: a teacher labels entities, and train has relations: leave it out")
         words, selects = ([replace(post, images=()) for post in posts] for posts in (train, validation))
@@ -110,6 +119,75 @@ class Teacher:
     def _voted(self, opinions: Sequence[Opinion | Reject]) -> Labels | Reject:
         refused = next((opinion for opinion in opinions if isinstance(opinion, Reject)), None)
         return refused or vote([opinion for opinion in opinions if isinstance(opinion, Opinion)], self.name)
+
+
+class Taught(Protocol):
+    """The parameters of a method whose posts may be labelled by a teacher."""
+
+    @property
+    def labels(self) -> str:
+        """``method`` or ``teacher``."""
+        ...
+
+    @property
+    def teacher(self) -> tuple[str, ...]:
+        """The specs of the members."""
+        ...
+
+    @property
+    def teacher_members(self) -> int:
+        """The number of members of each spec."""
+        ...
+
+    @property
+    def min_confidence(self) -> float:
+        """The least confidence of a post."""
+        ...
+
+    @property
+    def text(self) -> bool:
+        """Whether posts get new words."""
+        ...
+
+
+def teacher_of(method: Taught) -> Teacher | None:
+    """Return the teacher that a method's parameters name; None if it places labels itself.
+
+    Raises:
+        UnknownName: as ``Teacher.of``.
+        UsageError: as ``Teacher.of``, or the method keeps the words of gold posts.
+    """
+    if method.labels != "teacher":
+        return None
+    if not method.text:
+        raise UsageError("labels=teacher labels new words, and text=false keeps the gold post's: leave one of them out")
+    return Teacher.of(method.teacher, method.teacher_members)
+
+
+def label_texts(
+    method: Taught, texts: Sequence[Sequence[str]], types: Sequence[str], files: Mapping[str, str]
+) -> list[Labels | Reject]:
+    """Return the labels of texts by a method's teacher, with the files and the types that the method learned.
+
+    It raises as ``Teacher.label``.
+    """
+    teacher = teacher_of(method)
+    assert teacher is not None
+    return teacher.label(files, texts, types=types, run=run_name(cast("Method", method), files["posts"]))
+
+
+def told_teacher(method: Taught, teacher: Teacher) -> tuple[str, ...]:
+    """Return the sentences of a card on a method's teacher."""
+    found = [
+        f"Their labels are those of a teacher ({teacher.name}) where its confidence is {method.min_confidence:g} or "
+        "more: nobody has checked them by hand. The column provenance has the confidence of each post's least sure "
+        "entity."
+    ]
+    if any(isinstance(member, Saved) for member in teacher.members):
+        found.append(
+            "The teacher was trained before: whether it has seen posts of validation or test is not known here."
+        )
+    return tuple(found)
 
 
 def pinned_specs(specs: Sequence[str]) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ Texts are the train split's own, recombined (``templates``), those of InstructBL
 or those of a model behind an endpoint. Pictures start from the original. Deviates: words that look like tags are
 escaped; a malformed text, or one that misses a requested entity, is rejected; each text has a picture of its own; a
 relation's head and tail are entities, which no backbone checks. Boxes are not checked by the backbones, only words and
-types; with ``ask="free"`` a language model chooses the entities as well.
+types; with ``ask="free"`` a language model chooses the entities as well. With ``labels=teacher`` backbones fitted on
+train label the words of a text anew, and no detector is asked; the text must hold the requested entities all the same.
 Rejects: nested_mentions, no_context, empty_text, unfinished_text, unreadable_image, no_answer, no_words, bad_escape,
 unknown_tag, i_without_b, empty_entity, tag_at_end, lost_entity, lost_relation, word_count, gold_text, inconsistent,
-unsafe_image, black_image, no_region, copied_text, adult_text, invented_address, other_type, unlabelled_name
+no_entity_found, unsure, not_json, off_schema, not_in_text, malformed, unsafe_image, black_image, no_region,
+copied_text, adult_text, invented_address, other_type, unlabelled_name
 """
 
 import warnings
@@ -18,6 +20,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import detectors as filters
+from hf_mner_aug.backbones.teachers import Labels, label_texts, pinned_specs, taught, teacher_of, told_teacher
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.gmda import free
@@ -42,11 +45,11 @@ from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.pictures import TAKEN, image_digest
 from hf_mner_aug.posts.repeats import WordPairs
 from hf_mner_aug.posts.texts import text_key
-from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, WORD_COUNT, Reason
+from hf_mner_aug.reasons import NO_PICTURE, TEACHER, TEACHER_SCORES, UNREADABLE_IMAGE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
-from hf_mner_aug.values import Amount, Count, Positive, Share, later
+from hf_mner_aug.values import Amount, Count, Positive, Probability, Share, later
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -114,6 +117,11 @@ class GMDA(Method):
         most_copied: a free text is rejected if one train post has a larger share of its pairs of neighbouring words,
             and not published if an earlier free text has.
         adult: keep free texts with words of adult spam.
+        labels: as the text is written (`method`), or those that a `teacher` gives its words; then no detector is asked.
+        teacher: backbones fitted on train that label, or folders of saved ones.
+        teacher_members: the number of such backbones of each kind.
+        min_confidence: the least confidence of the teacher in every entity of a post.
+        require_entity: reject a text in which the teacher finds no entity.
     """
 
     name: ClassVar[str] = "gmda"
@@ -138,6 +146,7 @@ class GMDA(Method):
             "leave the filter out: `--set detector=none`",
             ("detectors=5", "agreement=0.6"),
         ),
+        **TEACHER,
         **NO_PICTURE,
         **free.REJECTS,
     }
@@ -147,6 +156,7 @@ class GMDA(Method):
         ),
         "repeated_text": Reason("a free text repeats an earlier one", "raise the temperature", ("most_copied=0.7",)),
     }
+    scores: ClassVar[Mapping[str, str]] = TEACHER_SCORES
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {
         "paper": {
@@ -194,6 +204,11 @@ class GMDA(Method):
     invented: free.Invented = later("mask")
     most_copied: Share = later(0.5)
     adult: bool = later(False)
+    labels: Literal["method", "teacher"] = later("method")
+    teacher: tuple[str, ...] = later(("crf",))
+    teacher_members: Positive = later(1)
+    min_confidence: Probability = later(0.5)
+    require_entity: bool = later(True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -204,6 +219,12 @@ class GMDA(Method):
         self._check_ask()
         if self.most_words and self.most_words < self.least_words:
             raise UsageError(f"gmda: most_words {self.most_words} is below least_words {self.least_words}")
+        teacher = teacher_of(self)
+        if teacher and teacher.asks and self._chat:
+            raise UsageError(
+                "gmda: a text model and a teacher, both behind endpoints, are not paid for together: take a backbone "
+                "as teacher"
+            )
 
     def _check_ask(self) -> None:
         if self.ask == free.FREE and not self.text:
@@ -226,6 +247,8 @@ class GMDA(Method):
         found = list(text_engines.engine_models(self.text_model) if self.text else ())
         if self.image:
             found += engine_models(self.image_model, self.nsfw_model)
+        if teacher := teacher_of(self):
+            found += teacher.models
         encoder = filters.encoder_of(self.detector) if self._detects and self.detector else ""
         if encoder:
             found.append(Model(role="filter", id=encoder))
@@ -245,6 +268,8 @@ class GMDA(Method):
             found.append(f"The texts are a model's: what they say of people, places and companies is made up.{told}")
         if self.ask == free.FREE:
             found.append(self._told_free())
+        if teacher := teacher_of(self):
+            found += told_teacher(self, teacher)
         if self.artifact is not None and self._learns_to_write:
             found += _cut(self._text_engine().training())  # type: ignore[attr-defined]
         if self.artifact is not None:
@@ -283,9 +308,15 @@ class GMDA(Method):
 
     @property
     def costs(self) -> Costs | None:
-        """The calls of an endpoint: a text for each copy of a post, none where its mentions are nested."""
-        chat = self._chat
-        return chat.costs(self, calls=lambda post: self.copies if with_arguments(post) else 0) if chat else None
+        """The calls of an endpoint: a text or its labels for each copy, none where a post's mentions are nested."""
+        chat, teacher = self._chat, teacher_of(self)
+
+        def texts(post: Post) -> int:
+            return self.copies if with_arguments(post) else 0
+
+        if chat:
+            return chat.costs(self, calls=texts)
+        return teacher.costs(self, texts) if teacher else None
 
     def reduce(self) -> Callable[[Post], str | None]:
         """Return a check that drops a text written into a train post as enough others were, or a repeated free text."""
@@ -312,7 +343,7 @@ class GMDA(Method):
             found = replace(found, image_model=pinned_engine(self.image_model))
         if self.text:
             found = replace(found, text_model=text_engines.pinned_engine(self.text_model))
-        return found
+        return replace(found, teacher=pinned_specs(self.teacher))
 
     # ------------------------------------------------------------ learning
 
@@ -341,14 +372,26 @@ class GMDA(Method):
         elif self.image:
             check_sources(self.image_model, len(pictures), "pass image=False, or name a pipeline: image_model=MODEL")
         if self.text:
+            if teacher_of(self):
+                validation = open_posts(save_posts(validation))  # which two of them read
             if self._learns_to_write:
                 files |= self._fit_text(posts, validation, sorted(types))
-            plain = (replace(post, images=()) for post in posts if post.relation is None)
-            sample = filters.sample_posts(plain if self._detects else (), self.seed)
-            if self.detector and sample.posts:
-                files |= filters.fit_detectors(sample.posts, self.detector, self.detectors, self.seed)
-                sizes = sample.sizes
+            checkers, sizes = self._fit_checkers(posts, validation)
+            files |= checkers
         return {"files": files, "pictures": bool(pictures), "types": sorted(types), **sizes}
+
+    def _fit_checkers(
+        self, train: Iterable[Post], validation: Iterable[Post]
+    ) -> tuple[dict[str, str], dict[str, list[int]]]:
+        """Return the digests of the teacher or the detectors, and the sizes of the sample that they learned from."""
+        teacher = teacher_of(self)
+        plain = (replace(post, images=()) for post in train if teacher or post.relation is None)
+        sample = filters.sample_posts(plain if teacher or self._detects else (), self.seed)
+        if teacher:
+            return teacher.fit(sample.posts, list(validation), self.seed), sample.sizes
+        if self.detector and sample.posts:
+            return filters.fit_detectors(sample.posts, self.detector, self.detectors, self.seed), sample.sizes
+        return {}, {}
 
     def _fit_text(self, train: Iterable[Post], validation: Iterable[Post], types: Sequence[str]) -> dict[str, str]:
         def pairs(posts: Iterable[Post]) -> list[tuple[TextRequest, str]]:
@@ -383,17 +426,25 @@ class GMDA(Method):
         texts = self._text_engine().generate(requests, [draws[i].sub("text") for i in asked])
         for (i, gold), text in zip(asked.items(), texts, strict=True):
             made[i] = self._read(gold, text, freely=i in freely)
-        checked = {
-            i: post
-            for i, post in enumerate(made)
-            if isinstance(post, Post) and post.relation is None and i not in freely
-        }
-        if self.detector and checked:
+        written = {i: post for i, post in enumerate(made) if isinstance(post, Post) and post.relation is None}
+        if self.labels == "teacher" and written:
+            words = [post.tokens for post in written.values()]
+            taught_labels = label_texts(self, words, self._codec().types, self.learned["files"])
+            for (i, post), labels in zip(written.items(), taught_labels, strict=True):
+                made[i] = self._with_labels(post, labels)
+        checked = {i: post for i, post in written.items() if i not in freely}
+        if self.detector and self._detects and checked:
             digests = filters.detector_digests(self.learned["files"], self.detectors)
             detected = filters.detect(self.detector, digests, [post.tokens for post in checked.values()])
             for (i, post), found in zip(checked.items(), detected, strict=True):
                 made[i] = filters.check_labels(post.tokens, post.entities, found, self.agreement) or post
         return made
+
+    def _with_labels(self, post: Post, labels: Labels | Reject) -> Post | Reject:
+        """Return a written post with the labels of the teacher, or why it is rejected."""
+        if isinstance(labels, Reject):
+            return labels
+        return taught(post, labels, least=self.min_confidence, require_entity=self.require_entity)
 
     def _read(self, gold: Post, text: str | Unwritten, *, freely: bool = False) -> Post | Reject:
         """Return the post of a labelled text, or why it is rejected."""
@@ -429,7 +480,8 @@ class GMDA(Method):
         """Return a post with entities of the model's own as it is kept, or why it is rejected."""
         known = free.knowledge(self.learned["files"]["posts"])
         refused = free.check_text(post.tokens, known, self.most_copied, adult=self.adult)
-        refused = refused or free.check_names(post, known)
+        if self.labels == "method":
+            refused = refused or free.check_names(post, known)
         return refused or free.settle_addresses(
             replace(post, details={**post.details, free.ASK: free.FREE}), known, self.invented
         )
@@ -501,7 +553,7 @@ class GMDA(Method):
     @property
     def _detects(self) -> bool:
         """Whether backbones check texts."""
-        return self.text and bool(self.detector) and not self._all_free
+        return self.text and bool(self.detector) and not self._all_free and self.labels == "method"
 
     @property
     def _finds_pictures(self) -> bool:

@@ -6,20 +6,29 @@ posts were rejected. The paper does not say how labels are placed on foreign tex
 occur. Deviates: there are several detectors, which predict types and must agree on the mentions as well; more filters
 check the mention (case, length, how often train labels it), capitalised words outside mentions, and the text's length;
 a text that is in train must have train's labels; at most ``per_entity`` posts for one mention; URLs and ``RT @user :``
-are left out of the query. Pictures of posts on the web are fetched after the text has passed.
+are left out of the query. Pictures of posts on the web are fetched after the text has passed. With ``labels=teacher``
+backbones fitted on train label the text, and of the filters those of its length and of train's own texts are left.
 Rejects: no_entity, no_hit, no_image, no_mention, contradicts_train, word_count, short_mention, other_case,
-ambiguous_mention, capital, other_entity, doubtful_mention, dissimilar, search_failed, robots, private, gone,
-login_wall, no_text, bad_image, not_html, wrong_charset, redirect_loop, forbidden_address, too_slow, too_large,
-unreachable
+ambiguous_mention, capital, other_entity, doubtful_mention, dissimilar, no_entity_found, unsure, no_answer, not_json,
+off_schema, not_in_text, malformed, search_failed, robots, private, gone, login_wall, no_text, bad_image, not_html,
+wrong_charset, redirect_loop, forbidden_address, too_slow, too_large, unreachable
 """
 
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import detectors as filters
+from hf_mner_aug.backbones.teachers import (
+    Labels,
+    label_texts,
+    pinned_specs,
+    taught,
+    teacher_of,
+    told_teacher,
+)
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.rmda.projection import (
@@ -53,16 +62,17 @@ from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.posts.scripts import written_length
 from hf_mner_aug.posts.texts import normalise_text, strip_urls, text_key, too_long
 from hf_mner_aug.posts.tokenising import Style, restyle, split_words, word_style
-from hf_mner_aug.reasons import WORD_COUNT, Reason
+from hf_mner_aug.reasons import TEACHER, TEACHER_SCORES, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Content, Costs, Facts, Method, Model, Reject, Retrieval
 from hf_mner_aug.untrusted.hosts import Host
-from hf_mner_aug.values import Count, Positive, Probability, Range
+from hf_mner_aug.values import Count, Positive, Probability, Range, later
 
 SERPER = "serper"
 ON_WEB: Mapping[str, Any] = {"require": "all", "results": 10}  # as in the paper, since each page costs
 LOCALLY: Mapping[str, Any] = {"require": "any", "results": 50}
+GOLD_LABELS = "Their labels are the gold post's, put wherever its mentions stand: nobody has checked them by hand."
 PAGE_SECONDS = 1.0  # assumed for a page before any is fetched
 
 
@@ -95,6 +105,12 @@ class RMDA(Method):
         mask: the kinds of words masked outside entities: `handles`, `emails`, `phones`.
         similarity: for relations, the minimum cosine of the two texts.
         encoder: folder or id of a sentence encoder for that cosine; empty for TF-IDF.
+        labels: those of the gold post where its mentions occur (`method`), or those that a `teacher` gives the text;
+            then nothing is asked of mentions, capitals and detectors.
+        teacher: backbones fitted on train that label, or folders of saved ones.
+        teacher_members: the number of such backbones of each kind.
+        min_confidence: the least confidence of the teacher in every entity of a post.
+        require_entity: reject a text in which the teacher finds no entity.
     """
 
     name: ClassVar[str] = "rmda"
@@ -130,6 +146,7 @@ class RMDA(Method):
         ),
         "doubtful_mention": Reason("the detectors do not see a mention", "search more posts", ("support=0.4",)),
         "dissimilar": Reason("the text is unlike the gold post's", "search more posts", ("similarity=0.3",)),
+        **TEACHER,
         **WEB_REASONS,
     }
     drops: ClassVar[Mapping[str, Reason]] = {
@@ -137,6 +154,7 @@ class RMDA(Method):
         "repeated_image": Reason("a post with the same picture was found before", "search more posts"),
         "too_many": Reason("enough posts hold the mention already", "search more posts", ("per_entity=0",)),
     }
+    scores: ClassVar[Mapping[str, str]] = TEACHER_SCORES
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {
         "paper": {
@@ -190,6 +208,11 @@ class RMDA(Method):
     mask: tuple[str, ...] = ()
     similarity: Probability = 0.5
     encoder: str = ""
+    labels: Literal["method", "teacher"] = later("method")
+    teacher: tuple[str, ...] = later(("crf",))
+    teacher_members: Positive = later(1)
+    min_confidence: Probability = later(0.5)
+    require_entity: bool = later(True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -200,6 +223,12 @@ class RMDA(Method):
             raise UsageError("rmda: with image=False and text=False nothing is taken over: leave one of them out")
         if self.most_words < self.least_words:
             raise UsageError(f"rmda: most_words {self.most_words} is below least_words {self.least_words}")
+        teacher = teacher_of(self)
+        if teacher and teacher.asks and self.on_web:
+            raise UsageError(
+                "rmda: a search of the web and a teacher behind an endpoint are not paid for together: take a "
+                "backbone as teacher, or a corpus"
+            )
         if self.on_web:
             Endpoint(base_url=self._engine_url, model=SERPER)  # raises where the address is invalid or holds a key
         object.__setattr__(self, "mask", masking.parse_kinds(self.mask))
@@ -233,9 +262,10 @@ class RMDA(Method):
 
     @property
     def costs(self) -> Costs | None:
-        """The searches of the web: one for a post with something to search for."""
+        """The searches of the web: one for a post with something to search for; or the calls of a teacher."""
         if not self.on_web:
-            return None
+            teacher = teacher_of(self)
+            return teacher.costs(self, lambda post: self._most if self._query(post) else 0) if teacher else None
         from hf_mner_aug.models.search.web import usage
 
         return Costs(
@@ -262,7 +292,9 @@ class RMDA(Method):
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """The encoders of the detector and of sentences, if there are any."""
+        """The encoders of the teacher or the detector, and of sentences, if there are any."""
+        if teacher := teacher_of(self):
+            return teacher.models
         found = []
         if encoder := filters.encoder_of(self.detector):
             found.append(Model(role="detector", id=encoder))
@@ -278,7 +310,7 @@ class RMDA(Method):
         return (
             f"The made posts are {where}, written by people; the column provenance names the id, source, url, date and "
             "licence of each, where known. Their authors have rights in them, and may have deleted them since.",
-            "Their labels are the gold post's, put wherever its mentions stand: nobody has checked them by hand.",
+            *(told_teacher(self, teacher) if (teacher := teacher_of(self)) else (GOLD_LABELS,)),
             *(filters.told_sample(self.learned) if self.artifact is not None else ()),
         )
 
@@ -310,10 +342,12 @@ class RMDA(Method):
     # ------------------------------------------------------------ fitting
 
     def pinned(self) -> Self:
-        """Return a copy that names its corpus by its content instead of its path."""
+        """Return a copy that names its corpus, and saved teachers, by their content instead of their path."""
         if self.on_web:
-            return replace(self, corpus=SERPER if self._engine_url == SERPER_URL else f"{SERPER}:{self._engine_url}")
-        return replace(self, corpus=pinned_engine(self.corpus))
+            corpus = SERPER if self._engine_url == SERPER_URL else f"{SERPER}:{self._engine_url}"
+        else:
+            corpus = pinned_engine(self.corpus)
+        return replace(self, corpus=corpus, teacher=pinned_specs(self.teacher))
 
     def fit(self, train: Any, **options: Any) -> Self:
         """Return a fitted copy, whose corpus is named by its content; raises as ``Method.fit``.
@@ -331,7 +365,11 @@ class RMDA(Method):
         sizes: dict[str, list[int]] = {}
         if self.image and not self.on_web:
             self._check_images(posts, open_engine(self.corpus, posts=files["posts"]))
-        if self.filter and any(post.relation is None for post in posts):
+        if teacher := teacher_of(self):
+            sample = filters.sample_posts((replace(post, images=()) for post in posts), self.seed)
+            files |= teacher.fit(sample.posts, list(validation), self.seed)
+            sizes = sample.sizes
+        elif self.filter and any(post.relation is None for post in posts):
             sample = filters.sample_posts((replace(post, images=()) for post in posts), self.seed)
             files |= filters.fit_detectors(sample.posts, self.detector, self.detectors, self.seed)
             sizes = sample.sizes
@@ -356,7 +394,8 @@ class RMDA(Method):
         """Return, for a post's copies, first the posts found and kept, then the reasons why others were not."""
         first = [i for i, draw in enumerate(draws) if draw.copy == 0]  # copies of a post follow each other
         gold = [posts[i] for i in first]
-        found = self._judged(list(zip(gold, self._found(gold), strict=True)))
+        judged = self._taught if self.labels == "teacher" else self._judged
+        found = judged(list(zip(gold, self._found(gold), strict=True)))
         if self.on_web and self.image:
             found = self._illustrated(found)
         made: list[Post | Reject | None] = []
@@ -442,7 +481,7 @@ class RMDA(Method):
                 return Reject("no_mention", hit.id)
             relation = Relation(*spans, post.relation.type)
         mentions = [m if not self.image else m._replace(entity=replace(m.entity, boxes=())) for m in mentions_of(post)]
-        if post.relation is None:
+        if post.relation is None and self.labels == "method":
             entities = project_labels(tokens, mentions)
             if not entities:
                 return Reject("no_mention", hit.id)
@@ -458,7 +497,7 @@ class RMDA(Method):
         refused = self._check_text(post, found, known) if self.filter else None
         if refused:
             return refused
-        if self.text and known.contradicts(found):
+        if self.text and self.labels == "method" and known.contradicts(found):
             return Reject("contradicts_train", hit.id)
         if self.text:
             return replace(self.masked(found), images=found.images if self.image else post.images), found
@@ -475,6 +514,8 @@ class RMDA(Method):
         tokens = found.tokens
         if refused := filters.check_length(tokens, self.least_words, self.most_words):
             return refused
+        if self.labels == "teacher":
+            return None
         if found.relation is not None:
             texts = [strip_urls(" ".join(p.tokens)) for p in (post, found)]
             alike = sentence.open_encoder(self.encoder) if self.encoder else known.similarity
@@ -510,6 +551,36 @@ class RMDA(Method):
             [pair if isinstance(pair, Reject) else verdicts.get(id(pair[1])) or pair[0] for pair in results]
             for _, results in groups
         ]
+
+    def _taught(self, groups: list[tuple[Post, list[tuple[Post, Post] | Reject]]]) -> list[list[Post | Reject]]:
+        """Return the made posts with the labels of the teacher, or why it gives them none.
+
+        The teacher labels as many posts found as copies are missing, until there are enough or no more.
+        """
+        results: list[list[Post | Reject]] = [[r for r in found if isinstance(r, Reject)] for _, found in groups]
+        pending = [[pair for pair in found if isinstance(pair, tuple)] for _, found in groups]
+        while any(pending):
+            chosen = []
+            for i, pairs in enumerate(pending):
+                missing = self.copies - sum(isinstance(result, Post) for result in results[i])
+                chosen += [(i, pair) for pair in pairs[:missing]]
+                pending[i] = pairs[missing:] if missing else []
+            words = [found.tokens for _, (_, found) in chosen]
+            labelled = label_texts(self, words, self._codec().types, self.learned["files"])
+            for (i, pair), labels in zip(chosen, labelled, strict=True):
+                results[i].append(self._with_labels(*pair, labels))
+        return results
+
+    def _with_labels(self, made: Post, found: Post, labels: Labels | Reject) -> Post | Reject:
+        """Return a made post with the labels of the words found."""
+        if isinstance(labels, Reject):
+            return labels
+        post = taught(found, labels, least=self.min_confidence, require_entity=self.require_entity)
+        if isinstance(post, Reject):
+            return post
+        if _known(self.learned["files"]["posts"]).contradicts(post):
+            return Reject("contradicts_train", found.details["post_id"])
+        return replace(self.masked(post), images=made.images)
 
     def _judge(self, found: Post, detected: Sequence[set[tuple[int, int, str]]]) -> Reject | None:
         """Return why the detectors reject a post, or None."""
