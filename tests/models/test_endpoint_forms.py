@@ -8,14 +8,14 @@ from endpoint_server import EndpointServer, said
 
 from hf_mner_aug.exceptions import EndpointError
 from hf_mner_aug.models.endpoint import KEY_ENV, Budget, ChatRequest, Endpoint
-from hf_mner_aug.models.endpoint.forms import MOST_DOUBTS
-from hf_mner_aug.models.endpoint.protocol import json_within, parse_json
+from hf_mner_aug.models.endpoint.forms import MOST_DOUBTS, Taken
+from hf_mner_aug.models.endpoint.protocol import Answer, Failure, json_within, parse_json
 
 QUICK = {"backoff_s": 0.01, "max_wait_s": 3.0, "retries": 3, "timeout_s": 5.0, "max_concurrency": 1}
 SCHEMA = {"type": "object", "properties": {"echo": {"type": "string"}}}
 LLAMA_CPP = {
-    "message": "[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), 'msg': \"Input should be 'text' "
-    "or 'json_object'\", 'input': 'json_schema', 'ctx': {'expected': \"'text' or 'json_object'\"}}]",
+    "message": "1 validation error:\n  {'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), 'msg': \""
+    "Input should be 'text' or 'json_object'\", 'input': 'json_schema'}\n\n  File \"app.py\", line 376, in f",
     "type": "internal_server_error",
     "param": None,
     "code": None,
@@ -176,6 +176,18 @@ def test_what_ends_a_run_ends_it_in_any_form(server, llm):
     with pytest.raises(EndpointError, match="refuses the key"):
         llm.many(asks(1))
     assert len(server.log) == 1
+
+
+@pytest.mark.filterwarnings("ignore:host refuses")
+def test_a_form_that_another_thread_found_is_tried_next():
+    taken = Taken()
+    refused = Failure("bad_request", "HTTP 400: no response_format", status=400)
+    taken.note("prompt", Answer(None, {}, None), 2, "host")
+    assert taken.form == "prompt"
+    assert taken.after("json_schema", refused) == "prompt"
+    taken.note("json_schema", Answer(None, {}, None), 0, "host")
+    assert taken.form == "prompt", "an answer that comes late is no reason to go back"
+    assert taken.after("prompt", refused) is None
 
 
 def test_a_chat_without_a_schema_has_one_form(server, llm):
