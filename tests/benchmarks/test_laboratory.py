@@ -186,7 +186,11 @@ def test_a_part_of_another_needs_it(lab, monkeypatch, tmp_path, capsys):
         licence="as model",
     )  # fmt: skip
     assert run(lab, monkeypatch, [base, made], "copy") == 1
-    assert capsys.readouterr().err == "copy: is made of model, which is missing\n"
+    told = "copy: is made of model, which is missing or damaged: make lab PARTS=model\n"
+    assert capsys.readouterr().err == told
+    (tmp_path / "lab" / "model").write_bytes(b"cut")
+    assert run(lab, monkeypatch, [base, made], "copy") == 1
+    assert capsys.readouterr().err == told
     fill(tmp_path, base, halves)
     assert run(lab, monkeypatch, [base, made]) == 0
     assert (tmp_path / "lab" / "copy").read_bytes() == (tmp_path / "lab" / "model").read_bytes()
