@@ -1,5 +1,6 @@
 """Values typed on a command line or in YAML, as the types of a dataclass's fields."""
 
+import contextlib
 import math
 import operator
 import re
@@ -97,13 +98,18 @@ _BETWEEN = re.compile(rf",(?!\s*{_NAMED.pattern})")
 def convert_value(value: Any, kind: Any) -> Any:
     """Return a value as a field's type.
 
-    Commas separate the items of a tuple, except before ``NAME=``: ``crf,umt:steps=300,epochs=2`` are two.
+    Commas separate the items of a tuple, except before ``NAME=``: ``crf,umt:steps=300,epochs=2`` are two. Of several
+    types the first that takes the value counts: ``float | str`` makes a number of ``0.5``.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None or (value == "none" and value not in _choices(kind)):
             return None
-        return convert_value(value, next(argument for argument in arguments if argument is not type(None)))
+        *kinds, last = (argument for argument in arguments if argument is not type(None))
+        for each in kinds:
+            with contextlib.suppress(ValueError, OverflowError):
+                return convert_value(value, each)
+        return convert_value(value, last)
     if origin is tuple:
         items = [*filter(None, map(str.strip, _BETWEEN.split(value)))] if isinstance(value, str) else value
         if not isinstance(items, list | tuple):

@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import FrozenInstanceError, fields, replace
 
+import numpy as np
 import pytest
 from conftest import SESSION, SETS, TEXTS, parse, picture
 from datasets import (
@@ -25,11 +26,12 @@ from datasets import (
 from datasets.fingerprint import Hasher
 from places import ROOT
 
+from hf_mner_aug import EDA
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.runs.recipe import parse_params
-from hf_mner_aug.schema import AUGMENTED, Codec, bio_to_spans, mner_features
+from hf_mner_aug.schema import AUGMENTED, Codec, bio_to_spans, canonical_json, mner_features
 from hf_mner_aug.transform import Facts, Method
 from hf_mner_aug.transform.columns import keep_columns
 
@@ -323,6 +325,64 @@ def test_source_id_names_the_gold_post_over_generations(method, name, mapped, mn
         assert all(
             re.fullmatch(rf"p\d+\+{name}\.\d\+{name}~2\.\d", row["id"]) for row in second.remove_columns("image")
         )
+
+
+# ---------------------------------------------------------------- weights
+
+
+def weighing(method, weight):
+    return replace(method, **{method.weighs: weight})
+
+
+def without_weight(made, method):
+    """Rows without their weight: neither the column nor the parameter in ``provenance``."""
+    for row in made:
+        told = json.loads(row["provenance"])
+        assert told["params"].pop(method.weighs) == 0.3
+        unchanged = method.mode == "replace" and row["image"] is None
+        assert row.pop("weight") == (1.0 if unchanged else float(np.float32(0.3)))
+        yield {**row, "provenance": canonical_json(told)}
+
+
+def test_a_weight_adds_a_column_and_changes_no_row(method, mner, expected):
+    weighted = weighing(method, 0.3)
+    made = weighted.map(mner)
+    assert made.features == weighted.features
+    assert list(made.features) == [*mner.features, *AUGMENTED, *weighted.added]
+    assert made.features["weight"] == Value("float32")
+    plain = [{**row, "provenance": canonical_json(json.loads(row["provenance"]))} for row in expected]
+    assert list(without_weight(rows(made), method)) == plain
+    assert list(weighted.map(mner.to_iterable_dataset(num_shards=3))) == rows(made)
+    assert rows(weighted.map(mner, batch_size=5, num_proc=2)) == rows(made)
+
+
+def test_the_weights_of_an_earlier_method_stay_in_the_posts_made_of_its_posts(method, name, mner):
+    earlier = EDA(weight=0.5).fit(mner).map(mner)
+    fitted = build(name).fit(earlier)
+    made = fitted.map(earlier)
+    assert fitted.features == made.features == earlier.features.copy() | fitted.features
+    assert set(made["weight"]) == {0.5}
+    again = weighing(fitted, 0.5).map(earlier)
+    assert 0.25 in set(again["weight"]) <= {0.25, 0.5}, "posts with nothing to do keep theirs"
+    assert fitted.mode == "replace" or 0.5 not in set(again["weight"])
+
+
+def test_a_column_weight_of_the_sets_own_is_no_weight(name, mner):
+    own = mner.add_column("weight", ["light"] * len(mner))
+    fitted = build(name).fit(own)
+    assert set(fitted.map(own)["weight"]) == {None}
+    weighted = weighing(build(name), 0.5)
+    for refused in (weighted.fit, weighted.fit(mner).map):
+        with pytest.raises(UsageError, match=rf"^{name}: {fitted.weighs}=0\.5, but the set has a column weight of its"):
+            refused(own)
+
+
+@pytest.mark.parametrize("weight", ["sure", "nan", -0.1, 10.5, True, [1.0]])
+def test_a_weight_is_a_number_or_a_score(name, weight):
+    with pytest.raises(UsageError, match=rf"^{name}: \w+ must be a number from 0 to 10.*, found "):
+        weighing(build(name), weight)
+    typed = parse_params(method_class(name), {method_class(name).weighs: "0.5"})
+    assert list(typed.values()) == [0.5]
 
 
 # ---------------------------------------------------------------- images

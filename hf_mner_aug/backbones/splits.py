@@ -11,10 +11,9 @@ from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.spans import Score, score_spans
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec, Post, Relation, bio_to_spans, row_images, spans_to_bio
 from hf_mner_aug.transform import iterate_posts, iterate_rows
-from hf_mner_aug.untrusted.printable import excerpt
+from hf_mner_aug.transform.weights import read_weight
 
 BOUNDARY = "ENTITY"  # the one type of boundary detection
-HEAVIEST = 10  # the largest weight of a post
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +66,9 @@ def read_weights(train: Any, column: str) -> tuple[float, ...]:
         raise UsageError(f"weight={column}: expected a column {column} of train, found {found}")
     weights = []
     for row in iterate_rows(train, ["id", "tokens", column]):
-        weight = 1.0 if row[column] is None else row[column]
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= HEAVIEST:
-            found = excerpt(repr(weight), 80)
-            raise DataError(f"post {row['id']}: column {column}: expected a number from 0 to {HEAVIEST}, found {found}")
+        weight = read_weight(row[column], row["id"], column)
         if row["tokens"]:
-            weights.append(float(weight))
+            weights.append(weight)
     if not any(weights):
         raise UsageError(f"weight={column}: the weight of every train post is 0: there is nothing to learn")
     return tuple(weights)

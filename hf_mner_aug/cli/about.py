@@ -71,6 +71,8 @@ def _show_method(name: str, *, explain: bool, package: str = "") -> None:
         for preset, params in cls.presets.items():
             say(f"  --preset {preset}: {', '.join(f'{key}={value}' for key, value in params.items())}")
         _explain_each("parameters", {f"{p.name}={p.default!r}": p.explained for p in parameters})
+        if cls.scores:
+            _explain_each("scores of made posts, which weight may name", cls.scores)
         _explain_each("reasons to reject posts", {reason: str(what) for reason, what in cls.rejects.items()})
 
 

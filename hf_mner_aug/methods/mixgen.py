@@ -21,7 +21,7 @@ from hf_mner_aug.reasons import UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Entity, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Facts, Method, Reject
-from hf_mner_aug.values import Probability
+from hf_mner_aug.values import Probability, later
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -68,6 +68,7 @@ class MixGen(Method):
 
     Args:
         weight: the share of the post's own picture in the mix (the paper's λ).
+        post_weight: what `weight` is in other methods: the weight of made posts in training, a number from 0 to 10.
     """
 
     name: ClassVar[str] = "mixgen"
@@ -75,6 +76,7 @@ class MixGen(Method):
         "no_partner": Reason("train has no post of another text", "fit on a train split with several texts"),
         **UNREADABLE_IMAGE,
     }
+    weighs: ClassVar[str] = "post_weight"
     reads_images: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         does="joins the words of two posts and lays their pictures over each other",
@@ -87,6 +89,7 @@ class MixGen(Method):
     )
 
     weight: Probability = 0.5
+    post_weight: float | str | None = later(None)
 
     @property
     def content(self) -> Content:

@@ -89,6 +89,26 @@ class Review:
     reviewers: Sequence[str] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The weights of made posts in training, and what they are in words; gold posts have 1."""
+
+    meaning: str
+    mean: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        """Return a sentence for a card."""
+        spread = f"{self.least:g}"
+        if self.least < self.most:
+            spread += f" to {self.most:g}, {self.mean:.3g} on average"
+        return (
+            "The column weight says how much a post counts in training (backbones read it with weight=weight): gold "
+            f"posts have 1, made posts {spread} ({self.meaning})."
+        )
+
+
 @dataclass(frozen=True)
 class ConfigFacts:
     """Everything the card says of a config, from its run; augmentation.json holds the same."""
@@ -111,6 +131,7 @@ class ConfigFacts:
     columns: Mapping[str, list[str]] = field(default_factory=dict)  # other columns of the source, by treatment
     outside: Outside | None = None  # of a method outside this package, whose class is not imported to write a card
     review: Review | None = None
+    weights: Weights | None = None
 
     @property
     def method_facts(self) -> Facts:

@@ -30,7 +30,7 @@ from hf_mner_aug.publishing.folder import (
     writing,
 )
 from hf_mner_aug.publishing.hub import download_config
-from hf_mner_aug.publishing.rows import BATCH, Counts
+from hf_mner_aug.publishing.rows import BATCH, Counts, weights_left
 from hf_mner_aug.publishing.stubs import withheld
 from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.runs.ledger import beside
@@ -42,6 +42,7 @@ from hf_mner_aug.storage.locks import stage
 from hf_mner_aug.storage.parquet import reading
 from hf_mner_aug.storage.swap import sync
 from hf_mner_aug.transform import Reject, Retrieval, iterate_posts
+from hf_mner_aug.transform.weights import has_weights
 from hf_mner_aug.untrusted.names import STUBS
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _hydrate(
 ) -> Hydrated:
     """Write the whole config in a staging folder, then move it into place if that is still free."""
     config, features = place.name, read_features(place)
-    restorer = _Restorer(place, retrieval, look_up)
+    restorer = _Restorer(place, retrieval, look_up, weighted=bool(note.get("weights")))
     hidden = beside(out, config)
     with stage(hidden.parent, hidden.name) as room:
         new = room / config
@@ -221,6 +222,7 @@ def _hydrate(
             "retrieved": "whole",
             "licences": dict(sorted(counts.licences.items())),
             "masked": dict(sorted(counts.masked.items())),
+            "weights": weights_left(note, counts.weights),
             "digests": {"columns": content.columns, "rows": content.rows},
             "hydrated_from": note["content_fingerprint"],
         }
@@ -245,7 +247,7 @@ def _origin_of(stub: Mapping[str, Any]) -> dict[str, Any]:
 class _Restorer:
     """Restores the rows of train, and counts them."""
 
-    def __init__(self, place: Path, retrieval: Retrieval, look_up: LookUp) -> None:
+    def __init__(self, place: Path, retrieval: Retrieval, look_up: LookUp, *, weighted: bool) -> None:
         from datasets import Dataset
 
         self._retrieval = retrieval
@@ -258,7 +260,7 @@ class _Restorer:
         self._gold: Dataset = Dataset.from_parquet(files, features=self._features)
         self._places = {name: i for i, name in enumerate(self._gold["id"])}
         self._style: Style = word_style(iterate_posts(self._gold, self._codec))
-        self.counts = Counts(self._codec)
+        self.counts = Counts(self._codec, weighted=weighted and has_weights(self._features))
         self.missing: Counter[str] = Counter()
 
     def rows(self) -> "Iterator[pa.Table]":
@@ -294,6 +296,8 @@ class _Restorer:
             for name in values:
                 values[name].append(row[name])
         table = table.take(pa.array(keep, pa.int64()))
+        if self.counts.weights:
+            self.counts.weights.add(table)
         for name, column in values.items():
             table = table.append_column(name, pa.array(column, self._features.arrow_schema.field(name).type))
         return table.select(list(self._features))

@@ -11,13 +11,16 @@ from hf_mner_aug.publishing.folder import KEYS, NOTE, check_keys, fingerprint_of
 from hf_mner_aug.publishing.rows import (
     BATCH,
     ShownPictures,
+    WeightCounts,
     count_origin,
     is_made,
     made_posts,
     retrieved_posts,
+    weights_left,
 )
 from hf_mner_aug.schema import read_provenance, split_tag, tag_names
 from hf_mner_aug.storage.parquet import reading
+from hf_mner_aug.transform.weights import has_weights
 from hf_mner_aug.untrusted.names import STUBS
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ class Remaining:
         self._licences, self._masked, self._inherited, self._earlier = (Counter(note.get(name, {})) for name in counted)
         self._entities: dict[str, list[int]] = {kind: list(both) for kind, both in note["entities"].items()}
         self._shown = ShownPictures()
+        self._weights = WeightCounts() if note.get("weights") and has_weights(features) else None
 
     def own(self, table: "pa.Table", split: str) -> list[bool]:
         """Return for each of a split's next rows whether the config's method made it [n_rows]."""
@@ -76,8 +80,11 @@ class Remaining:
         counts["made"] -= made.num_rows
         for details in _details(made):
             count_origin(details, self._licences, self._masked, -1)
-        for details in _details(table.filter(pc.and_not(made_here, gone))):
+        left = table.filter(pc.and_not(made_here, gone))
+        for details in _details(left):
             self._shown.add(details)
+        if self._weights:
+            self._weights.add(left)
         self._inherited.subtract(retrieved_posts(gold))
         self._earlier.subtract(made_posts(gold))
         if self.replaces:
@@ -126,6 +133,7 @@ class Remaining:
         note["digests"] = {"columns": content.columns, "rows": content.rows}
         originals = {name: n for name, n in note.get("pictures", {}).items() if name == "originals"}
         note["pictures"] = {**originals, **self._shown.counts()}
+        note["weights"] = weights_left(note, self._weights)
 
 
 def _details(table: "pa.Table") -> Iterator[dict[str, Any]]:

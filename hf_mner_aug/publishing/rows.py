@@ -4,19 +4,20 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.posts.hygiene import PICTURED, Guard, PictureUse
-from hf_mner_aug.publishing.cards import UNKNOWN, mark_entities
+from hf_mner_aug.publishing.cards import UNKNOWN, Weights, mark_entities
 from hf_mner_aug.runs.ledger import Run
 from hf_mner_aug.runs.parts import changed_splits
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, read_provenance
 from hf_mner_aug.transform import Method, iterate_posts
+from hf_mner_aug.transform.weights import HEAVIEST, WEIGHT
 from hf_mner_aug.untrusted.names import STUBS
 
 if TYPE_CHECKING:
@@ -45,11 +46,40 @@ class ShownPictures:
         return {"made": self.made, "sources": len(self.uses), "most": max(self.uses.values())} if self.made else {}
 
 
-class Counts:
-    """The counts taken while the rows of a config are written."""
+class WeightCounts:
+    """The number of weights of made posts, their sum, and the least and the largest of them."""
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self) -> None:
+        self._n = 0
+        self._sum = 0.0
+        self._least, self._most = float(HEAVIEST), 0.0
+
+    def add(self, made: "pa.Table") -> None:
+        """Count the weights of made rows."""
+        import pyarrow.compute as pc
+
+        if not made.num_rows:
+            return
+        weights = pc.cast(made[WEIGHT], "float64")
+        ends = pc.min_max(weights)
+        self._n += made.num_rows
+        self._sum += pc.sum(weights).as_py()
+        self._least, self._most = min(self._least, ends["min"].as_py()), max(self._most, ends["max"].as_py())
+
+    def facts(self, meaning: str) -> Weights | None:
+        """Return what a card says of the weights; None if no row was counted."""
+        if not self._n:
+            return None
+        mean, least, most = (round(value, 4) for value in (self._sum / self._n, self._least, self._most))
+        return Weights(meaning=meaning, mean=mean, least=least, most=most)
+
+
+class Counts:
+    """The counts taken while the rows of a config are written; those of weights only where rows are ``weighted``."""
+
+    def __init__(self, codec: Codec, *, weighted: bool = False) -> None:
         self.codec = codec
+        self.weights = WeightCounts() if weighted else None
         self.gold: Counter[str] = Counter()
         self.made: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
@@ -172,16 +202,15 @@ def published_rows(run: Run, split: str, counts: Counts, *, made: bool = True) -
 
     If a method replaces posts, each made post takes the place of its gold post; a gold post without one stays.
     """
-    features = run.method.features
     if run.method.mode == "replace":
         check = drop_check(run.method, run.gold, run.n_made_of(split))
         parts = [part for part in run.parts if part.split == split]
         for part, table in zip(parts, run.tables(split), strict=True):
             gold = run.gold[split].select(range(part.start, part.stop)).with_format("arrow")[:]
-            yield from _replaced(table, _as_gold(gold, features), split, counts, check)
+            yield from _replaced(table, _as_gold(gold, run.method), split, counts, check)
         return
     for table in run.gold[split].with_format("arrow").iter(BATCH):
-        gold = _as_gold(table, features)
+        gold = _as_gold(table, run.method)
         yield gold
         counts.add_gold(gold, split)
         counts.add_source(gold, split)
@@ -210,7 +239,10 @@ def _kept(made: "pa.Table", split: str, counts: Counts, check: Callable[[Post], 
                 continue
             keep.append(i)
             counts.add_made(post, split)
-        yield batch if len(keep) == batch.num_rows else batch.take(pa.array(keep, pa.int64()))
+        kept = batch if len(keep) == batch.num_rows else batch.take(pa.array(keep, pa.int64()))
+        if counts.weights:
+            counts.weights.add(kept)
+        yield kept
 
 
 def _replaced(
@@ -241,10 +273,11 @@ def _posts(table: "pa.Table", codec: Codec) -> Iterator[Post]:
         yield replace(post, details=read_provenance(note, f"post {post.id}").get("details", {})) if note else post
 
 
-def _as_gold(table: "pa.Table", features: "Features") -> "pa.Table":
+def _as_gold(table: "pa.Table", method: Method) -> "pa.Table":
     """Return gold rows with the columns of an augmented config; values of an augmented source are kept."""
     import pyarrow as pa
 
+    features = method.features
     values = {
         "source_id": table.column("id"),
         "method": ["gold"] * table.num_rows,
@@ -253,9 +286,23 @@ def _as_gold(table: "pa.Table", features: "Features") -> "pa.Table":
     for name in AUGMENTED:
         if name not in table.column_names:
             table = table.append_column(name, values[name] if name == "source_id" else pa.array(values[name]))
+    if WEIGHT in method.added:
+        table = _with_weights(table, features)
     for name in set(features) - set(table.column_names):  # columns that a method adds to made posts
         table = table.append_column(name, pa.nulls(table.num_rows, features.arrow_schema.field(name).type))
     return table.select(list(features))
+
+
+def _with_weights(table: "pa.Table", features: "Features") -> "pa.Table":
+    """Return gold rows with a weight in each: 1, unless they have one already."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = features.arrow_schema.field(WEIGHT).type
+    if WEIGHT not in table.column_names:
+        return table.append_column(WEIGHT, pa.array([1.0] * table.num_rows, kind))
+    place = table.column_names.index(WEIGHT)
+    return table.set_column(place, WEIGHT, pc.fill_null(table[WEIGHT], 1.0).cast(kind))
 
 
 def _with_pictures(table: "pa.Table", column: str | None) -> int:
@@ -275,6 +322,12 @@ def count_origin(details: Mapping[str, Any], licences: Counter[str], masked: Cou
         licences[details.get("licence") or UNKNOWN] += times
     for kind, count in details.get("masked", {}).items():
         masked[kind] += times * count
+
+
+def weights_left(note: Mapping[str, Any], counts: WeightCounts | None) -> dict[str, Any] | None:
+    """Return what augmentation.json says of the weights of the made posts that are left; None without weights."""
+    facts = counts.facts(note["weights"]["meaning"]) if counts else None
+    return asdict(facts) if facts else None
 
 
 def retrieved_posts(table: "pa.Table") -> Counter[str]:

@@ -13,7 +13,7 @@ from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, check_renamed, installed, method_class
 from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
 from hf_mner_aug.schema import canonical_json
-from hf_mner_aug.transform import Method
+from hf_mner_aug.transform import Method, parameter_fields
 from hf_mner_aug.transform.costs import allow_hosts
 from hf_mner_aug.transform.source_code import source_digest
 from hf_mner_aug.untrusted.names import RESERVED, check_digest, is_name
@@ -290,11 +290,9 @@ def parse_params(cls: type[Method], params: Mapping[str, Any], where: str = "") 
 
 
 def parameters(cls: type[Method]) -> dict[str, Any]:
-    """Return the types of a method's parameters, without the fields that all methods share."""
-    base = {f.name for f in fields(Method)}
-    return {
-        name: kind for name, kind in typing.get_type_hints(cls).items() if name in {f.name for f in fields(cls)} - base
-    }
+    """Return the types of a method's parameters, without the fields that a recipe has itself."""
+    own = {field.name for field in parameter_fields(cls)}
+    return {name: kind for name, kind in typing.get_type_hints(cls).items() if name in own}
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
@@ -51,7 +51,15 @@ from hf_mner_aug.transform.rows import (
 from hf_mner_aug.transform.rows import iterate_posts as iterate_posts
 from hf_mner_aug.transform.rows import iterate_rows as iterate_rows
 from hf_mner_aug.transform.source_code import source_of
-from hf_mner_aug.values import LATER, Positive, check_ranges
+from hf_mner_aug.transform.weights import (
+    WEIGHT,
+    check_own_column,
+    earlier_weights,
+    parse_weight,
+    weigh,
+    weight_columns,
+)
+from hf_mner_aug.values import LATER, Positive, check_ranges, later
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict
@@ -121,7 +129,9 @@ class Method:
     learns more than the columns. ``fit`` returns a copy that holds the digest of the learned state. ``presets`` are
     parameters under one name (``paper``: the models of its paper); the defaults are the preset ``embedded``.
     ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many;
-    ``drops`` those of ``reduce``.
+    ``drops`` those of ``reduce``. ``scores`` are the names in ``Post.details`` that hold a number from 0 to 1, with the
+    meaning of each: ``weight`` may name one. ``weighs`` is the parameter that does what ``weight`` does here, where a
+    class has an older parameter of that name.
 
     ``Dataset.map`` finds cached rows by the hash of the method's pickle. The pickle holds the fields, including the
     digest of the learned state, and ``_code``: ``version``, the package's version and, for a class outside the package,
@@ -136,6 +146,8 @@ class Method:
         keep: columns that made posts have from their gold posts; others that the method does not know are null
             there, or follow the words. Lists of numbers for each word follow only if they are named here, since they
             may be places of words.
+        weight: the weight of made posts in training, as a column of that name: a number from 0 to 10, or the name of
+            one of the method's scores; times the weight of the post that it is made from.
     """
 
     name: ClassVar[str]
@@ -145,6 +157,8 @@ class Method:
     deterministic: ClassVar[bool] = False
     rejects: ClassVar[Mapping[str, Reason]] = {}
     drops: ClassVar[Mapping[str, Reason]] = {}
+    scores: ClassVar[Mapping[str, str]] = {}
+    weighs: ClassVar[str] = "weight"
     reads_images: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     facts: ClassVar[Facts]
@@ -153,6 +167,7 @@ class Method:
     copies: Positive = 1
     artifact: str | None = None
     keep: tuple[str, ...] = ()
+    weight: float | str | None = later(None)
     # True of a method that a recipe describes: whoever wrote that may not be the user, so his yes to a host counts.
     from_recipe: bool = field(default=False, repr=False, compare=False)
 
@@ -170,6 +185,7 @@ class Method:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep", tuple(sorted({self.keep} if isinstance(self.keep, str) else set(self.keep))))
+        object.__setattr__(self, self.weighs, parse_weight(self))
         check_ranges(self, self.name)
         if self.mode == "replace" and self.copies != 1:
             raise UsageError(f"{self.name} replaces posts: copies must be 1, found {self.copies}")
@@ -269,6 +285,7 @@ class Method:
         features = train.features
         allow_hosts(self)
         codec = Codec(features)
+        check_own_column(self, features)
         if self.content.pictures_only and codec.image_column is None:
             raise UsageError(
                 f"{self.name} works on pictures: expected a column image or images, found {', '.join(features)}"
@@ -296,16 +313,20 @@ class Method:
     @property
     def features(self) -> "Features":
         """The columns of the rows this method makes."""
-        return augmented_features(self._codec().features, self.content.columns)
+        return augmented_features(self._codec().features, self.added)
+
+    @property
+    def added(self) -> dict[str, str]:
+        """The columns that the fitted method adds beside ``source_id``, ``method`` and ``provenance``, with dtypes."""
+        return {**self.content.columns, **weight_columns(self, self._codec().features)}
 
     @property
     def params(self) -> dict[str, Any]:
         """The method's own parameters; those that came ``later`` only if they are set."""
-        base = {field.name for field in fields(Method)}
         found = {}
-        for parameter in fields(self):
+        for parameter in parameter_fields(type(self)):
             value = getattr(self, parameter.name)
-            if parameter.name not in base and not (LATER in parameter.metadata and value == parameter.default):
+            if not (LATER in parameter.metadata and value == parameter.default):
                 found[parameter.name] = value
         return found
 
@@ -426,7 +447,8 @@ class Method:
         stays: bool = False,
     ) -> Made:
         added = self.content.columns
-        names = [*columns, *(name for name in (*AUGMENTED, *added) if name not in columns)]
+        names = [*columns, *(name for name in (*AUGMENTED, *self.added) if name not in columns)]
+        weights = earlier_weights(columns) if WEIGHT in self.added else None
         origins = columns.get("source_id")
         befores = columns.get("provenance") if "method" in columns else None
         suffix = id_suffix(self)
@@ -457,6 +479,8 @@ class Method:
             row["provenance"] = f'{provenance},"copy":{copy}{details}}}'
             for name in added:
                 row[name] = result.details[name]
+            if weights:
+                row[WEIGHT] = weights[source] if results[i] is None else weigh(self, result, weights[source])
             row |= others.values(columns, source, before, result)
             for name in names:
                 made[name].append(row[name])
@@ -508,6 +532,12 @@ class Method:
         return artifact_codec(self._fitted())
 
 
+def parameter_fields(cls: type[Method]) -> "list[Field[Any]]":
+    """Return the fields that are parameters of a method, not of a recipe: its own, and ``weight``."""
+    shared = {field.name for field in fields(Method) if LATER not in field.metadata}
+    return [field for field in fields(cls) if field.name not in shared]
+
+
 def features_for(method: Method, found: Mapping[str, Any]) -> "Features":
     """Return the columns of the rows that a method makes from a dataset, which may have columns unknown at ``fit``.
 
@@ -517,6 +547,7 @@ def features_for(method: Method, found: Mapping[str, Any]) -> "Features":
     from datasets import Features
 
     fitted = method.features
+    check_own_column(method, found)
     _changes(method, found)
     return Features({**{name: feature for name, feature in found.items() if name not in fitted}, **fitted})
 

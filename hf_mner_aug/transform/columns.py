@@ -9,6 +9,7 @@ from hf_mner_aug.columns.unknown import OtherColumns, number_columns, word_colum
 from hf_mner_aug.schema import AUGMENTED, Codec, codec_of, made_by
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.transform.rows import iterate_rows
+from hf_mner_aug.transform.weights import weight_columns
 
 if TYPE_CHECKING:
     from hf_mner_aug.transform import Method
@@ -69,7 +70,7 @@ def unknown_columns(method: "Method", features: Iterable[str]) -> OtherColumns:
 
 
 def _unknown(method: "Method", features: Iterable[str], codec: Codec) -> list[str]:
-    known = {*codec.columns, *AUGMENTED, *method.content.columns}
+    known = {*codec.columns, *AUGMENTED, *method.content.columns, *weight_columns(method, codec.features)}
     return [name for name in features if name not in known]
 
 
