@@ -245,6 +245,30 @@ def test_a_relation_is_of_the_models_own_too(sets, learned, monkeypatch):
     assert reasons(method, dataset)["lost_relation"] == len(made)
 
 
+def test_a_teacher_labels_free_texts_instead(mner, learned, monkeypatch):
+    """What the model labelled does not count, so no name of train is missed: the teacher finds it, or rejects."""
+    taught = {"labels": "teacher", "teacher": ("crf:c1=0,c2=0.01",), "min_confidence": 0.0}
+    method = fit(mner, **taught)
+    told = "so happy to be with Lionel Messi and B-PER @nobody in B-PER Barcelona"
+    with_writer(monkeypatch, lambda request: told)
+    assert reasons(fit(mner), mner) == {"other_type": len(mner)}
+    made = rows(method.map(mner))
+    assert len(made) == len(mner)
+    codec = Codec(mner.features)
+    post, kept = codec.to_post(made[0]), details(made[0])
+    assert {tuple(post.tokens[e.start : e.end]) for e in post.entities} >= {("Lionel", "Messi"), ("Barcelona",)}
+    assert {e.type for e in post.entities if post.tokens[e.start] == "Barcelona"} == {"LOC"}
+    assert "@user" in post.tokens
+    assert (kept["ask"], kept["teacher"], kept["masked"]) == ("free", "crf", {"handles": 1})
+    unfitted = GMDA(text_model=MODEL, ask="free")
+    assert "no detector checks them" in " ".join(unfitted.cautions)
+    assert "no detector checks them" not in " ".join(replace(unfitted, **taught).cautions)
+    half = fit(mner, free_share=0.5, **taught)
+    with_writer(monkeypatch, lambda request: told if request.free else f"{linearize(request.post)} oh my dear")
+    both = {"free" if "ask" in details(row) else "gold" for row in rows(half.map(mner))}
+    assert both == {"free", "gold"}
+
+
 # ---------------------------------------------------------------- pictures
 
 

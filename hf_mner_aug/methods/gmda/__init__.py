@@ -286,9 +286,10 @@ class GMDA(Method):
     def _told_free(self) -> str:
         """Return a sentence on the texts that are asked for freely."""
         part = "In the" if self.free_share == 1 else f"In about {self.free_share:.0%} of the"
+        labels = "" if self.labels == "teacher" else "names and labels may be wrong, no detector checks them, and "
         return (
-            f"{part} texts (provenance: ask is free) the entities are the model's own as well: names and labels may be "
-            "wrong, no detector checks them, and source_id only names the post by whose draw a text was made."
+            f"{part} texts (provenance: ask is free) the entities are the model's own as well: {labels}source_id only "
+            "names the post by whose draw a text was made."
         )
 
     def _told_pictures(self) -> str:
@@ -482,6 +483,8 @@ class GMDA(Method):
         refused = free.check_text(post.tokens, known, self.most_copied, adult=self.adult)
         if self.labels == "method":
             refused = refused or free.check_names(post, known)
+        else:  # a teacher replaces the labels
+            post = replace(post, entities=())
         return refused or free.settle_addresses(
             replace(post, details={**post.details, free.ASK: free.FREE}), known, self.invented
         )
