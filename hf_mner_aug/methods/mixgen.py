@@ -21,6 +21,7 @@ from hf_mner_aug.reasons import UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Entity, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Facts, Method, Reject
+from hf_mner_aug.transform.weights import Weight
 from hf_mner_aug.values import Probability, later
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class MixGen(Method):
     )
 
     weight: Probability = 0.5
-    post_weight: float | str | None = later(None)
+    post_weight: Weight = later(None)
 
     @property
     def content(self) -> Content:

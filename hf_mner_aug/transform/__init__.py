@@ -53,6 +53,7 @@ from hf_mner_aug.transform.rows import iterate_rows as iterate_rows
 from hf_mner_aug.transform.source_code import source_of
 from hf_mner_aug.transform.weights import (
     WEIGHT,
+    Weight,
     check_own_column,
     earlier_weights,
     parse_weight,
@@ -167,7 +168,7 @@ class Method:
     copies: Positive = 1
     artifact: str | None = None
     keep: tuple[str, ...] = ()
-    weight: float | str | None = later(None)
+    weight: Weight = later(None)
     # True of a method that a recipe describes: whoever wrote that may not be the user, so his yes to a host counts.
     from_recipe: bool = field(default=False, repr=False, compare=False)
 

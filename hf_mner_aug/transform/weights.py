@@ -6,12 +6,12 @@ gold posts, and for posts that were made earlier what their row says. So a set t
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.schema import AUGMENTED, Post
 from hf_mner_aug.untrusted.printable import excerpt
-from hf_mner_aug.values import convert_value
+from hf_mner_aug.values import Range, convert_value
 
 if TYPE_CHECKING:
     from hf_mner_aug.transform import Method
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WEIGHT = "weight"  # the column
 DTYPE = "float32"
 HEAVIEST = 10  # the largest weight of a post
+Weight = Annotated[float, Range(0, HEAVIEST)] | str | None
 _SINGLE = struct.Struct("f")
 
 
