@@ -70,3 +70,8 @@ NO_PICTURE: Mapping[str, Reason] = {
         "fit on more posts with pictures, or name a pipeline",
     ),
 }
+NO_ORIGINAL: Mapping[str, Reason] = {
+    "no_original": Reason(
+        "the post has no picture that can be restyled", "take posts with pictures, or name another image model"
+    )
+}

@@ -18,7 +18,7 @@ from hf_mner_aug.backbones import detectors
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
-from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
+from hf_mner_aug.models.image.engine import Refused, check_fill, check_from_text, check_sources
 from hf_mner_aug.models.matching.engine import TooFewPairs
 from hf_mner_aug.models.matching.matcher import Matcher, fit_matcher
 from hf_mner_aug.models.matching.mixture import Mixture, fit_mixture, histogram_svg, matching_score
@@ -195,6 +195,7 @@ class AMIA(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_from_text(self.image_model, self.name)
         check_fill(self.image_model, self.fill_missing, "image_model=")
         if self.mix in ("adaptive", "cosine"):
             return

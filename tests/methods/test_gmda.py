@@ -353,6 +353,7 @@ class Painter:
     """An image engine that paints one colour from its draw, in its own size, and notes what it got."""
 
     source = "trainedAlgorithmicMedia"
+    restyles = False
 
     def __init__(self, refuse=None):
         self.refuse, self.calls = refuse, []

@@ -73,6 +73,7 @@ class Painter:
     """An image engine that paints one colour from its draw."""
 
     source = "trainedAlgorithmicMedia"
+    restyles = False
 
     def generate(self, sentences, draws, *, sizes=None, originals=None):
         sizes = sizes or [original.size if original else (8, 8) for original in originals or [None] * len(draws)]

@@ -10,7 +10,7 @@ train label the words of a text anew, and no detector is asked; the text must ho
 Rejects: nested_mentions, no_context, empty_text, unfinished_text, unreadable_image, no_answer, no_words, bad_escape,
 unknown_tag, i_without_b, empty_entity, tag_at_end, lost_entity, lost_relation, word_count, gold_text, inconsistent,
 no_entity_found, unsure, not_json, off_schema, not_in_text, malformed, unsafe_image, black_image, no_region,
-copied_text, adult_text, invented_address, other_type, unlabelled_name
+no_original, copied_text, adult_text, invented_address, other_type, unlabelled_name
 """
 
 import warnings
@@ -45,7 +45,15 @@ from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.pictures import TAKEN, image_digest
 from hf_mner_aug.posts.repeats import WordPairs
 from hf_mner_aug.posts.texts import text_key
-from hf_mner_aug.reasons import NO_PICTURE, TEACHER, TEACHER_SCORES, UNREADABLE_IMAGE, WORD_COUNT, Reason
+from hf_mner_aug.reasons import (
+    NO_ORIGINAL,
+    NO_PICTURE,
+    TEACHER,
+    TEACHER_SCORES,
+    UNREADABLE_IMAGE,
+    WORD_COUNT,
+    Reason,
+)
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
@@ -93,10 +101,12 @@ class GMDA(Method):
         temperature: of sampling from InstructBLIP or the endpoint.
         top_k: InstructBLIP samples from the k likeliest tokens.
         top_p: InstructBLIP samples from the likeliest tokens that together have this probability.
-        image_model: `collage` of train pictures, or the id or folder of a diffusers pipeline.
+        image_model: `collage` of train pictures, the id or folder of a diffusers pipeline, or `style:FILE`, an ONNX
+            network of style transfer for the gold post's picture.
         steps: steps of the diffusers pipeline.
         guidance: how closely its pictures follow the text; 0 is off.
-        strength: how far a picture may depart from the original, from 0 to 1.
+        strength: how far a picture may depart from the original, from 0 to 1; with `style:FILE`, the share of the
+            restyled picture in the new one.
         nsfw_model: folder or id of an image classifier that finds unsafe pictures, where the pipeline has no
             checker.
         least_words: a text of fewer words is rejected.
@@ -148,6 +158,7 @@ class GMDA(Method):
         ),
         **TEACHER,
         **NO_PICTURE,
+        **NO_ORIGINAL,
         **free.REJECTS,
     }
     drops: ClassVar[Mapping[str, Reason]] = {

@@ -5,9 +5,10 @@ its abstract is public; how each step works is decided here. ``fit`` mines the t
 seeds), keeps its failures in a tree of patterns, and writes a first post for each hard one; the counts of what passed
 the filters decide what the further copies are written for. A post that is not hard gives no row.
 Rejects: no_place, no_mention, no_answer, not_json, off_schema, not_in_text, malformed, lost_entity, word_count,
-near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region
+near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region, no_original
 """
 
+import contextlib
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.methods.memory_hard.mining import mine, share_out
 from hf_mner_aug.methods.memory_hard.requests import (
     KEPT,
@@ -46,9 +47,9 @@ from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.lexicon import entity_key
-from hf_mner_aug.posts.pictures import image_digest
+from hf_mner_aug.posts.pictures import MIXED, image_digest, open_rgb, write_picture
 from hf_mner_aug.posts.texts import text_key
-from hf_mner_aug.reasons import NO_PICTURE, WORD_COUNT, Reason
+from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts, save_posts
@@ -56,6 +57,8 @@ from hf_mner_aug.transform import Costs, Facts, Method, Model, Reject
 from hf_mner_aug.values import Amount, Count, Positive, Range, Share
 
 if TYPE_CHECKING:
+    import PIL.Image
+
     from hf_mner_aug.models.image.engine import ImageEngine
 
 PROMPT = "A photo of {sentence}"
@@ -95,7 +98,8 @@ class MemoryHard(Method):
         iterate: false writes once (ablation).
         image: make new pictures for posts that have some; false keeps the gold post's.
         fill_missing: also draw pictures for posts without one; a collage cannot.
-        image_model: `collage` of train pictures, or the id or folder of a diffusers pipeline.
+        image_model: `collage` of train pictures, the id or folder of a diffusers pipeline, or `style:FILE`, an ONNX
+            network of style transfer for the hard post's picture.
         steps: steps of the diffusers pipeline.
         guidance: how closely its pictures follow the text; 0 is off.
         nsfw_model: folder or id of an image classifier that finds unsafe pictures, where the pipeline has no
@@ -127,6 +131,7 @@ class MemoryHard(Method):
             ("agreement=0.4", "attempts=6"),
         ),
         **NO_PICTURE,
+        **NO_ORIGINAL,
     }
     reads_images: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
@@ -406,14 +411,14 @@ class MemoryHard(Method):
         there = self.learned["pictures"] or self.fill_missing
         if not (self.image and there and self._codec().image_column is not None):
             return made
-        from hf_mner_aug.posts.pictures import write_picture
-
         engine = self._image_engine()
+        source = MIXED[engine.source] if engine.restyles else engine.source
         wanted = [i for i, post in enumerate(made) if isinstance(post, Post) and (post.images or self.fill_missing)]
         for first in range(0, len(wanted), CHUNK):
             chosen = wanted[first : first + CHUNK]
             sentences = [self._prompt(made[i]) for i in chosen]  # type: ignore[arg-type]
-            pictures = engine.generate(sentences, [draws[i].sub("image") for i in chosen])
+            originals = [_original(made[i]) for i in chosen] if engine.restyles else None  # type: ignore[arg-type]
+            pictures = engine.generate(sentences, [draws[i].sub("image") for i in chosen], originals=originals)
             for i, picture in zip(chosen, pictures, strict=True):
                 post = made[i]
                 assert isinstance(post, Post)
@@ -423,7 +428,7 @@ class MemoryHard(Method):
                 shown = sorted(picture.info.get(MADE_OF, ()))
                 details = {**post.details, MADE_OF: sorted({*post.details[MADE_OF], *shown}), "synthetic": True}
                 details |= {PICTURED: shown} if shown else {}
-                made[i] = replace(post, images=(write_picture(picture, engine.source),), details=details)
+                made[i] = replace(post, images=(write_picture(picture, source),), details=details)
         return made
 
     def _prompt(self, post: Post) -> str:
@@ -434,6 +439,14 @@ class MemoryHard(Method):
 
     def _image_engine(self) -> "ImageEngine":
         return engine_of(self, prompt=PROMPT)
+
+
+def _original(post: Post) -> "PIL.Image.Image | None":
+    """Return the pixels of a post's first picture that can be decoded."""
+    for image in post.images:
+        with contextlib.suppress(DataError):
+            return open_rgb(image)
+    return None
 
 
 # ---------------------------------------------------------------- learning

@@ -1,17 +1,21 @@
-"""Engines that make a picture for a sentence, by name: collage, diffusers."""
+"""Engines that make a picture for a sentence, by name: collage, diffusers, style transfer."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import model_licence, pinned_model, split_revision
-from hf_mner_aug.models.image.engine import COLLAGE, ImageEngine
+from hf_mner_aug.models.image.engine import COLLAGE, STYLE, ImageEngine
+from hf_mner_aug.storage.shared import sha256
 from hf_mner_aug.transform import Model
 
+_PINNED = re.compile(r"(?P<file>.+)@(?P<digest>[0-9a-f]{64})", re.DOTALL)
 CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
 
 
 def open_engine(images: str, *, posts: str, **options: Any) -> ImageEngine:
-    """Return the image engine of ``collage``, or of an id (with ``@revision``) or folder of a diffusers pipeline.
+    """Return the image engine of ``collage``, ``style:FILE``, or an id (with ``@revision``) or folder of diffusers.
 
     Args:
         images: its name.
@@ -22,6 +26,12 @@ def open_engine(images: str, *, posts: str, **options: Any) -> ImageEngine:
         from hf_mner_aug.models.image.collage import Collage
 
         return Collage(posts=posts)
+    if images.startswith(STYLE):
+        from hf_mner_aug.models.image.style import Style
+
+        file, digest = _style_file(images)
+        strength = options.get("strength")
+        return Style(file=file, digest=digest, **({} if strength is None else {"strength": strength}))
     from hf_mner_aug.models.image.diffusers import Diffusers
 
     model, revision = split_revision(images)
@@ -41,7 +51,16 @@ def engine_of(method: Any, **options: Any) -> ImageEngine:
 
 
 def pinned_engine(images: str) -> str:
-    """Return the name of an image engine with the current commit of its id; raises as ``pinned_model``."""
+    """Return the name of an image engine with the current commit of its id, or the digest of its file.
+
+    Raises as ``pinned_model``, and UsageError if there is no such file.
+    """
+    if images.startswith(STYLE):
+        file, digest = _style_file(images)
+        try:
+            return f"{STYLE}{file}@{digest or sha256(Path(file))}"
+        except OSError as error:
+            raise UsageError(f"image_model {images}: the file cannot be read ({error.strerror})") from error
     return images if images == COLLAGE else pinned_model(images)
 
 
@@ -49,9 +68,17 @@ def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
     """Return the model of an image engine for the card; collages have none."""
     if images == COLLAGE:
         return ()
+    if images.startswith(STYLE):  # it draws nothing that the original does not show
+        return (Model(role="images", id=images, license=model_licence(images), checked=True),)
     name = images.partition("@")[0]
     checked = bool(nsfw_model) or has_safety_checker(name)
     return (Model(role="images", id=images, license=model_licence(name), checked=checked),)
+
+
+def _style_file(images: str) -> tuple[str, str]:
+    """Return the file and the digest of ``style:FILE@SHA256``; the digest is empty if it is not given."""
+    found = _PINNED.fullmatch(images.removeprefix(STYLE))
+    return (found["file"], found["digest"]) if found else (images.removeprefix(STYLE), "")
 
 
 def has_safety_checker(model: str) -> bool:

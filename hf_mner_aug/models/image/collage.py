@@ -58,6 +58,7 @@ class Collage:
 
     name: ClassVar[str] = "collage"
     source: ClassVar[Source] = "compositeCapture"
+    restyles: ClassVar[bool] = False
 
     posts: str
     size: Annotated[int, Range(32)] = 512

@@ -87,6 +87,7 @@ class Diffusers:
 
     name: ClassVar[str] = "diffusers"
     source: ClassVar[Source] = "trainedAlgorithmicMedia"
+    restyles: ClassVar[bool] = False
 
     model: str = "stabilityai/sdxl-turbo"
     revision: str | None = None

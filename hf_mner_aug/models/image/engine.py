@@ -16,23 +16,28 @@ if TYPE_CHECKING:
     import PIL.Image
 
 COLLAGE = "collage"
+STYLE = "style:"  # before the file of a network that restyles originals
 FEWEST = 5  # different train pictures that a collage needs: the most that one shows
 POST_ID = "post_id"  # key of an original's ``info`` for its post, which the new picture must not show
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No picture, and the reason: ``unsafe_image``, ``black_image`` or ``no_region``."""
+    """No picture, and the reason: ``unsafe_image``, ``black_image``, ``no_region`` or ``no_original``."""
 
     reason: str
     detail: str = ""
 
 
 class ImageEngine(Protocol):
-    """Makes a picture for each sentence; it depends only on the arguments for that sentence."""
+    """Makes a picture for each sentence; it depends only on the arguments for that sentence.
+
+    One that ``restyles`` needs an original, and reads nothing of the sentence.
+    """
 
     name: ClassVar[str]
     source: ClassVar[Source]
+    restyles: ClassVar[bool]
 
     def generate(
         self,
@@ -62,9 +67,26 @@ def check_sources(images: str, pictures: int, instead: str) -> None:
 
 
 def check_fill(images: str, fill_missing: bool, instead: str) -> None:
-    """Raise UsageError if a collage is to fill posts without a picture: many would show the same train pictures."""
+    """Raise UsageError if an engine is to fill posts without a picture that cannot.
+
+    Many collages would show the same train pictures, and a network of style transfer needs an original.
+    """
+    if fill_missing and images.startswith(STYLE):
+        raise UsageError(
+            "fill_missing=true needs a model that draws: style transfer has no picture to start from: "
+            f"name a diffusers pipeline with {instead}"
+        )
     if fill_missing and images == COLLAGE:
         raise UsageError(
             "fill_missing=true needs a model that draws: collages would show the same train pictures in many posts: "
             f"name a diffusers pipeline with {instead}"
+        )
+
+
+def check_from_text(images: str, method: str) -> None:
+    """Raise UsageError if an engine that restyles originals is to make pictures of the text alone."""
+    if images.startswith(STYLE):
+        raise UsageError(
+            f"{method} makes pictures of the text alone, and style transfer restyles an original: "
+            "name a diffusers pipeline with image_model=, or leave it out"
         )
