@@ -33,6 +33,7 @@ _HOMES = {
     "index": "corpus",
     "load_sample": "sample",
     "memory": "pages.memory",
+    "names": "listing",
     "publish": "publishing.folder",
     "push": "publishing.hub",
     "quality": "studies.quality",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.corpus import index as index
     from hf_mner_aug.exporting import export as export
     from hf_mner_aug.exporting.review import import_review as import_review
+    from hf_mner_aug.listing import names as names
     from hf_mner_aug.methods.amia import AMIA as AMIA
     from hf_mner_aug.methods.eda import EDA as EDA
     from hf_mner_aug.methods.gmda import GMDA as GMDA

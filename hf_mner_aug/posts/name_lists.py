@@ -68,6 +68,18 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, ListedName]]:
         raise UsageError(f"{path}: the list of names cannot be read ({error.strerror})") from error
 
 
+def is_name_list(source: str) -> bool:
+    """Return whether a source is the file of a list: one of tabs or text, or JSON lines whose first has a name."""
+    path = Path(source).expanduser()
+    if path.suffix.lower() not in (".tsv", ".txt", ".jsonl") or not path.is_file():
+        return False
+    if path.suffix.lower() != ".jsonl":
+        return True
+    with path.open("rb") as file:
+        first = file.readline(4 * LONGEST_LINE)
+    return b'"type"' in first and b'"name"' in first
+
+
 def _name(text: str, where: str) -> ListedName:
     """Return the name on a line; raises DataError."""
     if text.startswith("{"):
@@ -107,9 +119,11 @@ def add_up(names: Iterable[ListedName]) -> list[ListedName]:
 
 def to_line(name: ListedName) -> str | None:
     """Return a name as the line of a file; None if it would not be read back as it is."""
-    line = f"{name.type}\t{name.text}\t{name.weight:.15g}"
+    line = f"{name.type}\t{name.text}\t{name.weight!r}".removesuffix(".0")
+    if len(line) > LONGEST_LINE or line != line.strip() or line.startswith("# "):
+        return None
     try:
-        return line if _name(line, "") == name and line == line.strip() and not line.startswith("# ") else None
+        return line if _name(line, "") == name else None
     except DataError:
         return None
 
