@@ -2,7 +2,7 @@
 
 ``python benchmarks/lab/first_figures.py WORK`` makes the configs of ``CONFIGS`` and trains each backbone on them, one
 piece after another, each in a process of its own; what is in ``WORK`` already is kept, so the same command goes on
-where it was stopped. ``--configs``, ``--backbones`` and ``--seeds`` choose pieces; ``--table FILE`` writes what is there.
+where it was stopped. ``--configs``, ``--backbones`` and ``--seeds`` choose pieces; ``--table FILE`` writes the tables.
 
 Train are the 400 posts of ``10pct/train.txt``. Models are selected on the 100 of ``10pct/dev.txt``, which are posts of
 the official validation split, and scored on its other 900. Made posts are checked for leaks against all 1,000. A cell

@@ -131,13 +131,19 @@ def check_labels(
         detected: the typed spans that each detector found.
         agreement: the share of detectors that must agree.
     """
+    if share_agreeing(entities, detected) >= agreement:
+        return None
     told = {(entity.start, entity.end, entity.type) for entity in entities}
     others = [set(spans) for spans in detected if set(spans) != told]
-    if 1 - len(others) / len(detected) >= agreement:
-        return None
     start, end, kind = min(told ^ others[0])
     found = "found" if (start, end, kind) in others[0] else "missed"
     return Reject("inconsistent", f"{found} {' '.join(tokens[start:end])} as {kind}")
+
+
+def share_agreeing(entities: Sequence[Entity], detected: Sequence[Sequence[tuple[int, int, str]]]) -> float:
+    """Return the share of detectors that find exactly a post's entities."""
+    told = {(entity.start, entity.end, entity.type) for entity in entities}
+    return 1 - sum(set(spans) != told for spans in detected) / len(detected)
 
 
 # ---------------------------------------------------------------- names by their capitals

@@ -203,6 +203,21 @@ def check_comparable(configs: Sequence[Config], split: str) -> None:
             )
 
 
+def check_weights(configs: Sequence[Config], column: Any) -> None:
+    """Raise UsageError if a config's train posts, or the gold posts of its source, lack the column of weights."""
+    for config in configs if isinstance(column, str) else ():
+        if column not in config.splits["train"].column_names:
+            raise UsageError(
+                f"{config.name} has no column {column}, read by weight={column}: augment it with --set weight=…, or "
+                "study it without weights"
+            )
+        if column not in config.gold["train"].column_names:
+            raise UsageError(
+                f"{config.name} replaces gold posts, whose source has no column {column}, read by weight={column}: "
+                "study it without weights"
+            )
+
+
 def spans_of(dataset: "Dataset") -> list[list[PlainSpan]]:
     """Return the gold spans of each post."""
     return [post.plain_spans() for post in iterate_posts(dataset, Codec(dataset.features))]

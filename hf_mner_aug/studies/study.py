@@ -33,7 +33,7 @@ from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.fingerprint import content_fingerprint
 from hf_mner_aug.storage.locks import stage
-from hf_mner_aug.studies.configs import Config, check_comparable, numbered_alike, read_config, spans_of
+from hf_mner_aug.studies.configs import Config, check_comparable, check_weights, numbered_alike, read_config, spans_of
 from hf_mner_aug.studies.page import record_run
 from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.untrusted.printable import for_terminal
@@ -135,6 +135,7 @@ class Study:
                     "these settings: use a backbone that does, such as umt"
                 )
         check_comparable(configs, split)
+        check_weights(configs, settings_of(model).get("weight"))
         for name in virtual:
             if name not in {f"gold_{config.suffix}" for config in configs}:
                 raise UsageError(f"{name} stands for the gold posts of other configs: name one that ends in {name[4:]}")

@@ -5,7 +5,7 @@ gold posts, and for posts that were made earlier what their row says. So a set t
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -46,6 +46,14 @@ def parse_weight(method: "Method") -> float | str | None:
     raise UsageError(
         f"{method.name}: {method.weighs} must be a number from 0 to {HEAVIEST}{scores}, found {excerpt(str(found), 80)}"
     )
+
+
+def check_score(method: "Method", given: Collection[str]) -> None:
+    """Raise UsageError unless made posts have the score that a method's weight names: one of those ``given``."""
+    weight = weight_of(method)
+    if isinstance(weight, str) and weight not in given:
+        others = f"name one of {', '.join(sorted(given))}, or a number" if given else "name a number"
+        raise UsageError(f"{method.name}: {_told(method)}, but with these parameters posts have no {weight}: {others}")
 
 
 def has_weights(features: Mapping[str, Any]) -> bool:
@@ -99,11 +107,7 @@ def weigh(method: "Method", made: Post, earlier: float) -> float:
     own = weight_of(method)
     own = 1.0 if own is None else own
     if isinstance(own, str):
-        if own not in made.details:
-            raise UsageError(
-                f"{method.name}: {_told(method)}, but with these parameters made posts have no {own}: "
-                "name a number, or another score"
-            )
+        check_score(method, [name for name in method.scores if name in made.details])
         score, own = own, float(made.details[own])
         if not 0 <= own <= 1:
             raise RuntimeError(f"{method.name}: post {made.id}: the score {score} must be in [0, 1], found {own}")

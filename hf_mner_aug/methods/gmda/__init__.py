@@ -25,6 +25,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.gmda import free
 from hf_mner_aug.methods.gmda.pictures import carry_boxes, nearest_pictured, open_originals, with_pictures
+from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models import text as text_engines
 from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
 from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
@@ -57,6 +58,7 @@ from hf_mner_aug.reasons import (
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
+from hf_mner_aug.transform.weights import check_score
 from hf_mner_aug.values import Amount, Count, Positive, Probability, Share, later
 
 if TYPE_CHECKING:
@@ -167,7 +169,11 @@ class GMDA(Method):
         ),
         "repeated_text": Reason("a free text repeats an earlier one", "raise the temperature", ("most_copied=0.7",)),
     }
-    scores: ClassVar[Mapping[str, str]] = TEACHER_SCORES
+    scores: ClassVar[Mapping[str, str]] = {
+        **TEACHER_SCORES,
+        "agreement": "the share of detectors that find exactly the post's entities; with labels=teacher, "
+        + TEACHER_SCORES["agreement"],
+    }
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {
         "paper": {
@@ -230,6 +236,8 @@ class GMDA(Method):
         self._check_ask()
         if self.most_words and self.most_words < self.least_words:
             raise UsageError(f"gmda: most_words {self.most_words} is below least_words {self.least_words}")
+        detected = ("agreement",) if self._detects and self.ask == "gold" else ()
+        check_score(self, TEACHER_SCORES if self.labels == "teacher" else detected)
         teacher = teacher_of(self)
         if teacher and teacher.asks and self._chat:
             raise UsageError(
@@ -449,8 +457,16 @@ class GMDA(Method):
             digests = filters.detector_digests(self.learned["files"], self.detectors)
             detected = filters.detect(self.detector, digests, [post.tokens for post in checked.values()])
             for (i, post), found in zip(checked.items(), detected, strict=True):
-                made[i] = filters.check_labels(post.tokens, post.entities, found, self.agreement) or post
+                refused = filters.check_labels(post.tokens, post.entities, found, self.agreement)
+                made[i] = refused or self._scored(post, found)
         return made
+
+    def _scored(self, post: Post, detected: Sequence[Sequence[PlainSpan]]) -> Post:
+        """Return a post with the share of detectors that agree in its details, if that is its weight."""
+        if self.weight != "agreement":
+            return post
+        share = round(filters.share_agreeing(post.entities, detected), 2)
+        return replace(post, details={**post.details, "agreement": share})
 
     def _with_labels(self, post: Post, labels: Labels | Reject) -> Post | Reject:
         """Return a written post with the labels of the teacher, or why it is rejected."""

@@ -66,6 +66,7 @@ from hf_mner_aug.reasons import TEACHER, TEACHER_SCORES, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Content, Costs, Facts, Method, Model, Reject, Retrieval
+from hf_mner_aug.transform.weights import check_score
 from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import Count, Positive, Probability, Range, later
 
@@ -154,7 +155,12 @@ class RMDA(Method):
         "repeated_image": Reason("a post with the same picture was found before", "search more posts"),
         "too_many": Reason("enough posts hold the mention already", "search more posts", ("per_entity=0",)),
     }
-    scores: ClassVar[Mapping[str, str]] = TEACHER_SCORES
+    scores: ClassVar[Mapping[str, str]] = {
+        **TEACHER_SCORES,
+        "agreement": "the share of detectors that see no other entity; with labels=teacher, "
+        + TEACHER_SCORES["agreement"],
+        "support": "the share of detectors that see the mention that fewest of them see",
+    }
     reads_images: ClassVar[bool] = True
     presets: ClassVar = {
         "paper": {
@@ -223,6 +229,8 @@ class RMDA(Method):
             raise UsageError("rmda: with image=False and text=False nothing is taken over: leave one of them out")
         if self.most_words < self.least_words:
             raise UsageError(f"rmda: most_words {self.most_words} is below least_words {self.least_words}")
+        detected = ("agreement", "support") if self.filter else ()
+        check_score(self, TEACHER_SCORES if self.labels == "teacher" else detected)
         teacher = teacher_of(self)
         if teacher and teacher.asks and self.on_web:
             raise UsageError(
@@ -542,15 +550,29 @@ class RMDA(Method):
         """Return the made posts; those that the detectors do not confirm are rejected."""
         pending = [pair[1] for _, results in groups for pair in results if isinstance(pair, tuple) and pair[1].entities]
         verdicts: dict[int, Reject | None] = {}
+        scores: dict[int, dict[str, float]] = {}
         if self.filter and pending:
             digests = filters.detector_digests(self.learned["files"], self.detectors)
             detected = filters.detect(self.detector, digests, [found.tokens for found in pending])
             for found, spans in zip(pending, detected, strict=True):
                 verdicts[id(found)] = self._judge(found, list(map(set, spans)))
-        return [
-            [pair if isinstance(pair, Reject) else verdicts.get(id(pair[1])) or pair[0] for pair in results]
-            for _, results in groups
-        ]
+                scores[id(found)] = self._scores(found, list(map(set, spans)))
+
+        def judged(made: Post, found: Post) -> Post | Reject:
+            details = {**made.details, **scores.get(id(found), {})}
+            return verdicts.get(id(found)) or replace(made, details=details)
+
+        return [[pair if isinstance(pair, Reject) else judged(*pair) for pair in results] for _, results in groups]
+
+    def _scores(self, found: Post, detected: Sequence[set[tuple[int, int, str]]]) -> dict[str, float]:
+        """Return the score of a post that is its weight, of those that its detectors give."""
+        if self.weight == "agreement":
+            asked = [" ".join(found.tokens[e.start : e.end]) for e in found.entities]
+            others = sum(keep(found.tokens, sorted(s[:2] for s in spans), asked) is not None for spans in detected)
+            return {"agreement": round(1 - others / len(detected), 2)}
+        if self.weight == "support":
+            return {"support": round(min(support(entity, detected) for entity in found.entities), 2)}
+        return {}
 
     def _taught(self, groups: list[tuple[Post, list[tuple[Post, Post] | Reject]]]) -> list[list[Post | Reject]]:
         """Return the made posts with the labels of the teacher, or why it gives them none.
