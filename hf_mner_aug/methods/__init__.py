@@ -21,7 +21,7 @@ METHODS = {
 RENAMED = {
     "amia": {"images": "image_model"},
     "gmda": {"consistency": "detector"},
-    "memory_hard": {"teacher": "detector", "teachers": "detectors"},
+    "memory_hard": {"teachers": "detectors"},
 }
 
 

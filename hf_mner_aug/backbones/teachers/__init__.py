@@ -4,7 +4,7 @@ Labels are voted (``vote``) and come with a confidence. A teacher learns from tr
 only.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, Self, cast
 
@@ -70,10 +70,18 @@ class Teacher:
         """The hosts that texts are sent to, by the parameter that names them."""
         return {name: host for member in self.members for name, host in member.hosts.items()}
 
-    def costs(self, method: Method, texts: Callable[[Post], int]) -> Costs | None:
-        """Return the calls of a method that has ``texts`` labelled for a post; None without an endpoint."""
+    def costs(
+        self,
+        method: Method,
+        texts: Callable[[Post], int],
+        to_fit: Callable[[Iterable[Post]], tuple[int, int]] = lambda train: (0, 0),
+    ) -> Costs | None:
+        """Return the calls of a method that has ``texts`` labelled for a post; None without an endpoint.
+
+        ``to_fit`` returns the least and most texts that its fit has labelled.
+        """
         chats = (member for member in self.members if isinstance(member, ChatMember))
-        return next((chat.costs(method, texts) for chat in chats), None)
+        return next((chat.costs(method, texts, to_fit) for chat in chats), None)
 
     @property
     def asks(self) -> bool:

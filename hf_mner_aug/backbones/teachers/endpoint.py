@@ -13,7 +13,7 @@ A failure that would recur with every text (the key, the budget, a server that i
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
@@ -99,9 +99,20 @@ class ChatMember:
         """The host that texts are sent to."""
         return self.chat.hosts()
 
-    def costs(self, method: Method, texts: Callable[[Post], int]) -> Costs:
-        """Return the calls of a method that has ``texts`` labelled for a post."""
-        return self.chat.costs(method, calls=lambda post: self.chat.settings.samples * texts(post))
+    def costs(
+        self,
+        method: Method,
+        texts: Callable[[Post], int],
+        to_fit: Callable[[Iterable[Post]], tuple[int, int]] = lambda train: (0, 0),
+    ) -> Costs:
+        """Return the calls of a method that has ``texts`` labelled for a post, and others ``to_fit``."""
+        n = self.chat.settings.samples
+
+        def fitting(train: Iterable[Post]) -> tuple[int, int]:
+            least, most = to_fit(train)
+            return n * least, n * most
+
+        return self.chat.costs(method, calls=lambda post: n * texts(post), to_fit=fitting)
 
     def fit(self, train: Sequence[Post], validation: Sequence[Post], seed: int) -> str:
         """Return the digest of the posts of train that the model is shown; nothing is sent."""

@@ -5,7 +5,8 @@ its abstract is public; how each step works is decided here. ``fit`` mines the t
 seeds), keeps its failures in a tree of patterns, and writes a first post for each hard one; the counts of what passed
 the filters decide what the further copies are written for. A post that is not hard gives no row.
 Rejects: no_place, no_mention, no_answer, not_json, off_schema, not_in_text, malformed, lost_entity, word_count,
-near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region, no_original
+near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region, no_original, no_hit, no_image, unsure,
+no_entity_found
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.backbones.teachers import Teacher, pinned_specs, taught
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.methods.memory_hard.mining import mine, share_out
@@ -35,26 +37,32 @@ from hf_mner_aug.methods.memory_hard.requests import (
     likeness,
     outcome_of,
 )
+from hf_mner_aug.methods.memory_hard.retrieval import LOOKED_AT, Retriever
 from hf_mner_aug.methods.memory_hard.tree import OUTSIDERS, ROUNDS, Gardener, Tree
 from hf_mner_aug.models.endpoint.engine import run_name
 from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
 from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
-from hf_mner_aug.models.patterns import RULES, chat_engine, check_engine, open_engine
+from hf_mner_aug.models.patterns import RETRIEVE, RULES, chat_engine, check_engine, open_engine
 from hf_mner_aug.models.patterns.cues import Space
 from hf_mner_aug.models.patterns.endpoint import BATCH
-from hf_mner_aug.models.patterns.engine import Draft, Question, WriteRequest, as_failure
+from hf_mner_aug.models.patterns.engine import Draft, PatternEngine, Question, WriteRequest, as_failure
 from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.models.patterns.rules import Rules
+from hf_mner_aug.models.search import TRAIN, found_words
+from hf_mner_aug.models.search import open_engine as open_corpus_of
+from hf_mner_aug.models.search import pinned_engine as pinned_corpus
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.lexicon import entity_key
 from hf_mner_aug.posts.pictures import MIXED, image_digest, open_rgb, write_picture
 from hf_mner_aug.posts.texts import text_key
-from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, WORD_COUNT, Reason
+from hf_mner_aug.posts.tokenising import word_style
+from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, TEACHER, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import Costs, Facts, Method, Model, Reject
-from hf_mner_aug.values import Amount, Count, Positive, Range, Share
+from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject, Retrieval
+from hf_mner_aug.values import Amount, Count, Positive, Probability, Range, Share, later
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -81,7 +89,8 @@ class MemoryHard(Method):
         folds: the number of parts of train; each is predicted by a model trained on the others.
         seeds: the number of models that predict each fold.
         guard: where all backbones contradict gold with at least this confidence, a label error is suspected.
-        engine: names patterns and writes posts: `rules`, or `endpoint:URL#MODEL,temperature=0.7,max_tokens=1024`.
+        engine: names patterns and writes posts: `rules`, or `endpoint:URL#MODEL,temperature=0.7,max_tokens=1024`;
+            `retrieve` finds posts that people wrote, in ``corpus``, which ``teacher`` labels.
         distance: failures nearer than this are one pattern.
         support: the least number of failures of a pattern.
         exemplars: the number of other failures that the writer of a post is shown.
@@ -98,6 +107,11 @@ class MemoryHard(Method):
         iterate: false writes once (ablation).
         image: make new pictures for posts that have some; false keeps the gold post's.
         fill_missing: also draw pictures for posts without one; a collage cannot.
+        corpus: with `retrieve`, a file of `hf-mner-aug index`; image takes its posts' pictures.
+        results: with `retrieve`, the number of results of a search.
+        teacher: with `retrieve`, the backbones that label the posts found.
+        teacher_members: the number of backbones of each of them.
+        min_confidence: with `retrieve`, the least confidence in each entity of a post.
         image_model: `collage` of train pictures, the id or folder of a diffusers pipeline, or `style:FILE`, an ONNX
             network of style transfer for the hard post's picture.
         steps: steps of the diffusers pipeline.
@@ -132,6 +146,9 @@ class MemoryHard(Method):
         ),
         **NO_PICTURE,
         **NO_ORIGINAL,
+        "no_hit": Reason("the corpus has no post with a word of the pattern", "index more posts", ("results=100",)),
+        "no_image": Reason("no post found has a picture", "index posts with pictures", ("image=false",)),
+        **TEACHER,
     }
     reads_images: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
@@ -177,15 +194,55 @@ class MemoryHard(Method):
     guidance: Amount = 7.5
     nsfw_model: str = ""
     fill_missing: bool = False
+    corpus: str = later("")
+    results: Positive = later(50)
+    teacher: tuple[str, ...] = later(("crf",))
+    teacher_members: Positive = later(1)
+    min_confidence: Probability = later(0.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
         check_engine(self.engine)
+        self._check_retrieval()
         for spec in (self.target, *self.references, *filter(None, [self.detector])):
             parse_backbone(spec)
 
-    # ------------------------------------------------------------ for the card
+    def _check_retrieval(self) -> None:
+        """Check the parameters of the engine ``retrieve``, and that no other engine is given them."""
+        if self.retrieves and not self.corpus:
+            raise UsageError(
+                "memory_hard: engine=retrieve searches posts: name a file of hf-mner-aug index, corpus=FILE"
+            )
+        if self.retrieves and self.corpus.partition(":")[0] in (TRAIN, "serper"):
+            raise UsageError(
+                f"memory_hard: engine=retrieve searches a corpus=FILE, not {self.corpus.partition(':')[0]}"
+            )
+        if self.retrieves and self.fill_missing:
+            raise UsageError(
+                "memory_hard: engine=retrieve takes the pictures of the posts found: leave out fill_missing"
+            )
+        if self.corpus and not self.retrieves:
+            raise UsageError(
+                f"memory_hard: engine={self.engine.partition(':')[0]} searches no corpus: engine=retrieve does"
+            )
+        if self.retrieves:
+            Teacher.of(self.teacher, self.teacher_members)
+
+    # ------------------------------------------------------------ for publishing and the card
+
+    @property
+    def retrieves(self) -> bool:
+        """True if posts are found in a corpus instead of written."""
+        return self.engine == RETRIEVE
+
+    @property
+    def content(self) -> Content:
+        """With ``retrieve``, words and pictures of other people's posts."""
+        if not self.retrieves:
+            return Content()
+        how = Retrieval(text=True, image=self.image, words=found_words, mask=lambda post: post)
+        return Content(retrieved=True, retrieval=how)
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -197,7 +254,9 @@ class MemoryHard(Method):
         ]
         if chat := chat_engine(self.engine):
             found.append(chat.card_model)
-        return (*found, *(engine_models(self.image_model, self.nsfw_model) if self.image else ()))
+        if self.retrieves:
+            found += self._teacher.models
+        return (*found, *(engine_models(self.image_model, self.nsfw_model) if self._draws else ()))
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -208,6 +267,13 @@ class MemoryHard(Method):
                 f"The texts and their labels are a language model's, {chat.model}: what they say of people, places "
                 "and companies is made up. The column provenance names the train posts that it saw as made_of."
             )
+        elif self.retrieves:
+            found += [
+                "The made posts are posts of a local corpus, written by people; the column provenance names the id, "
+                "source, url, date and licence of each, where known. Their authors have rights in them, and may have "
+                "deleted them since.",
+                f"Their labels are a teacher's, {self._teacher.name}: nobody has checked them by hand.",
+            ]
         else:
             found.append(
                 "The texts are put together from other train posts and mentions (the column provenance "
@@ -215,7 +281,7 @@ class MemoryHard(Method):
             )
         if self.artifact is not None:
             found += filters.told_sample(self.learned, "Mistakes were looked for, and detectors learned, in")
-        if self.image and (self.artifact is None or self.learned["pictures"] or self.fill_missing):
+        if self._draws and (self.artifact is None or self.learned["pictures"] or self.fill_missing):
             maker = "collages of train pictures" if self.image_model == "collage" else f"what {self.image_model} drew"
             missing = "have one, too" if self.fill_missing else "stay without"
             found.append(
@@ -227,28 +293,57 @@ class MemoryHard(Method):
     @property
     def costs(self) -> Costs | None:
         """The calls of an endpoint: at least a draft for each copy; rewriting and matching take more."""
+        if self.retrieves:
+            return self._teacher.costs(self, self._texts, self._texts_to_fit)
         chat = chat_engine(self.engine)
         return chat.costs(self, calls=self._calls, to_fit=self._calls_to_fit) if chat else None
 
     def _calls(self, post: Post) -> int:
         return self.copies if post.id in self._memory().by_post else 0
 
+    def _texts(self, post: Post) -> int:
+        """Return the most texts that a teacher labels for a post if each first draft passes."""
+        return LOOKED_AT * self._calls(post)
+
+    def _texts_to_fit(self, train: Iterable[Post]) -> tuple[int, int]:
+        """Return the least and most texts that a teacher labels in the first rounds."""
+        _, drafts = self._tree_to_fit(train)
+        return drafts, drafts * LOOKED_AT * self._tries
+
     def _calls_to_fit(self, train: Iterable[Post]) -> tuple[int, int]:
-        """Return the least and most calls for patterns and the first rounds; mining is free, and kept for ``fit``."""
-        learned = replace(self, engine=RULES, detector="", rounds=1).learn(train, ())
-        tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
-        drafts = (self.rounds - 1) * len({f.post for f in tree.failures.values() if f.gold or self.spurious})
+        """Return the least and most calls for patterns and the first rounds."""
+        tree, drafts = self._tree_to_fit(train)
         naming = [
             ROUNDS * (1 + 2 * math.ceil(min(len(branch.members), len(node.members) + OUTSIDERS) / BATCH))
             for branch in tree.branches
             for node in branch.nodes
         ]
-        tries = self.attempts * len(STAGES) if self.iterate else 1
-        return len(naming) + drafts, sum(naming) + 3 * tries * drafts
+        return len(naming) + drafts, sum(naming) + 3 * self._tries * drafts
+
+    def _tree_to_fit(self, train: Iterable[Post]) -> tuple[Tree, int]:
+        """Return a tree by rules and the number of drafts of the first rounds; mining is free, and kept for ``fit``."""
+        learned = replace(self, engine=RULES, corpus="", detector="", rounds=1).learn(train, ())
+        tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
+        return tree, (self.rounds - 1) * len({f.post for f in tree.failures.values() if f.gold or self.spurious})
+
+    @property
+    def _tries(self) -> int:
+        """The most drafts for a request."""
+        return self.attempts * len(STAGES) if self.iterate else 1
 
     def pinned(self) -> Self:
-        """Return a copy whose image pipeline is pinned to its current commit."""
+        """Return a copy whose image pipeline is pinned to its commit, or corpus and teacher to their content."""
+        if self.retrieves:
+            return replace(self, corpus=pinned_corpus(self.corpus), teacher=pinned_specs(self.teacher))
         return replace(self, image_model=pinned_engine(self.image_model)) if self.image else self
+
+    def fit(self, train: Any, **options: Any) -> Self:
+        """Return a fitted copy, whose corpus is named by its content; raises as ``Method.fit``.
+
+        Raises:
+            UsageError: there is no such corpus.
+        """
+        return super(MemoryHard, self.pinned() if self.retrieves else self).fit(train, **options)
 
     # ------------------------------------------------------------ learning
 
@@ -260,7 +355,7 @@ class MemoryHard(Method):
         """
         specs = (self.target, *self.references)
         seen = any(parse_backbone(spec).reads_images for spec in specs)
-        keep = seen or (self.image and self.image_model == "collage")
+        keep = seen or (self.image and (self.retrieves or self.image_model == "collage"))
         kept = (post if keep else replace(post, images=()) for post in train if post.tokens)
         sample = filters.sample_posts(kept, self.seed)
         posts = sample.posts
@@ -268,9 +363,13 @@ class MemoryHard(Method):
             raise UsageError(
                 "memory_hard: no post has an entity, so no model can be wrong about one: expected an MNER set"
             )
+        if self.retrieves and any(entity.fine for post in posts for entity in post.entities):
+            raise UsageError(
+                "memory_hard: engine=retrieve: a teacher gives no fine types: take engine=rules for this set"
+            )
         share_out(posts, self.folds, self.seed)  # raises where there are too few
         shown = {digest for post in posts for image in post.images if (digest := image_digest(image))}
-        if self.image and shown:
+        if self._draws and shown:
             check_sources(self.image_model, len(shown), "pass image=False, or name a pipeline: image_model=MODEL")
         files = {"posts": save_posts(posts)}
         options = {"folds": self.folds, "seeds": self.seeds, "seed": self.seed, "guard": self.guard}
@@ -282,7 +381,9 @@ class MemoryHard(Method):
             failures = random_failures(posts, len(hard), self.seed)
         texts = [replace(post, images=()) for post in posts]
         types, keys = _known_of(texts)
-        engine = open_engine(self.engine, texts, types, run_name(self, files["posts"]))
+        found = self._learn_retrieval(texts, [replace(post, images=()) for post in validation], files)
+        pictures = any(post.images for post in posts)
+        engine = self._engine(texts, {"files": files, "pictures": pictures, **found})
         tree = Tree(self.target, {failure.id: failure for failure in failures})
         if self.tree:
             gardener = Gardener(engine, Space.of(texts), self.distance, self.support, self.seed)
@@ -310,15 +411,59 @@ class MemoryHard(Method):
             }
         )
         rounds = [{key: list(count) for key, count in sorted(counts.items())} for counts in memory.rounds]
-        return {"files": files, "pictures": any(post.images for post in posts), "rounds": rounds, **sample.sizes}
+        return {"files": files, "pictures": pictures, "rounds": rounds, **found, **sample.sizes}
+
+    def _learn_retrieval(
+        self, train: Sequence[Post], validation: Sequence[Post], files: dict[str, str]
+    ) -> dict[str, Any]:
+        """Add a teacher's digests to the files, and return the style of words; nothing for other engines."""
+        if not self.retrieves:
+            return {}
+        files |= self._teacher.fit(train, validation, self.seed)
+        return {"style": word_style(train)}
+
+    def _engine(self, texts: Sequence[Post], learned: Mapping[str, Any]) -> PatternEngine:
+        """Return the engine; ``texts`` are those of train."""
+        types, keys = _known_of(texts)
+        files = learned["files"]
+        run = run_name(self, files["posts"])
+        written = open_engine(self.engine, texts, types, run)
+        if not isinstance(written, Rules) or not self.retrieves:
+            return written
+
+        def teach(found: Sequence[Sequence[str]]) -> list[Post | Reject]:
+            labelled = self._teacher.label(files, found, types=types, run=run)
+            return [
+                labels
+                if isinstance(labels, Reject)
+                else taught(Post("", [*words], ()), labels, least=self.min_confidence, require_entity=True)
+                for words, labels in zip(found, labelled, strict=True)
+            ]
+
+        return Retriever(
+            rules=written,
+            searcher=open_corpus_of(self.corpus, posts=files["posts"]),
+            teach=teach,
+            style=learned["style"],
+            known=keys,
+            results=self.results,
+            pictures=self.image and learned["pictures"],
+        )
+
+    @property
+    def _teacher(self) -> Teacher:
+        return Teacher.of(self.teacher, self.teacher_members)
+
+    @property
+    def _draws(self) -> bool:
+        """True if pictures are made."""
+        return self.image and not self.retrieves
 
     def _detectors(self, files: Mapping[str, str]) -> tuple[str, ...]:
         return filters.detector_digests(files, self.detectors) if self.detector else ()
 
     def _memory(self) -> Memory:
-        files = self.learned["files"]
-        run = run_name(self, files["posts"])
-        return _memory(self._fitted(), self.engine, run, self._detectors(files), self.spurious)
+        return _memory(self)
 
     # ------------------------------------------------------------ making
 
@@ -330,7 +475,7 @@ class MemoryHard(Method):
         made: list[Post | Reject | None] = [None] * len(posts)
         for i, outcome in zip(wanted, outcomes, strict=True):
             made[i] = _as_post(posts[i], outcome)
-        return self._pictured(made, draws)
+        return made if self.retrieves else self._pictured(made, draws)
 
     def _write(self, memory: Memory, asked: Sequence[tuple[str, Draw]]) -> list[Outcome]:
         """Return the outcomes of requests (post, draw); drafts that fail are written again, all of them together."""
@@ -491,13 +636,15 @@ def _known_of(posts: Sequence[Post]) -> tuple[tuple[str, ...], frozenset[str]]:
 
 
 @functools.lru_cache(maxsize=4)
-def _memory(artifact: str, engine: str, run: str, detectors: tuple[str, ...], spurious: bool) -> Memory:
-    learned = artifacts.load_json(artifact)["learned"]
+def _memory(method: MemoryHard) -> Memory:
+    """Return the state that a fitted method writes with."""
+    learned = method.learned
     posts = [replace(post, images=()) for post in open_posts(learned["files"]["posts"])]
     tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
     rounds = tuple({key: (tried, kept) for key, (tried, kept) in counts.items()} for counts in learned["rounds"])
     types, keys = _known_of(posts)
-    return Memory(tree, open_engine(engine, posts, types, run), types, keys, detectors, spurious, rounds)
+    engine, detectors = method._engine(posts, learned), method._detectors(learned["files"])
+    return Memory(tree, engine, types, keys, detectors, method.spurious, rounds)
 
 
 def _entities(draft: Draft) -> tuple[Entity, ...]:
@@ -516,7 +663,8 @@ def _as_post(source: Post, outcome: Outcome) -> Post | Reject:
         "failure": outcome.failure.id,
         MADE_OF: sorted({*draft.made_of, outcome.failure.post}),
         "pattern": outcome.pattern,
+        **draft.details,
     }
     if draft.image_prompt and draft.image_prompt != " ".join(draft.tokens):
         details[IMAGE_PROMPT] = draft.image_prompt
-    return Post(source.id, list(draft.tokens), _entities(draft), source.images, details=details)
+    return Post(source.id, list(draft.tokens), _entities(draft), draft.images or source.images, details=details)

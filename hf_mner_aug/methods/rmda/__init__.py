@@ -51,6 +51,7 @@ from hf_mner_aug.models.search import (
     Query,
     Require,
     Searcher,
+    found_words,
     open_engine,
     pinned_engine,
 )
@@ -61,7 +62,7 @@ from hf_mner_aug.posts import masking
 from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.posts.scripts import written_length
 from hf_mner_aug.posts.texts import normalise_text, strip_urls, text_key, too_long
-from hf_mner_aug.posts.tokenising import Style, restyle, split_words, word_style
+from hf_mner_aug.posts.tokenising import Style, word_style
 from hf_mner_aug.reasons import TEACHER, TEACHER_SCORES, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.storage.posts import open_posts, save_posts
@@ -615,11 +616,6 @@ class RMDA(Method):
             if support(entity, detected) < self.support:
                 return Reject("doubtful_mention", " ".join(found.tokens[entity.start : entity.end]))
         return None
-
-
-def found_words(hit: Hit, style: Style) -> list[str]:
-    """Return the words [n_words] of a retrieved post, tokenised as the set is."""
-    return restyle(hit.tokens, style) if hit.tokens else split_words(hit.text, style)
 
 
 def _same(hit: Hit, post: Post) -> bool:

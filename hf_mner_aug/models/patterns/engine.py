@@ -8,6 +8,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.text.engine import Unwritten
+from hf_mner_aug.schema import EncodedImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,11 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A post as an engine wrote it.
+    """A post as an engine wrote or found it.
 
     ``focus`` are the words ``[start, end)`` that the pattern is about: one of ``entities``, or words without a label
-    for a spurious failure. ``made_of`` has the ids of the posts that words were taken from.
+    for a spurious failure. ``made_of`` has the ids of the posts that words were taken from. A post that was found has
+    its origin and what is known of its labels in ``details``, and its pictures.
     """
 
     tokens: tuple[str, ...]
@@ -43,6 +45,8 @@ class Draft:
     focus: tuple[int, int]
     image_prompt: str = ""
     made_of: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    images: tuple[EncodedImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from hf_mner_aug.models.search.engine import Listed as Listed
 from hf_mner_aug.models.search.engine import Query as Query
 from hf_mner_aug.models.search.engine import Require as Require
 from hf_mner_aug.models.search.engine import Searcher as Searcher
+from hf_mner_aug.models.search.engine import found_words as found_words
 from hf_mner_aug.models.search.engine import phrase_words as phrase_words
 from hf_mner_aug.models.search.engine import words as words
 from hf_mner_aug.models.search.train import TrainPosts

@@ -11,6 +11,7 @@ import regex
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.posts.scripts import STARTS, UNSPACED
 from hf_mner_aug.posts.texts import normalise_unicode
+from hf_mner_aug.posts.tokenising import Style, restyle, split_words
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.values import check_ranges
@@ -147,6 +148,11 @@ class Listed(Protocol):
 
     def listed(self, places: Sequence[int], scores: Sequence[float]) -> list[Hit]:
         """Return the posts at some places, with these scores."""
+
+
+def found_words(hit: Hit, style: Style) -> list[str]:
+    """Return the words [n_words] of a retrieved post, tokenised as the set is."""
+    return restyle(hit.tokens, style) if hit.tokens else split_words(hit.text, style)
 
 
 def words(text: str) -> list[str]:
