@@ -86,7 +86,7 @@ def test_types_and_ranges_are_spelled():
     assert methods.bounds(tuple[Literal["a", "b"], ...]) == "`'a'`, `'b'`"
     shown = rows(section(page("methods/rmda.md"), "Parameters"))
     assert shown["results"][1:] == ["int or none", "at least 1", "none"]
-    assert shown["require"][1:3] == ["choice or none", "`'all'`, `'any'`"]
+    assert shown["require"][1:3] == ["choice or none", "`'all'`, `'any'`, `'none'`"]
     assert rows(section(page("methods/eda.md"), "Parameters"))["alpha"][1:] == ["float", "in (0, 1]", "`0.1`"]
 
 

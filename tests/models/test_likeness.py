@@ -70,12 +70,12 @@ def test_equal_posts_come_in_their_order_and_none_twice(posts, encoder):
 
 def test_the_posts_found_do_not_depend_on_the_other_texts(posts, encoder):
     asked = [text + " a b" for text in TEXTS[:7]]
-    together = likeness.find_alike(posts, encoder, asked, 5)
-    assert together == [likeness.find_alike(posts, encoder, [text], 5)[0] for text in asked]
+    together = list(likeness.find_alike(posts, encoder, asked, 5))
+    assert together == [next(likeness.find_alike(posts, encoder, [text], 5)) for text in asked]
 
 
 def test_vectors_are_computed_once_and_go_on_where_they_were_cut(posts, encoder, monkeypatch):
-    whole = likeness.find_alike(posts, encoder, ["a c"], 22)
+    whole = list(likeness.find_alike(posts, encoder, ["a c"], 22))
     kept = likeness.kept_features.path_of(likeness._file(posts.fingerprint, encoder))
     with sqlite3.connect(kept) as file:
         assert file.execute("DELETE FROM features WHERE key IN ('10', '15')").rowcount == 2
@@ -90,7 +90,7 @@ def test_vectors_are_computed_once_and_go_on_where_they_were_cut(posts, encoder,
     assert sorted(computed) == sorted(TEXTS[10:20])
     computed.clear()
     likeness._block.cache_clear()
-    assert likeness.find_alike(posts, encoder, ["a c"], 22) == whole
+    assert list(likeness.find_alike(posts, encoder, ["a c"], 22)) == whole
     assert computed == ["a c"]
 
 
@@ -105,4 +105,4 @@ def test_a_corpus_that_lacks_posts_in_between_is_damaged(tmp_path, encoder):
         file.execute("DELETE FROM posts WHERE rowid = 7")
     file.close()
     with pytest.raises(Corrupt, match=r"c\.db is damaged \(the posts from 6 to 10 are not all there\): delete it"):
-        likeness.find_alike(open_corpus(tmp_path / "c.db"), encoder, ["a"], 3)
+        list(likeness.find_alike(open_corpus(tmp_path / "c.db"), encoder, ["a"], 3))

@@ -16,7 +16,7 @@ wrong_charset, redirect_loop, forbidden_address, too_slow, too_large, unreachabl
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -48,16 +48,18 @@ from hf_mner_aug.models.search import (
     TRAIN,
     WEB_REASONS,
     Hit,
+    LocalCorpus,
     Query,
     Require,
-    Searcher,
+    TrainPosts,
     found_words,
     open_engine,
     pinned_engine,
 )
+from hf_mner_aug.models.search import words as query_words
 from hf_mner_aug.models.search.serper import SERPER as SERPER_URL
 from hf_mner_aug.models.search.serper import build_query as build_query
-from hf_mner_aug.models.words import sentence
+from hf_mner_aug.models.words import likeness, sentence
 from hf_mner_aug.posts import masking
 from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.posts.scripts import written_length
@@ -88,7 +90,9 @@ class RMDA(Method):
         corpus: a file of `hf-mner-aug index`; `train`, the other posts of it; or the web: `serper` or
             `serper:URL`, with its key in SERPER_API_KEY.
         results: the number of results of a search (50 in a corpus, 10 on the web); at most ``copies`` are kept.
-        require: a found post must hold `all` entities of the gold post (on the web) or `any` of them (in a corpus).
+        require: a found post must hold `all` entities of the gold post (on the web) or `any` of them (in a corpus);
+            `none` asks for none, takes the posts most like the gold post, with ``labels=teacher``, and searches for
+            posts without entities as well.
         sites: the hosts that posts may come from; on the web twitter.com if none is named.
         image: take the found post's pictures; false keeps the gold post's.
         text: take the found post's words; false keeps the gold post's.
@@ -106,7 +110,8 @@ class RMDA(Method):
         per_entity: the most published posts for a mention, 0 for no limit; of those with one picture the first.
         mask: the kinds of words masked outside entities: `handles`, `emails`, `phones`.
         similarity: for relations, the minimum cosine of the two texts.
-        encoder: folder or id of a sentence encoder for that cosine; empty for TF-IDF.
+        encoder: folder or id of a sentence encoder for that cosine; empty for TF-IDF. With ``require=none`` the posts
+            of the corpus are ranked by it; empty ranks them by the words that they share (BM25).
         labels: those of the gold post where its mentions occur (`method`), or those that a `teacher` gives the text;
             then nothing is asked of mentions, capitals and detectors.
         teacher: backbones fitted on train that label, or folders of saved ones.
@@ -196,7 +201,7 @@ class RMDA(Method):
     copies: Positive = 10
     corpus: str = TRAIN
     results: Annotated[int | None, Range(1)] = None
-    require: Require | None = None
+    require: Literal[Require, "none"] | None = None
     sites: tuple[str, ...] = ()
     image: bool = True
     text: bool = True
@@ -238,9 +243,26 @@ class RMDA(Method):
                 "rmda: a search of the web and a teacher behind an endpoint are not paid for together: take a "
                 "backbone as teacher, or a corpus"
             )
+        if self.require == "none":
+            self._check_likeness()
         if self.on_web:
             Endpoint(base_url=self._engine_url, model=SERPER)  # raises where the address is invalid or holds a key
         object.__setattr__(self, "mask", masking.parse_kinds(self.mask))
+
+    def _check_likeness(self) -> None:
+        """Check the parameters of ``require=none``."""
+        if self.labels != "teacher":
+            raise UsageError(
+                "rmda: require=none takes posts that need not share an entity with the gold post, so its labels do not "
+                "fit them: pass labels=teacher"
+            )
+        if self.on_web:
+            raise UsageError(
+                "rmda: require=none takes the posts of a corpus that are most like train: search engines rank pages "
+                "by other things, and each page costs: pass corpus=FILE"
+            )
+        if self.encoder and self.sites:
+            raise UsageError("rmda: an encoder ranks posts of all sites: leave out sites, or encoder")
 
     # ------------------------------------------------------------ for publishing and the card
 
@@ -303,7 +325,8 @@ class RMDA(Method):
     def models(self) -> tuple[Model, ...]:
         """The encoders of the teacher or the detector, and of sentences, if there are any."""
         if teacher := teacher_of(self):
-            return teacher.models
+            ranks = (Model(role="similarity", id=self.encoder),) if self._ranked_by_encoder else ()
+            return (*teacher.models, *ranks)
         found = []
         if encoder := filters.encoder_of(self.detector):
             found.append(Model(role="detector", id=encoder))
@@ -372,6 +395,8 @@ class RMDA(Method):
         files = {"posts": save_posts(kept)}
         posts = open_posts(files["posts"])
         sizes: dict[str, list[int]] = {}
+        if self._ranked_by_encoder:
+            likeness.prepare(open_engine(self.corpus, posts=files["posts"]), self.encoder)
         if self.image and not self.on_web:
             self._check_images(posts, open_engine(self.corpus, posts=files["posts"]))
         if teacher := teacher_of(self):
@@ -384,10 +409,10 @@ class RMDA(Method):
             sizes = sample.sizes
         return {"files": files, "style": word_style(posts), **sizes}
 
-    def _check_images(self, posts: Iterable[Post], searcher: Searcher) -> None:
+    def _check_images(self, posts: Iterable[Post], searcher: TrainPosts | LocalCorpus) -> None:
         found = 0
         for post in posts:
-            for hit in self._search(searcher, post):
+            for hit in next(self._search(searcher, [post])):
                 if hit.images:
                     return
                 found += 1
@@ -414,20 +439,34 @@ class RMDA(Method):
             made += (ordered + [Reject("no_hit")] * (end - i))[: end - i]
         return made
 
+    @property
+    def _ranked_by_encoder(self) -> bool:
+        return self.require == "none" and bool(self.encoder)
+
     def _query(self, post: Post) -> Query | None:
-        """Return the query for a post's entities, or None if it has none to search for."""
+        """Return the query for a post's entities, or None if it has none to search for; or for its words alone."""
+        text = normalise_text(post.tokens, casefold=False)
+        if self.require == "none":
+            return Query(text=text, sites=self.sites) if query_words(text) else None
         phrases = tuple(dict.fromkeys(" ".join(m.words) for m in mentions_of(post) if bare_words(m.words)))
         if not phrases:
             return None
         sites = self.sites or (("twitter.com",) if self.on_web else ())
-        text = normalise_text(post.tokens, casefold=False)
         return Query(text=text, phrases=phrases, require=self.require or "all", sites=sites)
 
-    def _search(self, searcher: Searcher, post: Post) -> list[Hit]:
-        """Return the posts that hold a post's entities, except for the post itself and others with its text."""
-        query = self._query(post)
-        hits = searcher.search(query, self._most + 5) if query else []
-        return [hit for hit in hits if not _same(hit, post)][: self._most]
+    def _search(self, searcher: TrainPosts | LocalCorpus, posts: Sequence[Post]) -> Iterator[list[Hit]]:
+        """Yield, for each post, the posts that its query finds, except for itself and others with its text."""
+        queries = [self._query(post) for post in posts]
+        most = self._most + 5
+        found: Iterator[list[Hit]]
+        if self._ranked_by_encoder:
+            texts = [query.text for query in queries if query]
+            found = likeness.find_alike(searcher, self.encoder, texts, most)
+        else:
+            found = (searcher.search(query, most) for query in queries if query)
+        for post, query in zip(posts, queries, strict=True):
+            hits = next(found) if query else []
+            yield [hit for hit in hits if not _same(hit, post)][: self._most]
 
     def _search_web(self, posts: Sequence[Post]) -> list[list[Hit | Reject]]:
         """Return, for each post, the posts on the web that hold its entities, or why a page gave none."""
@@ -444,18 +483,18 @@ class RMDA(Method):
 
     def _found(self, posts: Sequence[Post]) -> list[list[tuple[Post, Post] | Reject]]:
         """Return, for each post, the made posts with the posts they were made of, or why there is none."""
-        searched: Iterable[Sequence[Hit | Reject]]
-        if self.on_web:
-            searched = self._search_web(posts)
-        else:
-            searcher = open_engine(self.corpus, posts=self.learned["files"]["posts"])
-            searched = (self._search(searcher, post) for post in posts)
         return [
             [hit if isinstance(hit, Reject) else self._take_over(post, hit) for hit in hits]
-            if any(bare_words(mention.words) for mention in mentions_of(post))
-            else [Reject("no_entity")] * self.copies
-            for post, hits in zip(posts, searched, strict=True)
+            if self._query(post)
+            else [Reject("no_hit" if self.require == "none" else "no_entity")] * self.copies
+            for post, hits in zip(posts, self._searched(posts), strict=True)
         ]
+
+    def _searched(self, posts: Sequence[Post]) -> Iterable[Sequence[Hit | Reject]]:
+        """Return the posts found for each post, or why there are none."""
+        if self.on_web:
+            return self._search_web(posts)
+        return self._search(open_engine(self.corpus, posts=self.learned["files"]["posts"]), posts)
 
     def _illustrated(self, found: list[list[Post | Reject]]) -> list[list[Post | Reject]]:
         """Return posts with the pictures that ``image_urls`` in their details name."""

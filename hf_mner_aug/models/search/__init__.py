@@ -17,7 +17,7 @@ from hf_mner_aug.models.search.engine import Searcher as Searcher
 from hf_mner_aug.models.search.engine import found_words as found_words
 from hf_mner_aug.models.search.engine import phrase_words as phrase_words
 from hf_mner_aug.models.search.engine import words as words
-from hf_mner_aug.models.search.train import TrainPosts
+from hf_mner_aug.models.search.train import TrainPosts as TrainPosts
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts
 from hf_mner_aug.untrusted.names import check_digest

@@ -9,7 +9,7 @@ blocks are in memory.
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hf_mner_aug.models.device import resolved_revision, split_revision
@@ -40,8 +40,8 @@ def prepare(posts: Listed, encoder: str) -> None:
         _block(posts, encoder, first)
 
 
-def find_alike(posts: Listed, encoder: str, texts: Sequence[str], limit: int) -> list[list[Hit]]:
-    """Return for each text the posts whose vectors have the largest cosine with its own, best first.
+def find_alike(posts: Listed, encoder: str, texts: Sequence[str], limit: int) -> Iterator[list[Hit]]:
+    """Yield for each text the posts whose vectors have the largest cosine with its own, best first.
 
     Posts that are equally alike come in their order. Raises as ``prepare``.
     """
@@ -56,10 +56,8 @@ def find_alike(posts: Listed, encoder: str, texts: Sequence[str], limit: int) ->
             places = np.concatenate([best[i][1], np.arange(first, first + len(block))])
             order = np.lexsort((places, -cosines))[:limit]
             best[i] = cosines[order], places[order]
-    return [
-        posts.listed([int(place) for place in places], [round(float(cosine), DIGITS) for cosine in cosines])
-        for cosines, places in best
-    ]
+    for cosines, places in best:
+        yield posts.listed([int(place) for place in places], [round(float(cosine), DIGITS) for cosine in cosines])
 
 
 @functools.lru_cache(maxsize=HELD)
