@@ -323,6 +323,17 @@ def test_an_image_engine_starts_from_that_picture(pictured, learned, monkeypatch
     assert len({row["image"]["bytes"] for row in made.values() if row["image"]}) == 2  # each by its own draw
     assert details(made["a"]) == {"ask": "free", "made_of": ["b"], "pictured": ["b"], "synthetic": True}
     assert made["c"]["image"] is None
+    plain = painter.generate
+
+    def collage(*given, **more):
+        pictures = plain(*given, **more)
+        for picture in pictures:
+            picture.info["made_of"] = ["c"]
+        return pictures
+
+    monkeypatch.setattr(painter, "generate", collage)
+    made = {row["source_id"]: row for row in rows(method.map(pictured))}
+    assert details(made["a"])["pictured"] == details(made["a"])["made_of"] == ["b", "c"]
 
 
 def test_boxes_come_with_the_picture(sets, learned, monkeypatch):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_mner_aug.exceptions import UnknownName
-from hf_mner_aug.posts.masking import KINDS, mask, parse_kinds
+from hf_mner_aug.posts.masking import KINDS, LINKS, find, mask, mask_link, parse_kinds
 
 WORDS = ["@joe", "@", "joe", "_", "-", "(", ")", ".", "+", "555", "1234", "555-1234", "0207", "a.b@mail.co.uk", "com"]
 WORDS += ["#tag", "love", "@a@b", "2015", "$", "http://t.co/x1", "\u00a0", "你", "13800138000", "gmail", ":", "👩‍👧"]
@@ -117,3 +117,24 @@ def test_entities_are_never_touched(tokens, inside, kinds):
     assert set(counts) <= kinds
     changed = {i for i, (a, b) in enumerate(zip(tokens, found, strict=True)) if a != b}
     assert all(any(sign.isalnum() for sign in tokens[i]) for i in changed), "signs stay"
+
+
+def test_items_are_found_with_their_words():
+    text = "RT @a : @ b see http://t.co/x1 or https : //t . co/Y2 , joe @ mail . com or 555-1234 !"
+    tokens = text.split()
+    assert find(tokens, (*KINDS, LINKS)) == [
+        ("handles", 1, 2),
+        ("handles", 3, 5),
+        ("emails", 14, 19),
+        ("phones", 20, 21),
+        (LINKS, 6, 7),
+        (LINKS, 8, 13),
+    ]
+    assert find(tokens, ("phones",)) == [("phones", 20, 21)]
+    assert find(list("好@张三:你"), KINDS) == [("handles", 1, 4)]
+    assert find([], KINDS) == []
+
+
+def test_a_link_is_masked_in_as_many_words():
+    assert mask_link(["http://t.co/Ab1"]) == ["http://example.com"]
+    assert mask_link(["https", ":", "//t", ".", "co/Ab1"]) == ["xxxxx", ":", "//x", ".", "xx/xxx"]
