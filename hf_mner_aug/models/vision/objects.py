@@ -1,20 +1,21 @@
 """Objects in pictures: their boxes and labels, from a detector, or fixed crops without labels if there is none.
 
-A detector is any object-detection model of transformers, from a folder or the Hub. Its results are cached under the
-picture's sha256.
+A detector is any object-detection model of transformers, from a folder or the Hub, or a ``centernet`` in a folder. Its
+results are cached under the picture's sha256.
 """
 
 import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 from hf_mner_aug.exceptions import Corrupt, DataError
 from hf_mner_aug.models.device import digest_weights, find_device, loading
+from hf_mner_aug.models.vision import centernet
 from hf_mner_aug.need import need
 from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, canonical_json
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
 CROPS = "crops"
+LEAST = 0.7  # the score of an object of transformers' models
 SMALLEST = 4  # pixels: a thinner box shows nothing useful
 
 
@@ -82,17 +84,17 @@ def fixed_boxes(width: int, height: int) -> list[Box]:
 
 @dataclass(frozen=True, kw_only=True)
 class Detector:
-    """An object-detection model of transformers, such as DETR or YOLOS.
+    """An object-detection model: one of transformers, such as DETR or YOLOS, or a ``centernet``.
 
     Args:
-        model: a folder or an id on the Hub.
-        threshold: the minimum score of an object.
+        model: a folder, or an id of transformers' on the Hub.
+        threshold: the minimum score of an object; None takes the model's own, 0.7 for those of transformers.
         most: the number of objects to keep per picture, by score.
         device: ``cpu``, ``cuda`` or ``auto``.
     """
 
     model: str
-    threshold: Annotated[float, Range(0, 1, "[)")] = 0.7
+    threshold: Annotated[float | None, Range(0, 1, "[)")] = None
     most: Positive = 3
     device: str = "auto"
 
@@ -107,8 +109,7 @@ class Detector:
             MissingExtra: transformers is not installed.
             UsageError: there is no such model.
         """
-        names = _load(self.model).network.config.id2label
-        return tuple(dict.fromkeys(names[i] for i in sorted(names)))
+        return tuple(dict.fromkeys(_load(self.model).labels))
 
     def find(self, image: EncodedImage) -> list[Region]:
         """Return the objects of a picture, from the cache if it was processed before.
@@ -131,29 +132,24 @@ class Detector:
         name = image_digest(image)
         if name is None:
             raise DataError("the image cannot be read")
-        asked = canonical_json([_load(self.model).digest, self.threshold, self.most])
+        asked = canonical_json([_load(self.model).digest, self._least, self.most])
         folder = artifacts.cache_folder() / "objects" / hashlib.sha256(asked.encode()).hexdigest()[:16]
         return folder / name[:2] / f"{name}.json"
 
     def _detect(self, picture: "PIL.Image.Image") -> list[Region]:
         """Return the best objects of an RGB picture, with boxes clipped to it; too thin ones are left out."""
-        import torch
-
-        device = find_device(self.device)
-        network, processor, _ = _load(self.model)
-        # One at a time: padding a picture to the size of others changes its objects.
-        inputs = processor(images=[picture], return_tensors="pt").to(device)
-        with torch.no_grad():
-            outputs = network.to(device)(**inputs)
-        size = (picture.height, picture.width)
-        (result,) = processor.post_process_object_detection(outputs, threshold=self.threshold, target_sizes=[size])
+        loaded = _load(self.model)
         regions = []
-        found = zip(result["boxes"].tolist(), result["labels"].tolist(), result["scores"].tolist(), strict=True)
-        for (x1, y1, x2, y2), label, score in found:
+        for (x1, y1, x2, y2), label, score in loaded.find(picture, find_device(self.device), self._least):
             box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(picture.width)), min(y2, float(picture.height)))
             if box[2] - box[0] >= SMALLEST and box[3] - box[1] >= SMALLEST:
-                regions.append(Region(box, network.config.id2label[label], score))
+                regions.append(Region(box, label, score))
         return sorted(regions, key=lambda region: -region.score)[: self.most]
+
+    @property
+    def _least(self) -> float:
+        """The minimum score of an object."""
+        return _load(self.model).threshold if self.threshold is None else self.threshold
 
 
 def object_finder(name: str, *, most: int, device: str = "auto") -> ObjectFinder:
@@ -177,21 +173,57 @@ def cut(picture: "PIL.Image.Image", box: Box) -> "PIL.Image.Image":
 
 
 class _Loaded(NamedTuple):
-    """A detector in memory, and its digest."""
+    """A detector in memory: its labels by their ids, its digest, its threshold, and what finds objects in a picture.
 
-    network: Any
-    processor: Any
+    ``find`` takes a picture, a device and a threshold, and gives boxes in pixels of the picture, labels and scores.
+    """
+
+    labels: list[str]
     digest: str
+    threshold: float
+    find: "Callable[[PIL.Image.Image, str, float], list[tuple[Box, str, float]]]"
 
 
 @functools.lru_cache(maxsize=2)
 def _load(model: str) -> _Loaded:
     need("torch", extra="models")
+    if centernet.is_centernet(Path(model)):
+        with loading(model, "a CenterNet", role="detector"):
+            return _centernet(centernet.load_centernet(Path(model)))
     transformers = need("transformers", extra="models")
     with loading(model, "an object-detection model", role="detector"):
         network = transformers.AutoModelForObjectDetection.from_pretrained(model, trust_remote_code=False).eval()
         processor = transformers.AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
-    return _Loaded(network, processor, _digest(network, processor))
+    names = network.config.id2label
+    find = functools.partial(_find, network, processor)
+    return _Loaded([names[i] for i in sorted(names)], _digest(network, processor), LEAST, find)
+
+
+def _find(
+    network: Any, processor: Any, picture: "PIL.Image.Image", device: str, threshold: float
+) -> list[tuple[Box, str, float]]:
+    """Return the boxes, labels and scores that a model of transformers finds."""
+    import torch
+
+    # One at a time: padding a picture to the size of others changes its objects.
+    inputs = processor(images=[picture], return_tensors="pt").to(device)
+    with torch.no_grad():
+        outputs = network.to(device)(**inputs)
+    size = (picture.height, picture.width)
+    (result,) = processor.post_process_object_detection(outputs, threshold=threshold, target_sizes=[size])
+    names = [network.config.id2label[label] for label in result["labels"].tolist()]
+    return list(zip(map(tuple, result["boxes"].tolist()), names, result["scores"].tolist(), strict=True))
+
+
+def _centernet(network: centernet.CenterNet) -> _Loaded:
+    labels = network.config["labels"]
+
+    def find(picture: "PIL.Image.Image", device: str, threshold: float) -> list[tuple[Box, str, float]]:
+        peaks = zip(*network.find(picture, device), strict=True)
+        return [(box, labels[label], score) for box, label, score in peaks if score >= threshold]
+
+    digest = digest_weights(network.weights, canonical_json(network.config))
+    return _Loaded(labels, digest, network.config["threshold"], find)
 
 
 def _digest(network: Any, processor: Any) -> str:
