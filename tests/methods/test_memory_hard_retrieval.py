@@ -206,6 +206,14 @@ def test_made_posts_are_posts_of_the_corpus_with_labels_of_the_teacher(fitted, s
     assert fitted.content.retrieved
 
 
+def test_the_teachers_confidence_can_be_the_weight(fitted, sample):
+    made = replace(fitted, weight="confidence").map(sample)
+    told = [json.loads(row)["details"]["confidence"] for row in made["provenance"]]
+    assert made["weight"] == pytest.approx(told, abs=1e-6)
+    assert len(set(told)) > 1
+    assert made["tokens"] == fitted.map(sample)["tokens"]
+
+
 def test_rows_do_not_depend_on_the_batch(fitted, sample):
     whole = fitted.make(sample.with_format("arrow")[:])
     parts = [fitted.make(sample.with_format("arrow")[at : at + 7]) for at in range(0, len(sample), 7)]

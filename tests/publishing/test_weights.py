@@ -8,7 +8,7 @@ import pytest
 from conftest import as_dataset, parse
 from datasets import DatasetDict, load_dataset
 
-from hf_mner_aug import EDA, GMDA, LSMS, RMDA, augment, publish
+from hf_mner_aug import EDA, GMDA, LSMS, RMDA, MemoryHard, augment, publish
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.publishing.folder import read_note
@@ -176,6 +176,7 @@ def test_the_share_of_detectors_is_a_weight_of_rmda(gold, corpus, score):
     [
         (GMDA, {"weight": "agreement", "detector": None}, "posts have no agreement: name a number"),
         (GMDA, {"weight": "confidence"}, "posts have no confidence: name one of agreement, or a number"),
+        (MemoryHard, {"weight": "confidence"}, "posts have no confidence: name a number"),
         (RMDA, {"weight": "support", "filter": False}, "posts have no support: name a number"),
         (
             RMDA,

@@ -57,11 +57,12 @@ from hf_mner_aug.posts.lexicon import entity_key
 from hf_mner_aug.posts.pictures import MIXED, image_digest, open_rgb, write_picture
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.posts.tokenising import word_style
-from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, TEACHER, WORD_COUNT, Reason
+from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, TEACHER, TEACHER_SCORES, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject, Retrieval
+from hf_mner_aug.transform.weights import check_score
 from hf_mner_aug.values import Amount, Count, Positive, Probability, Range, Share, later
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class MemoryHard(Method):
     name: ClassVar[str] = "memory_hard"
     version: ClassVar[int] = 2
     drawn_as: ClassVar[int] = 1
+    scores: ClassVar[Mapping[str, str]] = TEACHER_SCORES
     rejects: ClassVar[Mapping[str, Reason]] = {
         "no_place": Reason(
             "the mention that went wrong lies inside another one", "leave it: other engines may write it"
@@ -205,6 +207,7 @@ class MemoryHard(Method):
         check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
         check_engine(self.engine)
         self._check_retrieval()
+        check_score(self, TEACHER_SCORES if self.retrieves else ())
         for spec in (self.target, *self.references, *filter(None, [self.detector])):
             parse_backbone(spec)
 
