@@ -146,6 +146,14 @@ def share_agreeing(entities: Sequence[Entity], detected: Sequence[Sequence[tuple
     return 1 - sum(set(spans) != told for spans in detected) / len(detected)
 
 
+def except_sure(
+    entities: Sequence[Entity], detected: Sequence[Sequence[PlainSpan]], sure: set[int]
+) -> tuple[tuple[Entity, ...], list[list[PlainSpan]]]:
+    """Return entities and detected spans without those that have a word whose label is certain, by its index."""
+    kept = tuple(entity for entity in entities if sure.isdisjoint(range(entity.start, entity.end)))
+    return kept, [[span for span in spans if sure.isdisjoint(range(*span[:2]))] for spans in detected]
+
+
 # ---------------------------------------------------------------- names by their capitals
 
 

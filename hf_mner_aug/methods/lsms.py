@@ -145,7 +145,7 @@ class LSMS(Method):
     ratio: Share = 0.3
     operations: tuple[Operation, ...] = OPERATIONS
     mentions: str = later("")
-    mention_share: Probability = later(1.0)
+    mention_share: Probability = later(0.5)
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -24,6 +24,11 @@ SHOUTED = 5  # letters of a word in capitals that is no abbreviation: ``OBAMA``,
 Words = tuple[str, ...]
 
 
+def name_key(name: str) -> str:
+    """Return the letters and digits of a name as names are compared: ``#StephenCurry`` is ``Stephen Curry``."""
+    return "".join(sign for sign in name.casefold() if sign.isalnum())
+
+
 class Writing:
     """How a set writes: the style of its words, their case, the types of its entities; counted while it is iterated."""
 

@@ -132,6 +132,7 @@ class ConfigFacts:
     outside: Outside | None = None  # of a method outside this package, whose class is not imported to write a card
     review: Review | None = None
     weights: Weights | None = None
+    listed: Mapping[str, int] = field(default_factory=dict)  # names of a user's list in made posts
 
     @property
     def method_facts(self) -> Facts:
@@ -356,6 +357,7 @@ def _section(facts: ConfigFacts, repo: str) -> str:
         about=facts.method_facts,
         facts=facts,
         shown=shown_pictures(facts.pictures),
+        listed=listed_names(facts.listed),
         recipe=recipe,
         subset=subset,
         asked=asked_for(facts.funnel, recipe.copies),
@@ -375,6 +377,24 @@ def shown_pictures(counts: Mapping[str, int]) -> str:
     return (
         f"{counts['made']} made posts show {counts['sources']} different train pictures, the most frequent of them in "
         f"{counts['most']} posts."
+    )
+
+
+def listed_names(counts: Mapping[str, int]) -> str:
+    """Return sentences on the names of a user's list in made posts; empty if there are none."""
+    if not counts.get("posts"):
+        return ""
+    told = (
+        f"{counts['mentions']} mentions in {counts['posts']} made posts are names from a list that the user gave "
+        f"({counts['names']} different ones)."
+    )
+    if "held_out" not in counts:
+        return told
+    if not counts["held_out"]:
+        return f"{told} None of them is a mention of validation or test that train lacks."
+    return (
+        f"{told} {counts['held_out']} of them are mentions of validation or test that train lacks "
+        f"({counts['held_out_mentions']} times in made posts), as the list has them: figures on these splits profit."
     )
 
 

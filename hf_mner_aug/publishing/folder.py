@@ -112,7 +112,7 @@ def publish(
     features = run.method.features
     with stage(beside(out, "runs"), recipe.config) as room:
         place = room / recipe.config
-        counts = Counts(Codec(features), weighted=WEIGHT in run.method.added)
+        counts = Counts(Codec(features), weighted=WEIGHT in run.method.added, gold=run.gold)
         sizes = {}
         for split in run.gold:
             rows = published_rows(run, split, counts, made=retrieved == "whole")
@@ -148,6 +148,7 @@ def publish(
             columns=run.columns,
             outside=Outside(facts=run.method.facts, replaces=run.method.mode == "replace") if recipe.code else None,
             pictures=counts.pictures(),
+            listed=counts.listed.counts(),
             weights=counts.weights.facts(told_weight(run.method)) if counts.weights else None,
         )
         note = {

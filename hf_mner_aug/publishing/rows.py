@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.posts.hygiene import PICTURED, Guard, PictureUse
+from hf_mner_aug.posts.listed_mentions import LISTED, name_key
 from hf_mner_aug.publishing.cards import UNKNOWN, Weights, mark_entities
 from hf_mner_aug.runs.ledger import Run
 from hf_mner_aug.runs.parts import changed_splits
@@ -74,11 +76,48 @@ class WeightCounts:
         return Weights(meaning=meaning, mean=mean, least=least, most=most)
 
 
+class ListedCounts:
+    """Counts of names of a user's list in made posts, and of those that held-out posts have and train lacks."""
+
+    def __init__(self, gold: Mapping[str, "Dataset"]) -> None:
+        self._gold = gold
+        self._posts = 0
+        self._names: Counter[str] = Counter()
+
+    def add(self, details: Mapping[str, Any]) -> None:
+        """Count a made post by its method's notes."""
+        if names := details.get(LISTED):
+            self._posts += 1
+            self._names.update(map(name_key, names))
+
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of made posts, mentions and different names; those held out, if there are such splits."""
+        if not self._posts:
+            return {}
+        found = {"posts": self._posts, "mentions": self._names.total(), "names": len(self._names)}
+        if held_out := [split for split in self._gold if split != "train"]:
+            known = self._mentions(["train"])
+            given = {name for name in self._mentions(held_out) - known if name in self._names}
+            found |= {"held_out": len(given), "held_out_mentions": sum(self._names[name] for name in given)}
+        return found
+
+    def _mentions(self, splits: Sequence[str]) -> set[str]:
+        return {
+            name_key(" ".join(post.tokens[entity.start : entity.end]))
+            for split in splits
+            for post in iterate_posts(self._gold[split], Codec(self._gold[split].features), images=False)
+            for entity in post.entities
+        }
+
+
 class Counts:
     """The counts taken while the rows of a config are written; those of weights only where rows are ``weighted``."""
 
-    def __init__(self, codec: Codec, *, weighted: bool = False) -> None:
+    def __init__(
+        self, codec: Codec, *, weighted: bool = False, gold: Mapping[str, "Dataset"] = MappingProxyType({})
+    ) -> None:
         self.codec = codec
+        self.listed = ListedCounts(gold)
         self.weights = WeightCounts() if weighted else None
         self.gold: Counter[str] = Counter()
         self.made: Counter[str] = Counter()
@@ -114,6 +153,7 @@ class Counts:
         self.made[split] += 1
         count_origin(post.details, self.licences, self.masked)
         self.shown.add(post.details)
+        self.listed.add(post.details)
         if split == "train":
             self.entities.update(entity.type for entity in post.entities)
             if len(self.examples) < EXAMPLES and post.entities:

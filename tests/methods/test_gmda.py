@@ -871,3 +871,74 @@ def test_a_context_is_published_so_often():
     written = Post("z", ("a",), details={"made_of": ["x"]})  # x is in its picture
     check = GMDA().reduce()
     assert [check(post) for post in (written, asked[0], asked[3])] == [None, None, "context_used"]
+
+
+# ---------------------------------------------------------------- names from outside
+
+
+def listed_file(tmp_path):
+    path = tmp_path / "secret-names.tsv"
+    path.write_text("".join(f"{kind}\tZyx{i} Wvu{i}\n" for kind in ("PER", "LOC", "ORG", "MISC") for i in range(20)))
+    return str(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_requested_entities_come_from_a_list_by_the_share(mner, tmp_path, share):
+    options = {"image": False, "copies": 4, "detector": None}
+    plain = GMDA(**options).fit(mner).map(mner)
+    method = GMDA(**options, mentions=listed_file(tmp_path), mention_share=share).fit(mner)
+    made = method.map(mner)
+    assert len(made) > 30
+    if not share:
+        assert made["tokens"] == plain["tokens"]
+    assert "secret" not in "".join([*made["provenance"], *method.cautions])
+    assert any(method.mentions[7:19] in told for told in method.cautions)
+    n_listed = n_entities = 0
+    gold = {row["id"]: Codec(mner.features).to_post(row) for row in mner.with_format("arrow")[:].to_pylist()}
+    for row in made.with_format("arrow")[:].to_pylist():
+        post = Codec(made.features).to_post(row)
+        mentions = [" ".join(post.tokens[e.start : e.end]) for e in post.entities]
+        new = sorted(mention for mention in mentions if "zyx" in mention.casefold())
+        assert sorted(json.loads(row["provenance"])["details"].get("listed", [])) == new
+        assert Counter(e.type for e in post.entities) == Counter(e.type for e in gold[row["source_id"]].entities)
+        n_listed, n_entities = n_listed + len(new), n_entities + len(mentions)
+    assert abs(n_listed / n_entities - share) < 0.15
+
+
+def test_words_of_a_made_post_with_listed_names_know_where_they_come_from(mner, tmp_path):
+    method = GMDA(image=False, detector=None, mentions=listed_file(tmp_path), mention_share=0.5).fit(mner)
+    posts = [Codec(mner.features).to_post(row) for row in mner.with_format("arrow")[:].to_pylist()]
+    by_id = {post.id: post for post in posts}
+    made = [post for post in method.rewrite(posts, [method._draw(post.id) for post in posts]) if isinstance(post, Post)]
+    n_own = n_new = 0
+    for post in made:
+        origins = [*post.origins, *[None] * (len(post.tokens) - len(post.origins))]
+        for word, origin in zip(post.tokens, origins, strict=True):
+            if isinstance(origin, int):
+                assert by_id[post.id].tokens[origin] == word
+                n_own += 1
+            elif origin is not None:
+                assert by_id[origin[0]].tokens[origin[1]] == word
+            n_new += origin is None and word.startswith("Zyx")
+        assert not any("Zyx" in word for word, origin in zip(post.tokens, origins, strict=True) if origin is not None)
+    assert n_own > 3
+    assert n_new > 3
+
+
+def test_detectors_are_not_asked_about_listed_names():
+    tokens = ["Zyx", "met", "Adele", "in", "Rome"]
+    entities = [Entity(0, 1, "PER"), Entity(2, 3, "PER"), Entity(4, 5, "LOC")]
+    for spans, kept in [
+        ([(2, 3, "PER"), (4, 5, "LOC")], True),
+        ([(0, 2, "ORG"), (2, 3, "PER"), (4, 5, "LOC")], True),
+        ([(2, 3, "PER")], False),
+        ([(0, 1, "PER"), (1, 2, "PER"), (2, 3, "PER"), (4, 5, "LOC")], False),
+    ]:
+        of_text, found = filters.except_sure(entities, [spans], {0})
+        assert (filters.check_labels(tokens, of_text, found) is None) == kept
+    assert filters.except_sure(entities, [[(0, 1, "PER")]], set()) == (tuple(entities), [[(0, 1, "PER")]])
+
+
+def test_names_are_for_texts(tmp_path):
+    with pytest.raises(UsageError, match="mentions= is for new texts"):
+        GMDA(text=False, mentions=listed_file(tmp_path))

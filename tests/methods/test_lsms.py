@@ -364,7 +364,7 @@ def test_mentions_come_from_a_list_by_the_share(mner, listed):
         assert noted == there, "provenance names exactly the listed mentions"
     assert 0.35 < counts[0.5][0].total() / counts[1.0][0].total() < 0.65
     note = made[1.0]["provenance"][0]
-    assert json.loads(note)["params"].keys() == {"mentions", "operations", "ratio"}
+    assert json.loads(note)["params"].keys() == {"mention_share", "mentions", "operations", "ratio"}
     assert "secret" not in note
 
 

@@ -7,6 +7,7 @@ escaped; a malformed text, or one that misses a requested entity, is rejected; e
 relation's head and tail are entities, which no backbone checks. Boxes are not checked by the backbones, only words and
 types; with ``ask="free"`` a language model chooses the entities as well. With ``labels=teacher`` backbones fitted on
 train label the words of a text anew, and no detector is asked; the text must hold the requested entities all the same.
+With a list of names, a share of the requested entities are names of it, whose labels the detectors are not asked about.
 Rejects: nested_mentions, no_context, empty_text, unfinished_text, unreadable_image, no_answer, no_words, bad_escape,
 unknown_tag, i_without_b, empty_entity, tag_at_end, lost_entity, lost_relation, word_count, gold_text, inconsistent,
 no_entity_found, unsure, not_json, off_schema, not_in_text, malformed, unsafe_image, black_image, no_region,
@@ -43,6 +44,7 @@ from hf_mner_aug.models.text.labelled import (
     with_arguments,
 )
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
+from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_words, swap
 from hf_mner_aug.posts.pictures import TAKEN, image_digest
 from hf_mner_aug.posts.repeats import WordPairs
 from hf_mner_aug.posts.texts import text_key
@@ -55,7 +57,8 @@ from hf_mner_aug.reasons import (
     WORD_COUNT,
     Reason,
 )
-from hf_mner_aug.schema import Post
+from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.storage.names import fit_list, names_of, pinned_list, told_list
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
 from hf_mner_aug.transform.weights import check_score
@@ -134,6 +137,8 @@ class GMDA(Method):
         teacher_members: the number of such backbones of each kind.
         min_confidence: the least confidence of the teacher in every entity of a post.
         require_entity: reject a text in which the teacher finds no entity.
+        mentions: a file of names, a type and a name on each line, that requested entities are replaced by.
+        mention_share: the chance that a requested entity is replaced by a name of that list.
     """
 
     name: ClassVar[str] = "gmda"
@@ -226,6 +231,8 @@ class GMDA(Method):
     teacher_members: Positive = later(1)
     min_confidence: Probability = later(0.5)
     require_entity: bool = later(True)
+    mentions: str = later("")
+    mention_share: Probability = later(0.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -234,6 +241,8 @@ class GMDA(Method):
         check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
         text_engines.check_engine(self.text_model)
         self._check_ask()
+        if self.mentions and not self.text:
+            raise UsageError("gmda: mentions= is for new texts, and text=False makes none: leave one of them out")
         if self.most_words and self.most_words < self.least_words:
             raise UsageError(f"gmda: most_words {self.most_words} is below least_words {self.least_words}")
         detected = ("agreement",) if self._detects and self.ask == "gold" else ()
@@ -287,6 +296,7 @@ class GMDA(Method):
             found.append(f"The texts are a model's: what they say of people, places and companies is made up.{told}")
         if self.ask == free.FREE:
             found.append(self._told_free())
+        found += told_list(self.mentions)
         if teacher := teacher_of(self):
             found += told_teacher(self, teacher)
         if self.artifact is not None and self._learns_to_write:
@@ -363,9 +373,13 @@ class GMDA(Method):
             found = replace(found, image_model=pinned_engine(self.image_model))
         if self.text:
             found = replace(found, text_model=text_engines.pinned_engine(self.text_model))
-        return replace(found, teacher=pinned_specs(self.teacher))
+        return replace(found, teacher=pinned_specs(self.teacher), mentions=pinned_list(self.mentions))
 
     # ------------------------------------------------------------ learning
+
+    def fit(self, train: Any, **options: Any) -> Self:
+        """Return a fitted copy, whose list is named by its content; raises as ``Method.fit``, and for a bad list."""
+        return super(GMDA, replace(self, mentions=pinned_list(self.mentions))).fit(train, **options)
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts, the text model and the detectors, and the types of tags."""
@@ -382,7 +396,9 @@ class GMDA(Method):
                     types.update(map(tag_type, asked.entities if (asked := with_arguments(post)) else ()))
                     yield post if keep else replace(post, images=())
 
-        files = {"posts": save_posts(noted())}
+        writing = Writing()
+        files = {"posts": save_posts(writing.counting(noted()) if self.mentions else noted())}
+        files |= fit_list(self.mentions, writing)
         posts = open_posts(files["posts"])
         sizes: dict[str, list[int]] = {}
         if self.image and not pictures:
@@ -439,6 +455,7 @@ class GMDA(Method):
         made: list[Post | Reject] = [Reject("nested_mentions") for _ in posts]
         asked = {i: labelled for i, post in enumerate(posts) if (labelled := with_arguments(post))}
         freely = {i for i in asked if self._asks_freely(draws[i])}
+        asked |= {i: self._with_names(post, draws[i]) for i, post in asked.items() if i not in freely}
         requests = [
             self._free_request(post, draws[i].copy) if i in freely else _request(post, draws[i].copy)
             for i, post in asked.items()
@@ -457,16 +474,29 @@ class GMDA(Method):
             digests = filters.detector_digests(self.learned["files"], self.detectors)
             detected = filters.detect(self.detector, digests, [post.tokens for post in checked.values()])
             for (i, post), found in zip(checked.items(), detected, strict=True):
-                refused = filters.check_labels(post.tokens, post.entities, found, self.agreement)
-                made[i] = refused or self._scored(post, found)
+                kept, found = filters.except_sure(post.entities, found, self._sure(post))
+                refused = filters.check_labels(post.tokens, kept, found, self.agreement)
+                made[i] = refused or self._scored(post, kept, found)
         return made
 
-    def _scored(self, post: Post, detected: Sequence[Sequence[PlainSpan]]) -> Post:
-        """Return a post with the share of detectors that agree in its details, if that is its weight."""
+    def _sure(self, post: Post) -> set[int]:
+        """Return the indices of the words of listed names, whose labels no detector is asked about."""
+        spans = [(entity.start, entity.end) for entity in post.entities]
+        return listed_words(post.tokens, spans, post.details.get(LISTED, ()))
+
+    def _scored(self, post: Post, entities: Sequence[Entity], detected: Sequence[Sequence[PlainSpan]]) -> Post:
+        """Return a post with the share of detectors that agree on entities in its details, if that is its weight."""
         if self.weight != "agreement":
             return post
-        share = round(filters.share_agreeing(post.entities, detected), 2)
+        share = round(filters.share_agreeing(entities, detected), 2)
         return replace(post, details={**post.details, "agreement": share})
+
+    def _with_names(self, post: Post, draw: Draw) -> Post:
+        """Return a post with listed names in the place of some of its entities."""
+        names = names_of(self.learned["files"])
+        if names is None or post.relation is not None:
+            return post
+        return swap(post, names.instead(post, post.entities, self.mention_share, draw.sub("listed")))
 
     def _with_labels(self, post: Post, labels: Labels | Reject) -> Post | Reject:
         """Return a written post with the labels of the teacher, or why it is rejected."""
@@ -484,7 +514,11 @@ class GMDA(Method):
         tokens, entities = found
         names = (CONTEXTS, MADE_OF) if self.text_model == TEMPLATES else (MADE_OF,)
         details = {name: list(text.made_of) for name in names} if isinstance(text, Composed) else {}
+        there = {" ".join(tokens[entity.start : entity.end]) for entity in entities}
+        details |= {LISTED: listed} if (listed := [n for n in gold.details.get(LISTED, ()) if n in there]) else {}
         origins = text.origins if isinstance(text, Composed) else None
+        if origins is not None and gold.origins is not None:  # of a post with listed names
+            origins = [gold.origins[origin] if isinstance(origin, int) else origin for origin in origins]
         post = Post(gold.id, tokens, entities, gold.images, details=details, origins=origins)
         refused = check_entities(post, gold) if self.all_entities and not freely else None
         refused = refused or filters.check_length(tokens, self.least_words, self.most_words)
