@@ -54,6 +54,18 @@ class Prediction:
         return [span[:3] for span in self.spans]
 
 
+class Marginals(NamedTuple):
+    """A prediction with the probability of every tag of every word [n_words, n_tags], as an array.
+
+    A backbone that knows them has ``marginals(dataset)``, which returns them for each post; ``predict`` keeps the
+    predictions alone. Words that are not read have zeros.
+    """
+
+    prediction: Prediction
+    tags: tuple[str, ...]
+    probabilities: Any
+
+
 class Backbone(Protocol):
     """A frozen dataclass of settings; ``fit`` and ``load`` return a copy that can predict.
 

@@ -14,18 +14,18 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from hf_mner_aug.backbones import Prediction, checkpoint, splits
+from hf_mner_aug.backbones import Marginals, Prediction, checkpoint, splits
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.posts.lexicon import is_link
 from hf_mner_aug.posts.name_lists import Lexicon, find_names, lexicon_of, read_names
 from hf_mner_aug.posts.scripts import without_marks
-from hf_mner_aug.schema import Post
+from hf_mner_aug.schema import Post, bio_names
 from hf_mner_aug.stopping import interrupts_blocked
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import disk_full
@@ -221,15 +221,29 @@ class CRF:
             NotFitted: the backbone was not fitted.
             UsageError: the dataset lacks a column, or has types that the model does not know.
         """
-        model = self._fitted()
-        posts = splits.unlabelled(dataset, "type", () if self.boundary else self.labels)
-        tagger = _tagger(model)
-        predictions = []
-        for post in posts:
-            tags = tagger.tag(post_features(post.tokens, self.names or NO_NAMES)) if post.tokens else []
-            marginals = [tagger.marginal(tag, i) for i, tag in enumerate(tags)]
-            predictions.append(splits.read_prediction(post, tags, marginals))
-        return predictions
+        return [_prediction(tagger, post, tags) for tagger, post, tags in self._tagged(dataset)]
+
+    def marginals(self, dataset: Any) -> list[Marginals]:
+        """Return the spans of each post, with the marginals of all tags; raises as ``predict``."""
+        import numpy as np
+
+        names = bio_names(self.labels)
+        learnt = set(_tagger(self._fitted()).labels())
+        known = [(j, name) for j, name in enumerate(names) if name in learnt]
+        found = []
+        for tagger, post, tags in self._tagged(dataset):
+            probabilities = np.zeros((len(tags), len(names)), np.float32)
+            for i in range(len(tags)):
+                for j, name in known:
+                    probabilities[i, j] = tagger.marginal(name, i)
+            found.append(Marginals(_prediction(tagger, post, tags), tuple(names), probabilities))
+        return found
+
+    def _tagged(self, dataset: Any) -> "Iterator[tuple[pycrfsuite.Tagger, Post, list[str]]]":
+        """Yield each post with its tags and the tagger, whose marginals are those of this post."""
+        tagger = _tagger(self._fitted())
+        for post in splits.unlabelled(dataset, "type", () if self.boundary else self.labels):
+            yield tagger, post, tagger.tag(post_features(post.tokens, self.names or NO_NAMES)) if post.tokens else []
 
     def save(self, folder: str | Path) -> None:
         """Write CRFsuite's model and the settings into a folder.
@@ -304,6 +318,10 @@ def _is_whole(model: bytes) -> bool:
     size, last = struct.unpack_from("<4xI36xI", model)
     name, length = struct.unpack("<4sI", model[last : last + 8].ljust(8))
     return name == b"AFRF" and size == len(model) == last + length
+
+
+def _prediction(tagger: "pycrfsuite.Tagger", post: Post, tags: list[str]) -> Prediction:
+    return splits.read_prediction(post, tags, [tagger.marginal(tag, i) for i, tag in enumerate(tags)])
 
 
 @functools.lru_cache(maxsize=4)

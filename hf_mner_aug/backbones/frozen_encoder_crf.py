@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast
 
-from hf_mner_aug.backbones import Prediction, checkpoint, fitting, splits, tagging
+from hf_mner_aug.backbones import Marginals, Prediction, checkpoint, fitting, splits, tagging
 from hf_mner_aug.backbones.crf import NO_NAMES, name_features, post_features, read_lexicon
 from hf_mner_aug.backbones.training import pad, run_batches
 from hf_mner_aug.exceptions import UsageError
@@ -141,6 +141,13 @@ class FrozenEncoderCRF:
     def predict(self, dataset: Any) -> list[Prediction]:
         """Return the spans of each post; a confidence is the lowest marginal of the span's tags.
 
+        It raises as ``marginals``.
+        """
+        return [found.prediction for found in self.marginals(dataset)]
+
+    def marginals(self, dataset: Any) -> list[Marginals]:
+        """Return the spans of each post, with the marginals of all tags.
+
         Raises:
             NotFitted: the backbone was not fitted.
             UsageError: the dataset lacks a column, or has types that the model does not know; there is no such GPU; or
@@ -153,7 +160,7 @@ class FrozenEncoderCRF:
         gallery = self.gallery(lambda: net)
         examples = tagging.encode(self._as_tagger, posts, fitted.pieces, gallery, "dataset")
         read: Any = self._read(net, fitted.pieces, posts, examples)
-        return tagging.decode(net, posts, read, _collator(net, gallery), bio_names(fitted.labels))
+        return tagging.decode_all(net, posts, read, _collator(net, gallery), bio_names(fitted.labels))
 
     def assemble(
         self, encoder: str, labels: tuple[str, ...], train: Sequence[Any] = ()

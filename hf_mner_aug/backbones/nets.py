@@ -143,13 +143,16 @@ def _gather(states: Tensor, positions: Tensor) -> Tensor:
 
 
 def best_tags(net: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the best tags of a network with a ``chain`` (or None) and their probabilities, both [batch, n_words]."""
+    """Return the best tags of a network with a ``chain`` (or None) [batch, n_words], and the probabilities of all.
+
+    These are [batch, n_words, n_tags].
+    """
     emissions, mask = net(**batch)["emissions"], batch["mask"]
     if net.chain is None:
         probabilities, tags = emissions.softmax(dim=2), emissions.argmax(dim=2)
     else:
         probabilities, tags = net.chain.marginals(emissions, mask), net.chain.viterbi(emissions, mask)
-    return tags, probabilities.gather(2, tags.unsqueeze(2)).squeeze(2).clamp(0, 1)
+    return tags, probabilities.clamp(0, 1)
 
 
 class TokenNet(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hf_mner_aug.backbones import Prediction, checkpoint, fitting, knowledge, splits
+from hf_mner_aug.backbones import Marginals, Prediction, checkpoint, fitting, knowledge, splits
 from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
 from hf_mner_aug.backbones.fitting import N, NetBackbone
 from hf_mner_aug.backbones.training import pad, run_batches
@@ -85,7 +85,12 @@ def fit(tagger: N, train: Any, validation: Any = None) -> N:
 
 
 def predict(tagger: NetBackbone, dataset: Any) -> list[Prediction]:
-    """Return the spans of each post.
+    """Return the spans of each post; raises as ``marginals``."""
+    return [found.prediction for found in marginals(tagger, dataset)]
+
+
+def marginals(tagger: NetBackbone, dataset: Any) -> list[Marginals]:
+    """Return the spans of each post, with the probabilities of all tags.
 
     Raises:
         NotFitted: the backbone was not fitted.
@@ -99,7 +104,7 @@ def predict(tagger: NetBackbone, dataset: Any) -> list[Prediction]:
     gallery = tagger.gallery(lambda: net)
     (known,) = tagger.gather({"dataset": (dataset, posts)})
     examples = encode(tagger, posts, fitted.pieces, gallery, "dataset", known=known)
-    return decode(net, posts, examples, collator(fitted.pieces, gallery), bio_names(fitted.labels))
+    return decode_all(net, posts, examples, collator(fitted.pieces, gallery), bio_names(fitted.labels))
 
 
 def assemble(
@@ -230,22 +235,35 @@ def decode(
     net: Any, posts: Sequence[Post], examples: Sequence[TaggingExample], collate: Collate, tags: Sequence[str]
 ) -> list[Prediction]:
     """Return the predictions of a network in eval mode."""
+    return [found.prediction for found in decode_all(net, posts, examples, collate, tags)]
+
+
+def decode_all(
+    net: Any, posts: Sequence[Post], examples: Sequence[TaggingExample], collate: Collate, tags: Sequence[str]
+) -> list[Marginals]:
+    """Return the predictions of a network in eval mode, with the probabilities of all tags."""
+    import numpy as np
+
     from hf_mner_aug.backbones.nets import best_tags
 
-    def tag(batch: dict[str, "torch.Tensor"]) -> list[tuple[list[int], list[float]]]:
+    def tag(batch: dict[str, "torch.Tensor"]) -> list[tuple[list[int], np.ndarray]]:
         found, probabilities = best_tags(net, batch)
-        return list(zip(found.tolist(), probabilities.tolist(), strict=True))
+        n_words = batch["mask"].sum(1).tolist()
+        return [
+            (ids[:n], p[:n].copy())
+            for ids, p, n in zip(found.tolist(), probabilities.cpu().numpy(), n_words, strict=True)
+        ]
 
     readable = [i for i, example in enumerate(examples) if example.first]
     found = run_batches(net, [examples[i] for i in readable], collate, tag)
     tagged = dict(zip(readable, found, strict=True))
     predictions = []
-    for i, (post, example) in enumerate(zip(posts, examples, strict=True)):
-        ids, probabilities = tagged.get(i, ([], []))
-        n_read, n_words = len(example.first), len(post.tokens)
-        names = [tags[j] for j in ids[:n_read]] + ["O"] * (n_words - n_read)
-        confidences = probabilities[:n_read] + [0.0] * (n_words - n_read)
-        predictions.append(splits.read_prediction(post, names, confidences))
+    for i, post in enumerate(posts):
+        ids, read = tagged.get(i, ([], np.zeros((0, len(tags)), np.float32)))
+        unread = len(post.tokens) - len(ids)
+        confidences = [*read[np.arange(len(ids)), ids].tolist(), *[0.0] * unread]
+        prediction = splits.read_prediction(post, [*(tags[j] for j in ids), *["O"] * unread], confidences)
+        predictions.append(Marginals(prediction, tuple(tags), np.pad(read, ((0, unread), (0, 0)))))
     return predictions
 
 

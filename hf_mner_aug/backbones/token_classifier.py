@@ -54,6 +54,7 @@ class TokenClassifier:
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     fit, predict, assemble, gallery = tagging.fit, tagging.predict, tagging.assemble, tagging.gallery
+    marginals = tagging.marginals
     save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:

@@ -1,16 +1,24 @@
 """Teachers: who votes, how sure they are, which posts they label, and which backbones can be one."""
 
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import text_posts
 
-from hf_mner_aug.backbones import ScoredSpan
+from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.backbones.settings import parse_backbone
-from hf_mner_aug.backbones.teachers import Labels, Opinion, Teacher, pinned_specs, taught
-from hf_mner_aug.backbones.teachers.vote import vote
+from hf_mner_aug.backbones.teachers import Labels, Opinion, Teacher, labelling, pinned_specs, taught
+from hf_mner_aug.backbones.teachers.vote import confidence, vote
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.schema import Entity, Post, Relation
+from hf_mner_aug.schema import Entity, Post, Relation, Span, bio_names, bio_to_spans, spans_to_bio
+from hf_mner_aug.storage import kept_features
 from hf_mner_aug.transform import Reject
 
 POSTS = text_posts.POSTS
@@ -59,6 +67,36 @@ def test_a_text_without_an_entity_has_the_confidence_of_its_words():
     assert labels.outside == (pytest.approx(0.7), pytest.approx(2 / 3))
 
 
+def sure(tags, *words):
+    """Return an opinion with the probabilities of each word's tags, and the spans of the likeliest."""
+    best = [tags[max(range(len(tags)), key=word.__getitem__)] for word in words]
+    spans = tuple(ScoredSpan(*span, 0.0) for span in bio_to_spans(best))
+    return Opinion(spans, 1.0, tuple(tags), np.array(words, np.float16))
+
+
+TAGS = ("O", "B-PER", "I-PER")
+
+
+def test_a_member_that_misses_a_span_has_a_probability_for_it():
+    finds = sure(TAGS, [0.25, 0.75, 0], [1, 0, 0])
+    misses = sure(TAGS, [0.625, 0.375, 0], [1, 0, 0])
+    (span,) = vote([finds, misses], "").spans
+    assert span == ScoredSpan(0, 1, "PER", (0.75 + 0.375) / 2)
+    (span,) = vote([finds, opinion()], "").spans
+    assert span.confidence == 0.75 / 2, "one that gives no probabilities has none"
+
+
+def test_a_span_is_as_sure_as_its_edges():
+    tail = sure(TAGS, [0, 1, 0], [0.125, 0, 0.875], [0.625, 0, 0.375])
+    assert confidence(tail, Span(0, 2, "PER")) == 0.625, "the next word may go on"
+    assert confidence(tail, Span(0, 3, "PER")) == 0.375
+    assert confidence(tail, Span(0, 1, "PER")) == 0.125
+    assert confidence(tail, Span(0, 1, "LOC")) == 0
+    orphan = sure(TAGS, [0.75, 0.125, 0.125], [0.125, 0.125, 0.75])
+    assert [span[:3] for span in orphan.spans] == [(1, 2, "PER")]
+    assert confidence(orphan, Span(1, 2, "PER")) == 0.125 + 0.75 * 0.75, "an I- after another word begins a span"
+
+
 # ---------------------------------------------------------------- the post
 
 
@@ -88,6 +126,114 @@ def test_a_post_is_rejected_where_an_entity_is_unsure_or_there_is_none():
     made = taught(POST, none, least=0.5, require_entity=False)
     assert made.entities == ()
     assert (made.details["confidence"], made.details["agreement"]) == (0.8, 0.5)
+
+
+# ---------------------------------------------------------------- many texts
+
+
+class Counting:
+    """Stands for a backbone: it finds the first word of each text, and counts the texts."""
+
+    def __init__(self):
+        self.labelled = []
+
+    def predict(self, posts):
+        self.labelled += [post.tokens for post in posts]
+        return [Prediction(post.id, (ScoredSpan(0, 1, "PER", len(post.tokens) / 10),), (1.0,)) for post in posts]
+
+
+def test_a_text_is_labelled_once(monkeypatch):
+    monkeypatch.setattr(labelling, "CHUNK", 2)
+    model, texts = Counting(), [["a"], ["b", "c"], ["a"], ["d"], ["a"], ["e"]]
+    first = labelling.label(model, "0" * 64, texts)
+    assert [opinion.spans[0].confidence for opinion in first] == [0.1, 0.2, 0.1, 0.1, 0.1, 0.1]
+    assert model.labelled == [["a"], ["b", "c"], ["d"], ["e"]]
+    assert labelling.label(model, "0" * 64, [*texts, ["f"]]) == [*first, first[0]]
+    assert model.labelled[4:] == [["f"]]
+    labelling.label(model, "1" * 64, texts)
+    assert len(model.labelled) == 9, "another backbone has its own labels"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SMALL,
+        "token_classifier:encoder=tiny,head=softmax,steps=3,device=cpu,max_length=32",
+        "token_classifier:encoder=tiny,steps=3,device=cpu,max_length=32",
+        "frozen_encoder_crf:encoder=tiny,layers=2,iterations=5,device=cpu,max_length=32",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*posts are longer than")
+def test_marginals_are_distributions_over_the_tags_of_what_is_read(spec):
+    if spec != SMALL:
+        pytest.importorskip("torch", reason="the models extra is not installed")
+    model = parse_backbone(spec).fit(POSTS)
+    posts = [*POSTS, Post("long", ["word"] * 60), Post("empty", [])]
+    for post, found, predicted in zip(posts, model.marginals(posts), model.predict(posts), strict=True):
+        assert found.prediction.plain_spans() == predicted.plain_spans()
+        assert found.tags == tuple(bio_names(TYPES))
+        assert found.probabilities.shape == (len(post.tokens), len(found.tags))
+        tags = spans_to_bio(predicted.plain_spans(), len(post.tokens))
+        read = [p.sum() > 0 for p in found.probabilities]
+        assert np.allclose(found.probabilities.sum(1), read, atol=1e-4)
+        assert all(read) or post.id == "long"
+        chosen = [p[found.tags.index(tag)] for p, tag in zip(found.probabilities, tags, strict=True)]
+        assert max(map(abs, np.subtract(chosen, predicted.word_confidences)), default=0) < 1e-5 or "softmax" in spec
+
+
+def test_labels_from_the_cache_are_the_same():
+    model = parse_backbone(SMALL).fit(POSTS)
+    first = labelling.label(model, "0" * 64, TEXTS)
+    again = labelling.label(Counting(), "0" * 64, TEXTS)
+    for one, other in zip(first, again, strict=True):
+        assert one[:3] == other[:3]
+        assert one.probabilities.tobytes() == other.probabilities.tobytes()
+        assert one.probabilities.shape == (len(one.probabilities), 2 * len(TYPES) + 1)
+
+
+def test_a_damaged_cache_is_labelled_again():
+    labelling.label(Counting(), "0" * 64, [["a"]])
+    path = kept_features.path_of("0" * 64, labelling.KEPT)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE features SET value = ?", (b"[[0]",))
+    model = Counting()
+    assert labelling.label(model, "0" * 64, [["a"]])[0].spans[0].confidence == 0.1
+    assert model.labelled == [["a"]]
+    path.write_bytes(b"no database, this file is")
+    with pytest.warns(UserWarning, match="labels-1"):
+        assert labelling.label(model, "0" * 64, [["a"]])[0].spans[0].confidence == 0.1
+
+
+SLOW_LABELLING = """
+import sys, time
+from hf_mner_aug.backbones.teachers import labelling
+from test_teachers import Counting
+class Slow(Counting):
+    def predict(self, posts):
+        found = super().predict(posts)
+        print(len(self.labelled), flush=True)
+        time.sleep(0 if len(self.labelled) < 8 else 60)
+        return found
+labelling.CHUNK = 4
+labelling.label(Slow(), "0" * 64, [[str(i)] for i in range(20)])
+"""
+
+
+def test_a_killed_run_goes_on():
+    here = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_LABELLING],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": here},
+    )
+    assert [process.stdout.readline().strip() for _ in range(2)] == ["4", "8"]
+    process.kill()
+    process.wait()
+    model, texts = Counting(), [[str(i)] for i in range(20)]
+    found = labelling.label(model, "0" * 64, texts)
+    assert model.labelled == texts[4:], "the first chunk was kept, the second was not labelled to its end"
+    assert len(found) == 20
 
 
 # ---------------------------------------------------------------- the members

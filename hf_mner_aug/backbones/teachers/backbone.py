@@ -6,10 +6,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Self
 
-from hf_mner_aug.backbones import Backbone, Prediction, checkpoint
+from hf_mner_aug.backbones import Backbone, checkpoint
 from hf_mner_aug.backbones.detectors import bag_of, encoder_of
 from hf_mner_aug.backbones.packed import load_folder, pack, unpack
 from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.backbones.teachers import labelling
 from hf_mner_aug.backbones.teachers.member import Opinion
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
@@ -146,16 +147,8 @@ def _opinions(name: str, digest: str, texts: Sequence[Sequence[str]], types: Seq
     model = unpack(name, digest)
     if unknown := set(labels_of(model)) - set(types):
         raise UsageError(f"teacher {model.name}: {_of_other_types(types, sorted(unknown), whose='the set')}")
-    posts = [Post(str(i), list(tokens)) for i, tokens in enumerate(texts)]
-    return [_opinion(prediction) for prediction in model.predict(posts)]
+    return [*labelling.label(model, digest, texts)]
 
 
 def _of_other_types(known: Iterable[str], unknown: Iterable[str], whose: str = "it") -> str:
     return f"fitted on other types: {whose} knows {', '.join(known)}, not {', '.join(unknown)}: fit one on this set"
-
-
-def _opinion(prediction: Prediction) -> Opinion:
-    inside = {i for span in prediction.spans for i in range(span.start, span.end)}
-    outside = (p for i, p in enumerate(prediction.word_confidences) if i not in inside)
-    unsure = (1 - span.confidence for span in prediction.spans)
-    return Opinion(prediction.spans, min([*outside, *unsure], default=1.0))

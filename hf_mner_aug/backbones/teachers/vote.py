@@ -50,5 +50,25 @@ def vote(opinions: Sequence[Opinion], teacher: str) -> Labels:
 
 
 def confidence(opinion: Opinion, span: Span) -> float:
-    """Return a member's confidence in a span: the least probability of its words' tags; 0 if it does not find it."""
-    return next((scored.confidence for scored in opinion.spans if scored[:3] == span), 0.0)
+    """Return a member's confidence in a span, whether it finds the span or not.
+
+    It is the least of the probabilities that the span begins at its first word, that each further word goes on, and
+    that the word after it does not. A member that gives no probabilities has the confidence of the span that it finds,
+    and 0 in others.
+    """
+    if opinion.probabilities is None:
+        return next((scored.confidence for scored in opinion.spans if scored[:3] == span), 0.0)
+    begins, goes_on = (_column(opinion, f"{prefix}-{span.type}") for prefix in "BI")
+    before = begins[span.start - 1] + goes_on[span.start - 1] if span.start else 0.0
+    first = begins[span.start] + goes_on[span.start] * (1 - before)  # an I- after another word begins a span, too
+    after = goes_on[span.end] if span.end < len(goes_on) else 0.0
+    return float(max(0, min(1.0, first, *goes_on[span.start + 1 : span.end], 1 - after)))
+
+
+def _column(opinion: Opinion, tag: str) -> list[float]:
+    """Return the probability of a tag for each word [n_words]; zeros for a tag that the member does not know."""
+    assert opinion.probabilities is not None
+    if tag not in opinion.tags:
+        return [0.0] * len(opinion.probabilities)
+    found: list[float] = opinion.probabilities[:, opinion.tags.index(tag)].tolist()
+    return found
