@@ -1,4 +1,4 @@
-"""Labelled texts by a vision model behind an OpenAI-compatible endpoint: GMDA's request, one line as the answer.
+"""Labelled texts by a vision model behind an OpenAI-compatible endpoint, as GMDA asks for them: one line, or JSON.
 
 The model is not fine-tuned, so it is shown labelled texts of other train posts, drawn for each request. These and the
 requested entities are untrusted text, in a block of JSON that they cannot close. An unusable answer costs one text; a
@@ -6,31 +6,45 @@ failure that would recur with every request (the key, the budget, a server that 
 Unwritten: no_answer, unreadable_image
 """
 
+import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from hf_mner_aug.draw import Draw
+from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.models.endpoint import ChatRequest, Reply, Unanswered
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
 from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
 from hf_mner_aug.models.text.engine import Composed, TextRequest, Unwritten
+from hf_mner_aug.models.text.json_answers import answer_schema, as_answer, labelled_text, names_of
 from hf_mner_aug.models.text.labelled import linearize, tag_names, tag_type, type_name, with_arguments
 from hf_mner_aug.posts.texts import text_key
+from hf_mner_aug.posts.tokenising import Style, word_style
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.posts import open_posts
 from hf_mner_aug.values import Count, Positive, check_ranges
 
 PROMPT, PROMPT_FREE = ("gmda", "write-1.md"), ("gmda", "write-free-1.md")
+PROMPT_JSON, PROMPT_JSON_FREE = ("gmda", "write-json-1.md"), ("gmda", "write-json-free-1.md")
+STYLED_BY = 1000  # train posts that show how a set writes words
 TRIES = 10  # posts examined for each one that is shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a model is asked: ``max_tokens`` of an answer, and the number of labelled texts of other posts shown."""
+    """How a model is asked.
+
+    Args:
+        max_tokens: of an answer.
+        shown: the number of labelled texts of other posts.
+        answer: a line with ``tags``, or ``json``, a text and its entities, which small models list with fewer mistakes.
+    """
 
     max_tokens: Positive = 512
     shown: Count = 3
+    answer: Literal["tags", "json"] = "tags"
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -68,14 +82,21 @@ class TextEndpoint:
         shown = [self._shown(request, draw.sub("shown")) for request, draw in zip(requests, draws, strict=True)]
         asked = [self._request(*each) for each in zip(requests, shown, draws, strict=True)]
         answers = self.chat.ask(asked, self.run)
-        return [_read(answer, posts) for answer, posts in zip(answers, shown, strict=True)]
+        return [self._read(answer, posts) for answer, posts in zip(answers, shown, strict=True)]
+
+    @property
+    def _in_json(self) -> bool:
+        return self.chat.settings.answer == "json"
 
     def _request(self, request: TextRequest, shown: Sequence[Post], draw: Draw) -> ChatRequest:
+        prompts = (PROMPT_JSON, PROMPT_JSON_FREE) if self._in_json else (PROMPT, PROMPT_FREE)
+        asked = self._asked_in_json(request, shown) if self._in_json else self._asked(request, shown)
         return ChatRequest(
             messages=[
-                {"role": "system", "content": read_prompt(*(PROMPT_FREE if request.free else PROMPT))},
-                {"role": "user", "content": as_block(self._asked(request, shown))},
+                {"role": "system", "content": read_prompt(*prompts[request.free])},
+                {"role": "user", "content": as_block(asked)},
             ],
+            json_schema=answer_schema(self.types) if self._in_json else None,
             seed=draw.seed() % 2**31,
             temperature=self.temperature,
             max_tokens=self.chat.settings.max_tokens,
@@ -90,6 +111,14 @@ class TextEndpoint:
             "examples": list(map(linearize, shown)),
         }
 
+    def _asked_in_json(self, request: TextRequest, shown: Sequence[Post]) -> dict[str, Any]:
+        """Return the same, with entities as the answer lists them."""
+        return {
+            "types": sorted(names_of(self.types).values()),
+            **({} if request.free else {"entities": as_answer(request.post, self.types)["entities"]}),
+            "examples": [as_answer(post, self.types) for post in shown],
+        }
+
     def _shown(self, request: TextRequest, draw: Draw) -> list[Post]:
         """Return other train posts with entities; arguments of relations count as such."""
         posts, own = open_posts(self.posts), text_key(request.post.tokens)
@@ -100,6 +129,28 @@ class TextEndpoint:
                 found.append(post)
         return found
 
+    def _read(self, answer: Reply | Unanswered, shown: Sequence[Post]) -> str | Unwritten:
+        if not isinstance(answer, Reply):
+            if answer.reason == "not_an_image":
+                return Unwritten("unreadable_image", answer.detail)
+            return Unwritten("no_answer", f"{answer.reason}: {answer.detail}")
+        made_of = {post.id for post in shown}
+        if self._in_json:
+            try:
+                return Composed(labelled_text(answer.data, self.types, _style(self.posts)), made_of)
+            except DataError as error:
+                return Unwritten("no_answer", str(error))
+        lines = answer.text.strip().splitlines()
+        if len(lines) != 1:
+            return Unwritten("no_answer", f"{len(lines)} lines")
+        return Composed(lines[0], made_of)
+
+
+@functools.lru_cache(maxsize=8)
+def _style(posts: str) -> Style:
+    """Return how train posts write words."""
+    return word_style(itertools.islice(open_posts(posts), STYLED_BY))
+
 
 def asked_entities(post: Post) -> list[dict[str, str]]:
     """Return a post's entities as requested from a model."""
@@ -107,14 +158,3 @@ def asked_entities(post: Post) -> list[dict[str, str]]:
         {"text": " ".join(post.tokens[e.start : e.end]), "type": type_name(e), "tag": f"B-{tag_type(e)}"}
         for e in post.entities
     ]
-
-
-def _read(answer: Reply | Unanswered, shown: Sequence[Post]) -> str | Unwritten:
-    if not isinstance(answer, Reply):
-        if answer.reason == "not_an_image":
-            return Unwritten("unreadable_image", answer.detail)
-        return Unwritten("no_answer", f"{answer.reason}: {answer.detail}")
-    lines = answer.text.strip().splitlines()
-    if len(lines) != 1:
-        return Unwritten("no_answer", f"{len(lines)} lines")
-    return Composed(lines[0], {post.id for post in shown})
