@@ -6,6 +6,7 @@ replaced, since a made-up handle may be somebody's.
 
 import itertools
 from bisect import bisect
+from collections import deque
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -36,6 +37,13 @@ class Writing:
         self._style = StyleCounts()
         self._cased = self._lower = self._upper = 0
         self.keys: set[str] = set()
+
+    @classmethod
+    def of(cls, posts: Iterable[Post]) -> "Writing":
+        """Return how posts are written."""
+        writing = cls()
+        deque(writing.counting(posts), maxlen=0)
+        return writing
 
     def counting(self, posts: Iterable[Post]) -> Iterator[Post]:
         """Yield the posts, and count them."""

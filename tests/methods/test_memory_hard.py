@@ -21,6 +21,8 @@ from hf_mner_aug.models.patterns.engine import Draft, Pattern, WriteRequest, as_
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.patterns.rules import Rules
 from hf_mner_aug.models.text.engine import Unwritten
+from hf_mner_aug.posts.listed_mentions import Names, Writing, fit_names
+from hf_mner_aug.posts.name_lists import ListedName
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import Codec, Post, mner_features
@@ -407,3 +409,57 @@ def test_references_keep_their_settings():
     encoder = "token_classifier:encoder=there,steps=30,learning_rate=1e-4"
     typed = parse_params(MemoryHard, {"references": f"{encoder},crf"})
     assert typed["references"] == (encoder, "crf")
+
+
+# ---------------------------------------------------------------- names from outside
+
+
+def test_rules_write_names_of_a_list_in_the_form_that_went_wrong():
+    texts = ["off to [LOC rome] with [PER Cher] today", "way to [LOC oslo] with mom"]
+    posts = [Post(str(i), *parse(text)) for i, text in enumerate([*texts, "in [LOC bergen] now", "met [PER Adele]"])]
+    lines = [("LOC", "Zyx"), ("LOC", "Zyx Wvu"), ("PER", "Vut"), ("PER", "Vut Srq")]
+    found = Names.of(fit_names([ListedName(kind, tuple(name.split())) for kind, name in lines], Writing.of(posts)))
+    one, other = failure(texts[0]), failure(texts[1])
+    shares = {}
+    for share in (0.0, 0.5, 1.0):
+        engine = replace(Rules.of(posts), names=found, share=share)
+        foci = Counter()
+        for i in range(80):
+            draft = write_one(engine, one, [Pattern("p", "", "", "")], [other], [], Draw(bytes([i])))
+            words = " ".join(draft.tokens[slice(*draft.focus)])
+            mentions = [" ".join(draft.tokens[s:e]) for s, e, _ in draft.entities]
+            assert draft.details.get("listed", []) == [m for m in mentions if m.casefold()[:3] in ("zyx", "vut")]
+            assert words in {"rome", "oslo", "bergen", "zyx"}, "of the failure's form: one word in lower case"
+            assert set(mentions[1:]) <= {"Cher", "Adele", "Vut"}
+            foci[words] += 1
+        shares[share] = foci["zyx"] / 80
+    assert shares[0.0] == 0
+    assert shares[1.0] == 1
+    assert 0.3 < shares[0.5] < 0.7
+    assert write_one(engine, failure(texts[0]), [], [], [], Draw(b"0")).details, "without a pattern, too"
+    nothing = replace(Rules.of([]), names=found, share=1.0)
+    assert isinstance(write_one(nothing, one, [Pattern("p", "", "", "")], [other], [], Draw(b"0")), Draft)
+
+
+def test_made_posts_name_the_listed_names_and_detectors_are_not_asked_about_them(sample, fitted, tmp_path):
+    path = tmp_path / "secret.tsv"
+    path.write_text(
+        "".join(f"{kind}\tZyx{i}\n{kind}\tZyx{i} Wvu\n" for kind in ("PER", "LOC", "ORG") for i in range(9))
+    )
+    method = MemoryHard(**QUICK, mentions=str(path), mention_share=1.0).fit(sample)
+    made = made_by(method, sample)
+    n_listed = 0
+    for post, details, _ in made:
+        new = [" ".join(post.tokens[e.start : e.end]) for e in post.entities]
+        new = [mention for mention in new if "zyx" in mention.casefold()]
+        assert details.get("listed", []) == new
+        n_listed += len(new)
+    assert n_listed > 10
+    assert len(made) > 10
+    assert method.mentions.startswith("sha256:")
+    assert any(method.mentions[7:19] in told for told in method.cautions)
+    assert MemoryHard(**QUICK, mentions=str(path), mention_share=0.0).fit(sample).map(sample)["tokens"] == list(
+        fitted.map(sample)["tokens"]
+    )
+    with pytest.raises(UsageError, match="mentions= is for engine=rules, found engine=endpoint"):
+        MemoryHard(engine="endpoint:http://127.0.0.1:9/v1#m", mentions=str(path))

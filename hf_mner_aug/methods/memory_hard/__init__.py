@@ -3,7 +3,8 @@
 Liu et al. 2026, "Memory-Guided Hard Data Augmentation for Multimodal Named Entity Recognition" (Findings of ACL). Only
 its abstract is public; how each step works is decided here. ``fit`` mines the train split (K folds, several
 seeds), keeps its failures in a tree of patterns, and writes a first post for each hard one; the counts of what passed
-the filters decide what the further copies are written for. A post that is not hard gives no row.
+the filters decide what the further copies are written for. A post that is not hard gives no row. The detectors are not
+asked about names of a user's list.
 Rejects: no_place, no_mention, no_answer, not_json, off_schema, not_in_text, malformed, lost_entity, word_count,
 near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region, no_original, no_hit, no_image, unsure,
 no_entity_found
@@ -54,12 +55,14 @@ from hf_mner_aug.models.search import pinned_engine as pinned_corpus
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.lexicon import entity_key
+from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_words
 from hf_mner_aug.posts.pictures import MIXED, image_digest, open_rgb, write_picture
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.posts.tokenising import word_style
 from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, TEACHER, TEACHER_SCORES, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.names import fit_list, names_of, pinned_list, told_list
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject, Retrieval
 from hf_mner_aug.transform.weights import check_score
@@ -113,6 +116,8 @@ class MemoryHard(Method):
         teacher: with `retrieve`, the backbones that label the posts found.
         teacher_members: the number of backbones of each of them.
         min_confidence: with `retrieve`, the least confidence in each entity of a post.
+        mentions: with `rules`, a file of names, a type and a name on each line, that new mentions also come from.
+        mention_share: the chance that a new mention comes from that list, where it has names of its type and form.
         image_model: `collage` of train pictures, the id or folder of a diffusers pipeline, or `style:FILE`, an ONNX
             network of style transfer for the hard post's picture.
         steps: steps of the diffusers pipeline.
@@ -201,12 +206,19 @@ class MemoryHard(Method):
     teacher: tuple[str, ...] = later(("crf",))
     teacher_members: Positive = later(1)
     min_confidence: Probability = later(0.5)
+    mentions: str = later("")
+    mention_share: Probability = later(0.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
         check_engine(self.engine)
         self._check_retrieval()
+        if self.mentions and self.engine != RULES:
+            engine = self.engine.partition(":")[0]
+            raise UsageError(
+                f"memory_hard: mentions= is for engine=rules, found engine={engine}: leave one of them out"
+            )
         check_score(self, TEACHER_SCORES if self.retrieves else ())
         for spec in (self.target, *self.references, *filter(None, [self.detector])):
             parse_backbone(spec)
@@ -282,6 +294,7 @@ class MemoryHard(Method):
                 "The texts are put together from other train posts and mentions (the column provenance "
                 "names the posts as made_of): what they say of people, places and companies is made up."
             )
+        found += told_list(self.mentions)
         if self.artifact is not None:
             found += filters.told_sample(self.learned, "Mistakes were looked for, and detectors learned, in")
         if self._draws and (self.artifact is None or self.learned["pictures"] or self.fill_missing):
@@ -338,15 +351,17 @@ class MemoryHard(Method):
         """Return a copy whose image pipeline is pinned to its commit, or corpus and teacher to their content."""
         if self.retrieves:
             return replace(self, corpus=pinned_corpus(self.corpus), teacher=pinned_specs(self.teacher))
-        return replace(self, image_model=pinned_engine(self.image_model)) if self.image else self
+        found = replace(self, mentions=pinned_list(self.mentions))
+        return replace(found, image_model=pinned_engine(self.image_model)) if self.image else found
 
     def fit(self, train: Any, **options: Any) -> Self:
-        """Return a fitted copy, whose corpus is named by its content; raises as ``Method.fit``.
+        """Return a fitted copy, whose corpus or list is named by its content; raises as ``Method.fit``.
 
         Raises:
-            UsageError: there is no such corpus.
+            UsageError: there is no such corpus or list.
         """
-        return super(MemoryHard, self.pinned() if self.retrieves else self).fit(train, **options)
+        named = self.pinned() if self.retrieves else replace(self, mentions=pinned_list(self.mentions))
+        return super(MemoryHard, named).fit(train, **options)
 
     # ------------------------------------------------------------ learning
 
@@ -384,6 +399,7 @@ class MemoryHard(Method):
             failures = random_failures(posts, len(hard), self.seed)
         texts = [replace(post, images=()) for post in posts]
         types, keys = _known_of(texts)
+        files |= fit_list(self.mentions, Writing.of(texts))
         found = self._learn_retrieval(texts, [replace(post, images=()) for post in validation], files)
         pictures = any(post.images for post in posts)
         engine = self._engine(texts, {"files": files, "pictures": pictures, **found})
@@ -431,8 +447,10 @@ class MemoryHard(Method):
         files = learned["files"]
         run = run_name(self, files["posts"])
         written = open_engine(self.engine, texts, types, run)
-        if not isinstance(written, Rules) or not self.retrieves:
+        if not isinstance(written, Rules):
             return written
+        if not self.retrieves:
+            return replace(written, names=names_of(files), share=self.mention_share)
 
         def teach(found: Sequence[Sequence[str]]) -> list[Post | Reject]:
             labelled = self._teacher.label(files, found, types=types, run=run)
@@ -550,7 +568,10 @@ class MemoryHard(Method):
         drafts = [job.draft for job in jobs if job.draft]
         detected = filters.detect(self.detector, memory.detectors, [draft.tokens for draft in drafts])
         for job, draft, found in zip(jobs, drafts, detected, strict=True):
-            job.refused = filters.check_labels(draft.tokens, _entities(draft), found, self.agreement)
+            entities = _entities(draft)
+            sure = listed_words(draft.tokens, [(e.start, e.end) for e in entities], draft.details.get(LISTED, ()))
+            entities, found = filters.except_sure(entities, found, sure)
+            job.refused = filters.check_labels(draft.tokens, entities, found, self.agreement)
 
     # ------------------------------------------------------------ pictures
 

@@ -2,7 +2,8 @@
 
 A pattern is a sum of cues, each weighted by its log-odds among the members against the outsiders. A new post has the
 words before a mention from one failure of the pattern, the words after it from another, and between them a mention of
-the right type and a similar form from train; some of its other entities are replaced by others of their type.
+the right type and a similar form from train, or from a list of names; some of its other entities are replaced by others
+of their type.
 """
 
 import math
@@ -18,21 +19,31 @@ from hf_mner_aug.models.patterns.engine import Draft, Pattern, Question, WriteRe
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.posts.lexicon import mention_counts, repeat_by_count
+from hf_mner_aug.posts.listed_mentions import LISTED, Names
 from hf_mner_aug.schema import Post
 
 SWAPPED = 0.5  # share of the other entities that change
 FIRST_CUES = 2  # of a first pattern; each critique doubles them
 NAMED = 3  # cues in a pattern's name
+TRIES = 20  # names of a list that are drawn for one of the right form
 Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The engine without a model; ``mentions`` are those of train by type and shape, repeated by count."""
+    """The engine without a model.
+
+    Args:
+        mentions: those of train by type and shape, repeated by count.
+        names: those of a list.
+        share: the chance that a new mention comes from the list.
+    """
 
     name: ClassVar[str] = "rules"
 
     mentions: Mapping[str, Mapping[Words, Sequence[Words]]] = field(default_factory=dict)
+    names: Names | None = None
+    share: float = 0.0
 
     @classmethod
     def of(cls, posts: Iterable[Post]) -> Self:
@@ -90,19 +101,40 @@ class Rules:
         left = draw.sub("left").choice(hosts)
         # A wrong border often depends on the word beyond it.
         right = left if alone or left.kind in ("boundary", "both") else draw.sub("right").choice(hosts)
-        focus = self._focus(left, hosts, bool(patterns), draw.sub("focus"))
+        stream = draw.sub("focus")
+        kind = key_at(left) if left.gold else ""
+        listed = self._listed(left, left.words, kind, bool(patterns), stream.sub("listed")) if kind else None
+        focus = listed or self._focus(left, hosts, bool(patterns), stream)
         if focus is None:
             return Unwritten("no_mention", f"train has no other mention like {left.text}")
         pieces = Pieces()
         self._copy(pieces, left, 0, left.words[0], draw.sub("before"))
+        pieces.listed += [" ".join(listed)] if listed else []
         at = len(pieces.tokens)
         if left.gold:
-            pieces.entities.append((at, at + len(focus), key_at(left)))
+            pieces.entities.append((at, at + len(focus), kind))
         pieces.tokens += focus
         self._copy(pieces, right, right.words[1], len(right.tokens), draw.sub("after"))
         made_of = dict.fromkeys([left.post, right.post])
         text = " ".join(pieces.tokens)
-        return Draft(tuple(pieces.tokens), tuple(pieces.entities), (at, at + len(focus)), text, tuple(made_of))
+        details = {LISTED: pieces.listed} if pieces.listed else {}
+        where = (at, at + len(focus))
+        return Draft(tuple(pieces.tokens), tuple(pieces.entities), where, text, tuple(made_of), details)
+
+    def _listed(self, host: Failure, where: tuple[int, int], kind: str, alike: bool, draw: Draw) -> Words | None:
+        """Return a listed name for a host's mention of a type, with ``alike`` of the same shape, or None."""
+        start, end = where
+        own = host.tokens[start:end]
+        if self.names is None or draw.random() >= self.share:
+            return None
+        for n in range(TRIES):
+            words = self.names.instead_of(host.tokens, start, end, kind, draw.sub(n))
+            if words is None:
+                return None
+            same = not alike or mention_shape(words) == mention_shape(own)
+            if same and words != own and _fits(words, host.tokens[:start]):
+                return words
+        return None
 
     def _focus(self, host: Failure, hosts: Sequence[Failure], alike: bool, draw: Draw) -> Words | None:
         """Return new words for a host's focus: not its own, and with ``alike`` of the same shape."""
@@ -132,7 +164,11 @@ class Rules:
             pieces.tokens += host.tokens[at:first]
             own = host.tokens[first:last]
             others = [w for w in self._mentions(kind, own, True) if w != own and _fits(w, host.tokens[:first])]
-            words = draw.sub(first).choice(others) if first in swapped and others else own
+            listed = (
+                self._listed(host, (first, last), kind, True, draw.sub(first, "listed")) if first in swapped else None
+            )
+            words = listed or (draw.sub(first).choice(others) if first in swapped and others else own)
+            pieces.listed += [" ".join(listed)] if listed else []
             pieces.entities.append((len(pieces.tokens), len(pieces.tokens) + len(words), kind))
             pieces.tokens += words
             at = last
@@ -145,6 +181,7 @@ class Pieces:
 
     tokens: list[str] = field(default_factory=list)
     entities: list[PlainSpan] = field(default_factory=list)
+    listed: list[str] = field(default_factory=list)
 
 
 def has_clear_focus(failure: Failure) -> bool:
