@@ -62,6 +62,9 @@ def lm(**more: Any) -> Setting:
 CONFIGS: dict[str, Setting] = {
     "eda": Setting("eda", {}),
     "lsms": Setting("lsms", {}),
+    "lsms_half": Setting("lsms", {"weight": 0.5}),
+    "gmda": Setting("gmda", {"image": False, "detectors": 5, "agreement": 1.0}),
+    "gmda_share": Setting("gmda", {"image": False, "detectors": 5, "agreement": 0.2, "weight": "agreement"}),
     "lsms_mention": Setting("lsms", {"operations": ("mention",), "ratio": 1.0}),
     "lsms_names": Setting("lsms", {"operations": ("mention",), "ratio": 1.0, "mentions": "names.tsv"}),
     "lsms_names_x2": Setting("lsms", {"operations": ("mention",), "ratio": 1.0, "mentions": "names.tsv"}, 2),
@@ -81,7 +84,11 @@ CONFIGS: dict[str, Setting] = {
     "lm_free_crf_0.5": lm(ask="free", labels="teacher", teacher=TEACHERS["crf"]),
     "lm_free_frozen_0.5": lm(ask="free", labels="teacher", teacher=TEACHERS["frozen"]),
 }
-WEIGHED = {name: "confidence" for name, made in CONFIGS.items() if "teacher" in made.params}
+WEIGHED = {
+    name: made.params.get("weight", "confidence")
+    for name, made in CONFIGS.items()
+    if {"teacher", "weight"} & {*made.params}
+}
 GOLD = {"gold": 1, "gold_x2": 2, "gold_x3": 3, "gold_x5": 5}
 
 
