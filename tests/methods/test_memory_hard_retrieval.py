@@ -223,7 +223,7 @@ def test_rows_do_not_depend_on_the_batch(fitted, sample):
 
 def test_published_by_id_only_and_put_back_it_is_the_whole_config(sample, pool, posts, tmp_path):
     held = as_dataset(posts[SAMPLE : SAMPLE + 40], mner_features())  # 40 of the pool are test posts
-    method = MemoryHard(corpus=str(pool), image=False, **QUICK, **RETRIEVE)
+    method = MemoryHard(corpus=str(pool), image=False, weight="confidence", **QUICK, **RETRIEVE)
     source = DatasetDict(train=sample, test=held)
     run = augment(source, method, out=tmp_path / "run", progress=False)
     whole = publish(run, tmp_path / "whole")
@@ -233,11 +233,13 @@ def test_published_by_id_only_and_put_back_it_is_the_whole_config(sample, pool, 
     rows, stubs = (load_dataset(str(tmp_path / name), CONFIG, split="train") for name in ("whole", "stubs"))
     assert not set(map(tuple, rows["tokens"][SAMPLE:])) & set(map(tuple, held["tokens"]))
     assert len(rows) > len(stubs) == SAMPLE
+    for row in rows.select(range(SAMPLE, len(rows))):
+        assert row["weight"] == pytest.approx(json.loads(row["provenance"])["details"]["confidence"])
     done = hydrate(tmp_path / "stubs", CONFIG, tmp_path / "again", corpus=pool)
     assert done.missing == {}
     assert done.content_fingerprint == whole.content_fingerprint
     card = (tmp_path / "whole" / "README.md").read_text()
-    assert "Their labels are a teacher's, crf" in card
+    assert "Their labels are those of a teacher (crf) where its confidence is 0.3 or more" in card
     assert "put together from other train posts" not in card
 
 
@@ -267,13 +269,26 @@ def test_the_first_round_is_counted_for_the_second(fitted, posts):
     assert fitted.learned["style"] == word_style(posts[:SAMPLE])
 
 
+def test_the_calls_of_a_chat_model_are_counted_before_any(sample, pool, posts, tmp_path, monkeypatch):
+    teacher = ("endpoint:http://127.0.0.1:1/v1#m,samples=2",)
+    method = MemoryHard(corpus=str(pool), image=False, weight="confidence", **QUICK, **{**RETRIEVE, "teacher": teacher})
+    least, most = method.costs.to_fit(posts[:SAMPLE])
+    drafts = least // 2
+    assert 10 < drafts <= SAMPLE
+    assert most == 2 * 8 * 6 * drafts, "samples, texts of a draft, drafts of a request"
+    assert [model.id for model in method.models] == ["m"]
+    assert set(method.costs.hosts()) == {"teacher"}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"engine": "retrieve"}, "name a file of hf-mner-aug index, corpus=FILE"),
         ({"engine": "retrieve", "corpus": "train"}, "searches a corpus=FILE, not train"),
         ({"engine": "retrieve", "corpus": "serper:https://a.b"}, "searches a corpus=FILE, not serper"),
-        ({"corpus": "c.db"}, "engine=rules searches no corpus: engine=retrieve does"),
+        ({"corpus": "c.db"}, "corpus is of engine=retrieve: pass that, too, or leave it out"),
+        ({"min_confidence": 0.7}, "min_confidence is of engine=retrieve"),
+        ({"weight": "confidence"}, "with these parameters posts have no confidence"),
         ({"engine": "retrieve", "corpus": "c.db", "teacher": ("relation",)}, "take a backbone for entities"),
         (
             {"engine": "retrieve", "corpus": "c.db", "fill_missing": True, "image_model": "org/m"},

@@ -14,12 +14,12 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import parse_backbone
-from hf_mner_aug.backbones.teachers import Teacher, pinned_specs, taught
+from hf_mner_aug.backbones.teachers import Teacher, pinned_specs, taught, told_teacher
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.methods.memory_hard.mining import mine, share_out
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
 
 PROMPT = "A photo of {sentence}"
 CHUNK = 16  # pictures that are held at a time
+OF_RETRIEVAL = ("corpus", "results", "teacher", "teacher_members", "min_confidence")
 IMAGE_PROMPT = "image_prompt"  # in the details of a post
 
 
@@ -237,10 +238,8 @@ class MemoryHard(Method):
             raise UsageError(
                 "memory_hard: engine=retrieve takes the pictures of the posts found: leave out fill_missing"
             )
-        if self.corpus and not self.retrieves:
-            raise UsageError(
-                f"memory_hard: engine={self.engine.partition(':')[0]} searches no corpus: engine=retrieve does"
-            )
+        if not self.retrieves and (given := [name for name in OF_RETRIEVAL if name in self.params]):
+            raise UsageError(f"memory_hard: {given[0]} is of engine=retrieve: pass that, too, or leave it out")
         if self.retrieves:
             Teacher.of(self.teacher, self.teacher_members)
 
@@ -287,7 +286,7 @@ class MemoryHard(Method):
                 "The made posts are posts of a local corpus, written by people; the column provenance names the id, "
                 "source, url, date and licence of each, where known. Their authors have rights in them, and may have "
                 "deleted them since.",
-                f"Their labels are a teacher's, {self._teacher.name}: nobody has checked them by hand.",
+                *told_teacher(cast(Any, self), self._teacher),
             ]
         else:
             found.append(
@@ -338,7 +337,10 @@ class MemoryHard(Method):
 
     def _tree_to_fit(self, train: Iterable[Post]) -> tuple[Tree, int]:
         """Return a tree by rules and the number of drafts of the first rounds; mining is free, and kept for ``fit``."""
-        learned = replace(self, engine=RULES, corpus="", detector="", rounds=1).learn(train, ())
+        plain: dict[str, Any] = {
+            field.name: field.default for field in fields(self) if field.name in (*OF_RETRIEVAL, "weight")
+        }
+        learned = replace(self, engine=RULES, detector="", rounds=1, **plain).learn(train, ())
         tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
         return tree, (self.rounds - 1) * len({f.post for f in tree.failures.values() if f.gold or self.spurious})
 
