@@ -93,6 +93,7 @@ def loaders():
         "tower": lambda name: vision._transformers(vision.Vision(tower=name), None),
         "nsfw_model": lambda name: image._nsfw_classifier.__wrapped__(name, "cpu"),
         "instructblip": lambda name: open_network(FitSettings(model=name), [], "float32"),
+        "lm": lambda name: open_network(FitSettings(kind="lm", model=name), [], "float32"),
         "open_clip": clip.load,
     }
 

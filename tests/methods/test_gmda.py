@@ -725,6 +725,33 @@ def test_instructblip_is_fitted_on_the_split_and_asked(mner, tmp_path):
     assert [(model.role, model.id) for model in method.models] == [("text", str(base))]
 
 
+def test_a_language_model_is_fitted_on_the_split_and_asked(mner, tmp_path):
+    """It has random weights and learns for one pass: every text is accounted for, always in the same way."""
+    pytest.importorskip("peft")
+    tiny = pytest.importorskip("tiny_causal")
+    few, base = mner.select(range(4)), tiny.build(tmp_path / "base")
+    asked = GMDA(
+        text_model=f"lm:{base}", epochs=1, rank=2, learning_rate=0.01, detector=None, image=False, least_words=1
+    )
+    assert asked.params["rank"] == 2
+    assert not {"marks", "dtype"} & asked.params.keys()
+    settings = asked._fit_settings()
+    assert (settings.kind, settings.r, settings.learning_rate, settings.marks, settings.patience) == (
+        *("lm", 2, 0.01, "plain", 1),
+    )
+    method = asked.fit(few, validation=mner.select(range(4, 6)))
+    assert set(method.learned["files"]) == {"posts", "text_model"}
+    made = method.make(few.with_format("arrow")[:])
+    assert len(made.columns["id"]) + len(made.rejects) == len(few)
+    assert {reject["reason"] for reject in made.rejects} <= GMDA.rejects.keys()
+    assert method.make(few.with_format("arrow")[:]) == made
+    assert method.pinned() == method
+    assert [(model.role, model.id, model.license) for model in method.models] == [("text", str(base), "other")]
+    known = GMDA(text_model="lm:google/gemma-3-270m@main", detector=None, image=False)
+    assert [model.license for model in known.models] == ["gemma"]
+    assert GMDA(text_model="instructblip:x", image=False)._fit_settings().marks == "tokens"
+
+
 # ---------------------------------------------------------------- parameters, card
 
 
@@ -732,13 +759,23 @@ def test_instructblip_is_fitted_on_the_split_and_asked(mner, tmp_path):
     ("chosen", "message"),
     [
         ({"text": False, "image": False}, "nothing is made"),
-        ({"text_model": "gpt"}, "text_model must be templates, instructblip:ID, or endpoint:URL#MODEL, found 'gpt'"),
+        (
+            {"text_model": "gpt"},
+            "text_model must be templates, instructblip:ID, lm:ID, or endpoint:URL#MODEL, found 'gpt'",
+        ),
         ({"text_model": "endpoint:http://x/v1"}, "needs an address and a model: endpoint:URL#MODEL"),
         ({"text_model": "endpoint:https://me:sk-1@x/v1#m"}, "base_url must be http"),
         ({"text_model": "endpoint:http://x/v1#m,shown=-1"}, "shown must be at least 0, found -1"),
         ({"text_model": "endpoint:http://x/v1#m,max_tokens=0"}, "max_tokens must be at least 1, found 0"),
         ({"text_model": "instructblip"}, "instructblip needs one"),
+        ({"text_model": "lm"}, "lm needs one: lm:ID"),
         ({"text_model": "templates:x"}, "templates has no model"),
+        ({"text_model": "lm:x", "tune": "qformer"}, "tune=qformer: lm has no Q-Former"),
+        ({"text_model": "lm:x", "rank": -1}, "rank must be at least 0, found -1"),
+        ({"text_model": "lm:x", "marks": "html"}, "unknown marks 'html': valid are"),
+        ({"text_model": "lm:x", "learning_rate": 2}, r"learning_rate must be in \(0, 1\), found 2"),
+        ({"marks": "tokens"}, "marks is of models that are fine-tuned, and templates is not"),
+        ({"learning_rate": 0.1}, "learning_rate is of models that are fine-tuned, and templates is not"),
         ({"tune": "all"}, "unknown tune 'all': valid are lora, qformer"),
         ({"agreement": 0.0}, r"agreement must be in \(0, 1\], found 0.0"),
         ({"strength": 1.5}, r"strength must be in \(0, 1\], found 1.5"),

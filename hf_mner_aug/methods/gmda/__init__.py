@@ -1,13 +1,14 @@
 """GMDA: a new text that holds a post's entities, labelled as it is written, then a picture for it.
 
 Wang et al. 2024, "Generative Multimodal Data Augmentation for Low-Resource Multimodal Named Entity Recognition" (MM).
-Texts are the train split's own, recombined (``templates``), those of InstructBLIP fine-tuned on it as the paper does,
-or those of a model behind an endpoint. Pictures start from the original. Deviates: words that look like tags are
-escaped; a malformed text, or one that misses a requested entity, is rejected; each text has a picture of its own; a
-relation's head and tail are entities, which no backbone checks. Boxes are not checked by the backbones, only words and
-types; with ``ask="free"`` a language model chooses the entities as well. With ``labels=teacher`` backbones fitted on
-train label the words of a text anew, and no detector is asked; the text must hold the requested entities all the same.
-With a list of names, a share of the requested entities are names of it, whose labels the detectors are not asked about.
+Texts are the train split's own, recombined (``templates``), those of InstructBLIP fine-tuned on it as the paper does or
+of another language model fine-tuned likewise (``lm``), or those of a model behind an endpoint. Pictures start from the
+original. Deviates: words that look like tags are escaped; a malformed text, or one that misses a requested entity, is
+rejected; each text has a picture of its own; a relation's head and tail are entities, which no backbone checks. Boxes
+are not checked by the backbones, only words and types; with ``ask="free"`` a language model chooses the entities as
+well. With ``labels=teacher`` backbones fitted on train label the words of a text anew, and no detector is asked; the
+text must hold the requested entities all the same. With a list of names, a share of the requested entities are names of
+it, whose labels the detectors are not asked about.
 Rejects: nested_mentions, no_context, empty_text, unfinished_text, unreadable_image, no_answer, no_words, bad_escape,
 unknown_tag, i_without_b, empty_entity, tag_at_end, lost_entity, lost_relation, word_count, gold_text, inconsistent,
 no_entity_found, unsure, not_json, off_schema, not_in_text, malformed, unsafe_image, black_image, no_region,
@@ -43,6 +44,7 @@ from hf_mner_aug.models.text.labelled import (
     tag_type,
     with_arguments,
 )
+from hf_mner_aug.models.text.network import Dtype, FitSettings, Marks
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_words, swap
 from hf_mner_aug.posts.pictures import TAKEN, image_digest
@@ -99,13 +101,14 @@ class GMDA(Method):
     Args:
         text: write new words; false keeps the gold post's.
         image: make new pictures; false keeps the gold post's.
-        text_model: `templates`; `instructblip:` and an id (with `@revision`) or folder;
-            `endpoint:URL#MODEL,max_tokens=512,shown=3`, a model that is shown other posts.
+        text_model: `templates`; `instructblip:` and an id (with `@revision`) or folder; `lm:` and those of a causal
+            language model; `endpoint:URL#MODEL,max_tokens=512,shown=3`, a model that is shown other posts.
         tune: the part of InstructBLIP that is trained: `lora` or `qformer`.
-        epochs: the number of passes of InstructBLIP over train.
-        temperature: of sampling from InstructBLIP or the endpoint.
-        top_k: InstructBLIP samples from the k likeliest tokens.
-        top_p: InstructBLIP samples from the likeliest tokens that together have this probability.
+        epochs: the number of passes of a fine-tuned model over train; `lm` ends after one that does not lower the
+            validation loss.
+        temperature: of sampling from a model.
+        top_k: a fine-tuned model samples from the k likeliest tokens.
+        top_p: a fine-tuned model samples from the likeliest tokens that together have this probability.
         image_model: `collage` of train pictures, the id or folder of a diffusers pipeline, or `style:FILE`, an ONNX
             network of style transfer for the gold post's picture.
         steps: steps of the diffusers pipeline.
@@ -123,6 +126,11 @@ class GMDA(Method):
         agreement: the share of them that must find exactly the text's entities.
         per_context: the most published texts that `templates` wrote into the same train post; 0 is no limit.
         fill_missing: also draw pictures for posts without one; a collage cannot.
+        marks: how `lm` marks entities: `plain`, as `[ Steve Irwin | person ]`, or `tokens`, whose embeddings are
+            trained.
+        rank: of the adapters of a fine-tuned model; 0 is 8 for `instructblip`, 16 for `lm`.
+        learning_rate: of a fine-tuned model; 0 is 0.00005 for `instructblip`, 0.0002 for `lm`.
+        dtype: of the weights of a fine-tuned model; `auto` is bfloat16 on a GPU and float32 on a CPU.
         ask: with `gold` a text is asked for with the gold post's entities, with `free` a language model chooses them.
         free_share: the share of the texts that are asked for freely; the others as with `gold`.
         free_image: with `nearest` a free text has the picture of the train post with the most similar words, with `own`
@@ -196,7 +204,7 @@ class GMDA(Method):
         boxes="those of entities with the same words, scaled to the new picture; others have none",
         embedded="train posts with other entities as texts, collages of train pictures, CRFs as detectors",
         paper_uses="InstructBLIP (Flan-T5-XL) for texts, Stable Diffusion v1.5 for pictures, an MNER model as filter",
-        extra="core; models for InstructBLIP, diffusers",
+        extra="core; models for language models, diffusers",
     )
 
     text: bool = True
@@ -220,6 +228,10 @@ class GMDA(Method):
     agreement: Share = 1.0
     per_context: Count = 1
     fill_missing: bool = False
+    marks: Marks = later("plain")
+    rank: Count = later(0)
+    learning_rate: Amount = later(0.0)
+    dtype: Dtype = later("auto")
     ask: Literal["gold", "free"] = later("gold")
     free_share: Share = later(1.0)
     free_image: Literal["nearest", "own"] = later("nearest")
@@ -240,6 +252,7 @@ class GMDA(Method):
             raise UsageError("gmda: with text=False and image=False nothing is made: leave one of them out")
         check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
         text_engines.check_engine(self.text_model)
+        self._fit_settings()
         self._check_ask()
         if self.mentions and not self.text:
             raise UsageError("gmda: mentions= is for new texts, and text=False makes none: leave one of them out")
@@ -436,18 +449,25 @@ class GMDA(Method):
             return gold + [(self._free_request(post), linearize(post)) for post in asked if self.ask == free.FREE]
 
         tags = [f"{prefix}-{kind}" for kind in types for prefix in "BI"]
-        settings: dict[str, Any] = {"tune": self.tune, "epochs": self.epochs, "seed": self.seed}
-        return text_engines.fit_engine(self.text_model, pairs(train), pairs(validation), tags=tags, **settings)
+        settings = self._fit_settings()
+        assert settings is not None
+        return text_engines.fit_engine(settings, pairs(train), pairs(validation), tags=tags)
+
+    def _fit_settings(self) -> FitSettings | None:
+        """Return the settings of the text model's fine-tuning, None if it has none; raises UsageError."""
+        given = {"marks": self.marks, "r": self.rank, "learning_rate": self.learning_rate, "dtype": self.dtype}
+        chosen = {name: value for name, value in given.items() if value and value not in ("plain", "auto")}
+        return text_engines.fit_settings(self.text_model, tune=self.tune, epochs=self.epochs, seed=self.seed, **chosen)
 
     # ------------------------------------------------------------ making
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
-        """Return a new post for each, a few at a time, since the pixels of many would fill the memory."""
+        """Return a new post for each; pictures for a few at a time, since the pixels of many would fill the memory."""
         made: list[Post | Reject | None] = []
+        written = self._written(posts, draws) if self.text else posts
         for first in range(0, len(posts), CHUNK):
             chosen = slice(first, first + CHUNK)
-            written = self._written(posts[chosen], draws[chosen]) if self.text else posts[chosen]
-            made += self._pictured(*self._found_pictures(posts[chosen], written), draws[chosen])
+            made += self._pictured(*self._found_pictures(posts[chosen], written[chosen]), draws[chosen])
         return made
 
     def _written(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Post | Reject]:
@@ -653,6 +673,7 @@ class GMDA(Method):
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
+            dtype=self.dtype,
         )
 
     def _image_engine(self) -> "ImageEngine":

@@ -1,36 +1,43 @@
-"""Engines that write labelled texts, by name: templates, instructblip, endpoint."""
+"""Engines that write labelled texts, by name: templates, instructblip, lm, endpoint."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import pinned_model, split_revision
+from hf_mner_aug.models.device import model_licence, pinned_model, split_revision
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
 from hf_mner_aug.models.text.endpoint import Settings, TextEndpoint
 from hf_mner_aug.models.text.engine import TextEngine, TextRequest
-from hf_mner_aug.models.text.network import PAPER_MODEL, FitSettings
+from hf_mner_aug.models.text.network import FitSettings, Kind
 from hf_mner_aug.transform import Model
 
 INSTRUCTBLIP, TEMPLATES = "instructblip", "templates"
 WITHOUT_A_MODEL = {
     TEMPLATES,
 }
+FINE_TUNED: tuple[Kind, ...] = get_args(Kind)
+# Where a kind departs from the paper's settings of InstructBLIP.
+LANGUAGE_MODEL = {"marks": "plain", "r": 16, "dropout": 0.05, "learning_rate": 2e-4, "batch_size": 4, "patience": 1}
+DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {"instructblip": {}, "lm": LANGUAGE_MODEL}
 
 
 def check_engine(name: str) -> None:
-    """Check the name of a text engine: ``templates``, ``instructblip:ID`` or ``endpoint:URL#MODEL``.
+    """Check the name of a text engine: ``templates``, ``instructblip:ID``, ``lm:ID`` or ``endpoint:URL#MODEL``.
 
     Raises:
         UsageError: there is no such engine, its model is missing, or it has none.
     """
     kind, _, model = name.partition(":")
-    if kind not in (*WITHOUT_A_MODEL, INSTRUCTBLIP, ENDPOINT):
+    if kind not in (*WITHOUT_A_MODEL, *FINE_TUNED, ENDPOINT):
+        known = ", ".join([*sorted(WITHOUT_A_MODEL), *(f"{kind}:ID" for kind in FINE_TUNED)])
         raise UsageError(
-            f"text_model must be {', '.join(sorted(WITHOUT_A_MODEL))}, instructblip:ID, or endpoint:URL#MODEL, found "
+            f"text_model must be {known}, or endpoint:URL#MODEL, found "
             f"{name.partition('//')[0]!r}"  # an address may hold a key
         )
-    if (kind in WITHOUT_A_MODEL and model) or (kind == INSTRUCTBLIP and not model):
-        raise UsageError(f"text_model {name!r}: {kind} {'has no model' if model else 'needs one: instructblip:ID'}")
+    if (kind in WITHOUT_A_MODEL and model) or (kind in FINE_TUNED and not model):
+        raise UsageError(
+            f"text_model {name!r}: {kind} {f'needs one: {kind}:ID' if kind in FINE_TUNED else 'has no model'}"
+        )
     chat_engine(name)
 
 
@@ -41,7 +48,7 @@ def chat_engine(name: str) -> ChatEngine | None:
 
 def learns(name: str) -> bool:
     """Return whether an engine is fine-tuned on train."""
-    return name.startswith(f"{INSTRUCTBLIP}:")
+    return name.partition(":")[0] in FINE_TUNED
 
 
 def check_free(name: str) -> None:
@@ -49,24 +56,42 @@ def check_free(name: str) -> None:
     if name.partition(":")[0] in WITHOUT_A_MODEL:
         raise UsageError(
             f"ask=free lets a language model choose the entities, and {name} has none: name one, as "
-            "text_model=instructblip:ID or endpoint:URL#MODEL"
+            "text_model=lm:ID or endpoint:URL#MODEL"
         )
 
 
+def fit_settings(name: str, **given: Any) -> FitSettings | None:
+    """Return the settings with which an engine is fine-tuned, or None for one that is not.
+
+    Args:
+        name: of the engine.
+        given: settings; the engine has its own defaults.
+
+    Raises:
+        UsageError: the engine does not take one of them.
+    """
+    kind, _, model = name.partition(":")
+    if kind not in FINE_TUNED:
+        if named := given.keys() - {"tune", "epochs", "seed"}:
+            raise UsageError(f"{min(named)} is of models that are fine-tuned, and {kind} is not: leave it out")
+        return None
+    if kind != INSTRUCTBLIP and given["tune"] != "lora":
+        raise UsageError(f"tune={given['tune']}: {kind} has no Q-Former: leave it out")
+    model, revision = split_revision(model)
+    return FitSettings(**{"kind": kind, "model": model, "revision": revision, **DEFAULTS[kind], **given})
+
+
 def fit_engine(
-    name: str,
+    settings: FitSettings,
     train: Sequence[tuple[TextRequest, str]],
     validation: Sequence[tuple[TextRequest, str]],
     *,
     tags: Sequence[str],
-    **settings: Any,
 ) -> dict[str, str]:
     """Return the digests of a fine-tuned engine; arguments and errors as of ``training.fit``."""
     from hf_mner_aug.models.text.training import fit
 
-    model, revision = split_revision(name.partition(":")[2])
-    chosen = FitSettings(model=model, revision=revision, **settings)
-    return fit(train, validation, settings=chosen, tags=tags)
+    return fit(train, validation, settings=settings, tags=tags)
 
 
 def open_engine(
@@ -88,7 +113,7 @@ def open_engine(
         seed: of the order of the templates.
         run: what an endpoint's budget is counted over.
         temperature: of a model.
-        sampling: of InstructBLIP: ``top_k``, ``top_p``.
+        sampling: of a fine-tuned model: ``top_k``, ``top_p``, ``dtype``.
     """
     if name == TEMPLATES:
         from hf_mner_aug.models.text.templates import Templates
@@ -112,7 +137,8 @@ def open_engine(
 
 def pinned_engine(name: str) -> str:
     """Return the name of an engine with the current commit of its model's id; raises as ``pinned_model``."""
-    return f"{INSTRUCTBLIP}:{pinned_model(name.partition(':')[2])}" if learns(name) else name
+    kind, _, model = name.partition(":")
+    return f"{kind}:{pinned_model(model)}" if learns(name) else name
 
 
 def engine_models(name: str) -> tuple[Model, ...]:
@@ -122,5 +148,5 @@ def engine_models(name: str) -> tuple[Model, ...]:
     if not learns(name):
         return ()
     model = name.partition(":")[2]
-    licence = "mit" if model.partition("@")[0] == PAPER_MODEL else "other"
+    licence = model_licence(model.partition("@")[0])
     return (Model(role="text", id=model, license=licence),)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -24,6 +24,7 @@ from hf_mner_aug.models.text.adapters import autocast
 from hf_mner_aug.models.text.engine import TextRequest, Unwritten
 from hf_mner_aug.models.text.network import (
     RECORD,
+    Dtype,
     Example,
     FitSettings,
     Kind,
@@ -65,7 +66,7 @@ class FineTuned:
     top_p: Share = 0.95
     max_text: Count = 0
     batch_size: Positive = 16
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from hf_mner_aug.models.text.tokens import (
     IGNORED,
     Reader,
     add_tags,
+    ended,
     filled,
     not_text,
     padded,
@@ -98,12 +99,8 @@ class InstructBLIPNetwork:
         """Return a request, or a training pair, as ids; and counts of what was cut."""
         prompt, cut = self.prompts.read(instruction)
         question, asked_less = self.questions.read(instruction)
-        ids = self.text_ids(text) if text else []
-        counts = Counter(instructions_cut=int(cut or asked_less))
-        if text:
-            # A cut text has no end token, so that the network does not learn to stop there.
-            counts["texts_cut"] = int(len(ids) >= self.max_text)
-            ids = ids[: self.max_text] if counts["texts_cut"] else [*ids, self.end]
+        ids, text_cut = ended(self.text_ids(text), self.max_text, self.end) if text else ([], False)
+        counts = Counter(instructions_cut=int(cut or asked_less), texts_cut=int(text_cut))
         return EncodedRequest(prompt, question, ids, image), counts
 
     def text_ids(self, text: str) -> list[int]:

@@ -21,14 +21,14 @@ _BAD_WRITER = "take another text model, or train it for more epochs"
 MALFORMED: Mapping[str, Reason] = {
     "no_words": Reason("the text has no word", _BAD_WRITER),
     "bad_escape": Reason("a word holds an invalid escape", _BAD_WRITER),
-    "unknown_tag": Reason("a tag has a type that train does not have", _BAD_WRITER),
-    "i_without_b": Reason("an I- tag stands without its B-", _BAD_WRITER),
+    "unknown_tag": Reason("a tag has no type, or one that train does not have", _BAD_WRITER),
+    "i_without_b": Reason("an I- tag stands without its B-, or a mark is closed that is not open", _BAD_WRITER),
     "empty_entity": Reason("a tag has no word", _BAD_WRITER),
-    "tag_at_end": Reason("the text ends in a tag", _BAD_WRITER),
+    "tag_at_end": Reason("the text ends in a tag, or a mark is left open", _BAD_WRITER),
 }
 _TAG = re.compile(r"[BI]-.+", re.DOTALL)
 _NAMES = re.compile(r"(?:\\.|[^\\/])+")
-_BLANK = re.compile(r"[ \t\n\r]+")
+BLANKS = re.compile(r"[ \t\n\r]+")
 _ESCAPES = {"\\": "\\\\", " ": "\\_", "\t": "\\t", "\n": "\\n", "\r": "\\r", "-": "\\-", "/": "\\/"}
 _SIGNS = {escape: sign for sign, escape in _ESCAPES.items()}
 
@@ -38,27 +38,33 @@ _SIGNS = {escape: sign for sign, escape in _ESCAPES.items()}
 
 def tag_type(entity: Entity) -> str:
     """Return an entity's tag without ``B-``: its type, and after a slash its fine type (``person/actor``)."""
-    return "/".join(_escaped(name, "\\ \t\n\r/") for name in (entity.type, entity.fine) if name is not None)
+    return "/".join(escaped(name, "\\ \t\n\r/") for name in (entity.type, entity.fine) if name is not None)
 
 
 def linearize(post: Post) -> str:
     """Return a post as a labelled text, without boxes and pictures."""
-    tags = [""] * len(post.tokens)
-    for entity in post.entities:
+    return with_tags(post.tokens, post.entities)
+
+
+def with_tags(tokens: Sequence[str], entities: Sequence[Entity]) -> str:
+    """Return words [n_words] and entities as a labelled text."""
+    tags = [""] * len(tokens)
+    for entity in entities:
         kind = tag_type(entity)
         tags[entity.start : entity.end] = [f"B-{kind}"] + [f"I-{kind}"] * (entity.end - entity.start - 1)
-    words = map(escape_word, post.tokens)
+    words = map(escape_word, tokens)
     return " ".join(f"{tag} {word}" if tag else word for tag, word in zip(tags, words, strict=True))
 
 
 def escape_word(word: str) -> str:
     r"""Return a word as in a labelled text: ``B-52`` as ``\B\-52``, an empty one as ``\``."""
-    if word and not word.startswith("\\") and not _BLANK.search(word) and not _TAG.fullmatch(word):
+    if word and not word.startswith("\\") and not BLANKS.search(word) and not _TAG.fullmatch(word):
         return word
-    return "\\" + _escaped(word, "\\ \t\n\r-")
+    return "\\" + escaped(word, "\\ \t\n\r-")
 
 
-def _escaped(text: str, signs: str) -> str:
+def escaped(text: str, signs: str) -> str:
+    """Return a text with some of the signs that have an escape escaped."""
     return "".join(_ESCAPES[sign] if sign in signs else sign for sign in text)
 
 
@@ -79,7 +85,7 @@ def delinearize(text: str, types: Collection[str]) -> tuple[list[str], tuple[Ent
     tokens: list[str] = []
     entities: list[Entity] = []
     tag = before = ""
-    for word in filter(None, _BLANK.split(text)):
+    for word in filter(None, BLANKS.split(text)):
         if _TAG.fullmatch(word):
             if word[2:] not in types:
                 return Reject("unknown_tag", word)
@@ -89,11 +95,11 @@ def delinearize(text: str, types: Collection[str]) -> tuple[list[str], tuple[Ent
                 return Reject("i_without_b", word)
             tag = word
             continue
-        token = _unescaped(word[1:]) if word.startswith("\\") else word
+        token = unescaped(word[1:]) if word.startswith("\\") else word
         if token is None or escape_word(token) != word:
             return Reject("bad_escape", word)
         if tag.startswith("B"):
-            entities.append(replace(_labelled_as(tag[2:]), start=len(tokens), end=len(tokens) + 1))
+            entities.append(replace(labelled_as(tag[2:]), start=len(tokens), end=len(tokens) + 1))
         elif tag:
             entities[-1] = replace(entities[-1], end=len(tokens) + 1)
         tokens.append(token)
@@ -103,7 +109,7 @@ def delinearize(text: str, types: Collection[str]) -> tuple[list[str], tuple[Ent
     return (tokens, tuple(entities)) if tokens else Reject("no_words")
 
 
-def _unescaped(text: str) -> str | None:
+def unescaped(text: str) -> str | None:
     """Return the text that ``_escaped`` was given, or None if it would not have written this."""
     found = re.findall(r"\\.|[^\\]", text, re.DOTALL)
     if sum(map(len, found)) != len(text) or any(len(sign) > 1 and sign not in _SIGNS for sign in found):
@@ -136,12 +142,12 @@ def type_name(entity: Entity) -> str:
 
 def tag_names(types: Collection[str]) -> dict[str, str]:
     """Return the name of each type of tags, as ``tag_type`` writes them, in words."""
-    return {kind: type_name(_labelled_as(kind)) for kind in types}
+    return {kind: type_name(labelled_as(kind)) for kind in types}
 
 
-def _labelled_as(kind: str) -> Entity:
+def labelled_as(kind: str) -> Entity:
     """Return an entity of no words with the types that ``tag_type`` was given."""
-    names = [_unescaped(name) or "" for name in _NAMES.findall(kind)]
+    names = [unescaped(name) or "" for name in _NAMES.findall(kind)]
     return Entity(0, 0, names[0], names[1] if len(names) > 1 else None)
 
 

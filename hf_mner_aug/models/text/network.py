@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.schema import EncodedImage
-from hf_mner_aug.values import BelowOne, Positive, Rate, check_ranges, later
+from hf_mner_aug.values import BelowOne, Count, Positive, Rate, check_ranges, later
 
 if TYPE_CHECKING:
     import torch
 
-Kind = Literal["instructblip"]
+Kind = Literal["instructblip", "lm"]
+Marks = Literal["tokens", "plain"]
 Tune = Literal["lora", "qformer"]
+Dtype = Literal["auto", "float32", "bfloat16"]
 NETWORKS: Mapping[str, str] = {  # modules with ``open_base``
     "instructblip": "instructblip_net",
+    "lm": "lm_net",
 }
 PAPER_MODEL = "Salesforce/instructblip-flan-t5-xl"
 RECORD = "text_model.json"  # the record of a training, beside its weights
@@ -29,12 +32,14 @@ class FitSettings:
 
     Args:
         kind: of the network.
+        marks: of entities: ``tokens``, tags that are tokens of their own, whose rows are trained; or ``plain`` ones.
         model: an id on the Hub or a folder; ``revision`` as ``from_pretrained`` takes it.
         tune: ``lora``, or ``qformer``: the Q-Former's own weights, without an adapter.
         r: rank of the adapters; ``alpha`` scales them by ``alpha / r``; ``dropout`` is theirs.
         learning_rate: of Adam, the same at every step.
         batch_size: posts per step; when memory runs out they are taken in smaller parts with the same gradient.
-        epochs: passes over train, each followed by validation.
+        epochs: passes over train at most, each followed by validation.
+        patience: passes in a row without a lower validation loss, after which it ends; 0 takes all.
         max_instruction: tokens of an instruction, in each tokenizer.
         max_text: tokens of a linearised text.
         gradient_checkpointing: keep fewer activations and recompute them.
@@ -44,6 +49,7 @@ class FitSettings:
     """
 
     kind: Kind = later("instructblip")
+    marks: Marks = later("tokens")
     model: str = PAPER_MODEL
     revision: str | None = None
     tune: Tune = "lora"
@@ -53,12 +59,13 @@ class FitSettings:
     learning_rate: Rate = 5e-5
     batch_size: Positive = 2
     epochs: Positive = 10
+    patience: Count = later(0)
     max_instruction: Positive = 256
     max_text: Positive = 160
     gradient_checkpointing: bool = True
     checkpoint_steps: Positive = 500
     seed: int = 0
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:

@@ -1,16 +1,21 @@
 """Tokens of instructions and of linearised texts: tags as single tokens, batches padded to common lengths."""
 
+import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.text.labelled import escape_word
 
 if TYPE_CHECKING:
     import torch
 
 IGNORED = -100  # a label without a loss
+_MESSAGE = "MESSAGE"  # its place in a chat template
+# LLaMA 3's chat template writes the date of today: it is the same on all days.
+_SAME_DAY = "{%- macro strftime_now(form) -%}01 Jan 2025{%- endmacro -%}"
 MULTIPLE = 16  # tokens: lengths are padded to a multiple, so that a row's shape does not depend on other rows
 
 
@@ -30,6 +35,30 @@ class Reader:
         start = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
         return cls(tokenizer, length, framed[:start], framed[start + len(bare) :])
 
+    @classmethod
+    def of_chat(cls, tokenizer: Any, length: int) -> "Reader":
+        """Return the reader of up to ``length`` tokens of a message, within the tokenizer's chat template.
+
+        Raises:
+            UsageError: the template does not take a message of a user.
+        """
+        import jinja2
+
+        shown = ""
+        with contextlib.suppress(jinja2.TemplateError, TypeError, ValueError):
+            shown = tokenizer.apply_chat_template(
+                [{"role": "user", "content": _MESSAGE}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,  # Qwen 3
+                chat_template=_SAME_DAY + tokenizer.get_chat_template(),
+            )
+        before, message, after = shown.partition(_MESSAGE)
+        if not message:
+            raise UsageError("text_model: its chat template takes no message of a user alone: name another model")
+        frame = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in (before, after)]
+        return cls(tokenizer, length, *frame)
+
     def pieces(self, text: str) -> list[int]:
         """Return the ids of a text; special tokens in it become unknown ones."""
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -39,7 +68,7 @@ class Reader:
 
     def read(self, text: str) -> tuple[list[int], bool]:
         """Return the ids of an instruction, framed, and whether it was cut."""
-        ids, room = self.pieces(text), self.length - len(self.before) - len(self.after)
+        ids, room = self.pieces(text), max(1, self.length - len(self.before) - len(self.after))
         return [*self.before, *ids[:room], *self.after], len(ids) > room
 
 
@@ -78,6 +107,12 @@ def decoded(ids: Sequence[int], tokenizer: Any) -> str:
     """Return the text of ids, without special tokens."""
     text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
+
+
+def ended(ids: list[int], length: int, end: int) -> tuple[list[int], bool]:
+    """Return ids with the end token, or cut to ``length`` without it: a network must not learn to stop there."""
+    cut = len(ids) >= length
+    return (ids[:length] if cut else [*ids, end]), cut
 
 
 def add_tags(language: Any, tokenizer: Any, tags: Sequence[str]) -> dict[str, int]:
@@ -141,12 +176,12 @@ def padded(length: int, multiple: int = MULTIPLE) -> int:
 
 
 def filled(
-    rows: Sequence[Sequence[int]], value: int, *, left: bool = False, multiple: int = MULTIPLE
+    rows: Sequence[Sequence[int]], value: int, *, left: bool = False, width: int = 0
 ) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Return rows as one padded tensor [n_rows, a multiple of ``multiple``], and its mask."""
+    """Return rows as one padded tensor [n_rows, width] and its mask; a width of 0 is the least multiple of MULTIPLE."""
     import torch
 
-    width = padded(max(map(len, rows)), multiple)
+    width = width or padded(max(map(len, rows)))
     fillings = [[value] * (width - len(row)) for row in rows]
     whole = [[*filling, *row] if left else [*row, *filling] for row, filling in zip(rows, fillings, strict=True)]
     masks = [[0] * len(filling) + [1] * len(row) for row, filling in zip(rows, fillings, strict=True)]

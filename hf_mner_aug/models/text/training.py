@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of the training: raised when the same pairs give another adapter, which is then trained anew
 # The settings that stand in the record, with which the network is opened again.
-RECORDED = ("kind", "tune", "r", "alpha", "dropout", "max_instruction", "max_text")
+RECORDED = ("kind", "marks", "tune", "r", "alpha", "dropout", "max_instruction", "max_text")
 
 Pair = tuple[TextRequest, str]
 
@@ -131,7 +131,7 @@ class Training:
         self._resume(checkpoint)
         size = self.settings.batch_size
         steps = math.ceil(len(examples) / size)
-        while self.step < steps * self.settings.epochs:
+        while self.step < steps * self.settings.epochs and not self._stale():
             epoch, place = divmod(self.step, steps)
             order = self.draw.sub("order", epoch).shuffled(range(len(examples)))
             loss = self._learn([examples[i] for i in order[place * size :][:size]])
@@ -144,6 +144,12 @@ class Training:
         with torch.no_grad():
             for name, parameter in self.learnable.items():
                 parameter.copy_(self.best[name])
+
+    def _stale(self) -> bool:
+        """Whether the last passes did not lower the validation loss."""
+        losses = [math.inf if check["loss"] is None else check["loss"] for check in self.history]
+        since = len(losses) - 1 - losses.index(min(losses)) if losses else 0
+        return bool(self.settings.patience) and since >= self.settings.patience and min(losses) < math.inf
 
     def _read(self, pairs: Sequence[Pair], split: str) -> list[Any]:
         """Return pairs as token ids; count cut texts and missing or unreadable pictures."""
