@@ -88,5 +88,5 @@ def test_gmda_takes_json_from_a_server_without_schemas(mner, monkeypatch, tmp_pa
         assert set(shown["examples"][0]) == {"text", "entities"}
         assert all(row["tokens"][:4] == ["so", "we", "all", "meet"] for row in made)
         assert sum(any(row["ner_tags"]) for row in made) > 5
-    with pytest.raises(UsageError, match="answer='xml'"):
+    with pytest.raises(UsageError, match="unknown answer 'xml': valid are json, tags"):
         GMDA(text_model="endpoint:http://127.0.0.1:1/v1#m,answer=xml")
