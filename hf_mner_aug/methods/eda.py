@@ -3,20 +3,23 @@
 Wei & Zou 2019 (EMNLP). One operation per copy, drawn evenly. Deviates: words of entities, words beside them (a tagger
 knows an entity by those; see ``margin``), handles, hashtags, URLs and punctuation are never touched; case is kept; the
 paper's stop words are the split's most frequent words; synonyms are the nearest words of the train split, so that the
-same recipe gives the same rows everywhere (``synonyms="wordnet"`` takes nltk's WordNet, as the paper does).
+same recipe gives the same rows everywhere (``synonyms="wordnet"`` takes WordNet's, as the paper does; ``"vectors"``
+the nearest words of a file of vectors).
 Rejects: fewer_than_two_outside_words, no_synonym
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.posts.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
+from hf_mner_aug.posts.scripts import is_plain_word
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
 from hf_mner_aug.transform import Facts, Method, Reject
-from hf_mner_aug.values import Count, Positive, Share
+from hf_mner_aug.values import Count, Positive, Share, later
 
 T = TypeVar("T")
 Edits = dict[int, list[str]]  # see schema.respell
@@ -72,7 +75,10 @@ class EDA(Method):
         alpha: the share of a post's words that change.
         margin: the number of words on each side of an entity that are kept as well.
         operations: the operations to draw from: `replace`, `insert`, `swap`, `delete`.
-        synonyms: `split` takes the nearest words of train, `wordnet` those of nltk's WordNet.
+        synonyms: `split` takes the nearest words of train, `wordnet` those of WordNet, `vectors` the nearest ones of
+            word vectors from outside.
+        synonyms_from: the file of `vectors`, in the text format of GloVe or word2vec; or the folder of WordNet's own
+            files (`index.noun`, …), without which `wordnet` takes nltk's.
     """
 
     name: ClassVar[str] = "eda"
@@ -100,7 +106,15 @@ class EDA(Method):
     alpha: Share = 0.1
     margin: Count = 1
     operations: tuple[Operation, ...] = OPERATIONS
-    synonyms: Literal["split", "wordnet"] = "split"
+    synonyms: Literal["split", "wordnet", "vectors"] = "split"
+    synonyms_from: str = later("")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.synonyms == "vectors" and not self.synonyms_from:
+            raise UsageError("eda: synonyms=vectors needs a file of word vectors: pass synonyms_from=FILE")
+        if self.synonyms == "split" and self.synonyms_from:
+            raise UsageError("eda: synonyms_from is for synonyms=vectors or wordnet: pass one, or leave it out")
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the synonyms of the split's words."""
@@ -108,7 +122,10 @@ class EDA(Method):
         if self.synonyms == "split":
             return nearest_words(texts, without=common_words(texts))
         common = common_words(texts)
-        return {word: found for word, found in wordnet_synonyms(texts).items() if word not in common}
+        if self.synonyms == "vectors":
+            return _near_words(texts, self.synonyms_from, common)
+        found = wordnet_synonyms(texts, self.synonyms_from)
+        return {word: synonyms for word, synonyms in found.items() if word not in common}
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return an edited copy of each post."""
@@ -144,6 +161,16 @@ class EDA(Method):
             else:
                 edits = insert_words(tokens, where, known, n, synonyms, draw)
         return respell(post, edits, details={"operation": operation}, moved=moved)
+
+
+def _near_words(texts: Texts, file: str, common: Collection[str]) -> Synonyms:
+    """Return the nearest words, from a file of vectors, of words that are never labelled; none that train labels."""
+    from hf_mner_aug.models.words.vectors import near_words, read_word_vectors
+
+    counts = texts.counts()
+    plain = {word for word, number in texts.numbers.items() if texts.ordinary[number] == counts.get(word)}
+    words = sorted(word for word in plain if word not in common and is_plain_word(word))
+    return near_words(read_word_vectors(file), words, without={*common, *(counts.keys() - plain)})
 
 
 def _synonym(word: str, synonyms: Synonyms, draw: Draw) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from hf_mner_aug.posts.scripts import is_emoji, is_plain_word
+from hf_mner_aug.posts.wordnet import wordnet_lemmas
 from hf_mner_aug.schema import Entity, Post
 
 VOCABULARY = 20_000  # most frequent words that get neighbours
@@ -231,12 +232,32 @@ def _reduce(matrix: Any, dimensions: int) -> Any:
     return (basis @ rotation.T) * values
 
 
-def wordnet_synonyms(posts: Texts | Iterable[Post]) -> dict[str, list[str]]:
-    """Return WordNet's one-word synonyms of each lower-case word without a label, from an installed nltk corpus.
+def wordnet_synonyms(posts: Texts | Iterable[Post], folder: str = "") -> dict[str, list[str]]:
+    """Return WordNet's one-word synonyms of each lower-case word without a label.
+
+    Args:
+        posts: with the words.
+        folder: of WordNet's own files, without nltk; empty takes an installed corpus of nltk, which also looks up base
+            forms.
 
     Raises:
         MissingExtra: nltk is not installed, or its WordNet corpus is not on this machine.
+        UsageError: the folder does not have WordNet's files.
+        DataError: one of them is damaged.
     """
+    texts = posts if isinstance(posts, Texts) else Texts(posts)
+    words = sorted(word for word, number in texts.numbers.items() if texts.ordinary[number])
+    lemmas = wordnet_lemmas(folder, set(words)) if folder else _nltk_lemmas(words)
+    found = {}
+    for word in words:
+        synonyms = sorted(lemma for lemma in lemmas.get(word, ()) if is_plain_word(lemma) and lemma != word)
+        if synonyms:
+            found[word] = synonyms
+    return found
+
+
+def _nltk_lemmas(words: Sequence[str]) -> dict[str, set[str]]:
+    """Return the words of all synsets of each word, from an installed corpus of nltk."""
     from hf_mner_aug.exceptions import MissingExtra
     from hf_mner_aug.need import need
 
@@ -245,14 +266,9 @@ def wordnet_synonyms(posts: Texts | Iterable[Post]) -> dict[str, list[str]]:
         wordnet.ensure_loaded()
     except LookupError as error:
         raise MissingExtra("nltk has no WordNet here: python -m nltk.downloader wordnet") from error
-    texts = posts if isinstance(posts, Texts) else Texts(posts)
-    found = {}
-    for word in sorted(word for word, number in texts.numbers.items() if texts.ordinary[number]):
-        lemmas = {lemma.lower() for synset in wordnet.synsets(word) for lemma in synset.lemma_names()}
-        synonyms = sorted(lemma for lemma in lemmas if is_plain_word(lemma) and lemma != word)
-        if synonyms:
-            found[word] = synonyms
-    return found
+    return {
+        word: {lemma.lower() for synset in wordnet.synsets(word) for lemma in synset.lemma_names()} for word in words
+    }
 
 
 def ppmi(texts: Texts, vocabulary: Sequence[str]) -> Any:

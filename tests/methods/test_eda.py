@@ -204,7 +204,7 @@ def test_names_of_operations_and_synonyms():
 
 
 def test_learns_the_split_or_asks_wordnet(mner, monkeypatch):
-    monkeypatch.setattr(eda, "wordnet_synonyms", lambda texts: {"happy": [f"of {len(texts)} posts"]})
+    monkeypatch.setattr(eda, "wordnet_synonyms", lambda texts, folder: {"happy": [f"of {len(texts)} posts"]})
     assert EDA(synonyms="wordnet").fit(mner).learned == {"happy": ["of 20 posts"]}
     learned = EDA().fit(mner).learned
     codec = Codec(mner.features)
@@ -310,3 +310,30 @@ def test_labels_of_every_kind_of_set_stay(kind, sets):
 
 def words_of(found):
     return [list(found.tokens[start:end]) for start, end in found.protected()]
+
+
+def test_synonyms_from_word_vectors(mner, tmp_path):
+    """The file has the words' near ones: a plural, a name that train labels, and one that is far are none."""
+    near = {"happy": 1.0, "joyful": 0.99, "happyish": 0.98, "barcelona": 0.97, "cheerful": 0.9, "far": 0.1}
+    lines = [f"{word} {cosine} {(1 - cosine**2) ** 0.5:.6f}" for word, cosine in near.items()]
+    (tmp_path / "vectors.txt").write_text("\n".join(lines) + "\n")
+    method = EDA(synonyms="vectors", synonyms_from=str(tmp_path / "vectors.txt"), copies=1, operations=("replace",))
+    fitted = method.fit(mner)
+    assert fitted.learned == {"happy": ["joyful", "cheerful"]}
+    made = fitted.map(mner)
+    assert len(made)
+    assert all({"joyful", "cheerful"} & {word.lower() for word in row["tokens"]} for row in made)
+    with pytest.raises(UsageError, match="synonyms=vectors needs a file of word vectors: pass synonyms_from=FILE"):
+        EDA(synonyms="vectors")
+    with pytest.raises(UsageError, match="synonyms_from is for synonyms=vectors or wordnet"):
+        EDA(synonyms_from="x")
+    with pytest.raises(UsageError, match=r"none\.txt cannot be read"):
+        EDA(synonyms="vectors", synonyms_from=str(tmp_path / "none.txt")).fit(mner)
+
+
+def test_wordnet_is_read_from_its_own_files(mner, monkeypatch):
+    asked = []
+    monkeypatch.setattr(eda, "wordnet_synonyms", lambda texts, folder: asked.append(folder) or {"happy": ["glad"]})
+    assert EDA(synonyms="wordnet", synonyms_from="dict").fit(mner).learned == {"happy": ["glad"]}
+    EDA(synonyms="wordnet").fit(mner)
+    assert asked == ["dict", ""]

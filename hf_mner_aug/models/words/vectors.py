@@ -9,7 +9,7 @@ import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.posts.lexicon import Texts, ppmi
+from hf_mner_aug.posts.scripts import is_plain_word
 from hf_mner_aug.schema import Post
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 50  # of trained vectors: with 200 on Twitter-2015, the nearest words of "london" are no longer places
 NEIGHBOURS = 4
+SYNONYMS = 5  # near words that can replace a word
+NEAR = 0.6  # the least cosine of one
 MIN_COUNT = 2  # rarer words have no vector, so that training has unknown words as prediction does
 VOCABULARY = 5000  # words to train vectors of
 AT_ONCE = 2**25  # cosines
@@ -97,6 +100,31 @@ class WordVectors:
             else:
                 made[i] = random_vector(words[i], self.dimensions)
         return made
+
+
+def near_words(
+    vectors: WordVectors, words: Sequence[str], without: Collection[str] = (), *, n: int = SYNONYMS
+) -> dict[str, list[str]]:
+    """Return the nearest plain words of each word, at most ``n`` and none of ``without``; some words have none.
+
+    One that is hardly near (a cosine below 0.6) or that has the word's own letters at its start, as a plural, is none.
+    """
+    found = {}
+    for word, near in zip(words, vectors.neighbours(words, 4 * n), strict=True):
+        kept = [
+            other
+            for other, cosine in near
+            if cosine >= NEAR and other not in without and is_plain_word(other) and not _same_stem(word, other)
+        ]
+        if kept:
+            found[word] = kept[:n]
+    return found
+
+
+def _same_stem(word: str, other: str) -> bool:
+    """Return whether the shorter of two words begins the longer one, as in dog and dogs."""
+    shorter, longer = sorted((word, other), key=len)
+    return longer.startswith(shorter)
 
 
 def weighted_sum(cosines: Sequence[float], vectors: "np.ndarray") -> "np.ndarray":
