@@ -53,7 +53,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, ListedName]]:
         DataError: a line is not a type and a name, or not UTF-8.
     """
     try:
-        with Path(path).open("rb") as file:
+        with Path(path).expanduser().open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(4 * LONGEST_LINE + 4), b""), start=1):
                 where = f"{path} line {number}"
                 try:

@@ -3,7 +3,7 @@
 import pytest
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.posts.name_lists import ListedName, find_names, lexicon_of, read_names
+from hf_mner_aug.posts.name_lists import ListedName, add_up, find_names, lexicon_of, read_names, to_line
 
 
 def read(tmp_path, data):
@@ -88,3 +88,31 @@ def test_the_longest_name_counts_with_all_its_types():
     ]
     assert find_names([], lexicon) == []
     assert find_names(["#", "Paris"], lexicon) == [[], ["B-LOC", "B-PER"]]
+
+
+def test_a_file_at_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    read(tmp_path, "PER\tAdele\n")
+    assert [name.text for name in read_names("~/names.tsv")] == ["Adele"]
+
+
+def test_a_name_is_written_as_it_is_read(tmp_path):
+    names = [ListedName("PER", ("A", "b"), weight) for weight in (1.0, 2.5, 0.1 + 0.2, 1e-6, 1e12)]
+    names.append(ListedName("#x", ("#", "y")))
+    assert read(tmp_path, "".join(f"{to_line(name)}\n" for name in names)) == names
+    assert to_line(names[0]) == "PER\tA b\t1"
+    odd = [
+        ("{x", ("A",)),
+        ("# x", ("A",)),
+        ("PER", ("a\tb",)),
+        ("PER", ("a",) * 11),
+        ("PER", ("a" * 999,)),
+        ("P ", ("a",)),
+    ]
+    assert [to_line(ListedName(*name)) for name in odd] == [None] * 6
+    assert to_line(ListedName("PER", ("A",), 2e12)) is None
+
+
+def test_weights_add_up():
+    names = [ListedName("PER", ("B",), 2.0), ListedName("LOC", ("B",)), ListedName("PER", ("B",))]
+    assert add_up(names) == [ListedName("LOC", ("B",)), ListedName("PER", ("B",), 3.0)]
