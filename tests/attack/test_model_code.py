@@ -94,6 +94,7 @@ def loaders():
         "nsfw_model": lambda name: image._nsfw_classifier.__wrapped__(name, "cpu"),
         "instructblip": lambda name: open_network(FitSettings(model=name), [], "float32"),
         "lm": lambda name: open_network(FitSettings(kind="lm", model=name), [], "float32"),
+        "vlm": lambda name: open_network(FitSettings(kind="vlm", model=name), [], "float32"),
         "open_clip": clip.load,
     }
 

@@ -102,10 +102,11 @@ class GMDA(Method):
         text: write new words; false keeps the gold post's.
         image: make new pictures; false keeps the gold post's.
         text_model: `templates`; `instructblip:` and an id (with `@revision`) or folder; `lm:` and those of a causal
-            language model; `endpoint:URL#MODEL,max_tokens=512,shown=3`, a model that is shown other posts.
+            language model, `vlm:` of one of pictures and text; `endpoint:URL#MODEL,max_tokens=512,shown=3`, a model
+            that is shown other posts.
         tune: the part of InstructBLIP that is trained: `lora` or `qformer`.
-        epochs: the number of passes of a fine-tuned model over train; `lm` ends after one that does not lower the
-            validation loss.
+        epochs: the number of passes of a fine-tuned model over train; `lm` and `vlm` end after one that does not
+            lower the validation loss.
         temperature: of sampling from a model.
         top_k: a fine-tuned model samples from the k likeliest tokens.
         top_p: a fine-tuned model samples from the likeliest tokens that together have this probability.
@@ -126,10 +127,10 @@ class GMDA(Method):
         agreement: the share of them that must find exactly the text's entities.
         per_context: the most published texts that `templates` wrote into the same train post; 0 is no limit.
         fill_missing: also draw pictures for posts without one; a collage cannot.
-        marks: how `lm` marks entities: `plain`, as `[ Steve Irwin | person ]`, or `tokens`, whose embeddings are
-            trained.
-        rank: of the adapters of a fine-tuned model; 0 is 8 for `instructblip`, 16 for `lm`.
-        learning_rate: of a fine-tuned model; 0 is 0.00005 for `instructblip`, 0.0002 for `lm`.
+        marks: how `lm` and `vlm` mark entities: `plain`, as `[ Steve Irwin | person ]`, or `tokens`, whose
+            embeddings are trained.
+        rank: of the adapters of a fine-tuned model; 0 is 8 for `instructblip`, 16 for others.
+        learning_rate: of a fine-tuned model; 0 is 0.00005 for `instructblip`, 0.0002 for others.
         dtype: of the weights of a fine-tuned model; `auto` is bfloat16 on a GPU and float32 on a CPU.
         ask: with `gold` a text is asked for with the gold post's entities, with `free` a language model chooses them.
         free_share: the share of the texts that are asked for freely; the others as with `gold`.

@@ -1,4 +1,4 @@
-"""Engines that write labelled texts, by name: templates, instructblip, lm, endpoint."""
+"""Engines that write labelled texts, by name: templates, instructblip, lm, vlm, endpoint."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args
@@ -18,11 +18,11 @@ WITHOUT_A_MODEL = {
 FINE_TUNED: tuple[Kind, ...] = get_args(Kind)
 # Where a kind departs from the paper's settings of InstructBLIP.
 LANGUAGE_MODEL = {"marks": "plain", "r": 16, "dropout": 0.05, "learning_rate": 2e-4, "batch_size": 4, "patience": 1}
-DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {"instructblip": {}, "lm": LANGUAGE_MODEL}
+DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {"instructblip": {}, "lm": LANGUAGE_MODEL, "vlm": LANGUAGE_MODEL}
 
 
 def check_engine(name: str) -> None:
-    """Check the name of a text engine: ``templates``, ``instructblip:ID``, ``lm:ID`` or ``endpoint:URL#MODEL``.
+    """Check a text engine: ``templates``, ``instructblip:ID``, ``lm:ID``, ``vlm:ID`` or ``endpoint:URL#MODEL``.
 
     Raises:
         UsageError: there is no such engine, its model is missing, or it has none.

@@ -58,13 +58,12 @@ class LMNetwork:
     tokenizer: Any
     types: Sequence[str]
     tags: Mapping[str, int]
-    max_instruction: int
+    prompts: Reader
     max_text: int
 
     decoder_only = True
 
     def __post_init__(self) -> None:
-        self.prompts = prompt_reader(self.tokenizer, self.max_instruction)
         self.names = {i: tag for tag, i in self.tags.items()}
         self.in_words = names_of(self.types)
         self.end = self.tokenizer.eos_token_id
@@ -136,9 +135,8 @@ class LMNetwork:
         learned = labels != IGNORED
         first = int(learned.any(0).nonzero()[0])
         asked = {"logits_to_keep": labels.shape[1] - first + 1} if self.keeps_logits else {}
-        logits = self.net(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False, **asked
-        ).logits[:, first - 1 - labels.shape[1] : -1]
+        given = {name: values for name, values in batch.items() if name != "labels"}
+        logits = self.net(**given, use_cache=False, **asked).logits[:, first - 1 - labels.shape[1] : -1]
         return cross_entropy(logits[learned[:, first:]].float(), labels[learned])
 
     @property
@@ -187,12 +185,15 @@ def prompt_reader(tokenizer: Any, length: int) -> Reader:
 
 
 def projections(net: Any) -> dict[str, Any]:
-    """Return the linear layers inside the blocks of a decoder, by name: attention and feed-forward projections."""
+    """Return the linear layers inside the blocks of a decoder, by name: attention and feed-forward projections.
+
+    Of a model of pictures and text, the decoder is the language model.
+    """
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    blocks = [name for name, module in net.named_modules() if isinstance(module, torch.nn.ModuleList)]
-    inside = tuple(f"{name}." for name in blocks)
+    blocks = {id(module) for module in net.get_decoder().modules() if isinstance(module, torch.nn.ModuleList)}
+    inside = tuple(f"{name}." for name, module in net.named_modules() if id(module) in blocks)
     return {
         name: module
         for name, module in net.named_modules()
@@ -228,12 +229,20 @@ def open_base(settings: FitSettings, tags: Sequence[str], dtype: str) -> LMNetwo
     net.requires_grad_(False)
     check_causal(net, model)
     check_tokenizer(tokenizer, net, settings)
+    return writer_of(net, prompt_reader(tokenizer, settings.max_instruction), tags, settings)
+
+
+def writer_of(net: Any, prompts: Reader, tags: Sequence[str], settings: FitSettings) -> LMNetwork:
+    """Return a frozen network, whose prompts a reader makes, as a writer of texts with tags."""
+    from transformers import GenerationConfig
+
+    tokenizer = prompts.tokenizer
     ids = add_tags(net, tokenizer, tags) if settings.marks == "tokens" else {}
     # The defaults of a checkpoint (temperature, penalties) are not used.
     marks = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    net.generation_config = transformers.GenerationConfig(**marks)
+    net.generation_config = GenerationConfig(**marks)
     types = [tag[2:] for tag in tags if tag.startswith("B-")]
-    return LMNetwork(net.eval(), tokenizer, types, ids, settings.max_instruction, settings.max_text)
+    return LMNetwork(net.eval(), tokenizer, types, ids, prompts, settings.max_text)
 
 
 def check_causal(net: Any, model: str) -> None:

@@ -14,13 +14,14 @@ from hf_mner_aug.values import BelowOne, Count, Positive, Rate, check_ranges, la
 if TYPE_CHECKING:
     import torch
 
-Kind = Literal["instructblip", "lm"]
+Kind = Literal["instructblip", "lm", "vlm"]
 Marks = Literal["tokens", "plain"]
 Tune = Literal["lora", "qformer"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 NETWORKS: Mapping[str, str] = {  # modules with ``open_base``
     "instructblip": "instructblip_net",
     "lm": "lm_net",
+    "vlm": "vlm_net",
 }
 PAPER_MODEL = "Salesforce/instructblip-flan-t5-xl"
 RECORD = "text_model.json"  # the record of a training, beside its weights

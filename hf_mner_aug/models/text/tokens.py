@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 IGNORED = -100  # a label without a loss
-_MESSAGE = "MESSAGE"  # its place in a chat template
+MESSAGE = "MESSAGE"  # its place in a chat template
 # LLaMA 3's chat template writes the date of today: it is the same on all days.
 _SAME_DAY = "{%- macro strftime_now(form) -%}01 Jan 2025{%- endmacro -%}"
 MULTIPLE = 16  # tokens: lengths are padded to a multiple, so that a row's shape does not depend on other rows
@@ -42,20 +42,7 @@ class Reader:
         Raises:
             UsageError: the template does not take a message of a user.
         """
-        import jinja2
-
-        shown = ""
-        with contextlib.suppress(jinja2.TemplateError, TypeError, ValueError):
-            shown = tokenizer.apply_chat_template(
-                [{"role": "user", "content": _MESSAGE}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,  # Qwen 3
-                chat_template=_SAME_DAY + tokenizer.get_chat_template(),
-            )
-        before, message, after = shown.partition(_MESSAGE)
-        if not message:
-            raise UsageError("text_model: its chat template takes no message of a user alone: name another model")
+        before, after = chat_frame(tokenizer, MESSAGE)
         frame = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in (before, after)]
         return cls(tokenizer, length, *frame)
 
@@ -70,6 +57,34 @@ class Reader:
         """Return the ids of an instruction, framed, and whether it was cut."""
         ids, room = self.pieces(text), max(1, self.length - len(self.before) - len(self.after))
         return [*self.before, *ids[:room], *self.after], len(ids) > room
+
+
+def chat_frame(tokenizer: Any, content: Any, template: str | None = None) -> tuple[str, str]:
+    """Return the text before and after ``MESSAGE`` in a user's message within a chat template.
+
+    Args:
+        tokenizer: knows the special tokens.
+        content: of the message: ``MESSAGE``, or a list of parts as the template takes them.
+        template: in Jinja; by default the tokenizer's.
+
+    Raises:
+        UsageError: the template does not take such a message.
+    """
+    import jinja2
+
+    shown = ""
+    with contextlib.suppress(jinja2.TemplateError, TypeError, ValueError):
+        shown = tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,  # Qwen 3
+            chat_template=_SAME_DAY + (template or tokenizer.get_chat_template()),
+        )
+    before, message, after = shown.partition(MESSAGE)
+    if not message:
+        raise UsageError("text_model: its chat template takes no message of a user alone: name another model")
+    return before, after
 
 
 def special_ids(tokenizer: Any) -> set[int]:
