@@ -6,8 +6,8 @@ seeds), keeps its failures in a tree of patterns, and writes a first post for ea
 the filters decide what the further copies are written for. A post that is not hard gives no row. The detectors are not
 asked about names of a user's list.
 Rejects: no_place, no_mention, no_answer, not_json, off_schema, not_in_text, malformed, lost_entity, word_count,
-near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region, no_original, no_hit, no_image, unsure,
-no_entity_found
+near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region, no_original, no_hit, no_image,
+no_entity_found, unsure
 """
 
 import contextlib
@@ -59,7 +59,7 @@ from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_words
 from hf_mner_aug.posts.pictures import MIXED, image_digest, open_rgb, write_picture
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.posts.tokenising import word_style
-from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, TEACHER, TEACHER_SCORES, WORD_COUNT, Reason
+from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, TEACHER_SCORES, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.names import fit_list, names_of, pinned_list, told_list
@@ -154,9 +154,13 @@ class MemoryHard(Method):
         ),
         **NO_PICTURE,
         **NO_ORIGINAL,
-        "no_hit": Reason("the corpus has no post with a word of the pattern", "index more posts", ("results=100",)),
+        "no_hit": Reason("the corpus has no other post with a word of the pattern", "index more posts"),
         "no_image": Reason("no post found has a picture", "index posts with pictures", ("image=false",)),
-        **TEACHER,
+        "no_entity_found": Reason("the teacher finds no entity in most of the posts found", "index more posts"),
+        "unsure": Reason(
+            "the teacher's confidence in an entity is below `min_confidence` in most of the posts found",
+            "take a stronger teacher: `--set teacher=BACKBONE`",
+        ),
     }
     reads_images: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
