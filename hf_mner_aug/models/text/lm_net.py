@@ -137,7 +137,8 @@ class LMNetwork:
         asked = {"logits_to_keep": labels.shape[1] - first + 1} if self.keeps_logits else {}
         given = {name: values for name, values in batch.items() if name != "labels"}
         logits = self.net(**given, use_cache=False, **asked).logits[:, first - 1 - labels.shape[1] : -1]
-        return cross_entropy(logits[learned[:, first:]].float(), labels[learned])
+        rows = learned[:, first:].flatten().nonzero().flatten()
+        return cross_entropy(logits.flatten(0, 1).index_select(0, rows).float(), labels[learned])
 
     @property
     def keeps_logits(self) -> bool:
