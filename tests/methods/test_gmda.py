@@ -979,3 +979,13 @@ def test_detectors_are_not_asked_about_listed_names():
 def test_names_are_for_texts(tmp_path):
     with pytest.raises(UsageError, match="mentions= is for new texts"):
         GMDA(text=False, mentions=listed_file(tmp_path))
+
+
+def test_no_text_is_rejected_for_a_listed_name(mner, tmp_path):
+    path = tmp_path / "names.tsv"
+    path.write_text("".join(f"{kind}\tzyx{i}\n" for kind in ("PER", "LOC", "ORG", "MISC") for i in range(20)))
+    method = GMDA(image=False, copies=3, mentions=str(path), mention_share=1.0).fit(mner)
+    made = method.make(mner.with_format("arrow")[:])
+    told = [reject["detail"] for reject in made.rejects if reject["reason"] == "inconsistent"]
+    assert not any("zyx" in detail.casefold() for detail in told)
+    assert len(made.columns["id"]) > 10
