@@ -14,6 +14,7 @@ from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.publishing.rows import published_splits
+from hf_mner_aug.reasons import TEACHER_SCORES
 from hf_mner_aug.schema import Codec, Post, mner_features
 
 CRF = "crf:c1=0,c2=0.01"
@@ -80,7 +81,9 @@ def test_a_teacher_labels_more_than_the_gold_posts_mentions(gold, corpus):
     assert details["teacher"] == "crf"
     assert details["agreement"] == 1.0
     assert 0.5 < details["confidence"] <= 1
-    assert set(fitted.scores) == {"confidence", "agreement"}
+    assert all(0 <= post.details[score] <= 1 for post in posts for score in TEACHER_SCORES)
+    weights = replace(fitted, weight="confidence").make(gold.with_format("arrow")[:]).columns["weight"]
+    assert weights == [pytest.approx(post.details["confidence"]) for post in posts]
 
 
 def test_unsure_posts_and_posts_without_an_entity_are_rejected(gold, corpus):
