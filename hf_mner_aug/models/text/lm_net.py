@@ -173,8 +173,15 @@ class LMNetwork:
         write_adapters(self.net, folder)
 
     def read_weights(self, folder: Path) -> None:
-        """Take over the adapters that ``write_weights`` wrote."""
+        """Take over the adapters that ``write_weights`` wrote.
+
+        Rows of tags are written into the embeddings, which PEFT otherwise copies whole for every token sampled.
+        """
         self.net = read_adapters(self.net, folder)
+        trained = need("peft.tuners.trainable_tokens", extra="models").TrainableTokensLayer
+        for module in self.net.modules():
+            if isinstance(module, trained):
+                module.merge()
 
 
 def prompt_reader(tokenizer: Any, length: int) -> Reader:
