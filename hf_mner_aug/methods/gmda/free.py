@@ -25,11 +25,11 @@ Words = tuple[str, ...]
 ASK, FREE = "ask", "free"  # the note on a post whose text was asked for freely
 REJECTS: Mapping[str, Reason] = {
     "copied_text": Reason(
-        "a free text repeats a train post", "raise the temperature, or train for fewer epochs", ("most_copied=0.7",)
+        "a free text repeats a train post", "raise the temperature, train for fewer epochs, or pass `most_copied=0.7`"
     ),
-    "adult_text": Reason("a free text has a word of adult spam", "name another text model", ("adult=true",)),
+    "adult_text": Reason("a free text has a word of adult spam", "name another text model, or pass `adult=true`"),
     "invented_address": Reason(
-        "a free text has a handle, link, e-mail address or phone number that train lacks", "", ("invented=mask",)
+        "a free text has a handle, link, e-mail address or phone number that train lacks", "pass `invented=mask`"
     ),
     "other_type": Reason("a free text labels a mention of train with another type", "name another text model"),
     "unlabelled_name": Reason(
