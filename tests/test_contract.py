@@ -33,7 +33,8 @@ from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, bio_to_spans, canonical_json, mner_features
 from hf_mner_aug.transform import Facts, Method
-from hf_mner_aug.transform.columns import keep_columns
+from hf_mner_aug.transform.columns import added_columns, keep_columns
+from hf_mner_aug.transform.weights import weight_parameter
 
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "numpy", "PIL", "sklearn", "pyarrow", "pandas", "ray"}
 
@@ -331,14 +332,14 @@ def test_source_id_names_the_gold_post_over_generations(method, name, mapped, mn
 
 
 def weighing(method, weight):
-    return replace(method, **{method.weighs: weight})
+    return replace(method, **{weight_parameter(method): weight})
 
 
 def without_weight(made, method):
     """Rows without their weight: neither the column nor the parameter in ``provenance``."""
     for row in made:
         told = json.loads(row["provenance"])
-        assert told["params"].pop(method.weighs) == 0.3
+        assert told["params"].pop(weight_parameter(method)) == 0.3
         unchanged = method.mode == "replace" and row["image"] is None
         assert row.pop("weight") == (1.0 if unchanged else float(np.float32(0.3)))
         yield {**row, "provenance": canonical_json(told)}
@@ -348,7 +349,7 @@ def test_a_weight_adds_a_column_and_changes_no_row(method, mner, expected):
     weighted = weighing(method, 0.3)
     made = weighted.map(mner)
     assert made.features == weighted.features
-    assert list(made.features) == [*mner.features, *AUGMENTED, *weighted.added]
+    assert list(made.features) == [*mner.features, *AUGMENTED, *added_columns(weighted)]
     assert made.features["weight"] == Value("float32")
     plain = [{**row, "provenance": canonical_json(json.loads(row["provenance"]))} for row in expected]
     assert list(without_weight(rows(made), method)) == plain
@@ -373,7 +374,9 @@ def test_a_column_weight_of_the_sets_own_is_no_weight(name, mner):
     assert set(fitted.map(own)["weight"]) == {None}
     weighted = weighing(build(name), 0.5)
     for refused in (weighted.fit, weighted.fit(mner).map):
-        with pytest.raises(UsageError, match=rf"^{name}: {fitted.weighs}=0\.5, but the set has a column weight of its"):
+        with pytest.raises(
+            UsageError, match=rf"^{name}: {weight_parameter(fitted)}=0\.5, but the set has a column weight of its"
+        ):
             refused(own)
 
 
@@ -381,7 +384,7 @@ def test_a_column_weight_of_the_sets_own_is_no_weight(name, mner):
 def test_a_weight_is_a_number_or_a_score(name, weight):
     with pytest.raises(UsageError, match=rf"^{name}: \w+ must be a number from 0 to 10.*, found "):
         weighing(build(name), weight)
-    typed = parse_params(method_class(name), {method_class(name).weighs: "0.5"})
+    typed = parse_params(method_class(name), {weight_parameter(method_class(name)): "0.5"})
     assert list(typed.values()) == [0.5]
 
 

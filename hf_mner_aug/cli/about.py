@@ -48,6 +48,7 @@ def _show_offered(offer: "Offer") -> None:
 def _show_method(name: str, *, explain: bool, package: str = "") -> None:
     from hf_mner_aug.cli.parameters import parameters_of
     from hf_mner_aug.methods import method_class
+    from hf_mner_aug.transform.weights import scores_of
 
     cls = method_class(name)
     facts, parameters = cls.facts, parameters_of(cls)
@@ -71,8 +72,8 @@ def _show_method(name: str, *, explain: bool, package: str = "") -> None:
         for preset, params in cls.presets.items():
             say(f"  --preset {preset}: {', '.join(f'{key}={value}' for key, value in params.items())}")
         _explain_each("parameters", {f"{p.name}={p.default!r}": p.explained for p in parameters})
-        if cls.scores:
-            _explain_each("scores of made posts, which weight may name", cls.scores)
+        if scores := scores_of(cls):
+            _explain_each("scores of made posts, which weight may name", scores)
         _explain_each("reasons to reject posts", {reason: str(what) for reason, what in cls.rejects.items()})
 
 

@@ -40,6 +40,7 @@ from hf_mner_aug.storage.locks import lock, stage, sweep
 from hf_mner_aug.storage.parquet import read_features_of, write_shards
 from hf_mner_aug.storage.picture_files import is_inside, own_folders
 from hf_mner_aug.storage.swap import put_back, swap, sync
+from hf_mner_aug.transform.columns import added_columns
 from hf_mner_aug.transform.weights import WEIGHT, told_weight
 from hf_mner_aug.untrusted.cards import CARD, read_card
 from hf_mner_aug.untrusted.names import RESERVED, STUBS, check_columns, check_names, is_name
@@ -112,7 +113,7 @@ def publish(
     features = run.method.features
     with stage(beside(out, "runs"), recipe.config) as room:
         place = room / recipe.config
-        counts = Counts(Codec(features), weighted=WEIGHT in run.method.added, gold=run.gold)
+        counts = Counts(Codec(features), weighted=WEIGHT in added_columns(run.method), gold=run.gold)
         sizes = {}
         for split in run.gold:
             rows = published_rows(run, split, counts, made=retrieved == "whole")

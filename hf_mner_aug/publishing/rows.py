@@ -19,6 +19,7 @@ from hf_mner_aug.runs.parts import changed_splits
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, read_provenance
 from hf_mner_aug.transform import Method, iterate_posts
+from hf_mner_aug.transform.columns import added_columns
 from hf_mner_aug.transform.weights import HEAVIEST, WEIGHT
 from hf_mner_aug.untrusted.names import STUBS
 
@@ -326,7 +327,7 @@ def _as_gold(table: "pa.Table", method: Method) -> "pa.Table":
     for name in AUGMENTED:
         if name not in table.column_names:
             table = table.append_column(name, values[name] if name == "source_id" else pa.array(values[name]))
-    if WEIGHT in method.added:
+    if WEIGHT in added_columns(method):
         table = _with_weights(table, features)
     for name in set(features) - set(table.column_names):  # columns that a method adds to made posts
         table = table.append_column(name, pa.nulls(table.num_rows, features.arrow_schema.field(name).type))

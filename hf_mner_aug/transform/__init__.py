@@ -27,6 +27,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.picture_columns import embed
 from hf_mner_aug.storage.picture_files import Allowed
 from hf_mner_aug.transform.columns import (
+    added_columns,
     artifact_codec,
     artifact_of,
     by_word_columns,
@@ -58,7 +59,7 @@ from hf_mner_aug.transform.weights import (
     earlier_weights,
     parse_weight,
     weigh,
-    weight_columns,
+    weight_parameter,
 )
 from hf_mner_aug.values import LATER, Positive, check_ranges, later
 
@@ -130,16 +131,17 @@ class Method:
     learns more than the columns. ``fit`` returns a copy that holds the digest of the learned state. ``presets`` are
     parameters under one name (``paper``: the models of its paper); the defaults are the preset ``embedded``.
     ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many;
-    ``drops`` those of ``reduce``. ``scores`` are the names in ``Post.details`` that hold a number from 0 to 1, with the
-    meaning of each: ``weight`` may name one. ``weighs`` is the parameter that does what ``weight`` does here, where a
-    class has an older parameter of that name.
+    ``drops`` those of ``reduce``. A class may have ``scores``: names in ``Post.details`` with a number from 0 to 1, and
+    the meaning of each, of which ``weight`` may name one; and ``weighs``: the parameter that does what ``weight``
+    does here, where it has an older parameter of that name.
 
     ``Dataset.map`` finds cached rows by the hash of the method's pickle. The pickle holds the fields, including the
     digest of the learned state, and ``_code``: ``version``, the package's version and, for a class outside the package,
     its module's source when the class was made.
 
-    ``version`` is raised when the same recipe gives different rows; if most rows stay, ``drawn_as`` names the earlier
-    version whose random choices are kept. A method that draws nothing is ``deterministic``.
+    ``version`` is raised when the same recipe gives different rows; if most rows stay, a class variable
+    ``drawn_as`` names the earlier version whose random choices are kept. A method
+    that draws nothing is ``deterministic``.
 
     Args:
         seed: of all random choices.
@@ -153,13 +155,10 @@ class Method:
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    drawn_as: ClassVar[int | None] = None
     mode: ClassVar[Literal["append", "replace"]] = "append"
     deterministic: ClassVar[bool] = False
     rejects: ClassVar[Mapping[str, Reason]] = {}
     drops: ClassVar[Mapping[str, Reason]] = {}
-    scores: ClassVar[Mapping[str, str]] = {}
-    weighs: ClassVar[str] = "weight"
     reads_images: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     facts: ClassVar[Facts]
@@ -186,7 +185,7 @@ class Method:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep", tuple(sorted({self.keep} if isinstance(self.keep, str) else set(self.keep))))
-        object.__setattr__(self, self.weighs, parse_weight(self))
+        object.__setattr__(self, weight_parameter(self), parse_weight(self))
         check_ranges(self, self.name)
         if self.mode == "replace" and self.copies != 1:
             raise UsageError(f"{self.name} replaces posts: copies must be 1, found {self.copies}")
@@ -314,12 +313,7 @@ class Method:
     @property
     def features(self) -> "Features":
         """The columns of the rows this method makes."""
-        return augmented_features(self._codec().features, self.added)
-
-    @property
-    def added(self) -> dict[str, str]:
-        """The columns that the fitted method adds beside ``source_id``, ``method`` and ``provenance``, with dtypes."""
-        return {**self.content.columns, **weight_columns(self, self._codec().features)}
+        return augmented_features(self._codec().features, added_columns(self))
 
     @property
     def params(self) -> dict[str, Any]:
@@ -448,8 +442,8 @@ class Method:
         stays: bool = False,
     ) -> Made:
         added = self.content.columns
-        names = [*columns, *(name for name in (*AUGMENTED, *self.added) if name not in columns)]
-        weights = earlier_weights(columns) if WEIGHT in self.added else None
+        names = [*columns, *(name for name in (*AUGMENTED, *added_columns(self)) if name not in columns)]
+        weights = earlier_weights(columns) if WEIGHT in added_columns(self) else None
         origins = columns.get("source_id")
         befores = columns.get("provenance") if "method" in columns else None
         suffix = id_suffix(self)
@@ -521,7 +515,7 @@ class Method:
 
     def _draw(self, post: str, copy: int = 0) -> Draw:
         """Return the randomness of a post's copy."""
-        return draw(self.seed, self.name, self.drawn_as or self.version, post, copy)
+        return draw(self.seed, self.name, getattr(self, "drawn_as", self.version), post, copy)
 
     def _fitted(self) -> str:
         if self.artifact is None:

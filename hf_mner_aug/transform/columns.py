@@ -74,6 +74,11 @@ def _unknown(method: "Method", features: Iterable[str], codec: Codec) -> list[st
     return [name for name in features if name not in known]
 
 
+def added_columns(method: "Method") -> dict[str, str]:
+    """Return the columns that a fitted method adds, with their dtypes, except for those that all made rows have."""
+    return {**method.content.columns, **weight_columns(method, method._codec().features)}
+
+
 # ---------------------------------------------------------------- ids of made posts
 
 

@@ -23,9 +23,21 @@ Weight = Annotated[float, Range(0, HEAVIEST)] | str | None
 _SINGLE = struct.Struct("f")
 
 
+def weight_parameter(method: "Method | type[Method]") -> str:
+    """Return the name of the parameter that weighs made posts, where a class has an older one named ``weight``."""
+    found: str = getattr(method, "weighs", WEIGHT)
+    return found
+
+
+def scores_of(method: "Method | type[Method]") -> Mapping[str, str]:
+    """Return the scores that a class gives made posts, with their meanings; empty for most classes."""
+    found: Mapping[str, str] = getattr(method, "scores", {})
+    return found
+
+
 def weight_of(method: "Method") -> float | str | None:
     """Return the weight that a method gives its posts: a number, the name of a score, or None."""
-    found: float | str | None = getattr(method, method.weighs)
+    found: float | str | None = getattr(method, weight_parameter(method))
     return found
 
 
@@ -35,17 +47,17 @@ def parse_weight(method: "Method") -> float | str | None:
     Raises:
         UsageError: it is neither, or the number is not from 0 to 10.
     """
-    found = weight_of(method)
+    found, scores = weight_of(method), scores_of(method)
     try:
         weight: float | str | None = convert_value(found, float | str | None)
     except (ValueError, OverflowError):
         weight = ""
-    if weight is None or weight in method.scores or (isinstance(weight, float) and 0 <= weight <= HEAVIEST):
+    if weight is None or weight in scores or (isinstance(weight, float) and 0 <= weight <= HEAVIEST):
         return weight
-    scores = f", or one of {', '.join(sorted(method.scores))}" if method.scores else ""
-    raise UsageError(
-        f"{method.name}: {method.weighs} must be a number from 0 to {HEAVIEST}{scores}, found {excerpt(str(found), 80)}"
-    )
+    others = f", or one of {', '.join(sorted(scores))}" if scores else ""
+    shown = excerpt(str(found), 80)
+    name = weight_parameter(method)
+    raise UsageError(f"{method.name}: {name} must be a number from 0 to {HEAVIEST}{others}, found {shown}")
 
 
 def check_score(method: "Method", given: Collection[str]) -> None:
@@ -107,7 +119,7 @@ def weigh(method: "Method", made: Post, earlier: float) -> float:
     own = weight_of(method)
     own = 1.0 if own is None else own
     if isinstance(own, str):
-        check_score(method, [name for name in method.scores if name in made.details])
+        check_score(method, [name for name in scores_of(method) if name in made.details])
         score, own = own, float(made.details[own])
         if not 0 <= own <= 1:
             raise RuntimeError(f"{method.name}: post {made.id}: the score {score} must be in [0, 1], found {own}")
@@ -122,9 +134,9 @@ def told_weight(method: "Method") -> str:
         return source
     own = _told(method)
     if isinstance(weight, str):
-        own += f": {method.scores[weight]}"
+        own += f": {scores_of(method)[weight]}"
     return f"{own}, times {source}" if has_weights(method._codec().features) else own
 
 
 def _told(method: "Method") -> str:
-    return f"{method.weighs}={weight_of(method)}"
+    return f"{weight_parameter(method)}={weight_of(method)}"
