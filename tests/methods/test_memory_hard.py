@@ -5,10 +5,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import PIL.Image
 import pytest
 from conftest import as_dataset, parse
 
-from hf_mner_aug import MemoryHard
+from hf_mner_aug import MemoryHard, load_sample
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
@@ -23,6 +24,7 @@ from hf_mner_aug.models.patterns.rules import Rules
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.posts.listed_mentions import Names, Writing, fit_names
 from hf_mner_aug.posts.name_lists import ListedName
+from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import Codec, Post, mner_features
@@ -323,6 +325,26 @@ def test_counts_of_the_first_round_stand_in_the_tree(fitted):
     assert [dict(round_) for round_ in fitted.learned["rounds"]] == [
         {key: list(count) for key, count in tree.counts.items()}
     ]
+
+
+def test_a_model_draws_the_pictures_of_new_texts(monkeypatch):
+    """Train's own pictures are not stored for such a model; the set has some all the same."""
+
+    class Red:
+        name, source, restyles = "red", "trainedAlgorithmicMedia", False
+
+        def generate(self, sentences, draws, **options):
+            return [PIL.Image.new("RGB", (8, 8), "red") for _ in sentences]
+
+    monkeypatch.setattr(memory_hard, "engine_of", lambda *_, **__: Red())
+    train = load_sample()["train"].select(range(SAMPLE))
+    method = MemoryHard(**QUICK, image_model="org/pipeline").fit(train)
+    shown = {row["id"]: row["image"] for row in train.with_format("arrow")[:].to_pylist()}
+    made = method.map(train).with_format("arrow")[:].to_pylist()
+    drawn = [row["image"] for row in made if row["image"] is not None]
+    assert len(drawn) > 10
+    assert all(open_rgb(image).getpixel((0, 0))[0] > 200 and open_rgb(image).size == (8, 8) for image in drawn)
+    assert [row["image"] is None for row in made] == [shown[row["source_id"]] is None for row in made]
 
 
 def test_ablations(sample, fitted):

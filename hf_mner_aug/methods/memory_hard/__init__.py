@@ -380,8 +380,16 @@ class MemoryHard(Method):
         specs = (self.target, *self.references)
         seen = any(parse_backbone(spec).reads_images for spec in specs)
         keep = seen or (self.image and (self.retrieves or self.image_model == "collage"))
-        kept = (post if keep else replace(post, images=()) for post in train if post.tokens)
-        sample = filters.sample_posts(kept, self.seed)
+        pictured: list[str] = []  # the first post with a picture
+
+        def kept() -> Iterable[Post]:
+            for post in train:
+                if post.images and not pictured:
+                    pictured.append(post.id)
+                if post.tokens:
+                    yield post if keep else replace(post, images=())
+
+        sample = filters.sample_posts(kept(), self.seed)
         posts = sample.posts
         if not any(post.entities for post in posts):
             raise UsageError(
@@ -407,7 +415,7 @@ class MemoryHard(Method):
         types, keys = _known_of(texts)
         files |= fit_list(self.mentions, Writing.of(texts))
         found = self._learn_retrieval(texts, [replace(post, images=()) for post in validation], files)
-        pictures = any(post.images for post in posts)
+        pictures = bool(pictured)
         engine = self._engine(texts, {"files": files, "pictures": pictures, **found})
         tree = Tree(self.target, {failure.id: failure for failure in failures})
         if self.tree:
