@@ -13,7 +13,7 @@ from hf_mner_aug.publishing.folder import run_and_publish
 from hf_mner_aug.runs.recipe import named_method, recipe_for
 from hf_mner_aug.runs.subset import read_ids, resolve
 from hf_mner_aug.sources.loading import load_source
-from hf_mner_aug.studies.page import read_runs, spell_command, write_page
+from hf_mner_aug.studies.page import on_repo, read_runs, spell_command, write_page
 from hf_mner_aug.studies.significance import holm
 from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED
 from hf_mner_aug.studies.tables import (
@@ -83,7 +83,7 @@ class Curve:
         studies = dict.fromkeys(point["study"] for point in saved.data["points"])
         runs = [ran for study in studies for ran in read_runs(self.folder.parent / study)]
         title = f"curve of {', '.join(methods)} with {saved.data['backbone']}"
-        write_page(path, title, saved.to_markdown(), saved.data, runs)
+        write_page(path, on_repo(title, self.folder.parent), saved.to_markdown(), saved.data, runs)
 
     def draw(self) -> Path:
         """Draw F1 against the gold posts, with error bars, into curve.png and return its path.

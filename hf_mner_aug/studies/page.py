@@ -31,6 +31,7 @@ READ = (
     "*smallest* is the smallest Δ visible to this study: "
     "[how to read the tables](../measuring.md#how-to-read-the-table)."
 )
+_NOT_IN_A_NAME = re.compile(r"[^\w.-]")
 _PARTS = re.compile("([=,:])")
 
 
@@ -76,7 +77,7 @@ def write_page(path: str | Path, title: str, text: str, data: Mapping[str, Any],
 
     Args:
         path: the page.
-        title: what was studied.
+        title: what was studied; ``on_repo`` names where.
         text: the report as Markdown.
         data: the report as plain data, with the command, the settings and the seeds.
         runs: what ``read_runs`` returns.
@@ -92,6 +93,16 @@ def write_page(path: str | Path, title: str, text: str, data: Mapping[str, Any],
         f"Seeds: {', '.join(map(str, data['seeds']))}",
     ]
     put_section(path, title, f"{READ}\n\n{text.rstrip()}", data["command"], facts)
+
+
+def on_repo(title: str, studies: Path) -> str:
+    """Return the title of a study with the repo that it is of, so that a page may have two of the same configs.
+
+    Args:
+        title: the configs and the backbone.
+        studies: the folder of the studies of a repo, as ``twitter2015-aug.studies``.
+    """
+    return f"{title} on {_NOT_IN_A_NAME.sub('_', studies.name.removesuffix('.studies'))}"
 
 
 def put_section(path: str | Path, title: str, text: str, command: str, facts: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from hf_mner_aug.publishing.cards import put_section
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.studies.page import read_runs, spell_command, write_page
+from hf_mner_aug.studies.page import on_repo, read_runs, spell_command, write_page
 from hf_mner_aug.studies.significance import holm, paired_bootstrap, rates, resample
 from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED, Study
 from hf_mner_aug.transform import Method
@@ -258,7 +258,9 @@ class Report:
     def write_page(self, path: str | Path) -> None:
         """Put the study into a page of results, from its saved files; raises as ``studies.page.write_page``."""
         saved = Report(self.folder, read_json(self.folder / "report.json", dict[str, Any]))
-        write_page(path, saved.title, saved.to_markdown(), saved.data, read_runs(self.folder))
+        write_page(
+            path, on_repo(saved.title, self.folder.parent), saved.to_markdown(), saved.data, read_runs(self.folder)
+        )
 
     def write_card(self, repo: str | Path) -> None:
         """Put the report into the card of a repo folder as a section; an older one is replaced.

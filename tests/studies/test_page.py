@@ -103,12 +103,26 @@ def test_a_study_that_goes_on_records_each_run_and_one_that_is_whole_none(report
         first.write_page(tmp_path / "page.md")
 
 
+def test_equal_configs_of_two_repos_have_a_section_each(report, tmp_path):
+    other = tmp_path / "other <!-- x -->.studies"
+    shutil.copytree(report.folder, other / "crf")
+    page_of_both = tmp_path / "page.md"
+    for folder in (report.folder, other / "crf", report.folder):
+        replace(report, folder=folder).write_page(page_of_both)
+    heads = [line for line in page_of_both.read_text().splitlines() if line.startswith("## ")]
+    assert heads == [
+        f"## Study of eda_100pct, lsms_100pct with crf on {name}" for name in ("aug", r"other\_\_\_--\_x\_--\_")
+    ]
+
+
 def test_a_curve_has_a_page_too(report, tmp_path):
     subset = Subset("100pct", ("a",), ("b",))
     found = combine({subset: report}, report.folder.parent, 'hf-mner-aug curve "a b"')
     found.write()
     text = written(found, tmp_path / "page.md")
-    assert text.startswith("# Results\n\n<!-- curve of eda, lsms with crf -->\n## Curve of eda, lsms with crf\n")
+    assert text.startswith(
+        "# Results\n\n<!-- curve of eda, lsms with crf on aug -->\n## Curve of eda, lsms with crf on aug\n"
+    )
     saved = json.loads((found.folder / "curve.json").read_text())
     point = saved["points"][0]
     for name, score in point["f1"].items():
