@@ -185,6 +185,14 @@ def no_name_is_looked_up():
 
 
 @pytest.fixture(autouse=True)
+def no_server_is_remembered():
+    """Forget in which form a server takes a schema: the next test's server may have the same port."""
+    yield
+    if forms := sys.modules.get("hf_mner_aug.models.endpoint.forms"):
+        forms._TAKEN.clear()
+
+
+@pytest.fixture(autouse=True)
 def what_was_imported_is_no_garbage():
     """Keep the collection at the end of each command that fails from going through all that tests have imported."""
     if len(sys.modules) > what_was_frozen["modules"] + 20:

@@ -761,7 +761,7 @@ def test_a_language_model_is_fitted_on_the_split_and_asked(mner, tmp_path):
         ({"text": False, "image": False}, "nothing is made"),
         (
             {"text_model": "gpt"},
-            "text_model must be templates, instructblip:ID, lm:ID, or endpoint:URL#MODEL, found 'gpt'",
+            "text_model must be templates, instructblip:ID, lm:ID, vlm:ID, or endpoint:URL#MODEL, found 'gpt'",
         ),
         ({"text_model": "endpoint:http://x/v1"}, "needs an address and a model: endpoint:URL#MODEL"),
         ({"text_model": "endpoint:https://me:sk-1@x/v1#m"}, "base_url must be http"),

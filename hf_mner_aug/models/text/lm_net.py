@@ -221,12 +221,16 @@ def open_base(settings: FitSettings, tags: Sequence[str], dtype: str) -> LMNetwo
     """
     torch = need("torch", extra="models")
     transformers = need("transformers", extra="models")
-    model, given = settings.model, {"revision": settings.revision, "trust_remote_code": False}
+    model, revision = settings.model, settings.revision
     with loading(model, "a tokenizer", role="text_model"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model, **given)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
     with loading(model, "a causal language model", role="text_model"):
         net, told = transformers.AutoModelForCausalLM.from_pretrained(
-            model, dtype=getattr(torch, dtype), output_loading_info=True, **given
+            model,
+            revision=revision,
+            trust_remote_code=False,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
         )
     if told["missing_keys"]:
         missing = sorted(told["missing_keys"])

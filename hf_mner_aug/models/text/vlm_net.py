@@ -252,18 +252,20 @@ def open_base(settings: FitSettings, tags: Sequence[str], dtype: str) -> VLMNetw
     """
     torch = need("torch", extra="models")
     transformers = need("transformers", extra="models")
-    model, given = settings.model, {"revision": settings.revision, "trust_remote_code": False}
+    model, revision = settings.model, settings.revision
     with loading(model, "a model of pictures and text", role="text_model"):
-        config = transformers.AutoConfig.from_pretrained(model, **given)
+        config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
         if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
             raise UsageError(
                 f"text_model {model!r}: expected a model of pictures and text, found {config.model_type}: for a "
                 f"language model of text alone, take text_model=lm:{model}"
             )
-        processor = transformers.AutoProcessor.from_pretrained(model, **given)
+        processor = transformers.AutoProcessor.from_pretrained(model, revision=revision, trust_remote_code=False)
     check_processor(processor, model)
     with loading(model, "a model of pictures and text", role="text_model"):
-        net = transformers.AutoModelForImageTextToText.from_pretrained(model, dtype=getattr(torch, dtype), **given)
+        net = transformers.AutoModelForImageTextToText.from_pretrained(
+            model, revision=revision, trust_remote_code=False, dtype=getattr(torch, dtype)
+        )
     net.requires_grad_(False)
     check_tokenizer(processor.tokenizer, net, settings)
     prompts = Reader(processor.tokenizer, settings.max_instruction)
