@@ -243,7 +243,8 @@ def test_published_by_id_only_and_put_back_it_is_the_whole_config(sample, pool, 
     assert "put together from other train posts" not in card
 
 
-def test_pictures_are_those_of_the_posts_found(posts, tmp_path):
+@pytest.fixture
+def pictured_pool(posts, tmp_path):
     (tmp_path / "1.png").write_bytes(picture(5, "PNG")["bytes"])
     lines = [
         {"id": f"p{i}", "text": " ".join(post.tokens), **({"image": "1.png"} if i % 2 else {})}
@@ -251,10 +252,32 @@ def test_pictures_are_those_of_the_posts_found(posts, tmp_path):
     ]
     (tmp_path / "pool.jsonl").write_text("\n".join(map(json.dumps, lines)))
     index(str(tmp_path / "pool.jsonl"), tmp_path / "c.db")
-    shown = as_dataset(
+    return str(tmp_path / "c.db")
+
+
+@pytest.fixture(scope="module")
+def shown(posts):
+    return as_dataset(
         [replace(post, images=(picture(i, "PNG"),)) for i, post in enumerate(posts[:SAMPLE])], mner_features()
     )
-    method = MemoryHard(corpus=str(tmp_path / "c.db"), **QUICK, **RETRIEVE).fit(shown)
+
+
+def test_without_new_pictures_posts_keep_those_of_the_gold_posts(pictured_pool, shown, tmp_path):
+    method = MemoryHard(corpus=pictured_pool, image=False, **QUICK, **RETRIEVE)
+    run = augment(DatasetDict(train=shown), method, out=tmp_path / "run", progress=False)
+    whole = publish(run, tmp_path / "whole")
+    publish(run, tmp_path / "stubs", retrieved="ids-only")
+    rows = load_dataset(str(tmp_path / "whole"), CONFIG, split="train").with_format("arrow")[:].to_pylist()
+    pictures = {row["id"]: row["image"]["bytes"] for row in rows}
+    assert len(rows) > SAMPLE
+    assert all(row["image"]["bytes"] == pictures[row["source_id"]] for row in rows)
+    done = hydrate(tmp_path / "stubs", CONFIG, tmp_path / "again", corpus=pictured_pool)
+    assert done.missing == {}
+    assert done.content_fingerprint == whole.content_fingerprint
+
+
+def test_pictures_are_those_of_the_posts_found(pictured_pool, shown):
+    method = MemoryHard(corpus=pictured_pool, **QUICK, **RETRIEVE).fit(shown)
     made = method.map(shown).with_format("arrow")[:].to_pylist()
     assert made
     assert {row["image"]["bytes"] for row in made} == {picture(5, "PNG")["bytes"]}

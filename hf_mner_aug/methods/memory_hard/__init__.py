@@ -482,6 +482,7 @@ class MemoryHard(Method):
             style=learned["style"],
             known=keys,
             results=self.results,
+            images=self.image,
             pictures=self.image and learned["pictures"],
         )
 

@@ -9,7 +9,7 @@ fits, the first with an entity of this type. A post depends on its request only.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from hf_mner_aug.draw import Draw
@@ -43,7 +43,8 @@ class Retriever:
         style: of the set's words.
         known: keys of texts that are no new posts.
         results: of a search.
-        pictures: take only posts with pictures, and these with them.
+        images: drafts have the pictures of the posts found.
+        pictures: take only posts with pictures.
     """
 
     name: ClassVar[str] = RETRIEVE
@@ -54,6 +55,7 @@ class Retriever:
     style: Style
     known: frozenset[str] = frozenset()
     results: int = 50
+    images: bool = False
     pictures: bool = False
 
     @property
@@ -81,10 +83,11 @@ class Retriever:
         found = [self._found(request) for request in requests]
         texts = list(dict.fromkeys(tokens for hits in found if isinstance(hits, list) for _, tokens in hits))
         taught = dict(zip(texts, self.teach(texts), strict=True)) if texts else {}
-        return [
+        chosen = [
             hits if isinstance(hits, Unwritten) else _chosen(request, [(hit, taught[tokens]) for hit, tokens in hits])
             for request, hits in zip(requests, found, strict=True)
         ]
+        return chosen if self.images else [_without_pictures(answer) for answer in chosen]
 
     def _found(self, request: WriteRequest) -> list[tuple[Hit, tuple[str, ...]]] | Unwritten:
         """Return the posts to label for a request, with their words, in a drawn order; or why there are none."""
@@ -135,6 +138,10 @@ def _chosen(request: WriteRequest, found: Sequence[tuple[Hit, Post | Reject]]) -
         return next((draft for draft, fits in drafts if fits), drafts[0][0])
     reason, _ = Counter(reject.reason for reject in refused).most_common(1)[0]
     return Unwritten(reason, next(reject.detail for reject in refused if reject.reason == reason))
+
+
+def _without_pictures(answer: Draft | Unwritten) -> Draft | Unwritten:
+    return answer if isinstance(answer, Unwritten) else replace(answer, images=())
 
 
 def _draft(request: WriteRequest, hit: Hit, post: Post) -> tuple[Draft, bool] | Reject:
