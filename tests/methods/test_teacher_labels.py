@@ -179,9 +179,10 @@ def test_relations_and_fine_types_have_no_teacher(sets, cls, name, told):
 @pytest.mark.parametrize("cls", [RMDA, GMDA])
 def test_a_saved_teacher_is_named_by_its_content(cls, gold, tmp_path):
     parse_backbone(CRF).fit(gold).save(tmp_path / "crf")
-    method = cls(labels="teacher", teacher=(str(tmp_path / "crf"),), image=False).pinned()
-    (digest,) = method.teacher
+    method = cls(labels="teacher", teacher=(str(tmp_path / "crf"),), image=False)
+    (digest,) = method.pinned().teacher
     assert digest.startswith("sha256:")
     fitted = method.fit(gold)
+    assert fitted.teacher == (digest,), "rows tell no path of this machine"
     assert fitted.learned["files"]["teacher-0"] == digest.removeprefix("sha256:")
     assert "whether it has seen posts of validation or test is not known here" in " ".join(fitted.cautions)

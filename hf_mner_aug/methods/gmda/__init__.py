@@ -392,8 +392,15 @@ class GMDA(Method):
     # ------------------------------------------------------------ learning
 
     def fit(self, train: Any, **options: Any) -> Self:
-        """Return a fitted copy, whose list is named by its content; raises as ``Method.fit``, and for a bad list."""
-        return super(GMDA, replace(self, mentions=pinned_list(self.mentions))).fit(train, **options)
+        """Return a fitted copy, which names its list and saved teachers by their content.
+
+        Raises:
+            UsageError: as ``Method.fit``, or there is no such list, or no backbone in a folder.
+            DataError: a line of the list is not a type and a name.
+            Corrupt: a saved backbone is damaged.
+        """
+        named = replace(self, teacher=pinned_specs(self.teacher), mentions=pinned_list(self.mentions))
+        return super(GMDA, named).fit(train, **options)
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts, the text model and the detectors, and the types of tags."""
