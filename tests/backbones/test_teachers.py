@@ -181,6 +181,19 @@ def test_marginals_are_distributions_over_the_tags_of_what_is_read(spec):
         assert max(map(abs, np.subtract(chosen, predicted.word_confidences)), default=0) < 1e-5 or "softmax" in spec
 
 
+@pytest.mark.parametrize("spec", ["token_classifier:encoder=tiny", "maf:encoder=tiny,use_images=false"])
+@pytest.mark.filterwarnings("ignore:.*posts are longer than")
+def test_a_text_that_is_not_read_to_its_end_has_no_confidence(spec):
+    pytest.importorskip("torch", reason="the models extra is not installed")
+    model = parse_backbone(f"{spec},steps=3,device=cpu,max_length=32").fit(POSTS)
+    texts = [POSTS[0].tokens, POSTS[0].tokens * 40]
+    whole, cut = (vote([one], "") for one in labelling.label(model, "0" * 64, texts))
+    assert whole.outside[0] > 0
+    assert [span.confidence for span in cut.spans] == [0.0] * len(cut.spans)
+    assert cut.spans or "maf" not in spec
+    assert cut.outside[0] == 0
+
+
 def test_labels_from_the_cache_are_the_same():
     model = parse_backbone(SMALL).fit(POSTS)
     first = labelling.label(model, "0" * 64, TEXTS)

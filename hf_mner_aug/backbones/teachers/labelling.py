@@ -52,16 +52,30 @@ def opinions_of(model: Any, posts: Sequence[Post]) -> list[Opinion]:
     return [_by_prediction(prediction) for prediction in model.predict(posts)]
 
 
+def _is_cut(prediction: Prediction) -> bool:
+    """Return whether the last words of a text were not read; these have the confidence 0."""
+    return not all(prediction.word_confidences)
+
+
+def _of_a_part(prediction: Prediction) -> Opinion:
+    """Return the opinion of a text that was not read to its end: without confidence, since its labels are not all."""
+    return Opinion(tuple(span._replace(confidence=0.0) for span in prediction.spans), outside=0.0)
+
+
 def _by_marginals(found: Marginals) -> Opinion:
     """Return the opinion of a backbone that knows the probabilities of tags; they are in half precision, as kept."""
     import numpy as np
 
+    if _is_cut(found.prediction):
+        return _of_a_part(found.prediction)
     probabilities = np.asarray(found.probabilities, np.float16)
     outside = probabilities[:, found.tags.index("O")]
     return Opinion(found.prediction.spans, float(outside.min(initial=1)), found.tags, probabilities)
 
 
 def _by_prediction(prediction: Prediction) -> Opinion:
+    if _is_cut(prediction):
+        return _of_a_part(prediction)
     inside = {i for span in prediction.spans for i in range(span.start, span.end)}
     outside = (p for i, p in enumerate(prediction.word_confidences) if i not in inside)
     unsure = (1 - span.confidence for span in prediction.spans)
