@@ -97,6 +97,14 @@ def test_unsure_posts_and_posts_without_an_entity_are_rejected(gold, corpus):
     assert rejects["no_entity_found"] == sum(not post.entities for post in everything)
 
 
+def test_the_reason_is_that_of_the_post_found_first(gold, corpus):
+    fitted = RMDA(corpus=corpus, copies=1, labels="teacher", teacher=(CRF,), min_confidence=1, image=False).fit(gold)
+    _, rejects = make(fitted, gold)
+    every = make(replace(fitted, copies=10), gold)[1]
+    assert every["word_count"] == 2, "two posts find one that is too short as well"
+    assert rejects == {"no_entity": 1, "no_entity_found": 1, "unsure": 4}
+
+
 def test_the_teacher_labels_no_more_posts_than_copies_are_missing(gold, corpus, monkeypatch):
     fitted = RMDA(corpus=corpus, copies=1, **TEACHER).fit(gold)
     labelled = []

@@ -617,21 +617,24 @@ class RMDA(Method):
     def _taught(self, groups: list[tuple[Post, list[tuple[Post, Post] | Reject]]]) -> list[list[Post | Reject]]:
         """Return the made posts with the labels of the teacher, or why it gives them none.
 
-        The teacher labels as many posts found as copies are missing, until there are enough or no more.
+        The teacher labels as many posts found as copies are missing, until there are enough or no more. Results are in
+        the order in which posts were found.
         """
-        results: list[list[Post | Reject]] = [[r for r in found if isinstance(r, Reject)] for _, found in groups]
-        pending = [[pair for pair in found if isinstance(pair, tuple)] for _, found in groups]
+        results: list[dict[int, Post | Reject]] = [
+            {n: pair for n, pair in enumerate(found) if isinstance(pair, Reject)} for _, found in groups
+        ]
+        pending = [[(n, pair) for n, pair in enumerate(found) if isinstance(pair, tuple)] for _, found in groups]
         while any(pending):
             chosen = []
             for i, pairs in enumerate(pending):
-                missing = self.copies - sum(isinstance(result, Post) for result in results[i])
-                chosen += [(i, pair) for pair in pairs[:missing]]
+                missing = self.copies - sum(isinstance(result, Post) for result in results[i].values())
+                chosen += [(i, n, pair) for n, pair in pairs[:missing]]
                 pending[i] = pairs[missing:] if missing else []
-            words = [found.tokens for _, (_, found) in chosen]
+            words = [found.tokens for _, _, (_, found) in chosen]
             labelled = label_texts(self, words, self._codec().types, self.learned["files"])
-            for (i, pair), labels in zip(chosen, labelled, strict=True):
-                results[i].append(self._with_labels(*pair, labels))
-        return results
+            for (i, n, pair), labels in zip(chosen, labelled, strict=True):
+                results[i][n] = self._with_labels(*pair, labels)
+        return [[ordered[n] for n in sorted(ordered)] for ordered in results]
 
     def _with_labels(self, made: Post, found: Post, labels: Labels | Reject) -> Post | Reject:
         """Return a made post with the labels of the words found."""
