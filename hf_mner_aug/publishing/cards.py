@@ -91,21 +91,22 @@ class Review:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The weights of made posts in training, and what they are in words; gold posts have 1."""
+    """The weights of made posts in training, and what they are in words; gold posts have 1, or what they had."""
 
     meaning: str
     mean: float
     least: float
     most: float
 
-    def __str__(self) -> str:
-        """Return a sentence for a card."""
+    def told(self, *, earlier: bool) -> str:
+        """Return a sentence for a card; ``earlier``: the source holds posts that a method made."""
         spread = f"{self.least:g}"
         if self.least < self.most:
             spread += f" to {self.most:g}, {self.mean:.3g} on average"
+        kept = " (those that a method made earlier keep theirs)" if earlier else ""
         return (
             "The column weight says how much a post counts in training (backbones read it with weight=weight): gold "
-            f"posts have 1, made posts {spread} ({self.meaning})."
+            f"posts have 1{kept}, made posts {spread} ({self.meaning})."
         )
 
 
@@ -133,6 +134,11 @@ class ConfigFacts:
     review: Review | None = None
     weights: Weights | None = None
     listed: Mapping[str, int] = field(default_factory=dict)  # names of a user's list in made posts
+
+    @property
+    def told_weights(self) -> str:
+        """A sentence on the weights; empty without any."""
+        return self.weights.told(earlier=any(self.earlier.values())) if self.weights else ""
 
     @property
     def method_facts(self) -> Facts:

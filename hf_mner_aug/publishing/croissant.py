@@ -74,7 +74,7 @@ def _responsible(facts: ConfigFacts, gold: int, made: int) -> dict[str, Any]:
         "rai:dataCollectionMissingData": "; ".join(f"{name} {n}" for name, n in missing.items()) or "none",
         "rai:dataPreprocessingProtocol": [f"{name}={json.dumps(value)}" for name, value in recipe.params.items()],
         "rai:dataAnnotationProtocol": f"{_checked(facts)} Labels of gold posts are those of the source."
-        f"{f' {facts.weights}' if facts.weights else ''}",
+        f"{f' {facts.told_weights}' if facts.told_weights else ''}",
         "rai:machineAnnotationTools": ["hf_mner_aug", *(model.id for model in facts.models)],
         "rai:dataUseCases": "Training models for multimodal named entity recognition. Made posts are nobody's words.",
         "rai:dataLimitations": [*facts.cautions, "Text of made posts can be ungrammatical or false."],

@@ -97,6 +97,8 @@ def test_a_chain_keeps_and_multiplies_the_weights_of_its_source(gold, tmp_path):
         assert made
         assert all(weight == own * before[name.rpartition("+")[0]][1] for name, weight in made.items())
         assert note["weights"]["meaning"].endswith("the weight of the post it is made from")
+        told = "gold posts have 1 (those that a method made earlier keep theirs), made posts"
+        assert told in (tmp_path / f"two{own}" / "README.md").read_text()
         assert (note["weights"]["least"], note["weights"]["most"]) == (0.5 * own, own)
 
 
