@@ -65,7 +65,7 @@ def read_weights(train: Any, column: str) -> tuple[float, ...]:
         found = ", ".join(features) or "a list of posts"
         raise UsageError(f"weight={column}: expected a column {column} of train, found {found}")
     weights = []
-    for row in iterate_rows(train, ["id", "tokens", column]):
+    for row in iterate_rows(train, list(dict.fromkeys(["id", "tokens", column]))):
         weight = read_weight(row[column], row["id"], column)
         if row["tokens"]:
             weights.append(weight)

@@ -9,8 +9,9 @@ from conftest import as_dataset, parse
 from datasets import DatasetDict, load_dataset
 
 from hf_mner_aug import EDA, GMDA, LSMS, RMDA, MemoryHard, augment, publish
+from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.corpus import index
-from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.publishing.hydration import hydrate
 from hf_mner_aug.publishing.verify import verify_folder
@@ -202,6 +203,11 @@ def test_a_made_post_without_the_score_or_with_a_wrong_one():
 
 
 # ---------------------------------------------------------------- studies
+
+
+def test_words_are_no_weights(gold):
+    with pytest.raises(DataError, match=r"column tokens: expected a number from 0 to 10, found \["):
+        parse_backbone("crf:weight=tokens").fit(gold["train"])
 
 
 def test_a_study_reads_the_weights_of_its_configs(gold, tmp_path):
