@@ -1,10 +1,11 @@
 """Names of a list as mentions of a set: cut into words and cased as the set writes them, drawn by weight.
 
-A listed name takes the form of the mention that it replaces: in lower case, in capitals, as a hashtag. Handles are not
-replaced, since a made-up handle may be somebody's.
+A listed name takes the form of the mention that it replaces: in lower case, in capitals, as a hashtag. Handles and links
+are not replaced, since made-up ones may be somebody's.
 """
 
 import itertools
+import unicodedata
 from bisect import bisect
 from collections import deque
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,12 @@ Words = tuple[str, ...]
 
 def name_key(name: str) -> str:
     """Return the letters and digits of a name as names are compared: ``#StephenCurry`` is ``Stephen Curry``."""
-    return "".join(sign for sign in name.casefold() if sign.isalnum())
+    return "".join(filter(_is_spelling, name.casefold()))
+
+
+def _is_spelling(sign: str) -> bool:
+    """Return whether a sign is a letter, a digit, or a mark on one, such as the vowels of Hindi."""
+    return sign.isalnum() or unicodedata.category(sign)[0] == "M"
 
 
 class Writing:
@@ -75,12 +81,12 @@ class Writing:
 def fit_names(names: Iterable[ListedName], writing: Writing) -> dict[str, Any]:
     """Return names as a set writes them, by type, each with its weight, as JSON-like data for ``Names.of``.
 
-    Marks of hashtags are left off, and handles are left out.
+    Marks of hashtags are left off; handles and links, and names with one, are left out.
     """
     found: dict[str, dict[str, float]] = {}
     for name in names:
         words = as_set_writes(name.text, writing.style, writing.case)
-        if words and name.words[0][0] != "@":
+        if words and not has_address(name.words) and not has_address(words):
             of_type = found.setdefault(name.type, {})
             text = " ".join(words)
             of_type[text] = of_type.get(text, 0.0) + name.weight
@@ -92,6 +98,11 @@ def as_set_writes(name: str, style: Style, case: Case = "mixed") -> list[str]:
     name = {"lower": name.lower, "upper": name.upper, "mixed": name.strip}[case]()
     words = restyle(split_words(name.lstrip("#@ "), style), style)
     return words if any(map(str.isalnum, "".join(words))) else []
+
+
+def has_address(words: Sequence[str]) -> bool:
+    """Return whether some words have a handle, whole or split, or a link."""
+    return "@" in words[:-1] or any((word[0] == "@" and len(word) > 1) or is_link(word) for word in words)
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ class Names:
     def instead_of(self, tokens: Sequence[str], start: int, end: int, kind: str, draw: Draw) -> Words | None:
         """Return the words of a drawn name in the form of a mention of a text.
 
-        None if the list has no name of its type, or the mention is a handle.
+        None if the list has no name of its type, or the mention has a handle or a link.
 
         Args:
             tokens: [n_words].
@@ -141,12 +152,12 @@ class Names:
         """
         own, before = tokens[start:end], tokens[start - 1] if start else ""
         head = own[0][0] if own[0][0] in HEADS and len(own[0]) > 1 else before if before in HEADS else ""
-        if kind not in self.texts or head == "@":
+        if kind not in self.texts or head == "@" or has_address(own):
             return None
         words = tuple(_in_case_of(own, self.draw(kind, draw)).split(" "))
         if not head:
             return words
-        tag = "".join(sign for word in words for sign in word if sign.isalnum() or sign == "_")
+        tag = "".join(sign for word in words for sign in word if _is_spelling(sign) or sign == "_")
         return (tag if head == before else head + tag,) if self.style != "characters" else words
 
 

@@ -16,6 +16,7 @@ from hf_mner_aug.posts.listed_mentions import (
     as_set_writes,
     fit_names,
     listed_words,
+    name_key,
     swap,
 )
 from hf_mner_aug.posts.name_lists import ListedName
@@ -103,12 +104,27 @@ def test_names_of_a_set_in_one_case_are_in_that_case_and_add_up():
         ("so [PER @adele] sang", None),
         ("so @ [PER adele] sang", None),
         ("so [PER @] sang", ["Stephen", "Curry"]),
+        ("so [PER @ adele] sang", None),
+        ("so [PER Mr @adele] sang", None),
+        ("so [PER http://adele.com] sang", None),
         ("so [PER 24] sang", ["Stephen", "Curry"]),
     ],
 )
 def test_a_name_has_the_form_of_the_mention_that_it_replaces(of, words):
     found = instead(of, "PER", names(("PER", "Stephen Curry")))
     assert found == (words and tuple(words))
+
+
+@pytest.mark.parametrize("name", ["http://evil.com/x", "WWW.evil.com", "Mr. @adele", "@ adele", "adele@evil.com"])
+@pytest.mark.parametrize("posts", [WHOLE, SPLIT, [Post("a", ["ROME", "IS", "NICE"])]])
+def test_names_with_handles_or_links_are_left_out(name, posts):
+    assert names(("PER", name), ("LOC", "Rome"), posts=posts).texts.keys() == {"LOC"}
+
+
+@pytest.mark.parametrize(("name", "tag"), [("हिन्दी भाषा", "#हिन्दीभाषा"), ("E\u0301cole 42", "#E\u0301cole42")])
+def test_a_hashtag_keeps_the_marks_on_letters(name, tag):
+    assert instead("so [PER #Adele] sang", "PER", names(("PER", name))) == (tag,)
+    assert name_key(name) == name_key(tag) != name_key("हनद भष")
 
 
 def test_a_type_without_names_gives_none():
