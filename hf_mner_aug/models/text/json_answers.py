@@ -1,7 +1,7 @@
 """Labelled texts as JSON, a text and its entities, for models that list entities better than they write tags.
 
 The text is cut into words as the set writes them. A listed entity is labelled wherever its words stand, longer ones
-first; one that is not in the text makes the answer unusable.
+first; one that is not in the text, or listed with two types, makes the answer unusable.
 """
 
 from collections import Counter
@@ -64,7 +64,8 @@ def labelled_text(value: Any, types: Collection[str], style: Style) -> str:
     """Return an answer as a labelled text.
 
     Raises:
-        DataError: it does not fit ``Answer``, is too long, or an entity has an unknown type or is not in the text.
+        DataError: it does not fit ``Answer``, is too long, or an entity has an unknown type, two types, or is not in the
+            text.
     """
     answer: Answer = checked(value, Answer, "the answer")
     if len(answer["text"]) > LONGEST or len(answer["entities"]) > MOST_ENTITIES:
@@ -72,14 +73,15 @@ def labelled_text(value: Any, types: Collection[str], style: Style) -> str:
     words = split_words(answer["text"], style)
     kinds = {name.casefold(): kind for kind, name in names_of(types).items()}
     tags = [""] * len(words)
-    listed = {tuple(split_words(one["text"], style)): one for one in answer["entities"]}
-    for mention, one in sorted(listed.items(), key=lambda item: (-len(item[0]), item[0])):
-        kind = kinds.get(one["type"].casefold())
-        places = _places(words, mention)
-        if kind is None or not places:
-            fault = "is not in the text" if kind else f"has the unknown type {excerpt(one['type'], 40)}"
-            raise DataError(f"the answer: {excerpt(one['text'], 80)} {fault}")
-        for start in places:
+    listed: dict[tuple[str, ...], str] = {}
+    for one in answer["entities"]:
+        mention, kind = tuple(split_words(one["text"], style)), kinds.get(one["type"].casefold())
+        fault = "" if _places(words, mention) else "is not in the text"
+        fault = fault if kind else f"has the unknown type {excerpt(one['type'], 40)}"
+        if kind is None or fault or listed.setdefault(mention, kind) != kind:
+            raise DataError(f"the answer: {excerpt(one['text'], 80)} {fault or 'has two types'}")
+    for mention, kind in sorted(listed.items(), key=lambda item: (-len(item[0]), item[0])):
+        for start in _places(words, mention):
             if not any(tags[start : start + len(mention)]):
                 tags[start : start + len(mention)] = [f"B-{kind}", *[f"I-{kind}"] * (len(mention) - 1)]
     spelt = map(escape_word, words)
