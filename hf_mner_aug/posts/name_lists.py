@@ -49,12 +49,14 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, ListedName]]:
     """Yield the number of each line with a name, and the name; lines that are empty or begin with ``# `` have none.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: the file cannot be read, or is none: a pipe may be waited for without end.
         DataError: a line is not a type and a name, or not UTF-8.
     """
+    if (file := Path(path).expanduser()).exists() and not file.is_file():
+        raise UsageError(f"{path}: the list of names cannot be read (expected a file, found a folder or a pipe)")
     try:
-        with Path(path).expanduser().open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(4 * LONGEST_LINE + 4), b""), start=1):
+        with file.open("rb") as opened:
+            for number, line in enumerate(iter(lambda: opened.readline(4 * LONGEST_LINE + 4), b""), start=1):
                 where = f"{path} line {number}"
                 try:
                     text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip(" \r\n")

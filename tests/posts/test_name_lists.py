@@ -1,5 +1,7 @@
 """Lists of typed names: what a line may be, and where a text has them."""
 
+import os
+
 import pytest
 
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -59,6 +61,14 @@ def test_a_line_that_is_no_name_is_told_in_one_line(tmp_path, line, said):
 def test_a_file_without_line_ends_is_not_read_whole(tmp_path):
     with pytest.raises(DataError, match="line 1: expected at most 1000 characters"):
         read(tmp_path, b"a" * 10_000_000)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tsv")
+    with pytest.raises(
+        UsageError, match=r"pipe.tsv: the list of names cannot be read \(expected a file, found a folder"
+    ):
+        list(read_names(tmp_path / "pipe.tsv"))
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):
