@@ -9,8 +9,8 @@ Rejects: fewer_than_two_outside_words, no_synonym
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
@@ -18,6 +18,7 @@ from hf_mner_aug.posts.lexicon import Texts, common_words, match_case, nearest_w
 from hf_mner_aug.posts.scripts import is_plain_word
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
+from hf_mner_aug.storage.pinned_files import checked_file, pinned_file
 from hf_mner_aug.transform import Facts, Method, Reject
 from hf_mner_aug.values import Count, Positive, Share, later
 
@@ -116,15 +117,19 @@ class EDA(Method):
         if self.synonyms == "split" and self.synonyms_from:
             raise UsageError("eda: synonyms_from is for synonyms=vectors or wordnet: pass one, or leave it out")
 
+    def pinned(self) -> Self:
+        """Return a copy that names its file or folder of synonyms with the digest of its content."""
+        return replace(self, synonyms_from=self.synonyms_from and pinned_file(self.synonyms_from, "synonyms_from "))
+
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the synonyms of the split's words."""
         texts = Texts(train)
         if self.synonyms == "split":
             return nearest_words(texts, without=common_words(texts))
-        common = common_words(texts)
+        common, source = common_words(texts), checked_file(self.synonyms_from, "synonyms_from ")
         if self.synonyms == "vectors":
-            return _near_words(texts, self.synonyms_from, common)
-        found = wordnet_synonyms(texts, self.synonyms_from)
+            return _near_words(texts, source, common)
+        found = wordnet_synonyms(texts, source)
         return {word: synonyms for word, synonyms in found.items() if word not in common}
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:

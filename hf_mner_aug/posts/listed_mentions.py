@@ -1,7 +1,7 @@
 """Names of a list as mentions of a set: cut into words and cased as the set writes them, drawn by weight.
 
-A listed name takes the form of the mention that it replaces: in lower case, in capitals, as a hashtag. Handles and links
-are not replaced, since made-up ones may be somebody's.
+A listed name takes the form of the mention that it replaces: in lower case, in capitals, as a hashtag. Mentions with
+handles or links are not replaced, since a made-up one may be somebody's.
 """
 
 import itertools

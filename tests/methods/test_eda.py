@@ -331,6 +331,28 @@ def test_synonyms_from_word_vectors(mner, tmp_path):
         EDA(synonyms="vectors", synonyms_from=str(tmp_path / "none.txt")).fit(mner)
 
 
+def test_a_recipe_names_the_content_of_its_synonyms(mner, tmp_path):
+    """Another file at the same path would give other rows under the same recipe."""
+    file = tmp_path / "vectors.txt"
+    file.write_text("happy 1 0\njoyful 0.9 0.1\n")
+    method = EDA(synonyms="vectors", synonyms_from=str(file)).pinned()
+    assert method.synonyms_from.startswith(f"{file}@")
+    assert method.pinned() == method
+    assert method.fit(mner).learned == {"happy": ["joyful"]}
+    file.write_text("happy 1 0\ncheerful 0.9 0.1\n")
+    with pytest.raises(
+        UsageError, match=r"synonyms_from .*vectors.txt: expected the content with sha256 \w{12}…, found"
+    ):
+        method.fit(mner)
+    folder = EDA(synonyms="wordnet", synonyms_from=str(tmp_path)).pinned()
+    (tmp_path / "data.noun").write_text("")
+    with pytest.raises(UsageError, match="expected the content with sha256"):
+        folder.fit(mner)
+    with pytest.raises(UsageError, match=r"synonyms_from .*none.txt: the file cannot be read \(No such file"):
+        EDA(synonyms="vectors", synonyms_from=str(tmp_path / "none.txt")).pinned()
+    assert EDA().pinned() == EDA()
+
+
 def test_wordnet_is_read_from_its_own_files(mner, monkeypatch):
     asked = []
     monkeypatch.setattr(eda, "wordnet_synonyms", lambda texts, folder: asked.append(folder) or {"happy": ["glad"]})

@@ -1,16 +1,13 @@
 """Engines that make a picture for a sentence, by name: collage, diffusers, style transfer."""
 
-import re
 from pathlib import Path
 from typing import Any
 
-from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import model_licence, pinned_model, split_revision
 from hf_mner_aug.models.image.engine import COLLAGE, STYLE, ImageEngine
-from hf_mner_aug.storage.shared import sha256
+from hf_mner_aug.storage.pinned_files import pinned_file, split_pin
 from hf_mner_aug.transform import Model
 
-_PINNED = re.compile(r"(?P<file>.+)@(?P<digest>[0-9a-f]{64})", re.DOTALL)
 CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
 
 
@@ -29,7 +26,7 @@ def open_engine(images: str, *, posts: str, **options: Any) -> ImageEngine:
     if images.startswith(STYLE):
         from hf_mner_aug.models.image.style import Style
 
-        file, digest = _style_file(images)
+        file, digest = split_pin(images.removeprefix(STYLE))
         strength = options.get("strength")
         return Style(file=file, digest=digest, **({} if strength is None else {"strength": strength}))
     from hf_mner_aug.models.image.diffusers import Diffusers
@@ -56,11 +53,7 @@ def pinned_engine(images: str) -> str:
     Raises as ``pinned_model``, and UsageError if there is no such file.
     """
     if images.startswith(STYLE):
-        file, digest = _style_file(images)
-        try:
-            return f"{STYLE}{file}@{digest or sha256(Path(file))}"
-        except OSError as error:
-            raise UsageError(f"image_model {images}: the file cannot be read ({error.strerror})") from error
+        return STYLE + pinned_file(images.removeprefix(STYLE), f"image_model {STYLE}")
     return images if images == COLLAGE else pinned_model(images)
 
 
@@ -73,12 +66,6 @@ def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
     name = images.partition("@")[0]
     checked = bool(nsfw_model) or has_safety_checker(name)
     return (Model(role="images", id=images, license=model_licence(name), checked=checked),)
-
-
-def _style_file(images: str) -> tuple[str, str]:
-    """Return the file and the digest of ``style:FILE@SHA256``; the digest is empty if it is not given."""
-    found = _PINNED.fullmatch(images.removeprefix(STYLE))
-    return (found["file"], found["digest"]) if found else (images.removeprefix(STYLE), "")
 
 
 def has_safety_checker(model: str) -> bool:

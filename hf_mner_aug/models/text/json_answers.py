@@ -64,8 +64,7 @@ def labelled_text(value: Any, types: Collection[str], style: Style) -> str:
     """Return an answer as a labelled text.
 
     Raises:
-        DataError: it does not fit ``Answer``, is too long, or an entity has an unknown type, two types, or is not in the
-            text.
+        DataError: it does not fit ``Answer``, is too long, or an entity has an unknown type, or two, or is not there.
     """
     answer: Answer = checked(value, Answer, "the answer")
     if len(answer["text"]) > LONGEST or len(answer["entities"]) > MOST_ENTITIES:
