@@ -178,6 +178,13 @@ def as_details(listed: Mapping[int, Words], edits: Container[int]) -> dict[str, 
     return {LISTED: names} if names else {}
 
 
+def listed_details(names: Iterable[str], tokens: Sequence[str], entities: Iterable[Entity]) -> dict[str, list[str]]:
+    """Return the details of a text with listed names: those that are mentions of it."""
+    there = {" ".join(tokens[entity.start : entity.end]) for entity in entities}
+    listed = [name for name in names if name in there]
+    return {LISTED: listed} if listed else {}
+
+
 def swap(post: Post, listed: Mapping[int, Words]) -> Post:
     """Return a post with listed names in the place of its entities that begin at these words.
 

@@ -9,8 +9,9 @@ from conftest import as_dataset, parse
 from datasets import DatasetDict
 
 from hf_mner_aug import GMDA, RMDA, augment, publish
-from hf_mner_aug.backbones import teachers
+from hf_mner_aug.backbones import ScoredSpan, teachers
 from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.backbones.teachers.vote import Labels
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.publishing.rows import published_splits
@@ -194,3 +195,14 @@ def test_a_saved_teacher_is_named_by_its_content(cls, gold, tmp_path):
     assert fitted.teacher == (digest,), "rows tell no path of this machine"
     assert fitted.learned["files"]["teacher-0"] == digest.removeprefix("sha256:")
     assert "whether it has seen posts of validation or test is not known here" in " ".join(fitted.cautions)
+
+
+def test_a_listed_name_that_the_teacher_leaves_unlabelled_is_not_noted():
+    """The card counts the notes as mentions."""
+    post = Post("a", *parse("[PER Ann] met [PER Bob]"), details={"listed": ["Ann", "Bob"], "made_of": ["b"]})
+    method = GMDA(**TEACHER, require_entity=False)
+    for spans, listed in [((0,), ["Ann"]), ((0, 2), ["Ann", "Bob"]), ((), None)]:
+        labels = Labels(tuple(ScoredSpan(i, i + 1, "PER", 0.9) for i in spans), (1.0,) * len(spans))
+        made = method._with_labels(post, labels)
+        assert made.details.get("listed") == listed
+        assert made.details["made_of"] == ["b"]

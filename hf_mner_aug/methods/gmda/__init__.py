@@ -46,7 +46,7 @@ from hf_mner_aug.models.text.labelled import (
 )
 from hf_mner_aug.models.text.network import Dtype, FitSettings, Marks
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
-from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_words, swap
+from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_details, listed_words, swap
 from hf_mner_aug.posts.pictures import TAKEN, image_digest
 from hf_mner_aug.posts.repeats import WordPairs
 from hf_mner_aug.posts.texts import text_key
@@ -530,7 +530,11 @@ class GMDA(Method):
         """Return a written post with the labels of the teacher, or why it is rejected."""
         if isinstance(labels, Reject):
             return labels
-        return taught(post, labels, least=self.min_confidence, require_entity=self.require_entity)
+        found = taught(post, labels, least=self.min_confidence, require_entity=self.require_entity)
+        if isinstance(found, Reject) or LISTED not in found.details:
+            return found
+        others = {name: value for name, value in found.details.items() if name != LISTED}
+        return replace(found, details=others | listed_details(found.details[LISTED], found.tokens, found.entities))
 
     def _read(self, gold: Post, text: str | Unwritten, *, freely: bool = False) -> Post | Reject:
         """Return the post of a labelled text, or why it is rejected."""
@@ -542,8 +546,7 @@ class GMDA(Method):
         tokens, entities = found
         names = (CONTEXTS, MADE_OF) if self.text_model == TEMPLATES else (MADE_OF,)
         details = {name: list(text.made_of) for name in names} if isinstance(text, Composed) else {}
-        there = {" ".join(tokens[entity.start : entity.end]) for entity in entities}
-        details |= {LISTED: listed} if (listed := [n for n in gold.details.get(LISTED, ()) if n in there]) else {}
+        details |= listed_details(gold.details.get(LISTED, ()), tokens, entities)
         origins = text.origins if isinstance(text, Composed) else None
         if origins is not None and gold.origins is not None:  # of a post with listed names
             origins = [gold.origins[origin] if isinstance(origin, int) else origin for origin in origins]
