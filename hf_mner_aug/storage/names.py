@@ -19,7 +19,10 @@ from hf_mner_aug.untrusted.shapes import parse_json
 
 PINNED = "sha256:"
 MOST = 1_000_000  # names of a list: they are held in memory
-ADVICE = "name the list's file: mentions=FILE"
+ADVICE = (
+    "name the list's file: mentions=FILE, for verify with `hf-mner-aug augment SOURCE --recipe augmentation.json "
+    "--set mentions=FILE --out DIR` beforehand"
+)
 
 
 class _Place(NamedTuple):

@@ -385,7 +385,7 @@ def test_a_recipe_names_the_list_by_its_content_and_runs_elsewhere(mner, listed,
     assert recipe.params["mentions"][7:19] in told
     assert "secret" not in told
     monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "elsewhere"))
-    with pytest.raises(UsageError, match=r"no list of names .* name the list's file: mentions=FILE"):
+    with pytest.raises(UsageError, match=r"no list of names .* name the list's file: mentions=FILE, for verify with"):
         recipe.build().fit(mner)
     moved = tmp_path / "other.jsonl"
     lines = reversed(listed.read_text().splitlines())
