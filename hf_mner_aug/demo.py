@@ -52,7 +52,7 @@ def run_demo(out: Path) -> None:
 
 def _params(cls: Any, sample: "DatasetDict") -> dict[str, Any]:
     """Return a method's parameters besides its defaults: for one that retrieves, a corpus of unused posts."""
-    if "corpus" not in cls.__dataclass_fields__:
+    if cls().content.retrieval is None:
         return {}
     from hf_mner_aug.corpus import index
     from hf_mner_aug.runs.recipe import Recipe

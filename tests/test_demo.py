@@ -1,8 +1,19 @@
 """The demo as a newcomer runs it: every method, and two commands to go on with."""
 
-import pytest
+from pathlib import Path
 
-from hf_mner_aug.methods import METHODS
+import pytest
+from datasets import DatasetDict
+
+from hf_mner_aug import demo, load_sample
+from hf_mner_aug.methods import METHODS, method_class
+
+
+def test_only_a_method_that_retrieves_by_default_is_given_a_corpus():
+    for name in set(METHODS) - {"rmda"}:
+        assert demo._params(method_class(name), DatasetDict()) == {}
+    found = demo._params(method_class("rmda"), load_sample())
+    assert Path(found["corpus"]).is_file()
 
 
 @pytest.mark.slow
