@@ -8,23 +8,26 @@ the nearest words of a file of vectors).
 Rejects: fewer_than_two_outside_words, no_synonym
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.posts.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words, wordnet_synonyms
-from hf_mner_aug.posts.scripts import is_plain_word
+from hf_mner_aug.models.words.synonyms import (
+    Source,
+    Synonyms,
+    check_synonyms,
+    outside_synonyms,
+    pinned_synonyms,
+)
+from hf_mner_aug.posts.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
-from hf_mner_aug.storage.pinned_files import checked_file, pinned_file
 from hf_mner_aug.transform import Facts, Method, Reject
 from hf_mner_aug.values import Count, Positive, Share, later
 
 T = TypeVar("T")
 Edits = dict[int, list[str]]  # see schema.respell
-Synonyms = Mapping[str, Sequence[str]]
 Operation = Literal["replace", "insert", "swap", "delete"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
@@ -107,30 +110,23 @@ class EDA(Method):
     alpha: Share = 0.1
     margin: Count = 1
     operations: tuple[Operation, ...] = OPERATIONS
-    synonyms: Literal["split", "wordnet", "vectors"] = "split"
+    synonyms: Source = "split"
     synonyms_from: str = later("")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.synonyms == "vectors" and not self.synonyms_from:
-            raise UsageError("eda: synonyms=vectors needs a file of word vectors: pass synonyms_from=FILE")
-        if self.synonyms == "split" and self.synonyms_from:
-            raise UsageError("eda: synonyms_from is for synonyms=vectors or wordnet: pass one, or leave it out")
+        check_synonyms(self)
 
     def pinned(self) -> Self:
         """Return a copy that names its file or folder of synonyms with the digest of its content."""
-        return replace(self, synonyms_from=self.synonyms_from and pinned_file(self.synonyms_from, "synonyms_from "))
+        return replace(self, synonyms_from=pinned_synonyms(self.synonyms_from))
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the synonyms of the split's words."""
         texts = Texts(train)
         if self.synonyms == "split":
             return nearest_words(texts, without=common_words(texts))
-        common, source = common_words(texts), checked_file(self.synonyms_from, "synonyms_from ")
-        if self.synonyms == "vectors":
-            return _near_words(texts, source, common)
-        found = wordnet_synonyms(texts, source)
-        return {word: synonyms for word, synonyms in found.items() if word not in common}
+        return outside_synonyms(texts, self)
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return an edited copy of each post."""
@@ -166,16 +162,6 @@ class EDA(Method):
             else:
                 edits = insert_words(tokens, where, known, n, synonyms, draw)
         return respell(post, edits, details={"operation": operation}, moved=moved)
-
-
-def _near_words(texts: Texts, file: str, common: Collection[str]) -> Synonyms:
-    """Return the nearest words, from a file of vectors, of words that are never labelled; none that train labels."""
-    from hf_mner_aug.models.words.vectors import near_words, read_word_vectors
-
-    counts = texts.counts()
-    plain = {word for word, number in texts.numbers.items() if texts.ordinary[number] == counts.get(word)}
-    words = sorted(word for word in plain if word not in common and is_plain_word(word))
-    return near_words(read_word_vectors(file), words, without={*common, *(counts.keys() - plain)})
 
 
 def _synonym(word: str, synonyms: Synonyms, draw: Draw) -> str:

@@ -2,8 +2,9 @@
 
 Dai & Adel 2020 (COLING). One operation per copy, drawn evenly from those that apply; each token, mention or segment is
 taken with probability ``ratio``, at least one. Deviates: an entity whose words change loses its boxes, since they show
-another; head and tail of a relation are left alone; synonyms are the nearest words of the train split; with a list of
-names, a share of the mentions comes from it.
+another; head and tail of a relation are left alone; synonyms are the nearest words of the train split
+(``synonyms="wordnet"`` takes WordNet's, as the paper does, without those of the split's most frequent words); with a
+list of names, a share of the mentions comes from it.
 Rejects: nothing_to_change, unchanged
 """
 
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
+from hf_mner_aug.models.words.synonyms import Source, check_synonyms, outside_synonyms, pinned_synonyms
 from hf_mner_aug.posts.lexicon import (
     LabelCounts,
     Texts,
@@ -120,6 +122,10 @@ class LSMS(Method):
         operations: the operations to draw from: `token`, `synonym`, `mention`, `shuffle`.
         mentions: a file of names, a type and a name on each line, that mentions are also replaced by.
         mention_share: the chance that a replaced mention comes from that list, where it has names of its type.
+        synonyms: `split` takes the nearest words of train, `wordnet` those of WordNet, `vectors` the nearest ones of
+            word vectors from outside.
+        synonyms_from: the file of `vectors`, in the text format of GloVe or word2vec; or the folder of WordNet's own
+            files (`index.noun`, …), without which `wordnet` takes nltk's.
     """
 
     name: ClassVar[str] = "lsms"
@@ -146,6 +152,12 @@ class LSMS(Method):
     operations: tuple[Operation, ...] = OPERATIONS
     mentions: str = later("")
     mention_share: Probability = later(0.5)
+    synonyms: Source = later("split")
+    synonyms_from: str = later("")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_synonyms(self)
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -153,18 +165,19 @@ class LSMS(Method):
         return told_list(self.mentions)
 
     def pinned(self) -> Self:
-        """Return a copy that names its list by its content instead of its path."""
-        return replace(self, mentions=pinned_list(self.mentions))
+        """Return a copy that names its list by its content instead of its path, and its synonyms with theirs."""
+        return replace(self, mentions=pinned_list(self.mentions), synonyms_from=pinned_synonyms(self.synonyms_from))
 
     def fit(self, train: Any, **options: Any) -> Self:
-        """Return a fitted copy, whose list is named by its content; raises as ``Method.fit``, and for a bad list."""
+        """Return a fitted copy, whose files are named by content; raises as ``Method.fit``, and for a bad file."""
         return super(LSMS, self.pinned()).fit(train, **options)
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the split's words by tag, its mentions by type and its synonyms."""
         counts, writing = LabelCounts(), Writing()
         texts = Texts(counts.counting(writing.counting(train) if self.mentions else train))
-        learned = {"words": counts.words(), "mentions": counts.mentions(), "synonyms": nearest_words(texts)}
+        synonyms = nearest_words(texts) if self.synonyms == "split" else outside_synonyms(texts, self)
+        learned = {"words": counts.words(), "mentions": counts.mentions(), "synonyms": synonyms}
         return learned | ({"files": fit_list(self.mentions, writing)} if self.mentions else {})
 
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:

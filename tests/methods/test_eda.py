@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.methods import eda
 from hf_mner_aug.methods.eda import (
     EDA,
     OPERATIONS,
@@ -17,6 +16,7 @@ from hf_mner_aug.methods.eda import (
     replace_words,
     swap_words,
 )
+from hf_mner_aug.models.words import synonyms
 from hf_mner_aug.posts.lexicon import nearest_words, ordinary_words
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, respell
 from hf_mner_aug.storage import artifacts
@@ -204,7 +204,7 @@ def test_names_of_operations_and_synonyms():
 
 
 def test_learns_the_split_or_asks_wordnet(mner, monkeypatch):
-    monkeypatch.setattr(eda, "wordnet_synonyms", lambda texts, folder: {"happy": [f"of {len(texts)} posts"]})
+    monkeypatch.setattr(synonyms, "wordnet_synonyms", lambda texts, folder: {"happy": [f"of {len(texts)} posts"]})
     assert EDA(synonyms="wordnet").fit(mner).learned == {"happy": ["of 20 posts"]}
     learned = EDA().fit(mner).learned
     codec = Codec(mner.features)
@@ -355,7 +355,7 @@ def test_a_recipe_names_the_content_of_its_synonyms(mner, tmp_path):
 
 def test_wordnet_is_read_from_its_own_files(mner, monkeypatch):
     asked = []
-    monkeypatch.setattr(eda, "wordnet_synonyms", lambda texts, folder: asked.append(folder) or {"happy": ["glad"]})
+    monkeypatch.setattr(synonyms, "wordnet_synonyms", lambda texts, folder: asked.append(folder) or {"happy": ["glad"]})
     assert EDA(synonyms="wordnet", synonyms_from="dict").fit(mner).learned == {"happy": ["glad"]}
     EDA(synonyms="wordnet").fit(mner)
     assert asked == ["dict", ""]

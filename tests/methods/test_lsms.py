@@ -259,6 +259,50 @@ def test_learns_words_mentions_and_synonyms(mner):
     assert "happy" in learned["synonyms"]
 
 
+def write_wordnet(folder, *words):
+    """Files of WordNet in which these nouns are one synset."""
+    for part in ("noun", "verb", "adj", "adv"):
+        index = "".join(f"{word} n 1 0 1 0 00000000\n" for word in words) if part == "noun" else ""
+        data = f"00000000 03 n {len(words):02x} {' '.join(f'{word} 0' for word in words)} 000 | one meaning\n"
+        (folder / f"index.{part}").write_text(index)
+        (folder / f"data.{part}").write_text(data if index else "")
+
+
+def test_synonyms_of_wordnet(mner, tmp_path):
+    """WordNet's words stand for those of train, and the recipe names their content."""
+    write_wordnet(tmp_path, "happy", "cheerful", "merry")
+    method = LSMS(operations=("synonym",), ratio=1.0, copies=1, synonyms="wordnet", synonyms_from=str(tmp_path))
+    fitted = method.fit(mner)
+    assert fitted.learned["synonyms"] == {"happy": ["cheerful", "merry"]}
+    made = fitted.map(mner)
+    changed = [
+        (old, new)
+        for row in made
+        for old, new in zip(tokens_of(mner, row["source_id"]), row["tokens"], strict=True)
+        if old != new
+    ]
+    assert changed
+    assert {(old.lower(), new.lower()) for old, new in changed} == {("happy", "cheerful"), ("happy", "merry")}
+    assert fitted.synonyms_from == method.pinned().synonyms_from != method.synonyms_from
+    write_wordnet(tmp_path, "happy", "jolly")
+    with pytest.raises(UsageError, match=r"synonyms_from .*expected the content with sha256"):
+        fitted.fit(mner)
+
+
+def tokens_of(dataset, name):
+    return dataset["tokens"][list(dataset["id"]).index(name)]
+
+
+def test_the_parameters_of_synonyms():
+    with pytest.raises(UsageError, match="lsms: synonyms=vectors needs a file of word vectors"):
+        LSMS(synonyms="vectors")
+    with pytest.raises(UsageError, match="lsms: synonyms_from is for synonyms=vectors or wordnet"):
+        LSMS(synonyms_from="x")
+    with pytest.raises(UnknownName, match="unknown synonyms 'wordnets': did you mean 'wordnet'"):
+        LSMS(synonyms="wordnets")
+    assert not {"synonyms", "synonyms_from"} & LSMS().params.keys(), "recipes of before stay as they are"
+
+
 # ---------------------------------------------------------------- properties
 
 TWEET = ("happy", "Happy", "RAIN", "see", "@joe", "#NBA", "http://t.co/x", "RT", "@", "#", "!", "😂", "\u00a0", "today")
