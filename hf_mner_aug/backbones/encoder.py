@@ -1,5 +1,6 @@
 """Pretrained encoders and their tokenizers, aligned to words here, since slow tokenizers give no alignment."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,14 @@ from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.scripts import WORD
 from hf_mner_aug.schema import Post
 
+TWEETS = "tweets"  # in the description of a saved network: handles and links are read as BERTweet's
 TINY = "tiny"  # the encoder that needs no weights
 
 _WORD = regex.compile(rf"{WORD}|\S", regex.V1)
+# BERTweet was pretrained on tweets with these words in the place of handles and links (Nguyen et al. 2020, section 2).
+HANDLE, LINK = "@USER", "HTTPURL"
+_HANDLE = re.compile(r"@\w")
+_LINK = re.compile(r"https?(?:[:/.\u2026]|$)|www\.\w", re.IGNORECASE)
 
 
 class Pieces(NamedTuple):
@@ -30,12 +36,14 @@ class Pieces(NamedTuple):
 class WordPieces:
     """Splits words into subwords, one word at a time, so that any tokenizer is aligned.
 
-    A word without subwords (a lone variation selector) becomes the unknown token.
+    A word without subwords (a lone variation selector) becomes the unknown token. With ``tweets``, which is the default
+    for BERTweet's tokenizer, handles and links are read as the words that it was pretrained with.
     """
 
-    def __init__(self, tokenizer: Any, limit: int) -> None:
+    def __init__(self, tokenizer: Any, limit: int, *, tweets: bool | None = None) -> None:
         self.tokenizer = tokenizer
         self.limit = limit
+        self.tweets = is_bertweet(tokenizer) if tweets is None else tweets
         self._known: dict[str, list[int]] = {}
         alone = tokenizer("a", add_special_tokens=False)["input_ids"]
         framed = tokenizer("a")["input_ids"]
@@ -47,7 +55,8 @@ class WordPieces:
         """Return the ids of a word's subwords: at least one."""
         if word not in self._known:
             # The space marks the start of a word for byte-level and sentencepiece tokenizers.
-            ids = self.tokenizer(" " + word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            read = as_in_bertweet(word) if self.tweets else word
+            ids = self.tokenizer(" " + read, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             unknown = self.tokenizer.unk_token_id
             self._known[word] = ids or [self.after[-1] if unknown is None else unknown]
         return self._known[word]
@@ -62,6 +71,18 @@ class WordPieces:
             first.append(len(ids))
             ids += subwords
         return Pieces(ids + self.after, first)
+
+
+def is_bertweet(tokenizer: Any) -> bool:
+    """Return whether a tokenizer is that of BERTweet."""
+    return type(tokenizer).__name__.startswith("Bertweet")
+
+
+def as_in_bertweet(word: str) -> str:
+    """Return a word as BERTweet was pretrained: ``@USER`` for a handle, ``HTTPURL`` for a link."""
+    if _HANDLE.match(word):
+        return HANDLE
+    return LINK if _LINK.match(word) else word
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from hf_mner_aug.backbones import Backbone, checkpoint
-from hf_mner_aug.backbones.encoder import WordPieces
+from hf_mner_aug.backbones.encoder import TWEETS, WordPieces
 from hf_mner_aug.backbones.knowledge import Knowledge
 from hf_mner_aug.backbones.training import Check, Training
 from hf_mner_aug.exceptions import Corrupt
@@ -136,6 +136,7 @@ def save(backbone: NetBackbone, folder: str | Path) -> None:
     settings = asdict(replace(backbone, fitted=None))
     del settings["fitted"]
     about = {"labels": fitted.labels, "settings": settings, "history": [asdict(check) for check in fitted.history]}
+    about |= {TWEETS: True} if fitted.pieces.tweets else {}
     checkpoint.write_net(Path(folder), backbone.name, fitted.net, fitted.pieces.tokenizer, about)
 
 

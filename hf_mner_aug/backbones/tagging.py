@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug.backbones import Marginals, Prediction, checkpoint, fitting, knowledge, splits
-from hf_mner_aug.backbones.encoder import Source, WordPieces, load_encoder, load_tokenizer, longest_input
+from hf_mner_aug.backbones.encoder import TWEETS, Source, WordPieces, load_encoder, load_tokenizer, longest_input
 from hf_mner_aug.backbones.fitting import N, NetBackbone
 from hf_mner_aug.backbones.training import pad, run_batches
 from hf_mner_aug.exceptions import UsageError
@@ -140,7 +140,8 @@ def assemble(
         source.read_weights(net)
         return net
 
-    return build, WordPieces(tokenizer, longest_input(source, tokenizer, tagger.max_length))
+    tweets = bool(source.record.get(TWEETS)) if source.record else None  # a saved network reads as it was trained
+    return build, WordPieces(tokenizer, longest_input(source, tokenizer, tagger.max_length), tweets=tweets)
 
 
 def tower_loader(tagger: NetBackbone, source: Source) -> Callable[[], Any]:

@@ -289,15 +289,23 @@ def test_alignment_of_a_byte_level_tokenizer(tmp_path):
     assert pieces.input_ids.count(tokenizer.eos_token_id) == 1  # a word that looks like a mark of the end is a word
 
 
+def _merges(word):
+    """Lines of a BPE file that join the letters of a word, from the left."""
+    letters = [*word[:-1], f"{word[-1]}</w>"]
+    return "".join(f"{''.join(letters[:i])} {letter} 5\n" for i, letter in enumerate(letters) if i)
+
+
 @pytest.fixture(scope="module")
 def slow_encoder(tmp_path_factory):
     """BERTweet's slow tokenizer with a small vocabulary, beside a one-layer BERT."""
     from transformers import BertModel, BertweetTokenizer
 
     folder = tmp_path_factory.mktemp("slow")
-    (folder / "bpe.codes").write_text("c u 9\ncu r 8\nr y</w> 7\ni n</w> 6\n", encoding="utf-8")
+    (folder / "bpe.codes").write_text(
+        "c u 9\ncu r 8\nr y</w> 7\ni n</w> 6\n" + _merges("@USER") + _merges("HTTPURL"), encoding="utf-8"
+    )
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ#:@"
-    symbols = [*(f"{c}@@" for c in letters), *letters, "cur@@", "ry", "in"]
+    symbols = [*(f"{c}@@" for c in letters), *letters, "cur@@", "ry", "in", "@USER", "HTTPURL"]
     (folder / "vocab.txt").write_text("".join(f"{s} 1\n" for s in symbols), encoding="utf-8")
     tokenizer = BertweetTokenizer(str(folder / "vocab.txt"), str(folder / "bpe.codes"))
     tokenizer.save_pretrained(folder)
@@ -312,6 +320,29 @@ def test_slow_tokenizer_is_aligned(slow_encoder):
     pieces = WordPieces(tokenizer, 128).encode(["curry", "in", "LA"])
     assert tokenizer.convert_ids_to_tokens(pieces.input_ids) == ["<s>", "cur@@", "ry", "in", "L@@", "A", "</s>"]
     assert pieces.first == [1, 3, 4]
+
+
+def test_bertweet_reads_handles_and_links_as_it_was_pretrained(slow_encoder, encoder):
+    _, tokenizer = slow_encoder
+    words = ["@joe", "in", "@USER", "https://t.co/x1", "www.x.de", "http\u2026", "@", "httpd"]
+    pieces = WordPieces(tokenizer, 128).encode(words)
+    first = tokenizer.convert_ids_to_tokens([pieces.input_ids[i] for i in pieces.first])
+    assert first == ["@USER", "in", "@USER", "HTTPURL", "HTTPURL", "HTTPURL", "@", "h@@"]
+    assert pieces.first == [1, 2, 3, 4, 5, 6, 7, 8], "a place for each word"
+    _, other = small("token_classifier", encoder).assemble(encoder, ("PER",))
+    assert other.subwords("@joe") != other.subwords("@ann"), "other tokenizers read the words as they are"
+
+
+def test_a_saved_bertweet_reads_as_it_was_trained(slow_encoder, tmp_path):
+    folder, _ = slow_encoder
+    fitted = small("token_classifier", folder).fit(dataset())
+    fitted.save(tmp_path / "new")
+    assert TokenClassifier.load(tmp_path / "new").fitted.pieces.tweets
+    record = json.loads((tmp_path / "new" / "backbone.json").read_text(encoding="utf-8"))
+    assert record.pop("tweets") is True
+    (tmp_path / "new" / "backbone.json").write_text(json.dumps(record), encoding="utf-8")
+    earlier = TokenClassifier.load(tmp_path / "new").fitted.pieces
+    assert earlier.subwords("@joe") != earlier.subwords("@ann"), "one saved before handles were replaced"
 
 
 def test_slow_tokenizer_learns_saves_and_loads(slow_encoder, tmp_path):
