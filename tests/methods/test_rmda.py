@@ -15,6 +15,7 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.rmda import build_query
 from hf_mner_aug.models.search import Query
 from hf_mner_aug.models.search.train import TrainPosts
+from hf_mner_aug.models.words import sentence
 from hf_mner_aug.posts.tokenising import restyle, split_words, word_style
 from hf_mner_aug.publishing.rows import published_splits
 from hf_mner_aug.publishing.verify import verify_folder
@@ -279,6 +280,35 @@ def test_relations_by_sentence_similarity():
     assert Counter(rejects)["r0", "contradicts_train"] == 1
     assert [post.relation for post in made] == [Relation(*relation, "couple")] * 2
     _, rejects = make(RMDA(image=False, copies=3, least_words=1, similarity=0.99).fit(mre), mre)
+    assert ("r0", "dissimilar") in rejects
+
+
+def test_the_texts_found_for_a_relation_are_compared_at_once(monkeypatch):
+    """With the same rows for any batch size: the texts of a batch are those of one post."""
+    texts = ["Matt married Breana today in Rome", "Matt met Breana in a bar", "Ann met Bob", "Matt and Breana again"]
+    head_tail = [((0, 1), (2, 3))] * 4
+    posts = [
+        Post(f"r{i}", text.split(), (), (), Relation(*at, "couple"))
+        for i, (text, at) in enumerate(zip(texts, head_tail, strict=True))
+    ]
+    mre = as_dataset(posts, mner_features((), relations=("None", "couple")))
+    calls = []
+
+    class Encoder:
+        def __call__(self, text, others):
+            calls.append((text, list(others)))
+            return [0.5 if "bar" in other else 0.9 for other in others]
+
+    monkeypatch.setattr(sentence, "open_encoder", lambda name: Encoder())
+    method = RMDA(image=False, copies=3, least_words=1, similarity=0.77, encoder="org/some").fit(mre)
+    made_, rejects = make(method, mre)
+    assert [(text, sorted(others)) for text, others in calls] == [
+        (texts[0], [texts[3], texts[1]]),
+        (texts[1], [texts[3], texts[0]]),
+        (texts[2], []),
+        (texts[3], [texts[0], texts[1]]),
+    ]
+    assert {(post.id[:2], post.details["post_id"]) for post in made_} >= {("r0", "r3"), ("r3", "r0")}
     assert ("r0", "dissimilar") in rejects
 
 

@@ -480,6 +480,19 @@ def test_a_vector_of_open_clip_does_not_hang_on_what_is_beside_it(tiny, fresh_ca
         assert np.array_equal(np.concatenate(again), image)
 
 
+def test_a_gpu_computes_in_float32(tiny, monkeypatch):
+    """Cosines of bfloat16 differ by 0.002, and the scores of AMIA with them."""
+    import torch
+
+    encoder = clip.load(str(tiny[1]), device="cpu")
+    expected = encoder.encode_text(["a cat", "rows of poles in the fog"])
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *where, **how: tensor)  # there is no GPU here
+    monkeypatch.setattr(torch, "autocast", lambda *where, **how: pytest.fail("computed in another precision"))
+    assert replace(encoder, device="cuda:0").encode_text(["a cat", "rows of poles in the fog"]) == pytest.approx(
+        expected, abs=1e-6
+    )
+
+
 def test_what_is_over_77_tokens_is_cut_and_counted(tiny, fresh_cache):
     encoder = clip.load(str(tiny[1]), device="cpu")
     fits, over = " ".join(["a"] * 75), " ".join(["a"] * 76 + ["b"])  # beside the start and the end

@@ -10,6 +10,7 @@ from hub_server import HubServer
 from tiny_language_model import WORDS, language_model
 
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.models.words import sentence
 from hf_mner_aug.models.words.sentence import (
     EncoderSimilarity,
     LanguageModel,
@@ -93,14 +94,102 @@ def test_a_vector_that_is_made_otherwise_is_told(encoder, config, found):
         open_encoder(str(encoder))
 
 
+@pytest.mark.parametrize(
+    ("name", "pools"),
+    [
+        ("sup-simcse-bert-base-uncased", True),
+        ("my-Sup-SimCSE", True),
+        ("models--princeton-nlp--sup-simcse-roberta-large/snapshots/4bf73c6b5df517f74188c5e9ec159b2208c89c08", True),
+        ("unsup-simcse-bert-base-uncased", False),
+        ("unsup-simcse/run-1", False),
+        ("bert-base-uncased", False),
+    ],
+)
+def test_a_simcse_pools_as_its_authors_do(encoder, tmp_path_factory, name, pools):
+    """Supervised: tanh(W h + b) of the first state h, by hand; unsupervised: h itself."""
+    import torch
+    import transformers
+
+    folder = tmp_path_factory.mktemp("hub") / name
+    folder.mkdir(parents=True)
+    for file in encoder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        model.pooler.dense.weight.mul_(20)  # else tanh would hardly bend
+        model.pooler.dense.bias.fill_(0.5)
+        model.save_pretrained(folder)
+        texts, vectors = ["a b c", "a", "c c b a"], []
+        for text in texts:
+            state = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0, 0]
+            weight, bias = model.pooler.dense.weight, model.pooler.dense.bias
+            vectors.append(torch.tanh((weight * state).sum(1) + bias) if pools else state)
+    expected = [float(a @ vectors[0] / (a.norm() * vectors[0].norm())) for a in vectors[1:]]
+    assert EncoderSimilarity(str(folder))(texts[0], texts[1:]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_supervised_simcse_without_its_pooler_is_told(encoder, tmp_path_factory):
+    import transformers
+
+    folder = tmp_path_factory.mktemp("hub") / "sup-simcse"
+    transformers.BertModel.from_pretrained(encoder, add_pooling_layer=False).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(encoder).save_pretrained(folder)
+    with pytest.raises(
+        UsageError, match=r"sup-simcse: expected the weights of a supervised SimCSE's pooler, found none"
+    ):
+        open_encoder(str(folder))
+
+
+def test_the_encoder_runs_on_the_device_in_float32(encoder):
+    import torch
+    import transformers
+
+    transformers.AutoModel.from_pretrained(encoder).bfloat16().save_pretrained(encoder)
+    opened = EncoderSimilarity(str(encoder), device="cpu")
+    assert (opened.device, next(opened._model.parameters()).dtype) == ("cpu", torch.float32)
+    with pytest.raises(UsageError, match="device='cuda:1'"):
+        EncoderSimilarity(str(encoder), device="cuda:1")
+    meta = EncoderSimilarity(str(encoder), device="meta")
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        meta.vectors(["a"])  # the model and its input are there, and nothing comes back
+
+
+def test_many_texts_are_encoded_in_batches(encoder, monkeypatch):
+    alike = EncoderSimilarity(str(encoder))
+    texts = [" ".join("abc"[i // 3**k % 3] for k in range(5)) for i in range(150)]
+    expected = [alike("a b", [text])[0] for text in texts]
+    sizes, encode = [], EncoderSimilarity._encode
+    monkeypatch.setattr(EncoderSimilarity, "_encode", lambda self, some: sizes.append(len(some)) or encode(self, some))
+    assert alike("a b", texts) == pytest.approx(expected, abs=1e-5)
+    assert sizes == [64, 64, 23]
+
+
+def test_a_revision_is_that_of_the_tokenizer_the_weights_and_the_pooling(encoder, monkeypatch):
+    import transformers
+
+    asked = []
+    for kind in (transformers.AutoTokenizer, transformers.AutoModel):
+
+        def load(name, *, revision, kind=kind, real=kind.from_pretrained, **options):
+            asked.append((kind.__name__, name, revision))
+            return real(encoder, **options)
+
+        monkeypatch.setattr(kind, "from_pretrained", load)
+    monkeypatch.setattr(sentence, "_pooling", lambda name, revision: asked.append(("pool", name, revision)) or "cls")
+    assert EncoderSimilarity("org/some@v2")("a", ["a"]) == pytest.approx([1])
+    assert asked == [("pool", "org/some", "v2"), ("AutoTokenizer", "org/some", "v2"), ("AutoModel", "org/some", "v2")]
+
+
 FROM_HUB = """
 import json
+from hf_mner_aug.models.device import split_revision
 from hf_mner_aug.models.words.sentence import _pooling
 
 found = {}
-for name in ("org/mean", "org/first"):
+for name in ("org/mean", "org/first", "org/mean@OLD", "org/sup-simcse"):
     try:
-        found[name] = _pooling(name)
+        found[name] = _pooling(*split_revision(name))
     except OSError as error:
         found[name] = type(error).__name__
 print(json.dumps(found))
@@ -110,21 +199,24 @@ print(json.dumps(found))
 def test_how_an_encoder_of_the_hub_is_pooled_is_read_there(tmp_path):
     """Also with the Hub out of reach, from the cache; where the cache does not know, nothing is guessed."""
     with HubServer(tmp_path / "hub") as hub:
-        for name in ("org/mean", "org/first"):
+        for name in ("org/mean", "org/first", "org/sup-simcse"):
             hub.repo(name, "models").create(private=False)
+        old = hub.commit("org/mean", {"1_Pooling/config.json": json.dumps(said("max_tokens"))}, kind="models")
         hub.commit("org/mean", {"1_Pooling/config.json": json.dumps(said("mean_tokens"))}, kind="models")
         hub.commit("org/first", {"config.json": "{}"}, kind="models")
+        hub.commit("org/sup-simcse", {"config.json": "{}"}, kind="models")
 
         def ask(**environment):
+            code = FROM_HUB.replace("OLD", old)
             call = subprocess.run(
-                [sys.executable, "-c", FROM_HUB], env=environment, stdout=subprocess.PIPE, text=True, check=True
+                [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True
             )
             return list(json.loads(call.stdout).values())
 
         used, unused = hub.env("hf_write"), hub.env("hf_write")
-        assert ask(**used) == ["mean", "cls"]
-        assert ask(**used, HF_HUB_OFFLINE="1") == ["mean", "cls"]
-        assert ask(**unused, HF_HUB_OFFLINE="1") == ["LocalEntryNotFoundError"] * 2
+        assert ask(**used) == ["mean", "cls", "max", "pooler"]
+        assert ask(**used, HF_HUB_OFFLINE="1") == ["mean", "cls", "max", "pooler"]
+        assert ask(**unused, HF_HUB_OFFLINE="1") == ["LocalEntryNotFoundError"] * 4
 
 
 def test_pairs_are_the_cosines_one_by_one(encoder):

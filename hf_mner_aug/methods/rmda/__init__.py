@@ -64,7 +64,7 @@ from hf_mner_aug.posts import masking
 from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.posts.scripts import written_length
 from hf_mner_aug.posts.texts import normalise_text, strip_urls, text_key, too_long
-from hf_mner_aug.posts.tokenising import Style, word_style
+from hf_mner_aug.posts.tokenising import word_style
 from hf_mner_aug.reasons import TEACHER, TEACHER_SCORES, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.storage.posts import open_posts, save_posts
@@ -484,11 +484,29 @@ class RMDA(Method):
     def _found(self, posts: Sequence[Post]) -> list[list[tuple[Post, Post] | Reject]]:
         """Return, for each post, the made posts with the posts they were made of, or why there is none."""
         return [
-            [hit if isinstance(hit, Reject) else self._take_over(post, hit) for hit in hits]
+            self._taken_over(post, hits)
             if self._query(post)
             else [Reject("no_hit" if self.require == "none" else "no_entity")] * self.copies
             for post, hits in zip(posts, self._searched(posts), strict=True)
         ]
+
+    def _taken_over(self, post: Post, hits: Sequence[Hit | Reject]) -> list[tuple[Post, Post] | Reject]:
+        """Return what is made of the hits of one post; the cosines of all of them are computed at once."""
+        texts = {i: found_words(hit, self.learned["style"]) for i, hit in enumerate(hits) if isinstance(hit, Hit)}
+        cosines: dict[int, float] = {}
+        if self.filter and self.labels == "method" and post.relation is not None:
+            compared = [i for i, words in texts.items() if not too_long(words)]
+            cosines = dict(zip(compared, self._cosines(post, [texts[i] for i in compared]), strict=True))
+        return [
+            hit if isinstance(hit, Reject) else self._take_over(post, hit, texts[i], cosines.get(i, 0.0))
+            for i, hit in enumerate(hits)
+        ]
+
+    def _cosines(self, post: Post, texts: Sequence[Sequence[str]]) -> list[float]:
+        """Return the cosine of a post's text and each of some others [n_texts][n_words]."""
+        known = _known(self.learned["files"]["posts"])
+        alike = sentence.open_encoder(self.encoder) if self.encoder else known.similarity
+        return alike(strip_urls(" ".join(post.tokens)), [strip_urls(" ".join(words)) for words in texts])
 
     def _searched(self, posts: Sequence[Post]) -> Iterable[Sequence[Hit | Reject]]:
         """Return the posts found for each post, or why there are none."""
@@ -511,13 +529,11 @@ class RMDA(Method):
 
         return [[illustrate(r) if isinstance(r, Post) else r for r in results] for results in found]
 
-    def _take_over(self, post: Post, hit: Hit) -> tuple[Post, Post] | Reject:
-        """Return a post made of a hit, and the hit with its labels; or why there is none."""
+    def _take_over(self, post: Post, hit: Hit, tokens: list[str], cosine: float) -> tuple[Post, Post] | Reject:
+        """Return a post made of a hit with these words, and the hit with its labels; or why there is none."""
         column = self._codec().image_column
         if self.image and not hit.images and not (self.on_web and hit.image_urls) and column:
             return Reject("no_image", hit.id)
-        style: Style = self.learned["style"]
-        tokens = found_words(hit, style)
         if too_long(tokens):
             return Reject("too_large", hit.id)
         relation: Relation | None = None
@@ -542,7 +558,7 @@ class RMDA(Method):
         if self.on_web and self.image:
             details["image_urls"] = hit.image_urls[: IMAGES if column == "images" else 1] if column else ()
         found = Post(post.id, tokens, entities, tuple(hit.images[:IMAGES]), relation, details)
-        refused = self._check_text(post, found, known) if self.filter else None
+        refused = self._check_text(post, found, known, cosine) if self.filter else None
         if refused:
             return refused
         if self.text and self.labels == "method" and known.contradicts(found):
@@ -557,17 +573,14 @@ class RMDA(Method):
         tokens, counts = masking.mask(found.tokens, self.mask, found.protected())
         return replace(found, tokens=tokens, details={**found.details, "masked": counts}) if counts else found
 
-    def _check_text(self, post: Post, found: Post, known: Known) -> Reject | None:
-        """Return why a retrieved post is rejected by its own words, or None."""
+    def _check_text(self, post: Post, found: Post, known: Known, cosine: float) -> Reject | None:
+        """Return why a retrieved post is rejected by its own words, or None; ``cosine`` is that of the two texts."""
         tokens = found.tokens
         if refused := filters.check_length(tokens, self.least_words, self.most_words):
             return refused
         if self.labels == "teacher":
             return None
         if found.relation is not None:
-            texts = [strip_urls(" ".join(p.tokens)) for p in (post, found)]
-            alike = sentence.open_encoder(self.encoder) if self.encoder else known.similarity
-            cosine = alike(texts[0], texts[1:])[0]
             return Reject("dissimilar", f"{cosine:.2f}") if cosine < self.similarity else None
         written = {bare_words(mention.words) for mention in mentions_of(post)}
         for entity in found.entities:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hf_mner_aug.models.device import resolved_revision, split_revision
 from hf_mner_aug.models.search import Hit, Listed
-from hf_mner_aug.models.words.sentence import BATCH, open_encoder
+from hf_mner_aug.models.words.sentence import BATCH, POOLER, open_encoder
 from hf_mner_aug.storage import kept_features
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ def _unit(encoder: str, texts: Sequence[str]) -> "np.ndarray":
 
 @functools.lru_cache(maxsize=4)
 def _file(posts: str, encoder: str) -> str:
-    """Return the name of the file of the vectors: a digest of the posts and of the encoder's weights."""
+    """Return the name of the file of the vectors: a digest of the posts, the encoder's weights and how it computes."""
     about = [posts, resolved_revision(*split_revision(encoder)), BLOCK, BATCH]
+    opened = open_encoder(encoder)
+    how = [opened.device.partition(":")[0], opened.pooling]
+    about += [part for part in how if part in ("cuda", POOLER)]  # without them, vectors kept before are still found
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()

@@ -3,12 +3,13 @@
 import functools
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import find_device, loading
+from hf_mner_aug.models.device import find_device, loading, split_revision
 from hf_mner_aug.models.search import words
 from hf_mner_aug.need import need
 from hf_mner_aug.untrusted.shapes import read_json
@@ -21,6 +22,8 @@ BATCH = 64  # sentences that are encoded at a time
 WINDOW_TOKENS = 1024  # tokens that a language model takes at a time, of one text or of several
 LONGEST = 1024  # tokens of a window if a language model states no limit
 POOLING = "1_Pooling/config.json"  # of sentence-transformers
+POOLER = "pooler"
+_SUPERVISED = re.compile(r"(?<![a-z])sup-simcse", re.IGNORECASE)  # as its authors name such models; others are unsup-
 
 
 class Similarity(Protocol):
@@ -55,17 +58,28 @@ class TfidfSimilarity:
 
 
 class EncoderSimilarity:
-    """Cosine of a pretrained encoder's sentence vectors (SimCSE; Gao et al. 2021).
+    """Cosine of a pretrained encoder's sentence vectors, computed in single precision.
 
     Pooling follows sentence-transformers' ``1_Pooling``: the mean over subwords, their maximum, or the vector of the
-    first one, which is also the default without ``1_Pooling``.
+    first one, which is also the default without ``1_Pooling``. The exception is a supervised SimCSE (Gao et al. 2021;
+    ``SimCSE`` in their tool.py), whose vector is the output of the pooler on top of the first one.
+
+    Args:
+        encoder: a folder or an id on the Hub, with ``@revision``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
-    def __init__(self, encoder: str) -> None:
+    def __init__(self, encoder: str, device: str = "auto") -> None:
         transformers = need("transformers", extra="models")
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
-        self._model = transformers.AutoModel.from_pretrained(encoder, trust_remote_code=False).eval()
-        self._pooling = _pooling(encoder)
+        model, revision = split_revision(encoder)
+        chosen: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+        self.device = find_device(device)
+        self.pooling = _pooling(model, revision)
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(model, **chosen)
+        net, found = transformers.AutoModel.from_pretrained(model, dtype="float32", output_loading_info=True, **chosen)
+        if self.pooling == POOLER and (net.pooler is None or any("pooler." in name for name in found["missing_keys"])):
+            raise UsageError(f"encoder {encoder}: expected the weights of a supervised SimCSE's pooler, found none")
+        self._model = net.eval().to(self.device)
         self._known: dict[str, torch.Tensor] = {}  # vectors [dim] of the texts of earlier pairs
 
     def __call__(self, text: str, others: Sequence[str]) -> list[float]:
@@ -73,7 +87,8 @@ class EncoderSimilarity:
         torch = need("torch", extra="models")
         if not others:
             return []
-        vectors = self._encode([text, *others])
+        texts = [text, *others]
+        vectors = torch.cat([self._encode(texts[first : first + BATCH]) for first in range(0, len(texts), BATCH)])
         return [float(c) for c in torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:])]
 
     def pairs(self, texts: Sequence[str], others: Sequence[str]) -> list[float]:
@@ -92,19 +107,27 @@ class EncoderSimilarity:
 
     def vectors(self, texts: Sequence[str]) -> "np.ndarray":
         """Return the vectors [n, dim] of texts, computed as one batch."""
-        found: np.ndarray = self._encode([*texts]).float().numpy()
+        found: np.ndarray = self._encode([*texts]).numpy()
         return found
 
     def _encode(self, texts: list[str]) -> "torch.Tensor":
-        """Return the vectors [n, dim] of texts."""
+        """Return the vectors [n, dim] of texts, on the CPU."""
         torch = need("torch", extra="models")
         batch = self._tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
         with torch.inference_mode():
-            states = self._model(**batch).last_hidden_state
-        mask = batch["attention_mask"].unsqueeze(-1)
-        if self._pooling == "mean":
-            return (states * mask).sum(1) / mask.sum(1)
-        return states.masked_fill(mask == 0, -math.inf).amax(1) if self._pooling == "max" else states[:, 0]
+            output = self._model(**batch.to(self.device))
+        if self.pooling == POOLER:
+            vectors: torch.Tensor = output.pooler_output
+        else:
+            vectors = _pool(output.last_hidden_state, batch["attention_mask"].unsqueeze(-1), self.pooling)
+        return vectors.cpu()
+
+
+def _pool(states: "torch.Tensor", mask: "torch.Tensor", pooling: str) -> "torch.Tensor":
+    """Return the vectors [n, dim] of states [n, length, dim] under a mask [n, length, 1]."""
+    if pooling == "mean":
+        return (states * mask).sum(1) / mask.sum(1)
+    return states.masked_fill(mask == 0, -math.inf).amax(1) if pooling == "max" else states[:, 0]
 
 
 class Pooling(TypedDict):
@@ -113,8 +136,8 @@ class Pooling(TypedDict):
     pooling_mode: NotRequired[str | None]
 
 
-def _pooling(encoder: str) -> str:
-    """Return how an encoder (a folder or an id on the Hub) pools its states: ``cls``, ``mean`` or ``max``.
+def _pooling(encoder: str, revision: str | None = None) -> str:
+    """Return how an encoder (a folder or an id on the Hub) pools its states: ``cls``, ``mean``, ``max`` or ``pooler``.
 
     Raises:
         UsageError: it pools in another way.
@@ -126,14 +149,16 @@ def _pooling(encoder: str) -> str:
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
-            path = Path(hf_hub_download(encoder, POOLING))
+            path = Path(hf_hub_download(encoder, POOLING, revision=revision))
         except LocalEntryNotFoundError:  # the Hub is unreachable; the cache may know that there is none
-            if try_to_load_from_cache(encoder, POOLING) is not _CACHED_NO_EXIST:
+            if try_to_load_from_cache(encoder, POOLING, revision=revision) is not _CACHED_NO_EXIST:
                 raise
         except EntryNotFoundError:
             pass
     if not path.is_file():
-        return "cls"
+        # A snapshot in the Hub's cache has the model's name two folders up: models--ORG--NAME/snapshots/COMMIT.
+        names = [Path(encoder).name, *(part for part in Path(encoder).parts if part.startswith("models--"))]
+        return POOLER if any(map(_SUPERVISED.search, names)) else "cls"
     config = read_json(path, Pooling, advice="correct it, or use another encoder")
     # Older versions have a boolean for each: pooling_mode_cls_token, pooling_mode_mean_tokens, ….
     prefix = "pooling_mode_"
@@ -148,7 +173,9 @@ def _pooling(encoder: str) -> str:
 
 @functools.lru_cache(maxsize=2)
 def open_encoder(encoder: str) -> EncoderSimilarity:
-    """Return the similarity by an encoder: a folder or an id on the Hub.
+    """Return the similarity by an encoder: a folder or an id on the Hub, with ``@revision``.
+
+    It runs on the GPU if there is one.
 
     Raises:
         MissingExtra: transformers or torch is not installed.
