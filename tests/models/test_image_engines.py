@@ -88,6 +88,21 @@ def test_each_rank_has_its_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("capability", "told"), [("AVX2", True), ("NO AVX", True), ("AVX512", False), ("DEFAULT", False)]
+)
+def test_bfloat16_on_an_old_cpu_is_told_to_be_slow(monkeypatch, capability, told):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        assert device.find_dtype("bfloat16", "cuda:0") == device.find_dtype("bfloat16", "cpu") == "bfloat16"
+        assert [device.find_dtype(name, "cpu") for name in ("auto", "float32")] == ["float32", "float32"]
+    said = [str(warning.message) for warning in found]
+    assert len(said) == told
+    assert all("dtype=bfloat16: this CPU has no instructions for it, so float32 is" in line for line in said)
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"prompt": "a photo"}, "{sentence}"),
