@@ -118,11 +118,28 @@ def test_the_loss_is_that_of_the_text_and_its_end_alone(bases):
             after = len(row) - before - len(example.text)
             assert row == [-100] * before + example.text + [-100] * after
         with torch.no_grad():
-            # transformers' own loss, and the loss where all logits are computed.
             assert network.loss(batch).item() == pytest.approx(network.net(**batch).loss.item(), rel=1e-5)
-            with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(lm_net.LMNetwork, "keeps_logits", False)
-                assert network.loss(batch).item() == pytest.approx(network.net(**batch).loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("marks", ["tokens", "plain"])
+def test_the_output_layer_is_computed_for_the_tokens_of_texts_alone(bases, kind, marks):
+    settings = settings_of(bases[kind], marks=marks, dropout=0.0)
+    network = opened(bases[kind], marks=marks)
+    network.adapt(settings)
+    examples = [network.example(request.instruction, None, text)[0] for request, text in LEARNT[:3]]
+    batch = network.collate(examples, [None] * 3, learn=True)
+    learnable = [parameter for parameter in network.net.parameters() if parameter.requires_grad]
+    whole = network.net(**batch).loss  # transformers' own, of all logits
+    expected = torch.autograd.grad(whole, learnable)
+    rows = []
+    layer = network.net.get_output_embeddings()
+    with layer.register_forward_hook(lambda module, args, logits: rows.append(logits.shape[:-1].numel())):
+        loss = network.loss(batch)
+    assert rows == [sum(len(example.text) for example in examples)]
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-5)
+    for found, gradient in zip(torch.autograd.grad(loss, learnable), expected, strict=True):
+        torch.testing.assert_close(found, gradient, rtol=1e-4, atol=1e-6)
 
 
 # ---------------------------------------------------------------- what learns

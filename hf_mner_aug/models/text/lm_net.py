@@ -5,7 +5,6 @@ text and the end token follow. Pictures are not seen. LoRA adapters sit on every
 blocks, so neither on the embeddings nor on the output layer; where tags are tokens, their rows of both are trained.
 """
 
-import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -128,23 +127,22 @@ class LMNetwork:
         return {name: values.to(self.device) for name, values in batch.items()}
 
     def loss(self, batch: "dict[str, torch.Tensor]") -> "torch.Tensor":
-        """Return the mean loss of a batch over the tokens of its texts; the logits of others are not computed."""
+        """Return the mean loss of a batch over the tokens of its texts.
+
+        Only for these the output layer is computed: with a large vocabulary it costs more than all blocks.
+        """
         from torch.nn.functional import cross_entropy
 
-        labels = batch["labels"]
+        labels = batch["labels"][:, 1:]
         learned = labels != IGNORED
-        first = int(learned.any(0).nonzero()[0])
-        asked = {"logits_to_keep": labels.shape[1] - first + 1} if self.keeps_logits else {}
-        given = {name: values for name, values in batch.items() if name != "labels"}
-        logits = self.net(**given, use_cache=False, **asked).logits[:, first - 1 - labels.shape[1] : -1]
-        rows = learned[:, first:].flatten().nonzero().flatten()
-        return cross_entropy(logits.flatten(0, 1).index_select(0, rows).float(), labels[learned])
 
-    @property
-    def keeps_logits(self) -> bool:
-        """Whether the model can compute the last logits only."""
-        base = self.net.get_base_model() if hasattr(self.net, "peft_config") else self.net
-        return "logits_to_keep" in inspect.signature(base.forward).parameters
+        def of_texts(layer: Any, states: "tuple[torch.Tensor, ...]") -> "tuple[torch.Tensor, ...]":
+            return (states[0][:, :-1][learned][None], *states[1:])
+
+        given = {name: values for name, values in batch.items() if name != "labels"}
+        with self.net.get_output_embeddings().register_forward_pre_hook(of_texts):
+            logits = self.net(**given, use_cache=False).logits
+        return cross_entropy(logits[0].float(), labels[learned])
 
     def forbidden(self) -> "torch.Tensor":
         """Return the mask [n_tokens] of forbidden tokens: all special ones but the end, and rows without a token."""
