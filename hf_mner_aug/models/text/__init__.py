@@ -18,7 +18,11 @@ WITHOUT_A_MODEL = {
 FINE_TUNED: tuple[Kind, ...] = get_args(Kind)
 # Where a kind departs from the paper's settings of InstructBLIP.
 LANGUAGE_MODEL = {"marks": "plain", "r": 16, "dropout": 0.05, "learning_rate": 2e-4, "batch_size": 4, "patience": 1}
-DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {"instructblip": {}, "lm": LANGUAGE_MODEL, "vlm": LANGUAGE_MODEL}
+DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
+    "instructblip": {},
+    "lm": {**LANGUAGE_MODEL, "gradient_checkpointing": False},  # without pictures a batch has a few hundred tokens
+    "vlm": LANGUAGE_MODEL,
+}
 
 
 def check_engine(name: str) -> None:
