@@ -56,7 +56,7 @@ def pool(teacher: str, least: float, copies: int = 8, **more: Any) -> Setting:
 
 def lm(**more: Any) -> Setting:
     """Return a config of texts of Gemma, fine-tuned on the posts."""
-    return Setting("gmda", {"text_model": f"lm:{LAB}/gemma", "image": False, "epochs": 3, **more}, 1, False)
+    return Setting("gmda", {"text_model": f"lm:{LAB}/gemma", "image": False, "epochs": 2, **more}, 1, False)
 
 
 CONFIGS: dict[str, Setting] = {
@@ -80,6 +80,7 @@ CONFIGS: dict[str, Setting] = {
         seeds=False,
     ),
     "lm_asked": lm(),
+    "lm_tokens": lm(marks="tokens"),
     "lm_free": lm(ask="free"),
     "lm_free_crf_0.5": lm(ask="free", labels="teacher", teacher=TEACHERS["crf"]),
     "lm_free_frozen_0.5": lm(ask="free", labels="teacher", teacher=TEACHERS["frozen"]),
