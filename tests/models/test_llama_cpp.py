@@ -18,6 +18,8 @@ from hf_mner_aug.models.endpoint import Endpoint
 from hf_mner_aug.untrusted import hosts
 
 MODEL = Path(os.environ.get("MNER_LAB", ROOT / "lab-models")) / "qwen.gguf"
+LAB_PYTHON = ROOT / ".venv-lab" / "bin" / "python"  # of ``make lab``; the tests run in .venv
+PYTHON = LAB_PYTHON if LAB_PYTHON.exists() else Path(sys.executable)
 SCHEMA = {
     "type": "object",
     "properties": {"names": {"type": "array", "items": {"type": "string"}, "maxItems": 3}},
@@ -28,7 +30,9 @@ START_SECONDS = 300
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not MODEL.exists(), reason=f"{MODEL} is missing: make lab ($MNER_LAB)"),
-    pytest.mark.skipif(find_spec("llama_cpp") is None, reason="llama-cpp-python is missing: run in .venv-lab"),
+    pytest.mark.skipif(
+        PYTHON != LAB_PYTHON and find_spec("llama_cpp") is None, reason="llama-cpp-python is missing: make lab"
+    ),
 ]
 
 
@@ -39,7 +43,7 @@ def server(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log"
-    words = [sys.executable, ROOT / "benchmarks" / "lab" / "serve.py", "--port", str(port)]
+    words = [PYTHON, ROOT / "benchmarks" / "lab" / "serve.py", "--port", str(port)]
     environment = {**os.environ, "MNER_LAB": str(MODEL.parent)}
     with log.open("wb") as written:
         process = subprocess.Popen(words, stdout=written, stderr=written, env=environment)
