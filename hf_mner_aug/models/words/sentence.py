@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, cast
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import find_device, loading, split_revision
@@ -112,15 +112,14 @@ class EncoderSimilarity:
 
     def _encode(self, texts: list[str]) -> "torch.Tensor":
         """Return the vectors [n, dim] of texts, on the CPU."""
-        torch = need("torch", extra="models")
+        import torch
+
         batch = self._tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
         with torch.inference_mode():
             output = self._model(**batch.to(self.device))
         if self.pooling == POOLER:
-            vectors: torch.Tensor = output.pooler_output
-        else:
-            vectors = _pool(output.last_hidden_state, batch["attention_mask"].unsqueeze(-1), self.pooling)
-        return vectors.cpu()
+            return cast("torch.Tensor", output.pooler_output.cpu())
+        return _pool(output.last_hidden_state, batch["attention_mask"].unsqueeze(-1), self.pooling).cpu()
 
 
 def _pool(states: "torch.Tensor", mask: "torch.Tensor", pooling: str) -> "torch.Tensor":
