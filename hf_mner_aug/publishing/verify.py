@@ -35,7 +35,7 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
         folder: the repo folder.
         config: the config's name.
         rerun: make it again in a temporary folder, from ``source`` or the Hub id it was made from; answers from the
-            web are taken from the record, and no request is sent.
+            web are taken from the record, and no request is sent; pictures are drawn anew.
         source: the folder or Hub id of the source, or its splits; its content is checked.
 
     Raises:
@@ -59,11 +59,12 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
     difference = "" if found.total == expected.total else _spell_difference(place, expected, found)
     again = None
     if rerun:
+        from hf_mner_aug.models.image.kept import drawing_anew
         from hf_mner_aug.models.search.fetching import replaying
 
         recipe = Recipe.from_dict(note["recipe"])
         recipe, gold = source_posts(recipe, source)
-        with tempfile.TemporaryDirectory() as temporary, replaying():
+        with tempfile.TemporaryDirectory() as temporary, replaying(), drawing_anew():
             run_and_publish(recipe, gold, Path(temporary) / "again", retrieved=note.get("retrieved") or "whole")
             made = fingerprint_of(Path(temporary) / "again" / config, note["splits"])
             again = made.total

@@ -143,7 +143,8 @@ def test_nothing_heavy_is_imported_before_a_picture_is_asked_for():
 
 
 @pytest.fixture
-def engine(folders):
+def engine(folders, monkeypatch):
+    monkeypatch.setenv("HF_MNER_AUG_KEPT_GB", "0")  # these tests draw: test_kept_pictures.py is about what is kept
     image._load.cache_clear()
     device._LIMITS.clear()
     threads = pytest.importorskip("torch").get_num_threads()

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError, first_line
 from hf_mner_aug.models.device import count_limit, find_device, find_dtype, loading, quiet
+from hf_mner_aug.models.image import kept
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.need import need
 from hf_mner_aug.posts.pictures import Source
 from hf_mner_aug.posts.texts import normalise_text
+from hf_mner_aug.storage import kept_features
 from hf_mner_aug.values import Amount, Positive, Share, check_ranges
 
 if TYPE_CHECKING:
@@ -68,7 +70,8 @@ class Diffusers:
     """Text-to-image, and image-to-image if there is an original, through any diffusers pipeline.
 
     Each row has its own generator on the CPU, seeded by its draw, so that its noise does not depend on the batch or the
-    device. The pipeline's safety checker stays on, and a picture that it flags is refused.
+    device. The pipeline's safety checker stays on, and a picture that it flags is refused. Pictures are kept in the
+    cache (``image.kept``), and one that was drawn before is not drawn again.
 
     Args:
         model: an id on the Hub or a folder; ``revision`` as ``from_pretrained`` takes it.
@@ -138,6 +141,7 @@ class Diffusers:
         if not rows:
             return []
         loaded = self._load()
+        asked = self._asked(loaded)
         made: dict[int, PIL.Image.Image | Refused] = {}
         # Rows of one batch have one size; the groups do not depend on the memory.
         groups: dict[Any, list[Row]] = {}
@@ -146,7 +150,7 @@ class Diffusers:
         for group in groups.values():
             for first in range(0, len(group), self.batch_size):
                 chosen = group[first : first + self.batch_size]
-                for row, result in zip(chosen, self._in_memory(loaded, chosen), strict=True):
+                for row, result in zip(chosen, self._in_memory(loaded, asked, chosen), strict=True):
                     made[row.i] = result if isinstance(result, Refused) or sizes is None else fit(result, sizes[row.i])
         return [made[i] for i in range(len(rows))]
 
@@ -157,7 +161,25 @@ class Diffusers:
         dtype = find_dtype(self.dtype, device)
         return _load(self.model, self.revision, dtype, device, self.offload)
 
-    def _in_memory(self, loaded: "Loaded", rows: "list[Row]") -> "list[PIL.Image.Image | Refused]":
+    def _asked(self, loaded: "Loaded") -> dict[str, Any] | None:
+        """Return what a picture depends on beside its row; None if none is kept, or a revision is unknown."""
+        if not kept_features.limit_bytes():
+            return None
+        revisions = [kept.revision_of(self.model, self.revision)]
+        revisions += [kept.revision_of(self.nsfw_model, None)] if self.nsfw_model else []
+        if None in revisions:
+            return None
+        return {
+            "revisions": revisions,
+            "nsfw_threshold": self.nsfw_threshold if self.nsfw_model else None,
+            "settings": [self.steps, self.guidance, self.strength],
+            "dtype": loaded.dtype,
+            "machine": kept.machine_of(loaded.device),
+        }
+
+    def _in_memory(
+        self, loaded: "Loaded", asked: dict[str, Any] | None, rows: "list[Row]"
+    ) -> "list[PIL.Image.Image | Refused]":
         """Return the pictures of a batch, made in smaller ones if memory runs out."""
         import torch
 
@@ -165,7 +187,9 @@ class Diffusers:
         while len(made) < len(rows):
             chosen = rows[len(made) : len(made) + (loaded.at_once or len(rows))]
             try:
-                made += self._judged(loaded, chosen)
+                drawn = self._kept_or_drawn(loaded, asked, chosen)
+                made += [found.picture for found in drawn]
+                count_limit("prompts_cut", sum(found.cut for found in drawn))
                 continue
             except torch.OutOfMemoryError as error:
                 if len(chosen) == 1:
@@ -181,7 +205,21 @@ class Diffusers:
             count_limit("picture_batches_halved")
         return made
 
-    def _judged(self, loaded: "Loaded", rows: "list[Row]") -> "list[PIL.Image.Image | Refused]":
+    def _kept_or_drawn(self, loaded: "Loaded", asked: dict[str, Any] | None, rows: "list[Row]") -> "list[kept.Drawn]":
+        """Return the pictures of a batch as they were kept, or drawn now."""
+        if asked is None:
+            return self._judged(loaded, rows)
+        batch = kept.batch_digest(
+            asked, [[row.prompt, row.seed, row.size, kept.pixels_digest(row.original)] for row in rows]
+        )
+        found = kept.read(batch, len(rows))
+        if found is None:
+            found = self._judged(loaded, rows)
+            kept.write(batch, found)
+        return found
+
+    def _judged(self, loaded: "Loaded", rows: "list[Row]") -> "list[kept.Drawn]":
+        """Return the pictures of a batch, drawn now, or why one is refused."""
         pictures, flagged = self._draw(loaded, rows)
         made: list[PIL.Image.Image | Refused] = []
         for picture, unsafe in zip(pictures, flagged, strict=True):
@@ -197,8 +235,7 @@ class Diffusers:
             for i, chance in zip(there, chances, strict=True):
                 if chance >= self.nsfw_threshold:
                     made[i] = Refused("unsafe_image", f"{self.nsfw_model} gives nsfw {chance:.2f}")
-        count_limit("prompts_cut", sum(loaded.is_truncated(row.prompt) for row in rows))
-        return made
+        return [kept.Drawn(one, loaded.is_truncated(row.prompt)) for one, row in zip(made, rows, strict=True)]
 
     def _draw(self, loaded: "Loaded", rows: "list[Row]") -> "tuple[list[PIL.Image.Image], list[bool]]":
         """Return the pictures of rows of one size, and whether the safety checker flagged each."""
@@ -236,11 +273,17 @@ class Row(NamedTuple):
 
 @dataclass
 class Loaded:
-    """A pipeline in this process; ``at_once`` is the batch size after memory ran out."""
+    """A pipeline in this process, opened when a picture is drawn; ``at_once``: the batch size after memory ran out."""
 
-    text_to_image: Any
+    open: Callable[[], Any]
     device: str
+    dtype: str
     at_once: int | None = None
+
+    @functools.cached_property
+    def text_to_image(self) -> Any:
+        """The pipeline."""
+        return self.open()
 
     @functools.cached_property
     def image_to_image(self) -> Any:
@@ -263,6 +306,10 @@ class Loaded:
 
 @functools.cache
 def _load(model: str, revision: str | None, dtype: str, device: str, offload: str) -> Loaded:
+    return Loaded(functools.partial(_open, model, revision, dtype, device, offload), device, dtype)
+
+
+def _open(model: str, revision: str | None, dtype: str, device: str, offload: str) -> Any:
     torch = need("torch", extra="models")
     diffusers = need("diffusers", extra="models")
     with quiet("diffusers"), loading(model, "a text-to-image pipeline"):
@@ -286,7 +333,7 @@ def _load(model: str, revision: str | None, dtype: str, device: str, offload: st
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.enable_sequential_cpu_offload(device=device)
-    return Loaded(pipeline, device)
+    return pipeline
 
 
 @functools.cache

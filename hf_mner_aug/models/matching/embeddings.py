@@ -1,23 +1,21 @@
 """Vectors of pictures, cached by content: a picture that many posts share is encoded once.
 
-They are kept in memory (the latest ``HELD``) and in ``embeddings/<encoder>.sqlite`` of the cache folder, one file per
-encoder, which workers and later runs share. The file may be deleted at any time.
+They are kept in memory (the latest ``HELD``) and in ``embeddings/<encoder>.db`` of the cache folder, one file per
+encoder (``storage.kept_features``), which workers and later runs share. The file may be deleted at any time.
 """
 
-import contextlib
-import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.schema import EncodedImage
-from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage import kept_features
 
 if TYPE_CHECKING:
     import numpy as np
 
+KIND = "embeddings"
 HELD = 20_000
 BATCH = 64  # pictures encoded and written at a time
 
@@ -40,15 +38,16 @@ def vectors_of(images: Sequence[EncodedImage], encoder: str, dim: int, encode: E
     digests = [image_digest(image) for image in images]
     wanted = {digest: image for digest, image in zip(digests, images, strict=True) if digest}
     found = {digest: _held[encoder, digest] for digest in wanted if (encoder, digest) in _held}
-    path = artifacts.cache_folder() / "embeddings" / f"{encoder}.sqlite"
-    found |= _read(path, [digest for digest in wanted if digest not in found])
+    kept = kept_features.read(encoder, [digest for digest in wanted if digest not in found], KIND)
+    found |= {digest: vector for digest, vector in kept.items() if len(vector) == 4 * dim}
     unknown = [digest for digest in wanted if digest not in found]
     for first in range(0, len(unknown), BATCH):
         batch = unknown[first : first + BATCH]
         rows = np.ascontiguousarray(encode([wanted[digest] for digest in batch]), dtype="<f4")
         made = {digest: row.tobytes() for digest, row in zip(batch, rows, strict=True)}
         found |= made
-        _write(path, {digest: row for digest, row in made.items() if not np.isnan(np.frombuffer(row, "<f4")).any()})
+        whole = {digest: row for digest, row in made.items() if not np.isnan(np.frombuffer(row, "<f4")).any()}
+        kept_features.write(encoder, whole, KIND)
     for digest in wanted:
         _held[encoder, digest] = found[digest]
         _held.move_to_end((encoder, digest))
@@ -57,24 +56,3 @@ def vectors_of(images: Sequence[EncodedImage], encoder: str, dim: int, encode: E
     lost = np.full(dim, np.nan, dtype="<f4").tobytes()
     joined = b"".join(found[digest] if digest else lost for digest in digests)
     return np.frombuffer(joined, dtype="<f4").reshape(len(images), dim).astype(np.float32)
-
-
-def _read(path: Path, digests: Sequence[str]) -> dict[str, bytes]:
-    """Return the vectors of some pictures that are in the file."""
-    if not digests or not path.exists():
-        return {}
-    found: dict[str, bytes] = {}
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=60)) as file:
-        for first in range(0, len(digests), 500):  # SQLite accepts some hundred values at a time
-            batch = digests[first : first + 500]
-            marks = ",".join("?" * len(batch))
-            found.update(file.execute(f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", batch))
-    return found
-
-
-def _write(path: Path, vectors: Mapping[str, bytes]) -> None:
-    """Add vectors to the file; if it cannot be written, they are computed again another time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=60)) as file, file:
-        file.execute("CREATE TABLE IF NOT EXISTS vectors (digest TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
-        file.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", vectors.items())
