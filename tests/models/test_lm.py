@@ -14,7 +14,7 @@ from text_posts import PAIRS, POSTS  # noqa: E402
 
 from hf_mner_aug.draw import draw  # noqa: E402
 from hf_mner_aug.exceptions import UsageError  # noqa: E402
-from hf_mner_aug.models.text import DEFAULTS, fit_settings, lm_net  # noqa: E402
+from hf_mner_aug.models.text import DEFAULTS, finetuned, fit_settings, lm_net  # noqa: E402
 from hf_mner_aug.models.text import training as fitting  # noqa: E402
 from hf_mner_aug.models.text.adapters import learnable  # noqa: E402
 from hf_mner_aug.models.text.engine import TextRequest, Unwritten  # noqa: E402
@@ -366,6 +366,38 @@ def test_what_is_no_causal_language_model_is_one_line(bases, tmp_path):
         assert "\n" not in str(told.value)
     with pytest.raises(UsageError, match="it reads 512 tokens, expected 256 for the instruction and 512 for the text"):
         opened(bases["llama"], max_instruction=256, max_text=512)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma"])
+def test_rows_of_tags_are_swapped_with_the_adapters(bases, kind):
+    """They are merged into the embeddings, which must be those of the base for the next adapters."""
+    request = LEARNT[0][0]
+    trained = [
+        fit(LEARNT, [], settings=settings_of(bases[kind], marks="tokens", epochs=1, seed=seed), tags=tiny.TAGS)
+        for seed in (5, 6)
+    ]
+    writers = [
+        FineTuned(kind="lm", model=str(bases[kind]), weights=found["text_model"], max_text=10, device="cpu")
+        for found in trained
+    ]
+
+    def logits(writer):
+        network = writer._load().network
+        example, _ = network.example(request.instruction, None)
+        with torch.inference_mode():
+            return network.net(**network.collate([example], [None], learn=False)).logits
+
+    alone = []
+    for writer in writers:
+        finetuned.forget()
+        alone.append(logits(writer))
+    assert not torch.equal(*alone)
+    finetuned.forget()
+    networks = set()
+    for turn in (0, 1, 0, 1):
+        assert torch.equal(logits(writers[turn]), alone[turn])
+        networks.add(id(finetuned._held[0]))
+    assert len(networks) == 1
 
 
 def test_settings_of_an_engine_are_checked():

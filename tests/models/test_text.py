@@ -637,6 +637,59 @@ def test_a_request_that_is_too_long_is_cut_and_counted(engine):
     assert limits_met()["instructions_cut"] == before + 1
 
 
+# ---------------------------------------------------------------- one base in memory
+
+
+@pytest.mark.parametrize("tune", ["lora", "qformer"])
+def test_seeds_share_one_base_and_write_what_each_would_alone(tune, pairs, settings, monkeypatch):
+    opened_bases = []
+    real = text.open_network
+    monkeypatch.setattr(text, "open_network", lambda *args: opened_bases.append(args) or real(*args))
+    requests = [request for request, _ in pairs[:3]]
+    chosen = replace(settings, tune=tune, epochs=1, learning_rate=0.05)
+    trained = [fit(pairs[:6], [], settings=replace(chosen, seed=seed), tags=TYPES)["text_model"] for seed in (5, 6)]
+    assert text._held == [], "a training has the memory to itself"
+    writers = [
+        blip_engine(model=settings.model, weights=weights, max_text=6, batch_size=4, device="cpu", temperature=0.3)
+        for weights in trained
+    ]
+
+    def logits(writer):
+        loaded = writer._load()
+        example, _ = loaded.network.example(requests[0].instruction, requests[0].image, pairs[0][1])
+        batch = loaded.network.collate([example], [loaded.network.pixels(requests[0].image)], learn=True)
+        with torch.inference_mode():
+            return loaded.network.net(**batch).logits
+
+    alone = []
+    for writer in writers:
+        text.forget()
+        alone.append((logits(writer), writer.generate(requests, draws_for(requests))))
+    assert not torch.equal(alone[0][0], alone[1][0]), "the seeds differ"
+    text.forget()
+    opened_bases.clear()
+    for turn in (0, 1, 0, 0, 1):
+        assert torch.equal(logits(writers[turn]), alone[turn][0])
+        assert writers[turn].generate(requests, draws_for(requests)) == alone[turn][1]
+    assert len(opened_bases) == len(text._held) == 1
+    other = fit(pairs[:6], [], settings=replace(chosen, tune="lora", r=3), tags=TYPES)["text_model"]
+    assert replace(writers[0], weights=other)._load()
+    assert len(opened_bases) == 2, "adapters of another shape need a base of their own"
+    assert len(text._held) == 1
+
+
+def test_adapters_of_other_layers_are_refused(base, settings, tmp_path):
+    for name, rank in (("a", 2), ("b", 3)):
+        network = opened(base)
+        network.adapt(replace(settings, r=rank))
+        (tmp_path / name).mkdir()
+        network.write_weights(tmp_path / name)
+    network = opened(base)
+    network.read_weights(tmp_path / "a")
+    with pytest.raises(UsageError, match="these adapters are of other layers"):
+        network.read_weights(tmp_path / "b")
+
+
 # ---------------------------------------------------------------- wrong models and settings
 
 
@@ -650,7 +703,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(engine, base, pai
     (moved / "config.json").write_text(json.dumps({**config, "initializer_factor": 0.5}))
     other = replace(engine, model=str(moved))
     requests = [pairs[0][0]]
-    text._load.cache_clear()
+    text.forget()
     with pytest.raises(
         UsageError, match=rf"text_model {engine.weights[:12]} was trained on base \(\w+\), not on moved"
     ):

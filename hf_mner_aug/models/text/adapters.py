@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.text.network import FitSettings
 from hf_mner_aug.need import need
 
@@ -87,5 +88,19 @@ def write_adapters(net: Any, folder: Path) -> None:
 
 
 def read_adapters(net: Any, folder: Path) -> Any:
-    """Return a base with the adapters that ``write_adapters`` wrote."""
-    return need("peft", extra="models").PeftModel.from_pretrained(net, folder)
+    """Return a base with the adapters that ``write_adapters`` wrote, in the place of others of the same settings.
+
+    Raises:
+        UsageError: the base has adapters of other layers or shapes.
+    """
+    peft = need("peft", extra="models")
+    if not isinstance(net, peft.PeftModel):
+        return peft.PeftModel.from_pretrained(net, folder)
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / ADAPTER_FILES[1])
+    here = peft.get_peft_model_state_dict(net, save_embedding_layers=False)
+    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in here.items()}:
+        raise UsageError("these adapters are of other layers than the network has: fit again")
+    peft.set_peft_model_state_dict(net, weights)
+    return net

@@ -3,7 +3,6 @@
 Unwritten: empty_text, unfinished_text, unreadable_image
 """
 
-import functools
 import json
 import tempfile
 from collections.abc import Hashable, Sequence
@@ -34,6 +33,7 @@ from hf_mner_aug.models.text.network import (
 )
 from hf_mner_aug.models.text.sampling import RowSampler
 from hf_mner_aug.need import need
+from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.values import Amount, Count, Positive, Share, check_ranges
 
@@ -175,15 +175,31 @@ class _Row:
 
 @dataclass
 class _Loaded:
-    """A network in this process; ``at_once`` is the batch size after memory ran out."""
+    """A network in this process: its ``base`` with the adapters of ``weights``.
 
+    ``at_once`` is the batch size after memory ran out.
+    """
+
+    base: Hashable
     network: Network
     dtype: str
+    weights: str = ""
     at_once: int | None = None
 
 
-@functools.lru_cache(maxsize=2)
+_held: list[_Loaded] = []  # at most one: a base is gigabytes, and the adapters of another training are swapped in
+
+
+def forget() -> None:
+    """Free the memory of the network that writes, so that another can be trained or opened."""
+    _held.clear()
+
+
 def _load(kind: Kind, model: str, revision: str | None, weights: str, dtype: str, device: str) -> _Loaded:
+    """Return the network of some weights; a base that is in memory only takes over their adapters."""
+    asked = (kind, model, revision, dtype, device)
+    if _held and (*_held[0].base[:5], _held[0].weights) == (*asked, weights):  # type: ignore[index]
+        return _held[0]
     torch = need("torch", extra="models")
     need("peft", extra="models")
     with tempfile.TemporaryDirectory() as temporary, torch.random.fork_rng(devices=[]):
@@ -199,10 +215,16 @@ def _load(kind: Kind, model: str, revision: str | None, weights: str, dtype: str
         settings = FitSettings(**{"kind": kind, "model": model, "revision": revision, **record["settings"]})
         if settings.kind != kind:
             raise UsageError(f"text_model {weights[:12]} is of the kind {settings.kind}, not {kind}: fit again")
-        network = open_network(settings, record["tags"], dtype)
-        network.read_weights(folder)
-        network.net.eval().to(device)
-        return _Loaded(network, dtype)
+        base = (*asked, canonical_json([record["base"], record["settings"], record["tags"]]))
+        if not (_held and _held[0].base == base):
+            forget()
+            _held.append(_Loaded(base, open_network(settings, record["tags"], dtype), dtype))
+        loaded = _held[0]
+        loaded.weights = ""  # until they are whole
+        loaded.network.read_weights(folder)
+        loaded.network.net.eval().to(device)
+        loaded.weights = weights
+        return loaded
 
 
 def _record(weights: str, folder: Path) -> dict[str, Any]:

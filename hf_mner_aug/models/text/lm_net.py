@@ -175,8 +175,11 @@ class LMNetwork:
 
         Rows of tags are written into the embeddings, which PEFT otherwise copies whole for every token sampled.
         """
-        self.net = read_adapters(self.net, folder)
         trained = need("peft.tuners.trainable_tokens", extra="models").TrainableTokensLayer
+        for module in self.net.modules():
+            if isinstance(module, trained):  # with the rows of other adapters
+                module.unmerge()
+        self.net = read_adapters(self.net, folder)
         for module in self.net.modules():
             if isinstance(module, trained):
                 module.merge()

@@ -26,6 +26,7 @@ from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.models.device import find_device, find_dtype, quiet, resolved_revision, with_smaller_batches
 from hf_mner_aug.models.text.adapters import autocast, compute_activations_twice, learnable
 from hf_mner_aug.models.text.engine import TextRequest
+from hf_mner_aug.models.text.finetuned import forget
 from hf_mner_aug.models.text.network import RECORD, FitSettings, name_of_model, open_network
 from hf_mner_aug.need import need
 from hf_mner_aug.posts.pictures import image_bytes
@@ -76,6 +77,7 @@ def fit(
     finished, running = folder / f"{key}.json", folder / f"{key}.pt"
     if (digests := _finished(finished)) is not None:
         return digests
+    forget()
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         training = Training(settings, tags, dtype, device)
         with quiet():
