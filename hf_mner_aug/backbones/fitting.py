@@ -135,8 +135,10 @@ def save(backbone: NetBackbone, folder: str | Path) -> None:
     fitted = fitted_of(backbone)
     settings = asdict(replace(backbone, fitted=None))
     del settings["fitted"]
-    about = {"labels": fitted.labels, "settings": settings, "history": [asdict(check) for check in fitted.history]}
-    about |= {TWEETS: True} if fitted.pieces.tweets else {}
+    about: dict[str, Any] = {"labels": fitted.labels, "settings": settings}
+    about["history"] = [asdict(check) for check in fitted.history]
+    if fitted.pieces.tweets:
+        about[TWEETS] = True
     checkpoint.write_net(Path(folder), backbone.name, fitted.net, fitted.pieces.tokenizer, about)
 
 
