@@ -150,15 +150,30 @@ class Names:
             kind: its type, with its fine type if it has one.
             draw: the randomness.
         """
-        own, before = tokens[start:end], tokens[start - 1] if start else ""
-        head = own[0][0] if own[0][0] in HEADS and len(own[0]) > 1 else before if before in HEADS else ""
-        if kind not in self.texts or head == "@" or has_address(own):
+        if kind not in self.texts or not can_be_replaced(tokens, start, end):
             return None
-        words = tuple(_in_case_of(own, self.draw(kind, draw)).split(" "))
-        if not head:
-            return words
-        tag = "".join(sign for word in words for sign in word if _is_spelling(sign) or sign == "_")
-        return (tag if head == before else head + tag,) if self.style != "characters" else words
+        return in_form_of(tokens, start, end, self.draw(kind, draw), self.style)
+
+
+def can_be_replaced(tokens: Sequence[str], start: int, end: int) -> bool:
+    """Return whether the words ``[start, end)`` are no handle and have none, and no link."""
+    return _head(tokens, start) != "@" and not has_address(tokens[start:end])
+
+
+def in_form_of(tokens: Sequence[str], start: int, end: int, name: str, style: Style) -> Words:
+    """Return the words of a name in the case of those that it replaces, as one hashtag where they are."""
+    own, before = tokens[start:end], tokens[start - 1] if start else ""
+    head, words = _head(tokens, start), tuple(_in_case_of(own, name).split(" "))
+    if not head:
+        return words
+    tag = "".join(sign for word in words for sign in word if _is_spelling(sign) or sign == "_")
+    return (tag if head == before else head + tag,) if style != "characters" else words
+
+
+def _head(tokens: Sequence[str], start: int) -> str:
+    """Return the ``#`` or ``@`` of a mention that begins at a word, or before it; empty for none."""
+    first, before = tokens[start], tokens[start - 1] if start else ""
+    return first[0] if first[0] in HEADS and len(first) > 1 else before if before in HEADS else ""
 
 
 def _in_case_of(own: Sequence[str], name: str) -> str:

@@ -12,8 +12,8 @@ from test_gmda import details, reasons, rows, with_painter, with_writer
 
 from hf_mner_aug import GMDA
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.methods.gmda import free
 from hf_mner_aug.models import text as text_engines
+from hf_mner_aug.models.text import free
 from hf_mner_aug.models.text.labelled import free_instruction, instruction, linearize, tag_names
 from hf_mner_aug.schema import Codec, Post, mner_features
 from hf_mner_aug.storage.posts import save_posts

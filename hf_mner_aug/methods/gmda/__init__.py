@@ -25,14 +25,13 @@ from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.teachers import Labels, label_texts, pinned_specs, taught, teacher_of, told_teacher
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.methods.gmda import free
-from hf_mner_aug.methods.gmda.pictures import carry_boxes, nearest_pictured, open_originals, with_pictures
+from hf_mner_aug.methods.gmda.pictures import nearest_pictured, open_originals, with_pictures
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models import text as text_engines
 from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
 from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
 from hf_mner_aug.models.image.engine import COLLAGE, Refused, check_fill, check_sources
-from hf_mner_aug.models.text import TEMPLATES
+from hf_mner_aug.models.text import TEMPLATES, free
 from hf_mner_aug.models.text.engine import Composed, TextEngine, TextRequest, Unwritten
 from hf_mner_aug.models.text.labelled import (
     MALFORMED,
@@ -45,6 +44,7 @@ from hf_mner_aug.models.text.labelled import (
     with_arguments,
 )
 from hf_mner_aug.models.text.network import Dtype, FitSettings, Marks
+from hf_mner_aug.posts.boxes import carry_boxes
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_details, listed_words, swap
 from hf_mner_aug.posts.pictures import TAKEN, image_digest

@@ -1,7 +1,6 @@
 """New pictures of GMDA's posts: the originals they start from, and the boxes that remain valid in them."""
 
 import functools
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.models.image.collage import words_of
 from hf_mner_aug.models.image.engine import POST_ID, Refused
+from hf_mner_aug.posts.boxes import carry_boxes
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.pictures import MIXED, image_bytes, open_rgb, write_picture
-from hf_mner_aug.schema import Box, EncodedImage, Post
+from hf_mner_aug.schema import EncodedImage, Post
 from hf_mner_aug.storage.posts import open_posts
 from hf_mner_aug.transform import Reject
 
@@ -19,30 +19,6 @@ if TYPE_CHECKING:
     import PIL.Image
 
     from hf_mner_aug.models.image.engine import ImageEngine
-
-
-def carry_boxes(post: Post, gold: Post, scale: tuple[float, float] | None = (1.0, 1.0)) -> Post:
-    """Return a made post with the gold post's boxes, each on the entity of the same words (section 3.4).
-
-    If the same words occur twice, the first mention gets the first one's boxes, and so on; other entities have none.
-
-    Args:
-        post: made of ``gold``.
-        gold: with boxes in pixels of its picture.
-        scale: width and height of the made post's picture relative to the gold post's; None if it shows something
-            else: then no entity has boxes.
-    """
-    waiting: dict[tuple[str, ...], list[tuple[Box, ...]]] = defaultdict(list)
-    for entity in gold.entities:
-        waiting[tuple(gold.tokens[entity.start : entity.end])].append(entity.boxes)
-    entities = []
-    for entity in post.entities:
-        found = waiting[tuple(post.tokens[entity.start : entity.end])]
-        boxes = found.pop(0) if len(found) > 1 else found[0] if found else ()
-        x, y = scale or (0, 0)
-        scaled = tuple((x1 * x, y1 * y, x2 * x, y2 * y) for x1, y1, x2, y2 in boxes) if scale else ()
-        entities.append(replace(entity, boxes=scaled))
-    return replace(post, entities=tuple(entities))
 
 
 def open_originals(post: Post, of: str) -> "Reject | list[PIL.Image.Image | None]":

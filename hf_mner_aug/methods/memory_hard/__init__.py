@@ -24,12 +24,10 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.methods.memory_hard.mining import mine, share_out
 from hf_mner_aug.methods.memory_hard.requests import (
-    KEPT,
     STAGES,
     Job,
     Memory,
     Outcome,
-    Step,
     as_stubborn,
     check_draft,
     choose_failure,
@@ -52,6 +50,7 @@ from hf_mner_aug.models.patterns.rules import Rules
 from hf_mner_aug.models.search import TRAIN, found_words
 from hf_mner_aug.models.search import open_engine as open_corpus_of
 from hf_mner_aug.models.search import pinned_engine as pinned_corpus
+from hf_mner_aug.models.text.drafting import write_drafts
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.lexicon import entity_key
@@ -520,22 +519,12 @@ class MemoryHard(Method):
         ]
         attempts = self.attempts if self.iterate else 1
         stages = STAGES if self.iterate and self.tree else STAGES[:1]
-        waiting = jobs
-        while waiting:
+
+        def write(waiting: Sequence[Job]) -> None:
             self._draft(memory, waiting)
             self._ask_detectors(memory, [job for job in waiting if job.draft and not job.refused])
-            for job in waiting:
-                job.trail.append(Step(STAGES[job.stage], job.attempt + 1, job.refused.reason if job.refused else KEPT))
-            failed = [job for job in waiting if job.refused]
-            waiting = []
-            for job in failed:
-                assert job.refused is not None
-                job.critiques.append(f"{job.refused.reason}: {job.refused.detail}")
-                job.attempt += 1
-                if job.attempt == attempts:
-                    job.stage, job.attempt, job.critiques = job.stage + 1, 0, []
-                if job.stage < len(stages):
-                    waiting.append(job)
+
+        write_drafts(jobs, write, attempts=attempts, stages=stages)
         return [outcome_of(memory, job) for job in jobs]
 
     def _draft(self, memory: Memory, jobs: Sequence[Job]) -> None:
@@ -547,12 +536,12 @@ class MemoryHard(Method):
                 job.draft, job.refused = None, Reject(answer.reason, answer.detail)
                 continue
             job.draft = answer
-            job.refused = check_draft(answer, job.failure, memory.types)
+            job.refused = check_draft(answer, job.task, memory.types)
             job.refused = job.refused or filters.check_length(answer.tokens, self.least_words)
-            job.refused = job.refused or self._check_alike(memory, answer, [job.failure, *request.exemplars])
+            job.refused = job.refused or self._check_alike(memory, answer, [job.task, *request.exemplars])
             leaf = memory.leaf(job)
             if not job.refused and leaf and leaf.told_apart:
-                doubtful.append((job, (leaf.pattern, [as_failure(answer, job.failure)])))
+                doubtful.append((job, (leaf.pattern, [as_failure(answer, job.task)])))
         verdicts = memory.engine.matches([question for _, question in doubtful])
         for (job, (pattern, _)), (matches,) in zip(doubtful, verdicts, strict=True):
             if not matches:
@@ -560,14 +549,14 @@ class MemoryHard(Method):
 
     def _request(self, memory: Memory, job: Job) -> WriteRequest:
         """Return the request for a job's next draft."""
-        branch, _ = memory.places.get(job.failure.id, (None, None))
+        branch, _ = memory.places.get(job.task.id, (None, None))
         leaf = memory.leaf(job)
         members = leaf.members if leaf else branch.members if branch else ()
-        names = [name for name in members if name != job.failure.id]
+        names = [name for name in members if name != job.task.id]
         stream = job.draw.sub(STAGES[job.stage], job.attempt)
         exemplars = [memory.tree.failures[name] for name in stream.sub("exemplars").sample(names, self.exemplars)]
         patterns = [place.pattern for place in (leaf, branch) if place]
-        return WriteRequest(job.failure, patterns, exemplars, tuple(job.critiques), stream)
+        return WriteRequest(job.task, patterns, exemplars, tuple(job.critiques), stream)
 
     def _check_alike(self, memory: Memory, draft: Draft, shown: Sequence[Failure]) -> Reject | None:
         if text_key(draft.tokens) in memory.texts:

@@ -8,18 +8,19 @@ import functools
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.methods.memory_hard.tree import Branch, Node, Tree
 from hf_mner_aug.models.patterns.engine import Draft, PatternEngine
 from hf_mner_aug.models.patterns.failures import Failure
+from hf_mner_aug.models.text import drafting
+from hf_mner_aug.models.text.drafting import KEPT, Step
 from hf_mner_aug.transform import Reject
 
 STAGES = ("pattern", "parent")
-KEPT = "kept"
-
+Job = drafting.Job[Failure, Draft]
 Counts = Mapping[str, tuple[int, int]]  # by pattern: posts asked for, posts kept
 
 
@@ -71,14 +72,6 @@ def success(counts: Counts, key: str) -> float:
 # ---------------------------------------------------------------- requests
 
 
-class Step(NamedTuple):
-    """One draft: the stage and number of the attempt, and the filter that caught it, or ``kept``."""
-
-    stage: str
-    attempt: int
-    result: str
-
-
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of one request: the draft that passed, or why the last one of its ``trail`` was refused."""
@@ -94,20 +87,6 @@ class Outcome:
     def attempts(self) -> int:
         """The number of drafts."""
         return len(self.trail)
-
-
-@dataclass
-class Job:
-    """One request in progress."""
-
-    failure: Failure
-    draw: Draw
-    stage: int = 0
-    attempt: int = 0
-    trail: list[Step] = field(default_factory=list)
-    critiques: list[str] = field(default_factory=list)
-    draft: Draft | None = None
-    refused: Reject | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +121,7 @@ class Memory:
 
     def leaf(self, job: Job) -> Node | None:
         """Return the node whose pattern a job's draft must match; None in the parent's stage."""
-        _, node = self.places.get(job.failure.id, (None, None))
+        _, node = self.places.get(job.task.id, (None, None))
         return node if job.stage == 0 else None
 
     def key(self, failure: Failure) -> str:
@@ -196,10 +175,10 @@ def counted(outcomes: Iterable[Outcome], before: Sequence[Counts]) -> dict[str, 
 
 def outcome_of(memory: Memory, job: Job) -> Outcome:
     """Return the outcome of a finished job."""
-    branch, node = memory.places.get(job.failure.id, (None, None))
+    branch, node = memory.places.get(job.task.id, (None, None))
     pattern = node.pattern.name if node and job.stage == 0 else branch.title if branch else ""
     draft = None if job.refused else job.draft
-    return Outcome(job.failure, memory.key(job.failure), pattern, draft, job.refused, tuple(job.trail))
+    return Outcome(job.task, memory.key(job.task), pattern, draft, job.refused, tuple(job.trail))
 
 
 def funnel(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:

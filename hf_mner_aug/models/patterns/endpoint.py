@@ -10,14 +10,27 @@ failure that would recur with every request (the key, the budget, a server that 
 import functools
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models.endpoint import ChatRequest, Reply, Unanswered
+from hf_mner_aug.models.endpoint.answers import (
+    NAME,
+    SENTENCE,
+    TEXT,
+    Unusable,
+    find_words,
+    locate,
+    object_schema,
+    read_list,
+    read_object,
+    read_text,
+    read_word,
+    spelt,
+)
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
 from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
 from hf_mner_aug.models.patterns.engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
@@ -33,25 +46,18 @@ PROMPTS = "memory_hard"  # their folder
 INDUCE, MATCH, WRITE = "induce-1.md", "match-1.md", "write-1.md"
 BATCH = 10  # posts in one request for verdicts
 MOST_WORDS, MOST_ENTITIES = 100, 40
-WORD, NAME, SENTENCE = 140, 120, 600  # characters, at most
 NO_ENTITY = "no entity"
-JOINER = "\u200d"  # of emoji: not printable, and no control
 
-
-def _object(**properties: Any) -> dict[str, Any]:
-    """Return the schema of an object with all of these keys and no others."""
-    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
-
-
-TEXT = {"type": "string"}
-PATTERN = _object(name=TEXT, trigger=TEXT, why=TEXT, how=TEXT)
-VERDICTS = _object(verdicts={"type": "array", "items": _object(id={"type": "integer"}, match={"type": "boolean"})})
+PATTERN = object_schema(name=TEXT, trigger=TEXT, why=TEXT, how=TEXT)
+VERDICTS = object_schema(
+    verdicts={"type": "array", "items": object_schema(id={"type": "integer"}, match={"type": "boolean"})}
+)
 
 
 def draft_schema(types: Sequence[str]) -> dict[str, Any]:
     """Return the schema of a draft whose entities are of these types."""
-    entity = _object(text=TEXT, type={"type": "string", "enum": [*types]})
-    return _object(
+    entity = object_schema(text=TEXT, type={"type": "string", "enum": [*types]})
+    return object_schema(
         tokens={"type": "array", "items": TEXT},
         entities={"type": "array", "items": entity},
         focus=TEXT,
@@ -62,23 +68,15 @@ def draft_schema(types: Sequence[str]) -> dict[str, Any]:
 # ---------------------------------------------------------------- answers
 
 
-class Unusable(ValueError):
-    """An answer that is not what was requested: ``reason`` and details, as in a critique."""
-
-    def __init__(self, detail: str, reason: str = "off_schema") -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
 def read_pattern(value: Any) -> Pattern:
     """Return the pattern of an answer.
 
     Raises:
         Unusable: it does not fit ``PATTERN``, or a text is empty, too long or holds a control character.
     """
-    found = _keys(value, PATTERN, "the answer")
-    trigger, why, how = (_text(found[name], name, SENTENCE) for name in ("trigger", "why", "how"))
-    return Pattern(_text(found["name"], "name", NAME), trigger, why, how)
+    found = read_object(value, PATTERN, "the answer")
+    trigger, why, how = (read_text(found[name], name, SENTENCE) for name in ("trigger", "why", "how"))
+    return Pattern(read_text(found["name"], "name", NAME), trigger, why, how)
 
 
 def read_verdicts(value: Any, n: int) -> list[bool]:
@@ -88,15 +86,15 @@ def read_verdicts(value: Any, n: int) -> list[bool]:
         Unusable: it does not fit ``VERDICTS``, or an id is missing, unknown or repeated.
     """
     verdicts = {}
-    for item in _list(_keys(value, VERDICTS, "the answer")["verdicts"], "verdicts", 2 * n):
-        found = _keys(item, VERDICTS["properties"]["verdicts"]["items"], "a verdict")
+    for item in read_list(read_object(value, VERDICTS, "the answer")["verdicts"], "verdicts", 2 * n):
+        found = read_object(item, VERDICTS["properties"]["verdicts"]["items"], "a verdict")
         if type(found["id"]) is not int or type(found["match"]) is not bool:
-            raise Unusable(f"a verdict: expected a number and true or false, found {_spelt(item)}")
+            raise Unusable(f"a verdict: expected a number and true or false, found {spelt(item)}")
         if found["id"] in verdicts:
             raise Unusable(f"id {found['id']} is there twice")
         verdicts[found["id"]] = found["match"]
     if set(verdicts) != set(range(1, n + 1)):
-        raise Unusable(f"expected a verdict for each id from 1 to {n}, found {_spelt(sorted(verdicts))}")
+        raise Unusable(f"expected a verdict for each id from 1 to {n}, found {spelt(sorted(verdicts))}")
     return [verdicts[i] for i in range(1, n + 1)]
 
 
@@ -113,98 +111,21 @@ def read_draft(value: Any, failure: Failure, types: Mapping[str, str], made_of: 
         Unusable: it does not fit ``draft_schema``, words hold a space or a control character, or a mention occurs in
             the words more or less often than it is listed.
     """
-    found = _keys(value, draft_schema(()), "the answer")
-    tokens = tuple(_word(word) for word in _list(found["tokens"], "tokens", MOST_WORDS))
+    found = read_object(value, draft_schema(()), "the answer")
+    tokens = tuple(read_word(word) for word in read_list(found["tokens"], "tokens", MOST_WORDS))
     listed = []
-    for item in _list(found["entities"], "entities", MOST_ENTITIES):
-        entity = _keys(item, draft_schema(())["properties"]["entities"]["items"], "an entity")
-        kind = _text(entity["type"], "the type of an entity", NAME)
-        listed.append((_text(entity["text"], "the text of an entity", SENTENCE), types.get(kind.casefold(), kind)))
+    for item in read_list(found["entities"], "entities", MOST_ENTITIES):
+        entity = read_object(item, draft_schema(())["properties"]["entities"]["items"], "an entity")
+        kind = read_text(entity["type"], "the type of an entity", NAME)
+        listed.append((read_text(entity["text"], "the text of an entity", SENTENCE), types.get(kind.casefold(), kind)))
     entities = locate(tokens, listed)
-    focus = tuple(_text(found["focus"], "focus", SENTENCE).split())
+    focus = tuple(read_text(found["focus"], "focus", SENTENCE).split())
     inside = [(start, end) for start, end, _ in entities if tokens[start:end] == focus]
-    places = (inside if failure.gold else []) or _places(tokens, focus)
+    places = (inside if failure.gold else []) or find_words(tokens, focus)
     if not places:
         raise Unusable(f"the focus is not in the tokens: {excerpt(' '.join(focus))}", "not_in_text")
-    prompt = _text(found["image_prompt"], "image_prompt", SENTENCE)
+    prompt = read_text(found["image_prompt"], "image_prompt", SENTENCE)
     return Draft(tokens, entities, places[0], prompt, tuple(dict.fromkeys(made_of)))
-
-
-def locate(tokens: Sequence[str], mentions: Sequence[tuple[str, str]]) -> tuple[PlainSpan, ...]:
-    """Return the spans of mentions (text, type) in a text, in order; longer ones first, without overlap.
-
-    Mentions with the same words are matched in the order in which they are listed.
-
-    Raises:
-        Unusable: a mention occurs less often than it is listed, or more often, so that it is unclear which
-            occurrence is the entity.
-    """
-    by_words: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for text, kind in mentions:
-        by_words[tuple(text.split())].append(kind)
-    taken: set[int] = set()
-    found: list[PlainSpan] = []
-    for words in sorted(by_words, key=lambda words: (-len(words), words)):
-        places = [place for place in _places(tokens, words) if taken.isdisjoint(range(*place))]
-        kinds = by_words[words]
-        if len(places) != len(kinds):
-            told = (
-                f"{excerpt(' '.join(words))} is in the tokens {len(places)} times, in the entities {len(kinds)} times"
-            )
-            raise Unusable(told, "not_in_text")
-        for place, kind in zip(places, kinds, strict=True):
-            taken.update(range(*place))
-            found.append((*place, kind))
-    return tuple(sorted(found))
-
-
-def _places(tokens: Sequence[str], words: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the spans of words in a text, without overlap."""
-    places: list[tuple[int, int]] = []
-    for start in range(len(tokens) - len(words) + 1):
-        free = not places or places[-1][1] <= start
-        if free and tuple(tokens[start : start + len(words)]) == tuple(words):
-            places.append((start, start + len(words)))
-    return places
-
-
-def _keys(value: Any, schema: Mapping[str, Any], where: str) -> dict[str, Any]:
-    if not isinstance(value, dict) or set(value) != set(schema["required"]):
-        found = sorted(value) if isinstance(value, dict) else value
-        raise Unusable(f"{where}: expected an object with {', '.join(schema['required'])}, found {_spelt(found)}")
-    return value
-
-
-def _list(value: Any, name: str, most: int) -> list[Any]:
-    if not isinstance(value, list) or len(value) > most:
-        found = f"{len(value)}" if isinstance(value, list) else _spelt(value)
-        raise Unusable(f"{name}: expected a list of at most {most}, found {found}")
-    return value
-
-
-def _text(value: Any, name: str, most: int) -> str:
-    """Return a text in one line."""
-    if not isinstance(value, str) or not value.strip() or len(value) > most:
-        found = f"{len(value)} characters" if isinstance(value, str) else _spelt(value)
-        raise Unusable(f"{name}: expected a text of 1 to {most} characters, found {found}")
-    text = " ".join(value.split())
-    if not _is_plain(text):
-        raise Unusable(f"{name}: holds a control character: {_spelt(text)}")
-    return text
-
-
-def _word(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= WORD or value.split() != [value] or not _is_plain(value):
-        raise Unusable(f"tokens: expected words of 1 to {WORD} characters without spaces, found {_spelt(value)}")
-    return value
-
-
-def _is_plain(text: str) -> bool:
-    return text.replace(JOINER, "").isprintable()
-
-
-def _spelt(value: Any) -> str:
-    return excerpt(json.dumps(value), 80)
 
 
 # ---------------------------------------------------------------- the engine

@@ -111,10 +111,10 @@ def _addresses(post: Post, style: Style) -> Iterator[tuple[str, str, int, int]]:
 # ---------------------------------------------------------------- checks
 
 
-def check_text(tokens: Sequence[str], known: Known, most_copied: float, *, adult: bool) -> Reject | None:
-    """Return a Reject for words that repeat a train post, or (unless ``adult``) for adult spam; otherwise None."""
+def check_text(tokens: Sequence[str], known: Known, most_copied: float, *, adult: bool, own: str = "") -> Reject | None:
+    """Return a Reject for words that repeat a train post other than ``own``, or (unless ``adult``) for adult spam."""
     share, name = known.texts.find(tokens)
-    if share > most_copied:
+    if share > most_copied and name != own:
         return Reject("copied_text", f"{share:.2f} of {name}")
     word = None if adult else next(filter(_is_adult, tokens), None)
     return Reject("adult_text", word) if word else None
