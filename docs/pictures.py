@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent / "methods" / "pictures"
 SHOWN: Mapping[str, tuple[Mapping[str, Any], str, tuple[int, ...]]] = {
     "eda": ({"copies": 9}, "sample-train-0006", (0, 2, 8, 5)),
     "lsms": ({"copies": 9}, "sample-train-0005", (0, 1, 2, 7)),
+    "llm_da": ({"copies": 9}, "sample-train-0007", (1, 2, 0, 8)),
     "mixgen": ({}, "sample-train-0005", (0,)),
     "gmda": ({}, "sample-train-0005", (0,)),
     "amia": ({}, "sample-train-0539", (0,)),
@@ -100,6 +101,9 @@ def caption(name: str, note: Mapping[str, Any]) -> str:
     told = {
         "eda": lambda: note["operation"],
         "lsms": lambda: note["operation"],
+        "llm_da": lambda: {"entity": "other names", "both": "other names in another context"}.get(
+            note["operation"], note["operation"]
+        ),
         "mixgen": lambda: f"mixed with {note['post_id']}",
         "amia": lambda: f"mixed: {note['matching_score']:.0%} of the original, as the two match",
         "gmda": lambda: "written for the same entities, with a picture for the text",

@@ -14,6 +14,7 @@ _HOMES = {
     "AMIA": "methods.amia",
     "EDA": "methods.eda",
     "GMDA": "methods.gmda",
+    "LLMDA": "methods.llm_da",
     "LSMS": "methods.lsms",
     "MemoryHard": "methods.memory_hard",
     "MixGen": "methods.mixgen",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.methods.amia import AMIA as AMIA
     from hf_mner_aug.methods.eda import EDA as EDA
     from hf_mner_aug.methods.gmda import GMDA as GMDA
+    from hf_mner_aug.methods.llm_da import LLMDA as LLMDA
     from hf_mner_aug.methods.lsms import LSMS as LSMS
     from hf_mner_aug.methods.memory_hard import MemoryHard as MemoryHard
     from hf_mner_aug.methods.mixgen import MixGen as MixGen

@@ -12,6 +12,7 @@ METHODS = {
     "amia": "AMIA",
     "eda": "EDA",
     "gmda": "GMDA",
+    "llm_da": "LLMDA",
     "lsms": "LSMS",
     "memory_hard": "MemoryHard",
     "mixgen": "MixGen",

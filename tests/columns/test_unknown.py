@@ -47,7 +47,7 @@ from hf_mner_aug.transform import Facts, Method
 from hf_mner_aug.transform.columns import keep_columns
 
 CASE = CASES / "38-amia-extra-columns" / "src"
-FOLLOW = {"amia", "eda", "gmda", "lsms", "mixgen"}  # methods that know where words come from
+FOLLOW = {"amia", "eda", "gmda", "llm_da", "lsms", "mixgen"}  # methods that know where words come from
 KINDS = {
     "text": Value("string"),
     "likes": Value("int64"),
