@@ -44,6 +44,22 @@ Share = Annotated[float, Range(0, 1, "(]")]
 Rate = Annotated[float, Range(0, 1, "()")]
 BelowOne = Annotated[float, Range(0, 1, "[)")]
 
+
+class ByContent(NamedTuple):
+    """The mark, in its type, of a parameter that may name files: ``pinned`` returns a value with their content instead.
+
+    It takes the value and the words that a message begins with, and raises UsageError.
+    """
+
+    pinned: Callable[[str, str], str]
+
+
+def by_content_of(kind: Any) -> ByContent | None:
+    """Return the mark of a type, or of a type that it consists of (``tuple[LocalFile, ...]``); None without one."""
+    marks = (mark for mark in getattr(kind, "__metadata__", ()) if isinstance(mark, ByContent))
+    return next(marks, None) or next(filter(None, map(by_content_of, typing.get_args(kind))), None)
+
+
 LATER = "later"  # the metadata of a field that ``later`` makes
 
 

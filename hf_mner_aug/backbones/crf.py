@@ -29,6 +29,7 @@ from hf_mner_aug.schema import Post, bio_names
 from hf_mner_aug.stopping import interrupts_blocked
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import disk_full
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import Amount, Positive, check_ranges
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class CRF:
     c2: Amount = 0.1
     iterations: Positive = 100
     weight: str | None = None
-    lexicon: str | None = None
+    lexicon: LocalFile | None = None
     boundary: bool = False
     seed: int = 0
     labels: tuple[str, ...] = field(default=(), repr=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_mner_aug.backbones.packed import pack, unpack
-from hf_mner_aug.backbones.settings import parse_backbone, read_spec
+from hf_mner_aug.backbones.settings import fit_named, parse_backbone, read_spec
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.posts.lexicon import is_link
@@ -89,7 +89,8 @@ def fit_detectors(train: Sequence[Post], spec: str, members: int, seed: int) -> 
     digests = {}
     for member in range(members):
         bag = bag_of(train, Draw(f"detector\0{seed}\0{member}".encode())) if member else train
-        digests[f"detector-{member}"] = pack(replace(parse_backbone(spec), seed=seed + member).fit(bag))
+        backbone = replace(parse_backbone(spec), seed=seed + member)
+        digests[f"detector-{member}"] = pack(fit_named(backbone, bag))
     return digests
 
 

@@ -21,6 +21,7 @@ from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.need import need
 from hf_mner_aug.schema import Post, bio_names
 from hf_mner_aug.storage import kept_features
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import Amount, Positive, Range
 
 if TYPE_CHECKING:
@@ -70,14 +71,14 @@ class FrozenEncoderCRF:
     shape: ClassVar[tuple[str, ...]] = ("layers", "use_images", "words")
     view: ClassVar[str] = "grid"
 
-    encoder: str = "vinai/bertweet-base"
+    encoder: LocalFile = "vinai/bertweet-base"
     layers: Positive = 3
     l2: Amount = 10.0
     words: bool = True
     words_l2: Amount = 0.1
     iterations: Positive = 60
     weight: str | None = None
-    lexicon: str | None = None
+    lexicon: LocalFile | None = None
     boundary: bool = False
     vision: Vision = field(default_factory=Vision)
     use_images: bool = False

@@ -22,6 +22,7 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
 from hf_mner_aug.models.vision.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.schema import Post
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import BelowOne, Positive, Range
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ class HVPNet:
     shape: ClassVar[tuple[str, ...]] = ("task", "use_images", "objects")
     view: ClassVar[str] = "pyramid"
 
-    encoder: str = "bert-base-uncased"
+    encoder: LocalFile = "bert-base-uncased"
     task: Literal["entities", "relations"] = "entities"
     vision: Vision = field(default_factory=lambda: Vision(tower="torchvision:resnet50"))
-    objects: str = CROPS
+    objects: LocalFile = CROPS
     most_objects: Positive = 3
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"

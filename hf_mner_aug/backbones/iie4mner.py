@@ -32,6 +32,7 @@ from hf_mner_aug.models.words.vectors import (
     train_word_vectors,
 )
 from hf_mner_aug.schema import Post
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import BelowOne, Positive, Range
 
 if TYPE_CHECKING:
@@ -64,12 +65,12 @@ class IIE4MNER:
     shape: ClassVar[tuple[str, ...]] = ("use_images", "objects")
     view: ClassVar[str] = "grid"
 
-    encoder: str = "bert-base-cased"
+    encoder: LocalFile = "bert-base-cased"
     vision: Vision = field(default_factory=Vision)
-    vectors: str | None = None
+    vectors: LocalFile | None = None
     dimensions: Positive = DIMENSIONS
     neighbours: Positive = NEIGHBOURS
-    objects: str = CROPS
+    objects: LocalFile = CROPS
     most_objects: Positive = 5
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"

@@ -13,6 +13,7 @@ from typing import Any
 from hf_mner_aug.backbones.encoder import Pieces, WordPieces
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.schema import Post
+from hf_mner_aug.storage.pinned_files import checked_file
 
 Knowledge = Mapping[str, str]
 
@@ -88,7 +89,7 @@ def gather(column: str | None, file: str | None, data: Mapping[str, tuple[Any, S
         DataError: a value is not a text.
     """
     if file:
-        known = read_file(file)
+        known = read_file(checked_file(file, "knowledge_file "))
         check(known, [post for _, posts in data.values() for post in posts], str(file))
         return [known for _ in data]
     found: list[Knowledge] = []

@@ -3,10 +3,13 @@
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from hf_mner_aug.backbones import Backbone, backbone_class
-from hf_mner_aug.values import convert_values, parse_spec
+from hf_mner_aug.storage.pinned_files import checked_file
+from hf_mner_aug.values import ByContent, by_content_of, convert_values, parse_spec
+
+T = TypeVar("T", bound=Backbone)
 
 
 def parse_backbone(spec: str, settings: Iterable[str] = ()) -> Backbone:
@@ -31,6 +34,54 @@ def read_spec(spec: str, settings: Iterable[str] = ()) -> tuple[str, dict[str, A
     """Return the name and the settings of a backbone's spec; raises as ``parse_backbone``."""
     name, chosen = parse_spec(spec, lambda name: _flat(backbone_class(name)), more=settings)
     return name, convert_values(chosen, _flat(backbone_class(name)), name, "setting")
+
+
+def pinned_spec(spec: str, where: str) -> str:
+    """Return a backbone's spec that names files and folders by their content; one without any as it is.
+
+    Raises:
+        UnknownName: there is no such backbone or setting.
+        UsageError: a file cannot be read, or a setting is not NAME=VALUE.
+    """
+    if not spec:
+        return spec
+    kinds: dict[str, Any] = {}
+    name, chosen = parse_spec(spec, lambda name: _flat(backbone_class(name)))
+    for kind in (cls := backbone_class(name), *filter(is_dataclass, _settable(cls).values())):
+        kinds |= typing.get_type_hints(kind, include_extras=True)
+    marks = {key: mark for key in chosen if (mark := by_content_of(kinds[key]))}
+    named = {key: mark.pinned(chosen[key], f"{where}{key}=") for key, mark in marks.items()}
+    if all(chosen[key] == value for key, value in named.items()):
+        return spec
+    return f"{name}:" + ",".join(f'{key}="{v}"' if "," in v else f"{key}={v}" for key, v in {**chosen, **named}.items())
+
+
+BackboneSpec = Annotated[str, ByContent(pinned_spec)]  # a parameter: ``crf`` or ``token_classifier:encoder=DIR``
+
+
+def fit_named(backbone: T, train: Any, validation: Any = None) -> T:
+    """Return a fitted copy of a backbone whose files and folders may be named by their content, as the copy's are.
+
+    Raises:
+        UsageError: a file or folder is not known here, or has changed; else as the backbone's ``fit``.
+    """
+    fitted = _with_paths(backbone).fit(train, validation)
+    return replace(fitted, **{name: getattr(backbone, name) for name in _naming(type(backbone))})
+
+
+def _with_paths(settings: Any) -> Any:
+    """Return settings whose files and folders are named by their paths on this machine."""
+    found = {}
+    for name in _naming(type(settings)):
+        value = getattr(settings, name)
+        found[name] = checked_file(value, f"{name} ") if isinstance(value, str) else value and _with_paths(value)
+    return replace(settings, **found)
+
+
+def _naming(cls: Any) -> list[str]:
+    """Return the names of the settings that may name files, and of dataclasses of settings."""
+    kinds = typing.get_type_hints(cls, include_extras=True)
+    return [name for name in _settable(cls) if by_content_of(kinds[name]) or is_dataclass(kinds[name])]
 
 
 def _flat(cls: Any) -> dict[str, Any]:

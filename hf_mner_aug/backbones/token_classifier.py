@@ -15,6 +15,7 @@ from hf_mner_aug.backbones.knowledge import Knowledge, gather
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.schema import Post
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import BelowOne, Range
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ class TokenClassifier:
     vision: ClassVar[None] = None
     no_images: ClassVar[str] = "warn"
 
-    encoder: str = "vinai/bertweet-base"
+    encoder: LocalFile = "vinai/bertweet-base"
     head: Literal["softmax", "crf"] = "crf"
     boundary: bool = False
     knowledge: str | None = None
-    knowledge_file: str | None = None
+    knowledge_file: LocalFile | None = None
     max_length: Annotated[int, Range(8)] = 128
     dropout: BelowOne = 0.1
     seed: int = 0

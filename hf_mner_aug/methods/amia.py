@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from hf_mner_aug.backbones import detectors
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
+from hf_mner_aug.models.image import ImageEngineName, engine_models, engine_of, pinned_engine
 from hf_mner_aug.models.image.engine import Refused, check_fill, check_from_text, check_sources
+from hf_mner_aug.models.matching import MatcherName
 from hf_mner_aug.models.matching.engine import TooFewPairs
 from hf_mner_aug.models.matching.matcher import Matcher, fit_matcher
 from hf_mner_aug.models.matching.mixture import Mixture, fit_mixture, histogram_svg, matching_score
@@ -27,6 +28,7 @@ from hf_mner_aug.posts.pictures import MIXED, TAKEN, Source, image_digest, mix_i
 from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Post
 from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.storage.posts import StoredPosts, open_posts, save_posts
 from hf_mner_aug.transform import Content, Exhibits, Facts, Method, Model, Reject
 from hf_mner_aug.values import Amount, Positive
@@ -185,11 +187,11 @@ class AMIA(Method):
     )
 
     mix: str = "adaptive"
-    matcher: str = "cca"
-    image_model: str = "collage"
+    matcher: MatcherName = "cca"
+    image_model: ImageEngineName = "collage"
     steps: Positive = 2
     guidance: Amount = 0.0
-    nsfw_model: str = ""
+    nsfw_model: LocalFile = ""
     no_person_prompts: bool = False
     fill_missing: bool = False
 
@@ -247,7 +249,7 @@ class AMIA(Method):
 
     def pinned(self) -> Self:
         """Return a copy whose pipeline is pinned to its current commit."""
-        return replace(self, image_model=pinned_engine(self.image_model))
+        return replace(super().pinned(), image_model=pinned_engine(self.image_model))
 
     # ------------------------------------------------------------ learning
 

@@ -23,6 +23,7 @@ from hf_mner_aug.models.words.synonyms import (
 from hf_mner_aug.posts.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.transform import Facts, Method, Reject
 from hf_mner_aug.values import Count, Positive, Share, later
 
@@ -111,7 +112,7 @@ class EDA(Method):
     margin: Count = 1
     operations: tuple[Operation, ...] = OPERATIONS
     synonyms: Source = "split"
-    synonyms_from: str = later("")
+    synonyms_from: LocalFile = later("")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,12 +15,12 @@ malformed, lost_entity, lost_relation, unchanged, other_type, unlabelled_name, c
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
+from hf_mner_aug.models.endpoint.engine import ChatEngine, EngineName, run_name
 from hf_mner_aug.models.text import free
 from hf_mner_aug.models.text.drafting import Job, write_drafts
 from hf_mner_aug.models.text.engine import Unwritten
@@ -35,7 +35,7 @@ from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.posts.tokenising import Style
 from hf_mner_aug.reasons import WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, respell
-from hf_mner_aug.storage.names import fit_list, names_of, pinned_list, told_list
+from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
 from hf_mner_aug.values import Count, Positive, Probability, Share
@@ -169,13 +169,13 @@ class LLMDA(Method):
     copies: Positive = 4
     operations: tuple[Operation, ...] = OPERATIONS
     strategies: tuple[Strategy, ...] = NAMES
-    engine: str = RULES
+    engine: EngineName = RULES
     attempts: Positive = 3
     noise: Share = 0.1
     least_words: Count = 5
     most_words: Count = 0
     most_copied: Share = 0.5
-    mentions: str = ""
+    mentions: NameList = ""
     mention_share: Probability = 0.5
 
     def __post_init__(self) -> None:
@@ -231,15 +231,7 @@ class LLMDA(Method):
         tasks = [self._task(labelled, post, self._draw(post.id, copy)) for copy in range(self.copies)]
         return sum((t.operation in RENAMES) + (t.operation in REWRITES) for t in tasks if isinstance(t, Task))
 
-    def pinned(self) -> Self:
-        """Return a copy that names its list by its content instead of its path."""
-        return replace(self, mentions=pinned_list(self.mentions))
-
     # ------------------------------------------------------------ learning
-
-    def fit(self, train: Any, **options: Any) -> Self:
-        """Return a fitted copy, whose list is named by its content; raises as ``Method.fit``, and for a bad list."""
-        return super(LLMDA, self.pinned()).fit(train, **options)
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digest of the train posts, the types of tags, and how the set cuts words."""

@@ -30,7 +30,8 @@ from hf_mner_aug.posts.listed_mentions import Names, Writing, as_details
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Entity, Post, respell
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.storage.names import fit_list, names_of, pinned_list, told_list
+from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.transform import Facts, Method, Reject
 from hf_mner_aug.values import Positive, Probability, Share, later
 
@@ -150,10 +151,10 @@ class LSMS(Method):
     copies: Positive = 4
     ratio: Share = 0.3
     operations: tuple[Operation, ...] = OPERATIONS
-    mentions: str = later("")
+    mentions: NameList = later("")
     mention_share: Probability = later(0.5)
     synonyms: Source = later("split")
-    synonyms_from: str = later("")
+    synonyms_from: LocalFile = later("")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,12 +166,8 @@ class LSMS(Method):
         return told_list(self.mentions)
 
     def pinned(self) -> Self:
-        """Return a copy that names its list by its content instead of its path, and its synonyms with theirs."""
-        return replace(self, mentions=pinned_list(self.mentions), synonyms_from=pinned_synonyms(self.synonyms_from))
-
-    def fit(self, train: Any, **options: Any) -> Self:
-        """Return a fitted copy, whose files are named by content; raises as ``Method.fit``, and for a bad file."""
-        return super(LSMS, self.pinned()).fit(train, **options)
+        """Return a copy that names its list and its synonyms by their content instead of their path."""
+        return replace(super().pinned(), synonyms_from=pinned_synonyms(self.synonyms_from))
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the split's words by tag, its mentions by type and its synonyms."""

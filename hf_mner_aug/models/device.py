@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from hf_mner_aug.exceptions import UsageError, first_line
 from hf_mner_aug.need import UNUSABLE_MODEL, need
+from hf_mner_aug.storage.pinned_files import checked_file, digest_of_folder, split_pin
 
 LICENCES = {
     "Salesforce/instructblip-flan-t5-xl": "mit",
@@ -156,7 +157,7 @@ def resolved_revision(model: str, revision: str | None = None) -> str:
     """
     folder = Path(model)
     if folder.is_dir():
-        return _folder_digest(folder)
+        return digest_of_folder(folder)
     if revision and _COMMIT.fullmatch(revision):
         return revision
     import httpx2
@@ -184,7 +185,7 @@ def resolved_revision(model: str, revision: str | None = None) -> str:
 
 
 def pinned_model(name: str) -> str:
-    """Return ``ID@COMMIT`` for the current commit of an id; a folder, or an id with a revision, is unchanged.
+    """Return ``ID@COMMIT`` for the current commit of an id; a folder, or a name with a revision, is unchanged.
 
     Raises as ``resolved_revision``.
     """
@@ -192,7 +193,13 @@ def pinned_model(name: str) -> str:
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
-    """Return the id and the revision of ``ID@REVISION``; a folder has none."""
+    """Return the id and the revision of ``ID@REVISION``; a folder has none, and one named by its content is found.
+
+    Raises:
+        UsageError: a folder named by its content is not known here, or has changed.
+    """
+    if split_pin(name)[1]:
+        return checked_file(name, "model "), None
     model, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
     return model, revision or None
 
@@ -200,14 +207,3 @@ def split_revision(name: str) -> tuple[str, str | None]:
 def model_licence(model: str) -> str:
     """Return the licence of a model in the Hub's spelling; ``other`` if it is not known here."""
     return LICENCES.get(model, "other")
-
-
-def _folder_digest(folder: Path) -> str:
-    """Return a digest of a folder's files and their names, except for hidden ones."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            with path.open("rb") as file:
-                digest.update(f"{name.as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()

@@ -15,6 +15,7 @@ from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_b
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.transform import Method, parameter_fields
 from hf_mner_aug.transform.costs import allow_hosts
+from hf_mner_aug.transform.naming import by_content
 from hf_mner_aug.transform.source_code import source_digest
 from hf_mner_aug.untrusted.names import RESERVED, check_digest, is_name
 from hf_mner_aug.untrusted.shapes import checked, read_yaml
@@ -209,7 +210,7 @@ def _complete(data: Mapping[str, Any], where: str, preset: str | None, params: M
 def recipe_for(method: Method, **chosen: Any) -> Recipe:
     """Return the recipe of a method with its models pinned; ``chosen`` are the fields that the method does not have."""
     allow_hosts(method)
-    method = method.pinned()
+    method = by_content(method.pinned())
     cls = type(method)
     code = _code_of(cls)
     return Recipe(

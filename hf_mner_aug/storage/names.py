@@ -7,7 +7,7 @@ layout of the file do not matter, and its path stays on this machine.
 import functools
 import warnings
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from hf_mner_aug.exceptions import Corrupt, NotFitted, UsageError
 from hf_mner_aug.posts.listed_mentions import Names, Writing, fit_names
@@ -16,6 +16,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.names import check_digest
 from hf_mner_aug.untrusted.printable import excerpt
 from hf_mner_aug.untrusted.shapes import parse_json
+from hf_mner_aug.values import ByContent
 
 PINNED = "sha256:"
 MOST = 1_000_000  # names of a list: they are held in memory
@@ -103,6 +104,9 @@ def fit_list(mentions: str, writing: Writing) -> dict[str, str]:
             stacklevel=4,
         )
     return {"names": artifacts.save_json(fitted)}
+
+
+NameList = Annotated[str, ByContent(lambda mentions, where: pinned_list(mentions))]  # the parameter ``mentions``
 
 
 @functools.lru_cache(maxsize=4)

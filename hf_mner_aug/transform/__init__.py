@@ -42,6 +42,7 @@ from hf_mner_aug.transform.content import Retrieval as Retrieval
 from hf_mner_aug.transform.costs import CallPrice as CallPrice
 from hf_mner_aug.transform.costs import Costs as Costs
 from hf_mner_aug.transform.costs import allow_hosts
+from hf_mner_aug.transform.naming import by_content
 from hf_mner_aug.transform.rows import (
     check_encoded,
     columns_of,
@@ -238,8 +239,8 @@ class Method:
         return ()
 
     def pinned(self) -> Self:
-        """Return a copy whose models are pinned to today's revisions."""
-        return self
+        """Return a copy whose models are pinned to today's revisions, and files of this machine to their content."""
+        return by_content(self)
 
     @property
     def learned(self) -> Any:
@@ -258,7 +259,7 @@ class Method:
         progress: bool = True,
         columns: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
-        """Return a fitted copy; the posts are read once.
+        """Return a fitted copy, which names files of this machine by their content; the posts are read once.
 
         Args:
             train: a dataset, streamed or not, or a dict of splits of which ``train`` (and ``validation``) are taken.
@@ -270,9 +271,10 @@ class Method:
 
         Raises:
             UsageError: the columns are not those of an MNER or MRE set, ``keep`` names none of them, or there is no
-                train split or image folder.
+                train split or image folder; or a file that a parameter names cannot be read.
             DataError: a row is not what its columns promise.
         """
+        self = by_content(self)
         splits = dict(train) if isinstance(train, Mapping) else {"train": train}
         if "train" not in splits:
             raise UsageError(f"fit needs a train split, found {', '.join(splits)}")

@@ -14,7 +14,7 @@ import text_posts
 
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.backbones.settings import parse_backbone
-from hf_mner_aug.backbones.teachers import Labels, Opinion, Teacher, labelling, pinned_specs, taught
+from hf_mner_aug.backbones.teachers import Labels, Opinion, Teacher, labelling, named_teacher, taught
 from hf_mner_aug.backbones.teachers.vote import confidence, vote
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.schema import Entity, Post, Relation, Span, bio_names, bio_to_spans, spans_to_bio
@@ -274,7 +274,7 @@ def test_the_members_of_a_spec_that_draws_nothing_learn_from_bags():
 
 def test_a_saved_backbone_is_a_teacher_of_its_types(tmp_path):
     parse_backbone(SMALL).fit(POSTS).save(tmp_path / "crf")
-    specs = pinned_specs((str(tmp_path / "crf"), "crf"))
+    specs = tuple(named_teacher(spec, "") for spec in (str(tmp_path / "crf"), "crf"))
     assert specs[0].startswith("sha256:")
     assert specs[1] == "crf"
     for name in (str(tmp_path / "crf"), specs[0]):

@@ -336,7 +336,7 @@ def test_a_recipe_names_the_content_of_its_synonyms(mner, tmp_path):
     file = tmp_path / "vectors.txt"
     file.write_text("happy 1 0\njoyful 0.9 0.1\n")
     method = EDA(synonyms="vectors", synonyms_from=str(file)).pinned()
-    assert method.synonyms_from.startswith(f"{file}@")
+    assert method.synonyms_from.startswith("vectors.txt@")
     assert method.pinned() == method
     assert method.fit(mner).learned == {"happy": ["joyful"]}
     file.write_text("happy 1 0\ncheerful 0.9 0.1\n")

@@ -33,6 +33,7 @@ from hf_mner_aug.models.text.labelled import find_relation, tag_type, with_argum
 from hf_mner_aug.posts.pictures import open_rgb
 from hf_mner_aug.readers import read
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, mner_features
+from hf_mner_aug.storage.pinned_files import pinned_file
 from hf_mner_aug.transform import Reject
 
 pytestmark = pytest.mark.filterwarnings("ignore:gmda. train has no pictures")
@@ -722,7 +723,7 @@ def test_instructblip_is_fitted_on_the_split_and_asked(mner, tmp_path):
     assert made.rejects
     assert method.make(few.with_format("arrow")[:]) == made
     assert method.pinned() == method
-    assert [(model.role, model.id) for model in method.models] == [("text", str(base))]
+    assert [(model.role, model.id) for model in method.models] == [("text", pinned_file(str(base), ""))]
 
 
 def test_a_language_model_is_fitted_on_the_split_and_asked(mner, tmp_path):
@@ -746,7 +747,9 @@ def test_a_language_model_is_fitted_on_the_split_and_asked(mner, tmp_path):
     assert {reject["reason"] for reject in made.rejects} <= GMDA.rejects.keys()
     assert method.make(few.with_format("arrow")[:]) == made
     assert method.pinned() == method
-    assert [(model.role, model.id, model.license) for model in method.models] == [("text", str(base), "other")]
+    assert [(model.role, model.id, model.license) for model in method.models] == [
+        ("text", pinned_file(str(base), ""), "other")
+    ]
     known = GMDA(text_model="lm:google/gemma-3-270m@main", detector=None, image=False)
     assert [model.license for model in known.models] == ["gemma"]
     assert GMDA(text_model="instructblip:x", image=False)._fit_settings().marks == "tokens"

@@ -13,6 +13,7 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.words import likeness
 from hf_mner_aug.runs.recipe import Recipe, parse_params, recipe_for
 from hf_mner_aug.schema import Post, mner_features
+from hf_mner_aug.storage.pinned_files import pinned_file
 
 LIKE = {"require": "none", "labels": "teacher", "teacher": ("crf:c1=0,c2=0.01",), "min_confidence": 0.0, "image": False}
 TRAIN = [
@@ -107,7 +108,7 @@ def test_an_encoder_ranks_instead_of_words(gold, corpus, encoder, monkeypatch):
     whole = made(method, gold)
     assert whole == made(method, gold, 1)
     assert all(found for found in whole[0].values())
-    assert [(model.role, model.id) for model in method.models] == [("similarity", encoder)]
+    assert [(model.role, model.id) for model in method.models] == [("similarity", pinned_file(encoder, ""))]
     searched = list(method._search(likeness_corpus(method), [post_of(0), post_of(6)]))
     (expected,) = likeness.find_alike(likeness_corpus(method), encoder, [" ".join(parse(TRAIN[0])[0])], 55)
     assert [hit.id for hit in searched[0]] == [hit.id for hit in expected if hit.text != " ".join(parse(TRAIN[0])[0])]

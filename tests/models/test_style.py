@@ -134,7 +134,7 @@ def test_a_file_is_pinned_by_its_digest(tmp_path):
     file.write_bytes(b"net")
     pinned = pinned_engine(f"style:{file}")
     digest = hashlib.sha256(b"net").hexdigest()
-    assert pinned == f"style:{file}@{digest}"
+    assert pinned == f"style:net_2.onnx@{digest}"
     assert pinned_engine(pinned) == pinned
     opened = open_engine(pinned, posts="", strength=0.8, steps=50, guidance=7.5, nsfw_model=None)
     assert opened == Style(file=str(file), digest=digest, strength=0.8)

@@ -25,6 +25,7 @@ from hf_mner_aug.models.text.lm_net import LMNetwork  # noqa: E402
 from hf_mner_aug.models.text.network import FitSettings  # noqa: E402
 from hf_mner_aug.models.text.training import fit  # noqa: E402
 from hf_mner_aug.schema import Codec  # noqa: E402
+from hf_mner_aug.storage.pinned_files import pinned_file  # noqa: E402
 from hf_mner_aug.transform import iterate_posts  # noqa: E402
 
 FAMILIES = sorted(tiny.FAMILIES)
@@ -253,5 +254,5 @@ def test_gmda_writes_with_one(mner, bases, monkeypatch):
     assert {reject["reason"] for reject in asked.rejects} == {"lost_entity"}
     free = GMDA(text_model=name, ask="free", free_image="own", image=False, epochs=1).fit(few)
     assert len(free.make(few.with_format("arrow")[:]).columns["id"]) == len(few)
-    assert [model.id for model in method.models] == [str(bases["llava"])]
+    assert [model.id for model in method.models] == [pinned_file(str(bases["llava"]), "")]
     assert any("The texts are a model's" in sentence for sentence in method.cautions)

@@ -6,8 +6,9 @@ only.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self, cast
+from typing import Annotated, Protocol, Self, cast
 
+from hf_mner_aug.backbones.settings import pinned_spec
 from hf_mner_aug.backbones.teachers.backbone import FittedHere, Saved, is_saved
 from hf_mner_aug.backbones.teachers.endpoint import ChatMember
 from hf_mner_aug.backbones.teachers.member import Member as Member
@@ -15,10 +16,11 @@ from hf_mner_aug.backbones.teachers.member import Opinion as Opinion
 from hf_mner_aug.backbones.teachers.vote import Labels as Labels
 from hf_mner_aug.backbones.teachers.vote import vote
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.endpoint.engine import run_name
+from hf_mner_aug.models.endpoint.engine import checked_name, run_name
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.transform import Costs, Method, Model, Reject
 from hf_mner_aug.untrusted.hosts import Host
+from hf_mner_aug.values import ByContent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +200,17 @@ def told_teacher(method: Taught, teacher: Teacher) -> tuple[str, ...]:
     return tuple(found)
 
 
-def pinned_specs(specs: Sequence[str]) -> tuple[str, ...]:
-    """Return specs with the digests of saved backbones for their folders; raises as ``Saved.pinned``."""
-    return tuple(Saved(spec).pinned if is_saved(spec) else spec for spec in specs)
+def named_teacher(spec: str, where: str) -> str:
+    """Return a member's spec with the content of what lies on this machine: a saved backbone, files and folders.
+
+    Raises as ``Saved.pinned``, ``pinned_spec`` and ``checked_name``.
+    """
+    if is_saved(spec):
+        return Saved(spec).pinned
+    return checked_name(spec, where) if ChatMember.of(spec) else pinned_spec(spec, where)
+
+
+TeacherSpec = Annotated[str, ByContent(named_teacher)]  # one of a parameter ``teacher``
 
 
 def taught(post: Post, labels: Labels, *, least: float, require_entity: bool) -> Post | Reject:

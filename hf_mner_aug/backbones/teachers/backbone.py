@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from hf_mner_aug.backbones import Backbone, checkpoint
 from hf_mner_aug.backbones.detectors import bag_of, encoder_of
 from hf_mner_aug.backbones.packed import load_folder, pack, unpack
-from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.backbones.settings import fit_named, parse_backbone
 from hf_mner_aug.backbones.teachers import labelling
 from hf_mner_aug.backbones.teachers.member import Opinion
 from hf_mner_aug.draw import Draw
@@ -67,7 +67,7 @@ class FittedHere:
             backbone = replace(backbone, seed=seed + self.nth)
         elif self.nth:
             train = bag_of(train, Draw(f"teacher\0{seed}\0{self.nth}".encode()))
-        return pack(backbone.fit(train, validation or None))
+        return pack(fit_named(backbone, train, validation or None))
 
     def label(
         self, digest: str, texts: Sequence[Sequence[str]], *, types: Sequence[str], run: str

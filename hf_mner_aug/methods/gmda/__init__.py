@@ -22,16 +22,17 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import detectors as filters
-from hf_mner_aug.backbones.teachers import Labels, label_texts, pinned_specs, taught, teacher_of, told_teacher
+from hf_mner_aug.backbones.settings import BackboneSpec
+from hf_mner_aug.backbones.teachers import Labels, TeacherSpec, label_texts, taught, teacher_of, told_teacher
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.gmda.pictures import nearest_pictured, open_originals, with_pictures
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models import text as text_engines
 from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
-from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
+from hf_mner_aug.models.image import ImageEngineName, engine_models, engine_of, pinned_engine
 from hf_mner_aug.models.image.engine import COLLAGE, Refused, check_fill, check_sources
-from hf_mner_aug.models.text import TEMPLATES, free
+from hf_mner_aug.models.text import TEMPLATES, TextEngineName, free
 from hf_mner_aug.models.text.engine import Composed, TextEngine, TextRequest, Unwritten
 from hf_mner_aug.models.text.labelled import (
     MALFORMED,
@@ -60,7 +61,8 @@ from hf_mner_aug.reasons import (
     Reason,
 )
 from hf_mner_aug.schema import Entity, Post
-from hf_mner_aug.storage.names import fit_list, names_of, pinned_list, told_list
+from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
 from hf_mner_aug.transform.weights import check_score
@@ -210,21 +212,21 @@ class GMDA(Method):
 
     text: bool = True
     image: bool = True
-    text_model: str = TEMPLATES
+    text_model: TextEngineName = TEMPLATES
     tune: Literal["lora", "qformer"] = "lora"
     epochs: Positive = 10
     temperature: Amount = 1.0
     top_k: Count = 50
     top_p: Share = 0.95
-    image_model: str = COLLAGE
+    image_model: ImageEngineName = COLLAGE
     steps: Positive = 50
     guidance: Amount = 10.0
     strength: Share = 0.8
-    nsfw_model: str = ""
+    nsfw_model: LocalFile = ""
     least_words: Count = 5
     most_words: Count = 0
     all_entities: bool = True
-    detector: str | None = "crf"
+    detector: BackboneSpec | None = "crf"
     detectors: Positive = 1
     agreement: Share = 1.0
     per_context: Count = 1
@@ -240,11 +242,11 @@ class GMDA(Method):
     most_copied: Share = later(0.5)
     adult: bool = later(False)
     labels: Literal["method", "teacher"] = later("method")
-    teacher: tuple[str, ...] = later(("crf",))
+    teacher: tuple[TeacherSpec, ...] = later(("crf",))
     teacher_members: Positive = later(1)
     min_confidence: Probability = later(0.5)
     require_entity: bool = later(True)
-    mentions: str = later("")
+    mentions: NameList = later("")
     mention_share: Probability = later(0.5)
 
     def __post_init__(self) -> None:
@@ -381,26 +383,15 @@ class GMDA(Method):
         return check
 
     def pinned(self) -> Self:
-        """Return a copy whose models are pinned to their current commits."""
-        found = self
+        """Return a copy whose models are pinned to their commits, and files of this machine to their content."""
+        found = super().pinned()
         if self.image:
             found = replace(found, image_model=pinned_engine(self.image_model))
         if self.text:
             found = replace(found, text_model=text_engines.pinned_engine(self.text_model))
-        return replace(found, teacher=pinned_specs(self.teacher), mentions=pinned_list(self.mentions))
+        return found
 
     # ------------------------------------------------------------ learning
-
-    def fit(self, train: Any, **options: Any) -> Self:
-        """Return a fitted copy, which names its list and saved teachers by their content.
-
-        Raises:
-            UsageError: as ``Method.fit``, or there is no such list, or no backbone in a folder.
-            DataError: a line of the list is not a type and a name.
-            Corrupt: a saved backbone is damaged.
-        """
-        named = replace(self, teacher=pinned_specs(self.teacher), mentions=pinned_list(self.mentions))
-        return super(GMDA, named).fit(train, **options)
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts, the text model and the detectors, and the types of tags."""

@@ -18,8 +18,8 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from hf_mner_aug.backbones import detectors as filters
-from hf_mner_aug.backbones.settings import parse_backbone
-from hf_mner_aug.backbones.teachers import Teacher, pinned_specs, taught, told_teacher
+from hf_mner_aug.backbones.settings import BackboneSpec, parse_backbone
+from hf_mner_aug.backbones.teachers import Teacher, TeacherSpec, taught, told_teacher
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.methods.memory_hard.mining import mine, share_out
@@ -38,8 +38,8 @@ from hf_mner_aug.methods.memory_hard.requests import (
 )
 from hf_mner_aug.methods.memory_hard.retrieval import LOOKED_AT, Retriever
 from hf_mner_aug.methods.memory_hard.tree import OUTSIDERS, ROUNDS, Gardener, Tree
-from hf_mner_aug.models.endpoint.engine import run_name
-from hf_mner_aug.models.image import engine_models, engine_of, pinned_engine
+from hf_mner_aug.models.endpoint.engine import EngineName, run_name
+from hf_mner_aug.models.image import ImageEngineName, engine_models, engine_of, pinned_engine
 from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
 from hf_mner_aug.models.patterns import RETRIEVE, RULES, chat_engine, check_engine, open_engine
 from hf_mner_aug.models.patterns.cues import Space
@@ -47,9 +47,8 @@ from hf_mner_aug.models.patterns.endpoint import BATCH
 from hf_mner_aug.models.patterns.engine import Draft, PatternEngine, Question, WriteRequest, as_failure
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.patterns.rules import Rules
-from hf_mner_aug.models.search import TRAIN, found_words
+from hf_mner_aug.models.search import TRAIN, CorpusName, found_words
 from hf_mner_aug.models.search import open_engine as open_corpus_of
-from hf_mner_aug.models.search import pinned_engine as pinned_corpus
 from hf_mner_aug.models.text.drafting import write_drafts
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
@@ -61,7 +60,8 @@ from hf_mner_aug.posts.tokenising import word_style
 from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, TEACHER_SCORES, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.storage.names import fit_list, names_of, pinned_list, told_list
+from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject, Retrieval
 from hf_mner_aug.transform.weights import check_score
@@ -179,18 +179,18 @@ class MemoryHard(Method):
     )
 
     copies: Positive = 2
-    target: str = "crf"
-    references: tuple[str, ...] = ()
+    target: BackboneSpec = "crf"
+    references: tuple[BackboneSpec, ...] = ()
     folds: Annotated[int, Range(2)] = 5
     seeds: Positive = 3
     guard: Share = 0.9
-    engine: str = RULES
+    engine: EngineName = RULES
     distance: Annotated[float, Range(0, 2, "(]")] = 0.8
     support: Annotated[int, Range(2)] = 3
     exemplars: Count = 4
     attempts: Positive = 3
     rounds: Positive = 2
-    detector: str = "crf"
+    detector: BackboneSpec = "crf"
     detectors: Positive = 5
     agreement: Share = 0.6
     least_words: Count = 5
@@ -200,17 +200,17 @@ class MemoryHard(Method):
     tree: bool = True
     iterate: bool = True
     image: bool = True
-    image_model: str = "collage"
+    image_model: ImageEngineName = "collage"
     steps: Positive = 50
     guidance: Amount = 7.5
-    nsfw_model: str = ""
+    nsfw_model: LocalFile = ""
     fill_missing: bool = False
-    corpus: str = later("")
+    corpus: CorpusName = later("")
     results: Positive = later(50)
-    teacher: tuple[str, ...] = later(("crf",))
+    teacher: tuple[TeacherSpec, ...] = later(("crf",))
     teacher_members: Positive = later(1)
     min_confidence: Probability = later(0.5)
-    mentions: str = later("")
+    mentions: NameList = later("")
     mention_share: Probability = later(0.5)
 
     def __post_init__(self) -> None:
@@ -353,20 +353,9 @@ class MemoryHard(Method):
         return self.attempts * len(STAGES) if self.iterate else 1
 
     def pinned(self) -> Self:
-        """Return a copy whose image pipeline is pinned to its commit, or corpus and teacher to their content."""
-        if self.retrieves:
-            return replace(self, corpus=pinned_corpus(self.corpus), teacher=pinned_specs(self.teacher))
-        found = replace(self, mentions=pinned_list(self.mentions))
-        return replace(found, image_model=pinned_engine(self.image_model)) if self.image else found
-
-    def fit(self, train: Any, **options: Any) -> Self:
-        """Return a fitted copy, whose corpus or list is named by its content; raises as ``Method.fit``.
-
-        Raises:
-            UsageError: there is no such corpus or list.
-        """
-        named = self.pinned() if self.retrieves else replace(self, mentions=pinned_list(self.mentions))
-        return super(MemoryHard, named).fit(train, **options)
+        """Return a copy whose image pipeline is pinned to its commit, and files of this machine to their content."""
+        found = super().pinned()
+        return replace(found, image_model=pinned_engine(self.image_model)) if self._draws else found
 
     # ------------------------------------------------------------ learning
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.backbones import Prediction, ScoredSpan
-from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.backbones.settings import fit_named, parse_backbone
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific
 from hf_mner_aug.models.matching.pairs import group_by_keys
@@ -112,7 +112,7 @@ def predict_folds(posts: Sequence[Post], spec: str, fold_of: Sequence[int], seed
         path = _kept(spec, seed, rest, [posts[i] for i in held])
         predictions = _read(path)
         if predictions is None:
-            predictions = backbone.fit(rest).predict([posts[i] for i in held])
+            predictions = fit_named(backbone, rest).predict([posts[i] for i in held])
             artifacts.write_atomically(path, json.dumps([_plain(p) for p in predictions]).encode())
             predictions = _read(path)
         assert predictions is not None

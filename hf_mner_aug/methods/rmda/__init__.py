@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import detectors as filters
+from hf_mner_aug.backbones.settings import BackboneSpec
 from hf_mner_aug.backbones.teachers import (
     Labels,
+    TeacherSpec,
     label_texts,
-    pinned_specs,
     taught,
     teacher_of,
     told_teacher,
@@ -47,6 +48,7 @@ from hf_mner_aug.models.search import (
     IMAGES,
     TRAIN,
     WEB_REASONS,
+    CorpusName,
     Hit,
     LocalCorpus,
     Query,
@@ -54,7 +56,6 @@ from hf_mner_aug.models.search import (
     TrainPosts,
     found_words,
     open_engine,
-    pinned_engine,
 )
 from hf_mner_aug.models.search import words as query_words
 from hf_mner_aug.models.search.serper import SERPER as SERPER_URL
@@ -67,6 +68,7 @@ from hf_mner_aug.posts.texts import normalise_text, strip_urls, text_key, too_lo
 from hf_mner_aug.posts.tokenising import word_style
 from hf_mner_aug.reasons import TEACHER, TEACHER_SCORES, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import CallPrice, Content, Costs, Facts, Method, Model, Reject, Retrieval
 from hf_mner_aug.transform.weights import check_score
@@ -199,14 +201,14 @@ class RMDA(Method):
     )
 
     copies: Positive = 10
-    corpus: str = TRAIN
+    corpus: CorpusName = TRAIN
     results: Annotated[int | None, Range(1)] = None
     require: Literal[Require, "none"] | None = None
     sites: tuple[str, ...] = ()
     image: bool = True
     text: bool = True
     filter: bool = True
-    detector: str = "crf"
+    detector: BackboneSpec = "crf"
     detectors: Positive = 5
     agreement: Probability = 0.6
     support: Probability = 0.6
@@ -219,9 +221,9 @@ class RMDA(Method):
     per_entity: Count = 3
     mask: tuple[str, ...] = ()
     similarity: Probability = 0.5
-    encoder: str = ""
+    encoder: LocalFile = ""
     labels: Literal["method", "teacher"] = later("method")
-    teacher: tuple[str, ...] = later(("crf",))
+    teacher: tuple[TeacherSpec, ...] = later(("crf",))
     teacher_members: Positive = later(1)
     min_confidence: Probability = later(0.5)
     require_entity: bool = later(True)
@@ -374,12 +376,12 @@ class RMDA(Method):
     # ------------------------------------------------------------ fitting
 
     def pinned(self) -> Self:
-        """Return a copy that names its corpus, and saved teachers, by their content instead of their path."""
-        if self.on_web:
-            corpus = SERPER if self._engine_url == SERPER_URL else f"{SERPER}:{self._engine_url}"
-        else:
-            corpus = pinned_engine(self.corpus)
-        return replace(self, corpus=corpus, teacher=pinned_specs(self.teacher))
+        """Return a copy that names the files of this machine by their content, and the default search by its name."""
+        named = super().pinned()
+        if not self.on_web:
+            return named
+        corpus = SERPER if self._engine_url == SERPER_URL else f"{SERPER}:{self._engine_url}"
+        return replace(named, corpus=corpus)
 
     def fit(self, train: Any, **options: Any) -> Self:
         """Return a fitted copy, whose corpus is named by its content; raises as ``Method.fit``.

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, get_type_hints
+from typing import Annotated, Any, Self, get_type_hints
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.endpoint import KEY_ENV, ChatRequest, Endpoint, Reply, Unanswered, host_of
@@ -12,7 +13,7 @@ from hf_mner_aug.models.endpoint.budget import Budget
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.transform import CallPrice, Costs, Method, Model
 from hf_mner_aug.untrusted.hosts import Host
-from hf_mner_aug.values import parse_settings
+from hf_mner_aug.values import ByContent, parse_settings
 
 ENDPOINT = "endpoint"  # an engine of a method: endpoint:URL#MODEL
 # The REASONS for which another request may succeed; those that end a run (a budget, a server that is down) are not.
@@ -20,6 +21,7 @@ UNUSABLE = ("bad_request", "refused", "truncated", "empty", "not_json", "not_an_
 SETTINGS = "HF_MNER_AUG_ENDPOINT"
 # Fields of Endpoint that belong to a request, or are set otherwise; all others are settings of the sending machine.
 NOT_OF_MACHINE = {"base_url", "model", "budget", "run", "price_image", "price_search"}
+_PATH = re.compile(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")  # how a path begins
 ASSUMED_TOKENS, ASSUMED_SECONDS = 1000, 5.0  # per request, before any is sent
 
 
@@ -123,6 +125,24 @@ class ChatEngine:
             f"{at_a_time} at a time"
         )
         return CallPrice(tokens_usd / 1e6, ASSUMED_SECONDS / at_a_time, told)
+
+
+def checked_name(spec: str, where: str) -> str:
+    """Return a parameter's value as it is, which may name a model behind an endpoint.
+
+    Raises:
+        UsageError: the model's name is a path, which recipes, rows and cards would have.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == ENDPOINT and _PATH.match(rest.partition("#")[2]):
+        raise UsageError(
+            f"{where}endpoint: the model's name is a path, and recipes and cards have it: let the server give it "
+            "a name (llama-server --alias NAME, vllm --served-model-name NAME)"
+        )
+    return spec
+
+
+EngineName = Annotated[str, ByContent(checked_name)]  # a parameter that may name a model behind an endpoint
 
 
 def run_name(method: Method, posts: str) -> str:

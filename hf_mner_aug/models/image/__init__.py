@@ -1,14 +1,26 @@
 """Engines that make a picture for a sentence, by name: collage, diffusers, style transfer."""
 
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import model_licence, pinned_model, split_revision
 from hf_mner_aug.models.image.engine import COLLAGE, STYLE, ImageEngine
-from hf_mner_aug.storage.pinned_files import pinned_file, split_pin
+from hf_mner_aug.storage.pinned_files import checked_file, pinned_file, pinned_path, split_pin
 from hf_mner_aug.transform import Model
+from hf_mner_aug.values import ByContent
 
 CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
+
+
+def named_engine(images: str, where: str) -> str:
+    """Return an image engine's name with the content of its file or folder instead of the path; raises UsageError."""
+    kind, _, file = images.rpartition(":")
+    return STYLE + pinned_path(file, where) if f"{kind}:" == STYLE else pinned_path(images, where)
+
+
+ImageEngineName = Annotated[str, ByContent(named_engine)]  # a parameter that ``open_engine`` takes
 
 
 def open_engine(images: str, *, posts: str, **options: Any) -> ImageEngine:
@@ -26,7 +38,8 @@ def open_engine(images: str, *, posts: str, **options: Any) -> ImageEngine:
     if images.startswith(STYLE):
         from hf_mner_aug.models.image.style import Style
 
-        file, digest = split_pin(images.removeprefix(STYLE))
+        name = images.removeprefix(STYLE)
+        file, digest = checked_file(name, f"image_model {STYLE}"), split_pin(name)[1]
         strength = options.get("strength")
         return Style(file=file, digest=digest, **({} if strength is None else {"strength": strength}))
     from hf_mner_aug.models.image.diffusers import Diffusers
@@ -42,19 +55,19 @@ def engine_of(method: Any, **options: Any) -> ImageEngine:
         posts=method.learned["files"]["posts"],
         steps=method.steps,
         guidance=method.guidance,
-        nsfw_model=method.nsfw_model or None,
+        nsfw_model=checked_file(method.nsfw_model, "nsfw_model ") or None,
         **options,
     )
 
 
 def pinned_engine(images: str) -> str:
-    """Return the name of an image engine with the current commit of its id, or the digest of its file.
+    """Return the name of an image engine with the current commit of its id, or the digest of its file or folder.
 
     Raises as ``pinned_model``, and UsageError if there is no such file.
     """
     if images.startswith(STYLE):
         return STYLE + pinned_file(images.removeprefix(STYLE), f"image_model {STYLE}")
-    return images if images == COLLAGE else pinned_model(images)
+    return images if images == COLLAGE else pinned_model(named_engine(images, "image_model "))
 
 
 def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
@@ -63,11 +76,14 @@ def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
         return ()
     if images.startswith(STYLE):  # it draws nothing that the original does not show
         return (Model(role="images", id=images, license=model_licence(images), checked=True),)
-    name = images.partition("@")[0]
-    checked = bool(nsfw_model) or has_safety_checker(name)
-    return (Model(role="images", id=images, license=model_licence(name), checked=checked),)
+    checked = bool(nsfw_model) or has_safety_checker(images)
+    return (Model(role="images", id=images, license=model_licence(images.partition("@")[0]), checked=checked),)
 
 
 def has_safety_checker(model: str) -> bool:
-    """Return whether a model is known to have a safety checker, or a folder holds one."""
-    return model in CHECKED or (Path(model) / "safety_checker").is_dir()
+    """Return whether a model, named as ``open_engine`` takes it, has a safety checker: a known id, or a folder here."""
+    if split_pin(model)[1]:
+        with contextlib.suppress(UsageError):  # the folder is on another machine
+            return (Path(checked_file(model, "")) / "safety_checker").is_dir()
+        return False
+    return model.partition("@")[0] in CHECKED or (Path(model) / "safety_checker").is_dir()

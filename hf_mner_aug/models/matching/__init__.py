@@ -2,11 +2,13 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from hf_mner_aug.exceptions import UnknownName
 from hf_mner_aug.models.matching.cca import CCA, read_histograms
 from hf_mner_aug.models.matching.pairs import Read
+from hf_mner_aug.storage.pinned_files import checked_file, pinned_path
+from hf_mner_aug.values import ByContent
 
 ENGINES = ("cca", "open_clip")
 
@@ -23,6 +25,20 @@ def split_name(matcher: str) -> tuple[str, str]:
     return engine, model
 
 
+def named_engine(matcher: str, where: str) -> str:
+    """Return a matcher's name with the content of its folder instead of the path.
+
+    Raises:
+        UnknownName: there is no such matcher.
+        UsageError: the folder cannot be read.
+    """
+    engine, model = split_name(matcher)
+    return f"{engine}:{pinned_path(model, where)}" if model else matcher
+
+
+MatcherName = Annotated[str, ByContent(named_engine)]  # a parameter that ``split_name`` takes
+
+
 def open_engine(matcher: str, files: Mapping[str, str]) -> Any:
     """Return a pretrained encoder, or one restored from the digests of what it learned (a ``PairEncoder``).
 
@@ -36,7 +52,7 @@ def open_engine(matcher: str, files: Mapping[str, str]) -> Any:
         return CCA.restore(files)
     from hf_mner_aug.models.matching import clip
 
-    return clip.load(model) if model else clip.restore(files)
+    return clip.load(checked_file(model, "matcher open_clip:")) if model else clip.restore(files)
 
 
 def trainer(engine: str, seed: int) -> tuple[Read, Callable[..., Any]]:

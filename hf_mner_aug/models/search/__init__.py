@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Annotated
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.search.corpus import LocalCorpus as LocalCorpus
@@ -21,6 +22,7 @@ from hf_mner_aug.models.search.train import TrainPosts as TrainPosts
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.posts import open_posts
 from hf_mner_aug.untrusted.names import check_digest
+from hf_mner_aug.values import ByContent
 
 TRAIN = "train"
 PINNED = "sha256:"
@@ -67,6 +69,14 @@ def pinned_engine(name: str) -> str:
     corpus = open_corpus(name)
     artifacts.write_atomically(_note_of(corpus.fingerprint), str(corpus.path).encode())
     return PINNED + corpus.fingerprint
+
+
+def named_corpus(name: str, where: str) -> str:
+    """Return ``pinned_engine`` of a corpus; the web (``serper``) as it is."""
+    return name if name.partition(":")[0] == "serper" else pinned_engine(name)
+
+
+CorpusName = Annotated[str, ByContent(named_corpus)]  # a parameter ``corpus``
 
 
 def _note_of(fingerprint: str) -> Path:

@@ -1,15 +1,18 @@
 """Engines that write labelled texts, by name: templates, instructblip, lm, vlm, endpoint."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, get_args
+from dataclasses import replace
+from typing import Annotated, Any, get_args
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import model_licence, pinned_model, split_revision
-from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
+from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine, checked_name
 from hf_mner_aug.models.text.endpoint import Settings, TextEndpoint
 from hf_mner_aug.models.text.engine import TextEngine, TextRequest
 from hf_mner_aug.models.text.network import FitSettings, Kind
+from hf_mner_aug.storage.pinned_files import checked_file, pinned_path, split_pin
 from hf_mner_aug.transform import Model
+from hf_mner_aug.values import ByContent
 
 INSTRUCTBLIP, TEMPLATES = "instructblip", "templates"
 WITHOUT_A_MODEL = {
@@ -81,7 +84,7 @@ def fit_settings(name: str, **given: Any) -> FitSettings | None:
         return None
     if kind != INSTRUCTBLIP and given["tune"] != "lora":
         raise UsageError(f"tune={given['tune']}: {kind} has no Q-Former: leave it out")
-    model, revision = split_revision(model)
+    model, revision = (model, None) if split_pin(model)[1] else split_revision(model)
     return FitSettings(**{"kind": kind, "model": model, "revision": revision, **DEFAULTS[kind], **given})
 
 
@@ -95,6 +98,7 @@ def fit_engine(
     """Return the digests of a fine-tuned engine; arguments and errors as of ``training.fit``."""
     from hf_mner_aug.models.text.training import fit
 
+    settings = replace(settings, model=checked_file(settings.model, "text_model "))
     return fit(train, validation, settings=settings, tags=tags)
 
 
@@ -139,9 +143,25 @@ def open_engine(
     )
 
 
-def pinned_engine(name: str) -> str:
-    """Return the name of an engine with the current commit of its model's id; raises as ``pinned_model``."""
+def named_engine(name: str, where: str) -> str:
+    """Return the name of an engine with the content of its model's folder instead of the path.
+
+    Raises:
+        UsageError: the folder cannot be read, or the name of a model behind an endpoint is a path.
+    """
     kind, _, model = name.partition(":")
+    return f"{kind}:{pinned_path(model, where)}" if learns(name) else checked_name(name, where)
+
+
+TextEngineName = Annotated[str, ByContent(named_engine)]  # a parameter that ``check_engine`` takes
+
+
+def pinned_engine(name: str) -> str:
+    """Return the name of an engine with the current commit of its model's id, or the content of its folder.
+
+    Raises as ``pinned_model`` and ``named_engine``.
+    """
+    kind, _, model = named_engine(name, "text_model ").partition(":")
     return f"{kind}:{pinned_model(model)}" if learns(name) else name
 
 

@@ -13,6 +13,7 @@ from hf_mner_aug.models.vision.timm_models import is_timm_folder, load_timm
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, Post
+from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import Range, check_ranges
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Vision:
         vision_learning_rate: of a trained tower; None takes the default for its kind, pretrained or new.
     """
 
-    tower: str = "torchvision:resnet152"
+    tower: LocalFile = "torchvision:resnet152"
     pretrained: bool = True
     freeze_vision: bool = True
     image_size: Annotated[int, Range(64)] = 224

@@ -20,6 +20,7 @@ from hf_mner_aug.need import need
 from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, canonical_json
 from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.pinned_files import checked_file
 from hf_mner_aug.untrusted.shapes import read_json
 from hf_mner_aug.values import Positive, Range, check_ranges
 
@@ -154,7 +155,9 @@ class Detector:
 
 def object_finder(name: str, *, most: int, device: str = "auto") -> ObjectFinder:
     """Return the finder with a name: ``crops``, or a detector's folder or id on the Hub."""
-    return FixedCrops() if name == CROPS else Detector(model=name, most=most, device=device)
+    if name == CROPS:
+        return FixedCrops()
+    return Detector(model=checked_file(name, "objects "), most=most, device=device)
 
 
 def objects_of(images: Sequence[EncodedImage], finder: ObjectFinder, most: int) -> list[tuple[EncodedImage, Region]]:
