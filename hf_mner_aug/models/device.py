@@ -24,6 +24,7 @@ LICENCES = {
     "stabilityai/sd-turbo": "other",
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
     "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
+    "stabilityai/stable-diffusion-3.5-large": "other",  # Stability AI Community License
 }
 SLOW_IN_BFLOAT16 = ("NO AVX", "AVX2")  # of x86-64, as torch names them
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -4,15 +4,15 @@ Liu et al. 2026, "Memory-Guided Hard Data Augmentation for Multimodal Named Enti
 its abstract is public; how each step works is decided here. ``fit`` mines the train split (K folds, several
 seeds), keeps its failures in a tree of patterns, and writes a first post for each hard one; the counts of what passed
 the filters decide what the further copies are written for. A post that is not hard gives no row. The detectors are not
-asked about names of a user's list.
+asked about names of a user's list. The preset ``paper`` is after a summary of the paper, not its text (``of_paper``).
 Rejects: no_place, no_mention, no_answer, not_json, off_schema, not_in_text, malformed, lost_entity, word_count,
 near_duplicate, off_pattern, inconsistent, unsafe_image, black_image, no_region, no_original, no_hit, no_image,
-no_entity_found, unsure
+no_entity_found, unsure, unsupported, unlike_picture
 """
 
-import contextlib
 import functools
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
@@ -21,8 +21,17 @@ from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import BackboneSpec, parse_backbone
 from hf_mner_aug.backbones.teachers import Teacher, TeacherSpec, taught, told_teacher
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.methods.memory_hard.mining import mine, share_out
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.methods.memory_hard import of_paper
+from hf_mner_aug.methods.memory_hard.merging import merge_nodes
+from hf_mner_aug.methods.memory_hard.mining import Hard, mine, random_failures, share_out, similarities
+from hf_mner_aug.methods.memory_hard.pictures import (
+    IMAGE_PROMPT,
+    check_pictures,
+    picture_of,
+    readable_picture,
+    with_pictures,
+)
 from hf_mner_aug.methods.memory_hard.requests import (
     STAGES,
     Job,
@@ -40,10 +49,10 @@ from hf_mner_aug.methods.memory_hard.retrieval import LOOKED_AT, Retriever
 from hf_mner_aug.methods.memory_hard.tree import OUTSIDERS, ROUNDS, Gardener, Tree
 from hf_mner_aug.models.endpoint.engine import EngineName, run_name
 from hf_mner_aug.models.image import ImageEngineName, engine_models, engine_of, pinned_engine
-from hf_mner_aug.models.image.engine import Refused, check_fill, check_sources
+from hf_mner_aug.models.image.engine import COLLAGE, check_fill, check_sources
 from hf_mner_aug.models.patterns import RETRIEVE, RULES, chat_engine, check_engine, open_engine
 from hf_mner_aug.models.patterns.cues import Space
-from hf_mner_aug.models.patterns.endpoint import BATCH
+from hf_mner_aug.models.patterns.endpoint import BATCH, PatternEndpoint
 from hf_mner_aug.models.patterns.engine import Draft, PatternEngine, Question, WriteRequest, as_failure
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.patterns.rules import Rules
@@ -51,10 +60,10 @@ from hf_mner_aug.models.search import TRAIN, CorpusName, found_words
 from hf_mner_aug.models.search import open_engine as open_corpus_of
 from hf_mner_aug.models.text.drafting import write_drafts
 from hf_mner_aug.models.text.engine import Unwritten
-from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
+from hf_mner_aug.posts.hygiene import MADE_OF
 from hf_mner_aug.posts.lexicon import entity_key
 from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_words
-from hf_mner_aug.posts.pictures import MIXED, image_digest, open_rgb, write_picture
+from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.posts.tokenising import word_style
 from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, TEACHER_SCORES, WORD_COUNT, Reason
@@ -68,14 +77,10 @@ from hf_mner_aug.transform.weights import check_score
 from hf_mner_aug.values import Amount, Count, Positive, Probability, Range, Share, later
 
 if TYPE_CHECKING:
-    import PIL.Image
-
     from hf_mner_aug.models.image.engine import ImageEngine
 
 PROMPT = "A photo of {sentence}"
-CHUNK = 16  # pictures that are held at a time
 OF_RETRIEVAL = ("corpus", "results", "teacher", "teacher_members", "min_confidence")
-IMAGE_PROMPT = "image_prompt"  # in the details of a post
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +129,14 @@ class MemoryHard(Method):
         guidance: how closely its pictures follow the text; 0 is off.
         nsfw_model: folder or id of an image classifier that finds unsafe pictures, where the pipeline has no
             checker.
+        hard: an error counts if `half` of the ``seeds`` make it, or `any` of them.
+        coarse: branches of the tree are four errors (omission, hallucination, boundary, type) whatever the types.
+        merge: patterns of a branch that the language model says are the same become one.
+        judge: the language model must say that a draft's text supports its labels.
+        shows_images: the language model sees the hard post's picture when it writes, if the server takes pictures.
+        caption_similarity: the least cosine of the language model's description of a new picture with what the picture
+            was drawn for; 0 compares none.
+        encoder: folder or id of a sentence encoder for that cosine.
     """
 
     name: ClassVar[str] = "memory_hard"
@@ -160,7 +173,9 @@ class MemoryHard(Method):
             "the teacher's confidence in an entity is below `min_confidence` in most of the posts found",
             "take a stronger teacher: `--set teacher=BACKBONE`",
         ),
+        **of_paper.REJECTS,
     }
+    presets: ClassVar = {"paper": of_paper.PRESET}
     reads_images: ClassVar[bool] = True
     facts: ClassVar[Facts] = Facts(
         does="writes posts that test the patterns of what a model gets wrong",
@@ -212,12 +227,20 @@ class MemoryHard(Method):
     min_confidence: Probability = later(0.5)
     mentions: NameList = later("")
     mention_share: Probability = later(0.5)
+    hard: Hard = later("half")
+    coarse: bool = later(False)
+    merge: bool = later(False)
+    judge: bool = later(False)
+    shows_images: bool = later(False)
+    caption_similarity: Probability = later(0.0)
+    encoder: LocalFile = later("")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fill(self.image_model, self.image and self.fill_missing, "image_model=")
         check_engine(self.engine)
         self._check_retrieval()
+        of_paper.check(self)
         if self.mentions and self.engine != RULES:
             engine = self.engine.partition(":")[0]
             raise UsageError(
@@ -273,6 +296,8 @@ class MemoryHard(Method):
             found.append(chat.card_model)
         if self.retrieves:
             found += self._teacher.models
+        if "caption_similarity" in of_paper.looks(self):
+            found.append(Model(role="similarity", id=self.encoder))
         return (*found, *(engine_models(self.image_model, self.nsfw_model) if self._draws else ()))
 
     @property
@@ -296,11 +321,11 @@ class MemoryHard(Method):
                 "The texts are put together from other train posts and mentions (the column provenance "
                 "names the posts as made_of): what they say of people, places and companies is made up."
             )
-        found += told_list(self.mentions)
+        found += [*told_list(self.mentions), *of_paper.cautions(self)]
         if self.artifact is not None:
             found += filters.told_sample(self.learned, "Mistakes were looked for, and detectors learned, in")
         if self._draws and (self.artifact is None or self.learned["pictures"] or self.fill_missing):
-            maker = "collages of train pictures" if self.image_model == "collage" else f"what {self.image_model} drew"
+            maker = "collages of train pictures" if self.image_model == COLLAGE else f"what {self.image_model} drew"
             missing = "have one, too" if self.fill_missing else "stay without"
             found.append(
                 f"The pictures are {maker} for the new text: their files say so (IPTC's DigitalSourceType). Posts "
@@ -317,11 +342,16 @@ class MemoryHard(Method):
         return chat.costs(self, calls=self._calls, to_fit=self._calls_to_fit) if chat else None
 
     def _calls(self, post: Post) -> int:
+        """Return the calls for a post if each first draft passes: of its writer, of its judge, of who looks at it."""
+        described = self._draws and bool(self.caption_similarity) and self.learned["pictures"]
+        return self._drafts(post) * (1 + self.judge + described)
+
+    def _drafts(self, post: Post) -> int:
         return self.copies if post.id in self._memory().by_post else 0
 
     def _texts(self, post: Post) -> int:
         """Return the most texts that a teacher labels for a post if each first draft passes."""
-        return LOOKED_AT * self._calls(post)
+        return LOOKED_AT * self._drafts(post)
 
     def _texts_to_fit(self, train: Iterable[Post]) -> tuple[int, int]:
         """Return the least and most texts that a teacher labels in the first rounds."""
@@ -336,13 +366,14 @@ class MemoryHard(Method):
             for branch in tree.branches
             for node in branch.nodes
         ]
-        return len(naming) + drafts, sum(naming) + 3 * self._tries * drafts
+        merging = 2 * len(naming) * self.merge
+        least = len(naming) + drafts * (1 + self.judge)
+        return least, sum(naming) + merging + (3 + 2 * self.judge) * self._tries * drafts + bool(of_paper.looks(self))
 
     def _tree_to_fit(self, train: Iterable[Post]) -> tuple[Tree, int]:
         """Return a tree by rules and the number of drafts of the first rounds; mining is free, and kept for ``fit``."""
-        plain: dict[str, Any] = {
-            field.name: field.default for field in fields(self) if field.name in (*OF_RETRIEVAL, "weight")
-        }
+        reset = (*OF_RETRIEVAL, *of_paper.ASKING, "encoder", "weight")
+        plain: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in reset}
         learned = replace(self, engine=RULES, detector="", rounds=1, **plain).learn(train, ())
         tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
         return tree, (self.rounds - 1) * len({f.post for f in tree.failures.values() if f.gold or self.spurious})
@@ -367,7 +398,8 @@ class MemoryHard(Method):
         """
         specs = (self.target, *self.references)
         seen = any(parse_backbone(spec).reads_images for spec in specs)
-        keep = seen or (self.image and (self.retrieves or self.image_model == "collage"))
+        looks = of_paper.looks(self)
+        keep = seen or bool(looks) or (self.image and (self.retrieves or self.image_model == COLLAGE))
         pictured: list[str] = []  # the first post with a picture
 
         def kept() -> Iterable[Post]:
@@ -392,7 +424,7 @@ class MemoryHard(Method):
         if self._draws and shown:
             check_sources(self.image_model, len(shown), "pass image=False, or name a pipeline: image_model=MODEL")
         files = {"posts": save_posts(posts)}
-        options = {"folds": self.folds, "seeds": self.seeds, "seed": self.seed, "guard": self.guard}
+        options = {"folds": self.folds, "seeds": self.seeds, "seed": self.seed, "guard": self.guard, "least": self.hard}
         mined = mine(posts, target=self.target, references=self.references, **options)  # type: ignore[arg-type]
         alike = similarities(posts) if keep else {}
         failures: Sequence[Failure] = [replace(f, similarity=alike.get(f.post)) for f in mined.failures]
@@ -405,13 +437,19 @@ class MemoryHard(Method):
         found = self._learn_retrieval(texts, [replace(post, images=()) for post in validation], files)
         pictures = bool(pictured)
         engine = self._engine(texts, {"files": files, "pictures": pictures, **found})
+        if looks:
+            found |= {"sees": self._sees(engine, posts)}
         tree = Tree(self.target, {failure.id: failure for failure in failures})
         if self.tree:
-            gardener = Gardener(engine, Space.of(texts), self.distance, self.support, self.seed)
+            gardener = Gardener(engine, Space.of(texts), self.distance, self.support, self.seed, self.coarse)
+            if self.merge:
+                assert isinstance(engine, PatternEndpoint)
+                gardener = replace(gardener, merge=functools.partial(merge_nodes, engine, seed=self.seed))
             tree = gardener.grow(self.target, failures)
         if self.detector:
             files |= filters.fit_detectors(texts, self.detector, self.detectors, self.seed)
         memory = Memory(tree, engine, types, keys, self._detectors(files), self.spurious)
+        memory = replace(memory, shown=self._shown(files, found))
         stubborn: list[dict[str, Any]] = []
         written: list[Outcome] = []
         for n in range(self.rounds - 1):
@@ -433,6 +471,20 @@ class MemoryHard(Method):
         )
         rounds = [{key: list(count) for key, count in sorted(counts.items())} for counts in memory.rounds]
         return {"files": files, "pictures": pictures, "rounds": rounds, **found, **sample.sizes}
+
+    def _sees(self, engine: PatternEngine, posts: Iterable[Post]) -> bool:
+        """Return whether the language model takes pictures, tried with one of train; tell where it does not."""
+        assert isinstance(engine, PatternEndpoint)
+        picture = next((image for post in posts if (image := readable_picture(post))), None)
+        refused = engine.sees(picture) if picture else "no post of train has a picture"
+        if refused:
+            told = " and ".join(of_paper.looks(self))
+            warnings.warn(f"memory_hard: {told} without effect: {refused}", stacklevel=4)
+        return not refused
+
+    def _shown(self, files: Mapping[str, str], learned: Mapping[str, Any]) -> str:
+        """Return the digest of the posts whose pictures the writer sees, empty for none."""
+        return files["posts"] if self.shows_images and learned["sees"] else ""
 
     def _learn_retrieval(
         self, train: Sequence[Post], validation: Sequence[Post], files: dict[str, str]
@@ -512,6 +564,7 @@ class MemoryHard(Method):
         def write(waiting: Sequence[Job]) -> None:
             self._draft(memory, waiting)
             self._ask_detectors(memory, [job for job in waiting if job.draft and not job.refused])
+            self._ask_judge(memory, [job for job in waiting if job.draft and not job.refused])
 
         write_drafts(jobs, write, attempts=attempts, stages=stages)
         return [outcome_of(memory, job) for job in jobs]
@@ -545,7 +598,8 @@ class MemoryHard(Method):
         stream = job.draw.sub(STAGES[job.stage], job.attempt)
         exemplars = [memory.tree.failures[name] for name in stream.sub("exemplars").sample(names, self.exemplars)]
         patterns = [place.pattern for place in (leaf, branch) if place]
-        return WriteRequest(job.task, patterns, exemplars, tuple(job.critiques), stream)
+        image = picture_of(memory.shown, job.task.post) if memory.shown else None
+        return WriteRequest(job.task, patterns, exemplars, tuple(job.critiques), stream, image)
 
     def _check_alike(self, memory: Memory, draft: Draft, shown: Sequence[Failure]) -> Reject | None:
         if text_key(draft.tokens) in memory.texts:
@@ -566,81 +620,31 @@ class MemoryHard(Method):
             entities, found = filters.except_sure(entities, found, sure)
             job.refused = filters.check_labels(draft.tokens, entities, found, self.agreement)
 
+    def _ask_judge(self, memory: Memory, jobs: Sequence[Job]) -> None:
+        if not self.judge or not jobs:
+            return
+        assert isinstance(memory.engine, PatternEndpoint)
+        verdicts = memory.engine.judge([job.draft for job in jobs if job.draft])
+        for job, against in zip(jobs, verdicts, strict=True):
+            job.refused = Reject("unsupported", against) if against else None
+
     # ------------------------------------------------------------ pictures
 
     def _pictured(self, made: list[Post | Reject | None], draws: Sequence[Draw]) -> list[Post | Reject | None]:
-        """Return the posts with pictures for their texts, where the set has any, a few at a time."""
+        """Return the posts with pictures for their texts, where the set has any."""
         there = self.learned["pictures"] or self.fill_missing
         if not (self.image and there and self._codec().image_column is not None):
             return made
-        engine = self._image_engine()
-        source = MIXED[engine.source] if engine.restyles else engine.source
-        wanted = [i for i, post in enumerate(made) if isinstance(post, Post) and (post.images or self.fill_missing)]
-        for first in range(0, len(wanted), CHUNK):
-            chosen = wanted[first : first + CHUNK]
-            sentences = [self._prompt(made[i]) for i in chosen]  # type: ignore[arg-type]
-            originals = [_original(made[i]) for i in chosen] if engine.restyles else None  # type: ignore[arg-type]
-            pictures = engine.generate(sentences, [draws[i].sub("image") for i in chosen], originals=originals)
-            for i, picture in zip(chosen, pictures, strict=True):
-                post = made[i]
-                assert isinstance(post, Post)
-                if isinstance(picture, Refused):
-                    made[i] = Reject(picture.reason, picture.detail)
-                    continue
-                shown = sorted(picture.info.get(MADE_OF, ()))
-                details = {**post.details, MADE_OF: sorted({*post.details[MADE_OF], *shown}), "synthetic": True}
-                details |= {PICTURED: shown} if shown else {}
-                made[i] = replace(post, images=(write_picture(picture, source),), details=details)
-        return made
-
-    def _prompt(self, post: Post) -> str:
-        """Return the prompt of a picture: the writer's for a model, the text itself for a collage."""
-        text = " ".join(post.tokens)
-        prompt: str = post.details.get(IMAGE_PROMPT, text) if self.image_model != "collage" else text
-        return prompt
+        prompted = self.image_model != COLLAGE
+        new = dict(with_pictures(made, draws, self._image_engine(), fill=self.fill_missing, prompted=prompted))
+        if self.learned.get("sees") and self.caption_similarity:
+            engine = self._memory().engine
+            assert isinstance(engine, PatternEndpoint)
+            new = check_pictures(new, engine, self.encoder, self.caption_similarity, prompted=prompted)
+        return [new.get(i, post) for i, post in enumerate(made)]
 
     def _image_engine(self) -> "ImageEngine":
         return engine_of(self, prompt=PROMPT)
-
-
-def _original(post: Post) -> "PIL.Image.Image | None":
-    """Return the pixels of a post's first picture that can be decoded."""
-    for image in post.images:
-        with contextlib.suppress(DataError):
-            return open_rgb(image)
-    return None
-
-
-# ---------------------------------------------------------------- learning
-
-
-def similarities(posts: Sequence[Post]) -> dict[str, float]:
-    """Return the cosine of each post's text and first picture, out of fold; nothing if there are too few pairs."""
-    import numpy as np
-
-    from hf_mner_aug.models.matching.engine import TooFewPairs
-    from hf_mner_aug.models.matching.matcher import fit_matcher
-
-    try:
-        matcher = fit_matcher(posts)
-    except TooFewPairs:
-        return {}
-    pairs = matcher.train()
-    cosines = np.einsum("ij,ij->i", pairs.text.astype("f8"), pairs.image.astype("f8"))
-    found = zip(matcher.gallery.names, cosines, strict=True)
-    return {name: round(float(cosine), 3) for (name, place), cosine in found if not place and not np.isnan(cosine)}
-
-
-def random_failures(posts: Sequence[Post], n: int, seed: int) -> list[Failure]:
-    """Return one entity of each of n random posts as a missed one: the ablation without mining."""
-    stream = Draw(f"random\0{seed}".encode())
-    found = []
-    for post in stream.sample([post for post in posts if post.entities], n):
-        entity = stream.choice(post.entities)
-        entities = tuple((e.start, e.end, entity_key(e)) for e in post.entities)
-        gold = (entity.start, entity.end, entity.type)
-        found.append(Failure(post.id, tuple(post.tokens), entities, "missed", gold, None))
-    return found
 
 
 # ---------------------------------------------------------------- inside
@@ -661,7 +665,8 @@ def _memory(method: MemoryHard) -> Memory:
     rounds = tuple({key: (tried, kept) for key, (tried, kept) in counts.items()} for counts in learned["rounds"])
     types, keys = _known_of(posts)
     engine, detectors = method._engine(posts, learned), method._detectors(learned["files"])
-    return Memory(tree, engine, types, keys, detectors, method.spurious, rounds)
+    shown = method._shown(learned["files"], learned)
+    return Memory(tree, engine, types, keys, detectors, method.spurious, rounds, shown)
 
 
 def _entities(draft: Draft) -> tuple[Entity, ...]:

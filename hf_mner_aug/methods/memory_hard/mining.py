@@ -15,10 +15,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.backbones.settings import fit_named, parse_backbone
+from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific
 from hf_mner_aug.models.matching.pairs import group_by_keys
@@ -30,6 +31,7 @@ from hf_mner_aug.schema import Post, canonical_json
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.shapes import read_json
 
+Hard = Literal["half", "any"]
 DIGITS = 4  # of confidences
 PLAIN = 2  # occurrences without a label from which a missed entity of the same words is suspicious
 
@@ -150,12 +152,15 @@ def _plain(prediction: Prediction) -> list[Any]:
 # ---------------------------------------------------------------- errors over seeds
 
 
-def hard_errors(runs: Sequence[Sequence[Prediction]], posts: Sequence[Post]) -> list[tuple[Error, float, float]]:
-    """Return the errors that at least half of the runs make, each with that share and its mean confidence.
+def hard_errors(
+    runs: Sequence[Sequence[Prediction]], posts: Sequence[Post], hard: Hard = "half"
+) -> list[tuple[Error, float, float]]:
+    """Return the errors that enough of the runs make, each with its share of them and its mean confidence.
 
     Args:
         runs: predictions by seed [n_seeds][n_posts].
         posts: the gold posts [n_posts].
+        hard: enough is ``half`` of the runs, or ``any`` of them.
 
     Of several errors on the same entity the most frequent one counts.
     """
@@ -165,14 +170,14 @@ def hard_errors(runs: Sequence[Sequence[Prediction]], posts: Sequence[Post]) -> 
         for error in find_errors([prediction.plain_spans() for prediction in run], gold):
             place = (error.post, error.gold is not None, error.words)
             found[place].append((error, confidence_of(error, run[error.post])))
-    hard = []
+    found_hard = []
     for _, seen in sorted(found.items()):
-        if 2 * len(seen) < len(runs):
+        if hard == "half" and 2 * len(seen) < len(runs):
             continue
         error, count = Counter(error for error, _ in seen).most_common(1)[0]
         confidences = [confidence for other, confidence in seen if other == error]
-        hard.append((error, len(seen) / len(runs), round(sum(confidences) / count, DIGITS)))
-    return hard
+        found_hard.append((error, len(seen) / len(runs), round(sum(confidences) / count, DIGITS)))
+    return found_hard
 
 
 def confidence_of(error: Error, prediction: Prediction) -> float:
@@ -213,6 +218,7 @@ def mine(
     seeds: int = 3,
     seed: int = 0,
     guard: float = 0.9,
+    least: Hard = "half",
 ) -> Mined:
     """Return the errors of a target backbone on posts that it was not trained on.
 
@@ -224,6 +230,7 @@ def mine(
         seeds: the number of repetitions, each with other folds and another model.
         seed: the first seed.
         guard: the least confidence of all backbones for gold to be suspected.
+        least: how many of the seeds must make an error, as in ``hard_errors``.
 
     Raises:
         UnknownName: there is no such backbone or setting.
@@ -236,7 +243,7 @@ def mine(
         notes += _lone_types(posts, fold_of)
         for spec, runs in every.items():
             runs.append(predict_folds(posts, spec, fold_of, s))
-    hard = {spec: hard_errors(runs, posts) for spec, runs in every.items()}
+    hard = {spec: hard_errors(runs, posts, least) for spec, runs in every.items()}
     alike = [error for error, _, _ in hard[target]]
     specific = model_specific(alike, {spec: [error for error, _, _ in hard[spec]] for spec in references})
     plain = Counter(post.tokens[i].casefold() for post in posts for i in post.outside())
@@ -273,3 +280,35 @@ def _lone_types(posts: Sequence[Post], fold_of: Sequence[int]) -> list[str]:
         for kind, found in sorted(where.items())
         if len(found) == 1
     ]
+
+
+# ---------------------------------------------------------------- beside mining
+
+
+def similarities(posts: Sequence[Post]) -> dict[str, float]:
+    """Return the cosine of each post's text and first picture, out of fold; nothing if there are too few pairs."""
+    import numpy as np
+
+    from hf_mner_aug.models.matching.engine import TooFewPairs
+    from hf_mner_aug.models.matching.matcher import fit_matcher
+
+    try:
+        matcher = fit_matcher(posts)
+    except TooFewPairs:
+        return {}
+    pairs = matcher.train()
+    cosines = np.einsum("ij,ij->i", pairs.text.astype("f8"), pairs.image.astype("f8"))
+    found = zip(matcher.gallery.names, cosines, strict=True)
+    return {name: round(float(cosine), 3) for (name, place), cosine in found if not place and not np.isnan(cosine)}
+
+
+def random_failures(posts: Sequence[Post], n: int, seed: int) -> list[Failure]:
+    """Return one entity of each of n random posts as a missed one: the ablation without mining."""
+    stream = Draw(f"random\0{seed}".encode())
+    found = []
+    for post in stream.sample([post for post in posts if post.entities], n):
+        entity = stream.choice(post.entities)
+        entities = tuple((e.start, e.end, entity_key(e)) for e in post.entities)
+        gold = (entity.start, entity.end, entity.type)
+        found.append(Failure(post.id, tuple(post.tokens), entities, "missed", gold, None))
+    return found

@@ -91,7 +91,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Memory:
-    """The state that writing uses: the tree, the engine, the detectors (digests), and the counts of each round."""
+    """The state that writing uses: the tree, the engine, the detectors (digests), and the counts of each round.
+
+    ``shown`` is the digest of the train posts whose pictures the writer sees, empty for none.
+    """
 
     tree: Tree
     engine: PatternEngine
@@ -100,6 +103,7 @@ class Memory:
     detectors: tuple[str, ...]
     spurious: bool = False
     rounds: tuple[Counts, ...] = ()
+    shown: str = ""
 
     @functools.cached_property
     def places(self) -> dict[str, tuple[Branch, Node | None]]:

@@ -9,14 +9,14 @@ change the branches they fall into and no other.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypedDict
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import Corrupt, DataError
 from hf_mner_aug.models.patterns.cues import Space
-from hf_mner_aug.models.patterns.engine import Pattern, PatternEngine, what_goes_wrong
+from hf_mner_aug.models.patterns.engine import Pattern, PatternEngine, class_title, what_goes_wrong
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.schema import canonical_json
@@ -27,6 +27,8 @@ ACCURACY = 0.8
 ROUNDS = 5
 OUTSIDERS = 60  # the most that a pattern is checked against
 STRONGEST = 12  # cues of a centre that are kept
+# Errors as omission, hallucination, boundary and type confusion: a wrong type with wrong borders is the last one.
+COARSE = {"missed": "missed", "spurious": "spurious", "boundary": "boundary", "type": "type", "both": "type"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Branch:
-    """The failures of one error and confusion: pattern nodes, and ``rest``, which are too few for a pattern."""
+    """The failures of one error and confusion: pattern nodes, and ``rest``, which are too few for a pattern.
+
+    Without types in ``gold`` and ``predicted`` it has those of one error, whatever the confusion.
+    """
 
     kind: str
     gold: str
@@ -68,7 +73,7 @@ class Branch:
     @property
     def title(self) -> str:
         """The error and the confusion in words."""
-        return what_goes_wrong(self.kind, self.gold, self.predicted)
+        return what_goes_wrong(self.kind, self.gold, self.predicted) if self.gold else class_title(self.kind)
 
     @property
     def pattern(self) -> Pattern:
@@ -139,7 +144,8 @@ class Kept(TypedDict):
 class Gardener:
     """The settings by which a tree grows.
 
-    Clusters are merged below ``distance`` (mean cosine); ``support`` is the least number of failures of a pattern.
+    Clusters are merged below ``distance`` (mean cosine); ``support`` is the least number of failures of a pattern. With
+    ``coarse`` a branch has the failures of one of four errors; ``merge`` changes a branch's pattern nodes at the end.
     """
 
     engine: PatternEngine
@@ -147,6 +153,8 @@ class Gardener:
     distance: float = 0.8
     support: int = 3
     seed: int = 0
+    coarse: bool = False
+    merge: Callable[[Sequence[Node]], Sequence[Node]] = tuple
 
     def grow(self, target: str, failures: Iterable[Failure]) -> Tree:
         """Return the tree of failures; their order makes no difference."""
@@ -156,11 +164,11 @@ class Gardener:
         """Return the tree with more failures, equal to one grown at once; unchanged branches are the same objects."""
         new = {failure.id: failure for failure in failures if tree.failures.get(failure.id) != failure}
         known = dict(sorted({**tree.failures, **new}.items()))
-        touched = {_place(failure) for failure in new.values()}
-        touched |= {_place(tree.failures[name]) for name in new if name in tree.failures}
+        touched = {self._place(failure) for failure in new.values()}
+        touched |= {self._place(tree.failures[name]) for name in new if name in tree.failures}
         by_place = defaultdict(list)
         for failure in known.values():
-            by_place[_place(failure)].append(failure)
+            by_place[self._place(failure)].append(failure)
         old = {(branch.kind, branch.gold, branch.predicted): branch for branch in tree.branches}
         branches = [
             self._branch(place, members) if place in touched else old[place]
@@ -179,7 +187,11 @@ class Gardener:
             outsiders = [failure for i, failure in enumerate(failures) if i not in own]
             nodes.append(self._node([failures[i] for i in members], outsiders, [vectors[i] for i in members]))
         rest = tuple(failure.id for i, failure in enumerate(failures) if i not in inside)
-        return Branch(*place, tuple(nodes), rest)
+        return Branch(*place, tuple(self.merge(nodes)), rest)
+
+    def _place(self, failure: Failure) -> tuple[str, str, str]:
+        """Return the branch of a failure: its error and confusion, or one of the four errors."""
+        return (COARSE[failure.kind], "", "") if self.coarse else (failure.kind, *failure.confusion)
 
     def _node(self, members: Sequence[Failure], outsiders: Sequence[Failure], vectors: Sequence[Any]) -> Node:
         names = tuple(failure.id for failure in members)
@@ -226,8 +238,13 @@ def centre(vectors: Sequence[Mapping[str, float]]) -> dict[str, float]:
     for vector in vectors:
         for cue, weight in vector.items():
             total[cue] += weight / len(vectors)
-    strongest = sorted(total.items(), key=lambda item: (-item[1], item[0]))[:STRONGEST]
-    return {cue: round(weight, 4) for cue, weight in strongest}
+    return strongest(total)
+
+
+def strongest(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the cues with the largest weights, the heaviest first."""
+    found = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:STRONGEST]
+    return {cue: round(weight, 4) for cue, weight in found}
 
 
 @dataclass(frozen=True)
@@ -279,7 +296,3 @@ def _halves(failures: Sequence[Failure], draw: Draw) -> tuple[list[Failure], lis
     drawn = draw.shuffled(failures)
     cut = (2 * len(drawn) + 2) // 3
     return (drawn[:cut], drawn[cut:]) if cut < len(drawn) else (drawn, drawn)
-
-
-def _place(failure: Failure) -> tuple[str, str, str]:
-    return (failure.kind, *failure.confusion)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from hf_mner_aug.draw import Draw
+from hf_mner_aug.exceptions import EndpointError
 from hf_mner_aug.models.endpoint import ChatRequest, Reply, Unanswered
 from hf_mner_aug.models.endpoint.answers import (
     NAME,
@@ -33,17 +34,26 @@ from hf_mner_aug.models.endpoint.answers import (
 )
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine
 from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
-from hf_mner_aug.models.patterns.engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
+from hf_mner_aug.models.patterns.engine import (
+    Draft,
+    Pattern,
+    Question,
+    WriteRequest,
+    what_all_get_wrong,
+    what_goes_wrong,
+)
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.patterns.rules import key_at
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.models.text.labelled import type_name
-from hf_mner_aug.schema import Entity, canonical_json
+from hf_mner_aug.schema import EncodedImage, Entity, canonical_json
 from hf_mner_aug.untrusted.printable import excerpt
 from hf_mner_aug.values import Amount, Positive, check_ranges
 
 PROMPTS = "memory_hard"  # their folder
 INDUCE, MATCH, WRITE = "induce-1.md", "match-1.md", "write-1.md"
+WRITE_SEEN, JUDGE, MERGE, DESCRIBE = "write-seen-1.md", "judge-1.md", "merge-1.md", "describe-1.md"
+WITHOUT_PICTURES = ("bad_request", "server_error", "not_recorded")  # how a server refuses pictures, or refused them
 BATCH = 10  # posts in one request for verdicts
 MOST_WORDS, MOST_ENTITIES = 100, 40
 NO_ENTITY = "no entity"
@@ -52,6 +62,10 @@ PATTERN = object_schema(name=TEXT, trigger=TEXT, why=TEXT, how=TEXT)
 VERDICTS = object_schema(
     verdicts={"type": "array", "items": object_schema(id={"type": "integer"}, match={"type": "boolean"})}
 )
+
+
+JUDGEMENT = object_schema(supported={"type": "boolean"}, why=TEXT)
+SAME = object_schema(same={"type": "integer"})
 
 
 def draft_schema(types: Sequence[str]) -> dict[str, Any]:
@@ -96,6 +110,30 @@ def read_verdicts(value: Any, n: int) -> list[bool]:
     if set(verdicts) != set(range(1, n + 1)):
         raise Unusable(f"expected a verdict for each id from 1 to {n}, found {spelt(sorted(verdicts))}")
     return [verdicts[i] for i in range(1, n + 1)]
+
+
+def read_judgement(value: Any) -> str:
+    """Return why the labels of a post are not supported; empty if they are.
+
+    Raises:
+        Unusable: it does not fit ``JUDGEMENT``.
+    """
+    found = read_object(value, JUDGEMENT, "the answer")
+    if type(found["supported"]) is not bool:
+        raise Unusable(f"supported: expected true or false, found {spelt(found['supported'])}")
+    return "" if found["supported"] else read_text(found["why"], "why", SENTENCE)
+
+
+def read_same(value: Any, n: int) -> int | None:
+    """Return the index of the pattern, of n, that a new one is the same as, or None.
+
+    Raises:
+        Unusable: it does not fit ``SAME``, or the id is not one of 0 to n.
+    """
+    same = read_object(value, SAME, "the answer")["same"]
+    if type(same) is not int or not 0 <= same <= n:
+        raise Unusable(f"same: expected a number from 0 to {n}, found {spelt(same)}")
+    return same - 1 if same else None
 
 
 def read_draft(value: Any, failure: Failure, types: Mapping[str, str], made_of: Sequence[str] = ()) -> Draft:
@@ -176,7 +214,7 @@ class PatternEndpoint:
             EndpointError: no request can be answered; earlier answers are kept.
         """
         data = {
-            "error": self._error(members[0]),
+            "error": what_all_get_wrong(members, self._name),
             "members": [self._told(failure) for failure in members[: self.chat.settings.shown]],
             "others": [self._told(failure) for failure in outsiders[: self.chat.settings.shown]],
             "critiques": list(critiques),
@@ -207,9 +245,7 @@ class PatternEndpoint:
             chats = [self._match(*asked[i][1:], [critiques[i]] if attempt else [], attempt) for i in waiting]
             for i, answer in zip(waiting, self._ask(chats), strict=True):
                 try:
-                    if isinstance(answer, Unwritten):
-                        raise Unusable(answer.detail, answer.reason)
-                    verdicts[i] = read_verdicts(answer, len(asked[i][2]))
+                    verdicts[i] = read_verdicts(_usable(answer), len(asked[i][2]))
                 except Unusable as error:
                     critiques[i] = f"{error.reason}: {error}"
         found: list[list[bool]] = [[] for _ in questions]
@@ -231,6 +267,88 @@ class PatternEndpoint:
             except Unusable as error:
                 found.append(Unwritten(error.reason, str(error)))
         return found
+
+    # ------------------------------------------------------------ merging, judging, seeing
+
+    def same_as(self, new: Pattern, known: Sequence[Pattern], draw: Draw) -> int | None:
+        """Return the index of the known pattern that a new one is the same as, or None; raises as ``induce``.
+
+        An unusable answer is asked for once more; after that the pattern is a new one.
+        """
+        critiques: list[str] = []
+        for _ in range(2):
+            data = {
+                "new": {"name": new.name, "trigger": new.trigger, "why": new.why},
+                "known": [
+                    {"id": i, "name": p.name, "trigger": p.trigger, "why": p.why} for i, p in enumerate(known, 1)
+                ],
+                "critiques": critiques,
+            }
+            (answer,) = self._ask([self._chat(MERGE, SAME, data, draw.seed(), temperature=0.0)])
+            try:
+                return read_same(_usable(answer), len(known))
+            except Unusable as error:
+                critiques = [f"{error.reason}: {error}"]
+        return None
+
+    def judge(self, drafts: Sequence[Draft]) -> list[str]:
+        """Return why the text of each draft does not support its labels, empty if it does; raises as ``induce``.
+
+        An unusable answer is asked for once more; after that the labels are not supported.
+        """
+        verdicts: dict[int, str] = {}
+        critiques: dict[int, str] = {}
+        for attempt in range(2):
+            waiting = [i for i in range(len(drafts)) if i not in verdicts]
+            chats = [self._judging(drafts[i], [critiques[i]] if attempt else [], attempt) for i in waiting]
+            for i, answer in zip(waiting, self._ask(chats), strict=True):
+                try:
+                    verdicts[i] = read_judgement(_usable(answer))
+                except Unusable as error:
+                    critiques[i] = f"{error.reason}: {error}"
+        return [verdicts.get(i, f"no verdict: {critiques.get(i)}") for i in range(len(drafts))]
+
+    def _judging(self, draft: Draft, critiques: Sequence[str], n: int) -> ChatRequest:
+        entities = [{"text": " ".join(draft.tokens[s:e]), "type": self._name(kind)} for s, e, kind in draft.entities]
+        data = {
+            "types": [self._name(key) for key in self.types],
+            "post": " ".join(draft.tokens),
+            "entities": entities,
+            "critiques": critiques,
+        }
+        return self._chat(JUDGE, JUDGEMENT, data, n, temperature=0.0)
+
+    def describe(self, pictures: Sequence[EncodedImage]) -> list[str | Unwritten]:
+        """Return what is seen in each picture, or why nothing is said of it; raises as ``induce``."""
+        asked = [
+            ChatRequest(
+                messages=[{"role": "user", "content": read_prompt(PROMPTS, DESCRIBE)}],
+                seed=0,
+                temperature=0.0,
+                max_tokens=self.chat.settings.max_tokens,
+                images=[picture],
+            )
+            for picture in pictures
+        ]
+        return [
+            answer.text if isinstance(answer, Reply) else _unwritten(answer)
+            for answer in self.chat.ask(asked, self.run)
+        ]
+
+    def sees(self, picture: EncodedImage) -> str:
+        """Return why the server takes no pictures, found out with one; empty if it does.
+
+        Raises:
+            EndpointError: no request can be answered.
+        """
+        try:
+            (answer,) = self.describe([picture])
+        except EndpointError as error:
+            if error.reason in WITHOUT_PICTURES:
+                return str(error)
+            raise
+        refused = isinstance(answer, Unwritten) and answer.detail.startswith(WITHOUT_PICTURES)
+        return answer.detail if refused else ""  # type: ignore[union-attr]
 
     # ------------------------------------------------------------ requests
 
@@ -256,10 +374,18 @@ class PatternEndpoint:
             "asked": asked,
             "critiques": list(request.critiques),
         }
-        return self._chat(WRITE, draft_schema(names), data, request.draw.seed())
+        prompt, images = (WRITE_SEEN, [request.image]) if request.image else (WRITE, [])
+        return self._chat(prompt, draft_schema(names), data, request.draw.seed(), images=images)
 
     def _chat(
-        self, prompt: str, schema: Mapping[str, Any], data: Any, seed: int, temperature: float | None = None
+        self,
+        prompt: str,
+        schema: Mapping[str, Any],
+        data: Any,
+        seed: int,
+        *,
+        temperature: float | None = None,
+        images: Sequence[EncodedImage] = (),
     ) -> ChatRequest:
         """Return a request; the prompt has the schema as well, for servers without ``response_format``."""
         system = f"{read_prompt(PROMPTS, prompt)}\nThe JSON schema of the answer:\n{json.dumps(schema)}"
@@ -269,6 +395,7 @@ class PatternEndpoint:
             temperature=self.chat.settings.temperature if temperature is None else temperature,
             max_tokens=self.chat.settings.max_tokens,
             json_schema=schema,
+            images=images,
         )
 
     def _told(self, failure: Failure, *, entities: bool = False) -> dict[str, Any]:
@@ -313,6 +440,13 @@ class PatternEndpoint:
 def _spelt_type(key: str) -> str:
     kind, _, fine = key.partition("/")
     return type_name(Entity(0, 1, kind, fine or None))
+
+
+def _usable(answer: Any | Unwritten) -> Any:
+    """Return the JSON of an answer; raises Unusable."""
+    if isinstance(answer, Unwritten):
+        raise Unusable(answer.detail, answer.reason)
+    return answer
 
 
 def _unwritten(answer: Unanswered) -> Unwritten:

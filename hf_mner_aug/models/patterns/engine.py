@@ -1,6 +1,6 @@
 """The protocol of every engine that names patterns of failures and writes posts that test them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -59,6 +59,7 @@ class WriteRequest:
         exemplars: other failures of the pattern.
         critiques: ``reason: detail`` of each filter that earlier drafts failed, the latest last.
         draw: the request's randomness.
+        image: the picture of the failure's post, if the writer is to see it.
     """
 
     failure: Failure
@@ -66,6 +67,7 @@ class WriteRequest:
     exemplars: Sequence[Failure]
     critiques: Sequence[str]
     draw: Draw
+    image: EncodedImage | None = None
 
 
 Question = tuple[Pattern, Sequence[Failure]]
@@ -112,6 +114,19 @@ def what_goes_wrong(kind: str, gold: str, predicted: str) -> str:
         "type": f"{gold} is taken for {predicted}",
         "both": f"{gold} is taken for {predicted} with other borders",
     }[kind]
+
+
+def what_all_get_wrong(failures: Sequence[Failure], name: Callable[[str], str] = str) -> str:
+    """Return in words the error and confusion that failures share, or the error alone; ``name`` spells types."""
+    first = failures[0]
+    if all((other.kind, other.confusion) == (first.kind, first.confusion) for other in failures):
+        return what_goes_wrong(first.kind, *map(name, first.confusion))
+    return class_title(first.kind)
+
+
+def class_title(kind: str) -> str:
+    """Return an error in words, whatever the types."""
+    return what_goes_wrong(kind, "an entity", "an entity" if kind == "spurious" else "another type")
 
 
 def as_failure(draft: Draft, failure: Failure) -> Failure:

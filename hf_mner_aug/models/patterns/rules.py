@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models.patterns.cues import all_cues, mention_shape, spell_cue
-from hf_mner_aug.models.patterns.engine import Draft, Pattern, Question, WriteRequest, what_goes_wrong
+from hf_mner_aug.models.patterns.engine import Draft, Pattern, Question, WriteRequest, what_all_get_wrong
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.posts.lexicon import mention_counts, repeat_by_count
@@ -69,7 +69,7 @@ class Rules:
         cues = dict(list(weights.items())[: FIRST_CUES << len(critiques)])
         least = best_threshold([score(cues, f) for f in members], [score(cues, f) for f in outsiders])
         told = ", ".join(map(spell_cue, _different(cues)[:NAMED]))
-        wrong = what_goes_wrong(members[0].kind, *members[0].confusion)
+        wrong = what_all_get_wrong(members)
         return Pattern(
             name=told,
             trigger=f"a mention {', '.join(map(spell_cue, cues))}",
@@ -95,7 +95,8 @@ class Rules:
         failure, patterns, draw = request.failure, request.patterns, request.draw
         last = request.critiques[-1:]
         alone = not patterns or any(critique.startswith(("off_pattern", "inconsistent")) for critique in last)
-        hosts = [failure] if alone else [failure, *(e for e in request.exemplars if has_clear_focus(e))]
+        alike = [e for e in request.exemplars if has_clear_focus(e) and e.confusion[0] == failure.confusion[0]]
+        hosts = [failure] if alone else [failure, *alike]
         if not has_clear_focus(failure):
             return Unwritten("no_place", f"{failure.text}: inside another entity")
         left = draw.sub("left").choice(hosts)
