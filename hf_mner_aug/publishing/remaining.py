@@ -10,6 +10,7 @@ from hf_mner_aug.publishing.cards import AS_PUBLISHED, ConfigFacts
 from hf_mner_aug.publishing.folder import KEYS, NOTE, check_keys, fingerprint_of, remove_split
 from hf_mner_aug.publishing.rows import (
     BATCH,
+    ListedCounts,
     ShownPictures,
     WeightCounts,
     count_origin,
@@ -18,7 +19,7 @@ from hf_mner_aug.publishing.rows import (
     retrieved_posts,
     weights_left,
 )
-from hf_mner_aug.schema import read_provenance, split_tag, tag_names
+from hf_mner_aug.schema import Codec, read_provenance, split_tag, tag_names
 from hf_mner_aug.storage.parquet import reading
 from hf_mner_aug.transform.weights import has_weights
 from hf_mner_aug.untrusted.names import STUBS
@@ -58,6 +59,7 @@ class Remaining:
         self._licences, self._masked, self._inherited, self._earlier = (Counter(note.get(name, {})) for name in counted)
         self._entities: dict[str, list[int]] = {kind: list(both) for kind, both in note["entities"].items()}
         self._shown = ShownPictures()
+        self._listed = ListedCounts() if note.get("listed") else None
         self._weights = WeightCounts() if note.get("weights") and has_weights(features) else None
 
     def own(self, table: "pa.Table", split: str) -> list[bool]:
@@ -83,6 +85,10 @@ class Remaining:
         left = table.filter(pc.and_not(made_here, gone))
         for details in _details(left):
             self._shown.add(details)
+            if self._listed:
+                self._listed.add(details)
+        if self._listed:
+            self._listed.add_gold(table.filter(pc.invert(pc.or_(made_here, gone))), Codec(self._features), split)
         if self._weights:
             self._weights.add(left)
         self._inherited.subtract(retrieved_posts(gold))
@@ -133,6 +139,8 @@ class Remaining:
         note["digests"] = {"columns": content.columns, "rows": content.rows}
         originals = {name: n for name, n in note.get("pictures", {}).items() if name == "originals"}
         note["pictures"] = {**originals, **self._shown.counts()}
+        if self._listed:
+            note["listed"] = self._listed.counts()
         note["weights"] = weights_left(note, self._weights)
 
 

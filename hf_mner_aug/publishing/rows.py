@@ -80,8 +80,9 @@ class WeightCounts:
 class ListedCounts:
     """Counts of names of a user's list in made posts, and of those that held-out posts have and train lacks."""
 
-    def __init__(self, gold: Mapping[str, "Dataset"]) -> None:
+    def __init__(self, gold: Mapping[str, "Dataset"] = MappingProxyType({})) -> None:
         self._gold = gold
+        self._in_rows: dict[bool, set[str]] = {}  # mentions of gold rows that were counted: those of train, and others
         self._posts = 0
         self._names: Counter[str] = Counter()
 
@@ -91,24 +92,36 @@ class ListedCounts:
             self._posts += 1
             self._names.update(map(name_key, names))
 
+    def add_gold(self, table: "pa.Table", codec: Codec, split: str) -> None:
+        """Note the mentions of gold rows of a published split, where there are no datasets to read."""
+        mentions = self._in_rows.setdefault(split == "train", set())
+        mentions.update(mention for post in _posts(table, codec) for mention in _mentions_of(post))
+
     def counts(self) -> dict[str, int]:
         """Return the numbers of made posts, mentions and different names; those held out, if there are such splits."""
         if not self._posts:
             return {}
         found = {"posts": self._posts, "mentions": self._names.total(), "names": len(self._names)}
-        if held_out := [split for split in self._gold if split != "train"]:
-            known = self._mentions(["train"])
-            given = {name for name in self._mentions(held_out) - known if name in self._names}
+        held_out = [split for split in self._gold if split != "train"]
+        if held_out or False in self._in_rows:
+            known = self._mentions(["train"] if held_out else []) | self._in_rows.get(True, set())
+            given = (self._mentions(held_out) | self._in_rows.get(False, set())) - known
+            given = {name for name in given if name in self._names}
             found |= {"held_out": len(given), "held_out_mentions": sum(self._names[name] for name in given)}
         return found
 
     def _mentions(self, splits: Sequence[str]) -> set[str]:
         return {
-            name_key(" ".join(post.tokens[entity.start : entity.end]))
+            mention
             for split in splits
             for post in iterate_posts(self._gold[split], Codec(self._gold[split].features), images=False)
-            for entity in post.entities
+            for mention in _mentions_of(post)
         }
+
+
+def _mentions_of(post: Post) -> Iterator[str]:
+    """Yield a post's mentions as names are compared."""
+    return (name_key(" ".join(post.tokens[entity.start : entity.end])) for entity in post.entities)
 
 
 class Counts:

@@ -204,7 +204,10 @@ def _complete(data: Mapping[str, Any], where: str, preset: str | None, params: M
     kept = recipe.to_dict()
     for name in ("method", "code", "code_digest", "version", "params", *SHARED, "models", "preset"):
         kept.pop(name)
-    return recipe_for(replace(recipe, params=given).build(), **kept)
+    built = replace(recipe, params=given).build()
+    if preset and (lacking := _lacking(built, preset)):
+        raise UsageError(f"{built.name}: --preset {preset} cannot have {lacking}")
+    return recipe_for(built, **kept)
 
 
 def recipe_for(method: Method, **chosen: Any) -> Recipe:
@@ -263,9 +266,20 @@ def named_method(spec: str) -> Method:
 def _preset_of(method: Method) -> str:
     """Return the preset of a method's parameters: its name, ``embedded`` without any model, otherwise ``own``."""
     for name, params in method.presets.items():
-        if all(str(getattr(method, key)).partition("@")[0] == str(value) for key, value in params.items()):
+        if not _lacking(method, name) and all(
+            str(getattr(method, key)).partition("@")[0] == str(value) for key, value in params.items()
+        ):
             return name
     return "own" if method.models else "embedded"
+
+
+def _lacking(method: Method, preset: str) -> str:
+    """Return the parameters that a preset needs and a method has by default, and what to do; empty without any."""
+    needs: Mapping[str, str] = getattr(method, "needs", {}).get(preset, {})
+    defaults = {field.name: field.default for field in parameter_fields(type(method))}
+    return "; ".join(
+        f"{name}={defaults[name]}: {said}" for name, said in needs.items() if getattr(method, name) == defaults[name]
+    )
 
 
 def preset_params(cls: type[Method], preset: str) -> dict[str, Any]:

@@ -133,8 +133,9 @@ class Method:
     parameters under one name (``paper``: the models of its paper); the defaults are the preset ``embedded``.
     ``rejects`` is the table of its reasons to reject posts: what each means, and what to do where it takes too many;
     ``drops`` those of ``reduce``. A class may have ``scores``: names in ``Post.details`` with a number from 0 to 1, and
-    the meaning of each, of which ``weight`` may name one; and ``weighs``: the parameter that does what ``weight``
-    does here, where it has an older parameter of that name.
+    the meaning of each, of which ``weight`` may name one; ``weighs``: the parameter that does what ``weight``
+    does here, where it has an older parameter of that name; and ``needs``: by preset, the parameters whose default is
+    not the preset's, with what to do.
 
     ``Dataset.map`` finds cached rows by the hash of the method's pickle. The pickle holds the fields, including the
     digest of the learned state, and ``_code``: ``version``, the package's version and, for a class outside the package,

@@ -313,3 +313,17 @@ def test_what_cannot_be_a_teacher_is_one_line(specs, told):
 def test_relations_have_no_teacher():
     with pytest.raises(UsageError, match="labels=teacher: a teacher labels entities, and train has relations"):
         Teacher.of(("crf",)).fit([Post("a", ["x", "y"], relation=Relation((0, 1), (1, 2), "of"))], [], 0)
+
+
+def test_a_folder_without_a_backbone_says_what_to_name(tmp_path, monkeypatch):
+    (tmp_path / "minilm").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for spec, found in ((str(tmp_path / "minilm"), "a folder of something else"), ("minilm", "a folder of something")):
+        with pytest.raises(
+            UsageError, match=f"teacher .*minilm: .* found {found}.*frozen_encoder_crf:encoder=.*minilm$"
+        ):
+            Teacher.of((spec,))
+    with pytest.raises(UsageError, match="found no such folder"):
+        Teacher.of(("models/minilm",))
+    (tmp_path / "crf").mkdir()
+    assert Teacher.of(("crf",)).name == "crf"

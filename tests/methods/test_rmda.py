@@ -369,7 +369,10 @@ def test_a_corpus_is_asked_for_any_entity_and_the_web_for_all():
 def test_retrieval_inside_train_needs_no_corpus(gold):
     posts, _ = make(RMDA(filter=False, copies=2, text=False, require="all").fit(gold), gold)
     assert {(post.id[:2], post.details["post_id"]) for post in posts} == {("g3", "g0"), ("g5", "g6"), ("g6", "g5")}
-    posts, rejects = make(RMDA(filter=False, copies=2, require="all").fit(gold), gold)
+    posts, _ = make(RMDA(filter=False, copies=2, require="all").fit(gold), gold)
+    assert {(post.id[:2], post.details["post_id"]) for post in posts} == {("g3", "g0"), ("g5", "g6"), ("g6", "g5")}
+    loose = {"agreement": 0, "support": 0, "consistency": 0, "letters": 0, "least_words": 1, "capitals": False}
+    posts, rejects = make(RMDA(**loose, cased=False, copies=2, require="all").fit(gold), gold)
     # g0 names Barcelona too, and Jordan is a place in g6: train says so itself.
     assert posts == []
     assert {source for source, reason in rejects if reason == "contradicts_train"} == {"g3", "g5", "g6"}
@@ -388,7 +391,8 @@ def test_the_papers_preset_names_its_models():
     assert RMDA().models == RMDA(detector="crf:iterations=50").models == ()
     paper = RMDA(**RMDA.presets["paper"])
     assert [model.id for model in paper.models] == ["vinai/bertweet-base", "princeton-nlp/sup-simcse-roberta-large"]
-    assert recipe_for(paper).preset == "paper"
+    assert recipe_for(replace(paper, corpus="serper")).preset == "paper"
+    assert recipe_for(paper).preset == "own", "the paper does not search train"
     assert recipe_for(RMDA()).preset == "embedded"
 
 
@@ -512,3 +516,33 @@ def test_a_picture_is_taken_over_once():
     ):
         check = method.reduce()
         assert [check(post) for post in posts] == reasons
+
+
+def test_the_papers_preset_searches_the_web_or_a_corpus(mner, tmp_path):
+    """Over the train split it would be another method than the paper's, and a card would say that it is the paper's."""
+    with pytest.raises(
+        UsageError, match=r"^rmda: --preset paper cannot have corpus=train: .*corpus=serper.*corpus=FILE"
+    ):
+        Recipe.of(method="rmda", preset="paper")
+    assert Recipe.of(method="rmda", preset="paper", params={"corpus": "serper"}).preset == "paper"
+    assert recipe_for(RMDA(**RMDA.presets["paper"])).preset == "own"
+    assert Recipe.of(method="gmda", params={}).preset == "embedded"
+
+
+def test_without_filters_a_post_of_train_may_have_other_labels(mner):
+    texts = ["[PER Ann] and [PER Bob] in Rome", "[PER Ann] met Eve"]
+    gold = as_dataset([Post(f"p{i}", *parse(text)) for i, text in enumerate(texts)], mner_features())
+    made = {}
+    for on, reasons in ((True, {"contradicts_train"}), (False, set())):
+        loose = {"agreement": 0, "support": 0, "letters": 0, "capitals": False, "least_words": 1, "consistency": 0}
+        asked = RMDA(image=False, filter=on, copies=1, detectors=1, **loose).fit(gold)
+        found = asked.make(gold.with_format("arrow")[:])
+        assert {reject["reason"] for reject in found.rejects} & {"contradicts_train"} == reasons
+        made[on] = len(found.columns["id"])
+    assert made[True] < made[False]
+
+
+def test_posts_of_train_for_no_entity_are_told_in_one_line(mner):
+    asked = RMDA(require="none", labels="teacher", image=False)
+    with pytest.warns(UserWarning, match=r"require=none with corpus=train finds train posts again.*--set corpus=FILE"):
+        asked.fit(mner)

@@ -47,6 +47,7 @@ def test_an_answer_is_read_as_a_labelled_text(text, entities, line):
         ({"text": "in Rome", "entities": listed((" ", "location"))}, "is not in the text"),
         ({"text": "in Rome", "entities": listed(("Rome", "planet"))}, "Rome has the unknown type planet"),
         ({"text": "in Rome", "entities": listed(("Rome", "person"), ("Rome", "location"))}, "Rome has two types"),
+        ({"text": "in Rome !", "entities": listed(("!", "location"))}, "! has no letter and no digit"),
         ({"text": "in Rome", "entities": listed(("Rome", "planet"), ("Rome", "location"))}, "unknown type planet"),
         ({"text": "a" * 601, "entities": []}, "expected at most 600 characters and 40 entities, found more"),
         ({"text": "a", "entities": listed(*[("a", "person")] * 41)}, "40 entities, found more"),

@@ -405,6 +405,16 @@ def test_twenty_logins_in_a_row_stop_the_run(web):
         assert len(fetch_pages([server.page(n) for n in range(60)], web)) == 60
 
 
+def test_twenty_pages_that_robots_refuse_stop_the_run(web):
+    """Each search that leads to them is paid."""
+    with WebServer(["post"] * 300, robots="User-agent: *\nDisallow: /") as server:
+        with pytest.raises(
+            EndpointError, match=r"^robots\.txt refuses 20 pages in a row, the last on .*: name other sites"
+        ):
+            fetch_pages([server.page(n) for n in range(300)], web)
+        assert server.paths() == {"/robots.txt": 1}
+
+
 def test_what_may_be_answered_later_is_asked_again_by_the_next_call_and_nothing_else(web):
     kinds = ("login", "og", "gone", "private")
     with WebServer(kinds, kinds=kinds) as server:

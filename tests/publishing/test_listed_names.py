@@ -4,7 +4,7 @@ import json
 
 import pytest
 from conftest import as_dataset, parse
-from datasets import DatasetDict
+from datasets import DatasetDict, load_dataset
 
 from hf_mner_aug import GMDA, LSMS, augment, publish, verify
 from hf_mner_aug.publishing.cards import listed_names
@@ -88,5 +88,18 @@ def test_no_list_and_no_held_out_split_are_not_told(gold, tmp_path):
 def test_a_withdrawn_post_takes_its_rows_and_the_config_stays_whole(gold, tmp_path):
     lines = ["PER\tZed", "LOC\tOslo"]
     out, config, *_ = published(gold, tmp_path, lines, operations=("mention",), copies=3)
+    before = read_note(out / config)["listed"]
     withdraw_posts(out, ["g0"])
     assert verify(out, config).ok
+    names = listed_in(load_dataset(str(out), config)["train"]["provenance"])
+    after = read_note(out / config)["listed"]
+    assert 0 < after["mentions"] == len(names) < before["mentions"]
+    assert after["names"] == len(set(names))
+    assert f"{len(names)} mentions in {after['posts']} made posts" in (out / "README.md").read_text()
+
+
+def test_names_that_a_withdrawn_post_had_in_train_are_held_out_then(gold, tmp_path):
+    out, config, *_ = published(gold, tmp_path, ["PER\tAnn"], operations=("mention",), copies=12)
+    assert read_note(out / config)["listed"]["held_out"] == 0, "train has Ann, as validation has"
+    withdraw_posts(out, ["g0", "g1"])
+    assert read_note(out / config)["listed"]["held_out"] == 1

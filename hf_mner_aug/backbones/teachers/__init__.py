@@ -6,10 +6,11 @@ only.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Protocol, Self, cast
 
 from hf_mner_aug.backbones.settings import pinned_spec
-from hf_mner_aug.backbones.teachers.backbone import FittedHere, Saved, is_saved
+from hf_mner_aug.backbones.teachers.backbone import FittedHere, Saved, is_path, is_saved
 from hf_mner_aug.backbones.teachers.endpoint import ChatMember
 from hf_mner_aug.backbones.teachers.member import Member as Member
 from hf_mner_aug.backbones.teachers.member import Opinion as Opinion
@@ -49,6 +50,12 @@ class Teacher:
         for spec in specs:
             if chat := ChatMember.of(spec):
                 found.append(chat)
+            elif not is_saved(spec) and is_path(spec):
+                raise UsageError(
+                    f"teacher {spec}: expected a backbone or the folder of a saved one, found "
+                    f"{'a folder of something else' if Path(spec).is_dir() else 'no such folder'}: an encoder needs a "
+                    f"backbone, as teacher=frozen_encoder_crf:encoder={spec}"
+                )
             else:
                 found += [Saved(spec)] if is_saved(spec) else [FittedHere.of(spec, nth) for nth in range(members)]
         if sum(isinstance(member, ChatMember) for member in found) > 1:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Self
 
-from hf_mner_aug.backbones import Backbone, checkpoint
+from hf_mner_aug.backbones import BACKBONES, Backbone, checkpoint, installed
 from hf_mner_aug.backbones.detectors import bag_of, encoder_of
 from hf_mner_aug.backbones.packed import load_folder, pack, unpack
 from hf_mner_aug.backbones.settings import fit_named, parse_backbone
@@ -123,6 +123,12 @@ class Saved:
 def is_saved(spec: str) -> bool:
     """Return whether a spec names a fitted backbone: its digest, or a folder."""
     return spec.startswith(PINNED) or (Path(spec) / checkpoint.RECORD).is_file()
+
+
+def is_path(spec: str) -> bool:
+    """Return whether a spec names a folder instead of a backbone."""
+    name = spec.partition(":")[0]
+    return "/" in name or "\\" in name or (name not in {*BACKBONES, *installed()} and Path(spec).is_dir())
 
 
 def labels_of(model: Backbone) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ wrong_charset, redirect_loop, forbidden_address, too_slow, too_large, unreachabl
 """
 
 import functools
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -186,6 +187,12 @@ class RMDA(Method):
             "similarity": 0.77,
             **ON_WEB,
             "encoder": "princeton-nlp/sup-simcse-roberta-large",
+        }
+    }
+    needs: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "paper": {
+            "corpus": "the paper searches the web: pass --set corpus=serper, or --set corpus=FILE, a file of "
+            "hf-mner-aug index"
         }
     }
     facts: ClassVar[Facts] = Facts(
@@ -393,6 +400,13 @@ class RMDA(Method):
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts and of the detectors, and the style of words."""
+        if self.require == "none" and self.corpus == TRAIN:
+            warnings.warn(
+                "rmda: require=none with corpus=train finds train posts again, which are dropped as repetitions unless "
+                "their labels differ, and then rejected: search other posts with --set corpus=FILE, a file of "
+                "hf-mner-aug index",
+                stacklevel=3,
+            )
         kept = (post if self.corpus == TRAIN else replace(post, images=()) for post in train if post.tokens)
         files = {"posts": save_posts(kept)}
         posts = open_posts(files["posts"])
@@ -563,7 +577,7 @@ class RMDA(Method):
         refused = self._check_text(post, found, known, cosine) if self.filter else None
         if refused:
             return refused
-        if self.text and self.labels == "method" and known.contradicts(found):
+        if self.filter and self.text and self.labels == "method" and known.contradicts(found):
             return Reject("contradicts_train", hit.id)
         if self.text:
             return replace(self.masked(found), images=found.images if self.image else post.images), found
@@ -658,7 +672,7 @@ class RMDA(Method):
         post = taught(found, labels, least=self.min_confidence, require_entity=self.require_entity)
         if isinstance(post, Reject):
             return post
-        if _known(self.learned["files"]["posts"]).contradicts(post):
+        if self.filter and _known(self.learned["files"]["posts"]).contradicts(post):
             return Reject("contradicts_train", found.details["post_id"])
         return replace(self.masked(post), images=made.images)
 

@@ -368,7 +368,7 @@ _STREAK: Counter[str] = Counter()  # unusable answers since the last usable one,
 
 def _check_streak(record: Mapping[str, Any], web: Web) -> None:
     reason = record.get("reason")
-    if reason not in ("login_wall", "unreachable"):
+    if reason not in ("login_wall", "robots", "unreachable"):
         _STREAK.clear()
         return
     _STREAK[reason] += 1
@@ -380,6 +380,11 @@ def _check_streak(record: Mapping[str, Any], web: Web) -> None:
         what = (
             f"{IN_A_ROW} pages in a row show a login instead of a post, the last on {host}: take posts from an export, "
             "indexed with hf-mner-aug index"
+        )
+    elif reason == "robots":
+        what = (
+            f"robots.txt refuses {IN_A_ROW} pages in a row, the last on {host}: name other sites, or take posts from "
+            "an export, indexed with hf-mner-aug index"
         )
     else:
         what = f"{IN_A_ROW} pages in a row cannot be reached, the last on {host} ({record['detail']})"

@@ -64,7 +64,8 @@ def labelled_text(value: Any, types: Collection[str], style: Style) -> str:
     """Return an answer as a labelled text.
 
     Raises:
-        DataError: it does not fit ``Answer``, is too long, or an entity has an unknown type, or two, or is not there.
+        DataError: it does not fit ``Answer``, is too long, or an entity has an unknown type, or two, is not there,
+            or is punctuation alone.
     """
     answer: Answer = checked(value, Answer, "the answer")
     if len(answer["text"]) > LONGEST or len(answer["entities"]) > MOST_ENTITIES:
@@ -76,6 +77,7 @@ def labelled_text(value: Any, types: Collection[str], style: Style) -> str:
     for one in answer["entities"]:
         mention, kind = tuple(split_words(one["text"], style)), kinds.get(one["type"].casefold())
         fault = "" if _places(words, mention) else "is not in the text"
+        fault = fault or ("" if any(map(str.isalnum, one["text"])) else "has no letter and no digit")
         fault = fault if kind else f"has the unknown type {excerpt(one['type'], 40)}"
         if kind is None or fault or listed.setdefault(mention, kind) != kind:
             raise DataError(f"the answer: {excerpt(one['text'], 80)} {fault or 'has two types'}")
