@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, cas
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.installed import Offer, offers
+from hf_mner_aug.schema import Box, Entity
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.training import Training
@@ -21,11 +22,16 @@ BACKBONES = {
     "maf": "MAF",
     "hvpnet": "HVPNet",
     "iie4mner": "IIE4MNER",
+    "tiger": "TIGER",
+    "mmt5": "MMT5",
 }
 
 
 class ScoredSpan(NamedTuple):
-    """Words ``[start, end)``, their type, and the lowest of the words' tag probabilities."""
+    """Words ``[start, end)``, their type, and a confidence: the lowest probability of the words' tags.
+
+    Of a backbone that writes its answer, it is the lowest probability of the steps that write words and type.
+    """
 
     start: int
     end: int
@@ -42,16 +48,30 @@ class ScoredRelation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A backbone's prediction for a post: spans and the probability of each word's tag [n_words], or a relation."""
+    """A backbone's prediction for a post: spans and the probability of each word's tag [n_words], or a relation.
+
+    A backbone that grounds gives a box for each span, in pixels of the post's first picture, or None: it is not shown.
+    One that was trained on fine types gives those, too. ``unmapped`` counts the parts of a written answer that name no
+    words of the post or no type; they are left out.
+    """
 
     id: str
     spans: tuple[ScoredSpan, ...] = ()
     word_confidences: tuple[float, ...] = ()
     relation: ScoredRelation | None = None
+    boxes: tuple[Box | None, ...] = ()
+    fine: tuple[str | None, ...] = ()
+    unmapped: int = 0
 
     def plain_spans(self) -> list[tuple[int, int, str]]:
         """Return the spans without their confidence, as the metrics take them."""
         return [span[:3] for span in self.spans]
+
+    def entities(self) -> list[Entity]:
+        """Return the spans with their fine types and boxes, as ``metrics.grounding`` takes them."""
+        nothing = (None,) * len(self.spans)
+        found = zip(self.spans, self.fine or nothing, self.boxes or nothing, strict=True)
+        return [Entity(*span[:3], fine, (box,) if box else ()) for span, fine, box in found]
 
 
 class Marginals(NamedTuple):
@@ -172,7 +192,9 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
     from hf_mner_aug.backbones.hvpnet import HVPNet
     from hf_mner_aug.backbones.iie4mner import IIE4MNER
     from hf_mner_aug.backbones.maf import MAF
+    from hf_mner_aug.backbones.mmt5 import MMT5
     from hf_mner_aug.backbones.relation import RelationClassifier
+    from hf_mner_aug.backbones.tiger import TIGER
     from hf_mner_aug.backbones.token_classifier import TokenClassifier
     from hf_mner_aug.backbones.umt import UMT
 
@@ -187,4 +209,6 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
         MAF,
         HVPNet,
         IIE4MNER,
+        TIGER,
+        MMT5,
     ]

@@ -1,10 +1,12 @@
 """Pretrained encoders and their tokenizers, aligned to words here, since slow tokenizers give no alignment."""
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import regex
@@ -161,17 +163,21 @@ def load_tokenizer(source: Source) -> Any:
     return source.tiny[0] if source.tiny else _found(transformers.AutoTokenizer.from_pretrained, source.encoder)
 
 
-def load_encoder(source: Source) -> Any:
+def load_encoder(source: Source, kind: str = "AutoModel", settings: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """Return the encoder, with its weights unless it is ``tiny`` or part of a saved network.
+
+    ``kind`` is a class of transformers, ``settings`` are changes of the configuration.
 
     Raises:
         MissingExtra: transformers is not installed.
         UsageError: there is no such encoder.
     """
-    transformers = need("transformers", extra="models")
+    model = getattr(need("transformers", extra="models"), kind)
+    config = load_config(source)
+    config.update(dict(settings))
     if source.record or source.tiny:
-        return transformers.AutoModel.from_config(_load_config(source), trust_remote_code=False)
-    return _found(transformers.AutoModel.from_pretrained, source.encoder)
+        return model.from_config(config, trust_remote_code=False)
+    return _found(functools.partial(model.from_pretrained, config=config), source.encoder)
 
 
 def longest_input(source: Source, tokenizer: Any, asked: int) -> int:
@@ -180,7 +186,7 @@ def longest_input(source: Source, tokenizer: Any, asked: int) -> int:
     Raises:
         UsageError: there is no such encoder, or it is an encoder-decoder.
     """
-    config = _load_config(source)
+    config = load_config(source)
     if config.is_encoder_decoder:
         raise UsageError(f"{source.encoder} is an encoder-decoder ({config.model_type}): expected one such as BERT")
     # RoBERTa counts positions from 2.
@@ -188,7 +194,8 @@ def longest_input(source: Source, tokenizer: Any, asked: int) -> int:
     return min(asked, tokenizer.model_max_length, positions)
 
 
-def _load_config(source: Source) -> Any:
+def load_config(source: Source) -> Any:
+    """Return the configuration of an encoder; raises as ``load_encoder``."""
     transformers = need("transformers", extra="models")
     return source.tiny[1] if source.tiny else _found(transformers.AutoConfig.from_pretrained, source.encoder)
 

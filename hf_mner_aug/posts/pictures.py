@@ -51,6 +51,12 @@ def image_digest(image: EncodedImage) -> str | None:
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 
+def is_marked(image: EncodedImage) -> bool:
+    """Return whether an encoded image is marked as made, or mixed, by ``write_picture``."""
+    data = image_bytes(image) or b""
+    return any((_IPTC + source).encode() in data for source in (*MIXED, *MIXED.values()))
+
+
 class Decoded(NamedTuple):
     """A picture as it is displayed, and how it differs from its file.
 

@@ -2,9 +2,10 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -182,15 +183,19 @@ class Gallery:
             )
         return rows
 
-    def read_parts(self, rows: Sequence[Sequence[tuple[EncodedImage, Box]]]) -> list[tuple[str, ...]]:
-        """Return the keys of each post's picture parts, with boxes in pixels.
+    def read_parts(
+        self,
+        rows: Sequence[Sequence[tuple[EncodedImage, Box]]],
+        opened: "Mapping[str, PIL.Image.Image]" = MappingProxyType({}),
+    ) -> list[tuple[str, ...]]:
+        """Return the keys of each post's picture parts, with boxes in pixels; ``opened`` are pictures by digest.
 
         Raises:
             DataError: a picture cannot be decoded.
         """
         found: list[tuple[str, ...]] = []
         waiting: dict[str, torch.Tensor] = {}
-        opened: dict[str | None, Any] = {}
+        pictures: dict[str | None, Any] = dict(opened.items())
         for row in rows:
             keys = []
             for image, box in row:
@@ -198,9 +203,9 @@ class Gallery:
                 keys.append(f"{digest} {box}")
                 if keys[-1] in self.known or keys[-1] in waiting:
                     continue
-                if digest not in opened:
-                    opened = {digest: open_rgb(image)}
-                waiting[keys[-1]] = _transform(self.tower.size)(cut(opened[digest], box))
+                if digest not in pictures:
+                    pictures = {digest: open_rgb(image)}
+                waiting[keys[-1]] = _transform(self.tower.size)(cut(pictures[digest], box))
             found.append(tuple(keys))
             if len(waiting) >= FROZEN_BATCH:
                 self._keep(waiting)

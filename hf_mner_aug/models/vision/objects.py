@@ -199,7 +199,7 @@ def _load(model: str) -> _Loaded:
         processor = transformers.AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
     names = network.config.id2label
     find = functools.partial(_find, network, processor)
-    return _Loaded([names[i] for i in sorted(names)], _digest(network, processor), LEAST, find)
+    return _Loaded([names[i] for i in sorted(names)], model_digest(network, processor), LEAST, find)
 
 
 def _find(
@@ -229,7 +229,7 @@ def _centernet(network: centernet.CenterNet) -> _Loaded:
     return _Loaded(labels, digest, network.config["threshold"], find)
 
 
-def _digest(network: Any, processor: Any) -> str:
+def model_digest(network: Any, processor: Any) -> str:
     """Return the sha256 of a model's weights and settings: the same model from another place has the same digest."""
     settings = canonical_json(json.loads(processor.to_json_string()))
     return digest_weights(network.state_dict(), network.config.to_json_string(), settings)
