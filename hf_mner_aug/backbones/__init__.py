@@ -17,6 +17,7 @@ BACKBONES = {
     "frozen_encoder_crf": "FrozenEncoderCRF",
     "token_classifier": "TokenClassifier",
     "relation": "RelationClassifier",
+    "relation_features": "RelationFeatures",
     "bert_resnet_crf": "BertResNetCRF",
     "umt": "UMT",
     "maf": "MAF",
@@ -90,10 +91,13 @@ class Backbone(Protocol):
     """A frozen dataclass of settings; ``fit`` and ``load`` return a copy that can predict.
 
     ``train`` and ``validation`` are datasets or lists of posts. ``fit`` reads no other split and trains on ``train``
-    only: ``validation`` selects the best state of the training. ``predict`` reads no labels. Settings that several
-    backbones have are:
+    only: ``validation`` selects the best state of the training. ``predict`` reads no labels. A backbone that predicts
+    relations has ``task``, a setting or a class variable, and it is ``relations``; ``none`` is then the label of pairs
+    without one. Settings that several backbones have are:
 
     Args:
+        task: `entities` or `relations`.
+        none: the label of pairs without a relation; it is counted neither as predicted nor as gold.
         encoder: the text encoder: a folder, a Hub id, a folder saved by this class (training continues from it), or
             `tiny`: a small one without pretrained weights.
         use_images: false is the text-only ablation.
@@ -150,6 +154,11 @@ class Backbone(Protocol):
         ...
 
 
+def task_of(backbone: Backbone) -> str:
+    """Return what a backbone predicts with its settings: ``entities`` or ``relations``."""
+    return str(getattr(backbone, "task", "entities"))
+
+
 def backbone_class(name: str) -> type[Backbone]:
     """Return a backbone's class by its name.
 
@@ -194,6 +203,7 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
     from hf_mner_aug.backbones.maf import MAF
     from hf_mner_aug.backbones.mmt5 import MMT5
     from hf_mner_aug.backbones.relation import RelationClassifier
+    from hf_mner_aug.backbones.relation_features import RelationFeatures
     from hf_mner_aug.backbones.tiger import TIGER
     from hf_mner_aug.backbones.token_classifier import TokenClassifier
     from hf_mner_aug.backbones.umt import UMT
@@ -204,6 +214,7 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
         FrozenEncoderCRF,
         TokenClassifier,
         RelationClassifier,
+        RelationFeatures,
         BertResNetCRF,
         UMT,
         MAF,

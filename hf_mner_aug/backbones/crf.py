@@ -59,11 +59,16 @@ def word_shape(word: str) -> str:
     return "".join("X" if c.isupper() else "d" if c.isdigit() else "x" if c.isalpha() else c for c in letters)
 
 
+def squeezed(shape: str) -> str:
+    """Return a word's shape without repeats: ``Xxxxx`` gives ``Xx``."""
+    return re.sub(r"(.)\1+", r"\1", shape)
+
+
 @functools.lru_cache(maxsize=100_000)
 def word_features(word: str) -> tuple[str, ...]:
     """Return the features of a word without its context."""
     lower, shape = word.lower(), word_shape(word)
-    found = [f"word={word}", f"lower={lower}", f"shape={shape}", f"short={_squeezed(shape)}"]
+    found = [f"word={word}", f"lower={lower}", f"shape={shape}", f"short={squeezed(shape)}"]
     for n in range(1, min(LONGEST_AFFIX, len(lower)) + 1):
         found += [f"prefix={lower[:n]}", f"suffix={lower[-n:]}"]
     flags = {
@@ -81,7 +86,7 @@ def word_features(word: str) -> tuple[str, ...]:
 def post_features(tokens: Sequence[str], lexicon: Lexicon = NO_NAMES) -> list[list[str]]:
     """Return the features of each word of a post, with those of its neighbours (tokens: [n_words])."""
     lower = [token.lower() for token in tokens]
-    short = [_squeezed(word_shape(token)) for token in tokens]
+    short = [squeezed(word_shape(token)) for token in tokens]
     found = []
     for i, token in enumerate(tokens):
         features = ["bias", *word_features(token)]
@@ -143,11 +148,6 @@ def weighted(posts: Sequence[Post], weights: Sequence[float]) -> tuple[list[Post
         raise UsageError("crf rounds weights to tenths, and every weight of train is below 0.05: multiply them")
     repeated = [post for post, n in zip(posts, tenths, strict=True) for _ in range(n // common)]
     return repeated, 10 / common
-
-
-def _squeezed(shape: str) -> str:
-    """Return a shape without repeats: ``Xxxxx`` gives ``Xx``."""
-    return re.sub(r"(.)\1+", r"\1", shape)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.nets import PRETRAINED, CRFLayer, gather_first_subwords, mean_over_posts, tagged
+from hf_mner_aug.backbones.nets import PRETRAINED, CRFLayer, classified, gather_first_subwords, mean_over_posts, tagged
 from hf_mner_aug.models.vision.tower import Tower, channels_of, see
 
 
@@ -175,17 +175,82 @@ class UnifiedNet(nn.Module):
         text = self.main_layer(states, states, subwords)
         regions, key_mask = batch.see(self.tower, like=text)
         words = gather_first_subwords(text, batch.first)
-        # Each word attends to regions, and to what the regions attend to in the text.
-        seen = self.text_to_image(words, self.project(regions), key_mask)
-        aware_regions = self.image_to_text(self.project_queries(regions), text, subwords)
-        aware_words = self.text_to_text(words, aware_regions, key_mask)
-        gate = torch.sigmoid(self.gate(torch.cat((aware_words, seen), dim=2)))
-        visual = gate * seen * key_mask.any(dim=1)[:, None, None]
-        emissions = self.linear(torch.cat((aware_words, visual), dim=2)).float()
+        emissions = self.linear(unified(self, words, text, subwords, regions, key_mask)).float()
         emissions = self.alpha * emissions + (1 - self.alpha) * spans @ self.get_buffer("transfer")
         if batch.labels is None:
             return {"emissions": emissions}
         return {"loss": span_helped_loss(self, emissions, spans, batch.labels, batch, weight=self.beta)}
+
+
+class UnifiedRelationNet(nn.Module):
+    """The layers of ``UnifiedNet`` without its spans, and a linear layer on the markers that open head and tail.
+
+    Args:
+        encoder: a text encoder.
+        tower: of the view ``grid``; None if no pictures are read.
+        relations: their names.
+        dropout: on subwords and in the layers.
+    """
+
+    slow = PRETRAINED
+
+    def __init__(self, encoder: Any, tower: Tower | None, relations: Sequence[str], *, dropout: float) -> None:
+        super().__init__()
+        config = encoder.config
+        size = config.hidden_size
+        self.encoder, self.tower = encoder, tower
+        self.dropout = nn.Dropout(dropout)
+        self.main_layer = AttentionLayer(config, dropout)
+        self.project, self.project_queries = (nn.Linear(channels_of(tower), size) for _ in range(2))
+        self.text_to_image = AttentionLayer(config, dropout)
+        self.image_to_text = AttentionLayer(config, dropout)
+        self.text_to_text = AttentionLayer(config, dropout)
+        self.gate = nn.Linear(2 * size, size)
+        self.linear = nn.Linear(4 * size, len(relations))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        markers: Tensor,
+        pictures: Tensor | None = None,
+        shown: Tensor | None = None,
+        labels: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the logits [batch, n_relations], or with labels [batch] the loss.
+
+        ``markers`` are the positions of the opening markers of head and tail [batch, 2]; the other inputs are those of
+        ``Batch``.
+        """
+        subwords = attention_mask.bool()
+        found = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        states = self.dropout(found)
+        text = self.main_layer(states, states, subwords)
+        regions, key_mask = see(self.tower, pictures, shown, like=text)
+        pair = unified(self, gather_first_subwords(text, markers), text, subwords, regions, key_mask)
+        return classified(self.linear(pair.flatten(1)).float(), labels, weights)
+
+
+def unified(net: Any, words: Tensor, text: Tensor, subwords: Tensor, regions: Tensor, key_mask: Tensor) -> Tensor:
+    """Return words aware of the picture, and of it what a gate lets through, side by side [batch, n, 2 * size].
+
+    Each word attends to regions, and to what the regions attend to in the text.
+
+    Args:
+        net: a network with the layers of ``UnifiedRelationNet``.
+        words: states [batch, n, size].
+        text: states of subwords [batch, length, size].
+        subwords: true for subwords [batch, length].
+        regions: [batch, n_regions, channels].
+        key_mask: true for regions [batch, n_regions].
+    """
+    seen = net.text_to_image(words, net.project(regions), key_mask)
+    aware_regions = net.image_to_text(net.project_queries(regions), text, subwords)
+    aware_words = net.text_to_text(words, aware_regions, key_mask)
+    gate = torch.sigmoid(net.gate(torch.cat((aware_words, seen), dim=2)))
+    visual = gate * seen * key_mask.any(dim=1)[:, None, None]
+    return torch.cat((aware_words, visual), dim=2)
 
 
 class MatchingNet(nn.Module):

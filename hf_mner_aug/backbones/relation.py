@@ -114,6 +114,7 @@ class RelationClassifier:
     """
 
     name: ClassVar[str] = "relation"
+    task: ClassVar[str] = "relations"
     seedless: ClassVar[bool] = False
     boundary: ClassVar[bool] = False
     shape: ClassVar[tuple[str, ...]] = ()

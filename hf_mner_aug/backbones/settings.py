@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from hf_mner_aug.backbones import Backbone, backbone_class
 from hf_mner_aug.storage.pinned_files import checked_file
-from hf_mner_aug.values import ByContent, by_content_of, convert_values, parse_spec
+from hf_mner_aug.values import LATER, ByContent, by_content_of, convert_values, parse_spec
 
 T = TypeVar("T", bound=Backbone)
 
@@ -93,10 +93,13 @@ def _flat(cls: Any) -> dict[str, Any]:
 
 
 def settings_of(backbone: Backbone) -> dict[str, Any]:
-    """Return a backbone's settings without its seed, as plain data."""
+    """Return a backbone's settings without its seed, as plain data; those that came ``later`` only if they are set."""
     found: dict[str, Any] = {}
+    declared = type(backbone).__dataclass_fields__
     for name in _settable(type(backbone)):
         value = getattr(backbone, name)
+        if LATER in declared[name].metadata and value == declared[name].default:
+            continue
         found.update(asdict(value) if is_dataclass(value) and not isinstance(value, type) else {name: value})
     return found
 

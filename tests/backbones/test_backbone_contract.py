@@ -34,8 +34,10 @@ SMALL = {
     "token_classifier": f"{NET},steps=25,learning_rate=3e-3,head_learning_rate=2e-2",
     "token_classifier head=softmax": f"{NET},steps=25,learning_rate=3e-3,head_learning_rate=2e-2,head=softmax",
     "relation": f"{NET},steps=40,learning_rate=3e-3,head_learning_rate=2e-2",
+    "relation_features": "l2=0.01",
     "bert_resnet_crf": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=1e-2",
     "umt": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=1e-2",
+    "umt task=relations": f"{SEEING},steps=25,learning_rate=3e-3,head_learning_rate=1e-2,task=relations",
     "maf": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=1e-2",
     "hvpnet": f"{SEEING},steps=15,learning_rate=3e-3,head_learning_rate=2e-2",
     "hvpnet task=relations": f"{SEEING},steps=25,learning_rate=3e-3,head_learning_rate=2e-2,task=relations",
@@ -57,8 +59,12 @@ BAD = {
     | (LENGTH | IMAGES),
     "token_classifier": {"head": "lstm unknown head 'lstm'"} | LENGTH | DROPOUT,
     "relation": {"max_length": "15 at least 16"} | DROPOUT,
+    "relation_features": {"l2": "0 more than 0", "iterations": "0 at least 1"},
     "bert_resnet_crf": LENGTH | DROPOUT | IMAGES,
-    "umt": {"alpha": "1.5 in [0, 1]", "beta": "-1 at least 0"} | LENGTH | DROPOUT | IMAGES,
+    "umt": {"task": "events unknown task 'events'", "alpha": "1.5 in [0, 1]", "beta": "-1 at least 0"}
+    | LENGTH
+    | DROPOUT
+    | IMAGES,
     "maf": {"alpha": "2 in [0, 1]", "swapped": "2 in [0, 1]", "to_image": "-0.1 in [0, 1]"}
     | {"temperature": "0 more than 0"}
     | (LENGTH | DROPOUT | IMAGES),

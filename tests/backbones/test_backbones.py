@@ -11,6 +11,7 @@ from hf_mner_aug.backbones import Prediction, ScoredRelation, ScoredSpan, backbo
 from hf_mner_aug.backbones.crf import CRF, post_features, weighted, word_features, word_shape
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.relation import RelationClassifier, mark
+from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.backbones.token_classifier import TokenClassifier
 from hf_mner_aug.backbones.training import Training, run_batches
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
@@ -137,6 +138,12 @@ def test_gradient_of_likelihood_is_right():
 
 
 # ---------------------------------------------------------------- features of the feature CRF
+
+
+def test_a_setting_that_came_later_is_in_no_study_until_it_is_set():
+    assert not {"task", "none"} & set(settings_of(parse_backbone("umt")))
+    assert settings_of(parse_backbone("umt:task=relations"))["task"] == "relations"
+    assert settings_of(parse_backbone("hvpnet"))["task"] == "entities", "hvpnet had it from its first version"
 
 
 def test_word_shape_and_features():

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Self
 
-from hf_mner_aug.backbones import BACKBONES, Backbone, checkpoint, installed
+from hf_mner_aug.backbones import BACKBONES, Backbone, checkpoint, installed, task_of
 from hf_mner_aug.backbones.detectors import bag_of, encoder_of
 from hf_mner_aug.backbones.packed import load_folder, pack, unpack
 from hf_mner_aug.backbones.settings import fit_named, parse_backbone
@@ -141,7 +141,7 @@ def labels_of(model: Backbone) -> tuple[str, ...]:
 def _check(backbone: Backbone, spec: str) -> None:
     """Check that a backbone predicts typed entities from words alone."""
     told = f"teacher {spec}: a teacher labels entities with their types from words alone"
-    if backbone.name == "relation" or getattr(backbone, "task", "") == "relations":
+    if task_of(backbone) == "relations":
         raise UsageError(f"{told}: take a backbone for entities")
     if backbone.boundary:
         raise UsageError(f"{told}: leave out boundary=true")
