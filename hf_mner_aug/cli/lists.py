@@ -7,7 +7,18 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-LISTS = ("--ablations", "--backbones", "--configs", "--keep", "--methods", "--seeds", "--split-by", "--splits")
+LISTS = (
+    "--ablations",
+    "--augmentation-seeds",
+    "--backbones",
+    "--configs",
+    "--fractions",
+    "--keep",
+    "--methods",
+    "--seeds",
+    "--split-by",
+    "--splits",
+)
 
 
 class Piece(NamedTuple):

@@ -39,7 +39,7 @@ def quality(
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option(help="Predicts labels (default: crf; none for relations), e.g. relation:encoder=DIR."),
+        typer.Option(help="Predicts labels (default: crf, or relation_features), e.g. relation:encoder=DIR."),
     ] = None,
     one_copy: Annotated[bool, typer.Option("--one-copy", help="Measure one made post of each gold post.")] = False,
     source: GoldSource = None,

@@ -17,9 +17,18 @@ from hf_mner_aug.untrusted.printable import say, say_json
 if TYPE_CHECKING:
     from hf_mner_aug.transform import Method
 
-Seeds = Annotated[list[int], typer.Option(help="Seeds of augmentation and model.")]
+Seeds = Annotated[
+    list[int], typer.Option(help="Seeds of the models, and of the augmentation without --augmentation-seeds.")
+]
+AugmentationSeeds = Annotated[
+    list[int] | None, typer.Option(help="Seeds of the augmentation, each with every one of --seeds.")
+]
+Paired = Annotated[bool, typer.Option("--paired", help="Take augmentation seeds and --seeds one by one, in order.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A backbone's setting.")]
-BackboneName = Annotated[str, typer.Option(help=f"The backbone: {', '.join(BACKBONES)}.")]
+BackboneName = Annotated[
+    str | None,
+    typer.Option(help=f"The backbone: {', '.join(BACKBONES)} (default: crf, or relation_features for relations)."),
+]
 ReadOn = Annotated[str, typer.Option("--split", help="The split to read: test or validation.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before configs are made by paid calls.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")]
@@ -27,9 +36,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")]
 
 def evaluate(
     repo: Repo,
-    configs: Annotated[list[str], typer.Option(help="Augmented configs; gold_10pct means their gold posts.")],
-    backbone: BackboneName = "crf",
+    configs: Annotated[
+        list[str] | None,
+        typer.Option(help="Augmented configs; gold_10pct means their gold posts. Without any, REPO is a set of gold."),
+    ] = None,
+    backbone: BackboneName = None,
     seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default
+    augmentation_seeds: AugmentationSeeds = None,
+    paired: Paired = False,
     set_: Settings = None,
     split: ReadOn = "test",
     split_by: Annotated[
@@ -51,13 +65,15 @@ def evaluate(
     allow_host: AllowHost = None,
 ) -> None:
     """Train on gold, repeated gold and augmented posts, over seeds, and report the effect of augmentation."""
-    again = f"made again for each of {len(seeds)} seeds"
+    again = f"made again for each of {len(augmentation_seeds or seeds)} seeds"
     report = hf_mner_aug.evaluate(
         repo,
-        configs,
+        configs or [],
         backbone=backbone,
         settings=set_ or [],
         seeds=seeds,
+        augmentation_seeds=augmentation_seeds or [],
+        paired=paired,
         split=split,
         split_by=split_by or [],
         grid=grid,
@@ -100,11 +116,18 @@ def errors(
 
 def curve(
     source: Annotated[str, typer.Argument(help="A dataset folder or a Hub id.")],
-    ids: Annotated[Path, typer.Option(help="A folder with 10pct/train.txt, 10pct/dev.txt, 20pct/… of ids.")],
     methods: Annotated[list[str], typer.Option(help="The methods, e.g. lsms or rmda:corpus=FILE,image=false.")],
     out: Annotated[Path, typer.Option(help="The repo folder to write.")],
-    backbone: BackboneName = "crf",
+    ids: Annotated[
+        Path | None, typer.Option(help="A folder with 10pct/train.txt, 10pct/dev.txt, 20pct/… of ids.")
+    ] = None,
+    fractions: Annotated[
+        list[float] | None, typer.Option(help="Parts of train and validation in place of --ids, e.g. 0.1 0.2 0.4.")
+    ] = None,
+    backbone: BackboneName = None,
     seeds: Seeds = [0, 1, 2, 3, 4],  # noqa: B006 - typer reads the default
+    augmentation_seeds: AugmentationSeeds = None,
+    paired: Paired = False,
     set_: Settings = None,
     split: ReadOn = "test",
     into_existing: IntoExisting = False,
@@ -116,16 +139,19 @@ def curve(
     allow_host: AllowHost = None,
 ) -> None:
     """Augment published subsets (10, 20, 40%), evaluate each, and write one table and figure."""
-    made = f"made for each subset, and again for each of {len(seeds)} seeds"
+    made = f"made for each subset, and again for each of {len(augmentation_seeds or seeds)} seeds"
     typed = {part.partition("=")[0] for spec in methods for part in spec.partition(":")[2].split(",")}
     found = hf_mner_aug.curve(
         source,
         ids,
         methods,
         out=out,
+        fractions=fractions or [],
         backbone=backbone,
         settings=set_ or [],
         seeds=seeds,
+        augmentation_seeds=augmentation_seeds or [],
+        paired=paired,
         split=split,
         into_existing=into_existing,
         progress=not quiet,

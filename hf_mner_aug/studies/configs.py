@@ -1,6 +1,6 @@
-"""The configs that a study compares: read from a repo, with their gold posts, and checked to be comparable."""
+"""What a study compares: configs of a repo with their gold posts, checked to be comparable, or a gold set alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,20 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.columns.labels import disagreements, encode
 from hf_mner_aug.exceptions import Corrupt, UsageError
-from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.publishing.folder import NOTE, read_note
 from hf_mner_aug.publishing.hub import download_config
 from hf_mner_aug.publishing.rows import is_made
 from hf_mner_aug.publishing.stubs import check_whole
 from hf_mner_aug.publishing.verify import verify_folder
 from hf_mner_aug.runs.recipe import Recipe
-from hf_mner_aug.runs.subset import source_posts
+from hf_mner_aug.runs.subset import check_ids, source_posts
 from hf_mner_aug.schema import IMAGE_COLUMNS, Codec
+from hf_mner_aug.sources.loading import open_source
 from hf_mner_aug.storage.fingerprint import content_fingerprint
-from hf_mner_aug.transform import Method, iterate_posts
+from hf_mner_aug.storage.picture_columns import embed
+from hf_mner_aug.studies.tasks import Task
+from hf_mner_aug.transform import Method
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+
+
+LABELS = ("ner_tags", "head", "tail", "relation")
+
+
+@dataclass(frozen=True)
+class GoldSet:
+    """The gold posts of a set that is studied without configs; its name in tables is ``gold_`` and the suffix."""
+
+    suffix: str
+    gold: "DatasetDict"
+    gold_key: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,7 @@ class Config:
     def gold_key(self) -> str:
         """The fingerprint of the gold posts that this config's models are trained on and selected with."""
         pictures = [name for name in IMAGE_COLUMNS if self.images and name in self.gold["train"].column_names]
-        columns = ["id", "tokens", "ner_tags", *pictures]
+        columns = [*_compared(self.gold["train"]), *pictures]
         return content_fingerprint(
             {split: self.gold[split].select_columns(columns) for split in ("train", "validation")}
         )
@@ -131,11 +145,9 @@ def read_config(repo: str | Path, name: str, *, images: bool = False, source: An
     """Return a config that a study can train on; raises as ``open_config``.
 
     Raises:
-        UsageError: it has no gold train posts or no entities.
+        UsageError: it has no gold train posts.
     """
     config = open_config(repo, name, images=images, source=source)
-    if not Codec(config.splits["train"].features).types:
-        raise UsageError(f"{name} has relations and no entities: a study measures entities")
     if not config.replaces and not len(config.gold["train"]):
         raise UsageError(f"{name} has no gold train posts to compare with")
     return config
@@ -157,6 +169,38 @@ def read_gold(repo: str | Path, name: str, *, images: bool = False, source: Any 
     return min(configs, key=lambda config: config.replaces).gold
 
 
+def read_set(name: str | Path, split: str, *, images: bool = False, folder: str | Path | None = None) -> GoldSet:
+    """Return a set whose gold posts are studied alone, with pictures if ``images`` is set.
+
+    Args:
+        name: a folder or Hub id, as ``load_source`` takes it.
+        split: the split that is scored.
+        images: whether pictures count.
+        folder: a further folder that pictures named by the set may be read from.
+
+    Raises:
+        UsageError: it has augmented configs or made posts, or lacks a split; otherwise as ``load_source``.
+        DataError: two posts of one split have the same id.
+    """
+    if configs := sorted(note.parent.name for note in Path(name).glob(f"*/{NOTE}")):
+        raise UsageError(
+            f"{name} has the augmented configs {', '.join(configs)}: name some with --configs, or name the set that "
+            "they were made from to study its gold posts alone"
+        )
+    splits, allowed = open_source(str(name), images=folder)
+    check_splits(str(name), splits, split)
+    for part, rows in splits.items():
+        if {"source_id", "method"} <= set(rows.column_names) and {*rows["method"][:]} - {"gold", None, ""}:
+            raise UsageError(f"{name}: {part} has made posts: name the set that they were made from")
+    check_ids(splits)
+    if images:
+        splits = embed(splits, allowed, stacklevel=2)
+    else:
+        pictures = [column for column in IMAGE_COLUMNS if column in splits["train"].column_names]
+        splits = splits.remove_columns(pictures)
+    return GoldSet("100pct", splits, content_fingerprint(splits))
+
+
 def numbered_alike(configs: Sequence[Config]) -> list[Config]:
     """Return the configs with their labels numbered like those of the first one, if they are the same labels."""
     numbered = []
@@ -169,25 +213,27 @@ def numbered_alike(configs: Sequence[Config]) -> list[Config]:
     return numbered
 
 
-def check_comparable(configs: Sequence[Config], split: str) -> None:
+def check_splits(name: str, splits: "Mapping[str, Dataset]", split: str) -> None:
+    """Raise UsageError unless there are validation posts, and posts of the split that is scored."""
+    for needed in ("validation", split):
+        if needed not in splits or not len(splits[needed]):
+            raise UsageError(
+                f"{name} has no {needed} posts: a study selects models on validation and scores on {split}"
+            )
+
+
+def check_comparable(configs: Sequence[Config], split: str, task: Task) -> None:
     """Check that configs can be compared in one table.
 
     Raises:
-        UsageError: there is none, two have different test posts or types, or two with one suffix have different gold
-            posts.
+        UsageError: two have different test posts or labels, or two with one suffix have different gold posts.
     """
-    if not configs:
-        raise UsageError("name at least one augmented config: --configs lsms_10pct")
     first = configs[0]
     golds: dict[str, Config] = {}
     for config in configs:
-        for needed in ("validation", split):
-            if needed not in config.splits or not len(config.splits[needed]):
-                raise UsageError(
-                    f"{config.name} has no {needed} posts: a study selects models on validation and scores on {split}"
-                )
-        if set(Codec(config.splits[split].features).types) != set(Codec(first.splits[split].features).types):
-            raise UsageError(f"{config.name} and {first.name} have different entity types: they cannot be compared")
+        check_splits(config.name, config.splits, split)
+        if set(task.labels(config.splits[split].features)) != set(task.labels(first.splits[split].features)):
+            raise UsageError(f"{config.name} and {first.name} have different {task.kinds}: they cannot be compared")
         different = _first_difference(first.gold[split], config.splits[split])
         if different:
             raise UsageError(
@@ -218,14 +264,14 @@ def check_weights(configs: Sequence[Config], column: Any) -> None:
             )
 
 
-def spans_of(dataset: "Dataset") -> list[list[PlainSpan]]:
-    """Return the gold spans of each post."""
-    return [post.plain_spans() for post in iterate_posts(dataset, Codec(dataset.features))]
+def _compared(dataset: "Dataset") -> list[str]:
+    """Return the columns in which gold posts are compared, without pictures."""
+    return ["id", "tokens", *(name for name in Codec(dataset.features).columns if name in LABELS)]
 
 
 def _first_difference(one: "Dataset", other: "Dataset") -> str | None:
-    """Return the first post at which ids, words or tags of two datasets differ, or None."""
-    columns = ["id", "tokens", "ner_tags"]
+    """Return the first post at which ids, words or labels of two datasets differ, or None."""
+    columns = _compared(one)
     rows = [dataset.select_columns(columns).with_format("arrow")[:].to_pylist() for dataset in (one, other)]
     for ours, theirs in zip(*rows, strict=False):
         if ours != theirs:

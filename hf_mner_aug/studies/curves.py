@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +15,7 @@ from hf_mner_aug.runs.subset import read_ids, resolve
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.studies.page import on_repo, read_runs, spell_command, write_page
 from hf_mner_aug.studies.significance import holm
-from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED
+from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED, check_seeds
 from hf_mner_aug.studies.tables import (
     LEVEL,
     Report,
@@ -27,6 +27,7 @@ from hf_mner_aug.studies.tables import (
     table,
     write_report,
 )
+from hf_mner_aug.studies.tasks import task_in
 from hf_mner_aug.transform import Method
 from hf_mner_aug.untrusted.printable import for_markdown
 from hf_mner_aug.untrusted.shapes import read_json
@@ -37,11 +38,12 @@ STYLES = {GOLD: "-", AUGMENTED: "-", OVERSAMPLED: "--"}
 
 @dataclass(frozen=True)
 class Subset:
-    """Gold posts by their ids, under a name such as ``10pct``."""
+    """Gold posts by their ids or as a fraction, under a name such as ``10pct``."""
 
     name: str
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
+    train: tuple[str, ...] | None = None
+    validation: tuple[str, ...] | None = None
+    fraction: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Curve:
     def to_markdown(self) -> str:
         """Return the curve as Markdown."""
         points = self.data["points"]
-        series = list(points[0]["f1"])
+        series, f1 = list(points[0]["f1"]), task_in(self.data).f1
         backbone = for_markdown(self.data["backbone"])
         warnings = [point["verdict"] for point in points if not point["trusted"]]
         header = ["train", *(f"{point['name']} ({point['posts']} posts)" for point in points)]
@@ -62,7 +64,7 @@ class Curve:
             "\n\n".join(
                 [
                     *(warnings or ["The negative control is below gold in every study, as it must be."]),
-                    f"Span F1 on {self.data['split']} of **{backbone}**, mean ± sd over seeds:",
+                    f"{f1[:1].upper()}{f1[1:]} on {self.data['split']} of **{backbone}**, mean ± sd over seeds:",
                     table(header, [[name, *(spelled(point["f1"][name]) for point in points)] for name in series]),
                     "Effect of augmentation (Holm-corrected over this table):",
                     difference_table(self.data["comparisons"]),
@@ -114,7 +116,7 @@ class Curve:
             )
         axes.set_xticks([point["posts"] for point in points], [f"{p['posts']}\n({p['name']})" for p in points])
         axes.set_xlabel("gold train posts")
-        axes.set_ylabel(f"span F1 on {self.data['split']} (mean ± sd over seeds)")
+        axes.set_ylabel(f"{task_in(self.data).f1} on {self.data['split']} (mean ± sd over seeds)")
         axes.set_title(self.data["backbone"])
         axes.grid(alpha=0.3)
         axes.legend()
@@ -123,13 +125,16 @@ class Curve:
 
 def curve(
     source: str,
-    ids: Path,
+    ids: Path | None,
     methods: Sequence[str],
     *,
     out: Path,
-    backbone: str = "crf",
+    fractions: Sequence[float] = (),
+    backbone: str | None = None,
     settings: Sequence[str] = (),
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    augmentation_seeds: Sequence[int] = (),
+    paired: bool = False,
     split: str = "test",
     into_existing: bool = False,
     progress: bool = True,
@@ -141,12 +146,16 @@ def curve(
 
     Args:
         source: a dataset folder or Hub id.
-        ids: a folder with subfolders such as ``10pct``, each with the ids of its train and validation posts.
+        ids: a folder with subfolders such as ``10pct``, each with the ids of its train and validation posts; None with
+            ``fractions``.
         methods: methods, with their default parameters or as ``rmda:corpus=corpus.db,image=false``.
         out: the repo folder to publish the configs into.
-        backbone: its name, or ``name:setting=value,…``.
+        fractions: parts of train and validation in place of ids, drawn by their ids as ``augment`` draws them.
+        backbone: its name, or ``name:setting=value,…`` (default: ``crf``; ``relation_features`` for relations).
         settings: NAME=VALUE.
-        seeds: of augmentation and model.
+        seeds: of models, and of augmentation unless there are ``augmentation_seeds``.
+        augmentation_seeds: of augmentation, as of ``evaluate``. Configs are made with the first one, if there are any.
+        paired: as of ``evaluate``.
         split: the split to score on.
         into_existing: publish into a folder that also holds other files.
         progress: show a bar.
@@ -158,9 +167,12 @@ def curve(
         UsageError: a name or value is wrong, there are no ids, an id is not in the source, or ``out`` holds other
             files.
     """
+    check_seeds(seeds, augmentation_seeds, paired)
     splits = load_source(source, images=images, columns=columns)
-    subsets = read_subsets(ids)
+    subsets = _subsets(ids, fractions)
     built = [named_method(spec) for spec in methods]
+    if augmentation_seeds:
+        built = [replace(method, seed=augmentation_seeds[0]) for method in built]
     if len({method.name for method in built}) < len(built):
         raise UsageError(f"a curve has one line for each method, found {', '.join(methods)}")
     if ask:
@@ -168,7 +180,8 @@ def curve(
     recipes = []
     for subset in subsets:
         for method in built:
-            chosen = {"ids_train": subset.train, "ids_validation": subset.validation, "columns": dict(columns)}
+            chosen: dict[str, Any] = {"ids_train": subset.train, "ids_validation": subset.validation}
+            chosen |= {"columns": dict(columns), "fraction": subset.fraction}
             recipe = recipe_for(method, config=f"{method.name}_{subset.name}", source=source, **chosen)
             recipes.append(resolve(recipe, splits))
     for recipe, gold in recipes:
@@ -182,16 +195,21 @@ def curve(
             backbone=backbone,
             settings=settings,
             seeds=seeds,
+            augmentation_seeds=augmentation_seeds,
+            paired=paired,
             split=split,
             source=splits,
             progress=progress,
         )
     options = {
         "--ids": ids,
+        "--fractions": fractions,
         "--methods": methods,
-        "--backbone": backbone,
+        "--backbone": backbone or next(iter(reports.values())).data["backbone"],
         "--set": settings,
         "--seeds": seeds,
+        "--augmentation-seeds": augmentation_seeds,
+        "--paired": paired,
         "--split": split,
         "--columns": ",".join(f"{ours}={theirs}" for ours, theirs in columns.items()),
         "--out": out,
@@ -227,8 +245,10 @@ def combine(reports: dict[Subset, Report], beside: Path, command: str = "") -> C
         comparisons += report.data["comparisons"]
     corrected = holm([found["p"] for found in comparisons])
     first = next(iter(reports.values())).data
+    later = ("task", "augmentation_seeds", "paired")
     data = {
         **{name: first[name] for name in ("backbone", "settings", "seeds", "split")},
+        **{name: first[name] for name in later if name in first},
         "series": series,
         "points": points,
         "comparisons": [
@@ -239,6 +259,21 @@ def combine(reports: dict[Subset, Report], beside: Path, command: str = "") -> C
     }
     digest = hashlib.sha256("".join(r.data["fingerprint"] for r in reports.values()).encode()).hexdigest()
     return Curve(beside / f"curve-{first['backbone']}-{digest[:8]}", data)
+
+
+def _subsets(ids: Path | None, fractions: Sequence[float]) -> list[Subset]:
+    """Return the subsets of a folder of ids, or of fractions.
+
+    Raises:
+        UsageError: neither or both are given, or a fraction is out of range or given twice.
+    """
+    if (ids is None) == (not fractions):
+        raise UsageError("a curve is over subsets: name a folder with --ids, or parts of train with --fractions")
+    if ids is not None:
+        return read_subsets(ids)
+    if not all(0 < fraction <= 1 for fraction in fractions) or len(set(fractions)) < len(fractions):
+        raise UsageError(f"expected different fractions in (0, 1], found {', '.join(map(str, fractions))}")
+    return [Subset(f"{100 * fraction:.3g}pct", fraction=fraction) for fraction in sorted(fractions)]
 
 
 def read_subsets(folder: Path) -> list[Subset]:
@@ -255,4 +290,4 @@ def read_subsets(folder: Path) -> list[Subset]:
         subsets.append(Subset(train.parent.name, read_ids(train), read_ids(found[0])))
     if not subsets:
         raise UsageError(f"{folder} has no subfolder with a train.txt: expected {folder}/10pct/train.txt, of ids")
-    return sorted(subsets, key=lambda subset: len(subset.train))
+    return sorted(subsets, key=lambda subset: len(subset.train or ()))

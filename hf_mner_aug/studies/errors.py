@@ -8,18 +8,13 @@ from typing import Any
 
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.metrics.span_errors import (
-    KINDS,
-    Error,
-    find_errors,
-    model_specific,
-    overlap,
-)
+from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific, overlap
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
-from hf_mner_aug.schema import Codec
+from hf_mner_aug.schema import Codec, Post
 from hf_mner_aug.sources.loading import with_pictures
-from hf_mner_aug.studies.configs import read_config, read_gold, spans_of
+from hf_mner_aug.studies.configs import read_config, read_gold
 from hf_mner_aug.studies.tables import table, write_report
+from hf_mner_aug.studies.tasks import ENTITIES, choose_task, found_in, task_in
 from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
 
@@ -34,18 +29,18 @@ class ErrorReport:
     def to_markdown(self) -> str:
         """Return the report as Markdown."""
         backbones = self.data["backbones"]
-        names = list(backbones)
+        names, task = list(backbones), task_in(self.data)
         parts = [
             f"Errors on {self.data['split']} of {for_markdown(self.data['config'])}: {self.data['posts']} posts, "
-            f"{self.data['entities']} entities.",
+            f"{self.data[task.entities]} {task.entities}.",
             table(
-                ["backbone", "F1", "errors", *KINDS],
+                ["backbone", "F1", "errors", *task.errors],
                 [
-                    [name, f"{b['f1']:.4f}", b["errors"], *(b["kinds"][kind] for kind in KINDS)]
+                    [name, f"{b['f1']:.4f}", b["errors"], *(b["kinds"][kind] for kind in task.errors)]
                     for name, b in backbones.items()
                 ],
             ),
-            "Most frequent confusions (entity → predicted):",
+            f"Most frequent confusions ({task.entity} → predicted):",
             table(
                 ["backbone", "confusions"],
                 [
@@ -95,7 +90,8 @@ def errors(
         images: a further folder that pictures named by ``source`` may be read from.
 
     Raises:
-        UsageError: a name or value is wrong, or the split is not there.
+        UsageError: a name or value is wrong, the split is not there, or a config has nothing of what the backbones
+            predict.
     """
     source = with_pictures(source, images)
     names = [configs] if isinstance(configs, str) else list(configs)
@@ -123,22 +119,25 @@ def analyse(
     for needed in ("validation", split):
         if needed not in data:
             raise UsageError(f"{config} has no {needed} split, found {', '.join(data)}")
+    task = choose_task({config: data["train"].features}, [*models.values()])
+    rows = data[split]
+    posts = list(iterate_posts(rows, Codec(rows.features)))
     predictions = {}
     for spec, model in models.items():
         fitted = model.fit(data["train"], data["validation"])
-        predictions[spec] = [prediction.plain_spans() for prediction in fitted.predict(data[split])]
-    rows = data[split]
-    posts = [(post.id, list(post.tokens)) for post in iterate_posts(rows, Codec(rows.features))]
-    return report_errors(predictions, spans_of(rows), posts, config=config, split=split)
+        predictions[spec] = found_in(task, fitted.predict(rows), posts)
+    about = {"config": config, "split": split, **({} if task == ENTITIES else {"task": task.name})}
+    return report_errors(predictions, [task.gold(post) for post in posts], posts, **about)
 
 
 def report_errors(
     predictions: Mapping[str, Sequence[Sequence[PlainSpan]]],
     references: Sequence[Sequence[PlainSpan]],
-    posts: Sequence[tuple[str, Sequence[str]]],
+    posts: Sequence[Post],
     **about: Any,
 ) -> ErrorReport:
-    """Return the report of predictions by backbone; ``posts`` are ids and words, ``about`` goes into the data."""
+    """Return the report of predictions by backbone; ``about`` goes into the data."""
+    task = task_in(about)
     errors = {name: find_errors(found, references) for name, found in predictions.items()}
     backbones = {}
     listed = []
@@ -149,7 +148,7 @@ def report_errors(
         backbones[name] = {
             "f1": score_spans(predictions[name], references).micro.f1,
             "errors": len(found),
-            "kinds": {kind: kinds[kind] for kind in KINDS},
+            "kinds": {kind: kinds[kind] for kind in task.errors},
             "confusions": [
                 {"gold": gold, "predicted": predicted, "count": n}
                 for (gold, predicted), n in sorted(confusions.items(), key=lambda item: (-item[1], item[0]))
@@ -157,28 +156,32 @@ def report_errors(
             "overlap": {other: overlap(found, theirs) for other, theirs in errors.items()},
             "model_specific": model_specific(found, others),
         }
-        listed += [_spelled(name, error, *posts[error.post]) for error in found]
-    entities = sum(map(len, references))
-    return ErrorReport({**about, "posts": len(posts), "entities": entities, "backbones": backbones}, listed)
+        listed += [_spelled(name, error, posts[error.post]) for error in found]
+    counted = {"posts": len(posts), task.entities: sum(map(len, references))}
+    return ErrorReport({**about, **counted, "backbones": backbones}, listed)
 
 
 # ---------------------------------------------------------------- inside
 
 
-def _spelled(backbone: str, error: Error, post: str, words: Sequence[str]) -> dict[str, Any]:
-    """Return an error with its words."""
+def _spelled(backbone: str, error: Error, post: Post) -> dict[str, Any]:
+    """Return an error with its words, and the head and tail of a relation."""
+    words = list(post.tokens)
 
     def spell(span: PlainSpan | None) -> dict[str, Any] | None:
         if span is None:
             return None
         return {"start": span[0], "end": span[1], "type": span[2], "text": " ".join(words[span[0] : span[1]])}
 
+    relation = post.relation
+    pair = (("head", relation.head), ("tail", relation.tail)) if relation else ()
     return {
         "backbone": backbone,
-        "post": post,
+        "post": post.id,
         "kind": error.kind,
         "gold": spell(error.gold),
         "predicted": spell(error.predicted),
+        **{side: " ".join(words[slice(*span)]) for side, span in pair},
         "text": " ".join(words),
     }
 

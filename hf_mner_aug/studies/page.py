@@ -20,13 +20,14 @@ from hf_mner_aug import __version__
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.publishing.cards import with_section
 from hf_mner_aug.storage import artifacts
+from hf_mner_aug.studies.tasks import task_in
 from hf_mner_aug.untrusted.printable import fenced, for_markdown
 from hf_mner_aug.untrusted.shapes import read_json
 
 RUNS = "runs.json"
 READ = (
     "Compared are models trained on gold posts (*gold*), on these repeated up to the size of a config (*oversampled*), "
-    "on a config, and on gold posts with shuffled entity types (*shuffled*, the negative control). Δ is the mean F1 of "
+    "on a config, and on gold posts with shuffled {kinds} (*shuffled*, the negative control). Δ is the mean F1 of "
     "a row minus that of the row it is compared with; p is small if other posts would show the difference too; "
     "*smallest* is the smallest Δ visible to this study: "
     "[how to read the tables](../measuring.md#how-to-read-the-table)."
@@ -90,9 +91,14 @@ def write_page(path: str | Path, title: str, text: str, data: Mapping[str, Any],
     facts = [
         *(f"Trained on {line}" for line in told or ["a day that was not recorded"]),
         f"Backbone: {data['backbone']} ({settings})",
-        f"Seeds: {', '.join(map(str, data['seeds']))}",
+        *(f"{what.capitalize()}: {seeds}" for what, seeds in _seeds(data).items()),
     ]
-    put_section(path, title, f"{READ}\n\n{text.rstrip()}", data["command"], facts)
+    put_section(path, title, f"{READ.format(kinds=task_in(data).kinds)}\n\n{text.rstrip()}", data["command"], facts)
+
+
+def spell_seeds(data: Mapping[str, Any]) -> str:
+    """Return the seeds of a report as part of a sentence."""
+    return ", ".join(f"{what} {seeds}" for what, seeds in _seeds(data).items())
 
 
 def on_repo(title: str, studies: Path) -> str:
@@ -135,6 +141,16 @@ def measured_here() -> str:
 
 
 # ---------------------------------------------------------------- inside
+
+
+def _seeds(data: Mapping[str, Any]) -> dict[str, str]:
+    """Return the seeds of a report by their kind: of models and of augmentation, where these are not the same."""
+    seeds = ", ".join(map(str, data["seeds"]))
+    if not data.get("augmentation_seeds"):
+        return {"seeds": seeds}
+    made = ", ".join(map(str, data["augmentation_seeds"]))
+    how = "each paired with one of these" if data["paired"] else "each with all of these"
+    return {"model seeds": seeds, "augmentation seeds": f"{made} ({how})"}
 
 
 def _named(value: Any) -> str:

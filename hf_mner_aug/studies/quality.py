@@ -28,6 +28,7 @@ from hf_mner_aug.studies.configs import Config, open_config
 from hf_mner_aug.studies.page import spell_command
 from hf_mner_aug.studies.quality_tables import FAULTS, SIZES, Column, QualityReport, meanings
 from hf_mner_aug.studies.tables import public_name
+from hf_mner_aug.studies.tasks import Task, choose_task
 from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
 
@@ -139,7 +140,8 @@ def quality(
         language_model: a causal language model, a folder or Hub id: perplexity under it.
         clip: a model for ``models.matching.clip.load``; by default, a CCA fitted on the gold pairs scores texts and
             pictures.
-        backbone: the backbone fitted on the gold posts to predict labels (default: ``crf``; none for relations).
+        backbone: the backbone fitted on the gold posts to predict labels (default: ``crf``;
+            ``relation_features`` for relations).
         one_copy: measure one made post of each gold post, the first one.
         source: the source of a method that replaces posts: a folder, a Hub id or splits.
         images: a further folder that pictures named by ``source`` may be read from.
@@ -183,7 +185,8 @@ def quality(
     for subject in subjects:
         columns.append(golds[subject.gold_key].measure(subject, made[subject.config.name], sampled))
     notes = [note for gold in golds.values() for note in gold.notes]
-    labels = {**engines.labels, "sampled": f"{sampled:,}"}
+    predicted_by = public_name(backbone) if backbone else ", ".join(dict.fromkeys(s.task.backbone for s in subjects))
+    labels = {"backbone": predicted_by, **engines.labels, "sampled": f"{sampled:,}"}
     return QualityReport(
         tuple(columns),
         gold_of,
@@ -212,7 +215,6 @@ class _Engines:
 
             self.clip = load(clip)
         self.labels = {
-            "backbone": public_name(backbone or "crf"),
             "language_model": public_name(language_model or "none"),
             "matcher": public_name(clip) if clip else "CCA",
         }
@@ -232,6 +234,11 @@ class _Subject:
         if not len(gold["train"]):
             raise UsageError(f"{self.config.name} has no gold train posts to compare with")
         return gold
+
+    @property
+    def task(self) -> Task:
+        """The labels that it has."""
+        return choose_task({self.config.name: self.gold["train"].features})
 
     @cached_property
     def gold_key(self) -> str:
@@ -270,13 +277,9 @@ class _Gold:
 
     @cached_property
     def backbone(self) -> Any:
-        """The backbone fitted on train; None for relations unless one is named."""
-        chosen = self.engines.backbone
-        if chosen is None:
-            if not Codec(self.rows["train"].features).types:
-                self.notes.append("Labels were not predicted: name a backbone for relations.")
-                return None
-            chosen = parse_backbone("crf")
+        """The backbone fitted on train."""
+        chosen = self.engines.backbone or parse_backbone(self.subject.task.backbone)
+        choose_task({self.subject.config.name: self.rows["train"].features}, [chosen])
         return chosen.fit(self.rows["train"], self.rows.get("validation"))
 
     @cached_property
@@ -332,9 +335,7 @@ class _Gold:
         """Return the measures that need no other posts."""
         texts = [post.tokens for post in posts]
         model = self.engines.language_model
-        pictures = rows if self.backbone is not None and self.backbone.reads_images else None
-        read = list(_posts(pictures, images=True)) if pictures is not None else posts
-        predictions = self.backbone.predict(read) if self.backbone is not None else None
+        predictions = self.backbone.predict(list(_posts(rows, images=True)) if self.backbone.reads_images else posts)
         origins = [post.id for post in posts] if sources is None else sources
         return Column(
             name=name,
@@ -351,7 +352,7 @@ class _Gold:
                     for i, (post, origin) in enumerate(zip(_posts(rows, images=True), origins, strict=True))
                 ),
             ),
-            consistency=None if predictions is None else fmean(map(agrees, posts, predictions)),
+            consistency=fmean(map(agrees, posts, predictions)),
         )
 
     def _similarity(self, posts: Sequence[Post], others: Sequence[Post]) -> dict[str, float]:

@@ -6,11 +6,12 @@ is selected and tested on pictures of the kind that it was trained on.
 A study is kept beside the repo folder, in ``OUT.studies/<backbone>-<fingerprint>/``: study.json (its inputs), cells/
 (one file for each training: config and seed), runs.json (days, code and machines of the trainings), report.json,
 report.md and report.png. After a kill, the same study continues with the missing cells. The test split is read once for
-each cell, after training.
+each cell, after training. Without configs, a set is studied by its gold posts alone.
 """
 
 import contextlib
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,19 +23,28 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from hf_mner_aug import __version__, backbones
 from hf_mner_aug.backbones import Backbone
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
-from hf_mner_aug.backbones.splits import entity_score
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.publishing.rows import published_splits
 from hf_mner_aug.runs.ledger import beside, run
 from hf_mner_aug.schema import Codec, canonical_json
+from hf_mner_aug.sources.places import split_source
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.fingerprint import content_fingerprint
 from hf_mner_aug.storage.locks import stage
-from hf_mner_aug.studies.configs import Config, check_comparable, check_weights, numbered_alike, read_config, spans_of
+from hf_mner_aug.studies.configs import (
+    Config,
+    GoldSet,
+    check_comparable,
+    check_weights,
+    numbered_alike,
+    read_config,
+    read_set,
+)
 from hf_mner_aug.studies.page import record_run
+from hf_mner_aug.studies.tasks import ENTITIES, Task, choose_task, f1_of, found_in
 from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.untrusted.printable import for_terminal
 from hf_mner_aug.untrusted.shapes import read_json
@@ -53,17 +63,27 @@ GRID_EPOCHS = 15
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: its data, its name, and the seed of the augmentation and the model."""
+    """One training: its data, its name, and the seed of the model, which is that of the augmentation unless both are.
+
+    ``augmentation_seed`` is None where a study has one list of seeds.
+    """
 
     kind: str
     name: str
     config: str
     seed: int
+    augmentation_seed: int | None = None
 
     @property
     def stem(self) -> str:
         """The cell's file name without its ending."""
-        return f"{self.name}-{self.seed}"
+        made = "" if self.augmentation_seed is None else f"{self.augmentation_seed}-"
+        return f"{self.name}-{made}{self.seed}"
+
+    @property
+    def data_seed(self) -> int:
+        """The seed of the posts that it is trained on."""
+        return self.seed if self.augmentation_seed is None else self.augmentation_seed
 
 
 class CellRecord(TypedDict):
@@ -87,7 +107,12 @@ class Tried(TypedDict):
 
 @dataclass
 class Study:
-    """A study's inputs and its cells, which are trained and saved one by one."""
+    """A study's inputs and its cells, which are trained and saved one by one.
+
+    ``alone`` is the set of a study without configs. ``seeds`` are of the models, and of the augmentation too unless
+    there are ``augmentation_seeds``: then each config is made with each of these and trained on with each of the
+    others, or with the one at the same place if ``paired``.
+    """
 
     folder: Path
     made: Path
@@ -98,6 +123,10 @@ class Study:
     grid: bool
     fingerprint: str
     ablations: tuple[str, ...] = ()
+    task: Task = ENTITIES
+    alone: GoldSet | None = None
+    augmentation_seeds: tuple[int, ...] = ()
+    paired: bool = False
 
     @classmethod
     def open(
@@ -105,36 +134,51 @@ class Study:
         repo: str | Path,
         names: Sequence[str],
         *,
-        backbone: str = "crf",
+        backbone: str | None = None,
         settings: Sequence[str] = (),
         seeds: Sequence[int] = (0,),
+        augmentation_seeds: Sequence[int] = (),
+        paired: bool = False,
         split: str = "test",
         grid: bool = False,
         ablations: Sequence[str] = (),
         out: str | Path | None = None,
         source: Any = None,
+        pictures: str | Path | None = None,
     ) -> "Study":
-        """Return a study with checked inputs, and write its study.json; raises as ``evaluate``."""
-        model = parse_backbone(backbone, settings)
-        if not seeds or len(set(seeds)) != len(seeds):
-            raise UsageError(f"expected different seeds, found {', '.join(map(str, seeds)) or 'none'}")
+        """Return a study with checked inputs, and write its study.json; raises as ``evaluate``.
+
+        ``pictures`` is a further folder for the pictures of a set that is studied alone.
+        """
+        named = parse_backbone(backbone, settings) if backbone else None
+        check_seeds(seeds, augmentation_seeds, paired)
         if split not in ("test", "validation"):
             raise UsageError(f"a study scores on test or validation, found {split!r}")
+        images = named is not None and named.reads_images
+        virtual = [name for name in names if name.startswith("gold_")]
+        chosen = [name for name in dict.fromkeys(names) if name not in virtual]
+        if names and not chosen:
+            raise UsageError("name at least one augmented config: --configs lsms_10pct")
+        if not names and augmentation_seeds:
+            raise UsageError("augmentation seeds are for configs: name some with --configs")
+        alone = None if names else read_set(repo, split, images=images, folder=pictures)
+        configs = numbered_alike([read_config(repo, name, images=images, source=source) for name in chosen])
+        sets = {config.name: config.splits["train"].features for config in configs}
+        sets |= {str(repo): alone.gold["train"].features} if alone else {}
+        task = choose_task(sets, [named] if named else [])
+        model = named or parse_backbone(task.backbone, settings)
         if model.boundary:
             raise UsageError("a study compares entities with their types: leave boundary=true out")
         if grid and model.training is None:
             raise UsageError(f"{model.name} has neither batch size nor learning rate: leave the grid out")
-        virtual = [name for name in names if name.startswith("gold_")]
-        images = model.reads_images
-        chosen = [name for name in dict.fromkeys(names) if name not in virtual]
-        configs = numbered_alike([read_config(repo, name, images=images, source=source) for name in chosen])
         for config in configs:
             if config.replaces and config.method.reads_images and not images:
                 raise UsageError(
                     f"{config.name} differs from its gold posts in their pictures, and {model.name} reads none with "
                     "these settings: use a backbone that does, such as umt"
                 )
-        check_comparable(configs, split)
+        if configs:
+            check_comparable(configs, split, task)
         check_weights(configs, settings_of(model).get("weight"))
         for name in virtual:
             if name not in {f"gold_{config.suffix}" for config in configs}:
@@ -158,15 +202,22 @@ class Study:
         offer = backbones.installed().get(model.name)
         inputs |= {"package": offer.packages[0]} if offer else {}
         inputs |= {"ablations": list(ablations)} if ablations else {}
+        inputs |= {"gold": alone.gold_key} if alone else {}
+        inputs |= {"task": task.name} if task != ENTITIES else {}
+        if augmentation_seeds:
+            inputs |= {"augmentation_seeds": list(augmentation_seeds), "paired": paired}
         digest = hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
-        made = Path(out) if out is not None else Path(repo) if Path(repo).is_dir() else Path(Path(repo).name)
+        made = Path(out) if out is not None else Path(repo) if Path(repo).is_dir() else _here(str(repo))
         folder = beside(made, "studies") / f"{model.name}-{digest[:8]}"
         artifacts.write_atomically(folder / "study.json", json.dumps(inputs, indent=2, sort_keys=True).encode())
-        return cls(folder, made, configs, model, tuple(seeds), split, grid, digest, ablations)
+        asked = task, alone, tuple(augmentation_seeds), paired
+        return cls(folder, made, configs, model, tuple(seeds), split, grid, digest, ablations, *asked)
 
     @cached_property
-    def golds(self) -> dict[str, Config]:
+    def golds(self) -> dict[str, Config | GoldSet]:
         """The gold sets by suffix, each represented by the first config that has it."""
+        if self.alone:
+            return {self.alone.suffix: self.alone}
         first: dict[str, Config] = {}
         for config in self.configs:
             first.setdefault(config.gold_key, config)
@@ -190,12 +241,26 @@ class Study:
     @cached_property
     def posts(self) -> "Dataset":
         """The gold posts of the split that is scored."""
-        return self.configs[0].gold[self.split]
+        return self.first.gold[self.split]
+
+    @property
+    def first(self) -> Config | GoldSet:
+        """The first gold set."""
+        return next(iter(self.golds.values()))
 
     @cached_property
     def references(self) -> list[list[PlainSpan]]:
         """The gold spans of these posts."""
-        return spans_of(self.posts)
+        return [self.task.gold(post) for post in iterate_posts(self.posts, Codec(self.posts.features))]
+
+    @property
+    def pairs(self) -> list[tuple[int | None, int]]:
+        """The augmentation seed and the model seed of each cell of a config; None where both are one."""
+        if not self.augmentation_seeds:
+            return [(None, seed) for seed in self.seeds]
+        if self.paired:
+            return [*zip(self.augmentation_seeds, self.seeds, strict=True)]
+        return [*itertools.product(self.augmentation_seeds, self.seeds[:1] if self.backbone.seedless else self.seeds)]
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cells; those of a config come before those that need its size."""
@@ -205,10 +270,10 @@ class Study:
             for seed in self.seeds:
                 yield Cell(SHUFFLED, f"shuffled_{suffix}", suffix, seed)
         for config in self.configs:
-            for seed in self.seeds:
-                yield Cell(AUGMENTED, config.name, config.name, seed)
+            for made, seed in self.pairs:
+                yield Cell(AUGMENTED, config.name, config.name, seed, made)
                 if not config.replaces and config.name not in self.ablations:
-                    yield Cell(OVERSAMPLED, f"oversampled_to_{config.name}", config.name, seed)
+                    yield Cell(OVERSAMPLED, f"oversampled_to_{config.name}", config.name, seed, made)
 
     def run(self, *, progress: bool = True) -> None:
         """Train the cells that are missing."""
@@ -232,8 +297,12 @@ class Study:
 
     def to_be_made(self) -> list[Method]:
         """Return the methods of configs that a missing cell augments again."""
-        missing = {cell.config for cell in self.cells() if cell.kind == AUGMENTED and self.read(cell) is None}
-        return [config.method for config in self.configs if config.name in missing]
+        missing = [cell for cell in self.cells() if cell.kind == AUGMENTED and self.read(cell) is None]
+        return [
+            config.method
+            for config in self.configs
+            if any(cell.config == config.name and not _is_published(config, cell) for cell in missing)
+        ]
 
     def read(self, cell: Cell) -> dict[str, Any] | None:
         """Return the content of a cell's file, or None if the cell has to be trained."""
@@ -289,7 +358,8 @@ class Study:
             best = max(self.tried, key=lambda setting: setting["validation_f1"])
             chosen = {name: best[name] for name in ("batch_size", "learning_rate")}
             training = replace(training, epochs=GRID_EPOCHS, **chosen)
-        steps = training.n_steps(max(len(config.splits["train"]) for config in self.configs))
+        trained = [config.splits for config in self.configs] or [self.first.gold]
+        steps = training.n_steps(max(len(splits["train"]) for splits in trained))
         return replace(model, training=replace(training, steps=steps))
 
     def _make(self, cell: Cell) -> None:
@@ -301,8 +371,8 @@ class Study:
             record = {
                 "study": self.fingerprint,
                 "train_posts": len(splits["train"]),
-                "validation_f1": _validation_f1(model, splits),
-                "predictions": [prediction.plain_spans() for prediction in model.predict(splits[self.split])],
+                "validation_f1": _validation_f1(self.task, model, splits),
+                "predictions": _predicted(self.task, model, splits[self.split]),
                 "seconds": round(time.monotonic() - begun, 2),
             }
         path = self.folder / "cells" / f"{cell.stem}.json"
@@ -314,13 +384,13 @@ class Study:
             return {**self.golds[cell.config].gold}
         if cell.kind == SHUFFLED:
             gold = self.golds[cell.config].gold
-            return {**gold, "train": shuffle_types(gold["train"], cell.seed)}
+            return {**gold, "train": shuffle_types(gold["train"], cell.seed, self.task)}
         config = next(config for config in self.configs if config.name == cell.config)
         if cell.kind == AUGMENTED:
-            return self._augment(config, cell.seed, room)
-        like = self.read(Cell(AUGMENTED, config.name, config.name, cell.seed))
+            return {**config.splits} if _is_published(config, cell) else self._augment(config, cell.data_seed, room)
+        like = self.read(replace(cell, kind=AUGMENTED, name=config.name))
         assert like is not None
-        return {**config.gold, "train": oversample(config.gold["train"], like["train_posts"], cell.seed)}
+        return {**config.gold, "train": oversample(config.gold["train"], like["train_posts"], cell.data_seed)}
 
     def _augment(self, config: Config, seed: int, room: Path) -> dict[str, "Dataset"]:
         """Return the gold posts and the posts that the config's method makes from them with a seed, as published."""
@@ -346,13 +416,13 @@ class Study:
         training = self.backbone.training
         assert training is not None, "Study.open refuses a search for a backbone without training settings"
         training = replace(training, epochs=GRID_EPOCHS, batch_size=batch_size, learning_rate=learning_rate)
-        gold = self.configs[0].gold
+        gold = self.first.gold
         model = replace(self.backbone, training=training, seed=self.seeds[0])
         setting = {
             "batch_size": batch_size,
             "learning_rate": learning_rate,
             "epochs": GRID_EPOCHS,
-            "validation_f1": _validation_f1(model.fit(gold["train"], gold["validation"]), gold),
+            "validation_f1": _validation_f1(self.task, model.fit(gold["train"], gold["validation"]), gold),
         }
         artifacts.write_atomically(path, json.dumps(setting).encode())
         return setting
@@ -368,19 +438,53 @@ def oversample(gold: "Dataset", size: int, seed: int) -> "Dataset":
     return gold.select([*range(len(gold))] * times + drawn)
 
 
-def shuffle_types(gold: "Dataset", seed: int) -> "Dataset":
-    """Return the posts with their entity types shuffled over all posts: the negative control."""
+def shuffle_types(gold: "Dataset", seed: int, task: Task = ENTITIES) -> "Dataset":
+    """Return the posts with their labels shuffled over all posts: the negative control."""
     codec = Codec(gold.features)
     posts = list(iterate_posts(gold, codec))
-    kinds = Draw(f"shuffle\0{seed}".encode()).shuffled([entity.type for post in posts for entity in post.entities])
-    tags = []
-    for post in posts:
-        entities = [replace(entity, type=kinds.pop()) for entity in post.entities]
-        tags.append(codec.to_row(replace(post, entities=tuple(entities)))["ner_tags"])
-    return gold.remove_columns("ner_tags").add_column("ner_tags", tags, feature=gold.features["ner_tags"])
+    shuffled = task.shuffled(posts, Draw(f"shuffle\0{seed}".encode()))
+    values = [codec.to_row(post)[task.column] for post in shuffled]
+    return gold.remove_columns(task.column).add_column(task.column, values, feature=gold.features[task.column])
 
 
-def _validation_f1(model: Any, splits: Mapping[str, "Dataset"]) -> float:
+# ---------------------------------------------------------------- inside
+
+
+def check_seeds(seeds: Sequence[int], augmentation_seeds: Sequence[int], paired: bool) -> None:
+    """Check the seeds of a study.
+
+    Raises:
+        UsageError: there is none, one is named twice, or seeds that are paired differ in number.
+    """
+    for what, found in (("seeds", seeds), ("augmentation seeds", augmentation_seeds or (0,))):
+        if not found or len(set(found)) != len(found):
+            raise UsageError(f"expected different {what}, found {', '.join(map(str, found)) or 'none'}")
+    if paired and len(seeds) != len(augmentation_seeds):
+        raise UsageError(
+            f"paired seeds go together one by one, found {len(seeds)} seeds and {len(augmentation_seeds)} "
+            "augmentation seeds: name as many of both, or leave out that they are paired"
+        )
+
+
+def _is_published(config: Config, cell: Cell) -> bool:
+    """Return whether a cell of a config has the posts that the config has itself, made with its own seed.
+
+    Only of studies with augmentation seeds: those with one list of seeds make the posts of each again.
+    """
+    return cell.augmentation_seed is not None and cell.augmentation_seed == config.recipe.seed
+
+
+def _here(repo: str) -> Path:
+    """Return the path in this folder that has the name of a Hub repo or of a file."""
+    return Path(Path(split_source(repo)[0]).name)
+
+
+def _predicted(task: Task, model: Any, rows: "Dataset") -> list[list[PlainSpan]]:
+    """Return the labelled spans that a fitted backbone predicts for each post."""
+    return found_in(task, model.predict(rows), iterate_posts(rows, Codec(rows.features)))
+
+
+def _validation_f1(task: Task, model: Any, splits: Mapping[str, "Dataset"]) -> float:
     """Return the F1 of a fitted backbone on validation."""
     rows = splits["validation"]
-    return entity_score(model.predict(rows), iterate_posts(rows, Codec(rows.features))).f1
+    return f1_of(task, model.predict(rows), iterate_posts(rows, Codec(rows.features)))

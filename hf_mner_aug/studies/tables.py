@@ -2,23 +2,25 @@
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.backbones.settings import settings_of
-from hf_mner_aug.exceptions import MissingExtra
+from hf_mner_aug.exceptions import MissingExtra, UsageError
 from hf_mner_aug.metrics.spans import PlainSpan, post_counts
 from hf_mner_aug.need import need
 from hf_mner_aug.publishing.cards import put_section
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.studies.page import on_repo, read_runs, spell_command, write_page
+from hf_mner_aug.studies.page import on_repo, read_runs, spell_command, spell_seeds, write_page
 from hf_mner_aug.studies.significance import holm, paired_bootstrap, rates, resample
 from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED, Study
-from hf_mner_aug.transform import Method
+from hf_mner_aug.studies.tasks import ENTITIES, Task, task_in
+from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
 from hf_mner_aug.untrusted.shapes import read_json
 
@@ -34,11 +36,13 @@ COLOURS = {GOLD: "#444444", SHUFFLED: "#d62728", OVERSAMPLED: "#9ecae1", AUGMENT
 
 def evaluate(
     repo: str | Path,
-    configs: Sequence[str],
+    configs: Sequence[str] = (),
     *,
-    backbone: str = "crf",
+    backbone: str | None = None,
     settings: Sequence[str] = (),
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    augmentation_seeds: Sequence[int] = (),
+    paired: bool = False,
     split: str = "test",
     split_by: Sequence[str] = (),
     grid: bool = False,
@@ -52,15 +56,21 @@ def evaluate(
     """Train a backbone on each config and its controls, over seeds, and report the effect of augmentation.
 
     Each augmented config is compared with its gold posts, and with these repeated up to its size. The negative control
-    is trained on the gold posts with their entity types shuffled. If a method replaces posts (``amia``), gold is the
-    same number of posts of the source, and validation and test are made again too; posts are paired by id.
+    is trained on the gold posts with their labels shuffled: types of entities, or relations. If a method replaces posts
+    (``amia``), gold is the same number of posts of the source, and validation and test are made again too; posts are
+    paired by id.
 
     Args:
-        repo: a repo folder that ``publish`` wrote, or a Hub id.
-        configs: augmented configs; ``gold_10pct`` names the gold posts of those that end in ``_10pct``.
-        backbone: its name, or ``name:setting=value,…``.
+        repo: a repo folder that ``publish`` wrote, or a Hub id; without configs, a set.
+        configs: augmented configs; ``gold_10pct`` names the gold posts of those that end in ``_10pct``. Without any,
+            the gold posts of a set are studied alone.
+        backbone: its name, or ``name:setting=value,…`` (default: ``crf``; ``relation_features`` for relations).
         settings: NAME=VALUE.
-        seeds: each seed makes the augmentation again and initialises the model.
+        seeds: each seed initialises the model, and makes the augmentation again unless there are
+            ``augmentation_seeds``.
+        augmentation_seeds: each makes the augmentation, and each of ``seeds`` is a model trained on it. The seed that a
+            config was made with stands for its published posts.
+        paired: train one model on each augmentation, with the seed at the same place.
         split: the split to score on; ``validation`` while a method is being tuned.
         split_by: columns of that split, each for a table by its values; ``matched`` is whether a config's matching
             score of the original picture is above 0.5.
@@ -69,20 +79,24 @@ def evaluate(
             their sizes.
         out: the folder beside which the study is written (default: ``repo``, or the name of the Hub repo).
         source: the source of a method that replaces posts, if it is not a Hub dataset: a folder or splits.
-        images: a further folder that pictures named by ``source`` may be read from.
+        images: a further folder that pictures named by ``source``, or by a set studied alone, may be read from.
         progress: show a bar.
         ask: called with the methods of configs that will be augmented again, before any work; it may raise.
 
     Raises:
         HostNotAllowed: a config's recipe names a host that the user has not allowed.
-        UsageError: a name or value is wrong, the configs cannot be compared, they differ from gold only in pictures
-            and the backbone reads none, or ``source`` is needed.
+        UsageError: a name or value is wrong, the configs cannot be compared, they have nothing of what the backbone
+            predicts, they differ from gold only in pictures and the backbone reads none, or ``source`` is needed.
         DataError: ``source`` has another content than the one a config was made from.
         Corrupt: a config does not match its augmentation.json.
     """
     chosen: dict[str, Any] = {"backbone": backbone, "settings": settings, "seeds": seeds, "split": split, "grid": grid}
-    place = with_pictures(source, images)
-    study = Study.open(repo, configs, **chosen, ablations=ablations, out=out, source=place)
+    chosen |= {"augmentation_seeds": augmentation_seeds, "paired": paired}
+    if configs:
+        chosen["source"] = with_pictures(source, images)
+    elif source is not None:
+        raise UsageError(f"a set is studied alone, without configs: leave out the source {source}")
+    study = Study.open(repo, configs, **chosen, ablations=ablations, out=out, pictures=None if configs else images)
     for name in split_by:
         study.values(name)
     if ask:
@@ -90,9 +104,11 @@ def evaluate(
     study.run(progress=progress)
     options = {
         "--configs": configs,
-        "--backbone": backbone,
+        "--backbone": backbone or study.backbone.name,
         "--set": settings,
         "--seeds": seeds,
+        "--augmentation-seeds": augmentation_seeds,
+        "--paired": paired,
         "--split": split,
         "--split-by": split_by,
         "--grid": grid,
@@ -119,7 +135,8 @@ class Report:
     @classmethod
     def of(cls, study: Study, split_by: Sequence[str] = (), command: str = "") -> "Report":
         """Return the report of a finished study, which the command made."""
-        types = Codec(study.posts.features).types
+        task = study.task
+        types = task.labels(study.posts.features)
         records: dict[str, list[dict[str, Any]]] = {}
         kinds: dict[str, str] = {}
         for cell in study.cells():
@@ -130,7 +147,8 @@ class Report:
         counts = {
             name: _counts([r["predictions"] for r in rs], study.references, types) for name, rs in records.items()
         }
-        samples = resample(len(study.references), RESAMPLES)
+        groups = task.groups(iterate_posts(study.posts, Codec(study.posts.features)))
+        samples = resample(len(study.references), RESAMPLES, groups=groups)
         compared = [(config.name, against) for config in study.configs for against in study.compared_with(config)]
         controls = [(f"shuffled_{suffix}", f"gold_{suffix}") for suffix in sorted(study.golds)]
         data: dict[str, Any] = {
@@ -139,17 +157,24 @@ class Report:
             "seeds": list(study.seeds),
             "split": study.split,
             "posts": len(study.references),
-            "entities": sum(map(len, study.references)),
+            task.entities: sum(map(len, study.references)),
             "resamples": RESAMPLES,
             "notes": _notes(study, split_by),
             "rows": [_row(name, kinds[name], records[name], counts[name], types) for name in records],
             "controls": compare(counts, controls, samples),
             "comparisons": compare(counts, compared, samples),
-            "split_by": {column: _split(study.values(column), counts, compared) for column in split_by},
+            "split_by": {column: _split(study.values(column), counts, compared, groups) for column in split_by},
             "tried": study.tried,
             "command": command,
         }
-        return cls(study.folder, {"fingerprint": study.fingerprint, "verdict": _verdict(data["controls"]), **data})
+        if task != ENTITIES:
+            data |= {"task": task.name, "support": _support(study.references, types)}
+        if study.augmentation_seeds:
+            data |= {"augmentation_seeds": list(study.augmentation_seeds), "paired": study.paired}
+        if study.augmentation_seeds and not study.paired:
+            data["spread"] = _spread_by_seed(study, kinds, counts)
+        verdict = _verdict(data["controls"], task)
+        return cls(study.folder, {"fingerprint": study.fingerprint, "verdict": verdict, **data})
 
     @property
     def trusted(self) -> bool:
@@ -159,7 +184,10 @@ class Report:
     @property
     def title(self) -> str:
         """The configs and the backbone, as the title of a section."""
-        names = [row["name"] for row in self.data["rows"] if row["kind"] == AUGMENTED]
+        rows = self.data["rows"]
+        names = [row["name"] for row in rows if row["kind"] == AUGMENTED] or [
+            row["name"] for row in rows if row["kind"] == GOLD
+        ]
         return f"study of {', '.join(names)} with {self.data['backbone']}"
 
     def row(self, name: str) -> dict[str, Any]:
@@ -174,27 +202,36 @@ class Report:
     def to_markdown(self) -> str:
         """Return the report as Markdown; the first line is the result of the negative control."""
         data = self.data
+        task = task_in(data)
         columns = [*SCORES] if data["split"] == "validation" else [*SCORES, "validation_f1"]
         scores = [
             [row["name"], row["cells"], f"{row['train_posts']:.0f}", *(spelled(row[column]) for column in columns)]
             for row in data["rows"]
         ]
-        types = list(data["rows"][0]["per_type"])
         settings = ", ".join(f"{name}={value}" for name, value in data["settings"].items())
-        per_type = [[row["name"], *(spelled(row["per_type"][kind]["f1"]) for kind in types)] for row in data["rows"]]
         parts = [
             data["verdict"],
             f"**{for_markdown(data['backbone'])}** ({for_markdown(settings)}), "
-            f"seeds {', '.join(map(str, data['seeds']))}, scored on {data['split']}: {data['posts']} posts, "
-            f"{data['entities']} entities. Mean ± standard deviation over the cells.",
+            f"{spell_seeds(data)}, scored on {data['split']}: {data['posts']} posts, "
+            f"{data[task.entities]} {task.entities}. Mean ± standard deviation over the cells.",
             table(["train", "cells", "posts", *columns], scores),
-            "F1 by type:",
-            table(["train", *types], per_type),
-            "Effect of augmentation (p by a paired bootstrap over posts of the mean over seeds, "
-            f"{data['resamples']} resamples; Holm-corrected over this table; *smallest* is the "
-            "smallest true difference that this test would find four times in five):",
-            difference_table(data["comparisons"]),
-            "Negative control, gold posts with their entity types shuffled:",
+            f"F1 by {task.kind}:",
+            _type_table(data),
+        ]
+        if data.get("spread"):
+            parts += [
+                "Standard deviation of F1 over the seeds of one kind, each a mean over the seeds of the other:",
+                _spread_table(data["spread"]),
+            ]
+        if data["comparisons"]:
+            parts += [
+                "Effect of augmentation (p by a paired bootstrap over posts of the mean over seeds, "
+                f"{data['resamples']} resamples; Holm-corrected over this table; *smallest* is the "
+                "smallest true difference that this test would find four times in five):",
+                difference_table(data["comparisons"]),
+            ]
+        parts += [
+            f"Negative control, gold posts with their {task.kinds} shuffled:",
             difference_table(data["controls"]),
         ]
         for column, values in data["split_by"].items():
@@ -251,7 +288,7 @@ class Report:
                 fontsize="small",
             )
         axes.margins(x=0.12)
-        axes.set_xlabel(f"span F1 on {self.data['split']} (mean ± sd over seeds)")
+        axes.set_xlabel(f"{task_in(self.data).f1} on {self.data['split']} (mean ± sd over seeds)")
         axes.set_title(self.data["backbone"] if self.trusted else f"{self.data['backbone']}: cannot be trusted")
         return save_figure(figure, self.folder / "report.png")
 
@@ -394,8 +431,49 @@ def _scores(counts: "np.ndarray") -> dict[str, Any]:
     return {score: spread(values.tolist()) for score, values in zip(SCORES, rates(counts).T, strict=True)}
 
 
+def _type_table(data: Mapping[str, Any]) -> str:
+    """Return the F1 of each type: a column for each type of entity, or a row for each relation, of which are many."""
+    rows, support = data["rows"], data.get("support")
+    if support is None:
+        types = list(rows[0]["per_type"])
+        cells = [[row["name"], *(spelled(row["per_type"][kind]["f1"]) for kind in types)] for row in rows]
+        return table(["train", *types], cells)
+    kinds = sorted(filter(support.get, support), key=lambda kind: (-support[kind], kind))
+    cells = [[kind, support[kind], *(spelled(row["per_type"][kind]["f1"]) for row in rows)] for kind in kinds]
+    return table([task_in(data).kind, "gold", *(row["name"] for row in rows)], cells)
+
+
+def _support(references: Sequence[Sequence[PlainSpan]], types: Sequence[str]) -> dict[str, int]:
+    """Return the number of gold spans of each type."""
+    found = Counter(kind for post in references for *_, kind in post)
+    return {kind: found[kind] for kind in types}
+
+
+def _spread_by_seed(
+    study: Study, kinds: Mapping[str, str], counts: Mapping[str, "np.ndarray"]
+) -> dict[str, dict[str, float | None]]:
+    """Return by config the standard deviation of F1 over augmentation seeds, and over model seeds."""
+    found = {}
+    for name in (name for name, kind in kinds.items() if kind in (AUGMENTED, OVERSAMPLED)):
+        f1 = rates(counts[name].sum(axis=(1, 2)))[:, 2].reshape(len(study.augmentation_seeds), -1)
+        found[name] = {
+            "augmentation": spread(f1.mean(axis=1).tolist())["sd"],
+            "model": spread(f1.mean(axis=0).tolist())["sd"],
+        }
+    return found
+
+
+def _spread_table(found: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Return the result of ``_spread_by_seed`` as a Markdown table."""
+    rows = [[name, *("–" if sd is None else f"{sd:.4f}" for sd in by_seed.values())] for name, by_seed in found.items()]
+    return table(["train", "over augmentation seeds", "over model seeds"], rows)
+
+
 def _split(
-    values: Sequence[Any], counts: Mapping[str, "np.ndarray"], pairs: Sequence[tuple[str, str]]
+    values: Sequence[Any],
+    counts: Mapping[str, "np.ndarray"],
+    pairs: Sequence[tuple[str, str]],
+    groups: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Return the F1 of each config on the posts of each value, and the differences between pairs of configs there."""
     import numpy as np
@@ -405,15 +483,16 @@ def _split(
     for value in np.unique(texts).tolist():
         these = {name: of_posts[:, texts == value] for name, of_posts in counts.items()}
         n_posts = int((texts == value).sum())
+        own = [group for group, text in zip(groups, texts, strict=True) if text == value] if groups else None
         found[value] = {
             "posts": n_posts,
             "f1": {name: _scores(of_posts.sum(axis=(1, 2)))["f1"] for name, of_posts in these.items()},
-            "comparisons": compare(these, pairs, resample(n_posts, RESAMPLES)),
+            "comparisons": compare(these, pairs, resample(n_posts, RESAMPLES, groups=own)),
         }
     return found
 
 
-def _verdict(controls: Sequence[Mapping[str, Any]]) -> str:
+def _verdict(controls: Sequence[Mapping[str, Any]], task: Task) -> str:
     """Return the result of the negative control, the report's first line."""
     bad = [control for control in controls if control["better"] is not False]
     told = "; ".join(
@@ -421,8 +500,8 @@ def _verdict(controls: Sequence[Mapping[str, Any]]) -> str:
     )
     if bad:
         return (
-            "**This study cannot be trusted:** models trained on shuffled entity types do as well as on the right ones "
-            f"({told}). Use more posts, or a backbone that learns them."
+            f"**This study cannot be trusted:** models trained on shuffled {task.kinds} do as well as on the right "
+            f"ones ({told}). Use more posts, or a backbone that learns them."
         )
     return f"The negative control is below gold, as it must be ({told}): this study can tell good labels from bad."
 
@@ -432,12 +511,18 @@ def _notes(study: Study, split_by: Sequence[str]) -> list[str]:
     chosen = study.chosen
     notes = [
         chosen.training_note,
-        "Scores are strict span scores, micro-averaged. Predictions are valid BIO (an orphan I- opens a span), so the "
-        "orphan policies promote and drop agree on them.",
+        study.task.counting,
         f"{study.split.capitalize()} is scored once for each cell, after training.",
         "The bootstrap resamples posts, not seeds: p is about whether other posts would show the difference too, the "
         "standard deviation about how much it depends on seeds.",
     ]
+    if absent := study.task.absent(study.posts.features):
+        notes.append(absent)
+    if published := [config.name for config in study.configs if config.recipe.seed in study.augmentation_seeds]:
+        notes.append(
+            f"The augmentation seed with which {', '.join(published)} was made stands for the published posts; with "
+            "other seeds they are made again. Shuffled labels are drawn with the seeds of the models."
+        )
     remade = [config.name for config in study.configs if config.replaces]
     if remade:
         notes.append(
@@ -457,7 +542,7 @@ def _notes(study: Study, split_by: Sequence[str]) -> list[str]:
             "row's pictures are; a post without a picture is not matched; None has no score."
         )
     if study.grid:
-        notes.append(f"Batch size and learning rate were chosen once, on {study.gold_of(study.configs[0])}.")
+        notes.append(f"Batch size and learning rate were chosen once, on gold_{next(iter(study.golds))}.")
     return notes
 
 

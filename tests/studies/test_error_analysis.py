@@ -5,6 +5,7 @@ import pytest
 from hf_mner_aug import LSMS, augment, publish
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific, overlap, same_place
+from hf_mner_aug.schema import Post
 from hf_mner_aug.studies.errors import analyse, report_errors
 
 GOLD = [[(0, 2, "PER"), (4, 5, "LOC"), (6, 8, "ORG"), (9, 10, "PER")]]
@@ -66,7 +67,7 @@ def test_model_specific_shares_by_hand():
 
 
 def test_a_report_counts_and_lists_what_was_found():
-    words = [("p0", ["Steve", "Jobs", "left", "for", "Rome", "with", "Bank", "One", "and", "Al", "today"])]
+    words = [Post("p0", ["Steve", "Jobs", "left", "for", "Rome", "with", "Bank", "One", "and", "Al", "today"])]
     right = GOLD[0]
     wrong = [(0, 2, "LOC"), (4, 5, "LOC"), (6, 7, "ORG")]
     report = report_errors({"x": [wrong], "y": [right]}, GOLD, words, config="c", split="validation")

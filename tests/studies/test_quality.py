@@ -317,9 +317,11 @@ def test_relations_and_sets_without_pictures(sets, tmp_path):
     mre = sets["mre"]
     splits = DatasetDict(train=mre.select(range(7)), validation=mre.select(range(7, len(mre))))
     found = quality(published(splits, tmp_path / "mre"), ["lsms_100pct"])
-    assert found.column("lsms_100pct").consistency is None
-    assert "name a backbone for relations" in found.to_markdown()
-    assert "labels as predicted" not in found.to_markdown()
+    assert found.column("gold train").consistency == 1.0 > found.column("gold validation").consistency
+    assert found.column("lsms_100pct").consistency > 0.8
+    assert "| labels as predicted, relation_features |" in found.to_markdown()
+    with pytest.raises(UsageError, match=r"has relations and no entities, and crf finds entities: take a backbone for"):
+        quality(tmp_path / "mre", ["lsms_100pct"], backbone="crf")
     posts = [replace(p, images=()) for p in iterate_posts(sets["mner"], Codec(sets["mner"].features))]
     plain = as_dataset(posts, mner_features(images="none"))
     splits = DatasetDict(train=plain.select(range(14)), validation=plain.select(range(14, 20)))
