@@ -17,6 +17,7 @@ def run_demo(out: Path) -> None:
     """Augment the sample set with every method, without a model, and print what a user would look at first."""
     from datasets import load_dataset
 
+    from hf_mner_aug.exceptions import MissingExtra
     from hf_mner_aug.methods import METHODS, method_class
     from hf_mner_aug.publishing.cards import mark_entities
     from hf_mner_aug.publishing.folder import publish
@@ -30,19 +31,24 @@ def run_demo(out: Path) -> None:
     for name in METHODS:
         cls = method_class(name)
         method = cls(copies=1 if cls.mode == "replace" else 2, **_params(cls, sample))
-        run = augment(sample, method, out=out, fraction=FRACTION, progress=False)
+        try:
+            run = augment(sample, method, out=out, fraction=FRACTION, progress=False)
+        except MissingExtra as error:
+            say(f"\n{name} is left out: {error}")
+            continue
         done = publish(run, out, overwrite=True)
         config = load_dataset(str(out), done.config)
         say(f'\nload_dataset("{out}", "{done.config}"): {config.num_rows}, {done.funnel["dropped"] or "none"} dropped')
         codec = Codec(config["train"].features)
         rows = config["train"].with_format("arrow")[:].to_pylist()
         gold = {row["id"]: row for row in sample["train"].with_format("arrow")[:].to_pylist()}
-        made = {row["source_id"]: row for row in rows if row["method"] != "gold"}
+        made = {row["source_id"] or row["id"]: row for row in rows if row["method"] != "gold"}
         for row in list(made.values())[:3]:
             details = read_provenance(row["provenance"], f"post {row['id']}").get("details", {})
             score = f"θ {details['matching_score']:.2f}" if "matching_score" in details else ""
             operation = details.get("operation", score)
-            say(f"  before  {mark_entities(codec.to_post(gold[row['source_id']]))}")
+            before = gold.get(row["source_id"])
+            say(f"  before  {mark_entities(codec.to_post(before)) if before else '(made of no single post)'}")
             say(f"  {operation:<8}{mark_entities(codec.to_post(row))}")
         found = verify_folder(out, done.config)
         say(f"  content fingerprint {found.found[:16]}… {'verified' if found.ok else 'DIFFERS'}")

@@ -270,7 +270,7 @@ def _show_preview(recipe: "Recipe", gold: Any, n: int) -> None:
         screen.rule(Text(for_terminal(row["id"])), align="left")
         screen.print(_coloured(before.to_post(row)), soft_wrap=True)
         for new in rows:
-            if new["source_id"] == row["id"]:
+            if row["id"] in (new["id"], new["id"].rpartition("+")[0]):
                 details = read_provenance(new["provenance"], f"post {new['id']}").get("details", {})
                 note = for_terminal(", ".join(str(value) for value in details.values()))
                 screen.print(Text(f"  {note}:", "dim"), _coloured(after.to_post(new)), soft_wrap=True)

@@ -32,13 +32,13 @@ class Outgoing:
     post: Post
     stem: str
     split: str
-    source_id: str
+    source_id: str | None
     method: str
     provenance: Mapping[str, object] = field(default_factory=dict)
     pictures: Sequence[str] = ()
 
-    def origin(self, config: str) -> dict[str, str]:
-        """Return the fields by which a tool's file says where its post comes from."""
+    def origin(self, config: str) -> dict[str, str | None]:
+        """Return the fields by which a tool's file says where its post comes from, if it is one."""
         return {
             "post_id": self.post.id,
             "source_id": self.source_id,

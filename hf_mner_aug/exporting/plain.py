@@ -36,7 +36,8 @@ def write_conll(posts: Iterator[Outgoing], folder: Path, about: About) -> None:
     for split, group in groupby(posts, key=lambda post: post.split):
         with (folder / f"{STEMS.get(split, split)}.txt").open("w", encoding="utf-8", newline="\n") as file:
             for post in group:
-                told = [f"# id {post.post.id}", f"# source_id {post.source_id}", f"# method {post.method}"]
+                source = [f"# source_id {post.source_id}"] if post.source_id is not None else []
+                told = [f"# id {post.post.id}", *source, f"# method {post.method}"]
                 file.write("\n".join([*told, f"# config {about.config}", *_lines(post), "", ""]))
 
 

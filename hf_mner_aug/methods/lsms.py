@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.models.words.synonyms import Source, check_synonyms, outside_synonyms, pinned_synonyms
+from hf_mner_aug.posts.boxes import without_stale_boxes
 from hf_mner_aug.posts.lexicon import (
     LabelCounts,
     Texts,
@@ -228,16 +229,7 @@ class LSMS(Method):
             made = Post(post.id, tokens, post.entities, post.images, post.relation, details, origins)
         if made.tokens == post.tokens:
             return Reject("unchanged", operation)
-        return _without_stale_boxes(post, made) if any([e.boxes for e in post.entities]) else made
-
-
-def _without_stale_boxes(before: Post, after: Post) -> Post:
-    """Return the post without the boxes of entities that no longer have the words the boxes were drawn for."""
-    entities = []
-    for old, new in zip(before.entities, after.entities, strict=True):
-        same = sorted(before.tokens[old.start : old.end]) == sorted(after.tokens[new.start : new.end])
-        entities.append(new if same else replace(new, boxes=()))
-    return replace(after, entities=tuple(entities))
+        return without_stale_boxes(post, made) if any([e.boxes for e in post.entities]) else made
 
 
 @functools.lru_cache(maxsize=8)

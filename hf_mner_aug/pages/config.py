@@ -313,6 +313,7 @@ def _pairs(
                     **stages.get(row["source_id"], {}),
                     **{name: album.add(row[name]) for name in pictures if row[name] is not None},
                 },
+                row["source_id"] is None,
             )
         )
     return pairs

@@ -167,12 +167,13 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """A made post beside its gold post, with its notes and further pictures by caption."""
+    """A made post beside its gold post, if it has one, with its notes and further pictures by caption."""
 
     before: Side | None
     after: Side
     notes: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Thumbnail] = field(default_factory=dict)
+    sourceless: bool = False
 
     @property
     def changed(self) -> tuple[set[int], set[int]]:

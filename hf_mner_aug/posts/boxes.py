@@ -28,3 +28,12 @@ def carry_boxes(post: Post, gold: Post, scale: tuple[float, float] | None = (1.0
         scaled = tuple((x1 * x, y1 * y, x2 * x, y2 * y) for x1, y1, x2, y2 in boxes) if scale else ()
         entities.append(replace(entity, boxes=scaled))
     return replace(post, entities=tuple(entities))
+
+
+def without_stale_boxes(before: Post, after: Post) -> Post:
+    """Return the post without the boxes of entities that no longer have the words the boxes were drawn for."""
+    entities = []
+    for old, new in zip(before.entities, after.entities, strict=True):
+        same = sorted(before.tokens[old.start : old.end]) == sorted(after.tokens[new.start : new.end])
+        entities.append(new if same else replace(new, boxes=()))
+    return replace(after, entities=tuple(entities))

@@ -68,7 +68,8 @@ def _is_of(table: "pa.Table", unwanted: set[str]) -> list[bool]:
     """Return for each row whether it is, or was made from, one of these posts (gold post, partner, retrieved post)."""
     named = zip(table["id"].to_pylist(), table["source_id"].to_pylist(), histories(table), strict=True)
     rows = (
-        {*ids, *(name for _, note in history for name in origins(note.get("details", {})))} for *ids, history in named
+        {*filter(None, ids), *(name for _, note in history for name in origins(note.get("details", {})))}
+        for *ids, history in named
     )
     return [any(_means(unwanted, name) for name in row) for row in rows]
 
@@ -79,10 +80,13 @@ def _means(ids: set[str], name: str) -> bool:
 
 
 def _is_made_of(table: "pa.Table", lost: set[str], bad: list[bool]) -> list[bool]:
-    """Return for each row whether it is removed, as bad or as made from a removed row; add the ids to ``lost``."""
+    """Return for each row whether it is removed, as bad or as made from a removed row; add the ids to ``lost``.
+
+    A row without a source is made from no single row, though its id names the one by whose draw it was made.
+    """
     found = []
-    for name, goes in zip(table["id"].to_pylist(), bad, strict=True):
-        found.append(goes or name.rpartition("+")[0] in lost)
+    for name, source, goes in zip(table["id"].to_pylist(), table["source_id"].to_pylist(), bad, strict=True):
+        found.append(goes or (source is not None and name.rpartition("+")[0] in lost))
         if found[-1]:
             lost.add(name)
     return found

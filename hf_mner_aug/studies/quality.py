@@ -253,9 +253,9 @@ def _subject(config: Config, one_copy: bool) -> _Subject:
         raise UsageError(f"{config.name} has no made posts in train: there is nothing to measure")
     if one_copy:
         first: dict[str, int] = {}
-        sources = train["source_id"][:]
-        for i in rows:
-            first.setdefault(sources[i], i)
+        sources, ids = train["source_id"][:], train["id"][:]
+        for i in rows:  # a post without a source has in its id the one by whose draw it was made
+            first.setdefault(sources[i] or ids[i].rpartition("+")[0], i)
         rows = sorted(first.values())
     return _Subject(config, train.select(rows))
 
@@ -314,8 +314,12 @@ class _Gold:
         name, sources = subject.config.name, subject.made["source_id"][:]
         known = {post.id: post for post in self.posts["train"]}
         pairs = [(post, known[source]) for post, source in zip(made, sources, strict=True) if source in known]
-        if len(pairs) < len(made):
-            self.notes.append(f"{len(made) - len(pairs)} posts of {name} have no source among its gold posts.")
+        if free := sources.count(None):
+            self.notes.append(
+                f"{free} posts of {name} are made of no single gold post: they have no similarity to one."
+            )
+        if len(pairs) + free < len(made):
+            self.notes.append(f"{len(made) - len(pairs) - free} posts of {name} have no source among its gold posts.")
         images = any(map(_pictured, (subject.made, *self.rows.values())))
         method = subject.config.method
         kept_texts = method.content.pictures_only or subject.config.replaces
@@ -330,13 +334,18 @@ class _Gold:
         )
 
     def _column(
-        self, name: str, posts: list[Post], rows: "Dataset", sampled: int | None, sources: Sequence[str] | None = None
+        self,
+        name: str,
+        posts: list[Post],
+        rows: "Dataset",
+        sampled: int | None,
+        sources: Sequence[str | None] | None = None,
     ) -> Column:
         """Return the measures that need no other posts."""
         texts = [post.tokens for post in posts]
         model = self.engines.language_model
         predictions = self.backbone.predict(list(_posts(rows, images=True)) if self.backbone.reads_images else posts)
-        origins = [post.id for post in posts] if sources is None else sources
+        origins: Sequence[str | None] = [post.id for post in posts] if sources is None else sources
         return Column(
             name=name,
             posts=len(posts),
@@ -360,10 +369,10 @@ class _Gold:
         ours, theirs = list(map(_text, posts)), list(map(_text, others))
         return {name: fmean(alike.pairs(ours, theirs)) for name, alike in self.similarity.items()}
 
-    def _unseen_by(self, post: str, i: int) -> int:
+    def _unseen_by(self, post: str | None, i: int) -> int:
         """Return the number of an encoder that was not fitted on a gold post."""
         encoders, fold = self.matcher
-        return fold.get(post, i % len(encoders))
+        return fold.get(post or "", i % len(encoders))
 
     def _crossed(self) -> Iterator[tuple[Sequence[str], Post, int]]:
         """Yield the words of each gold post with the pictures of the next one of the same encoder."""

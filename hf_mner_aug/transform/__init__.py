@@ -295,7 +295,10 @@ class Method:
             )
         beside: dict[str, Any] = {"by_word": by_word} if (by_word := by_word_columns(self, train, codec)) else {}
         if self.keep and self.content.foreign:
-            warnings.warn(f"{self.name} keeps nothing of retrieved posts: {', '.join(self.keep)} is null", stacklevel=2)
+            why = (
+                "makes posts of no single gold post" if self.content.sourceless else "keeps nothing of retrieved posts"
+            )
+            warnings.warn(f"{self.name} {why}: {', '.join(self.keep)} is null", stacklevel=2)
         if by_word and self.content.joined:
             beside["words"] = save_words(train, features, by_word)
         if self.reads_images and codec.image_column:
@@ -467,7 +470,8 @@ class Method:
                 continue
             row = codec.to_row(result)
             row["id"] = before.id if self.mode == "replace" else f"{before.id}+{suffix}.{copy}"
-            row["source_id"] = (origins[source] if origins else None) or before.id
+            of_gold = not self.content.sourceless
+            row["source_id"] = (origins[source] if origins else None) or before.id if of_gold else None
             row["method"] = self.name
             details = f',"details":{canonical_json(result.details)}' if result.details else ""
             replaced = befores[source] if befores and self.mode == "replace" else None

@@ -32,6 +32,7 @@ class Content:
         pictures_only: only pictures change, so made posts are no duplicates of their gold posts, and the method has
             nothing to do on a set without a picture column.
         joined: the posts hold words of other train posts, named in their ``origins``.
+        sourceless: they are made of the whole train split, each of no single gold post: ``source_id`` is null.
         retrieved: they hold words or pictures of posts outside the train split, named by ``post_id``.
         retrieval: how a retrieved post becomes a row, if it can be retrieved again by its ``post_id``.
         comparable: changes words as the method changes all texts; leaks into held-out splits are found by the result.
@@ -40,6 +41,7 @@ class Content:
 
     pictures_only: bool = False
     joined: bool = False
+    sourceless: bool = False
     retrieved: bool = False
     retrieval: Retrieval | None = None
     comparable: Callable[[Sequence[str]], Sequence[str]] = lambda tokens: tokens
@@ -47,8 +49,8 @@ class Content:
 
     @property
     def foreign(self) -> bool:
-        """True if made posts are other people's posts: no column of the gold post is kept."""
-        return self.retrieved or self.retrieval is not None
+        """True if made posts are other people's posts, or of no gold post: no column of the gold post is kept."""
+        return self.retrieved or self.retrieval is not None or self.sourceless
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,7 +129,8 @@ def weigh(method: "Method", made: Post, earlier: float) -> float:
 
 def told_weight(method: "Method") -> str:
     """Return what the weight of a fitted method's posts is, as a phrase."""
-    source = "the weight of the post it is made from"
+    whose = "by whose draw it is made" if method.content.sourceless else "it is made from"
+    source = f"the weight of the post {whose}"
     if (weight := weight_of(method)) is None:
         return source
     own = _told(method)

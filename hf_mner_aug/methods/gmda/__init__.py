@@ -26,12 +26,13 @@ from hf_mner_aug.backbones.settings import BackboneSpec
 from hf_mner_aug.backbones.teachers import Labels, TeacherSpec, label_texts, taught, teacher_of, told_teacher
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.methods.gmda.pictures import nearest_pictured, open_originals, with_pictures
+from hf_mner_aug.methods.gmda.pictures import open_originals, with_pictures
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models import text as text_engines
 from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
 from hf_mner_aug.models.image import ImageEngineName, engine_models, engine_of, pinned_engine
 from hf_mner_aug.models.image.engine import COLLAGE, Refused, check_fill, check_sources
+from hf_mner_aug.models.image.nearest import nearest_pictured
 from hf_mner_aug.models.text import TEMPLATES, TextEngineName, free
 from hf_mner_aug.models.text.engine import Composed, TextEngine, TextRequest, Unwritten
 from hf_mner_aug.models.text.labelled import (
