@@ -23,13 +23,15 @@ SHOWN: Mapping[str, tuple[Mapping[str, Any], str, tuple[int, ...]]] = {
     "eda": ({"copies": 9}, "sample-train-0006", (0, 2, 8, 5)),
     "lsms": ({"copies": 9}, "sample-train-0005", (0, 1, 2, 7)),
     "llm_da": ({"copies": 9}, "sample-train-0007", (1, 2, 0, 8)),
+    "daga": ({"copies": 2, "epochs": 10, "embedding": 64, "hidden": 128}, "sample-train-0005", (0, 1)),
+    "melm": ({"copies": 3}, "sample-train-0005", (0, 1)),
     "mixgen": ({}, "sample-train-0005", (0,)),
     "gmda": ({}, "sample-train-0005", (0,)),
     "amia": ({}, "sample-train-0539", (0,)),
     "rmda": ({"copies": 1}, "sample-train-0058", (0,)),
     "memory_hard": ({"copies": 1}, "sample-train-0018", (0,)),
 }
-IN_ONE = ("eda", "lsms")  # their words are drawn with those that went
+IN_ONE = ("eda", "lsms", "melm")  # their words are drawn with those that went
 
 WIDTH, MARGIN, PICTURE, GAP = 780, 24, 216, 22  # pixels
 SIZE, LINE = 30, 46
@@ -65,6 +67,8 @@ def made_of(name: str) -> list[Shown]:
     notes = [read_provenance(text, identity).get("details", {}) for text in rows["provenance"]]
     before, made = _posts(gold)[0], _posts(rows)
     shown = [Shown("before", words_of(before), before.images[0])]
+    if method.content.sourceless:
+        return [Shown(caption(name, notes[i]), words_of(made[i]), made[i].images[0]) for i in copies]
     if exhibits := method.exhibits():
         shown += [Shown("drawn for the text", (), picture) for picture in exhibits.stages([before])[0].values()]
     for copy in copies:
@@ -104,6 +108,8 @@ def caption(name: str, note: Mapping[str, Any]) -> str:
         "llm_da": lambda: {"entity": "other names", "both": "other names in another context"}.get(
             note["operation"], note["operation"]
         ),
+        "daga": lambda: "written anew, with train's nearest picture",
+        "melm": lambda: "words of entities predicted anew",
         "mixgen": lambda: f"mixed with {note['post_id']}",
         "amia": lambda: f"mixed: {note['matching_score']:.0%} of the original, as the two match",
         "gmda": lambda: "written for the same entities, with a picture for the text",

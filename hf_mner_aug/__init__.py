@@ -12,10 +12,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AMIA": "methods.amia",
+    "DAGA": "methods.daga",
     "EDA": "methods.eda",
     "GMDA": "methods.gmda",
     "LLMDA": "methods.llm_da",
     "LSMS": "methods.lsms",
+    "MELM": "methods.melm",
     "MemoryHard": "methods.memory_hard",
     "MixGen": "methods.mixgen",
     "RMDA": "methods.rmda",
@@ -52,10 +54,12 @@ if TYPE_CHECKING:
     from hf_mner_aug.exporting.review import import_review as import_review
     from hf_mner_aug.listing import names as names
     from hf_mner_aug.methods.amia import AMIA as AMIA
+    from hf_mner_aug.methods.daga import DAGA as DAGA
     from hf_mner_aug.methods.eda import EDA as EDA
     from hf_mner_aug.methods.gmda import GMDA as GMDA
     from hf_mner_aug.methods.llm_da import LLMDA as LLMDA
     from hf_mner_aug.methods.lsms import LSMS as LSMS
+    from hf_mner_aug.methods.melm import MELM as MELM
     from hf_mner_aug.methods.memory_hard import MemoryHard as MemoryHard
     from hf_mner_aug.methods.mixgen import MixGen as MixGen
     from hf_mner_aug.methods.rmda import RMDA as RMDA

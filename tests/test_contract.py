@@ -28,7 +28,7 @@ from places import ROOT
 
 from hf_mner_aug import EDA
 from hf_mner_aug.corpus import index
-from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
+from hf_mner_aug.exceptions import MissingExtra, NotFitted, UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, method_class
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, bio_to_spans, canonical_json, mner_features
@@ -36,6 +36,7 @@ from hf_mner_aug.transform import Facts, Method
 from hf_mner_aug.transform.columns import added_columns, keep_columns
 from hf_mner_aug.transform.weights import weight_parameter
 
+NEED_AN_EXTRA = {"daga", "melm"}  # methods whose default engine does: they do not run without torch
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "numpy", "PIL", "sklearn", "pyarrow", "pandas", "ray"}
 
 
@@ -83,6 +84,8 @@ def build(name, **chosen):
 def params_of(name):
     if name == "memory_hard":  # a model that errs on twenty posts
         return {"folds": 2, "target": "crf:iterations=2"}
+    if name == "daga":  # a language model that twenty posts are enough for
+        return {"hidden": 32, "embedding": 32, "epochs": 60, "least_words": 2}
     return {"corpus": str(corpus())} if "corpus" in {field.name for field in fields(method_class(name))} else {}
 
 
@@ -142,15 +145,20 @@ def test_method_imports_and_builds_without_anything_heavy(name):
 
 
 def test_methods_run_without_torch(tmp_path, mner):
-    """Fitting and mapping the embedded engines does not import torch, be it installed or not."""
+    """Fitting and mapping the embedded engines does not import torch, be it installed or not.
+
+    A method whose default engine needs an extra says so in its facts, and asks for that extra where torch is missing.
+    """
     path = tmp_path / "set.parquet"
     mner.to_parquet(path)
+    without = {name: params_of(name) for name in METHODS if method_class(name).facts.extra.startswith("core")}
+    assert {*METHODS} - {*without} == NEED_AN_EXTRA
     code = f"""
 import os, sys
 import sklearn.feature_extraction.text
 from datasets import Dataset
 from hf_mner_aug.methods import method_class
-for name, params in { ({name: params_of(name) for name in METHODS})!r}.items():
+for name, params in {without!r}.items():
     if pid := os.fork():  # each method in a process of its own
         os.waitpid(pid, 0)
         continue
@@ -161,10 +169,18 @@ for name, params in { ({name: params_of(name) for name in METHODS})!r}.items():
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     told = [line.split() for line in done.stdout.splitlines()]
-    assert [name for name, *_ in told] == list(METHODS), done.stderr
+    assert [name for name, *_ in told] == list(without), done.stderr
     for name, n_rows, torch_imported in told:
         assert 0 < int(n_rows) <= len(mner), name
         assert torch_imported == "False", name
+
+
+@pytest.mark.parametrize("name", sorted(NEED_AN_EXTRA))
+def test_a_method_that_needs_an_extra_asks_for_it(name, mner, monkeypatch):
+    extra = method_class(name).facts.extra
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtra, match=rf"^torch is not installed: pip install 'hf-mner-aug\[{extra}\]'$"):
+        build(name).fit(mner)
 
 
 def test_hash_stays_over_calls_and_processes(method, mner, spawned):
@@ -280,7 +296,7 @@ def test_rows_of_every_kind_of_set(name, kind, sets):
     for row in found:
         assert row["tokens"]
         assert all(row["tokens"])
-        assert row["source_id"] in ids
+        assert row["source_id"] in ({None} if method.content.sourceless else ids)
         for column in ("ner_tags", "fine_tags"):
             if column in row:
                 names = dataset.features[column].feature.names
@@ -303,12 +319,17 @@ def test_provenance_tells_how_to_make_the_row_again(method, mner, expected):
         assert row["method"] == method.name
         assert (told["version"], told["seed"]) == (method.version, method.seed)
         assert told["params"] == json.loads(json.dumps(method.params))
-        assert row["id"] == row["source_id"] or row["id"] == f"{row['source_id']}+{method.name}.{told['copy']}"
+        assert row["id"] in (drawn_for(row), f"{drawn_for(row)}+{method.name}.{told['copy']}")
         again = replace(method, seed=told["seed"], **typed(method, told["params"]))
-        one = again.make(table.slice(index[row["source_id"]], 1)).columns
+        one = again.make(table.slice(index[drawn_for(row)], 1)).columns
         made_again = [{name: column[i] for name, column in one.items()} for i in range(len(one["id"]))]
         assert row in made_again
     assert {json.loads(row["provenance"])["copy"] for row in made} == set(range(method.copies))
+
+
+def drawn_for(row):
+    """The gold post by whose draw a row was made, of which it is made unless it is of no single one."""
+    return row["source_id"] or row["id"].rpartition("+")[0]
 
 
 def typed(method, params):
@@ -320,7 +341,7 @@ def test_source_id_names_the_gold_post_over_generations(method, name, mapped, mn
     second = method.fit(first).map(first)
     assert second.features == first.features
     gold = set(mner["id"])
-    assert set(second["source_id"]) <= gold
+    assert set(second["source_id"]) <= ({None} if method.content.sourceless else gold)
     if method.mode == "append":
         name = re.escape(method.name)
         assert all(
@@ -535,7 +556,7 @@ def test_unknown_columns_are_kept_by_name_or_null(method, mner):
     of_gold = {row["id"]: row["language"] for row in rows(more)}
     for keep in ((), ("language",)):
         fitted, elsewhere = keep_columns(method.fit(more), keep), keep_columns(method, keep)
-        kept = keep and method.name != "rmda"  # of retrieved posts nothing is kept
+        kept = keep and not method.content.foreign  # of posts retrieved, or of no gold post, nothing is kept
         for made in (
             fitted.map(few),
             elsewhere.map(few),
@@ -543,7 +564,8 @@ def test_unknown_columns_are_kept_by_name_or_null(method, mner):
             few.map(fitted, batched=True, features=fitted.features),
             few.map(elsewhere, batched=True),
         ):
-            if kept or made.features != fitted.features:  # without features= map cannot know the type of a null
+            found = made.features.copy() | ({"source_id": Value("string")} if method.content.sourceless else {})
+            if kept or found != fitted.features:  # without features= map cannot know the type of a null
                 assert made.features["language"] == Value("string" if kept else "null")
             assert all(row["language"] == (of_gold[row["source_id"]] if kept else None) for row in rows(made))
             without = made.remove_columns("language").select_columns(list(method.features))
@@ -604,10 +626,8 @@ def test_undeclared_reject_is_a_fault_of_the_method(method, name, mner, monkeypa
 def test_every_post_is_accounted_for(method, mner):
     made = method.make(mner.with_format("arrow")[:])
     assert {reject["reason"] for reject in made.rejects} <= set(method.rejects)
-    copies_of = [
-        (row, json.loads(p)["copy"])
-        for row, p in zip(made.columns["source_id"], made.columns["provenance"], strict=True)
-    ]
+    made_rows = [dict(zip(made.columns, values, strict=True)) for values in zip(*made.columns.values(), strict=True)]
+    copies_of = [(drawn_for(row), json.loads(row["provenance"])["copy"]) for row in made_rows]
     seen = copies_of + [(reject["source_id"], reject["copy"]) for reject in made.rejects]
     assert len(set(seen)) == len(seen)
     assert set(seen) <= {(post, copy) for post in mner["id"] for copy in range(method.copies)}

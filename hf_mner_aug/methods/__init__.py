@@ -10,10 +10,12 @@ from hf_mner_aug.transform import Method
 
 METHODS = {
     "amia": "AMIA",
+    "daga": "DAGA",
     "eda": "EDA",
     "gmda": "GMDA",
     "llm_da": "LLMDA",
     "lsms": "LSMS",
+    "melm": "MELM",
     "memory_hard": "MemoryHard",
     "mixgen": "MixGen",
     "rmda": "RMDA",

@@ -20,6 +20,9 @@ LICENCES = {
     "google/gemma-3-270m-it": "gemma",
     **{f"Qwen/Qwen2.5-{size}{kind}": "apache-2.0" for size in ("0.5B", "1.5B", "7B") for kind in ("", "-Instruct")},
     **{f"HuggingFaceTB/SmolLM2-{size}": "apache-2.0" for size in ("135M", "360M", "1.7B")},
+    **dict.fromkeys(
+        ("roberta-base", "FacebookAI/roberta-base", "xlm-roberta-base", "FacebookAI/xlm-roberta-base"), "mit"
+    ),
     "stabilityai/sdxl-turbo": "other",  # non-commercial research
     "stabilityai/sd-turbo": "other",
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",

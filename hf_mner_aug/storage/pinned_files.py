@@ -16,7 +16,13 @@ from hf_mner_aug.storage.shared import sha256
 from hf_mner_aug.untrusted.names import LONGEST, check_digest
 from hf_mner_aug.values import ByContent
 
-WORDS = ("collage", "crops", "tiny")  # of engines and encoders: no paths, whatever lies in the working folder
+WORDS = (
+    "collage",
+    "crops",
+    "nearest",
+    "none",
+    "tiny",
+)  # of engines and encoders: no paths, whatever lies in the working folder
 MOST_FILES = 10_000  # of a folder: a model's has fewer, and a home or a disk is a mistake
 _PINNED = re.compile(r"(?P<path>.+)@(?P<digest>[0-9a-f]{64})", re.DOTALL)
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_.-]")

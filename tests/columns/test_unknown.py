@@ -28,7 +28,7 @@ from datasets import (
 )
 from datasets.fingerprint import Hasher
 from places import CASES
-from test_contract import build, copies, params_of, rows
+from test_contract import build, copies, drawn_for, params_of, rows
 
 from hf_mner_aug import AMIA, EDA, GMDA, LSMS, MixGen, Recipe, augment, publish, validate
 from hf_mner_aug.cli import main
@@ -47,7 +47,7 @@ from hf_mner_aug.transform import Facts, Method
 from hf_mner_aug.transform.columns import keep_columns
 
 CASE = CASES / "38-amia-extra-columns" / "src"
-FOLLOW = {"amia", "eda", "gmda", "llm_da", "lsms", "mixgen"}  # methods that know where words come from
+FOLLOW = {"amia", "eda", "gmda", "llm_da", "lsms", "melm", "mixgen"}  # methods that know where words come from
 KINDS = {
     "text": Value("string"),
     "likes": Value("int64"),
@@ -163,11 +163,11 @@ def test_rows_of_every_method_in_every_way_of_map(name, rich, keep):
     found = rows(made)
     assert len(found) > len(rich) / 2
     gold = {row["id"]: row for row in rows(rich)}
-    kept = set() if name == "rmda" else set(keep)
+    kept = set() if method.content.foreign else set(keep)
     filled = 0
     for row in found:
         for column in ("author", *KINDS):
-            assert row[column] == (gold[row["source_id"]][column] if column in kept else None)
+            assert row[column] == (gold[drawn_for(row)][column] if column in kept else None)
         if row["pos_tags"] is None:
             assert (row["chunk_tags"], row["cells"]) == (None, None)
         else:
@@ -345,7 +345,7 @@ def test_places_of_words_are_null_where_words_have_changed(name, mner):
     gold = {row["id"]: row for row in rows(trees)}
     same = changed = 0
     for row in rows(made):
-        before = gold[row["source_id"]]
+        before = gold[drawn_for(row)]
         as_it_was = row["tokens"] == before["tokens"] and not method.content.foreign
         same, changed = same + as_it_was, changed + (not as_it_was)
         assert [row[column] for column in HEADS] == [before[column] if as_it_was else None for column in HEADS]
@@ -354,7 +354,7 @@ def test_places_of_words_are_null_where_words_have_changed(name, mner):
     assert kept.remove_columns(list(HEADS)).to_list() == made.remove_columns(list(HEADS)).to_list()
     followed = 0
     for row in rows(kept):
-        own = row["source_id"]
+        own = drawn_for(row)
         assert row["children"] is None or row["tokens"] == gold[own]["tokens"]
         if name not in FOLLOW:
             assert row["heads"] is row["deps"] is None

@@ -22,6 +22,7 @@ from hf_mner_aug.schema import Post
 
 WEAK = {"folds": 2, "target": "crf:iterations=2", "detector": ""}  # a model that errs on twenty posts
 PICTURING = {"amia": {"mix": "0.5"}, "gmda": {"detector": None}, "memory_hard": WEAK}  # methods that make pictures
+LIGHT = {**PICTURING, "daga": {"hidden": 32, "embedding": 32, "epochs": 60, "least_words": 2}}
 
 
 @pytest.fixture(params=sorted(PICTURING))
@@ -110,7 +111,7 @@ def test_methods_that_only_change_pictures_need_a_column_of_them(method, chosen,
 
 def test_every_other_method_takes_a_set_without_pictures(mner):
     for other in sorted(METHODS):
-        method = method_class(other)(**PICTURING.get(other, {}), **({"image": False} if other == "rmda" else {}))
+        method = method_class(other)(**LIGHT.get(other, {}), **({"image": False} if other == "rmda" else {}))
         if not method.content.pictures_only:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -219,7 +220,7 @@ def test_the_gold_post_stands_where_one_shows_a_picture_too_often(name, mner, tm
 @pytest.mark.parametrize("shape", ["no column", "no picture"])
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"amia"}))  # that one is refused
 def test_a_card_tells_of_pictures_only_where_there_are_some(method, shape, mner, tmp_path):
-    chosen = {**PICTURING.get(method, {}), **({"filter": False, "image": False} if method == "rmda" else {})}
+    chosen = {**LIGHT.get(method, {}), **({"filter": False, "image": False} if method == "rmda" else {})}
     dataset = mner.remove_columns("image") if shape == "no column" else with_pictures(mner, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

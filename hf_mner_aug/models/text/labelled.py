@@ -56,6 +56,11 @@ def with_tags(tokens: Sequence[str], entities: Sequence[Entity]) -> str:
     return " ".join(f"{tag} {word}" if tag else word for tag, word in zip(tags, words, strict=True))
 
 
+def is_tag(word: str) -> bool:
+    """Return whether a word of a labelled text is a tag: ``B-PER``, ``I-PER``."""
+    return _TAG.fullmatch(word) is not None
+
+
 def escape_word(word: str) -> str:
     r"""Return a word as in a labelled text: ``B-52`` as ``\B\-52``, an empty one as ``\``."""
     if word and not word.startswith("\\") and not BLANKS.search(word) and not _TAG.fullmatch(word):
