@@ -45,13 +45,44 @@ Rate = Annotated[float, Range(0, 1, "()")]
 BelowOne = Annotated[float, Range(0, 1, "[)")]
 
 
-class ByContent(NamedTuple):
-    """The mark, in its type, of a parameter that may name files: ``pinned`` returns a value with their content instead.
+class Named(NamedTuple):
+    """A model that a value of a parameter names.
 
-    It takes the value and the words that a message begins with, and raises UsageError.
+    Attributes:
+        id: on the Hub, with ``@COMMIT``, or the name and content of a folder: ``NAME@SHA256``.
+        part: what it does where there are several, as ``tower``; empty for the main one.
+        license: in the Hub's spelling.
+        checked: false if it makes pictures without a safety checker.
+    """
+
+    id: str
+    part: str = ""
+    license: str = "other"
+    checked: bool = True
+
+
+class Computing(NamedTuple):
+    """Where torch computes for a value of a parameter: the device and the dtype asked for, both perhaps ``auto``."""
+
+    device: str = "auto"
+    dtype: str = "float32"
+
+
+class ByContent(NamedTuple):
+    """The mark, in its type, of a parameter that may name files or models.
+
+    Attributes:
+        pinned: returns a value that names files and folders by their content; it takes the value and the words that a
+            message begins with, and raises UsageError.
+        committed: returns a value that names models of the Hub by ``ID@COMMIT``.
+        models: returns the models that a value names, those that a backbone takes by default among them.
+        computing: returns where torch computes for a value; None without torch.
     """
 
     pinned: Callable[[str, str], str]
+    committed: Callable[[str], str] = str
+    models: Callable[[str], Iterable[Named]] = lambda value: ()
+    computing: Callable[[str], Computing | None] = lambda value: None
 
 
 def by_content_of(kind: Any) -> ByContent | None:

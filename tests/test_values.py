@@ -9,8 +9,7 @@ import pytest
 
 from hf_mner_aug import EDA, RMDA, MemoryHard
 from hf_mner_aug.backbones import BACKBONES, backbone_class
-from hf_mner_aug.backbones.detectors import encoder_of
-from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.backbones.settings import parse_backbone, spec_models
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, method_class
@@ -96,8 +95,8 @@ def test_methods_and_backbones_are_named_with_lists():
     for parse in (named_method, parse_backbone):
         with pytest.raises(UnknownName):
             parse("nothing:a=1")
-    assert encoder_of("token_classifier:steps=3,encoder=a/b") == "a/b"
-    assert encoder_of("token_classifier") == encoder_of("crf:iterations=3") == ""
+    assert [model.id for model in spec_models("token_classifier:steps=3,encoder=a/b")] == ["a/b"]
+    assert spec_models("crf:iterations=3") == []
 
 
 def test_pairs():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_mner_aug.backbones.packed import pack, unpack
-from hf_mner_aug.backbones.settings import fit_named, parse_backbone, read_spec
+from hf_mner_aug.backbones.settings import fit_named, parse_backbone
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.posts.lexicon import is_link
@@ -98,11 +98,6 @@ def bag_of(train: Sequence[Post], draw: Draw) -> Sequence[Post]:
     """Return as many posts, drawn with replacement (Breiman 1996); all of train if none of them has an entity."""
     bag = [draw.choice(train) for _ in train]
     return bag if any(post.entities for post in bag) else train
-
-
-def encoder_of(spec: str) -> str:
-    """Return the encoder of a detector's spec, as ``token_classifier:encoder=…``; empty without one."""
-    return str(read_spec(spec)[1].get("encoder", ""))
 
 
 def detector_digests(files: Mapping[str, str], members: int) -> tuple[str, ...]:

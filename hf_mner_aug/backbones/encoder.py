@@ -13,7 +13,7 @@ import regex
 
 from hf_mner_aug.backbones import checkpoint
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import quiet
+from hf_mner_aug.models.device import quiet, split_revision
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.scripts import WORD
 from hf_mner_aug.schema import Post
@@ -201,9 +201,10 @@ def load_config(source: Source) -> Any:
 
 
 def _found(load: Callable[..., Any], encoder: str) -> Any:
+    model, revision = split_revision(encoder)
     try:
         with quiet():
-            return load(encoder, trust_remote_code=False)
+            return load(model, revision=revision, trust_remote_code=False)
     except UNUSABLE_MODEL as error:
         kind = "folder" if Path(encoder).exists() else "folder or model id"
         raise UsageError(f"encoder {encoder!r}: no usable {kind} ({str(error).splitlines()[0]})") from error

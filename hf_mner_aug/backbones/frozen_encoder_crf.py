@@ -16,7 +16,7 @@ from hf_mner_aug.backbones import Marginals, Prediction, checkpoint, fitting, sp
 from hf_mner_aug.backbones.crf import NO_NAMES, name_features, post_features, read_lexicon
 from hf_mner_aug.backbones.training import pad, run_batches
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import digest_weights, find_device
+from hf_mner_aug.models.device import ModelName, digest_weights, find_device
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.need import need
 from hf_mner_aug.schema import Post, bio_names
@@ -71,7 +71,7 @@ class FrozenEncoderCRF:
     shape: ClassVar[tuple[str, ...]] = ("layers", "use_images", "words")
     view: ClassVar[str] = "grid"
 
-    encoder: LocalFile = "vinai/bertweet-base"
+    encoder: ModelName = "vinai/bertweet-base"
     layers: Positive = 3
     l2: Amount = 10.0
     words: bool = True

@@ -19,10 +19,10 @@ from hf_mner_aug.backbones import Prediction, fitting, knowledge, relation, tagg
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
 from hf_mner_aug.models.vision.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.schema import Post
-from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import BelowOne, Positive, Range
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class HVPNet:
     shape: ClassVar[tuple[str, ...]] = ("task", "use_images", "objects")
     view: ClassVar[str] = "pyramid"
 
-    encoder: LocalFile = "bert-base-uncased"
+    encoder: ModelName = "bert-base-uncased"
     task: Literal["entities", "relations"] = "entities"
     vision: Vision = field(default_factory=lambda: Vision(tower="torchvision:resnet50"))
-    objects: LocalFile = CROPS
+    objects: ModelName = CROPS
     most_objects: Positive = 3
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"

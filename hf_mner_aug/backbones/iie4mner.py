@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 from hf_mner_aug.backbones import checkpoint, fitting, knowledge, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training, pad
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
 from hf_mner_aug.models.vision.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.models.words.vectors import (
@@ -65,12 +66,12 @@ class IIE4MNER:
     shape: ClassVar[tuple[str, ...]] = ("use_images", "objects")
     view: ClassVar[str] = "grid"
 
-    encoder: LocalFile = "bert-base-cased"
+    encoder: ModelName = "bert-base-cased"
     vision: Vision = field(default_factory=Vision)
     vectors: LocalFile | None = None
     dimensions: Positive = DIMENSIONS
     neighbours: Positive = NEIGHBOURS
-    objects: LocalFile = CROPS
+    objects: ModelName = CROPS
     most_objects: Positive = 5
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import fitting, knowledge, tagging
 from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import Vision
-from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import BelowOne, Probability, Range
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class MAF:
     shape: ClassVar[tuple[str, ...]] = ("use_images",)
     view: ClassVar[str] = "grid"
 
-    encoder: LocalFile = "bert-base-cased"
+    encoder: ModelName = "bert-base-cased"
     vision: Vision = field(default_factory=Vision)
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"

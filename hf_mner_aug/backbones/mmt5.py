@@ -15,6 +15,7 @@ from hf_mner_aug.backbones import fitting, knowledge, sentences, tagging, writin
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.tiger import KINDS, network_of, paper_training, tiny_t5
 from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.models.vision.objects import CROPS
 from hf_mner_aug.values import BelowOne, Positive, Range
@@ -48,7 +49,7 @@ class MMT5:
     markers: ClassVar[tuple[str, ...]] = (sentences.SEPARATOR,)
     regions_first: ClassVar[bool] = False
 
-    encoder: str = "t5-base"
+    encoder: ModelName = "t5-base"
     vision: Vision = field(default_factory=Vision)
     regions: str = CROPS
     most_regions: Positive = 32

@@ -14,9 +14,8 @@ from hf_mner_aug.backbones import Prediction, ScoredRelation, fitting, knowledge
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training, pad, run_batches
 from hf_mner_aug.exceptions import DataError
-from hf_mner_aug.models.device import find_device
+from hf_mner_aug.models.device import ModelName, find_device
 from hf_mner_aug.schema import Post
-from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import BelowOne, Range, check_ranges
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ class RelationClassifier:
     vision: ClassVar[None] = None
     no_images: ClassVar[str] = "warn"
 
-    encoder: LocalFile = "bert-base-uncased"
+    encoder: ModelName = "bert-base-uncased"
     none: str = "None"
     max_length: Annotated[int, Range(16)] = 128
     dropout: BelowOne = 0.1

@@ -6,8 +6,9 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from hf_mner_aug.backbones import Backbone, backbone_class
+from hf_mner_aug.models.device import named_model, pinned_model
 from hf_mner_aug.storage.pinned_files import checked_file
-from hf_mner_aug.values import LATER, ByContent, by_content_of, convert_values, parse_spec
+from hf_mner_aug.values import LATER, ByContent, Computing, Named, by_content_of, convert_values, parse_spec
 
 T = TypeVar("T", bound=Backbone)
 
@@ -53,10 +54,55 @@ def pinned_spec(spec: str, where: str) -> str:
     named = {key: mark.pinned(chosen[key], f"{where}{key}=") for key, mark in marks.items()}
     if all(chosen[key] == value for key, value in named.items()):
         return spec
-    return f"{name}:" + ",".join(f'{key}="{v}"' if "," in v else f"{key}={v}" for key, v in {**chosen, **named}.items())
+    return _spelled(name, {**chosen, **named})
 
 
-BackboneSpec = Annotated[str, ByContent(pinned_spec)]  # a parameter: ``crf`` or ``token_classifier:encoder=DIR``
+def committed_spec(spec: str) -> str:
+    """Return a backbone's spec with the commits of the models that it takes from the Hub, its defaults among them.
+
+    Raises as ``parse_backbone`` and ``resolved_revision``.
+    """
+    models = _models(spec)
+    named = {name: pinned_model(value) for name, value in models.items()}
+    changed = {name: value for name, value in named.items() if value != models[name]}
+    if not changed:
+        return spec
+    name, chosen = parse_spec(spec, lambda name: _flat(backbone_class(name)))
+    return _spelled(name, {**chosen, **changed})
+
+
+def spec_models(spec: str) -> list[Named]:
+    """Return the models that a backbone takes: its encoder, and where it reads pictures its tower and detector."""
+    found = [(name, named) for name, value in _models(spec).items() for named in named_model(value)]
+    return [named._replace(part="" if name == "encoder" else name) for name, named in found]
+
+
+def spec_computing(spec: str) -> Computing | None:
+    """Return where a backbone computes; None without torch."""
+    settings = settings_of(parse_backbone(spec)) if spec else {}
+    return Computing(settings["device"]) if "device" in settings else None
+
+
+def _models(spec: str) -> dict[str, str]:
+    """Return the settings of a backbone that name models which it uses, without those of a folder that it goes on."""
+    if not spec:
+        return {}
+    backbone = parse_backbone(spec)
+    kinds: dict[str, Any] = {}
+    for kind in (type(backbone), *filter(is_dataclass, _settable(type(backbone)).values())):
+        kinds |= typing.get_type_hints(kind, include_extras=True)
+    settings = settings_of(backbone)
+    names = [name for name in settings if (mark := by_content_of(kinds[name])) and mark.committed is pinned_model]
+    names = [name for name in names if name == "encoder" or backbone.reads_images]
+    return {name: settings[name] for name in names if name != "tower" or settings.get("pretrained")}
+
+
+def _spelled(name: str, settings: Mapping[str, str]) -> str:
+    return f"{name}:" + ",".join(f'{key}="{v}"' if "," in v else f"{key}={v}" for key, v in settings.items())
+
+
+# A parameter: ``crf`` or ``token_classifier:encoder=DIR``.
+BackboneSpec = Annotated[str, ByContent(pinned_spec, committed_spec, spec_models, spec_computing)]
 
 
 def fit_named(backbone: T, train: Any, validation: Any = None) -> T:

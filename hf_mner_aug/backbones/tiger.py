@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from hf_mner_aug.backbones import fitting, knowledge, sentences, tagging, writing
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.models.vision.objects import CROPS
 from hf_mner_aug.values import BelowOne, Positive, Range
@@ -80,7 +81,7 @@ class TIGER:
     markers: ClassVar[tuple[str, ...]] = (sentences.SEPARATOR,)
     regions_first: ClassVar[bool] = False
 
-    encoder: str = "t5-base"
+    encoder: ModelName = "t5-base"
     vision: Vision = field(default_factory=Vision)
     regions: str = CROPS
     most_regions: Positive = 32

@@ -14,6 +14,7 @@ from hf_mner_aug.backbones import fitting, tagging
 from hf_mner_aug.backbones.knowledge import Knowledge, gather
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import BelowOne, Range
@@ -43,7 +44,7 @@ class TokenClassifier:
     vision: ClassVar[None] = None
     no_images: ClassVar[str] = "warn"
 
-    encoder: LocalFile = "vinai/bertweet-base"
+    encoder: ModelName = "vinai/bertweet-base"
     head: Literal["softmax", "crf"] = "crf"
     boundary: bool = False
     knowledge: str | None = None

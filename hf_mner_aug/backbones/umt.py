@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from hf_mner_aug.backbones import Prediction, fitting, knowledge, relation, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.schema import Post
-from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import Amount, BelowOne, Probability, Range, later
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class UMT:
     shape: ClassVar[tuple[str, ...]] = ("task", "use_images")
     view: ClassVar[str] = "grid"
 
-    encoder: LocalFile = "bert-base-cased"
+    encoder: ModelName = "bert-base-cased"
     vision: Vision = field(default_factory=Vision)
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"

@@ -12,13 +12,14 @@ import functools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from hf_mner_aug.backbones import detectors
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.models.image import ImageEngineName, engine_models, engine_of, pinned_engine
-from hf_mner_aug.models.image.engine import Refused, check_fill, check_from_text, check_sources
+from hf_mner_aug.models.device import ModelName
+from hf_mner_aug.models.image import ImageEngineName, engine_of
+from hf_mner_aug.models.image.engine import COLLAGE, Refused, check_fill, check_from_text, check_sources
 from hf_mner_aug.models.matching import MatcherName
 from hf_mner_aug.models.matching.engine import TooFewPairs
 from hf_mner_aug.models.matching.matcher import Matcher, fit_matcher
@@ -28,9 +29,8 @@ from hf_mner_aug.posts.pictures import MIXED, TAKEN, Source, image_digest, mix_i
 from hf_mner_aug.reasons import NO_PICTURE, UNREADABLE_IMAGE, Reason
 from hf_mner_aug.schema import EncodedImage, Post
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.storage.posts import StoredPosts, open_posts, save_posts
-from hf_mner_aug.transform import Content, Exhibits, Facts, Method, Model, Reject
+from hf_mner_aug.transform import NSFW, Content, Exhibits, Facts, Method, Reject
 from hf_mner_aug.values import Amount, Positive
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class AMIA(Method):
     image_model: ImageEngineName = "collage"
     steps: Positive = 2
     guidance: Amount = 0.0
-    nsfw_model: LocalFile = ""
+    nsfw_model: ModelName = ""
     no_person_prompts: bool = False
     fill_missing: bool = False
 
@@ -216,12 +216,10 @@ class AMIA(Method):
     # ------------------------------------------------------------ for the card
 
     @property
-    def models(self) -> tuple[Model, ...]:
-        """The models of the matcher and the image engine, except for this package's own."""
-        found = engine_models(self.image_model, self.nsfw_model)
-        if self.matcher.startswith("open_clip:"):
-            return Model(role="matching", id=self.matcher.removeprefix("open_clip:")), *found
-        return found
+    def uses(self) -> Mapping[str, str]:
+        """The matcher, the image engine, and the classifier of its pictures."""
+        drawing = {"image_model": "images", **({"nsfw_model": NSFW} if self.image_model != COLLAGE else {})}
+        return {"matcher": "matching", **drawing}
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -246,10 +244,6 @@ class AMIA(Method):
             *(detectors.told_sample(self.learned, LEARNED) if self.artifact is not None else ()),
             *(["Prompts say 'a person' for handles and for persons that train names."] * self.no_person_prompts),
         )
-
-    def pinned(self) -> Self:
-        """Return a copy whose pipeline is pinned to its current commit."""
-        return replace(super().pinned(), image_model=pinned_engine(self.image_model))
 
     # ------------------------------------------------------------ learning
 

@@ -37,7 +37,7 @@ from hf_mner_aug.reasons import WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, respell
 from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
+from hf_mner_aug.transform import Content, Costs, Facts, Method, Reject
 from hf_mner_aug.values import Count, Positive, Probability, Share
 
 Operation = Literal["context", "entity", "both", "noise"]
@@ -194,9 +194,9 @@ class LLMDA(Method):
         return Content(joined=self._chat is None and bool(set(REWRITES) & {*self.operations}))
 
     @property
-    def models(self) -> tuple[Model, ...]:
+    def uses(self) -> Mapping[str, str]:
         """The language model, if there is one."""
-        return (self._chat.card_model,) if self._chat else ()
+        return {"engine": "text"}
 
     @property
     def cautions(self) -> tuple[str, ...]:

@@ -8,13 +8,21 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from hf_mner_aug.exceptions import UsageError, first_line
 from hf_mner_aug.need import UNUSABLE_MODEL, need
-from hf_mner_aug.storage.pinned_files import checked_file, digest_of_folder, split_pin
+from hf_mner_aug.storage.pinned_files import WORDS, checked_file, digest_of_folder, pinned_path, split_pin
+from hf_mner_aug.values import ByContent, Computing, Named
 
 LICENCES = {
+    "vinai/bertweet-base": "mit",
+    "vinai/bertweet-large": "mit",
+    **{f"bert-{size}-{case}": "apache-2.0" for size in ("base", "large") for case in ("cased", "uncased")},
+    **{f"google-bert/bert-{size}-{case}": "apache-2.0" for size in ("base", "large") for case in ("cased", "uncased")},
+    **{f"{owner}roberta-{size}": "mit" for owner in ("", "FacebookAI/") for size in ("base", "large")},
+    **{f"{owner}t5-{size}": "apache-2.0" for owner in ("", "google-t5/") for size in ("small", "base", "large")},
+    "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
     "Salesforce/instructblip-flan-t5-xl": "mit",
     "google/gemma-3-270m": "gemma",
     "google/gemma-3-270m-it": "gemma",
@@ -191,8 +199,11 @@ def resolved_revision(model: str, revision: str | None = None) -> str:
 def pinned_model(name: str) -> str:
     """Return ``ID@COMMIT`` for the current commit of an id; a folder, or a name with a revision, is unchanged.
 
-    Raises as ``resolved_revision``.
+    So are ``WORDS``, which are no models, and names that a library resolves itself (``timm:NAME``). Raises as
+    ``resolved_revision``.
     """
+    if not name or name in WORDS or ":" in name:
+        return name
     return name if "@" in name or Path(name).is_dir() else f"{name}@{resolved_revision(name)}"
 
 
@@ -209,5 +220,15 @@ def split_revision(name: str) -> tuple[str, str | None]:
 
 
 def model_licence(model: str) -> str:
-    """Return the licence of a model in the Hub's spelling; ``other`` if it is not known here."""
-    return LICENCES.get(model, "other")
+    """Return the licence of a model (``ID@REVISION``) in the Hub's spelling; ``other`` if it is not known here."""
+    return LICENCES.get(model.partition("@")[0], "other")
+
+
+def named_model(name: str) -> tuple[Named, ...]:
+    """Return the model of a name, for the card and the recipe; nothing for an empty name and for ``WORDS``."""
+    return (Named(name, license=model_licence(name)),) if name and name not in WORDS else ()
+
+
+ModelName = Annotated[  # a parameter or setting: the folder of a model, or its id on the Hub
+    str, ByContent(pinned_path, pinned_model, named_model, lambda name: Computing() if named_model(name) else None)
+]

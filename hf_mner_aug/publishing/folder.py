@@ -154,7 +154,7 @@ def publish(
         )
         note = {
             "artifact": run.method.artifact,
-            "libraries": library_versions(),
+            "libraries": library_versions(run.method),
             "recipe_fingerprint": recipe.fingerprint,
             **asdict(facts),
             "digests": {"columns": content.columns, "rows": content.rows},

@@ -6,7 +6,7 @@ from typing import Any
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.publishing.folder import fingerprint_of, read_note, run_and_publish, split_files
-from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.runs.recipe import Recipe, computed_on
 from hf_mner_aug.runs.subset import source_posts
 from hf_mner_aug.storage.fingerprint import Fingerprint
 from hf_mner_aug.untrusted.names import STUBS
@@ -70,6 +70,9 @@ def verify_folder(folder: str | Path, config: str, *, rerun: bool = False, sourc
             again = made.total
             if again != expected.total:
                 difference = "rerun: " + _spell_difference(Path(temporary) / "again" / config, expected, made)
+                made_on, here = (recipe.device, recipe.dtype), computed_on(recipe.build())
+                if made_on != here:
+                    difference += f"; made on {' in '.join(made_on)}, here on {' in '.join(here)}"
     return Verification(config, expected.total, found.total, again, difference)
 
 

@@ -48,11 +48,13 @@ from hf_mner_aug.storage.picture_files import Allowed
 from hf_mner_aug.storage.shared import Folder, Store, open_store
 from hf_mner_aug.transform import Made, Method, iterate_rows
 from hf_mner_aug.transform.columns import check_keep, id_suffix, keep_columns
+from hf_mner_aug.transform.naming import used
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict
 
+OF_MODELS = ("diffusers", "open_clip_torch", "peft", "torch", "transformers")
 LIBRARIES = ("datasets", "huggingface_hub", "numpy", "pillow", "pyarrow", "scikit-learn")
 
 
@@ -238,7 +240,7 @@ def run(
         "columns": done.columns,
         "counts": done.counts,
         "hardware": {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system()},
-        "libraries": library_versions(),
+        "libraries": library_versions(method),
         "parts_made": len(missing),
         "seconds": round(time.monotonic() - begun, 3),
         "seconds_in_parts": round(sum(part_note(folder, part)["seconds"] for part in parts), 3),
@@ -281,9 +283,12 @@ def beside(out: str | Path, kind: str) -> Path:
     return out.with_name(f"{out.name}.{kind}")
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of this package and of those that shape its output."""
-    return {name: metadata.version(name) for name in ("hf-mner-aug", *LIBRARIES)}
+def library_versions(method: Method | None = None) -> dict[str, str]:
+    """Return the versions of this package and of those that shape its output; of models' too if a method has some."""
+    computes = method is not None and any(value.computing for value in used(method))
+    there = {distribution.name for distribution in metadata.distributions()} if computes else set()
+    names = ("hf-mner-aug", *LIBRARIES, *(name for name in OF_MODELS if name in there))
+    return {name: metadata.version(name) for name in names}
 
 
 def numbered(gold: "DatasetDict", method: Method) -> "DatasetDict":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,16 +12,18 @@ from typing import Any
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.methods import METHODS, check_renamed, installed, method_class
+from hf_mner_aug.models.device import find_device, find_dtype
 from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.transform import Method, parameter_fields
 from hf_mner_aug.transform.costs import allow_hosts
-from hf_mner_aug.transform.naming import by_content
+from hf_mner_aug.transform.naming import by_content, used
 from hf_mner_aug.transform.source_code import source_digest
 from hf_mner_aug.untrusted.names import RESERVED, check_digest, is_name
 from hf_mner_aug.untrusted.shapes import checked, read_yaml
 from hf_mner_aug.values import Positive, Share, check_ranges, convert_values, parse_spec
 
+_COMMIT = re.compile(r"@[0-9a-f]{40}(?![0-9a-f])")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 SHARED = ("seed", "copies", "artifact", "keep")  # fields of every method, which are a recipe's own
 
@@ -202,7 +205,7 @@ def _complete(data: Mapping[str, Any], where: str, preset: str | None, params: M
     given = parse_params(method, recipe.params, f"{where}: ")
     given |= (preset_params(method, preset) if preset else {}) | parse_params(method, params)
     kept = recipe.to_dict()
-    for name in ("method", "code", "code_digest", "version", "params", *SHARED, "models", "preset"):
+    for name in ("method", "code", "code_digest", "version", "params", *SHARED, "models", "preset", "device", "dtype"):
         kept.pop(name)
     built = replace(recipe, params=given).build()
     if preset and (lacking := _lacking(built, preset)):
@@ -214,6 +217,7 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
     """Return the recipe of a method with its models pinned; ``chosen`` are the fields that the method does not have."""
     allow_hosts(method)
     method = by_content(method.pinned())
+    device, dtype = computed_on(method)
     cls = type(method)
     code = _code_of(cls)
     return Recipe(
@@ -221,6 +225,8 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
         code_digest=source_digest(cls) if code else "",
         models={model.role: model.id for model in method.models},
         preset=_preset_of(method),
+        device=device,
+        dtype=dtype,
         method=method.name,
         version=method.version,
         params=_plain(method.params),
@@ -230,6 +236,29 @@ def recipe_for(method: Method, **chosen: Any) -> Recipe:
         keep=method.keep,
         **chosen,
     )
+
+
+def computed_on(method: Method) -> tuple[str, str]:
+    """Return the kind of device and the dtype that torch computes with; ``cpu`` and ``float32`` without torch.
+
+    Where models differ, each role has its own: ``images=bfloat16,matching=float32``.
+    """
+    devices, dtypes = {}, {}
+    for value in used(method):
+        if value.computing:
+            device = find_device(value.computing.device)
+            asked = getattr(method, "dtype", value.computing.dtype) if value.role == "text" else value.computing.dtype
+            devices[value.role] = device.partition(":")[0]
+            dtypes[value.role] = find_dtype(asked, device)
+    return _by_role(devices, "cpu"), _by_role(dtypes, "float32")
+
+
+def _by_role(values: Mapping[str, str], without: str) -> str:
+    """Return the value of all roles, or where they differ each with its role; another one without any."""
+    different = {*values.values()}
+    if len(different) > 1:
+        return ",".join(f"{role}={value}" for role, value in values.items())
+    return different.pop() if different else without
 
 
 def _code_of(cls: type[Method]) -> str:
@@ -267,7 +296,7 @@ def _preset_of(method: Method) -> str:
     """Return the preset of a method's parameters: its name, ``embedded`` without any model, otherwise ``own``."""
     for name, params in method.presets.items():
         if not _lacking(method, name) and all(
-            str(getattr(method, key)).partition("@")[0] == str(value) for key, value in params.items()
+            _COMMIT.sub("", str(getattr(method, key))) == str(value) for key, value in params.items()
         ):
             return name
     return "own" if method.models else "embedded"

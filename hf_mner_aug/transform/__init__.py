@@ -42,7 +42,7 @@ from hf_mner_aug.transform.content import Retrieval as Retrieval
 from hf_mner_aug.transform.costs import CallPrice as CallPrice
 from hf_mner_aug.transform.costs import Costs as Costs
 from hf_mner_aug.transform.costs import allow_hosts
-from hf_mner_aug.transform.naming import by_content
+from hf_mner_aug.transform.naming import at_commits, by_content, used
 from hf_mner_aug.transform.rows import (
     check_encoded,
     columns_of,
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 
 _KNOW = "pass features= when you make or map it"
 NOTHING_TO_DO = Reason("there is nothing to do")
+NSFW = "nsfw"  # the role of a classifier of unsafe pictures
 QUIET_S = 1.0  # seconds before a bar is shown
 
 
@@ -230,9 +231,28 @@ class Method:
         return Costs() if facts and facts.key != "none" else None
 
     @property
+    def uses(self) -> Mapping[str, str]:
+        """The parameters in use that may name models, and what their models do: the role on the card."""
+        return {}
+
+    @property
     def models(self) -> tuple[Model, ...]:
-        """The models that make the rows, except for this package's own."""
-        return ()
+        """The models that make or check the rows, except for this package's own.
+
+        A classifier of unsafe pictures checks those of every other model.
+        """
+        values = used(self)
+        guarded = any(value.role == NSFW for value in values)
+        return tuple(
+            Model(
+                role=f"{value.role} {named.part}".rstrip(),
+                id=named.id,
+                license=named.license,
+                checked=named.checked or guarded,
+            )
+            for value in values
+            for named in value.models
+        )
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -241,7 +261,7 @@ class Method:
 
     def pinned(self) -> Self:
         """Return a copy whose models are pinned to today's revisions, and files of this machine to their content."""
-        return by_content(self)
+        return at_commits(self)
 
     @property
     def learned(self) -> Any:

@@ -6,7 +6,7 @@ import pytest
 from endpoint_server import EndpointServer, said
 
 from hf_mner_aug.backbones import ScoredSpan
-from hf_mner_aug.backbones.teachers import Teacher
+from hf_mner_aug.backbones.teachers import Teacher, teacher_models
 from hf_mner_aug.backbones.teachers.endpoint import choose_shown, opinion_of, place, read_answer
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import EndpointError, UnknownName, UsageError
@@ -126,7 +126,8 @@ def test_costs_and_hosts_are_known_without_a_call():
         costs = teacher.costs(None, lambda post: 10)
         assert costs.calls(TRAIN[0]) == 50
         assert costs.hosts() == teacher.hosts
-        assert [model.id for model in teacher.models] == ["m"]
+        assert [model.id for model in teacher_models(f"endpoint:{server.url}#m,samples=5")] == ["m"]
+        assert teacher_models("crf") == []
         assert teacher.name == "endpoint m, crf"
     assert server.log == []
     assert Teacher.of(["crf"]).costs(None, lambda post: 10) is None

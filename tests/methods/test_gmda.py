@@ -808,7 +808,7 @@ def test_the_card_names_models_and_what_they_are(sets):
     assert {(model.role, model.id, model.license) for model in paper.models} == {
         ("text", "Salesforce/instructblip-flan-t5-xl", "mit"),
         ("images", "stable-diffusion-v1-5/stable-diffusion-v1-5", "creativeml-openrail-m"),
-        ("filter", "vinai/bertweet-base", "other"),
+        ("filter", "vinai/bertweet-base", "mit"),
     }
     assert "made up" in paper.cautions[0]
     assert GMDA().models == ()

@@ -13,6 +13,7 @@ from hf_mner_aug.backbones.detectors import capitalised_words, detect, fit_detec
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.rmda import build_query
+from hf_mner_aug.models import device
 from hf_mner_aug.models.search import Query
 from hf_mner_aug.models.search.train import TrainPosts
 from hf_mner_aug.models.words import sentence
@@ -387,7 +388,8 @@ def test_train_search_finds_and_ranks_as_asked():
     assert len(posts.search(Query(text="a b"), limit=2)) == 2
 
 
-def test_the_papers_preset_names_its_models():
+def test_the_papers_preset_names_its_models(monkeypatch):
+    monkeypatch.setattr(device, "resolved_revision", lambda model: "0123456789" * 4)
     assert RMDA().models == RMDA(detector="crf:iterations=50").models == ()
     paper = RMDA(**RMDA.presets["paper"])
     assert [model.id for model in paper.models] == ["vinai/bertweet-base", "princeton-nlp/sup-simcse-roberta-large"]
@@ -518,8 +520,9 @@ def test_a_picture_is_taken_over_once():
         assert [check(post) for post in posts] == reasons
 
 
-def test_the_papers_preset_searches_the_web_or_a_corpus(mner, tmp_path):
+def test_the_papers_preset_searches_the_web_or_a_corpus(mner, tmp_path, monkeypatch):
     """Over the train split it would be another method than the paper's, and a card would say that it is the paper's."""
+    monkeypatch.setattr(device, "resolved_revision", lambda model: "0123456789" * 4)
     with pytest.raises(
         UsageError, match=r"^rmda: --preset paper cannot have corpus=train: .*corpus=serper.*corpus=FILE"
     ):

@@ -7,9 +7,9 @@ only.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Protocol, Self, cast
+from typing import Annotated, Protocol, Self, TypeVar, cast
 
-from hf_mner_aug.backbones.settings import pinned_spec
+from hf_mner_aug.backbones.settings import committed_spec, pinned_spec, spec_computing, spec_models
 from hf_mner_aug.backbones.teachers.backbone import FittedHere, Saved, is_path, is_saved
 from hf_mner_aug.backbones.teachers.endpoint import ChatMember
 from hf_mner_aug.backbones.teachers.member import Member as Member
@@ -17,11 +17,13 @@ from hf_mner_aug.backbones.teachers.member import Opinion as Opinion
 from hf_mner_aug.backbones.teachers.vote import Labels as Labels
 from hf_mner_aug.backbones.teachers.vote import vote
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.endpoint.engine import checked_name, run_name
+from hf_mner_aug.models.endpoint.engine import checked_name, endpoint_models, run_name
 from hf_mner_aug.schema import Entity, Post
-from hf_mner_aug.transform import Costs, Method, Model, Reject
+from hf_mner_aug.transform import Costs, Method, Reject
 from hf_mner_aug.untrusted.hosts import Host
-from hf_mner_aug.values import ByContent
+from hf_mner_aug.values import ByContent, Computing, Named
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +70,6 @@ class Teacher:
         names = [member.name for member in self.members]
         counts = {name: names.count(name) for name in names}
         return ", ".join(name if n == 1 else f"{n} {name}" for name, n in counts.items())
-
-    @property
-    def models(self) -> tuple[Model, ...]:
-        """The models of others that its members use, for the card."""
-        return tuple(dict.fromkeys(model for member in self.members for model in member.models))
 
     @property
     def hosts(self) -> Mapping[str, Host]:
@@ -217,7 +214,25 @@ def named_teacher(spec: str, where: str) -> str:
     return checked_name(spec, where) if ChatMember.of(spec) else pinned_spec(spec, where)
 
 
-TeacherSpec = Annotated[str, ByContent(named_teacher)]  # one of a parameter ``teacher``
+def _of_backbone(what: Callable[[str], T], spec: str, otherwise: T) -> T:
+    """Return what is asked of a backbone's spec; something else for a saved one, and for a model behind an endpoint."""
+    return otherwise if is_saved(spec) or ChatMember.of(spec) else what(spec)
+
+
+def teacher_models(spec: str) -> Sequence[Named]:
+    """Return the models of a member; those of a saved backbone are not known."""
+    return endpoint_models(spec) or _of_backbone(spec_models, spec, [])
+
+
+TeacherSpec = Annotated[  # one of a parameter ``teacher``
+    str,
+    ByContent(
+        named_teacher,
+        lambda spec: _of_backbone(committed_spec, spec, spec),
+        teacher_models,
+        lambda spec: _of_backbone(spec_computing, spec, Computing() if is_saved(spec) else None),
+    ),
+]
 
 
 def taught(post: Post, labels: Labels, *, least: float, require_entity: bool) -> Post | Reject:

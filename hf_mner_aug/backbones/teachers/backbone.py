@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import ClassVar, Self
 
 from hf_mner_aug.backbones import BACKBONES, Backbone, checkpoint, installed, task_of
-from hf_mner_aug.backbones.detectors import bag_of, encoder_of
+from hf_mner_aug.backbones.detectors import bag_of
 from hf_mner_aug.backbones.packed import load_folder, pack, unpack
 from hf_mner_aug.backbones.settings import fit_named, parse_backbone
 from hf_mner_aug.backbones.teachers import labelling
@@ -15,7 +15,7 @@ from hf_mner_aug.backbones.teachers.member import Opinion
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.schema import Post
-from hf_mner_aug.transform import Model, Reject
+from hf_mner_aug.transform import Reject
 from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.untrusted.names import check_digest
 
@@ -50,12 +50,6 @@ class FittedHere:
         return self.spec.partition(":")[0]
 
     @property
-    def models(self) -> tuple[Model, ...]:
-        """Its encoder, if it has one."""
-        encoder = encoder_of(self.spec)
-        return (Model(role="teacher", id=encoder),) if encoder else ()
-
-    @property
     def hosts(self) -> Mapping[str, Host]:
         """None: texts stay here."""
         return {}
@@ -82,7 +76,6 @@ class Saved:
 
     spec: str
     name: ClassVar[str] = "saved"
-    models: ClassVar[tuple[Model, ...]] = ()
     hosts: ClassVar[Mapping[str, Host]] = MappingProxyType({})
 
     @property

@@ -27,7 +27,7 @@ from hf_mner_aug.models.endpoint.prompts import as_block, read_prompt
 from hf_mner_aug.models.text.labelled import type_name
 from hf_mner_aug.schema import Entity, Post, Span
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.transform import Costs, Method, Model, Reject
+from hf_mner_aug.transform import Costs, Method, Reject
 from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.untrusted.printable import excerpt
 from hf_mner_aug.untrusted.shapes import checked
@@ -88,11 +88,6 @@ class ChatMember:
     def name(self) -> str:
         """The kind and the model's name."""
         return f"{ENDPOINT} {self.chat.model}"
-
-    @property
-    def models(self) -> tuple[Model, ...]:
-        """The chat model."""
-        return (Model(role="teacher", id=self.chat.model),)
 
     @property
     def hosts(self) -> Mapping[str, Host]:

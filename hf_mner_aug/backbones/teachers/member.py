@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hf_mner_aug.backbones import ScoredSpan
 from hf_mner_aug.schema import Post
-from hf_mner_aug.transform import Model, Reject
+from hf_mner_aug.transform import Reject
 from hf_mner_aug.untrusted.hosts import Host
 
 if TYPE_CHECKING:
@@ -34,11 +34,6 @@ class Member(Protocol):
     @property
     def name(self) -> str:
         """Its name in provenance and on the card."""
-        ...
-
-    @property
-    def models(self) -> tuple[Model, ...]:
-        """The models of others that it uses, for the card."""
         ...
 
     @property

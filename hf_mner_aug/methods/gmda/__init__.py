@@ -19,7 +19,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import BackboneSpec
@@ -29,8 +29,9 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.gmda.pictures import open_originals, with_pictures
 from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models import text as text_engines
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
-from hf_mner_aug.models.image import ImageEngineName, engine_models, engine_of, pinned_engine
+from hf_mner_aug.models.image import ImageEngineName, engine_of
 from hf_mner_aug.models.image.engine import COLLAGE, Refused, check_fill, check_sources
 from hf_mner_aug.models.image.nearest import nearest_pictured
 from hf_mner_aug.models.text import TEMPLATES, TextEngineName, free
@@ -63,9 +64,8 @@ from hf_mner_aug.reasons import (
 )
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
-from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject
+from hf_mner_aug.transform import NSFW, Content, Costs, Facts, Method, Reject
 from hf_mner_aug.transform.weights import check_score
 from hf_mner_aug.values import Amount, Count, Positive, Probability, Share, later
 
@@ -223,7 +223,7 @@ class GMDA(Method):
     steps: Positive = 50
     guidance: Amount = 10.0
     strength: Share = 0.8
-    nsfw_model: LocalFile = ""
+    nsfw_model: ModelName = ""
     least_words: Count = 5
     most_words: Count = 0
     all_entities: bool = True
@@ -287,17 +287,15 @@ class GMDA(Method):
         return Content(pictures_only=not self.text, joined=self.text and self.text_model == TEMPLATES)
 
     @property
-    def models(self) -> tuple[Model, ...]:
-        """The models that write, draw and check, except for this package's own."""
-        found = list(text_engines.engine_models(self.text_model) if self.text else ())
-        if self.image:
-            found += engine_models(self.image_model, self.nsfw_model)
-        if teacher := teacher_of(self):
-            found += teacher.models
-        encoder = filters.encoder_of(self.detector) if self._detects and self.detector else ""
-        if encoder:
-            found.append(Model(role="filter", id=encoder))
-        return tuple(found)
+    def uses(self) -> Mapping[str, str]:
+        """The parameters of what writes, draws, labels and checks."""
+        return {
+            **({"text_model": "text"} if self.text else {}),
+            **({"image_model": "images"} if self.image else {}),
+            **({"nsfw_model": NSFW} if self.image and self.image_model != COLLAGE else {}),
+            **({"teacher": "teacher"} if self.text and self.labels == "teacher" else {}),
+            **({"detector": "filter"} if self._detects else {}),
+        }
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -382,15 +380,6 @@ class GMDA(Method):
             return None
 
         return check
-
-    def pinned(self) -> Self:
-        """Return a copy whose models are pinned to their commits, and files of this machine to their content."""
-        found = super().pinned()
-        if self.image:
-            found = replace(found, image_model=pinned_engine(self.image_model))
-        if self.text:
-            found = replace(found, text_model=text_engines.pinned_engine(self.text_model))
-        return found
 
     # ------------------------------------------------------------ learning
 

@@ -15,7 +15,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import BackboneSpec, parse_backbone
@@ -47,8 +47,9 @@ from hf_mner_aug.methods.memory_hard.requests import (
 )
 from hf_mner_aug.methods.memory_hard.retrieval import LOOKED_AT, Retriever
 from hf_mner_aug.methods.memory_hard.tree import OUTSIDERS, ROUNDS, Gardener, Tree
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.endpoint.engine import EngineName, run_name
-from hf_mner_aug.models.image import ImageEngineName, engine_models, engine_of, pinned_engine
+from hf_mner_aug.models.image import ImageEngineName, engine_of
 from hf_mner_aug.models.image.engine import COLLAGE, check_fill, check_sources
 from hf_mner_aug.models.patterns import RETRIEVE, RULES, chat_engine, check_engine, open_engine
 from hf_mner_aug.models.patterns.cues import Space
@@ -70,9 +71,8 @@ from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, TEACHER_SCORES, WORD_CO
 from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
-from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import Content, Costs, Facts, Method, Model, Reject, Retrieval
+from hf_mner_aug.transform import NSFW, Content, Costs, Facts, Method, Reject, Retrieval
 from hf_mner_aug.transform.weights import check_score
 from hf_mner_aug.values import Amount, Count, Positive, Probability, Range, Share, later
 
@@ -218,7 +218,7 @@ class MemoryHard(Method):
     image_model: ImageEngineName = "collage"
     steps: Positive = 50
     guidance: Amount = 7.5
-    nsfw_model: LocalFile = ""
+    nsfw_model: ModelName = ""
     fill_missing: bool = False
     corpus: CorpusName = later("")
     results: Positive = later(50)
@@ -233,7 +233,7 @@ class MemoryHard(Method):
     judge: bool = later(False)
     shows_images: bool = later(False)
     caption_similarity: Probability = later(0.0)
-    encoder: LocalFile = later("")
+    encoder: ModelName = later("")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -285,20 +285,18 @@ class MemoryHard(Method):
         return Content(retrieved=True, retrieval=how)
 
     @property
-    def models(self) -> tuple[Model, ...]:
-        """The language model, the encoders and the image engine's model, except for this package's own."""
-        specs = {"target": self.target, "detector": self.detector}
-        specs |= {f"reference {n + 1}": spec for n, spec in enumerate(self.references)}
-        found = [
-            Model(role=role, id=name) for role, spec in specs.items() if spec and (name := filters.encoder_of(spec))
-        ]
-        if chat := chat_engine(self.engine):
-            found.append(chat.card_model)
-        if self.retrieves:
-            found += self._teacher.models
-        if "caption_similarity" in of_paper.looks(self):
-            found.append(Model(role="similarity", id=self.encoder))
-        return (*found, *(engine_models(self.image_model, self.nsfw_model) if self._draws else ()))
+    def uses(self) -> Mapping[str, str]:
+        """The backbones that are mined, that check and label, the writer, and the image engine."""
+        drawn = {"image_model": "images", **({"nsfw_model": NSFW} if self.image_model != COLLAGE else {})}
+        return {
+            "target": "target",
+            "detector": "detector",
+            "references": "reference",
+            "engine": "text",
+            **({"teacher": "teacher"} if self.retrieves else {}),
+            **({"encoder": "similarity"} if "caption_similarity" in of_paper.looks(self) else {}),
+            **(drawn if self._draws else {}),
+        }
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -382,11 +380,6 @@ class MemoryHard(Method):
     def _tries(self) -> int:
         """The most drafts for a request."""
         return self.attempts * len(STAGES) if self.iterate else 1
-
-    def pinned(self) -> Self:
-        """Return a copy whose image pipeline is pinned to its commit, and files of this machine to their content."""
-        found = super().pinned()
-        return replace(found, image_model=pinned_engine(self.image_model)) if self._draws else found
 
     # ------------------------------------------------------------ learning
 

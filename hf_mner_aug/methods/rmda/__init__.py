@@ -44,6 +44,7 @@ from hf_mner_aug.methods.rmda.projection import (
     project_relation,
     support,
 )
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.endpoint import Endpoint, host_of
 from hf_mner_aug.models.search import (
     IMAGES,
@@ -69,9 +70,8 @@ from hf_mner_aug.posts.texts import normalise_text, strip_urls, text_key, too_lo
 from hf_mner_aug.posts.tokenising import word_style
 from hf_mner_aug.reasons import TEACHER, TEACHER_SCORES, WORD_COUNT, Reason
 from hf_mner_aug.schema import Entity, Post, Relation
-from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import CallPrice, Content, Costs, Facts, Method, Model, Reject, Retrieval
+from hf_mner_aug.transform import CallPrice, Content, Costs, Facts, Method, Reject, Retrieval
 from hf_mner_aug.transform.weights import check_score
 from hf_mner_aug.untrusted.hosts import Host
 from hf_mner_aug.values import Count, Positive, Probability, Range, later
@@ -228,7 +228,7 @@ class RMDA(Method):
     per_entity: Count = 3
     mask: tuple[str, ...] = ()
     similarity: Probability = 0.5
-    encoder: LocalFile = ""
+    encoder: ModelName = ""
     labels: Literal["method", "teacher"] = later("method")
     teacher: tuple[TeacherSpec, ...] = later(("crf",))
     teacher_members: Positive = later(1)
@@ -331,17 +331,11 @@ class RMDA(Method):
         return CallPrice(web.price, self._most * each, told)
 
     @property
-    def models(self) -> tuple[Model, ...]:
-        """The encoders of the teacher or the detector, and of sentences, if there are any."""
-        if teacher := teacher_of(self):
-            ranks = (Model(role="similarity", id=self.encoder),) if self._ranked_by_encoder else ()
-            return (*teacher.models, *ranks)
-        found = []
-        if encoder := filters.encoder_of(self.detector):
-            found.append(Model(role="detector", id=encoder))
-        if self.encoder:
-            found.append(Model(role="similarity", id=self.encoder))
-        return tuple(found)
+    def uses(self) -> Mapping[str, str]:
+        """The backbones that label or check, and the encoder that ranks or compares."""
+        if self.labels == "teacher":
+            return {"teacher": "teacher", **({"encoder": "similarity"} if self._ranked_by_encoder else {})}
+        return {"detector": "detector", "encoder": "similarity"} if self.filter else {}
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -384,11 +378,13 @@ class RMDA(Method):
 
     def pinned(self) -> Self:
         """Return a copy that names the files of this machine by their content, and the default search by its name."""
-        named = super().pinned()
+        return super(RMDA, self._searching()).pinned()
+
+    def _searching(self) -> Self:
+        """Return a copy that names the default search of the web by its name."""
         if not self.on_web:
-            return named
-        corpus = SERPER if self._engine_url == SERPER_URL else f"{SERPER}:{self._engine_url}"
-        return replace(named, corpus=corpus)
+            return self
+        return replace(self, corpus=SERPER if self._engine_url == SERPER_URL else f"{SERPER}:{self._engine_url}")
 
     def fit(self, train: Any, **options: Any) -> Self:
         """Return a fitted copy, whose corpus is named by its content; raises as ``Method.fit``.
@@ -396,7 +392,7 @@ class RMDA(Method):
         Raises:
             UsageError: there is no such corpus, or it has no picture and ``image`` is set; no search engine's address.
         """
-        return super(RMDA, self.pinned()).fit(train, **options)
+        return super(RMDA, self._searching()).fit(train, **options)
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts and of the detectors, and the style of words."""

@@ -11,9 +11,9 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.endpoint import KEY_ENV, ChatRequest, Endpoint, Reply, Unanswered, host_of
 from hf_mner_aug.models.endpoint.budget import Budget
 from hf_mner_aug.schema import canonical_json
-from hf_mner_aug.transform import CallPrice, Costs, Method, Model
+from hf_mner_aug.transform import CallPrice, Costs, Method
 from hf_mner_aug.untrusted.hosts import Host
-from hf_mner_aug.values import ByContent, parse_settings
+from hf_mner_aug.values import ByContent, Named, parse_settings
 
 ENDPOINT = "endpoint"  # an engine of a method: endpoint:URL#MODEL
 # The REASONS for which another request may succeed; those that end a run (a budget, a server that is down) are not.
@@ -84,11 +84,6 @@ class ChatEngine:
         Endpoint(base_url=url, model=model)
         return cls(parameter, url, model, settings(**parse_settings(chosen, get_type_hints(settings), ENDPOINT)))
 
-    @property
-    def card_model(self) -> Model:
-        """The model, as a card names it."""
-        return Model(role="text", id=self.model)
-
     def ask(self, requests: Sequence[ChatRequest], run: str) -> list[Reply | Unanswered]:
         """Return the answer to each request, or why it has none; the budget is counted under the name of a run.
 
@@ -142,7 +137,14 @@ def checked_name(spec: str, where: str) -> str:
     return spec
 
 
-EngineName = Annotated[str, ByContent(checked_name)]  # a parameter that may name a model behind an endpoint
+def endpoint_models(spec: str) -> tuple[Named, ...]:
+    """Return the model behind an endpoint that a parameter names; nothing for other engines."""
+    kind, _, rest = spec.partition(":")
+    return (Named(rest.partition("#")[2].partition(",")[0]),) if kind == ENDPOINT else ()
+
+
+# A parameter that may name a model behind an endpoint.
+EngineName = Annotated[str, ByContent(checked_name, models=endpoint_models)]
 
 
 def run_name(method: Method, posts: str) -> str:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import model_licence, pinned_model, split_revision
+from hf_mner_aug.models.device import named_model, pinned_model, split_revision
 from hf_mner_aug.models.image.engine import COLLAGE, STYLE, ImageEngine
 from hf_mner_aug.storage.pinned_files import checked_file, pinned_file, pinned_path, split_pin
 from hf_mner_aug.transform import Model
-from hf_mner_aug.values import ByContent
+from hf_mner_aug.values import ByContent, Computing, Named
 
 CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
 
@@ -20,7 +20,20 @@ def named_engine(images: str, where: str) -> str:
     return STYLE + pinned_path(file, where) if f"{kind}:" == STYLE else pinned_path(images, where)
 
 
-ImageEngineName = Annotated[str, ByContent(named_engine)]  # a parameter that ``open_engine`` takes
+def named_models(images: str) -> tuple[Named, ...]:
+    """Return the model of an image engine; collages have none, and a style draws nothing that the original lacks."""
+    checked = images.startswith(STYLE) or has_safety_checker(images)
+    return tuple(named._replace(checked=checked) for named in named_model(images))
+
+
+def computing(images: str) -> Computing | None:
+    """Return where an image engine computes: only diffusers take torch."""
+    return None if images == COLLAGE or images.startswith(STYLE) else Computing(dtype="auto")
+
+
+ImageEngineName = Annotated[  # a parameter that ``open_engine`` takes
+    str, ByContent(named_engine, lambda images: pinned_engine(images), named_models, computing)
+]
 
 
 def open_engine(images: str, *, posts: str, **options: Any) -> ImageEngine:
@@ -71,13 +84,11 @@ def pinned_engine(images: str) -> str:
 
 
 def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
-    """Return the model of an image engine for the card; collages have none."""
-    if images == COLLAGE:
-        return ()
-    if images.startswith(STYLE):  # it draws nothing that the original does not show
-        return (Model(role="images", id=images, license=model_licence(images), checked=True),)
-    checked = bool(nsfw_model) or has_safety_checker(images)
-    return (Model(role="images", id=images, license=model_licence(images.partition("@")[0]), checked=checked),)
+    """Return the model of an image engine, for a method that says itself which models it uses; collages have none."""
+    return tuple(
+        Model(role="images", id=named.id, license=named.license, checked=named.checked or bool(nsfw_model))
+        for named in named_models(images)
+    )
 
 
 def has_safety_checker(model: str) -> bool:

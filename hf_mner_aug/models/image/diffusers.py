@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError, first_line
-from hf_mner_aug.models.device import count_limit, find_device, find_dtype, loading, quiet
+from hf_mner_aug.models.device import count_limit, find_device, find_dtype, loading, quiet, split_revision
 from hf_mner_aug.models.image import kept
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.need import need
@@ -166,7 +166,7 @@ class Diffusers:
         if not kept_features.limit_bytes():
             return None
         revisions = [kept.revision_of(self.model, self.revision)]
-        revisions += [kept.revision_of(self.nsfw_model, None)] if self.nsfw_model else []
+        revisions += [kept.revision_of(*split_revision(self.nsfw_model))] if self.nsfw_model else []
         if None in revisions:
             return None
         return {
@@ -340,8 +340,11 @@ def _open(model: str, revision: str | None, dtype: str, device: str, offload: st
 def _nsfw_classifier(model: str, device: str) -> "Callable[[list[PIL.Image.Image]], list[float]]":
     """Return a function that gives the probability of ``nsfw`` for each picture."""
     transformers = need("transformers", extra="models")
+    name, revision = split_revision(model)
     with loading(model, "an image classifier", role="nsfw_model"):
-        classify = transformers.pipeline("image-classification", model=model, device=device, trust_remote_code=False)
+        classify = transformers.pipeline(
+            "image-classification", model=name, revision=revision, device=device, trust_remote_code=False
+        )
     labels = list(classify.model.config.id2label.values())
     label = next((name for name in labels if name.casefold() == "nsfw"), None)
     if label is None:

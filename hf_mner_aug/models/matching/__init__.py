@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from hf_mner_aug.exceptions import UnknownName
+from hf_mner_aug.models.device import model_licence, pinned_model
 from hf_mner_aug.models.matching.cca import CCA, read_histograms
 from hf_mner_aug.models.matching.pairs import Read
 from hf_mner_aug.storage.pinned_files import checked_file, pinned_path
-from hf_mner_aug.values import ByContent
+from hf_mner_aug.values import ByContent, Computing, Named
 
 ENGINES = ("cca", "open_clip")
+HUB = "hf-hub:"  # before an id, for open_clip
 
 
 def split_name(matcher: str) -> tuple[str, str]:
@@ -36,7 +38,28 @@ def named_engine(matcher: str, where: str) -> str:
     return f"{engine}:{pinned_path(model, where)}" if model else matcher
 
 
-MatcherName = Annotated[str, ByContent(named_engine)]  # a parameter that ``split_name`` takes
+def committed_matcher(matcher: str) -> str:
+    """Return a matcher's name with the commit of a model of the Hub (``open_clip:hf-hub:ID``)."""
+    engine, _, model = matcher.partition(":")
+    return f"{engine}:{HUB}{pinned_model(model.removeprefix(HUB))}" if model.startswith(HUB) else matcher
+
+
+def named_models(matcher: str) -> tuple[Named, ...]:
+    """Return the pretrained model of a matcher; one that is trained on the split has none."""
+    model = matcher.partition(":")[2]
+    licence = "mit" if model.endswith("/openai") else model_licence(model.removeprefix(HUB))
+    return (Named(model, license=licence),) if model else ()
+
+
+MatcherName = Annotated[  # a parameter that ``split_name`` takes
+    str,
+    ByContent(
+        named_engine,
+        committed_matcher,
+        named_models,
+        lambda matcher: Computing() if matcher.partition(":")[0] == "open_clip" else None,
+    ),
+]
 
 
 def open_engine(matcher: str, files: Mapping[str, str]) -> Any:

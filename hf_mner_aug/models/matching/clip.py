@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
-from hf_mner_aug.models.device import digest_weights, find_device
+from hf_mner_aug.exceptions import DataError, UnknownName, UsageError, first_line
+from hf_mner_aug.models.device import digest_weights, find_device, split_revision
 from hf_mner_aug.models.matching.cca import CCA, SIDE, edges_squared, orientation_histograms
 from hf_mner_aug.models.matching.embeddings import vectors_of
 from hf_mner_aug.need import UNUSABLE_MODEL, need
@@ -128,8 +128,9 @@ def load(model: str, *, device: str = "auto") -> OpenClip:
     """Return a pretrained model.
 
     Args:
-        model: ``NAME/WEIGHTS`` as open_clip lists them (``ViT-B-16-quickgelu/openai``), ``hf-hub:ORG/REPO``, or a
-            folder in open_clip's layout: ``open_clip_config.json`` and weights.
+        model: ``NAME/WEIGHTS`` as open_clip lists them (``ViT-B-16-quickgelu/openai``),
+            ``hf-hub:ORG/REPO`` (with ``@REVISION``), or a folder in open_clip's layout: ``open_clip_config.json`` and
+            weights.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
@@ -141,7 +142,8 @@ def load(model: str, *, device: str = "auto") -> OpenClip:
     if Path(model).is_dir():
         return _open(f"local-dir:{model}", None, device)
     if model.startswith("hf-hub:"):
-        return _open(model, None, device)
+        name, revision = split_revision(model.removeprefix("hf-hub:"))
+        return _open(f"local-dir:{_snapshot(name, revision)}" if revision else model, None, device)
     name, _, weights = model.partition("/")
     if name not in open_clip.list_models():
         near = difflib.get_close_matches(name, open_clip.list_models(), n=3)
@@ -312,6 +314,20 @@ def _open(name: str, weights: str | None, device: str) -> OpenClip:
     except (*UNUSABLE_MODEL, RuntimeError) as error:
         raise UsageError(f"open_clip cannot load {name}: {str(error).splitlines()[0]}") from error
     return OpenClip(model.eval(), tokenizer, prepare, where)
+
+
+def _snapshot(model: str, revision: str) -> str:
+    """Return the folder of a model's files at a revision: open_clip itself takes the latest.
+
+    Raises:
+        UsageError: there is no such model or revision, or the Hub is unreachable.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(model, revision=revision, allow_patterns=["*.json", "*.txt", "*.model", "open_clip*"])
+    except UNUSABLE_MODEL as error:
+        raise UsageError(f"open_clip cannot load {model}@{revision}: {first_line(error)}") from error
 
 
 def _tokenizer_options(config: Mapping[str, Any] | None) -> dict[str, bool]:

@@ -5,14 +5,13 @@ from dataclasses import replace
 from typing import Annotated, Any, get_args
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import model_licence, pinned_model, split_revision
-from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine, checked_name
+from hf_mner_aug.models.device import named_model, pinned_model, split_revision
+from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine, checked_name, endpoint_models
 from hf_mner_aug.models.text.endpoint import Settings, TextEndpoint
 from hf_mner_aug.models.text.engine import TextEngine, TextRequest
 from hf_mner_aug.models.text.network import FitSettings, Kind
 from hf_mner_aug.storage.pinned_files import checked_file, pinned_path, split_pin
-from hf_mner_aug.transform import Model
-from hf_mner_aug.values import ByContent
+from hf_mner_aug.values import ByContent, Computing, Named
 
 INSTRUCTBLIP, TEMPLATES = "instructblip", "templates"
 WITHOUT_A_MODEL = {
@@ -153,7 +152,20 @@ def named_engine(name: str, where: str) -> str:
     return f"{kind}:{pinned_path(model, where)}" if learns(name) else checked_name(name, where)
 
 
-TextEngineName = Annotated[str, ByContent(named_engine)]  # a parameter that ``check_engine`` takes
+def named_models(name: str) -> Sequence[Named]:
+    """Return the model of an engine; templates have none."""
+    return named_model(name.partition(":")[2]) if learns(name) else endpoint_models(name)
+
+
+TextEngineName = Annotated[  # a parameter that ``check_engine`` takes
+    str,
+    ByContent(
+        named_engine,
+        lambda name: pinned_engine(name),
+        named_models,
+        lambda name: Computing(dtype="auto") if learns(name) else None,
+    ),
+]
 
 
 def pinned_engine(name: str) -> str:
@@ -163,14 +175,3 @@ def pinned_engine(name: str) -> str:
     """
     kind, _, model = named_engine(name, "text_model ").partition(":")
     return f"{kind}:{pinned_model(model)}" if learns(name) else name
-
-
-def engine_models(name: str) -> tuple[Model, ...]:
-    """Return the model of an engine for the card; templates have none."""
-    if chat := chat_engine(name):
-        return (chat.card_model,)
-    if not learns(name):
-        return ()
-    model = name.partition(":")[2]
-    licence = model_licence(model.partition("@")[0])
-    return (Model(role="text", id=model, license=licence),)

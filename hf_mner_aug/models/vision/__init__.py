@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.models.device import ModelName, split_revision
 from hf_mner_aug.models.vision.objects import cut
 from hf_mner_aug.models.vision.timm_models import is_timm_folder, load_timm
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Box, EncodedImage, Post
-from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.values import Range, check_ranges
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Vision:
         vision_learning_rate: of a trained tower; None takes the default for its kind, pretrained or new.
     """
 
-    tower: LocalFile = "torchvision:resnet152"
+    tower: ModelName = "torchvision:resnet152"
     pretrained: bool = True
     freeze_vision: bool = True
     image_size: Annotated[int, Range(64)] = 224
@@ -125,20 +125,20 @@ def _timm(name: str, vision: Vision, saved: Path | None) -> Loaded:
 
 def _transformers(vision: Vision, saved: Path | None) -> Loaded:
     transformers = need("transformers", extra="models")
-    name = vision.tower if saved is None else str(saved)
+    name, revision = split_revision(vision.tower) if saved is None else (str(saved), None)
     if vision.tower == TINY:
         config = transformers.ResNetConfig(
             embedding_size=16, hidden_sizes=[16, 32, 48, 64], depths=[1, 1, 1, 1], layer_type="basic"
         )
     else:
-        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     config.out_features = getattr(config, "stage_names", [])[-4:]
     body = transformers.AutoBackbone.from_config(config, trust_remote_code=False)
     if saved is not None or not vision.has_weights:
         return body, IMAGENET  # those of a saved tower are stored with its weights
-    body = type(body).from_pretrained(name, config=config)
+    body = type(body).from_pretrained(name, revision=revision, config=config)
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+        processor = transformers.AutoImageProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError):
         return body, IMAGENET
     return body, (processor.image_mean, processor.image_std)

@@ -72,11 +72,12 @@ class EncoderSimilarity:
     def __init__(self, encoder: str, device: str = "auto") -> None:
         transformers = need("transformers", extra="models")
         model, revision = split_revision(encoder)
-        chosen: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         self.device = find_device(device)
         self.pooling = _pooling(model, revision)
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(model, **chosen)
-        net, found = transformers.AutoModel.from_pretrained(model, dtype="float32", output_loading_info=True, **chosen)
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
+        net, found = transformers.AutoModel.from_pretrained(
+            model, revision=revision, dtype="float32", output_loading_info=True, trust_remote_code=False
+        )
         if self.pooling == POOLER and (net.pooler is None or any("pooler." in name for name in found["missing_keys"])):
             raise UsageError(f"encoder {encoder}: expected the weights of a supervised SimCSE's pooler, found none")
         self._model = net.eval().to(self.device)
