@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific, overlap
+from hf_mner_aug.metrics.span_errors import NOTHING, Error, find_errors, model_specific, overlap
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.schema import Codec, Post
 from hf_mner_aug.sources.loading import with_pictures
@@ -44,7 +44,7 @@ class ErrorReport:
             table(
                 ["backbone", "confusions"],
                 [
-                    [name, ", ".join(f"{c['gold']} → {c['predicted']} {c['count']}" for c in b["confusions"][:10])]
+                    [name, ", ".join(_confused(found, task.nothing) for found in b["confusions"][:10])]
                     for name, b in backbones.items()
                 ],
             ),
@@ -184,6 +184,12 @@ def _spelled(backbone: str, error: Error, post: Post) -> dict[str, Any]:
         **{side: " ".join(words[slice(*span)]) for side, span in pair},
         "text": " ".join(words),
     }
+
+
+def _confused(found: Mapping[str, Any], nothing: str) -> str:
+    """Return a confusion with its count; ``nothing`` is written where there is no label."""
+    gold, predicted = (nothing if found[side] == NOTHING else found[side] for side in ("gold", "predicted"))
+    return f"{gold} → {predicted} {found['count']}"
 
 
 def _percent(share: float | None) -> str:

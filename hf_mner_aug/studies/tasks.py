@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from hf_mner_aug.backbones import Backbone, Prediction, task_of
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.metrics.span_errors import KINDS
+from hf_mner_aug.metrics.span_errors import KINDS, NOTHING
 from hf_mner_aug.metrics.spans import PlainSpan, score_spans
 from hf_mner_aug.schema import Codec, Post, raw_id
 
@@ -33,6 +33,7 @@ class Task(Protocol):
         entities: several of them.
         kind: what a label of them is.
         kinds: several labels, with the word that says whose.
+        nothing: what a missed one is predicted as, in a table of confusions.
         f1: the score.
         errors: the kinds of errors that there may be.
         counting: how the score counts, as a note of a report.
@@ -45,6 +46,7 @@ class Task(Protocol):
     entities: ClassVar[str]
     kind: ClassVar[str]
     kinds: ClassVar[str]
+    nothing: ClassVar[str]
     f1: ClassVar[str]
     errors: ClassVar[tuple[str, ...]]
 
@@ -89,6 +91,7 @@ class Entities:
     entities: ClassVar[str] = "entities"
     kind: ClassVar[str] = "type"
     kinds: ClassVar[str] = "entity types"
+    nothing: ClassVar[str] = NOTHING
     f1: ClassVar[str] = "span F1"
     errors: ClassVar[tuple[str, ...]] = KINDS
     counting: ClassVar[str] = (
@@ -136,6 +139,7 @@ class Relations:
     entities: ClassVar[str] = "relations"
     kind: ClassVar[str] = "relation"
     kinds: ClassVar[str] = "relations"
+    nothing: ClassVar[str] = "no relation"
     f1: ClassVar[str] = "relation F1"
     errors: ClassVar[tuple[str, ...]] = ("missed", "spurious", "type")
 

@@ -1,6 +1,7 @@
 """Studies of relations: the score, the control, what is drawn together, the verbs; and every method of the table."""
 
 import json
+import re
 import statistics
 
 import numpy as np
@@ -185,6 +186,7 @@ def test_errors_are_of_three_kinds_and_name_head_and_tail(repo):
     assert sum(weak["kinds"].values()) == weak["errors"] > 0
     assert read_tables(found.to_markdown())[0][0] == ["backbone", "F1", "errors", "missed", "spurious", "type"]
     assert "Most frequent confusions (relation → predicted):" in found.to_markdown()
+    assert re.search(r"/per/loc/\w+ → no relation \d|no relation → /per/loc/\w+ \d", found.to_markdown())
     posts = {post.id: post for post in draw_posts("validation", 12)}
     for listed in found.listed:
         post = posts[listed["post"]]
