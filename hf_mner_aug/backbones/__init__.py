@@ -25,6 +25,7 @@ BACKBONES = {
     "iie4mner": "IIE4MNER",
     "tiger": "TIGER",
     "mmt5": "MMT5",
+    "h_index": "HIndex",
 }
 
 
@@ -198,6 +199,7 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
     from hf_mner_aug.backbones.bert_resnet_crf import BertResNetCRF
     from hf_mner_aug.backbones.crf import CRF
     from hf_mner_aug.backbones.frozen_encoder_crf import FrozenEncoderCRF
+    from hf_mner_aug.backbones.h_index import HIndex
     from hf_mner_aug.backbones.hvpnet import HVPNet
     from hf_mner_aug.backbones.iie4mner import IIE4MNER
     from hf_mner_aug.backbones.maf import MAF
@@ -222,4 +224,5 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
         IIE4MNER,
         TIGER,
         MMT5,
+        HIndex,
     ]

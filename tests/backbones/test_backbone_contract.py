@@ -44,8 +44,9 @@ SMALL = {
     "iie4mner": f"{SEEING},steps=15,learning_rate=2e-3,head_learning_rate=2e-3,fusion_dropout=0.0",
     "tiger": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=3e-3,most_regions=1,most_steps=40",
     "mmt5": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=3e-3,most_regions=1,most_steps=40",
+    "h_index": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=3e-3,most_regions=1",
 }
-WRITES = ("tiger", "mmt5")  # after a few steps they write what cannot be read, of which a warning tells
+WRITES = ("tiger", "mmt5", "h_index")  # after a few steps they write what cannot be read, of which a warning tells
 SEES = [name for name, settings in SMALL.items() if settings.startswith(SEEING)]
 TAGS = [name for name in SMALL if "relation" not in name]
 NETS = [name for name, settings in SMALL.items() if settings.startswith(NET)]
@@ -74,6 +75,7 @@ BAD = {
         ("tiger", "mmt5"),
         {"most_regions": "0 at least 1", "most_steps": "7 at least 8"} | LENGTH | DROPOUT | IMAGES,
     ),
+    "h_index": {"most_regions": "0 at least 1"} | LENGTH | DROPOUT | IMAGES,
     "iie4mner": {"neighbours": "0 at least 1", "dimensions": "0 at least 1", "most_objects": "0 at least 1"}
     | {"fusion_dropout": "1.0 in [0, 1)"}
     | (LENGTH | DROPOUT | IMAGES),
