@@ -107,7 +107,11 @@ def detector_digests(files: Mapping[str, str], members: int) -> tuple[str, ...]:
 
 def detect(spec: str, digests: Sequence[str], texts: Sequence[Sequence[str]]) -> list[list[list[PlainSpan]]]:
     """Return the spans that each detector finds in each text, with their types ``[n_texts][n_detectors][n_spans]``."""
-    posts = [Post(str(i), list(tokens)) for i, tokens in enumerate(texts)]
+    return detect_in(spec, digests, [Post(str(i), list(tokens)) for i, tokens in enumerate(texts)])
+
+
+def detect_in(spec: str, digests: Sequence[str], posts: Sequence[Post]) -> list[list[list[PlainSpan]]]:
+    """Return the spans that each detector finds in each post, as ``detect``; posts may have pictures."""
     name = spec.partition(":")[0]
     answers = [unpack(name, digest).predict(posts) for digest in digests]
     return [[prediction.plain_spans() for prediction in of_text] for of_text in zip(*answers, strict=True)]

@@ -26,8 +26,8 @@ from hf_mner_aug.backbones.settings import BackboneSpec
 from hf_mner_aug.backbones.teachers import Labels, TeacherSpec, label_texts, taught, teacher_of, told_teacher
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.methods.gmda import consistency
 from hf_mner_aug.methods.gmda.pictures import open_originals, with_pictures
-from hf_mner_aug.metrics.spans import PlainSpan
 from hf_mner_aug.models import text as text_engines
 from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
@@ -49,7 +49,7 @@ from hf_mner_aug.models.text.labelled import (
 from hf_mner_aug.models.text.network import Dtype, FitSettings, Marks
 from hf_mner_aug.posts.boxes import carry_boxes
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
-from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_details, listed_words, swap
+from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_details, swap
 from hf_mner_aug.posts.pictures import TAKEN, image_digest
 from hf_mner_aug.posts.repeats import WordPairs
 from hf_mner_aug.posts.texts import text_key
@@ -62,7 +62,7 @@ from hf_mner_aug.reasons import (
     WORD_COUNT,
     Reason,
 )
-from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import NSFW, Content, Costs, Facts, Method, Reject
@@ -117,6 +117,7 @@ class GMDA(Method):
             network of style transfer for the gold post's picture.
         steps: steps of the diffusers pipeline.
         guidance: how closely its pictures follow the text; 0 is off.
+        text_guidance: the same where there is no original to start from.
         strength: how far a picture may depart from the original, from 0 to 1; with `style:FILE`, the share of the
             restyled picture in the new one.
         nsfw_model: folder or id of an image classifier that finds unsafe pictures, where the pipeline has no
@@ -124,8 +125,9 @@ class GMDA(Method):
         least_words: a text of fewer words is rejected.
         most_words: a text of more words is rejected; 0 is no limit.
         all_entities: reject a text that misses a requested entity.
-        detector: the backbone, fitted on train, that must find the text's entities; empty asks none. It does not check
-            free texts, since it misses the names that train lacks.
+        detector: the backbone, fitted on train, that must find the text's entities, with their fine types; empty asks
+            none. One that reads pictures (`umt:…`) is shown the new one. It does not check free texts, since it misses
+            the names that train lacks.
         detectors: the number of such backbones.
         agreement: the share of them that must find exactly the text's entities.
         per_context: the most published texts that `templates` wrote into the same train post; 0 is no limit.
@@ -249,6 +251,7 @@ class GMDA(Method):
     require_entity: bool = later(True)
     mentions: NameList = later("")
     mention_share: Probability = later(0.5)
+    text_guidance: Amount = later(7.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -385,7 +388,9 @@ class GMDA(Method):
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the digests of the train posts, the text model and the detectors, and the types of tags."""
-        keep = self._learns_to_write or self._finds_pictures or (self.image and self.image_model == COLLAGE)
+        keep = (
+            self._learns_to_write or self._finds_pictures or self._sees or (self.image and self.image_model == COLLAGE)
+        )
         pictures: set[str] = set()
         types: set[str] = set()
 
@@ -423,10 +428,11 @@ class GMDA(Method):
     ) -> tuple[dict[str, str], dict[str, list[int]]]:
         """Return the digests of the teacher or the detectors, and the sizes of the sample that they learned from."""
         teacher = teacher_of(self)
-        plain = (replace(post, images=()) for post in train if teacher or post.relation is None)
-        sample = filters.sample_posts(plain if teacher or self._detects else (), self.seed)
         if teacher:
+            sample = filters.sample_posts((replace(post, images=()) for post in train), self.seed)
             return teacher.fit(sample.posts, list(validation), self.seed), sample.sizes
+        plain = (post for post in train if self._detects and post.relation is None)
+        sample = filters.sample_posts(consistency.as_learned(plain, pictures=self._sees), self.seed)
         if self.detector and sample.posts:
             return filters.fit_detectors(sample.posts, self.detector, self.detectors, self.seed), sample.sizes
         return {}, {}
@@ -456,7 +462,12 @@ class GMDA(Method):
         written = self._written(posts, draws) if self.text else posts
         for first in range(0, len(posts), CHUNK):
             chosen = slice(first, first + CHUNK)
-            made += self._pictured(*self._found_pictures(posts[chosen], written[chosen]), draws[chosen])
+            new = self._pictured(*self._found_pictures(posts[chosen], written[chosen]), draws[chosen])
+            if self._sees:
+                there = {i: post for i, post in enumerate(new) if isinstance(post, Post) and post.relation is None}
+                seen = self._consistent({i: post for i, post in there.items() if free.ASK not in post.details})
+                new = [seen.get(i, post) for i, post in enumerate(new)]
+            made += new
         return made
 
     def _written(self, posts: Sequence[Post], draws: Sequence[Draw]) -> list[Post | Reject]:
@@ -479,26 +490,17 @@ class GMDA(Method):
             for (i, post), labels in zip(written.items(), taught_labels, strict=True):
                 made[i] = self._with_labels(post, labels)
         checked = {i: post for i, post in written.items() if i not in freely}
-        if self.detector and self._detects and checked:
-            digests = filters.detector_digests(self.learned["files"], self.detectors)
-            detected = filters.detect(self.detector, digests, [post.tokens for post in checked.values()])
-            for (i, post), found in zip(checked.items(), detected, strict=True):
-                kept, found = filters.except_sure(post.entities, found, self._sure(post))
-                refused = filters.check_labels(post.tokens, kept, found, self.agreement)
-                made[i] = refused or self._scored(post, kept, found)
+        for i, found in self._consistent(checked).items() if not self._sees else ():
+            made[i] = found
         return made
 
-    def _sure(self, post: Post) -> set[int]:
-        """Return the indices of the words of listed names, whose labels no detector is asked about."""
-        spans = [(entity.start, entity.end) for entity in post.entities]
-        return listed_words(post.tokens, spans, post.details.get(LISTED, ()))
-
-    def _scored(self, post: Post, entities: Sequence[Entity], detected: Sequence[Sequence[PlainSpan]]) -> Post:
-        """Return a post with the share of detectors that agree on entities in its details, if that is its weight."""
-        if self.weight != "agreement":
-            return post
-        share = round(filters.share_agreeing(entities, detected), 2)
-        return replace(post, details={**post.details, "agreement": share})
+    def _consistent(self, posts: Mapping[int, Post]) -> dict[int, Post | Reject]:
+        """Return posts, or why the detectors reject one."""
+        if not (self.detector and self._detects and posts):
+            return {}
+        digests = filters.detector_digests(self.learned["files"], self.detectors)
+        scored = self.weight == "agreement"
+        return consistency.checked(self.detector, digests, posts, self.agreement, scored=scored, pictures=self._sees)
 
     def _with_names(self, post: Post, draw: Draw) -> Post:
         """Return a post with listed names in the place of some of its entities."""
@@ -632,6 +634,11 @@ class GMDA(Method):
         return self.text and bool(self.detector) and not self._all_free and self.labels == "method"
 
     @property
+    def _sees(self) -> bool:
+        """Whether these backbones read pictures, so that they check a post with its own."""
+        return self._detects and consistency.reads_pictures(self.detector or "")
+
+    @property
     def _finds_pictures(self) -> bool:
         return self.ask == free.FREE and self.free_image == "nearest"
 
@@ -669,7 +676,7 @@ class GMDA(Method):
         )
 
     def _image_engine(self) -> "ImageEngine":
-        return engine_of(self, prompt=PROMPT, strength=self.strength)
+        return engine_of(self, prompt=PROMPT, strength=self.strength, text_guidance=self.text_guidance)
 
 
 def _request(post: Post, copy: int = 0) -> TextRequest:

@@ -78,6 +78,7 @@ class Diffusers:
         prompt: where ``{sentence}`` stands.
         steps: of the schedule; image-to-image does ``steps * strength`` of them.
         guidance: classifier-free guidance; 0 for distilled models.
+        text_guidance: the guidance where there is no original; None is ``guidance``.
         strength: how much of the original is redrawn, in (0, 1].
         size: side of a square picture in pixels; other shapes have about the same area.
         batch_size: pictures at a time; halved when memory runs out.
@@ -97,6 +98,7 @@ class Diffusers:
     prompt: str = "{sentence}"
     steps: Positive = 2
     guidance: Amount = 0.0
+    text_guidance: Amount | None = None
     strength: Share = 0.5
     size: int = 512
     batch_size: Positive = 4
@@ -172,7 +174,8 @@ class Diffusers:
         return {
             "revisions": revisions,
             "nsfw_threshold": self.nsfw_threshold if self.nsfw_model else None,
-            "settings": [self.steps, self.guidance, self.strength],
+            "settings": [self.steps, self.guidance, self.strength]
+            + [self.text_guidance] * (self.text_guidance is not None),
             "dtype": loaded.dtype,
             "machine": kept.machine_of(loaded.device),
         }
@@ -249,6 +252,8 @@ class Diffusers:
             "generator": [torch.Generator("cpu").manual_seed(row.seed) for row in rows],
         }
         if rows[0].original is None:
+            if self.text_guidance is not None:
+                options["guidance_scale"] = self.text_guidance
             pipeline = loaded.text_to_image
             options |= {"width": rows[0].size[0], "height": rows[0].size[1]}
         else:

@@ -14,7 +14,13 @@ from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Entity, Post, Relation
 from hf_mner_aug.transform import Reject
 
-TYPE_NAMES = {"PER": "person", "LOC": "location", "ORG": "organization", "MISC": "miscellaneous"}
+TYPE_NAMES = {
+    "PER": "person",
+    "LOC": "location",
+    "ORG": "organization",
+    "MISC": "miscellaneous",
+    "OTHER": "miscellaneous",
+}
 TASK = "Generate a text segment for a tweet based on the image, "
 TASK_WITHOUT = "Generate a text segment for a tweet, "
 _BAD_WRITER = "take another text model, or train it for more epochs"
