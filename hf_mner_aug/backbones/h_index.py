@@ -20,6 +20,7 @@ from hf_mner_aug.backbones import fitting, knowledge, tagging, writing
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.pointers import Pointers
 from hf_mner_aug.backbones.training import Training
+from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.models.vision.objects import CROPS
 from hf_mner_aug.schema import Post
@@ -74,7 +75,7 @@ class HIndex:
     markers: ClassVar[tuple[str, ...]] = ()
     regions_first: ClassVar[bool] = True
 
-    encoder: str = "facebook/bart-base"
+    encoder: ModelName = "facebook/bart-base"
     vision: Vision = field(default_factory=Vision)
     regions: str = CROPS
     most_regions: Positive = 18

@@ -22,6 +22,7 @@ LICENCES = {
     **{f"google-bert/bert-{size}-{case}": "apache-2.0" for size in ("base", "large") for case in ("cased", "uncased")},
     **{f"{owner}roberta-{size}": "mit" for owner in ("", "FacebookAI/") for size in ("base", "large")},
     **{f"{owner}t5-{size}": "apache-2.0" for owner in ("", "google-t5/") for size in ("small", "base", "large")},
+    "facebook/bart-base": "apache-2.0",
     "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
     "Salesforce/instructblip-flan-t5-xl": "mit",
     "google/gemma-3-270m": "gemma",
