@@ -247,7 +247,7 @@ def test_a_server_that_refuses_pictures_is_one_line(server, dataset, monkeypatch
         fitted = method.fit(dataset)
     assert fitted.learned["sees"] is False
     assert {seen for _, seen in drafts_seen(server)} == {False}
-    assert any("takes no pictures: shows_images had no effect" in told for told in fitted.cautions)
+    assert any("its server takes none): shows_images had no effect" in told for told in fitted.cautions)
     made = fitted.map(dataset).to_list()
     monkeypatch.setenv("HF_MNER_AUG_ENDPOINT", "replay=true")
     with warnings.catch_warnings():
@@ -325,6 +325,16 @@ def test_the_preset_says_what_it_is_after():
     (model,) = engine_models("stabilityai/stable-diffusion-3.5-large@abc")
     assert (model.license, model.checked) == ("other", False)
     assert {m.id for m in method.models} >= {"stabilityai/stable-diffusion-3.5-large", method.encoder}
+
+
+def test_without_pictures_nothing_is_said_of_how_they_are_made(server, posts):
+    bare = as_dataset([Post(p.id, p.tokens, p.entities) for p in posts], mner_features())
+    model = "stabilityai/stable-diffusion-3.5-large"
+    chosen = {**QUICK, "image": True, "image_model": model, "shows_images": True}
+    with pytest.warns(UserWarning, match="shows_images without effect: no post of train has a picture"):
+        fitted = MemoryHard(engine=engine_of(server), **chosen).fit(bare)
+    assert not any("Stability" in told for told in fitted.cautions)
+    assert any("train has none" in told for told in fitted.cautions)
 
 
 def test_recipes_of_before_stay_as_they_are():

@@ -74,9 +74,14 @@ def cautions(method: Any) -> list[str]:
     found = []
     if used := [name for name in PIECES if name in method.params]:
         found.append(f"{', '.join(used)}: after a summary of the paper, not its text, and not checked against it.")
-    if method.artifact is not None and method.learned.get("sees") is False:
-        found.append(f"The language model takes no pictures: {' and '.join(looks(method))} had no effect.")
-    if method.image and method.image_model.startswith(STABILITY):
+    fitted = method.artifact is not None
+    if fitted and method.learned.get("sees") is False:
+        without = " and ".join(looks(method))
+        found.append(
+            f"The language model saw no pictures (train has none, or its server takes none): {without} had no effect."
+        )
+    drawn = method.image and (not fitted or method.learned["pictures"] or method.fill_missing)
+    if drawn and method.image_model.startswith(STABILITY):
         found.append(
             f"{method.image_model.partition('@')[0]} is under the Stability AI Community License: commercial use is "
             "free below a yearly revenue of USD 1 million, and its acceptable use policy holds for the pictures."
