@@ -354,6 +354,7 @@ def test_the_preset_from_mining_to_the_card(server, dataset, monkeypatch, tmp_pa
         "support": 2,
         "caption_similarity": 0.01,
     }
+    small["encoder"] = "some/encoder@" + "a" * 40  # pinned, so that the Hub is not asked
     method = MemoryHard(**{**MemoryHard.presets["paper"], **small}, engine=engine_of(server))
     least, most = method.costs.to_fit([Post(p.id, p.tokens, p.entities, p.images) for p in draw_posts_of(dataset)])
     assert server.log == []
