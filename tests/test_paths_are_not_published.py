@@ -90,11 +90,12 @@ def test_every_parameter_of_text_is_named_by_content(name):
 
 
 def test_every_path_of_a_backbone_is_named_by_content():
-    told = re.compile(r"^ {8}(\w+): [^:]*\b(?:a|the) (?:file|folder)", re.MULTILINE)
+    told = re.compile(r"^ {8}(\w+): ((?:.|\n {12})*)", re.MULTILINE)
+    names = re.compile(r"\b(?:a|the) (?:file|folder)")
     found = {spec.partition(":")[2].partition("=")[0] for spec in specs("x")}
-    assert found == {"encoder", "lexicon", "knowledge_file", "objects", "vectors", "tower"}
+    assert found == {"encoder", "lexicon", "knowledge_file", "objects", "regions", "vectors", "tower"}
     for name in BACKBONES:
-        assert set(told.findall(backbone_class(name).__doc__)) <= found
+        assert {setting for setting, text in told.findall(backbone_class(name).__doc__) if names.search(text)} <= found
 
 
 @pytest.mark.parametrize(("name", "parameter"), [(n, p) for n in METHODS for p in sorted(marks_of(method_class(n)))])
@@ -241,9 +242,40 @@ def test_a_folder_of_too_many_files_and_a_pipe_are_refused(tmp_path, monkeypatch
         (tmp_path / f"{i}").write_text("")
     with pytest.raises(UsageError, match=r"^encoder .*: the file cannot be read \(more than 2 files\)$"):
         pinned_file(str(tmp_path), "encoder ")
+    (tmp_path / "0").unlink()
+    for i in range(3):
+        (tmp_path / f"{i}.jpg.npz").write_text("")
+    assert pinned_file(str(tmp_path), "").startswith(tmp_path.name), "regions of pictures are as many as the pictures"
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="neither a file nor a folder"):
         pinned_file(str(tmp_path / "pipe"), "encoder ")
+
+
+@pytest.mark.parametrize("note", [b"", b"0123abc", b'{"path": 1}', b"0123abc\n/a\0b", None])
+def test_a_damaged_note_of_a_place_is_one_line(note, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "names.tsv").write_text("PER\tIda\n")
+    name = pinned_file(str(tmp_path / "names.tsv"), "")
+    (place,) = (tmp_path / "cache" / "places").iterdir()
+    if note is None:
+        place.unlink()
+        place.mkdir()
+    else:
+        place.write_bytes(note)
+    with pytest.raises(
+        UsageError, match=r"^lexicon .*(is known on this machine: name it by|cannot be read \(embedded)"
+    ):
+        checked_file(name, "lexicon ")
+
+
+@pytest.mark.parametrize("path", ["/a\0b", "/" + "a" * 5000])
+def test_a_foreign_name_that_is_no_path_is_one_line(path):
+    with pytest.raises(UsageError, match="the file cannot be read"):
+        checked_file(f"{path}@{'0' * 64}", "encoder ")
+    with pytest.raises(UsageError, match="there is no such file or folder"):
+        pinned_path(path, "encoder ")
+    with pytest.raises(UsageError, match="there is no such file or folder"):
+        pinned_path("~no-such-user/model", "encoder ")
 
 
 @pytest.mark.parametrize("model", ["/srv/models/qwen.gguf", "~/qwen.gguf", "./qwen.gguf", r"C:\models\qwen.gguf"])

@@ -77,7 +77,7 @@ class HIndex:
 
     encoder: ModelName = "facebook/bart-base"
     vision: Vision = field(default_factory=Vision)
-    regions: str = CROPS
+    regions: ModelName = CROPS
     most_regions: Positive = 18
     use_images: bool = True
     no_images: Literal["warn", "refuse"] = "warn"

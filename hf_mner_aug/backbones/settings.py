@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from hf_mner_aug.backbones import Backbone, backbone_class
 from hf_mner_aug.models.device import named_model, pinned_model
+from hf_mner_aug.models.vision.objects import CROPS
 from hf_mner_aug.storage.pinned_files import checked_file
 from hf_mner_aug.values import LATER, ByContent, Computing, Named, by_content_of, convert_values, parse_spec
 
@@ -94,7 +95,8 @@ def _models(spec: str) -> dict[str, str]:
     settings = settings_of(backbone)
     names = [name for name in settings if (mark := by_content_of(kinds[name])) and mark.committed is pinned_model]
     names = [name for name in names if name == "encoder" or backbone.reads_images]
-    return {name: settings[name] for name in names if name != "tower" or settings.get("pretrained")}
+    read = settings.get("pretrained") and settings.get("regions", CROPS) == CROPS  # other regions have features
+    return {name: settings[name] for name in names if name != "tower" or read}
 
 
 def _spelled(name: str, settings: Mapping[str, str]) -> str:

@@ -83,7 +83,7 @@ class TIGER:
 
     encoder: ModelName = "t5-base"
     vision: Vision = field(default_factory=Vision)
-    regions: str = CROPS
+    regions: ModelName = CROPS
     most_regions: Positive = 32
     most_steps: Annotated[int, Range(8)] = 200
     use_images: bool = True

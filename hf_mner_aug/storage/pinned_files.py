@@ -4,6 +4,7 @@ Recipes, rows and cards are published, so they have this name for a path; where 
 cache. Whoever has the same file names it by its path once, and gets the same recipe.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -24,6 +25,7 @@ WORDS = (
     "tiny",
 )  # of engines and encoders: no paths, whatever lies in the working folder
 MOST_FILES = 10_000  # of a folder: a model's has fewer, and a home or a disk is a mistake
+REGIONS = ".npz"  # one for each picture of a set, beside that limit
 _PINNED = re.compile(r"(?P<path>.+)@(?P<digest>[0-9a-f]{64})", re.DOTALL)
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_.-]")
 _digests: dict[tuple[str, str], str] = {}  # of what this process has read, by path and ``_stamp``
@@ -40,9 +42,9 @@ class _Place(NamedTuple):
         """Return the place that this machine keeps for a digest, None without one."""
         try:
             stamp, _, path = os.fsdecode(_note_of(digest).read_bytes()).partition("\n")
-        except FileNotFoundError:
+        except OSError:
             return None
-        return cls(path, stamp)
+        return cls(path, stamp) if path else None
 
     def keep(self, digest: str) -> None:
         """Keep this place for a digest."""
@@ -69,7 +71,7 @@ def pinned_file(name: str, where: str) -> str:
     """
     path, digest = split_pin(name)
     if not digest:
-        place = Path(path).expanduser().absolute()
+        place = _expanded(path).absolute()
         path = str(place if place.name not in ("", "..") else place.resolve())
         stamp = _stamp(Path(path), where)
         digest = _digest(path, stamp, where)
@@ -86,11 +88,18 @@ def pinned_path(name: str, where: str) -> str:
     path, digest = split_pin(name)
     if not name or name in WORDS:
         return name
-    if digest or Path(path).expanduser().exists():
+    if digest or os.path.exists(_expanded(path)):  # noqa: PTH110 -- a name that is too long for a path is none
         return pinned_file(name, where)
     if name.startswith(("/", "~", "./", "../")) or name.count("/") > 1 or "\\" in name:
         raise UsageError(f"{where}{name} cannot be read: there is no such file or folder")
     return name
+
+
+def _expanded(name: str) -> Path:
+    """Return a path with the home for its ``~``; one of a user who is not known as it is."""
+    with contextlib.suppress(RuntimeError):
+        return Path(name).expanduser()
+    return Path(name)
 
 
 LocalFile = Annotated[str, ByContent(pinned_path)]  # a parameter or setting: a file, a folder or an id on the Hub
@@ -132,11 +141,12 @@ def digest_of_folder(folder: Path) -> str:
 
 def _files(folder: Path) -> list[Path]:
     """Return the files of a folder and its folders, sorted, without hidden ones."""
-    found = []
+    found, n_others = [], 0
     for path in folder.rglob("*"):
         if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file():
             found.append(path)
-            if len(found) > MOST_FILES:
+            n_others += path.suffix != REGIONS
+            if n_others > MOST_FILES:
                 raise OSError(0, f"more than {MOST_FILES:,} files")
     return sorted(found)
 
@@ -148,8 +158,8 @@ def _stamp(path: Path, where: str) -> str:
             raise OSError(0, "it is neither a file nor a folder")
         files = _files(path) if path.is_dir() else [path]
         about = [(str(file.relative_to(path)), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
-    except OSError as error:
-        raise UsageError(f"{where}{path}: the file cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # a NUL in a path
+        raise UsageError(f"{where}{path}: the file cannot be read ({getattr(error, 'strerror', error)})") from error
     return hashlib.sha256(repr(about).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -11,11 +11,12 @@ from hf_mner_aug.backbones import Prediction, ScoredSpan, training
 from hf_mner_aug.backbones.encoder import WordPieces, make_tiny
 from hf_mner_aug.backbones.pointers import Pointers
 from hf_mner_aug.backbones.sentences import SEPARATOR, Language, find_words, phrases_of
-from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.backbones.settings import fit_named, parse_backbone
 from hf_mner_aug.exceptions import Corrupt, UsageError
 from hf_mner_aug.metrics.grounding import score_grounded
 from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.schema import Codec, Entity, Post
+from hf_mner_aug.storage.pinned_files import pinned_path
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
@@ -264,6 +265,16 @@ def test_regions_of_another_source_are_refused(fitted, posts, tmp_path):
         UsageError, match="have features of 5 numbers, the regions that this model was trained with have"
     ):
         replace(fitted, regions=str(tmp_path)).predict(posts)
+
+
+def test_regions_of_a_folder_are_named_by_content(posts, folder):
+    backbone = small("tiger", folder, 1)
+    pin = pinned_path(str(folder), "")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="dataset: .* are left out")
+        named = fit_named(replace(backbone, regions=pin), posts)
+        assert named.regions == pin
+        assert named.predict(posts) == backbone.fit(posts).predict(posts)
 
 
 def test_what_regions_do_not_cover_is_said_and_learnt_as_not_shown(posts, folder):

@@ -171,6 +171,13 @@ def test_the_models_of_every_backbone_are_known(name, hub):
         assert committed_spec(committed) == committed
 
 
+@pytest.mark.parametrize("name", ["tiger", "mmt5", "h_index"])
+def test_a_detector_of_regions_is_a_model_in_place_of_the_tower(name, hub):
+    spec = f"{name}:encoder=tiny,regions=some/detr"
+    assert [(model.part, model.id) for model in spec_models(spec)] == [("regions", "some/detr")]
+    assert committed_spec(spec) == f"{spec}@{commit_of('some/detr')}"
+
+
 def test_an_encoder_is_loaded_at_its_revision(monkeypatch):
     transformers = pytest.importorskip("transformers")
     from hf_mner_aug.backbones.encoder import Source, load_encoder, load_tokenizer

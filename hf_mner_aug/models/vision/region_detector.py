@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import find_device, loading
+from hf_mner_aug.models.device import find_device, loading, split_revision
 from hf_mner_aug.models.vision import centernet
 from hf_mner_aug.models.vision.objects import SMALLEST, model_digest
 from hf_mner_aug.need import need
@@ -26,7 +26,7 @@ class RegionDetector:
     """The regions that a detector of transformers finds.
 
     Args:
-        model: a folder, or an id of transformers' on the Hub.
+        model: a folder, or an id of transformers' on the Hub, perhaps with ``@REVISION``.
         most: the number of regions to keep per picture, by score.
         device: ``cpu``, ``cuda`` or ``auto``.
 
@@ -76,9 +76,12 @@ def _load(model: str) -> _Loaded:
         raise _featureless(model)
     need("torch", extra="models")
     transformers = need("transformers", extra="models")
+    name, revision = split_revision(model)
     with loading(model, "an object-detection model", role="regions"):
-        network = transformers.AutoModelForObjectDetection.from_pretrained(model, trust_remote_code=False).eval()
-        processor = transformers.AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
+        network = transformers.AutoModelForObjectDetection.from_pretrained(
+            name, revision=revision, trust_remote_code=False
+        ).eval()
+        processor = transformers.AutoImageProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
     loaded = _Loaded(network, processor, model_digest(network, processor), 0)
     states = _queries(loaded, Image.new("RGB", (64, 64)), "cpu", model)[2]
     return loaded._replace(channels=states.shape[1])

@@ -18,6 +18,7 @@ from hf_mner_aug.posts.pictures import image_digest, open_rgb
 from hf_mner_aug.schema import Box, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.kept_regions import Kept, KeptRegions
+from hf_mner_aug.storage.pinned_files import checked_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -223,9 +224,11 @@ def open_regions(name: str, *, most: int, device: str = "auto") -> Featured:
 
     Raises:
         MissingExtra: transformers is not installed.
-        UsageError: there is no such folder or detector, or its queries have no features.
+        UsageError: there is no such folder or detector, one named by its content is not known here or has changed, or
+            its queries have no features.
         DataError: the first file of the folder is damaged.
     """
+    name = checked_file(name, "regions ")
     folder = Path(name)
     if folder.is_dir() and not (folder / "config.json").is_file():
         from hf_mner_aug.models.vision.region_files import RegionFiles
