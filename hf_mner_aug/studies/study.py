@@ -165,8 +165,8 @@ class Study:
         configs = numbered_alike([read_config(repo, name, images=images, source=source) for name in chosen])
         sets = {config.name: config.splits["train"].features for config in configs}
         sets |= {str(repo): alone.gold["train"].features} if alone else {}
-        task = choose_task(sets, [named] if named else [])
-        model = named or parse_backbone(task.backbone, settings)
+        model = named or parse_backbone(choose_task(sets).backbone, settings)
+        task = choose_task(sets, [model])
         if model.boundary:
             raise UsageError("a study compares entities with their types: leave boundary=true out")
         if grid and model.training is None:

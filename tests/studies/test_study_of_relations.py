@@ -23,7 +23,7 @@ from hf_mner_aug.studies.curves import curve
 from hf_mner_aug.studies.errors import errors
 from hf_mner_aug.studies.quality import quality
 from hf_mner_aug.studies.significance import paired_bootstrap, resample
-from hf_mner_aug.studies.study import shuffle_types
+from hf_mner_aug.studies.study import Study, shuffle_types
 from hf_mner_aug.studies.tables import evaluate
 from hf_mner_aug.studies.tasks import ENTITIES, Relations, choose_task, f1_of, found_in
 from tests.conftest import as_dataset
@@ -116,6 +116,12 @@ def test_what_is_measured_follows_the_backbone_then_the_set():
     assert choose_task({"set": drawn()["train"].features}) == Relations()
     with pytest.raises(UsageError, match=r"set has entities and no relations, and relation_features finds relations: "):
         choose_task({"set": mner_features()}, [RelationFeatures()])
+
+
+def test_the_label_of_no_relation_can_be_named_without_naming_the_backbone(repo, tmp_path):
+    study = Study.open(repo, ["eda_100pct"], settings=["none=/per/loc/born"], seeds=[0], out=tmp_path / "s")
+    assert study.task == Relations("/per/loc/born")
+    assert study.references == [Relations("/per/loc/born").gold(post) for post in draw_posts("test", 40)]
 
 
 # ---------------------------------------------------------------- the report
