@@ -288,7 +288,8 @@ class LLMDA(Method):
             job.refused, job.draft = None, job.task.post
             if job.task.operation == "noise":
                 job.draft = self._with_noise(job.task.post, job.draw.sub("noise"))
-        self._rename(engine, [job for job in jobs if job.task.operation in RENAMES and job.task.named is None])
+        unnamed = [job for job in jobs if job.task.operation == "entity" or job.task.named is None]
+        self._rename(engine, [job for job in unnamed if job.task.operation in RENAMES])
         self._rewrite(engine, [job for job in jobs if job.task.operation in REWRITES and not job.refused])
         for job in jobs:
             if not job.refused:

@@ -285,6 +285,7 @@ def test_contexts_that_are_wrong_are_written_again(server, faulty):
         "handle": 1,  # not of contexts
         "same": 1,
         "short": 2,
+        "terse": 1,
     }
     assert [(r["source_id"], r["reason"]) for r in made.rejects] == [("hopeless", "lost_entity")]
     critiques = {block(r.body)["critiques"][-1].partition(":")[0] for r in server.log if block(r.body)["critiques"]}
@@ -308,7 +309,20 @@ def test_names_that_are_wrong_are_asked_again(server, faulty):
         "same": 2,
     }
     for word, (text, _) in found.items():
-        assert text == f"we saw {word} , Ada Lovelace and Bergen today"
+        name = "Al" if word == "terse" else "Ada Lovelace"
+        assert text == f"we saw {word} , {name} and Bergen today"
+
+
+def test_names_with_which_a_text_is_too_short_are_asked_again(server):
+    """Also where the gold post is none of train's: it is no draft of its own copy."""
+    chosen = as_dataset([post("terse words by [PER Edgar Allan Poe]", "q0")], mner_features())
+    train = as_dataset([post("we saw [PER Ada] and [LOC Rome] today", "q1")], mner_features())
+    method = LLMDA(operations=("entity",), engine=engine_of(server), copies=1).fit(train)
+    (row,) = method.map(chosen)
+    assert row["tokens"] == ["terse", "words", "by", "Ada", "Lovelace"]
+    assert note_of(row)["attempts"] == 2
+    critiques = [block(request.body)["critiques"] for request in server.log]
+    assert critiques == [[], ["word_count: 4 words"]]
 
 
 def test_both_asks_for_names_first_and_keeps_them(server, faulty):

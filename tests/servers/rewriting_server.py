@@ -23,6 +23,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "handle": ("handle",),
     "same": ("same",),
     "short": ("short",),
+    "terse": ("brief",),
     "hopeless": ("lost",) * 9,
 }
 
@@ -47,6 +48,8 @@ class RewritingServer(EndpointServer):
             listed[0]["new"] = "@somebody"
         elif fault == "same":
             listed[0]["new"] = listed[0]["text"].upper()
+        elif fault == "brief":
+            listed[0]["new"] = "Al"
         elif fault in ("lost", "hopeless"):
             listed = listed[1:]
         return json.dumps({"entities": listed})
