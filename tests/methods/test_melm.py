@@ -257,6 +257,23 @@ def test_posts_of_which_no_entity_is_read_are_rejected(mner):
     assert ("long", "nothing_fits") in {(reject["source_id"], reject["reason"]) for reject in found.rejects}
 
 
+def test_handles_and_links_are_not_replaced(mner):
+    """A made-up one may be somebody's."""
+    posts = [
+        Post("handle", *parse("seen by [PER @ada] and [LOC Rome]")),
+        Post("split", *parse("seen by @ [PER ada] and [LOC Rome]")),
+        Post("alone", *parse("seen by [PER @ada] and [ORG http://t.co/ada] today")),
+    ]
+    chosen = as_dataset(posts, mner.features)
+    found = MELM(copies=8, **SMALL).fit(mner).make(chosen.with_format("arrow")[:])
+    assert {(reject["source_id"], reject["reason"]) for reject in found.rejects} >= {("alone", "nothing_fits")}
+    made = [*zip(found.columns["source_id"], found.columns["tokens"], strict=True)]
+    assert {name for name, _ in made} == {"handle", "split"}
+    for name, tokens in made:
+        assert "".join(tokens[:-1]) == {"handle": "seenby@adaand", "split": "seenby@adaand"}[name]
+        assert tokens[-1] != "Rome"
+
+
 def test_head_and_tail_of_a_relation_change_and_stay_in_place():
     mre = draw_set("mre")
     made = rows(MELM(copies=2).fit(mre).map(mre))

@@ -3,9 +3,9 @@
 Zhou et al. 2022 (ACL). A marker of its tag stands on both sides of each entity word, with the mean embedding of the
 words of its type; the model learns to predict masked pieces of these words, then predicts some of them anew, each drawn
 evenly from the k likeliest, the first among them. Deviates: a piece that begins a word is replaced by one that does, so
-that words and spans stay; signs stay, and none is drawn; AdamW without decay, with a rate that falls
-linearly; a mention that is one of another type in train is rejected; an entity whose words change loses its boxes. A
-relation's head and tail are entities.
+that words and spans stay; signs, handles and links stay, and no sign is drawn; AdamW without decay, with a rate that
+falls linearly; a mention that is one of another type in train is rejected; an entity whose words change loses its
+boxes. A relation's head and tail are entities.
 Rejects: nothing_fits, unchanged, no_word, other_type
 """
 
@@ -27,6 +27,7 @@ from hf_mner_aug.models.text.labelled import labelled_as, tag_type, type_name, w
 from hf_mner_aug.need import need
 from hf_mner_aug.posts.boxes import without_stale_boxes
 from hf_mner_aug.posts.lexicon import match_case
+from hf_mner_aug.posts.listed_mentions import can_be_replaced
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Entity, Post, respell
 from hf_mner_aug.storage import artifacts
@@ -73,7 +74,9 @@ class MELM(Method):
 
     name: ClassVar[str] = "melm"
     rejects: ClassVar[Mapping[str, Reason]] = {
-        "nothing_fits": Reason("the entities have no letter, or stand behind the model's longest input", "cut posts"),
+        "nothing_fits": Reason(
+            "the entities have no letter, are handles or links, or stand behind the model's longest input", "cut posts"
+        ),
         "unchanged": Reason("the words drawn are the original ones", "take another seed", ("top_k=10",)),
         "no_word": Reason("the pieces drawn spell no word", "name another encoder", ("top_k=3",)),
         "other_type": Reason("train has the new mention with another type", "take another seed", ("top_k=10",)),
@@ -225,7 +228,14 @@ class MELM(Method):
         known: Mapping[str, Collection[str]] = learned["types"]
         asked = replace(asked, entities=tuple(e for e in asked.entities if f"B-{tag_type(e)}" in learned["markers"]))
         marked = mark(asked, loaded.pieces, learned["markers"])
-        places = [place for place in marked.places if loaded.spelling.spells(marked.input_ids[place])]
+        fixed = {
+            i
+            for e in asked.entities
+            if not can_be_replaced(asked.tokens, e.start, e.end)
+            for i in range(e.start, e.end)
+        }
+        free = [place for index, own in marked.words if index not in fixed for place in own]
+        places = [place for place in free if loaded.spelling.spells(marked.input_ids[place])]
         if not places:
             return Reject("nothing_fits", f"in {loaded.pieces.limit} pieces")
         edits = self._drawn(marked, places, asked.tokens, draw, loaded)
