@@ -1,7 +1,10 @@
 import json
 import shutil
 from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict, Image, concatenate_datasets, load_dataset
 from huggingface_hub import DatasetCard
@@ -9,7 +12,7 @@ from huggingface_hub import DatasetCard
 from hf_mner_aug import EDA, LSMS, MixGen, augment, publish, verify
 from hf_mner_aug.exceptions import Corrupt, DataError, RecipeMismatch, UsageError
 from hf_mner_aug.publishing import cards
-from hf_mner_aug.publishing.folder import NOTE, read_features, read_note
+from hf_mner_aug.publishing.folder import NOTE, check_keys, read_features, read_note
 from hf_mner_aug.publishing.withdraw import withdraw_posts
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.storage.parquet import write_table
@@ -342,3 +345,13 @@ def test_files_of_other_columns_than_the_rest_are_named(mner, tmp_path):
         Corrupt, match=r"train-00000-of-00001.parquet: expected the columns of test-.* found other image"
     ):
         read_features(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("method", "may_lack"), [("daga", True), ("lsms", False), ("gold", False), ("elsewhere", True)]
+)
+def test_only_rows_of_methods_without_sources_may_lack_one(method, may_lack):
+    """Else a row that lost its source would stay when its gold post is withdrawn."""
+    columns = {"id": ["a", "a+x.0"], "source_id": ["a", None], "method": ["gold", method], "provenance": ["{}", "{}"]}
+    with nullcontext() if may_lack else pytest.raises(Corrupt, match="expected source_id in every row"):
+        check_keys(pa.table(columns), Path("train.parquet"))
