@@ -183,7 +183,7 @@ class DAGA(Method):
     def _written(self, name: str, draw: Draw) -> Post | Reject:
         """Return a post without pictures that passed the filters."""
         files = self.learned["files"]
-        entities_only = bool(self._codec().types)
+        entities_only = not self._codec().relation_names  # where there are relations, no post of train has entities
         text = lstm.write(
             files["language_model"],
             draw.sub("text"),

@@ -231,6 +231,18 @@ def test_tags_and_relations_together_are_refused():
         DAGA(**SMALL).fit(as_dataset([both], mner_features(relations=RELATIONS)))
 
 
+def test_relations_of_a_set_without_a_tagged_entity_are_written_as_relations():
+    """The column of tags alone does not make them entities."""
+    relation = Relation((0, 1), (2, 3), RELATIONS[1])
+    posts = [Post(name, [name, "in", place], relation=relation) for name, place in (("Ann", "Rome"), ("Ben", "Oslo"))]
+    dataset = as_dataset(posts, mner_features(images="none", relations=RELATIONS))
+    made = rows(DAGA(**{**SMALL, "copies": 8, "least_words": 1}).fit(dataset).map(dataset))
+    assert made
+    for row in made:
+        assert not any(row["ner_tags"])
+        assert row["relation"] == dataset.features["relation"].str2int(RELATIONS[1])
+
+
 # ---------------------------------------------------------------- a config of posts without a source
 
 
