@@ -106,6 +106,8 @@ def test_no_recipe_has_a_path(name, parameter, home, gold):
     also = {"engine": "retrieve"} if name == "memory_hard" and parameter in ("corpus", "teacher") else {}
     also |= {"corpus": str(home / "corpus.db")} if also else {}
     also |= {"synonyms": "vectors"} if parameter == "synonyms_from" else {}
+    if (name, parameter) == ("memory_hard", "encoder"):
+        also |= {"engine": "endpoint:http://127.0.0.1:9/v1#m", "caption_similarity": 0.5}
     for value in (form for path in sorted(home.iterdir()) for form in forms(path)):
         try:
             method = cls(**{**also, parameter: (value,) if listed else value}).pinned()

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 class UMT:
     """Encoder, tower, three cross-modal layers, gate; a CRF and an auxiliary span CRF, or a layer for relations.
 
-    The training is the paper's: a learning rate of 5e-5 for all weights.
+    The training is the paper's: a learning rate of 5e-5 for all weights. Relations have no span CRF: ``alpha`` and
+    ``beta`` are for entities.
 
     Args:
-        alpha: the weight of the tags' own scores; those of the auxiliary span CRF have 1 - alpha. Not for relations.
-        beta: the weight of the auxiliary span CRF's loss. Not for relations.
+        alpha: the weight of the tags' own scores; those of the auxiliary span CRF have 1 - alpha.
+        beta: the weight of the auxiliary span CRF's loss.
     """
 
     name: ClassVar[str] = "umt"

@@ -216,7 +216,7 @@ class AMIA(Method):
     # ------------------------------------------------------------ for the card
 
     @property
-    def uses(self) -> Mapping[str, str]:
+    def _uses(self) -> Mapping[str, str]:
         """The matcher, the image engine, and the classifier of its pictures."""
         drawing = {"image_model": "images", **({"nsfw_model": NSFW} if self.image_model != COLLAGE else {})}
         return {"matcher": "matching", **drawing}

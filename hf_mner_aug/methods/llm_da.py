@@ -194,7 +194,7 @@ class LLMDA(Method):
         return Content(joined=self._chat is None and bool(set(REWRITES) & {*self.operations}))
 
     @property
-    def uses(self) -> Mapping[str, str]:
+    def _uses(self) -> Mapping[str, str]:
         """The language model, if there is one."""
         return {"engine": "text"}
 

@@ -231,7 +231,7 @@ class Method:
         return Costs() if facts and facts.key != "none" else None
 
     @property
-    def uses(self) -> Mapping[str, str]:
+    def _uses(self) -> Mapping[str, str]:
         """The parameters in use that may name models, and what their models do: the role on the card."""
         return {}
 

@@ -47,7 +47,7 @@ def at_commits(method: M) -> M:
     named = by_content(method)
     marks = marks_of(type(method))
     found: dict[str, Any] = {}
-    for name in method.uses:
+    for name in method._uses:
         value = getattr(named, name)
         each = tuple(marks[name].committed(one) if one else one for one in _each(value))
         if each != _each(value):
@@ -69,7 +69,7 @@ def used(method: "Method") -> list[Used]:
     A number tells apart those that would have the role of other models.
     """
     marks, found = marks_of(type(method)), []
-    for name, role in method.uses.items():
+    for name, role in method._uses.items():
         values = [value for value in dict.fromkeys(_each(getattr(method, name))) if value]
         for n, value in enumerate(values, 1):
             numbered = f"{role} {n}" if len(values) > 1 else role

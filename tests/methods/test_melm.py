@@ -81,7 +81,7 @@ def test_a_marker_begins_as_the_words_of_its_type_in_this_set(roberta):
     pieces = WordPieces(byte_level(), 64)
     types = {
         "B-PER": "person",
-        "I-OTHER": "other",
+        "I-OTHER": "miscellaneous",
         "B-creative_work": "creative work",
         "B-person/actor": "person actor",
     }

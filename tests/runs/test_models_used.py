@@ -56,7 +56,7 @@ def test_every_parameter_that_may_name_a_model_is_asked_for_it(name):
     method = method_class(name)
     none = ByContent._field_defaults["models"]
     named = {key for key, mark in marks_of(method).items() if mark.models is not none}
-    used = {key for settings in WHOLE.get(name, [{}]) for key in method(**settings).uses}
+    used = {key for settings in WHOLE.get(name, [{}]) for key in method(**settings)._uses}
     # A method may still say itself which models it uses.
     assert used >= named or "models" in vars(method), named - used
     assert used <= marks_of(method).keys()

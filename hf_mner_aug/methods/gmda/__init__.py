@@ -290,7 +290,7 @@ class GMDA(Method):
         return Content(pictures_only=not self.text, joined=self.text and self.text_model == TEMPLATES)
 
     @property
-    def uses(self) -> Mapping[str, str]:
+    def _uses(self) -> Mapping[str, str]:
         """The parameters of what writes, draws, labels and checks."""
         return {
             **({"text_model": "text"} if self.text else {}),

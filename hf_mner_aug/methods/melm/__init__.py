@@ -194,7 +194,7 @@ class MELM(Method):
             mentions = {tuple(post.tokens[e.start : e.end]) for post in train for e in post.entities}
             words = [Post("", mention) for mention in sorted(mentions)]  # so that each of them is a piece
             tokenizer, config = make_tiny([*train, *words])
-            return tokenizer, transformers.AutoModelForMaskedLM.from_config(config)
+            return tokenizer, transformers.AutoModelForMaskedLM.from_config(config, trust_remote_code=False)
         name, revision = split_revision(self.encoder)
         with loading(name, "a masked language model", role="encoder"):
             tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)

@@ -285,7 +285,7 @@ class MemoryHard(Method):
         return Content(retrieved=True, retrieval=how)
 
     @property
-    def uses(self) -> Mapping[str, str]:
+    def _uses(self) -> Mapping[str, str]:
         """The backbones that are mined, that check and label, the writer, and the image engine."""
         drawn = {"image_model": "images", **({"nsfw_model": NSFW} if self.image_model != COLLAGE else {})}
         return {

@@ -331,7 +331,7 @@ class RMDA(Method):
         return CallPrice(web.price, self._most * each, told)
 
     @property
-    def uses(self) -> Mapping[str, str]:
+    def _uses(self) -> Mapping[str, str]:
         """The backbones that label or check, and the encoder that ranks or compares."""
         if self.labels == "teacher":
             return {"teacher": "teacher", **({"encoder": "similarity"} if self._ranked_by_encoder else {})}
