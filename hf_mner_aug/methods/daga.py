@@ -13,12 +13,13 @@ import functools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from hf_mner_aug.backbones.detectors import check_length
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.image import ImageEngineName, engine_models, open_engine, pinned_engine
+from hf_mner_aug.models.device import ModelName
+from hf_mner_aug.models.image import ImageEngineName, open_engine
 from hf_mner_aug.models.image.engine import COLLAGE, Refused, check_from_text, check_sources
 from hf_mner_aug.models.image.nearest import nearest_pictured
 from hf_mner_aug.models.text import lstm
@@ -31,9 +32,8 @@ from hf_mner_aug.posts.pictures import image_digest, write_picture
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.reasons import NO_PICTURE, WORD_COUNT, Reason
 from hf_mner_aug.schema import Post
-from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.storage.posts import open_posts, save_posts
-from hf_mner_aug.transform import Content, Facts, Method, Model, Reject
+from hf_mner_aug.transform import NSFW, Content, Facts, Method, Reject
 from hf_mner_aug.values import Amount, Count, Positive
 
 NEAREST, NONE = "nearest", "none"
@@ -89,7 +89,7 @@ class DAGA(Method):
     image: ImageEngineName = NEAREST
     steps: Positive = 50
     guidance: Amount = 7.5
-    nsfw_model: LocalFile = ""
+    nsfw_model: ModelName = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,9 +103,9 @@ class DAGA(Method):
         return Content(sourceless=True)
 
     @property
-    def models(self) -> tuple[Model, ...]:
-        """The model that draws, if there is one."""
-        return engine_models(self.image, self.nsfw_model) if self._draws else ()
+    def _uses(self) -> Mapping[str, str]:
+        """The model that draws, and the one that checks its pictures."""
+        return {"image": "images", "nsfw_model": NSFW} if self._draws else {}
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -123,11 +123,6 @@ class DAGA(Method):
                 "they were not made for it.",
             )
         return told
-
-    def pinned(self) -> Self:
-        """Return a copy whose image model is pinned to its current commit."""
-        found = super().pinned()
-        return replace(found, image=pinned_engine(found.image)) if self._draws else found
 
     @property
     def _draws(self) -> bool:

@@ -9,8 +9,8 @@ Rejects: fewer_than_two_outside_words, no_synonym
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.models.words.synonyms import (
@@ -18,7 +18,6 @@ from hf_mner_aug.models.words.synonyms import (
     Synonyms,
     check_synonyms,
     outside_synonyms,
-    pinned_synonyms,
 )
 from hf_mner_aug.posts.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words
 from hf_mner_aug.reasons import Reason
@@ -117,10 +116,6 @@ class EDA(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_synonyms(self)
-
-    def pinned(self) -> Self:
-        """Return a copy that names its file or folder of synonyms with the digest of its content."""
-        return replace(self, synonyms_from=pinned_synonyms(self.synonyms_from))
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the synonyms of the split's words."""

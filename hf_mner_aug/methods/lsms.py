@@ -10,12 +10,12 @@ Rejects: nothing_to_change, unchanged
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
-from hf_mner_aug.models.words.synonyms import Source, check_synonyms, outside_synonyms, pinned_synonyms
+from hf_mner_aug.models.words.synonyms import Source, check_synonyms, outside_synonyms
 from hf_mner_aug.posts.boxes import without_stale_boxes
 from hf_mner_aug.posts.lexicon import (
     LabelCounts,
@@ -165,10 +165,6 @@ class LSMS(Method):
     def cautions(self) -> tuple[str, ...]:
         """Sentences that users of the rows must know."""
         return told_list(self.mentions)
-
-    def pinned(self) -> Self:
-        """Return a copy that names its list and its synonyms by their content instead of their path."""
-        return replace(super().pinned(), synonyms_from=pinned_synonyms(self.synonyms_from))
 
     def learn(self, train: Iterable[Post], validation: Iterable[Post]) -> Any:
         """Return the split's words by tag, its mentions by type and its synonyms."""

@@ -20,7 +20,11 @@ LICENCES = {
     "vinai/bertweet-large": "mit",
     **{f"bert-{size}-{case}": "apache-2.0" for size in ("base", "large") for case in ("cased", "uncased")},
     **{f"google-bert/bert-{size}-{case}": "apache-2.0" for size in ("base", "large") for case in ("cased", "uncased")},
-    **{f"{owner}roberta-{size}": "mit" for owner in ("", "FacebookAI/") for size in ("base", "large")},
+    **{
+        f"{owner}{kind}-{size}": "mit"
+        for owner in ("", "FacebookAI/")
+        for kind, size in (("roberta", "base"), ("roberta", "large"), ("xlm-roberta", "base"))
+    },
     **{f"{owner}t5-{size}": "apache-2.0" for owner in ("", "google-t5/") for size in ("small", "base", "large")},
     "facebook/bart-base": "apache-2.0",
     "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
@@ -29,9 +33,6 @@ LICENCES = {
     "google/gemma-3-270m-it": "gemma",
     **{f"Qwen/Qwen2.5-{size}{kind}": "apache-2.0" for size in ("0.5B", "1.5B", "7B") for kind in ("", "-Instruct")},
     **{f"HuggingFaceTB/SmolLM2-{size}": "apache-2.0" for size in ("135M", "360M", "1.7B")},
-    **dict.fromkeys(
-        ("roberta-base", "FacebookAI/roberta-base", "xlm-roberta-base", "FacebookAI/xlm-roberta-base"), "mit"
-    ),
     "stabilityai/sdxl-turbo": "other",  # non-commercial research
     "stabilityai/sd-turbo": "other",
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",

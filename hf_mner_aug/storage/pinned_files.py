@@ -17,13 +17,8 @@ from hf_mner_aug.storage.shared import sha256
 from hf_mner_aug.untrusted.names import LONGEST, check_digest
 from hf_mner_aug.values import ByContent
 
-WORDS = (
-    "collage",
-    "crops",
-    "nearest",
-    "none",
-    "tiny",
-)  # of engines and encoders: no paths, whatever lies in the working folder
+# Names of engines and encoders, never paths, whatever lies in the working folder.
+WORDS = ("collage", "crops", "nearest", "none", "tiny")
 MOST_FILES = 10_000  # of a folder: a model's has fewer, and a home or a disk is a mistake
 REGIONS = ".npz"  # one for each picture of a set, beside that limit
 _PINNED = re.compile(r"(?P<path>.+)@(?P<digest>[0-9a-f]{64})", re.DOTALL)

@@ -31,9 +31,8 @@ def by_content(method: M) -> M:
     found: dict[str, Any] = {}
     for name, mark in marks_of(type(method)).items():
         value = getattr(method, name)
-        each = value if isinstance(value, tuple) else (value,)
-        named = tuple(mark.pinned(one, f"{name} ") if one else one for one in each)
-        if named != each:
+        named = tuple(mark.pinned(one, f"{name} ") if one else one for one in _each(value))
+        if named != _each(value):
             found[name] = named if isinstance(value, tuple) else named[0]
     return replace(method, **found) if found else method
 

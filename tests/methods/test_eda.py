@@ -348,7 +348,7 @@ def test_a_recipe_names_the_content_of_its_synonyms(mner, tmp_path):
     (tmp_path / "data.noun").write_text("")
     with pytest.raises(UsageError, match="expected the content with sha256"):
         folder.fit(mner)
-    with pytest.raises(UsageError, match=r"synonyms_from .*none.txt: the file cannot be read \(No such file"):
+    with pytest.raises(UsageError, match=r"synonyms_from .*none.txt cannot be read: there is no such file or folder"):
         EDA(synonyms="vectors", synonyms_from=str(tmp_path / "none.txt")).pinned()
     assert EDA().pinned() == EDA()
 

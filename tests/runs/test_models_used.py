@@ -6,7 +6,7 @@ import typing
 
 import pytest
 
-from hf_mner_aug import AMIA, GMDA, RMDA, MemoryHard
+from hf_mner_aug import AMIA, DAGA, GMDA, MELM, RMDA, MemoryHard
 from hf_mner_aug.backbones import BACKBONES, backbone_class
 from hf_mner_aug.backbones.settings import committed_spec, spec_models
 from hf_mner_aug.methods import METHODS, method_class
@@ -20,6 +20,7 @@ WRITER = {"engine": "endpoint:http://127.0.0.1:1/v1#m"}
 # Settings with which each method uses all of its parameters that may name models, together.
 WHOLE = {
     "amia": [{}, {"image_model": "org/draws"}],
+    "daga": [{"image": "org/draws"}],
     "gmda": [{"image_model": "org/draws"}, {"labels": "teacher"}],
     "memory_hard": [
         {"image_model": "org/draws", "caption_similarity": 0.5, "encoder": "org/compares"} | WRITER,
@@ -73,6 +74,8 @@ def test_a_recipe_has_the_commit_of_every_model(hub):
         "rmda": RMDA(detector="token_classifier", encoder="org/compares"),
         "memory_hard": MemoryHard(target=tagger, references=(seen, "crf"), detector="crf", image=False),
         "amia": AMIA(matcher="open_clip:hf-hub:org/matches", image_model="org/draws"),
+        "daga": DAGA(image="org/draws", nsfw_model="org/checks"),
+        "melm": MELM(encoder="org/predicts"),
     }
     expected = {
         "gmda": {"text": "org/writes", "images": "org/draws", "nsfw": "org/checks", "filter": "org/reads"},
@@ -80,6 +83,8 @@ def test_a_recipe_has_the_commit_of_every_model(hub):
         "rmda": {"detector": "vinai/bertweet-base", "similarity": "org/compares"},
         "memory_hard": {"target": "org/reads", "reference 1": "bert-base-cased", "reference 1 tower": "org/sees"},
         "amia": {"matching": "hf-hub:org/matches", "images": "org/draws"},
+        "daga": {"images": "org/draws", "nsfw": "org/checks"},
+        "melm": {"text": "org/predicts"},
     }
     for name, method in found.items():
         recipe = recipe_for(method)

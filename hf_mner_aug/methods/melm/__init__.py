@@ -15,14 +15,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from hf_mner_aug.backbones.encoder import TINY, WordPieces, make_tiny
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.melm.pieces import Marked, Spelling, mark, marker_tags
-from hf_mner_aug.models.device import find_device, loading, model_licence, pinned_model, quiet, split_revision
+from hf_mner_aug.models.device import ModelName, find_device, loading, quiet, split_revision
 from hf_mner_aug.models.text.labelled import labelled_as, tag_type, type_name, with_arguments
 from hf_mner_aug.need import need
 from hf_mner_aug.posts.boxes import without_stale_boxes
@@ -31,8 +31,7 @@ from hf_mner_aug.posts.listed_mentions import can_be_replaced
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Entity, Post, respell
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.storage.pinned_files import LocalFile
-from hf_mner_aug.transform import Facts, Method, Model, Reject
+from hf_mner_aug.transform import Facts, Method, Reject
 from hf_mner_aug.values import Amount, Positive, Share
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ class MELM(Method):
     )
 
     copies: Positive = 3
-    encoder: LocalFile = TINY
+    encoder: ModelName = TINY
     mask_share: Share = 0.5
     top_k: Positive = 5
     mask_rate: Share = 0.7
@@ -104,11 +103,9 @@ class MELM(Method):
     batch_size: Positive = 32
 
     @property
-    def models(self) -> tuple[Model, ...]:
+    def _uses(self) -> Mapping[str, str]:
         """The masked language model."""
-        if self.encoder == TINY:
-            return ()
-        return (Model(role="text", id=self.encoder, license=model_licence(self.encoder.partition("@")[0])),)
+        return {"encoder": "text"}
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -118,11 +115,6 @@ class MELM(Method):
             "The names are a language model's: parts of them are made up, and so is what a text says of "
             f"them.{scratch}",
         )
-
-    def pinned(self) -> Self:
-        """Return a copy whose encoder is pinned to its current commit."""
-        found = super().pinned()
-        return found if self.encoder == TINY else replace(found, encoder=pinned_model(found.encoder))
 
     # ------------------------------------------------------------ learning
 

@@ -14,7 +14,7 @@ from hf_mner_aug.models.patterns.endpoint import PatternEndpoint
 
 
 def merge_nodes(engine: PatternEndpoint, nodes: Sequence[Node], seed: int) -> list[Node]:
-    """Return nodes of which no two have the same pattern by the engine's word; raises as its ``induce``."""
+    """Return nodes after merging those whose patterns the engine calls the same; raises as ``induce``."""
     kept: list[Node] = []
     for node in nodes:
         draw = Draw("\0".join(["merge", str(seed), *node.members]).encode("utf-8", "surrogatepass"))

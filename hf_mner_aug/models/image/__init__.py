@@ -8,7 +8,6 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import named_model, pinned_model, split_revision
 from hf_mner_aug.models.image.engine import COLLAGE, STYLE, ImageEngine
 from hf_mner_aug.storage.pinned_files import checked_file, pinned_file, pinned_path, split_pin
-from hf_mner_aug.transform import Model
 from hf_mner_aug.values import ByContent, Computing, Named
 
 CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
@@ -81,14 +80,6 @@ def pinned_engine(images: str) -> str:
     if images.startswith(STYLE):
         return STYLE + pinned_file(images.removeprefix(STYLE), f"image_model {STYLE}")
     return images if images == COLLAGE else pinned_model(named_engine(images, "image_model "))
-
-
-def engine_models(images: str, nsfw_model: str = "") -> tuple[Model, ...]:
-    """Return the model of an image engine, for a method that says itself which models it uses; collages have none."""
-    return tuple(
-        Model(role="images", id=named.id, license=named.license, checked=named.checked or bool(nsfw_model))
-        for named in named_models(images)
-    )
 
 
 def has_safety_checker(model: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.posts.lexicon import Texts, common_words, wordnet_synonyms
 from hf_mner_aug.posts.scripts import is_plain_word
-from hf_mner_aug.storage.pinned_files import checked_file, pinned_file
+from hf_mner_aug.storage.pinned_files import checked_file
 
 Synonyms = Mapping[str, Sequence[str]]
 Source = Literal["split", "wordnet", "vectors"]
@@ -27,11 +27,6 @@ def check_synonyms(method: _Method) -> None:
         raise UsageError(f"{method.name}: synonyms=vectors needs a file of word vectors: pass synonyms_from=FILE")
     if method.synonyms == "split" and method.synonyms_from:
         raise UsageError(f"{method.name}: synonyms_from is for synonyms=vectors or wordnet: pass one, or leave it out")
-
-
-def pinned_synonyms(synonyms_from: str) -> str:
-    """Return the name of a file or folder of synonyms with the digest of its content; raises as ``pinned_file``."""
-    return synonyms_from and pinned_file(synonyms_from, "synonyms_from ")
 
 
 def outside_synonyms(texts: Texts, method: _Method) -> Synonyms:
