@@ -271,9 +271,11 @@ def _subsets(ids: Path | None, fractions: Sequence[float]) -> list[Subset]:
         raise UsageError("a curve is over subsets: name a folder with --ids, or parts of train with --fractions")
     if ids is not None:
         return read_subsets(ids)
-    if not all(0 < fraction <= 1 for fraction in fractions) or len(set(fractions)) < len(fractions):
-        raise UsageError(f"expected different fractions in (0, 1], found {', '.join(map(str, fractions))}")
-    return [Subset(f"{100 * fraction:.3g}pct", fraction=fraction) for fraction in sorted(fractions)]
+    named = {f"{100 * fraction:.3g}pct": fraction for fraction in sorted(fractions)}
+    if not all(0 < fraction <= 1 for fraction in fractions) or len(named) < len(fractions):
+        found = ", ".join(map(str, fractions))
+        raise UsageError(f"expected different fractions in (0, 1], found {found} (the first three digits count)")
+    return [Subset(name, fraction=fraction) for name, fraction in named.items()]
 
 
 def read_subsets(folder: Path) -> list[Subset]:

@@ -216,6 +216,7 @@ def test_a_curve_over_fractions_or_ids(tmp_path):
         (None, [], "name a folder with --ids, or parts of train with --fractions"),
         (write_ids(tmp_path / "ids", {"50pct": 20}), [0.5], "name a folder with --ids, or parts of train"),
         (None, [0.5, 0.5], r"expected different fractions in \(0, 1\], found 0.5, 0.5"),
+        (None, [0.3333, 0.33334], r"found 0.3333, 0.33334 \(the first three digits count\)"),
         (None, [1.5], r"expected different fractions in \(0, 1\], found 1.5"),
     ):
         with pytest.raises(UsageError, match=message):
