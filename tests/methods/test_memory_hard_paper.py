@@ -19,7 +19,6 @@ from hf_mner_aug.methods.memory_hard.mining import hard_errors
 from hf_mner_aug.methods.memory_hard.requests import Memory
 from hf_mner_aug.methods.memory_hard.tree import Branch, Gardener, Node, Tree
 from hf_mner_aug.models.endpoint.answers import Unusable
-from hf_mner_aug.models.image import engine_models
 from hf_mner_aug.models.patterns import open_engine
 from hf_mner_aug.models.patterns.cues import Space
 from hf_mner_aug.models.patterns.endpoint import read_judgement, read_same
@@ -322,9 +321,10 @@ def test_the_preset_says_what_it_is_after():
     assert "Stability AI Community License" in told
     assert "after a summary of the paper, not its text" in " ".join(memory_hard.__doc__.split())
     assert "not the paper's text" in " ".join(of_paper.__doc__.split())
-    (model,) = engine_models("stabilityai/stable-diffusion-3.5-large@abc")
-    assert (model.license, model.checked) == ("other", False)
-    assert {m.id for m in method.models} >= {"stabilityai/stable-diffusion-3.5-large", method.encoder}
+    models = {model.id: model for model in method.models}
+    assert method.encoder in models
+    drawing = models["stabilityai/stable-diffusion-3.5-large"]
+    assert (drawing.license, drawing.checked) == ("other", False)
 
 
 def test_without_pictures_nothing_is_said_of_how_they_are_made(server, posts):

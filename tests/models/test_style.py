@@ -15,7 +15,7 @@ from places import DATA
 from hf_mner_aug import AMIA, GMDA, MemoryHard
 from hf_mner_aug.draw import draw
 from hf_mner_aug.exceptions import MissingExtra, UsageError
-from hf_mner_aug.models.image import engine_models, open_engine, pinned_engine, style
+from hf_mner_aug.models.image import named_models, open_engine, pinned_engine, style
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.models.image.style import Style, network_of, restyle, to_bytes, working_size
 from hf_mner_aug.posts.pictures import open_rgb
@@ -139,8 +139,8 @@ def test_a_file_is_pinned_by_its_digest(tmp_path):
     opened = open_engine(pinned, posts="", strength=0.8, steps=50, guidance=7.5, nsfw_model=None)
     assert opened == Style(file=str(file), digest=digest, strength=0.8)
     assert open_engine(f"style:{file}", posts="") == Style(file=str(file))
-    (model,) = engine_models(pinned)
-    assert (model.role, model.id, model.checked) == ("images", pinned, True)
+    (model,) = named_models(pinned)
+    assert (model.id, model.checked) == (pinned, True)
     with pytest.raises(UsageError, match=r"image_model style:.*none\.onnx: the file cannot be read \(No such file"):
         pinned_engine(f"style:{tmp_path / 'none.onnx'}")
 
