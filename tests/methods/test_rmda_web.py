@@ -45,6 +45,7 @@ def settings(tmp_path, monkeypatch):
     monkeypatch.setenv("SERPER_API_KEY", KEY)
     monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_MNER_AUG_WEB", "delay=0,concurrency=8,timeout=10,allow=127.0.0.1")
+    monkeypatch.setattr("hf_mner_aug.models.search.fetching.SITE", "http://127.0.0.1:9/")  # nobody is there
     web_posts._STREAK.clear()
 
 

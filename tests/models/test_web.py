@@ -45,10 +45,10 @@ def web(tmp_path):
     return Web(delay=0, concurrency=16, timeout=2, record=str(tmp_path / "record"), allow="127.0.0.1")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def names(monkeypatch):
     """Let names mean addresses; a list is gone through, one for each time that the name is looked up."""
-    known, real = {"inside.test": INSIDE}, socket.getaddrinfo
+    known, real = {"inside.test": INSIDE, "twitter.com": "127.0.0.1"}, socket.getaddrinfo
 
     def look_up(host, *arguments, **more):
         name = host.decode() if isinstance(host, bytes) else host
@@ -413,6 +413,78 @@ def test_twenty_pages_that_robots_refuse_stop_the_run(web):
         ):
             fetch_pages([server.page(n) for n in range(300)], web)
         assert server.paths() == {"/robots.txt": 1}
+
+
+@pytest.fixture
+def asked_over_http(monkeypatch):
+    """Let robots.txt of a site be asked for at a port of this machine, and return how to set it."""
+    monkeypatch.setattr(posts, "_REFUSING", {})
+    return lambda server: monkeypatch.setattr(web_module, "SITE", f"http://{{}}:{server.port}/")
+
+
+def searching(*sites):
+    return Query(text="we love Paris", phrases=("Paris",), sites=sites)
+
+
+@pytest.mark.parametrize("rules", ["Disallow: /", "Disallow: /\nUser-agent: other\nAllow: /", "x" * (600 << 10)])
+def test_no_search_is_paid_where_robots_refuse_every_page(web, asked_over_http, rules):
+    with WebServer(["Paris in May"], key=KEY, robots=rules) as server:
+        asked_over_http(server)
+        for _ in range(2):
+            with pytest.raises(
+                EndpointError, match=r"^robots\.txt of twitter\.com refuses .*: no search was"
+            ) as caught:
+                WebSearch(web=web, url=server.url).find([PARIS])
+        assert caught.value.reason == "robots"
+        assert (server.paths(), server.searches) == ({"/robots.txt": 1}, [])
+
+
+@pytest.mark.parametrize("rules", ["Disallow: /\nAllow: /*/status/", "Disallow: /search", "Allow: /x\n" * 101])
+def test_a_site_that_admits_some_pages_is_searched(web, asked_over_http, rules):
+    with WebServer(["Paris in May"], key=KEY, robots=rules) as server:
+        asked_over_http(server)
+        assert isinstance(WebSearch(web=web, url=server.url).search(PARIS)[0], Hit)
+        assert len(server.searches) == 1
+
+
+def test_one_of_two_sites_that_refuses_is_said_once(web, names, asked_over_http):
+    names |= {"other.test": "127.0.0.2"}  # nobody is there
+    with WebServer(["Paris in May"], key=KEY, robots="Disallow: /") as server:
+        asked_over_http(server)
+        search = WebSearch(web=web, url=server.url)
+        with pytest.warns(UserWarning, match=r"robots\.txt of twitter\.com refuses .* leave it out of sites"):
+            search.find([searching("twitter.com", "other.test")])
+        search.find([searching("twitter.com", "other.test"), searching("other.test", "twitter.com")])
+        assert len(server.searches) == 2
+
+
+def test_sites_that_do_not_answer_are_asked_once_and_within_one_timeout(web, names, asked_over_http):
+    sites = [f"s{n}.test" for n in range(100)]
+    names |= dict.fromkeys(sites, "127.0.0.1")
+    with WebServer(["Paris in May"], key=KEY) as server, WebServer(latency=30) as slow:
+        asked_over_http(slow)
+        search = WebSearch(web=Web(**{**vars(web), "timeout": 0.5}), url=server.url)
+        begin = time.monotonic()
+        search.find([searching(*sites)])
+        assert time.monotonic() - begin < 5
+        asked = len(slow.log)
+        search.find([searching(*sites[1:])])
+        assert len(server.searches) == 2
+        assert len(slow.log) == asked <= web.concurrency
+
+
+def test_recorded_searches_ask_no_site(web, asked_over_http):
+    with WebServer(["Paris in May"], key=KEY) as server:
+        asked_over_http(server)
+        found = WebSearch(web=web, url=server.url).find([PARIS])
+        log = server.paths()
+        posts._REFUSING.clear()
+        server.robots = "Disallow: /"
+        assert WebSearch(web=web, url=server.url).find([PARIS]) == found
+        replayed = WebSearch(web=Web(**{**vars(web), "replay": True}), url=server.url)
+        with pytest.raises(EndpointError, match="not recorded"):
+            replayed.find([searching("twitter.com", "other.test")])
+        assert server.paths() == log
 
 
 def test_what_may_be_answered_later_is_asked_again_by_the_next_call_and_nothing_else(web):

@@ -310,6 +310,7 @@ def test_posts_of_the_web_are_fetched_as_they_are_today(gold, tmp_path, monkeypa
     monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "cache"))  # answers on record are another test's
     monkeypatch.setenv("SERPER_API_KEY", "serper-key-0123456789")
     monkeypatch.setenv("HF_MNER_AUG_WEB", "delay=0,allow=127.0.0.1,timeout=5")
+    monkeypatch.setattr("hf_mner_aug.models.search.fetching.SITE", "http://127.0.0.1:9/")  # nobody is there
     with WebServer(texts, kinds=("good", "four images", "gzip")) as server:
 
         def pictures():

@@ -254,6 +254,19 @@ class Endpoint:
             pool.shutdown(cancel_futures=True)
             connection.close()
 
+    def would_ask(self, request: Request) -> bool:
+        """Return whether the server would be asked: not for an answer on record, nor with ``replay``.
+
+        Raises:
+            HostNotAllowed: it would, and the host is not allowed for the key.
+            UsageError: there is a budget in USD but no price.
+        """
+        call = to_call(request, self.model, self.omit)
+        if self.replay or record_path(self._folder, call.digest).exists():
+            return False
+        self._check_sending(call)
+        return True
+
     # ------------------------------------------------------------ from the record or the server
 
     @property
@@ -305,8 +318,7 @@ class Endpoint:
         if self.replay:
             asked = f"{call.kind} request {call.digest} to {self.model}"
             raise EndpointError(f"{asked} is not recorded in {self._folder}: run once without replay", "not_recorded")
-        require_allowed(self._address(call), host_of(self.base_url, self.key_env).key)
-        self._check_prices(call.kind)
+        self._check_sending(call)
         state = self._state
         with state.slots:
             if connection.stop.is_set():
@@ -332,6 +344,10 @@ class Endpoint:
             )
         assert record is not None
         return record, False
+
+    def _check_sending(self, call: Call) -> None:
+        require_allowed(self._address(call), host_of(self.base_url, self.key_env).key)
+        self._check_prices(call.kind)
 
     def _claim(self) -> str:
         """Count one call if the budget allows it, otherwise return which limit is reached."""

@@ -48,6 +48,8 @@ BACKOFF_SECONDS = 1.0
 MAX_WAIT = 30.0  # seconds between two tries
 CONNECT_SECONDS = 10.0
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+SITE = "https://{}/"  # the address of a host that a query names with ``site:``
+MAX_ALLOWED = 100  # paths that robots.txt allows; a file with more does not refuse everything
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all allocated addresses of version 6
 
 
@@ -256,8 +258,32 @@ class Session:
         if not rules.can_fetch(str(target), self.web.user_agent):
             raise Refused("robots", f"robots.txt of {target.host}")
 
+    async def refuses_all(self, site: str) -> bool:
+        """Return whether robots.txt refuses every page of a host, or cannot be read; False if the host does not answer.
+
+        A host is asked once, without retries.
+        """
+        origin = _parse(SITE.format(site))
+        self._host(origin).away = True
+        try:
+            text = await self._robots_text(str(origin))
+        except Refused as refused:
+            return refused.reason == "robots"
+        if text is None:
+            return False
+        allowed = [path for field, path in _fields(text) if field == "allow"]
+        if len(allowed) > MAX_ALLOWED:
+            return False
+        rules = _parse_robots(text)
+        samples = ["/", *(path.replace("*", "").rstrip("$") for path in allowed if path.startswith("/"))]
+        return not any(rules.can_fetch(str(origin)[:-1] + path, self.web.user_agent) for path in samples)
+
     async def _read_robots(self, origin: str) -> "Protego | None":
-        protego = need("protego", extra="web")
+        text = await self._robots_text(origin)
+        return None if text is None else _parse_robots(text)
+
+    async def _robots_text(self, origin: str) -> str | None:
+        """Return robots.txt of a host, None if it has none."""
         try:
             file = await self.get(f"{origin}robots.txt", limit=MAX_ROBOTS, robots=False)
         except Refused as refused:
@@ -269,8 +295,7 @@ class Session:
         text = file.body.decode("utf-8", "replace")
         if _rules(text) > MAX_ROBOTS_RULES:
             raise Refused("robots", f"robots.txt of {origin}: more than {MAX_ROBOTS_RULES:,} rules of agents")
-        rules: Protego = protego.Protego.parse(text)
-        return rules
+        return text
 
     def _host(self, target: httpx2.URL) -> _Host:
         return self._hosts.setdefault(target.host, _Host())
@@ -371,10 +396,21 @@ def _reserve(host: str, delay: float) -> float:
     return max(0.0, now - time.time())
 
 
+def _fields(robots: str) -> list[tuple[str, str]]:
+    """Return the fields of robots.txt in small letters, with their values."""
+    parts = (line.partition("#")[0].partition(":") for line in robots.splitlines())
+    return [(field.strip().lower(), value.strip()) for field, _, value in parts]
+
+
 def _rules(robots: str) -> int:
     """Return the most rules that a parser may keep: each rule for each agent."""
-    fields = Counter(line.partition(":")[0].strip().lower().startswith("user") for line in robots.splitlines())
+    fields = Counter(field.startswith("user") for field, _ in _fields(robots))
     return fields[True] * fields[False]
+
+
+def _parse_robots(text: str) -> "Protego":
+    rules: Protego = need("protego", extra="web").Protego.parse(text)
+    return rules
 
 
 def _parse(url: str) -> httpx2.URL:

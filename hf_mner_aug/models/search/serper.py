@@ -61,7 +61,7 @@ class Serper:
             EndpointError: the engine cannot be used any more: the key, the credit, the budget, the network, its
                 answers. Earlier answers are recorded.
         """
-        asked = [SearchRequest(query=query_string(query), results=limit) for query in queries]
+        asked = [_request(query, limit) for query in queries]
         found: list[Found | Unanswered] = []
         for answer in self.endpoint.many(asked):
             if isinstance(answer, Unanswered) and answer.reason not in OWN_FAULTS:
@@ -77,6 +77,14 @@ class Serper:
                 answer = Found(tuple(once.values())[:limit], answer.digest, answer.cached, answer.usage)
             found.append(answer)
         return found
+
+    def unpaid(self, queries: Sequence[Query], limit: int = 10) -> list[Query]:
+        """Return the queries that the engine would be asked; raises as ``Endpoint.would_ask``."""
+        return [query for query in queries if self.endpoint.would_ask(_request(query, limit))]
+
+
+def _request(query: Query, limit: int) -> SearchRequest:
+    return SearchRequest(query=query_string(query), results=limit)
 
 
 def query_string(query: Query) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -391,6 +392,47 @@ def _check_streak(record: Mapping[str, Any], web: Web) -> None:
     raise EndpointError(f"{what}; what is finished is kept, run again to go on", str(reason))
 
 
+_REFUSING: dict[tuple[Web, str], bool] = {}  # whether robots.txt of a site refuses all, as this process has read it
+
+
+def check_sites(sites: Sequence[str], web: Web) -> None:
+    """Read robots.txt of sites, each once in this process, before searches for their pages are paid for.
+
+    A site that does not answer within ``web.timeout`` passes: its pages may be elsewhere, and are asked for later.
+    Warns of a site that refuses all its pages.
+
+    Raises:
+        EndpointError: every site does.
+    """
+    new = [site for site in sites if (web, site) not in _REFUSING]
+    if new:
+        _REFUSING.update(((web, site), refused) for site, refused in _run(_ask_sites(new, web)).items())
+    refusing = [site for site in sites if _REFUSING[web, site]]
+    if not refusing:
+        return
+    names = ", ".join(refusing[:3]) + f" and {len(refusing) - 3} others" * (len(refusing) > 3)
+    what = f"robots.txt of {names} refuses all pages to this program, or cannot be read"
+    if len(refusing) == len(sites):
+        raise EndpointError(
+            f"{what}: no search was paid for; name other sites, or take posts from an export, indexed with hf-mner-aug "
+            "index",
+            "robots",
+        )
+    if any(site in new for site in refusing):
+        warnings.warn(f"{what}: searches will find pages there that are not read: leave it out of sites", stacklevel=3)
+
+
+async def _ask_sites(sites: Sequence[str], web: Web) -> dict[str, bool]:
+    """Return whether each site refuses all its pages; it takes no longer than one request may."""
+    async with open_session(web) as session:
+        tasks = {site: asyncio.create_task(session.refuses_all(site)) for site in sites}
+        done, late = await asyncio.wait(tasks.values(), timeout=web.timeout)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return {site: task in done and task.result() for site, task in tasks.items()}
+
+
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Return the result of a coroutine, also for a caller inside an event loop."""
     try:
@@ -461,12 +503,15 @@ class WebSearch:
     def find(self, queries: Sequence[Query], limit: int = 10) -> list[list[Hit | Reject]]:
         """Return, for each query, the post on each page found, best first, or why there is none.
 
-        Pictures are not fetched yet: ``image_urls`` has their addresses.
+        Pictures are not fetched yet: ``image_urls`` has their addresses. Before a search is paid for, robots.txt of the
+        sites is read.
 
         Raises:
-            EndpointError: the engine or the web cannot be used any more; earlier answers are recorded.
+            EndpointError: the engine or the web cannot be used any more, earlier answers are recorded; or robots.txt
+                refuses every page of all sites.
             Corrupt: a record is damaged.
         """
+        check_sites(sorted({site for query in self.serper.unpaid(queries, limit) for site in query.sites}), self.web)
         answers = self.serper.find(queries, limit)
         _count(searches=len(answers))
         for answer in answers:
