@@ -18,7 +18,7 @@ from places import DATA
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
 from hf_mner_aug.models import device
-from hf_mner_aug.models.image import collage, composition
+from hf_mner_aug.models.image import collage, composition, named_models, open_engine, pinned_engine
 from hf_mner_aug.models.image import diffusers as image
 from hf_mner_aug.models.image.collage import Collage, GroundedSentence, Label, Region
 from hf_mner_aug.models.image.composition import Opened
@@ -194,6 +194,39 @@ def test_pictures_are_those_of_the_pipelines_themselves(engine, folders):
     assert same(engine.generate(SENTENCES[:1], draws, originals=[start]), [expected])
     loaded = engine._load()
     assert loaded.image_to_image.unet is loaded.text_to_image.unet
+
+
+def test_a_variant_of_the_files_is_part_of_the_models_name(engine, folders, tmp_path):
+    import shutil
+
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    folder = tmp_path / "both"
+    shutil.copytree(folders / "sd", folder)
+    other = StableDiffusionPipeline.from_pretrained(folders / "sd")
+    other.unet.conv_out.weight.data.zero_()  # so that it shows which files were read
+    other.to(dtype=torch.float16).save_pretrained(folder, variant="fp16")
+    options = {"steps": 2, "guidance": 1.0, "nsfw_model": None, "size": 64, "device": "cpu"}
+    plain, half = (open_engine(f"{folder}{end}", posts="", **options) for end in ("", "#fp16"))
+    assert (half.model, half.revision, half.variant) == (str(folder), None, "fp16")
+    draws = draws_for(SENTENCES[:1])
+    assert not same(plain.generate(SENTENCES[:1], draws), half.generate(SENTENCES[:1], draws))
+    assert not half._load().text_to_image.unet.conv_out.weight.any()
+    with pytest.raises(UsageError, match="no usable folder of a text-to-image pipeline"):
+        open_engine(f"{folders / 'sd'}#fp16", posts="", **options).generate(SENTENCES[:1], draws)
+    assert pinned_engine(f"{folder}#fp16") == f"{pinned_engine(str(folder))}#fp16"
+    assert open_engine(pinned_engine(f"{folder}#fp16"), posts="", **options) == half
+    with pytest.raises(UsageError, match="no usable"):
+        open_engine(f"{folder}#../sd", posts="", **options).generate(SENTENCES[:1], draws)
+
+
+def test_recipe_and_card_name_the_variant(monkeypatch):
+    monkeypatch.setattr(device, "resolved_revision", lambda model, revision=None: "0" * 40)
+    pinned = pinned_engine("stable-diffusion-v1-5/stable-diffusion-v1-5#fp16")
+    assert pinned == f"stable-diffusion-v1-5/stable-diffusion-v1-5@{'0' * 40}#fp16"
+    (model,) = named_models(pinned)
+    assert (model.id, model.license, model.checked) == (pinned.removesuffix("#fp16"), "creativeml-openrail-m", True)
 
 
 def test_the_turbo_pipeline_with_its_own_defaults(engine, folders):

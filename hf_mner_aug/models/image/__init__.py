@@ -1,6 +1,7 @@
 """Engines that make a picture for a sentence, by name: collage, diffusers, style transfer."""
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,19 +11,35 @@ from hf_mner_aug.models.image.engine import COLLAGE, STYLE, ImageEngine
 from hf_mner_aug.storage.pinned_files import checked_file, pinned_file, pinned_path, split_pin
 from hf_mner_aug.values import ByContent, Computing, Named
 
+_VARIANT = re.compile(r"[A-Za-z0-9_-]{1,32}")
 CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
 
 
 def named_engine(images: str, where: str) -> str:
     """Return an image engine's name with the content of its file or folder instead of the path; raises UsageError."""
-    kind, _, file = images.rpartition(":")
-    return STYLE + pinned_path(file, where) if f"{kind}:" == STYLE else pinned_path(images, where)
+    if images.startswith(STYLE):
+        return STYLE + pinned_path(images.removeprefix(STYLE), where)
+    model, variant = split_variant(images)
+    return with_variant(pinned_path(model, where), variant)
 
 
 def named_models(images: str) -> tuple[Named, ...]:
     """Return the model of an image engine; collages have none, and a style draws nothing that the original lacks."""
     checked = images.startswith(STYLE) or has_safety_checker(images)
-    return tuple(named._replace(checked=checked) for named in named_model(images))
+    return tuple(named._replace(checked=checked) for named in named_model(split_variant(images)[0]))
+
+
+def split_variant(images: str) -> tuple[str, str | None]:
+    """Return the model and the variant of its files of ``MODEL#VARIANT``, as ``fp16``; None without one."""
+    model, _, variant = images.rpartition("#")
+    if not model or images.startswith(STYLE) or not _VARIANT.fullmatch(variant) or Path(images).is_dir():
+        return images, None
+    return model, variant
+
+
+def with_variant(model: str, variant: str | None) -> str:
+    """Return the name that ``split_variant`` takes apart."""
+    return f"{model}#{variant}" if variant else model
 
 
 def computing(images: str) -> Computing | None:
@@ -36,7 +53,9 @@ ImageEngineName = Annotated[  # a parameter that ``open_engine`` takes
 
 
 def open_engine(images: str, *, posts: str, **options: Any) -> ImageEngine:
-    """Return the image engine of ``collage``, ``style:FILE``, or an id (with ``@revision``) or folder of diffusers.
+    """Return the image engine of ``collage``, ``style:FILE``, or an id or folder of diffusers.
+
+    The id may have ``@REVISION``, and it or the folder ``#VARIANT`` of its files.
 
     Args:
         images: its name.
@@ -56,8 +75,9 @@ def open_engine(images: str, *, posts: str, **options: Any) -> ImageEngine:
         return Style(file=file, digest=digest, **({} if strength is None else {"strength": strength}))
     from hf_mner_aug.models.image.diffusers import Diffusers
 
-    model, revision = split_revision(images)
-    return Diffusers(model=model, revision=revision, **options)
+    name, variant = split_variant(images)
+    model, revision = split_revision(name)
+    return Diffusers(model=model, revision=revision, variant=variant, **options)
 
 
 def engine_of(method: Any, **options: Any) -> ImageEngine:
@@ -79,11 +99,15 @@ def pinned_engine(images: str) -> str:
     """
     if images.startswith(STYLE):
         return STYLE + pinned_file(images.removeprefix(STYLE), f"image_model {STYLE}")
-    return images if images == COLLAGE else pinned_model(named_engine(images, "image_model "))
+    if images == COLLAGE:
+        return images
+    model, variant = split_variant(named_engine(images, "image_model "))
+    return with_variant(pinned_model(model), variant)
 
 
 def has_safety_checker(model: str) -> bool:
     """Return whether a model, named as ``open_engine`` takes it, has a safety checker: a known id, or a folder here."""
+    model, _ = split_variant(model)
     if split_pin(model)[1]:
         with contextlib.suppress(UsageError):  # the folder is on another machine
             return (Path(checked_file(model, "")) / "safety_checker").is_dir()

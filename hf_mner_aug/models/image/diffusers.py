@@ -74,7 +74,7 @@ class Diffusers:
     cache (``image.kept``), and one that was drawn before is not drawn again.
 
     Args:
-        model: an id on the Hub or a folder; ``revision`` as ``from_pretrained`` takes it.
+        model: an id on the Hub or a folder; ``revision`` and ``variant`` (``fp16``) as ``from_pretrained`` takes them.
         prompt: where ``{sentence}`` stands.
         steps: of the schedule; image-to-image does ``steps * strength`` of them.
         guidance: classifier-free guidance; 0 for distilled models.
@@ -95,6 +95,7 @@ class Diffusers:
 
     model: str = "stabilityai/sdxl-turbo"
     revision: str | None = None
+    variant: str | None = None
     prompt: str = "{sentence}"
     steps: Positive = 2
     guidance: Amount = 0.0
@@ -161,7 +162,7 @@ class Diffusers:
     def _load(self) -> "Loaded":
         device = find_device(self.device)
         dtype = find_dtype(self.dtype, device)
-        return _load(self.model, self.revision, dtype, device, self.offload)
+        return _load(self.model, self.revision, dtype, device, self.offload, self.variant)
 
     def _asked(self, loaded: "Loaded") -> dict[str, Any] | None:
         """Return what a picture depends on beside its row; None if none is kept, or a revision is unknown."""
@@ -173,6 +174,7 @@ class Diffusers:
             return None
         return {
             "revisions": revisions,
+            **({"variant": self.variant} if self.variant else {}),
             "nsfw_threshold": self.nsfw_threshold if self.nsfw_model else None,
             "settings": [self.steps, self.guidance, self.strength]
             + [self.text_guidance] * (self.text_guidance is not None),
@@ -310,16 +312,18 @@ class Loaded:
 
 
 @functools.cache
-def _load(model: str, revision: str | None, dtype: str, device: str, offload: str) -> Loaded:
-    return Loaded(functools.partial(_open, model, revision, dtype, device, offload), device, dtype)
+def _load(
+    model: str, revision: str | None, dtype: str, device: str, offload: str, variant: str | None = None
+) -> Loaded:
+    return Loaded(functools.partial(_open, model, revision, dtype, device, offload, variant), device, dtype)
 
 
-def _open(model: str, revision: str | None, dtype: str, device: str, offload: str) -> Any:
+def _open(model: str, revision: str | None, dtype: str, device: str, offload: str, variant: str | None = None) -> Any:
     torch = need("torch", extra="models")
     diffusers = need("diffusers", extra="models")
     with quiet("diffusers"), loading(model, "a text-to-image pipeline"):
         pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
-            model, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False
+            model, revision=revision, variant=variant, dtype=getattr(torch, dtype), trust_remote_code=False
         )
     pipeline.set_progress_bar_config(disable=True)
     vae: Any = getattr(pipeline, "vae", None)
