@@ -131,6 +131,35 @@ def convert(
     return reading.report
 
 
+def write_sample(out: str | Path, name: str = "mner") -> None:
+    """Write a drawn sample set as a folder for ``load_dataset``: ``data/*.parquet``, ``README.md``.
+
+    The folder appears atomically, once it is complete.
+
+    Args:
+        out: the folder to write; it may exist if it is empty.
+        name: as ``load_sample`` has it.
+
+    Raises:
+        UnknownName: there is no sample set of that name.
+        UsageError: ``out`` is a file or not empty.
+    """
+    from hf_mner_aug.sample import load_sample
+
+    out, splits = Path(out), load_sample(name)
+    _check_empty(out)
+    with replacing(out, "sample", _check_empty) as folder:
+        for split, rows in splits.items():
+            parquet.write_shards([rows.data.table], folder / "data", split, rows.features)
+        card = template("sample.md").render(name=name, version=__version__)
+        artifacts.write_atomically(folder / "README.md", card.encode())
+
+
+def _check_empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: expected no such folder, or an empty one: choose another")
+
+
 def _dataset(source: str, columns: Mapping[str, str | int], images: str | Path | None) -> RawSet:
     """Return a dataset as a raw set: one on the Hub, a folder, or a file of Parquet, JSON, CSV or TSV.
 

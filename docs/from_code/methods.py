@@ -16,6 +16,10 @@ from hf_mner_aug.reasons import DROPPED, Reason
 from hf_mner_aug.transform import Method
 from hf_mner_aug.values import Range
 
+DATA = (
+    "`twitter2015` stands for your dataset: a folder that [`convert`](../datasets.md) wrote, or `ORG/NAME` on the Hub. "
+    "Without one, `hf-mner-aug sample --out twitter2015` writes a drawn set under this name."
+)
 SHARED = tuple(field.name for field in fields(Method))
 _DEVIATES = re.compile(r"\bDeviates: (.+?)(?=\nRejects:|\Z)", re.DOTALL)
 _CLAUSE = re.compile(r";\s+(?![^(]*\))")  # not within parentheses
@@ -38,7 +42,7 @@ def facts(name: str) -> str:
         else "are added to the gold posts of train",
     }
     head, *rows = told.items()
-    return table(head, ([f"**{label}**", text] for label, text in rows))
+    return f"{DATA}\n\n{table(head, ([f'**{label}**', text] for label, text in rows))}"
 
 
 def replaces(name: str) -> bool:

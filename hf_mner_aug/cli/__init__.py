@@ -45,7 +45,7 @@ def _options(
 
 
 VERBS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "Start": (run.demo, about.methods, about.doctor, hosts.hosts),
+    "Start": (run.demo, data.sample, about.methods, about.doctor, hosts.hosts),
     "Make": (data.convert, data.validate, data.index, data.names, run.augment),
     "Look": (look.show, look.memory, look.quality),
     "Review": (review.export, review.import_review),

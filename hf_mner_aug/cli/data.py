@@ -8,9 +8,11 @@ import typer
 import hf_mner_aug
 from hf_mner_aug.cli.options import AsJson, Columns, Images, Out, Source
 from hf_mner_aug.columns.mapping import parse_columns
+from hf_mner_aug.conversion import write_sample
 from hf_mner_aug.readers import RAW_SETS, parse_places
 from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
+from hf_mner_aug.sample import NAMES
 from hf_mner_aug.schema import Orphans
 from hf_mner_aug.schema.schemes import AnyScheme
 from hf_mner_aug.untrusted.printable import say, say_json
@@ -72,6 +74,15 @@ def convert(
     options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as OTHER=MISC"), "columns": parse_places(columns)}
     options |= {"tokeniser": tokeniser, "misaligned": misaligned, "nested": nested, "offsets": offsets}
     say(hf_mner_aug.convert(name, raw, out, check_against=check_against or (), **options))
+    say(f'load_dataset("{out}")')
+
+
+def sample(
+    out: Out,
+    name: Annotated[str, typer.Option(help=f"Which set: {', '.join(NAMES)}.")] = "mner",
+) -> None:
+    """Write the drawn sample set as a folder that load_dataset reads, to try things without data of your own."""
+    write_sample(out, name)
     say(f'load_dataset("{out}")')
 
 

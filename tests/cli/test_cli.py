@@ -11,8 +11,11 @@ from datasets import load_dataset
 
 from hf_mner_aug import cli
 from hf_mner_aug.backbones import BACKBONES
+from hf_mner_aug.conversion import write_sample
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods import METHODS
 from hf_mner_aug.runs import estimate
+from hf_mner_aug.sample import NAMES, load_sample
 
 RAW = """IMGID:{0}1
 RT\tO
@@ -75,6 +78,24 @@ def test_a_recipe_file_is_the_flags_in_yaml_and_flags_go_before_it(call, convert
     notes = [json.loads(Path(folder, "eda_100pct", "augmentation.json").read_text()) for folder in "ab"]
     assert notes[0]["recipe_fingerprint"] == notes[1]["recipe_fingerprint"]
     assert notes[0]["recipe"]["seed"] == 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_sample_set_as_a_folder(call, tmp_path, name):
+    out = tmp_path / "sample"
+    code, said, _ = call("sample", "--out", out, "--name", name)
+    assert (code, said.splitlines()) == (0, [f'load_dataset("{out}")'])
+    expected = load_sample(name)
+    read = load_dataset(str(out))
+    assert read.keys() == expected.keys()
+    for split, rows in expected.items():
+        assert read[split].features == rows.features
+        assert read[split].with_format("arrow")[:].to_pylist() == rows.with_format("arrow")[:].to_pylist()
+    assert "(" + name + ")" in (out / "README.md").read_text(encoding="utf-8")
+    before = sorted(out.rglob("*"))
+    with pytest.raises(UsageError, match="expected no such folder, or an empty one"):
+        write_sample(out, name)
+    assert sorted(out.rglob("*")) == before
 
 
 def test_ids_of_a_published_split(call, converted):
