@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.runs.engines.pool import make_all
 from hf_mner_aug.runs.ledger import Run, numbered, run_folder
 from hf_mner_aug.runs.parts import changed_splits, difference, make_part, part_note, plan, rows_table
 from hf_mner_aug.runs.recipe import Recipe
-from hf_mner_aug.runs.workers import make_all
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.transform import QUIET_S, Costs, Method, iterate_posts
 

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.columns import unknown as other_columns
 from hf_mner_aug.columns.labels import encode
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.runs.engines import Engine, Work, open_engine
 from hf_mner_aug.runs.funnel import nothing_made
 from hf_mner_aug.runs.parts import (
     Part,
-    is_finished,
+    gather_part,
     kept_parts,
     part_note,
     plan,
@@ -34,10 +35,9 @@ from hf_mner_aug.runs.parts import (
     reject_features,
     rows_table,
 )
-from hf_mner_aug.runs.ranks import check_rank, claim_config, claim_run, fit_once, release_config
+from hf_mner_aug.runs.ranks import check_rank, claim_config, claim_run, release_config
 from hf_mner_aug.runs.recipe import Recipe, named_method, recipe_for
 from hf_mner_aug.runs.subset import resolve
-from hf_mner_aug.runs.workers import make_all
 from hf_mner_aug.sources.loading import open_source
 from hf_mner_aug.sources.splits import named_splits
 from hf_mner_aug.stopping import keeping
@@ -45,7 +45,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.locks import sweep
 from hf_mner_aug.storage.picture_columns import embed
 from hf_mner_aug.storage.picture_files import Allowed
-from hf_mner_aug.storage.shared import Folder, Store, open_store
+from hf_mner_aug.storage.shared import Folder, open_store
 from hf_mner_aug.transform import Made, Method, iterate_rows
 from hf_mner_aug.transform.columns import check_keep, id_suffix, keep_columns
 from hf_mner_aug.transform.naming import used
@@ -135,6 +135,7 @@ def augment(
     *,
     out: str | Path | None = None,
     num_proc: int = 1,
+    engine: str | Engine | None = None,
     progress: bool = True,
     rank: int | None = None,
     world_size: int | None = None,
@@ -155,6 +156,8 @@ def augment(
             ``lsms:ratio=0.2``) or ``package.module:Class`` stands for one.
         out: the repo folder that ``publish`` will write; the run lives beside it (default: in the cache).
         num_proc: worker processes.
+        engine: what makes the parts: ``local``, or ``pool`` with settings as ``pool:num_proc=4`` (default:
+            ``pool`` with several processes, else ``local``).
         progress: show a bar.
         rank: make this rank's parts only, those whose index modulo ``world_size`` it is.
         world_size: the number of ranks.
@@ -175,6 +178,7 @@ def augment(
         OSError: the disk is full or the storage out of reach; what is finished is kept.
     """
     check_rank(rank, world_size)
+    engine = open_engine(engine, num_proc)
     method = named_method(method) if isinstance(method, str) else method
     if not isinstance(method, Method):
         raise UsageError(
@@ -187,8 +191,8 @@ def augment(
         splits, allowed = named_splits(source, columns=columns), Allowed.of(images)
     splits = embed(splits, replace(allowed, anywhere=trust_image_paths), stacklevel=2)
     recipe, gold = resolve(recipe_for(keep_columns(method, keep), source=name, columns=dict(columns), **chosen), splits)
-    options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage}
-    done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, **options)
+    options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage, "engine": engine}
+    done = run(recipe, gold, out=out, progress=progress, **options)
     if rank is None and not done.counts["made"]:
         warnings.warn(nothing_made(done.counts, done.method), stacklevel=2)
     return done
@@ -200,6 +204,7 @@ def run(
     *,
     out: str | Path | None = None,
     num_proc: int = 1,
+    engine: str | Engine | None = None,
     progress: bool = True,
     rank: int | None = None,
     world_size: int | None = None,
@@ -213,6 +218,7 @@ def run(
     from tqdm.auto import tqdm
 
     check_rank(rank, world_size)
+    chosen = open_engine(engine, num_proc)
     check_keep(recipe.build(), gold["train"])  # a wrong one is refused before anything is written
     folder = run_folder(recipe, out)
     begun = time.monotonic()
@@ -224,21 +230,22 @@ def run(
             sweep(left)
     claim_run(place, recipe)
     share = plan(recipe, recipe.build(), gold)[rank or 0 :: world_size or 1]
-    with keeping(lambda: kept_parts(folder, share)):
-        method = fit_once(place, recipe, gold, learned=learned, progress=progress)
+    with keeping(lambda: kept_parts(folder, share)), chosen.session() as session:
+        method = session.fit(place, recipe, gold, learned=learned, progress=progress)
         gold = numbered(gold, method)
         _check_ids(gold, method)
         done = Run(folder, recipe, method, gold, rank or 0, world_size or 1)
         parts = done.parts
-        missing = [part for part in parts if not _kept(place, folder, part, recipe, method)]
-        with tqdm(total=len(parts), initial=len(parts) - len(missing), unit="part", disable=not progress) as bar:
-            for part in make_all(folder, recipe, method, gold, missing, num_proc):
-                _send(place, folder, part)
-                bar.update()
+        missing = [part for part in parts if not gather_part(place, folder, part, recipe, method)]
+        posts = sum(map(len, parts))
+        with tqdm(total=posts, initial=posts - sum(map(len, missing)), unit=" posts", disable=not progress) as bar:
+            for part in session.make(Work(folder, place, recipe, method, gold), missing):
+                bar.update(len(part))
     note = {
         "artifact": method.artifact,
         "columns": done.columns,
         "counts": done.counts,
+        **({"engine": {"name": chosen.name, **session.told}} if session.told else {}),
         "hardware": {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system()},
         "libraries": library_versions(method),
         "parts_made": len(missing),
@@ -337,33 +344,3 @@ def _usage(notes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     if made:
         usage |= {f"{name}_per_500": round(500 * usage.get(name, 0) / made, 6) for name in ("seconds", "usd")}
     return usage
-
-
-def _kept(place: Store, folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
-    """Return whether a part is finished, and make sure that it is both here and in the shared storage."""
-    if place == Folder(folder):
-        return is_finished(folder, part, recipe, method)
-    names = _files(part)
-    note = place.read(names[-1])
-    if note is None:
-        made = is_finished(folder, part, recipe, method)
-        if made:
-            _send(place, folder, part)
-        return made
-    artifacts.write_atomically(folder / names[-1], note)
-    if not is_finished(folder, part, recipe, method):
-        for name in names[:-1]:
-            place.fetch(name, folder / name)
-    return is_finished(folder, part, recipe, method)
-
-
-def _send(place: Store, folder: Path, part: Part) -> None:
-    """Copy a part to the shared storage; the note that marks it as whole goes last."""
-    if place != Folder(folder):
-        for name in _files(part):
-            place.send(folder / name, name)
-
-
-def _files(part: Part) -> list[str]:
-    """Return the names of a part's files in its run, in the order they are written."""
-    return [f"parts/{part.stem}.parquet", f"rejected/{part.stem}.parquet", f"parts/{part.stem}.json"]

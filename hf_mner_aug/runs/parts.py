@@ -14,7 +14,7 @@ from hf_mner_aug.models.device import limits_met
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.parquet import reading, write_table
-from hf_mner_aug.storage.shared import sha256
+from hf_mner_aug.storage.shared import Folder, Store, sha256
 from hf_mner_aug.transform import Method
 from hf_mner_aug.transform.columns import unknown_columns
 from hf_mner_aug.untrusted.shapes import read_json
@@ -37,6 +37,10 @@ class Part:
     def stem(self) -> str:
         """The part's file name without its ending."""
         return f"{self.index:05}"
+
+    def __len__(self) -> int:
+        """The number of its posts."""
+        return self.stop - self.start
 
 
 class PartNote(TypedDict):
@@ -80,9 +84,22 @@ def kept_parts(folder: Path, parts: Sequence[Part]) -> str:
 
 
 def make_part(folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", part: Part) -> None:
-    """Make one part and write it: first its files, then the note that says they are whole."""
+    """Make one part of gold posts and write it."""
     begun = time.monotonic()
-    table = gold[part.split].select(range(part.start, part.stop)).with_format("arrow")[:]
+    write_part(folder, recipe, method, posts_of(gold, part), part, begun)
+
+
+def posts_of(gold: "Mapping[str, Dataset]", part: Part) -> "pa.Table":
+    """Return the gold posts of a part."""
+    table: pa.Table = gold[part.split].select(range(part.start, part.stop)).with_format("arrow")[:]
+    return table
+
+
+def write_part(folder: Path, recipe: Recipe, method: Method, table: "pa.Table", part: Part, begun: float) -> None:
+    """Make one part from its gold posts and write it: first its files, then the note that says they are whole.
+
+    ``begun`` is when the clock said that work on it began (``time.monotonic``).
+    """
     usage_of = method.costs.usage if method.costs else dict
     before, limits_before = usage_of(), limits_met()
     made = method.make(table)
@@ -137,6 +154,36 @@ def is_finished(folder: Path, part: Part, recipe: Recipe, method: Method) -> boo
         raise RecipeMismatch(f"{folder}/parts/{part.stem}.parquet was made by another recipe: delete {folder}")
     paths = [folder / kind / f"{part.stem}.parquet" for kind in ("parts", "rejected")]
     return [sha256(path) if path.exists() else "" for path in paths] == note["sha256"]
+
+
+def part_files(part: Part) -> list[str]:
+    """Return the names of a part's files in its run, in the order they are written."""
+    return [f"parts/{part.stem}.parquet", f"rejected/{part.stem}.parquet", f"parts/{part.stem}.json"]
+
+
+def send_part(place: Store, folder: Path, part: Part) -> None:
+    """Copy a part to the shared storage; the note that marks it as whole goes last."""
+    if place != Folder(folder):
+        for name in part_files(part):
+            place.send(folder / name, name)
+
+
+def gather_part(place: Store, folder: Path, part: Part, recipe: Recipe, method: Method) -> bool:
+    """Return whether a part is finished, and make sure that it is both here and in the shared storage."""
+    if place == Folder(folder):
+        return is_finished(folder, part, recipe, method)
+    names = part_files(part)
+    note = place.read(names[-1])
+    if note is None:
+        made = is_finished(folder, part, recipe, method)
+        if made:
+            send_part(place, folder, part)
+        return made
+    artifacts.write_atomically(folder / names[-1], note)
+    if not is_finished(folder, part, recipe, method):
+        for name in names[:-1]:
+            place.fetch(name, folder / name)
+    return is_finished(folder, part, recipe, method)
 
 
 def read_rejects(path: Path) -> list[dict[str, Any]]:

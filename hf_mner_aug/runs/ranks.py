@@ -73,22 +73,22 @@ def fit_once(
     *,
     learned: str | None = None,
     progress: bool = False,
+    method: Method | None = None,
 ) -> Method:
     """Return the fitted method. Its learnt state is kept in the run's ``fit``; the first one stored there counts.
 
     ``learned`` is the artifact of the same recipe on the same posts, where this process has fitted it before.
+    ``method`` is the recipe's, where another process has built it.
 
     Raises:
         RecipeMismatch: this process learnt something else than the first one.
         Corrupt: a stored file is damaged.
     """
-    method = recipe.build()
+    method = method or recipe.build()
     stored = place.read("fit/artifact.json")
     if stored is not None:
         digest = _digest_in(stored, place)
-        _fetch(place, digest)
-        for file in artifacts.files(digest)[1:]:
-            _fetch(place, file)
+        fetch_learned(place, digest)
         return replace(method, artifact=digest)
     if method.artifact is None and learned is not None:
         method = replace(method, artifact=learned)
@@ -107,6 +107,17 @@ def fit_once(
             f"({digest[:12]}): give all the same package versions; started again, this one takes the first"
         )
     return method
+
+
+def fetch_learned(place: Store, digest: str) -> None:
+    """Copy the files of an artifact from a run's ``fit`` into this machine's cache, unless they are there.
+
+    Raises:
+        Corrupt: one is damaged.
+    """
+    _fetch(place, digest)
+    for file in artifacts.files(digest)[1:]:
+        _fetch(place, file)
 
 
 def _claim(recipe: Recipe) -> str:

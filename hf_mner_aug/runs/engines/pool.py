@@ -1,29 +1,66 @@
-"""Parts made one after another in this process, or in spawned workers."""
+"""Parts made in spawned worker processes of this machine."""
 
+import contextlib
 import multiprocessing
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.runs.parts import Part, make_part
+from hf_mner_aug.runs.engines.work import Work
+from hf_mner_aug.runs.parts import Part, make_part, send_part
+from hf_mner_aug.runs.ranks import fit_once
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, start_tracker
+from hf_mner_aug.storage.shared import Store
 from hf_mner_aug.transform import Method
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Worker processes of this machine.
+
+    Args:
+        num_proc: how many.
+    """
+
+    name: ClassVar[str] = "pool"
+    told: ClassVar[Mapping[str, Any]] = {}
+
+    num_proc: int
+
+    def __post_init__(self) -> None:
+        if self.num_proc < 1:
+            raise UsageError(f"num_proc must be at least 1, found {self.num_proc}")
+
+    def session(self) -> "contextlib.nullcontext[Pool]":
+        """Start nothing: workers start with the first part."""
+        return contextlib.nullcontext(self)
+
+    def fit(
+        self, place: Store, recipe: Recipe, gold: "DatasetDict", *, learned: str | None = None, progress: bool = False
+    ) -> Method:
+        """Return the method, fitted in this process."""
+        return fit_once(place, recipe, gold, learned=learned, progress=progress)
+
+    def make(self, work: Work, parts: list[Part]) -> Iterator[Part]:
+        """Make parts in workers, or here if there is one part alone."""
+        for part in make_all(work.folder, work.recipe, work.method, work.gold, parts, self.num_proc):
+            send_part(work.place, work.folder, part)
+            yield part
+
+
 def make_all(
     folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", parts: list[Part], num_proc: int
 ) -> Iterator[Part]:
     """Make parts here or in spawned workers, and yield each when it is finished."""
-    if num_proc < 1:
-        raise UsageError(f"num_proc must be at least 1, found {num_proc}")
     if num_proc == 1 or len(parts) < 2:
         for part in parts:
             make_part(folder, recipe, method, gold, part)

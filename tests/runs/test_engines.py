@@ -1,0 +1,43 @@
+"""Engines by name, and that ``local`` and ``pool`` write the same."""
+
+import pytest
+
+from hf_mner_aug import LSMS, augment
+from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.runs.engines import ENGINES, open_engine
+from hf_mner_aug.runs.engines.local import Local
+from hf_mner_aug.runs.engines.pool import Pool
+
+
+def test_an_engine_is_found_by_its_name():
+    assert open_engine(None) == open_engine("local") == Local()
+    assert open_engine(None, 3) == open_engine("pool", 3) == open_engine("pool:num_proc=3") == Pool(3)
+    assert open_engine("pool").num_proc >= 1
+    assert open_engine(Pool(2)) == Pool(2)
+    assert {name: cls.name for name, cls in ENGINES.items()} == {name: name for name in ENGINES}
+
+
+@pytest.mark.parametrize(
+    ("engine", "num_proc", "error", "said"),
+    [
+        ("spark", 1, UnknownName, "unknown engine 'spark': valid are local, pool"),
+        ("pool:workers=2", 1, UnknownName, "unknown setting of pool 'workers': valid are num_proc"),
+        ("pool:num_proc=many", 1, UsageError, "pool: num_proc='many' is not a valid int"),
+        ("pool:num_proc=0", 1, UsageError, "num_proc must be at least 1, found 0"),
+        (None, 0, UsageError, "num_proc must be at least 1, found 0"),
+        ("local", 2, UsageError, r"several processes \(num_proc\) are of the engine pool, found the engine local"),
+    ],
+)
+def test_a_wrong_engine_is_one_line(splits, tmp_path, engine, num_proc, error, said):
+    with pytest.raises(error, match=said):
+        augment(splits, LSMS(), out=tmp_path / "aug", engine=engine, num_proc=num_proc)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pool_writes_what_local_writes(splits, tmp_path):
+    made = {}
+    for engine in ("local", "pool:num_proc=2"):
+        run = augment(splits, LSMS(copies=2), out=tmp_path / engine[:4], engine=engine, part_size=4, progress=False)
+        made[engine] = {path.name: path.read_bytes() for path in run.folder.rglob("*.parquet")}
+    assert made["local"] == made["pool:num_proc=2"]
+    assert len(made["local"]) == 4
