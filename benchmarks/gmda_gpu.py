@@ -26,7 +26,7 @@ from transformers import InstructBlipConfig, InstructBlipForConditionalGeneratio
 
 from hf_mner_aug.draw import draw
 from hf_mner_aug.models.text.adapters import compute_activations_twice, learnable
-from hf_mner_aug.models.text.instructblip_net import adapt
+from hf_mner_aug.models.text.instructblip_net import QFORMER_PARTS, adapt
 from hf_mner_aug.models.text.network import FitSettings
 from hf_mner_aug.models.text.sampling import RowSampler
 
@@ -221,10 +221,11 @@ def estimate() -> None:
     learns = learnable(net)
     n_learnt = sum(parameter.numel() for parameter in learns.values())
     n_base = sum(parameter.numel() for parameter in net.parameters()) - n_learnt
-    n_qformer = sum(p.numel() for name, p in net.named_parameters() if ".qformer." in name and name not in learns)
+    own = {name.removeprefix("base_model.model."): p for name, p in net.named_parameters() if name not in learns}
+    n_qformer = sum(parameter.numel() for name, parameter in own.items() if name.startswith(QFORMER_PARTS))
     weights = 2 * n_base / GIB
     print(f"base: {n_base / 1e9:.2f} billion parameters, {weights:.1f} GiB in bfloat16")
-    for name, n in (("lora: adapters and the tags' rows", n_learnt), ("qformer: its own weights", n_qformer)):
+    for name, n in (("lora: adapters and the tags' rows", n_learnt), ("qformer and what joins it", n_qformer)):
         # float32: the weight, its gradient and Adam's two moments
         print(f"{name}: {n / 1e6:.1f} million learn, {16 * n / GIB:.2f} GiB with gradients and Adam's moments")
 

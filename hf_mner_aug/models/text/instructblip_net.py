@@ -1,24 +1,28 @@
 """InstructBLIP as GMDA trains and samples it (Dai et al. 2023): the network, its tags, its adapters and its inputs.
 
-The instruction goes to the Q-Former and to the language model. Each tag is one token of the language model's tokenizer:
-its rows of the decoder's embedding and of the output layer are trained and stored with the adapter, since the base has
-none. The instruction names types in words, so the Q-Former's tokenizer needs no tags.
+The instruction goes to the Q-Former and to the language model. With LoRA each tag is one token of the language model's
+tokenizer: its rows of the decoder's embedding and of the output layer are trained and stored with the adapter, since
+the base has none. With ``tune="qformer"`` the language model stays as it is, so tags are written in its own pieces; the
+Q-Former, its query tokens and the projection to the language model are trained. The instruction names types in words,
+so the Q-Former's tokenizer needs no tags.
 """
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import loading
 from hf_mner_aug.models.text.adapters import add_adapters, learn_in_float32, read_adapters, write_adapters
+from hf_mner_aug.models.text.labelled import escape_word
 from hf_mner_aug.models.text.network import FitSettings
 from hf_mner_aug.models.text.tokens import (
     IGNORED,
     Reader,
     add_tags,
+    decoded,
     ended,
     filled,
     not_text,
@@ -41,6 +45,7 @@ LORA_TARGETS = (
     r"|language_model\..+\.(q|k|v|o|wi|wi_0|wi_1|wo|[qkv]_proj|o_proj|out_proj|gate_proj|up_proj|down_proj|fc1|fc2)"
 )
 QFORMER_WEIGHTS = "qformer.safetensors"
+QFORMER_PARTS = ("qformer.", "query_tokens", "language_projection.")  # trained where the Q-Former is
 
 
 class EncodedRequest(NamedTuple):
@@ -57,13 +62,17 @@ class EncodedRequest(NamedTuple):
 
 @dataclass
 class InstructBLIPNetwork:
-    """An InstructBLIP with its processor, and the ids of its tags (a ``Network``)."""
+    """An InstructBLIP with its processor (a ``Network``).
+
+    Its tags are tokens, with these ids, or ``plain``: the spelling of each.
+    """
 
     net: Any
     processor: Any
     tags: Mapping[str, int]
     max_instruction: int
     max_text: int
+    plain: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         config = self.config
@@ -104,14 +113,21 @@ class InstructBLIPNetwork:
         return EncodedRequest(prompt, question, ids, image), counts
 
     def text_ids(self, text: str) -> list[int]:
-        """Return the ids of a linearised text: one for each tag, and those of the words between."""
+        """Return the ids of a linearised text."""
+        if self.plain:
+            return self.prompts.pieces(" ".join(self.plain.get(word, word) for word in text.split(" ")))
         return tagged_ids(text, self.tags, self.prompts)
 
     def text_of(self, ids: Sequence[int]) -> str | None:
         """Return the linearised text of ids up to the end token; None if they have none."""
         if self.end not in ids:
             return None
-        return tagged_text(ids[: list(ids).index(self.end)], self.names, self.processor.tokenizer)
+        ids = ids[: list(ids).index(self.end)]
+        if self.plain:
+            tags = {spelling: tag for tag, spelling in self.plain.items()}
+            words = decoded(ids, self.processor.tokenizer).split()
+            return " ".join(tags.get(word) or (word if word.startswith("\\") else escape_word(word)) for word in words)
+        return tagged_text(ids, self.names, self.processor.tokenizer)
 
     def pixels(self, image: EncodedImage | None) -> "torch.Tensor":
         """Return a picture as network input [3, height, width]; without one, the mean colour.
@@ -172,7 +188,7 @@ class InstructBLIPNetwork:
         return not_text(tokenizer, rows, {self.end, tokenizer.unk_token_id, *self.names})
 
     def adapt(self, settings: FitSettings) -> None:
-        """Make adapters and the rows of the tags learnable, or only the Q-Former's own weights."""
+        """Make adapters and the rows of the tags learnable, or only the Q-Former's own weights and what joins it."""
         self.net = adapt(self.net, self.tags, settings)
 
     def write_weights(self, folder: Path) -> None:
@@ -209,21 +225,41 @@ def open_base(settings: FitSettings, tags: Sequence[str], dtype: str) -> Instruc
         )
     net.requires_grad_(False)
     net.config.tie_word_embeddings = False  # otherwise PEFT skips rows of layers that it takes for tied
-    ids = add_tags(net.language_model, processor.tokenizer, tags)
+    alone = settings.tune == "qformer"
+    plain = spellings(tags, processor.tokenizer) if alone else {}
+    ids = {} if alone else add_tags(net.language_model, processor.tokenizer, tags)
     # The paper does not use the defaults of a checkpoint (beams, penalties).
     marks = {name: getattr(processor.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     start = getattr(net.config.text_config, "decoder_start_token_id", None)
     net.language_model.generation_config = transformers.GenerationConfig(**marks, decoder_start_token_id=start)
-    return InstructBLIPNetwork(net, processor, ids, settings.max_instruction, settings.max_text)
+    return InstructBLIPNetwork(net, processor, ids, settings.max_instruction, settings.max_text, plain)
+
+
+def spellings(tags: Sequence[str], tokenizer: Any) -> dict[str, str]:
+    """Return each tag as it comes back from the tokenizer's pieces.
+
+    Raises:
+        UsageError: two tags are spelled alike, or one in several words.
+    """
+    reader = Reader.of(tokenizer, 1)
+    found = {tag: decoded(reader.pieces(tag), tokenizer).strip() for tag in tags}
+    for tag, spelling in found.items():
+        if len(spelling.split()) != 1 or list(found.values()).count(spelling) > 1:
+            raise UsageError(
+                f"tune=qformer: the model's tokenizer writes the tag {tag!r} as {spelling!r}, which is no tag of its "
+                "own: take tune=lora"
+            )
+    return found
 
 
 def adapt(net: Any, tags: Mapping[str, int], settings: FitSettings) -> Any:
-    """Return a network of which the adapters and the tags' rows are trained, or only the Q-Former's own weights.
+    """Return a network of which the adapters and the tags' rows are trained, or only ``QFORMER_PARTS``.
 
     Trained weights are float32.
     """
     if settings.tune == "qformer":
-        net.qformer.requires_grad_(True)
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(name.startswith(QFORMER_PARTS))
     else:
         language = net.language_model
         layers = (language.get_decoder().get_input_embeddings(), language.get_output_embeddings())
@@ -234,7 +270,7 @@ def adapt(net: Any, tags: Mapping[str, int], settings: FitSettings) -> Any:
 
 
 def write_weights(net: Any, folder: Path) -> None:
-    """Write the adapters, or the Q-Former; never the base.
+    """Write the adapters, or the Q-Former with its query tokens and projection; never the base.
 
     Raises:
         OSError: the disk is full.
@@ -246,16 +282,32 @@ def write_weights(net: Any, folder: Path) -> None:
         write_adapters(net, folder)
         return
     try:
-        save_file(net.qformer.state_dict(), folder / QFORMER_WEIGHTS)
+        save_file(_of_qformer(net), folder / QFORMER_WEIGHTS)
     except SafetensorError as error:
         raise OSError(f"{folder}: {error}") from error
 
 
 def read_weights(net: Any, folder: Path) -> Any:
-    """Return the network with the weights that ``write_weights`` wrote."""
+    """Return the network with the weights that ``write_weights`` wrote.
+
+    Raises:
+        UsageError: they are of other layers or shapes.
+    """
     if not (folder / QFORMER_WEIGHTS).exists():
         return read_adapters(net, folder)
     from safetensors.torch import load_file
 
-    net.qformer.float().load_state_dict(load_file(folder / QFORMER_WEIGHTS))
+    weights = load_file(folder / QFORMER_WEIGHTS)
+    here = _of_qformer(net)
+    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in here.items()}:
+        raise UsageError("this Q-Former is of other layers than the network has: fit again")
+    for name, parameter in net.named_parameters():
+        if name in weights:
+            parameter.data = weights[name].to(parameter.device)
+    net.load_state_dict(weights, strict=False)  # buffers
     return net
+
+
+def _of_qformer(net: Any) -> "dict[str, torch.Tensor]":
+    """Return the weights of ``QFORMER_PARTS`` by name."""
+    return {name: value for name, value in net.state_dict().items() if name.startswith(QFORMER_PARTS)}

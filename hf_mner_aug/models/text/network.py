@@ -35,7 +35,8 @@ class FitSettings:
         kind: of the network.
         marks: of entities: ``tokens``, tags that are tokens of their own, whose rows are trained; or ``plain`` ones.
         model: an id on the Hub or a folder; ``revision`` as ``from_pretrained`` takes it.
-        tune: ``lora``, or ``qformer``: the Q-Former's own weights, without an adapter.
+        tune: ``lora``, or ``qformer``: the Q-Former, its query tokens and projection, without an adapter; tags are
+            then written in the model's own pieces.
         r: rank of the adapters; ``alpha`` scales them by ``alpha / r``; ``dropout`` is theirs.
         learning_rate: of Adam, the same at every step.
         batch_size: posts per step; when memory runs out they are taken in smaller parts with the same gradient.

@@ -1,7 +1,8 @@
 """A network fine-tuned to write labelled texts: resumable, in the state with the least validation loss.
 
 GMDA's paper (Wang et al. 2024, section 3.3) fine-tunes InstructBLIP. With LoRA (Hu et al. 2022) the adapters and the
-rows of the tags learn; with ``tune="qformer"`` the Q-Former's own weights and nothing else (table 5). Deviates: LoRA
+rows of the tags learn; with ``tune="qformer"`` the Q-Former's own weights, its query tokens and its projection to the
+language model, without an adapter (table 5). Deviates: LoRA
 reaches T5's ``k`` and ``wo`` and the Q-Former's ``query`` too, which the authors' code misses; a post without a picture
 is shown the mean colour.
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import torch
 
 VERSION = 1  # of the training: raised when the same pairs give another adapter, which is then trained anew
+QFORMER_VERSION = 2  # of the training with ``tune="qformer"``
 # The settings that stand in the record, with which the network is opened again.
 RECORDED = ("kind", "marks", "tune", "r", "alpha", "dropout", "max_instruction", "max_text")
 
@@ -284,7 +286,8 @@ def _training_key(
     versions = [need(name, extra="models").__version__ for name in ("torch", "transformers", "peft")]
     chosen = {name: value for name, value in _chosen(settings).items() if name not in ("model", "revision", "device")}
     kind = device.partition(":")[0]
-    about = [VERSION, versions, chosen, list(tags), base["revision"], dtype, kind]
+    version = QFORMER_VERSION if settings.tune == "qformer" else VERSION
+    about = [version, versions, chosen, list(tags), base["revision"], dtype, kind]
     digest = hashlib.sha256(canonical_json(about).encode())
     for split in (train, validation):
         for request, text in split:
