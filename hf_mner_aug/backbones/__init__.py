@@ -26,6 +26,7 @@ BACKBONES = {
     "tiger": "TIGER",
     "mmt5": "MMT5",
     "h_index": "HIndex",
+    "mkgformer": "MKGformer",
 }
 
 
@@ -203,6 +204,7 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
     from hf_mner_aug.backbones.hvpnet import HVPNet
     from hf_mner_aug.backbones.iie4mner import IIE4MNER
     from hf_mner_aug.backbones.maf import MAF
+    from hf_mner_aug.backbones.mkgformer import MKGformer
     from hf_mner_aug.backbones.mmt5 import MMT5
     from hf_mner_aug.backbones.relation import RelationClassifier
     from hf_mner_aug.backbones.relation_features import RelationFeatures
@@ -225,4 +227,5 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
         TIGER,
         MMT5,
         HIndex,
+        MKGformer,
     ]

@@ -27,6 +27,7 @@ LICENCES = {
     },
     **{f"{owner}t5-{size}": "apache-2.0" for owner in ("", "google-t5/") for size in ("small", "base", "large")},
     "facebook/bart-base": "apache-2.0",
+    "openai/clip-vit-base-patch32": "mit",
     "sentence-transformers/all-MiniLM-L6-v2": "apache-2.0",
     "Salesforce/instructblip-flan-t5-xl": "mit",
     "google/gemma-3-270m": "gemma",

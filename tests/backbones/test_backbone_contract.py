@@ -44,6 +44,8 @@ SMALL = {
     "iie4mner": f"{SEEING},steps=15,learning_rate=2e-3,head_learning_rate=2e-3,fusion_dropout=0.0",
     "tiger": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=3e-3,most_regions=1,most_steps=40",
     "mmt5": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=3e-3,most_regions=1,most_steps=40",
+    "mkgformer": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=2e-2",
+    "mkgformer task=relations": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=2e-2,task=relations",
     "h_index": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=3e-3,most_regions=1",
 }
 WRITES = ("tiger", "mmt5", "h_index")  # after a few steps they write what cannot be read, of which a warning tells
@@ -69,8 +71,11 @@ BAD = {
     "maf": {"alpha": "2 in [0, 1]", "swapped": "2 in [0, 1]", "to_image": "-0.1 in [0, 1]"}
     | {"temperature": "0 more than 0"}
     | (LENGTH | DROPOUT | IMAGES),
-    "hvpnet": {"task": "events unknown task 'events'", "most_objects": "0 at least 1", "max_length": "15 at least 16"}
-    | (DROPOUT | IMAGES),
+    **dict.fromkeys(
+        ("hvpnet", "mkgformer"),
+        {"task": "events unknown task 'events'", "most_objects": "0 at least 1", "max_length": "15 at least 16"}
+        | (DROPOUT | IMAGES),
+    ),
     **dict.fromkeys(
         ("tiger", "mmt5"),
         {"most_regions": "0 at least 1", "most_steps": "7 at least 8"} | LENGTH | DROPOUT | IMAGES,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TINY = "tiny"
 MOST_PICTURES = 4  # per post: MNER-MI has no more
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of each colour
+OPENAI = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # the same of CLIP
+STATES = "states"
 FROZEN_BATCH = 32
 
 
@@ -64,7 +66,7 @@ class Vision:
 
 
 def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None) -> "Tower":
-    """Return a tower; ``view`` is ``grid`` or ``pyramid``.
+    """Return a tower; ``view`` is ``grid``, ``pyramid``, or ``states``, those of CLIP before its last layers.
 
     If ``saved`` is the folder of a saved backbone, the tower is built with its architecture, and its weights are loaded
     later.
@@ -80,7 +82,9 @@ def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None)
     library, _, name = vision.tower.rpartition(":")
     try:
         with quiet():
-            if library == "torchvision":
+            if view == STATES:
+                body, (mean, std) = _clip(vision, saved)
+            elif library == "torchvision":
                 body, (mean, std) = _torchvision(name, vision.pretrained and saved is None)
             elif library == "timm" or is_timm_folder(saved or Path(vision.tower)):
                 body, (mean, std) = _timm(name, vision, saved)
@@ -88,10 +92,13 @@ def load_tower(vision: Vision, *, view: str = "grid", saved: Path | None = None)
                 body, (mean, std) = _transformers(vision, saved)
     except (*UNUSABLE_MODEL, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(
-            f"tower {vision.tower!r}: expected torchvision:NAME, timm:NAME, {TINY}, a folder that timm saved, or the "
-            f"folder or id of a transformers backbone such as microsoft/resnet-50 ({first})"
-        ) from error
+        expected = (
+            f"{TINY}, or the folder or id of a CLIP such as openai/clip-vit-base-patch32"
+            if view == STATES
+            else f"torchvision:NAME, timm:NAME, {TINY}, a folder that timm saved, or the folder or id of a "
+            "transformers backbone such as microsoft/resnet-50"
+        )
+        raise UsageError(f"tower {vision.tower!r}: expected {expected} ({first})") from error
     return tower.Tower(
         body,
         getattr(tower, view),
@@ -142,6 +149,17 @@ def _transformers(vision: Vision, saved: Path | None) -> Loaded:
     except (OSError, ValueError):
         return body, IMAGENET
     return body, (processor.image_mean, processor.image_std)
+
+
+def _clip(vision: Vision, saved: Path | None) -> Loaded:
+    from hf_mner_aug.models.vision import clip_layers
+
+    if vision.tower == TINY and saved is None:
+        net = need("transformers", extra="models").CLIPVisionModel(clip_layers.tiny_config(vision.image_size))
+    else:
+        name, revision = split_revision(vision.tower) if saved is None else (str(saved), None)
+        net = clip_layers.load_clip(name, revision, pretrained=vision.has_weights and saved is None)
+    return clip_layers.FirstLayers(net, vision.image_size), OPENAI
 
 
 class Gallery:

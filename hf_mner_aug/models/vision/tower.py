@@ -27,6 +27,11 @@ def whole(stages: Stages) -> Tensor:
     return stages[-1].mean(dim=(2, 3)).unsqueeze(1)
 
 
+def states(stages: Stages) -> Tensor:
+    """Return the states of ``clip_layers`` as they are."""
+    return stages[-1]
+
+
 def pyramid(stages: Stages, *, side: int = 2) -> Tensor:
     """Return all maps pooled to ``side``×``side`` cells, channels concatenated [batch, side², sum of channels]."""
     pooled = [nn.functional.adaptive_avg_pool2d(stage, side) for stage in stages]
