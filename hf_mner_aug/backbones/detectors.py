@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hf_mner_aug.backbones import Prediction
 from hf_mner_aug.backbones.packed import pack, unpack
 from hf_mner_aug.backbones.settings import fit_named, parse_backbone
 from hf_mner_aug.draw import Draw
@@ -112,9 +113,18 @@ def detect(spec: str, digests: Sequence[str], texts: Sequence[Sequence[str]]) ->
 
 def detect_in(spec: str, digests: Sequence[str], posts: Sequence[Post]) -> list[list[list[PlainSpan]]]:
     """Return the spans that each detector finds in each post, as ``detect``; posts may have pictures."""
+    return spans_in(predict_in(spec, digests, posts))
+
+
+def predict_in(spec: str, digests: Sequence[str], posts: Sequence[Post]) -> list[tuple[Prediction, ...]]:
+    """Return the prediction of each detector for each post ``[n_posts][n_detectors]``."""
     name = spec.partition(":")[0]
-    answers = [unpack(name, digest).predict(posts) for digest in digests]
-    return [[prediction.plain_spans() for prediction in of_text] for of_text in zip(*answers, strict=True)]
+    return list(zip(*(unpack(name, digest).predict(posts) for digest in digests), strict=True))
+
+
+def spans_in(predictions: Sequence[Sequence[Prediction]]) -> list[list[list[PlainSpan]]]:
+    """Return the spans of predictions with their types ``[n_posts][n_detectors][n_spans]``."""
+    return [[prediction.plain_spans() for prediction in of_post] for of_post in predictions]
 
 
 def check_labels(

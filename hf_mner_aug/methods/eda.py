@@ -19,12 +19,13 @@ from hf_mner_aug.models.words.synonyms import (
     check_synonyms,
     outside_synonyms,
 )
+from hf_mner_aug.posts.boxes import jitter_boxes
 from hf_mner_aug.posts.lexicon import Texts, common_words, match_case, nearest_words, ordinary_words
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import Post, respell
 from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.transform import Facts, Method, Reject
-from hf_mner_aug.values import Count, Positive, Share, later
+from hf_mner_aug.values import BelowOne, Count, Positive, Share, later
 
 T = TypeVar("T")
 Edits = dict[int, list[str]]  # see schema.respell
@@ -83,6 +84,8 @@ class EDA(Method):
             word vectors from outside.
         synonyms_from: the file of `vectors`, in the text format of GloVe or word2vec; or the folder of WordNet's own
             files (`index.noun`, …), without which `wordnet` takes nltk's.
+        jitter: the standard deviation of noise that moves the sides of boxes, as a share of the box's width or height;
+            boxes stay inside the picture and overlap those before with an IoU above 0.7.
     """
 
     name: ClassVar[str] = "eda"
@@ -112,6 +115,7 @@ class EDA(Method):
     operations: tuple[Operation, ...] = OPERATIONS
     synonyms: Source = "split"
     synonyms_from: LocalFile = later("")
+    jitter: BelowOne = later(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,7 +139,8 @@ class EDA(Method):
             if post is not before:
                 before, where = post, editable_words(post, self.margin)
                 known = [i for i in where if post.tokens[i].casefold() in synonyms]
-            made.append(self._edit(post, where, known, synonyms, draw))
+            edited = self._edit(post, where, known, synonyms, draw)
+            made.append(jitter_boxes(edited, self.jitter, draw.sub("jitter")) if isinstance(edited, Post) else edited)
         return made
 
     def _edit(self, post: Post, where: list[int], known: list[int], synonyms: Synonyms, draw: Draw) -> Post | Reject:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.models.words.synonyms import Source, check_synonyms, outside_synonyms
-from hf_mner_aug.posts.boxes import without_stale_boxes
+from hf_mner_aug.posts.boxes import jitter_boxes, without_stale_boxes
 from hf_mner_aug.posts.lexicon import (
     LabelCounts,
     Texts,
@@ -34,7 +34,7 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
 from hf_mner_aug.storage.pinned_files import LocalFile
 from hf_mner_aug.transform import Facts, Method, Reject
-from hf_mner_aug.values import Positive, Probability, Share, later
+from hf_mner_aug.values import BelowOne, Positive, Probability, Share, later
 
 T = TypeVar("T")
 Operation = Literal["token", "synonym", "mention", "shuffle"]
@@ -128,6 +128,8 @@ class LSMS(Method):
             word vectors from outside.
         synonyms_from: the file of `vectors`, in the text format of GloVe or word2vec; or the folder of WordNet's own
             files (`index.noun`, …), without which `wordnet` takes nltk's.
+        jitter: the standard deviation of noise that moves the sides of boxes, as a share of the box's width or height;
+            boxes stay inside the picture and overlap those before with an IoU above 0.7.
     """
 
     name: ClassVar[str] = "lsms"
@@ -156,6 +158,7 @@ class LSMS(Method):
     mention_share: Probability = later(0.5)
     synonyms: Source = later("split")
     synonyms_from: LocalFile = later("")
+    jitter: BelowOne = later(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,7 +186,8 @@ class LSMS(Method):
         for post, draw in zip(posts, draws, strict=True):
             if post is not before:
                 before, choices = post, self._choices(post, lexicon)
-            made.append(self._edit(post, choices, lexicon, draw))
+            edited = self._edit(post, choices, lexicon, draw)
+            made.append(jitter_boxes(edited, self.jitter, draw.sub("jitter")) if isinstance(edited, Post) else edited)
         return made
 
     def _choices(self, post: Post, lexicon: Lexicon) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError
+from hf_mner_aug.posts.boxes import jitter_boxes
 from hf_mner_aug.posts.pictures import TAKEN, mix_images, open_rgb, write_picture
 from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.reasons import UNREADABLE_IMAGE, Reason
@@ -22,7 +23,7 @@ from hf_mner_aug.schema import EncodedImage, Entity, Post
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import Content, Facts, Method, Reject
 from hf_mner_aug.transform.weights import Weight
-from hf_mner_aug.values import Probability, later
+from hf_mner_aug.values import BelowOne, Probability, later
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -70,6 +71,8 @@ class MixGen(Method):
     Args:
         weight: the share of the post's own picture in the mix (the paper's λ).
         post_weight: what `weight` is in other methods: the weight of made posts in training, a number from 0 to 10.
+        jitter: the standard deviation of noise that moves the sides of boxes, as a share of the box's width or height;
+            boxes stay inside the picture and overlap those before with an IoU above 0.7.
     """
 
     name: ClassVar[str] = "mixgen"
@@ -91,6 +94,7 @@ class MixGen(Method):
 
     weight: Probability = 0.5
     post_weight: Weight = later(None)
+    jitter: BelowOne = later(0.0)
 
     @property
     def content(self) -> Content:
@@ -116,7 +120,11 @@ class MixGen(Method):
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return each post joined with its partner."""
         train = open_posts(self.learned["files"]["posts"])
-        return [self._join(post, draw_partner(post, train, draw)) for post, draw in zip(posts, draws, strict=True)]
+        joined = [self._join(post, draw_partner(post, train, draw)) for post, draw in zip(posts, draws, strict=True)]
+        return [
+            jitter_boxes(made, self.jitter, draw.sub("jitter")) if isinstance(made, Post) else made
+            for made, draw in zip(joined, draws, strict=True)
+        ]
 
     def _join(self, post: Post, partner: Post | None) -> Post | Reject:
         if partner is None:

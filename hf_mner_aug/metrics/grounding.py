@@ -13,6 +13,7 @@ from typing import Any
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.metrics.spans import Score, Scores, add_up, check_posts
+from hf_mner_aug.posts.boxes import iou as iou
 from hf_mner_aug.schema import Box, Entity
 
 IOU = 0.5
@@ -49,16 +50,6 @@ def score_grounded(predictions: Sequence[Iterable[Entity]], references: Sequence
         mner=_score(found, gold, lambda e: Entity(e.start, e.end, e.type)),
         eeg=_score(found, gold, lambda e: Entity(e.start, e.end, "", boxes=e.boxes)).micro,
     )
-
-
-def iou(box: Box, other: Box) -> float:
-    """Return the intersection over union of two boxes (x1, y1, x2, y2); 0 if they share no area."""
-    width = min(box[2], other[2]) - max(box[0], other[0])
-    height = min(box[3], other[3]) - max(box[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (_area(box) + _area(other) - shared)
 
 
 def same_region(predicted: Sequence[Box], gold: Sequence[Box]) -> bool:
@@ -122,7 +113,3 @@ def _checked(posts: Sequence[Iterable[Entity]], side: str) -> list[list[Entity]]
                     where = f"{side}[{i}]: the entity [{entity.start}, {entity.end}) {entity.type}"
                     raise DataError(f"{where} has the box {box}: expected four finite numbers x1, y1, x2, y2")
     return checked
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])

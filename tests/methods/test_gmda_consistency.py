@@ -9,8 +9,9 @@ from conftest import as_dataset, parse, picture
 from PIL import Image as Pillow
 
 from hf_mner_aug import GMDA
-from hf_mner_aug.backbones import ScoredSpan, detectors
+from hf_mner_aug.backbones import Prediction, ScoredSpan, detectors
 from hf_mner_aug.backbones.packed import unpack
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.gmda import consistency
 from hf_mner_aug.models.image.diffusers import Diffusers, Row
 from hf_mner_aug.models.text.labelled import instruction
@@ -111,6 +112,87 @@ def test_crfs_learn_and_check_the_fine_types_of_a_set(sets):
     assert {"PER/person", "LOC/city"} <= set(unpack("crf", digest).labels)
     made = method.make(fine.with_format("arrow")[:])
     assert made.columns["id"], "posts with fine types pass a detector that finds them"
+
+
+BOX, NEAR, FAR = (10.0, 10.0, 40.0, 40.0), (12.0, 10.0, 42.0, 40.0), (30.0, 30.0, 60.0, 60.0)
+PICTURE = (picture(0, "PNG"),)
+WORDS = ["Ann", "and", "Bob", "sing"]
+GOLD = Post("g", ["Ann", "met", "Bob"], (Entity(0, 1, "PER", boxes=(BOX,)), Entity(2, 3, "PER")), PICTURE)
+MADE = Post("a", WORDS, (Entity(0, 1, "PER", boxes=(BOX,)), Entity(2, 3, "PER")), PICTURE)
+
+
+def grounded(*boxes, words=(0, 2)):
+    """What a backbone that grounds finds: a person at each of the words, in a box or in none."""
+    return Prediction("0", tuple(ScoredSpan(i, i + 1, "PER", 1.0) for i in words), boxes=boxes)
+
+
+def check(monkeypatch, *found, post=MADE, gold=GOLD, agreement=1.0, scored=False):
+    monkeypatch.setattr(detectors, "predict_in", lambda spec, digests, posts: [found])
+    options = {"scored": scored, "pictures": True, "golds": {7: gold}}
+    return consistency.checked("h_index", ["0"] * len(found), {7: post}, agreement, **options)[7]
+
+
+def test_an_entity_is_found_where_its_box_is_and_none_where_it_has_none(monkeypatch):
+    assert check(monkeypatch, grounded(NEAR, None)) is MADE
+    moved = check(monkeypatch, grounded(FAR, None))
+    assert (moved.reason, moved.detail) == ("inconsistent", "found Ann elsewhere")
+    assert check(monkeypatch, grounded(None, None)).detail == "found Ann elsewhere", "in no region"
+    assert check(monkeypatch, grounded(BOX, FAR)).detail == "found Bob elsewhere", "which is in no region"
+    lost = check(monkeypatch, grounded(BOX, words=(0,)))
+    assert lost.detail == "missed Bob as PER", "words come before boxes"
+
+
+def test_boxes_of_new_entities_and_of_posts_without_pictures_are_not_compared(monkeypatch):
+    new = Post("g", ["Ann", "ran"], (Entity(0, 1, "PER", boxes=(BOX,)),), PICTURE)
+    assert check(monkeypatch, grounded(BOX, FAR), gold=new) is MADE, "the gold post has no Bob"
+    for blind in ({"gold": Post("g", GOLD.tokens, GOLD.entities)}, {"post": Post("a", WORDS, MADE.entities)}):
+        assert not hasattr(check(monkeypatch, grounded(FAR, FAR), **blind), "reason")
+
+
+def test_the_share_of_backbones_counts_those_that_look_elsewhere(monkeypatch):
+    found = grounded(BOX, None), grounded(FAR, None), grounded(NEAR, None), grounded(BOX, words=(0,))
+    assert check(monkeypatch, *found, agreement=0.75).detail == "found Ann elsewhere"
+    kept = check(monkeypatch, *found, agreement=0.5, scored=True)
+    assert kept.details["agreement"] == 0.5
+
+
+@pytest.mark.parametrize("detector", ["crf", "mmt5", "h_index:use_images=false", None])
+def test_boxes_need_a_detector_that_grounds(detector):
+    with pytest.raises(UsageError, match="check_boxes needs a detector that grounds"):
+        GMDA(detector=detector, check_boxes=True)
+    with pytest.raises(UsageError, match="check_boxes needs"):
+        GMDA(detector="h_index", check_boxes=True, text=False)
+    assert "check_boxes" not in GMDA(detector="h_index").params, "recipes made before keep their fingerprint"
+
+
+def test_h_index_learns_boxes_and_is_shown_the_new_picture(sets, monkeypatch):
+    pytest.importorskip("torch")
+    small = "h_index:encoder=tiny,tower=tiny,freeze_vision=false,image_size=64,steps=2,most_regions=2,device=cpu"
+    gmner = sets["gmner"]
+    asked = []
+
+    def predict(spec, digests, posts):
+        asked.extend(posts)
+        answers = detectors.unpack("h_index", digests[0]).predict(posts)
+        assert all(len(answer.boxes) == len(answer.spans) for answer in answers)
+        return [(answer,) for answer in answers]
+
+    monkeypatch.setattr(detectors, "predict_in", predict)
+    with pytest.warns(UserWarning, match="gold boxes"):
+        method = GMDA(detector=small, check_boxes=True, per_context=0).fit(gmner)
+    made = method.make(gmner.with_format("arrow")[:])
+    originals = {
+        image["bytes"]
+        for post in map(method._codec().to_post, gmner.with_format("arrow")[:].to_pylist())
+        for image in post.images
+    }
+    shown = {image["bytes"] for post in asked for image in post.images}
+    assert shown
+    assert not shown & originals
+    assert {reject["reason"] for reject in made.rejects} >= {"inconsistent"}, "two steps teach nothing"
+    assert any("find them there in the new one" in told for told in method.cautions)
+    with pytest.raises(UsageError, match="compares boxes in pictures, and train has none"):
+        GMDA(detector=small, check_boxes=True).fit(sets["mner"])
 
 
 def test_other_has_a_natural_name():

@@ -4,11 +4,11 @@ Wang et al. 2024, "Generative Multimodal Data Augmentation for Low-Resource Mult
 Texts are the train split's own, recombined (``templates``), those of InstructBLIP fine-tuned on it as the paper does or
 of another language model fine-tuned likewise (``lm``), or those of a model behind an endpoint. Pictures start from the
 original. Deviates: words that look like tags are escaped; a malformed text, or one that misses a requested entity, is
-rejected; each text has a picture of its own; a relation's head and tail are entities, which no backbone checks. Boxes
-are not checked by the backbones, only words and types; with ``ask="free"`` a language model chooses the entities as
-well. With ``labels=teacher`` backbones fitted on train label the words of a text anew, and no detector is asked; the
-text must hold the requested entities all the same. With a list of names, a share of the requested entities are names of
-it, whose labels the detectors are not asked about.
+rejected; each text has a picture of its own; a relation's head and tail are entities, which no backbone checks. The
+backbones' words and types are compared, and with ``check_boxes`` their boxes, but only of entities with the gold post's
+words. With ``ask="free"`` a language model chooses the entities as well. With ``labels=teacher`` backbones fitted on
+train label the words of a text anew, and no detector is asked; the text must hold the requested entities all the same.
+With a list of names, a share of the requested entities are names of it, whose labels the detectors are not asked about.
 Rejects: nested_mentions, no_context, empty_text, unfinished_text, unreadable_image, no_answer, no_words, bad_escape,
 unknown_tag, i_without_b, empty_entity, tag_at_end, lost_entity, lost_relation, word_count, gold_text, inconsistent,
 no_entity_found, unsure, not_json, off_schema, not_in_text, malformed, unsafe_image, black_image, no_region,
@@ -130,6 +130,8 @@ class GMDA(Method):
             the names that train lacks.
         detectors: the number of such backbones.
         agreement: the share of them that must find exactly the text's entities.
+        check_boxes: they must also find an entity with the gold post's words where its box is, or in no region if it
+            has none; for a detector that grounds entities (`h_index`, `tiger`).
         per_context: the most published texts that `templates` wrote into the same train post; 0 is no limit.
         fill_missing: also draw pictures for posts without one; a collage cannot.
         marks: how `lm` and `vlm` mark entities: `plain`, as `[ Steve Irwin | person ]`, or `tokens`, whose
@@ -200,7 +202,14 @@ class GMDA(Method):
             "image_model": "stable-diffusion-v1-5/stable-diffusion-v1-5",
             "detector": "token_classifier:encoder=vinai/bertweet-base",
             "all_entities": False,
-        }
+        },
+        "paper_gmner": {
+            "text_model": "instructblip:Salesforce/instructblip-flan-t5-xl",
+            "image_model": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            "detector": "h_index",
+            "check_boxes": True,
+            "all_entities": False,
+        },
     }
     facts: ClassVar[Facts] = Facts(
         does="writes a labelled text for a post's entities, and makes a picture for it",
@@ -252,6 +261,7 @@ class GMDA(Method):
     mentions: NameList = later("")
     mention_share: Probability = later(0.5)
     text_guidance: Amount = later(7.5)
+    check_boxes: bool = later(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -265,6 +275,11 @@ class GMDA(Method):
             raise UsageError("gmda: mentions= is for new texts, and text=False makes none: leave one of them out")
         if self.most_words and self.most_words < self.least_words:
             raise UsageError(f"gmda: most_words {self.most_words} is below least_words {self.least_words}")
+        if self.check_boxes and not (self._detects and consistency.grounds(self.detector or "")):
+            raise UsageError(
+                "gmda: check_boxes needs a detector that grounds the entities of new texts in pictures: "
+                "detector=h_index or detector=tiger"
+            )
         detected = ("agreement",) if self._detects and self.ask == "gold" else ()
         check_score(self, TEACHER_SCORES if self.labels == "teacher" else detected)
         teacher = teacher_of(self)
@@ -324,10 +339,9 @@ class GMDA(Method):
         if self.image if self.artifact is None else self._makes_pictures:
             found.append(self._told_pictures())
         if self.artifact is not None and self._codec().boxed and self.learned["pictures"]:
-            found.append(
-                "Boxes are those of the original picture, on entities with the same words; whether the new picture "
-                "shows them there is not checked."
-            )
+            checked = "whether the new picture shows them there is not checked"
+            told = "the detectors find them there in the new one" if self.check_boxes else checked
+            found.append(f"Boxes are those of the original picture, on entities with the same words; {told}.")
         return tuple(found)
 
     def _told_free(self) -> str:
@@ -393,9 +407,12 @@ class GMDA(Method):
         )
         pictures: set[str] = set()
         types: set[str] = set()
+        boxed = 0
 
         def noted() -> Iterable[Post]:
+            nonlocal boxed
             for post in train:
+                boxed += any(entity.boxes for entity in post.entities)
                 pictures.update(filter(None, map(image_digest, post.images)))
                 if post.relation is not None and post.entities:
                     raise UsageError("gmda: expected tags or relations, found both: leave out one of the columns")
@@ -408,6 +425,8 @@ class GMDA(Method):
         files |= fit_list(self.mentions, writing)
         posts = open_posts(files["posts"])
         sizes: dict[str, list[int]] = {}
+        if self.check_boxes and not (boxed and pictures):
+            raise UsageError("gmda: check_boxes compares boxes in pictures, and train has none: leave it out")
         if self.image and not pictures:
             if not self.text and not self.fill_missing:
                 raise UsageError("gmda: text=False makes pictures, and train has none to make them of")
@@ -465,7 +484,8 @@ class GMDA(Method):
             new = self._pictured(*self._found_pictures(posts[chosen], written[chosen]), draws[chosen])
             if self._sees:
                 there = {i: post for i, post in enumerate(new) if isinstance(post, Post) and post.relation is None}
-                seen = self._consistent({i: post for i, post in there.items() if free.ASK not in post.details})
+                asked = {i: post for i, post in there.items() if free.ASK not in post.details}
+                seen = self._consistent(asked, posts[chosen])
                 new = [seen.get(i, post) for i, post in enumerate(new)]
             made += new
         return made
@@ -494,13 +514,14 @@ class GMDA(Method):
             made[i] = found
         return made
 
-    def _consistent(self, posts: Mapping[int, Post]) -> dict[int, Post | Reject]:
-        """Return posts, or why the detectors reject one."""
+    def _consistent(self, posts: Mapping[int, Post], golds: Sequence[Post] = ()) -> dict[int, Post | Reject]:
+        """Return posts, or why the detectors reject one; they are by their index in the posts that they are made of."""
         if not (self.detector and self._detects and posts):
             return {}
         digests = filters.detector_digests(self.learned["files"], self.detectors)
-        scored = self.weight == "agreement"
-        return consistency.checked(self.detector, digests, posts, self.agreement, scored=scored, pictures=self._sees)
+        options: dict[str, Any] = {"scored": self.weight == "agreement", "pictures": self._sees}
+        boxes = {i: golds[i] for i in posts} if self.check_boxes else {}
+        return consistency.checked(self.detector, digests, posts, self.agreement, golds=boxes, **options)
 
     def _with_names(self, post: Post, draw: Draw) -> Post:
         """Return a post with listed names in the place of some of its entities."""

@@ -77,12 +77,12 @@ def fit_settings(name: str, **given: Any) -> FitSettings | None:
         UsageError: the engine does not take one of them.
     """
     kind, _, model = name.partition(":")
+    if kind != INSTRUCTBLIP and given["tune"] != "lora":
+        raise UsageError(f"tune={given['tune']}: {kind} has no Q-Former: leave it out")
     if kind not in FINE_TUNED:
         if named := given.keys() - {"tune", "epochs", "seed"}:
             raise UsageError(f"{min(named)} is of models that are fine-tuned, and {kind} is not: leave it out")
         return None
-    if kind != INSTRUCTBLIP and given["tune"] != "lora":
-        raise UsageError(f"tune={given['tune']}: {kind} has no Q-Former: leave it out")
     model, revision = (model, None) if split_pin(model)[1] else split_revision(model)
     return FitSettings(**{"kind": kind, "model": model, "revision": revision, **DEFAULTS[kind], **given})
 
