@@ -16,6 +16,7 @@ BACKBONES = {
     "crf": "CRF",
     "frozen_encoder_crf": "FrozenEncoderCRF",
     "token_classifier": "TokenClassifier",
+    "pgim": "PGIM",
     "relation": "RelationClassifier",
     "relation_features": "RelationFeatures",
     "bert_resnet_crf": "BertResNetCRF",
@@ -206,6 +207,7 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
     from hf_mner_aug.backbones.maf import MAF
     from hf_mner_aug.backbones.mkgformer import MKGformer
     from hf_mner_aug.backbones.mmt5 import MMT5
+    from hf_mner_aug.backbones.pgim import PGIM
     from hf_mner_aug.backbones.relation import RelationClassifier
     from hf_mner_aug.backbones.relation_features import RelationFeatures
     from hf_mner_aug.backbones.tiger import TIGER
@@ -217,6 +219,7 @@ if TYPE_CHECKING:  # so that mypy compares each class of the table with the prot
         CRF,
         FrozenEncoderCRF,
         TokenClassifier,
+        PGIM,
         RelationClassifier,
         RelationFeatures,
         BertResNetCRF,

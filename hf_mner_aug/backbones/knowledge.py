@@ -6,9 +6,10 @@ answer about the post. Deviates: if the input is too long, the knowledge is cut,
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from hf_mner_aug.backbones.encoder import Pieces, WordPieces
 from hf_mner_aug.exceptions import DataError, UsageError
@@ -16,6 +17,39 @@ from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.pinned_files import checked_file
 
 Knowledge = Mapping[str, str]
+
+
+class Told(NamedTuple):
+    """A text about a post, and the words of that post, joined by blanks; None if the file does not say."""
+
+    text: str
+    words: str | None = None
+
+
+class About(Protocol):
+    """A backbone that reads knowledge."""
+
+    name: ClassVar[str]
+
+    @property
+    def knowledge(self) -> str | None:
+        """A column."""
+        ...
+
+    @property
+    def knowledge_file(self) -> str | None:
+        """A file."""
+        ...
+
+
+def check_one(backbone: About) -> None:
+    """Check that knowledge comes from one place.
+
+    Raises:
+        UsageError: from two.
+    """
+    if backbone.knowledge and backbone.knowledge_file:
+        raise UsageError(f"{backbone.name}: pass knowledge, a column, or knowledge_file, not both")
 
 
 def read_column(data: Any, column: str, split: str) -> dict[str, str]:
@@ -38,18 +72,20 @@ def read_column(data: Any, column: str, split: str) -> dict[str, str]:
     return found
 
 
-def read_file(path: str | Path) -> dict[str, str]:
+def read_file(path: str | Path) -> dict[str, list[Told]]:
     """Return the texts of a file by post id, without empty ones.
 
     Args:
-        path: a JSON object on each line, ``{"id": "tw-1", "knowledge": "Steph Curry plays basketball."}``.
+        path: a JSON object on each line, ``{"id": "tw-1", "knowledge": "Steph Curry plays basketball."}``; with
+            ``"text"``, the words of the post joined by blanks, a line is about this text only, so that several posts
+            of one id have each their own.
 
     Raises:
         UsageError: there is no such file.
         DataError: a line is not such an object, or an id is repeated.
     """
-    found: dict[str, str] = {}
-    seen: dict[str, int] = {}
+    found: dict[str, list[Told]] = defaultdict(list)
+    seen: dict[tuple[str, str | None], int] = {}
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
     except OSError as error:
@@ -62,16 +98,28 @@ def read_file(path: str | Path) -> dict[str, str]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: expected a JSON object ({error})") from error
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str) or "knowledge" not in row:
+        texts = [row.get("id"), row.get("text", "")] if isinstance(row, dict) else [None]
+        if not all(isinstance(text, str) for text in texts) or "knowledge" not in row:
             raise DataError(f'{where}: expected {{"id": "…", "knowledge": "…"}}, found {line[:60]!r}')
-        if row["id"] in seen:
-            raise DataError(f"{where}: post {row['id']} has knowledge on line {seen[row['id']]} already")
-        seen[row["id"]] = number
+        name, words = row["id"], row.get("text")
+        for key in {(name, None), (name, words)} & seen.keys():
+            raise DataError(f"{where}: post {name} has knowledge on line {seen[key]} already")
+        seen[name, words] = number
         if text := _text(row["knowledge"], where):
-            found[row["id"]] = text
-    return found
+            found[name].append(Told(text, words))
+    return dict(found)
+
+
+def about(posts: Sequence[Post], told: Mapping[str, Sequence[Told]]) -> dict[str, str]:
+    """Return the texts of a file that are about some posts, by id; one about other words of an id is left out."""
+    return {
+        post.id: one.text
+        for post in posts
+        for one in told.get(post.id, ())
+        if one.words is None or one.words == " ".join(post.tokens)
+    }
 
 
 def nothing(tagger: Any, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
@@ -89,36 +137,47 @@ def gather(column: str | None, file: str | None, data: Mapping[str, tuple[Any, S
         DataError: a value is not a text.
     """
     if file:
-        known = read_file(checked_file(file, "knowledge_file "))
-        check(known, [post for _, posts in data.values() for post in posts], str(file))
-        return [known for _ in data]
-    found: list[Knowledge] = []
+        told = read_file(checked_file(file, "knowledge_file "))
+        found = [about(posts, told) for _, posts in data.values()]
+        posts_of = [posts for _, posts in data.values()]
+        check(list(zip(posts_of, found, strict=True)), told, str(file))
+        return list(found)
+    columns: list[Knowledge] = []
     for split, (rows, posts) in data.items():
-        found.append(read_column(rows, column, split) if column and posts else {})
+        columns.append(read_column(rows, column, split) if column and posts else {})
         if column:
-            check(found[-1], posts, f"column {column} of {split}")
-    return found
+            check([(posts, columns[-1])], columns[-1], f"column {column} of {split}")
+    return columns
 
 
-def check(known: Knowledge, posts: Sequence[Post], source: str) -> None:
-    """Warn in one line of posts without knowledge and of ids that belong to no post.
+def check(found: Sequence[tuple[Sequence[Post], Knowledge]], ids: Collection[str], source: str) -> None:
+    """Warn in one line if posts have no knowledge, and then also of ids that belong to none of the posts.
+
+    Args:
+        found: the posts of each split, and the knowledge about them.
+        ids: those of the source.
+        source: its name.
 
     Raises:
         UsageError: no post has any.
     """
-    ids = {post.id for post in posts}
-    missing = sorted(ids - known.keys())
-    unknown = sorted(known.keys() - ids)
-    if ids and len(missing) == len(ids):
-        other = f", its ids are such as {unknown[0]}" if unknown else ""
-        raise UsageError(f"{source}: it has no knowledge for any of {len(ids)} posts such as {missing[0]}{other}")
-    told = []
-    if missing:
-        told.append(f"{len(missing)} of {len(ids)} posts have none ({_some(missing)})")
+    asked = {post.id for posts, _ in found for post in posts}
+    missing = sorted({post.id for posts, known in found for post in posts if post.id not in known})
+    unknown = sorted(set(ids) - asked)
+    changed = [name for name in missing if name in ids]
+    if asked and len(missing) == len(asked):
+        other = (
+            f", its ids are such as {unknown[0]}" if unknown else ", it has other words under their ids" * bool(changed)
+        )
+        raise UsageError(f"{source}: it has no knowledge for any of {len(asked)} posts such as {missing[0]}{other}")
+    if not missing:
+        return
+    told = [f"{len(missing)} of {len(asked)} posts have none ({_some(missing)})"]
+    if changed:
+        told.append(f"under {len(changed)} of their ids it has other words")
     if unknown:
         told.append(f"{len(unknown)} ids belong to no post here ({_some(unknown)})")
-    if told:
-        warnings.warn(f"knowledge from {source}: {'; '.join(told)}", stacklevel=5)
+    warnings.warn(f"knowledge from {source}: {'; '.join(told)}", stacklevel=5)
 
 
 def append(post: Pieces, text: str, pieces: WordPieces) -> Pieces:

@@ -155,6 +155,24 @@ def best_tags(net: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return tags, probabilities.clamp(0, 1)
 
 
+class WordDropout(nn.Module):
+    """Zeroes the states [batch, n_words, size] of whole words in training; those of the others are not scaled up.
+
+    The word dropout of flair and AdaSeq.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return the states, in training with those of some words zero."""
+        if not self.training:
+            return states
+        kept = torch.full(states.shape[:2], 1 - self.probability, device=states.device).bernoulli()
+        return states * kept.unsqueeze(2).to(states.dtype)
+
+
 class TokenNet(nn.Module):
     """An encoder, a linear layer on the first subword of each word, and softmax or a CRF over the words.
 
@@ -165,12 +183,12 @@ class TokenNet(nn.Module):
         dropout: on the word states.
     """
 
-    slow = PRETRAINED
+    slow: tuple[str, ...] = PRETRAINED
 
     def __init__(self, encoder: Any, tags: Sequence[str], *, head: str, dropout: float) -> None:
         super().__init__()
         self.encoder, self.tower = encoder, None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout: nn.Module = nn.Dropout(dropout)
         self.linear = nn.Linear(encoder.config.hidden_size, len(tags))
         self.chain = CRFLayer(tags) if head == "crf" else None
 

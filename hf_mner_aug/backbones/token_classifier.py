@@ -2,7 +2,8 @@
 
 Devlin et al. 2019, first subword of each word; the CRF is over words, so there is no tag for ``[CLS]`` or a later
 subword. A span's confidence is the lowest of its words' tag probabilities: marginals of the CRF, or the softmax.
-With knowledge it is PGIM (Li et al. 2023): the input is ``words <sep> knowledge``, and the words are tagged.
+With knowledge the input is ``words <sep> knowledge``, and the words are tagged, as in PGIM (Li et al. 2023), whose
+settings ``pgim`` has.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import fitting, tagging
-from hf_mner_aug.backbones.knowledge import Knowledge, gather
+from hf_mner_aug.backbones.knowledge import Knowledge, check_one, gather
 from hf_mner_aug.backbones.training import Training
-from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.pinned_files import LocalFile
@@ -33,7 +33,8 @@ class TokenClassifier:
         head: `crf`, or `softmax` for each word alone.
         boundary: predict entities without their types.
         knowledge: a column with a text about each post, read after the words up to `max_length`.
-        knowledge_file: a file of JSON lines with `id` and `knowledge`, instead of a column.
+        knowledge_file: a file of JSON lines with `id` and `knowledge`, as `hf-mner-aug knowledge` writes it, instead of
+            a column.
     """
 
     name: ClassVar[str] = "token_classifier"
@@ -60,8 +61,7 @@ class TokenClassifier:
     save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
-        if self.knowledge and self.knowledge_file:
-            raise UsageError("token_classifier: pass knowledge, a column, or knowledge_file, not both")
+        check_one(self)
         tagging.check(self)
 
     @classmethod

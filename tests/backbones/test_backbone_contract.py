@@ -33,6 +33,7 @@ SMALL = {
     "frozen_encoder_crf words=false": "encoder=tiny,layers=2,device=cpu,l2=0.01,words=false,cache=false",
     "token_classifier": f"{NET},steps=25,learning_rate=3e-3,head_learning_rate=2e-2",
     "token_classifier head=softmax": f"{NET},steps=25,learning_rate=3e-3,head_learning_rate=2e-2,head=softmax",
+    "pgim": f"{NET},steps=25,learning_rate=3e-3,head_learning_rate=2e-2",
     "relation": f"{NET},steps=40,learning_rate=3e-3,head_learning_rate=2e-2",
     "relation_features": "l2=0.01",
     "bert_resnet_crf": f"{SEEING},steps=40,learning_rate=3e-3,head_learning_rate=1e-2",
@@ -61,6 +62,7 @@ BAD = {
     | {"iterations": "0 at least 1", "device": "tpu unknown device 'tpu'"}
     | (LENGTH | IMAGES),
     "token_classifier": {"head": "lstm unknown head 'lstm'"} | LENGTH | DROPOUT,
+    "pgim": LENGTH | DROPOUT,
     "relation": {"max_length": "15 at least 16"} | DROPOUT,
     "relation_features": {"l2": "0 more than 0", "iterations": "0 at least 1"},
     "bert_resnet_crf": LENGTH | DROPOUT | IMAGES,

@@ -6,6 +6,7 @@ import pytest
 from datasets import Dataset, Features, List, Value
 
 from hf_mner_aug.backbones import knowledge, splits
+from hf_mner_aug.backbones.pgim import PGIM
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.backbones.token_classifier import TokenClassifier
 from hf_mner_aug.backbones.training import Training
@@ -252,3 +253,109 @@ def test_nothing_is_said_where_all_is_there(encoder, file):
         warnings.simplefilter("error")
         fitted = small(encoder, knowledge_file=file, training=replace(QUICK, steps=1)).fit(POSTS)
         fitted.predict(POSTS)
+
+
+# ---------------------------------------------------------------- the words that a text is about
+
+
+def test_a_text_is_about_the_words_that_it_names(tmp_path):
+    """Posts that a method made with another seed have the same ids and other words."""
+    told = knowledge.read_file(
+        write(
+            tmp_path / "facts.jsonl",
+            [
+                {"id": "a", "text": "I love Jordan", "knowledge": "he is"},
+                {"id": "a", "text": "I saw Jordan", "knowledge": "it is"},
+                {"id": "b", "knowledge": "any words"},
+            ],
+        )
+    )
+    posts = [Post("a", ["I", "saw", "Jordan"]), Post("b", ["Amazon"])]
+    assert knowledge.about(posts, told) == {"a": "it is", "b": "any words"}
+    assert knowledge.about([Post("a", ["I", "met", "Jordan"])], told) == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": "a", "text": "x y", "knowledge": "z"}', "line 2: post a has knowledge on line 1 already"),
+        ('{"id": "a", "knowledge": "z"}', None),
+        ('{"id": "a", "text": 7, "knowledge": "z"}', "line 2: expected"),
+    ],
+)
+def test_one_text_for_the_same_words(line, message, tmp_path):
+    path = tmp_path / "facts.jsonl"
+    path.write_text('{"id": "a", "text": "x y", "knowledge": "x"}\n' + line + "\n")
+    if message is None:
+        assert len(knowledge.read_file(path)["a"]) == 2
+    else:
+        with pytest.raises(DataError, match=message):
+            knowledge.read_file(path)
+
+
+def test_other_words_under_the_same_ids_are_counted(encoder, tmp_path):
+    rows = [{"id": post.id, "text": " ".join(post.tokens), "knowledge": KNOWN[post.id]} for post in POSTS]
+    file = write(tmp_path / "facts.jsonl", [{**rows[0], "text": "I like Jordan"}, *rows[1:]])
+    backbone = small(encoder, knowledge_file=file, training=replace(QUICK, steps=1))
+    with pytest.warns(UserWarning, match=r"1 of 8 posts have none \(0-PER\); under 1 of their ids it has other words$"):
+        backbone.fit(POSTS)
+    stale = write(tmp_path / "stale.jsonl", [{**row, "text": "other words"} for row in rows])
+    with pytest.raises(UsageError, match="no knowledge for any of 8 posts such as 0-LOC, it has other words under"):
+        small(encoder, knowledge_file=stale).fit(POSTS)
+
+
+# ---------------------------------------------------------------- pgim
+
+
+def test_pgim_has_the_authors_settings():
+    pgim = PGIM()
+    assert (pgim.encoder, pgim.max_length, pgim.dropout) == ("FacebookAI/xlm-roberta-large", 300, 0.1)
+    found = pgim.training
+    assert (found.epochs, found.batch_size, found.learning_rate, found.head_learning_rate) == (25, 4, 5e-6, 8e-3)
+    seventeen = parse_backbone("pgim:learning_rate=7e-6,head_learning_rate=0.015,knowledge_file=a.jsonl")
+    assert (seventeen.training.learning_rate, seventeen.training.head_learning_rate) == (7e-6, 0.015)
+    assert seventeen.training.epochs == 25
+    with pytest.raises(UsageError, match="pgim: pass knowledge, a column, or knowledge_file, not both"):
+        PGIM(knowledge="a", knowledge_file="b")
+
+
+def test_pgim_learns_from_what_is_known(encoder, file, tmp_path):
+    pgim = PGIM(
+        encoder=encoder, knowledge_file=file, training=replace(QUICK, head_learning_rate=0.05, learning_rate=1e-2)
+    )
+    fitted = pgim.fit(POSTS, POSTS)
+    predictions = fitted.predict(POSTS)
+    assert splits.entity_score(predictions, POSTS).f1 == 1.0
+    fitted.save(tmp_path / "saved")
+    assert PGIM.load(tmp_path / "saved").predict(POSTS) == predictions
+    blind = write(tmp_path / "blind.jsonl", [{"id": post.id, "knowledge": "zz"} for post in POSTS])
+    said = [p.plain_spans() for p in replace(fitted, knowledge_file=blind).predict(POSTS)]
+    assert said[0::2] == said[1::2], "the words alone do not tell what a name is"
+
+
+def test_pgim_without_knowledge_warns_once(encoder):
+    with pytest.warns(
+        UserWarning, match="pgim: without knowledge=COLUMN or knowledge_file=FILE it reads the words"
+    ) as told:
+        PGIM(encoder=encoder, training=replace(QUICK, steps=1)).fit(POSTS, POSTS).predict(POSTS)
+    assert len([warning for warning in told if "pgim" in str(warning.message)]) == 1
+
+
+def test_word_dropout_zeroes_whole_words_in_training():
+    from hf_mner_aug.backbones.nets import WordDropout
+
+    torch.manual_seed(0)
+    dropped = WordDropout(0.1)(torch.ones(200, 50, 4))
+    by_word = dropped.sum(2)
+    assert set(by_word.unique().tolist()) == {0.0, 4.0}, "all of a word or nothing, and nothing is scaled"
+    assert (by_word == 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert torch.equal(WordDropout(0.1).eval()(torch.ones(2, 3, 4)), torch.ones(2, 3, 4))
+
+
+def test_only_the_crf_of_pgim_learns_fast(encoder):
+    pgim = PGIM(encoder=encoder)
+    build, _ = pgim.assemble(encoder, ("PER",), POSTS)
+    net = build()
+    rates = {id(p): group["lr"] for group in pgim.training._groups(net) for p in group["params"]}
+    found = {name.partition(".")[0]: rates[id(p)] for name, p in net.named_parameters()}
+    assert found == {"encoder": 5e-6, "linear": 5e-6, "chain": 8e-3}
