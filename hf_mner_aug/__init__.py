@@ -34,6 +34,7 @@ _HOMES = {
     "hydrate": "publishing.hydration",
     "import_review": "exporting.review",
     "index": "corpus",
+    "knowledge": "asking",
     "load_sample": "sample",
     "memory": "pages.memory",
     "names": "listing",
@@ -48,6 +49,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
+    from hf_mner_aug.asking import knowledge as knowledge
     from hf_mner_aug.conversion import convert as convert
     from hf_mner_aug.corpus import index as index
     from hf_mner_aug.exporting import export as export

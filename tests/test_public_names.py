@@ -17,7 +17,7 @@ from hf_mner_aug import cli
 
 PACKAGE = ROOT / "hf_mner_aug"
 VERBS = "convert validate augment publish push verify withdraw hydrate index evaluate curve errors quality show memory"
-VERBS += " export import_review names"
+VERBS += " export import_review names knowledge"
 # What stands in a command line, and what the function gets of it by position.
 CALLS = {
     "convert": (["conll", "raw", "--out", "o"], ("conll", Path("raw"), Path("o"))),
@@ -27,6 +27,7 @@ CALLS = {
     "verify": (["folder", "eda"], ("folder", "eda")),
     "show": (["folder", "eda"], (Path("folder"), "eda")),
     "hydrate": (["folder", "rmda", "--out", "o"], ("folder", "rmda", Path("o"))),
+    "knowledge": (["folder", "--out", "o", "--replay", "--model", "endpoint:u#m"], (["folder"], Path("o"))),
     "names": (["folder", "--out", "o"], (["folder"], Path("o"))),
     "index": (["posts.txt", "--out", "o.db"], ("posts.txt", Path("o.db"))),
     "memory": (["folder"], (Path("folder"), "")),

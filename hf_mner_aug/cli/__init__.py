@@ -46,7 +46,7 @@ def _options(
 
 VERBS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Start": (run.demo, data.sample, about.methods, about.doctor, hosts.hosts),
-    "Make": (data.convert, data.validate, data.index, data.names, run.augment),
+    "Make": (data.convert, data.validate, data.index, data.names, run.augment, data.knowledge),
     "Look": (look.show, look.memory, look.quality),
     "Review": (review.export, review.import_review),
     "Measure": (studies.evaluate, studies.curve, studies.errors),

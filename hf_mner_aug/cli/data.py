@@ -1,4 +1,4 @@
-"""The verbs ``convert``, ``validate``, ``index`` and ``names``: raw sets to datasets, a corpus, lists of names."""
+"""The verbs that prepare data: convert, validate, index, names, knowledge."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,9 @@ from typing import Annotated, Any
 import typer
 
 import hf_mner_aug
-from hf_mner_aug.cli.options import AsJson, Columns, Images, Out, Source
+from hf_mner_aug.cli.hosts import go_on
+from hf_mner_aug.cli.options import AsJson, Columns, EndpointSettings, Images, Out, Replay, Source
+from hf_mner_aug.cli.run import set_environment
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.conversion import write_sample
 from hf_mner_aug.readers import RAW_SETS, parse_places
@@ -146,3 +148,44 @@ def names(
     options |= {"types": parse_pairs(types, "--types", "OLD=NEW,…, as PER=person"), "splits": splits}
     options |= {"classes": parse_pairs(classes, "--classes", "ID=TYPE,…, as Q5=PER")}
     say(hf_mner_aug.names(sources, out, columns=parse_columns(columns), **options))
+
+
+def knowledge(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE…", help="Datasets: a folder, Hub id, or DIR:config of augmented posts."),
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write: JSON lines with id, text and knowledge.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="endpoint:URL#MODEL",
+            help="The model to ask; settings after a comma: shown=5, captions=false, max_tokens=512, temperature=0.",
+        ),
+    ] = "",
+    published: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Published words with knowledge after <EOS>, in place of a model; repeatable."
+        ),
+    ] = None,
+    images: Images = None,
+    columns: Columns = None,
+    endpoint: EndpointSettings = None,
+    replay: Replay = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count calls and their price, send nothing, and stop.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a paid run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Write a text of knowledge about each gold and made post, for backbones that read it beside the words."""
+    set_environment(None, endpoint, replay)
+    options: dict[str, Any] = {"model": model, "published": published or [], "images": images}
+    options |= {"columns": parse_columns(columns), "overwrite": overwrite}
+    if model and (dry_run or not (yes or replay)):
+        say(hf_mner_aug.knowledge(sources, out, dry_run=True, **options))
+        if dry_run:
+            return
+        go_on()
+    say(hf_mner_aug.knowledge(sources, out, progress=True, **options))

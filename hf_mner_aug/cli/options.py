@@ -31,4 +31,13 @@ WritePage = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Put the tables into this Markdown page, with command, date and machine."),
 ]
+EndpointSettings = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        metavar="NAME=VALUE,…",
+        help="Settings of an endpoint: max_concurrency, usd, price_in, calls, ….",
+    ),
+]
+Replay = Annotated[bool, typer.Option("--replay", help="Use recorded answers only; send nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

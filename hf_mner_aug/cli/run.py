@@ -11,7 +11,7 @@ import typer
 
 import hf_mner_aug
 from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
-from hf_mner_aug.cli.options import Columns, Images, IntoExisting, Out, Overwrite, Source
+from hf_mner_aug.cli.options import Columns, EndpointSettings, Images, IntoExisting, Out, Overwrite, Replay, Source
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.exceptions import NothingMade, UsageError
 from hf_mner_aug.untrusted.printable import console, for_terminal, say
@@ -79,11 +79,8 @@ def augment(
         str | None,
         typer.Option(metavar="NAME=VALUE,…", help="Settings of web access: delay, concurrency, price, usd, …."),
     ] = None,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(metavar="NAME=VALUE,…", help="Settings of an endpoint: max_concurrency, usd, price_in, calls, …."),
-    ] = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Use recorded answers only; send nothing.")] = False,
+    endpoint: EndpointSettings = None,
+    replay: Replay = False,
     push_to_hub: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Push the folder to this repo.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Push as a pull request.")] = False,
 ) -> None:
@@ -100,7 +97,7 @@ def augment(
     from hf_mner_aug.runs.subset import read_ids, resolve
     from hf_mner_aug.sources.loading import load_source
 
-    _set_environment(web, endpoint, replay)
+    set_environment(web, endpoint, replay)
     check_rank(rank, world_size)
     if rank is not None and push_to_hub:
         raise UsageError("a rank publishes nothing: push with the run without --rank that gathers the parts")
@@ -216,7 +213,7 @@ def _pays_to_fit(method: "Method", gold: Any) -> bool:
     return most > 0
 
 
-def _set_environment(web: str | None, endpoint: str | None, replay: bool) -> None:
+def set_environment(web: str | None, endpoint: str | None, replay: bool) -> None:
     """Put settings of the web and of endpoints into the environment, where worker processes find them."""
     if not (web or endpoint or replay):
         return
