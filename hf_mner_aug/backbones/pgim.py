@@ -3,13 +3,12 @@
 Li et al. 2023, Prompting ChatGPT in MNER (Findings of EMNLP). The settings are the authors' for Twitter-2015:
 XLM-R-large, at most 300 subwords, 25 epochs of batches of 4, rates that fall to 0, from 5e-6 and for the CRF from 0.008
 (Twitter-2017: 7e-6 and 0.015); in training the state of a whole word is zero with a probability of 0.1. Without
-knowledge it is the authors' baseline, of which a warning tells.
+knowledge it is the authors' baseline, as the report of a study says.
 
 Deviates: the words alone are tagged (the authors train a tag X on those of the knowledge); if the input is too long,
 the knowledge is cut; rates fall with each step, not each epoch.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,11 +64,18 @@ class PGIM:
 
     fit, predict, assemble, gallery = tagging.fit, tagging.predict, tagging.assemble, tagging.gallery
     marginals = tagging.marginals
-    save, training_note = fitting.save, property(fitting.training_note)
+    save = fitting.save
 
     def __post_init__(self) -> None:
         check_one(self)
         tagging.check(self)
+
+    @property
+    def training_note(self) -> str:
+        """How each cell of a study is trained, and whether it has knowledge."""
+        known = bool(self.knowledge or self.knowledge_file)
+        told = "Knowledge is read after the words." if known else "No knowledge is read: it is the baseline of PGIM."
+        return f"{fitting.training_note(self)} {told}"
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -78,12 +84,6 @@ class PGIM:
 
     def gather(self, data: Mapping[str, tuple[Any, Sequence[Post]]]) -> list[Knowledge]:
         """Return the knowledge about the posts of each split; raises as ``knowledge.gather``."""
-        if "train" in data and not (self.knowledge or self.knowledge_file):
-            warnings.warn(
-                "pgim: without knowledge=COLUMN or knowledge_file=FILE it reads the words alone; hf-mner-aug knowledge "
-                "makes such a file",
-                stacklevel=3,
-            )
         return gather(self.knowledge, self.knowledge_file, data)
 
     def network(self, encoder: Any, tags: Sequence[str], tower: None) -> "TokenNet":

@@ -333,12 +333,10 @@ def test_pgim_learns_from_what_is_known(encoder, file, tmp_path):
     assert said[0::2] == said[1::2], "the words alone do not tell what a name is"
 
 
-def test_pgim_without_knowledge_warns_once(encoder):
-    with pytest.warns(
-        UserWarning, match="pgim: without knowledge=COLUMN or knowledge_file=FILE it reads the words"
-    ) as told:
-        PGIM(encoder=encoder, training=replace(QUICK, steps=1)).fit(POSTS, POSTS).predict(POSTS)
-    assert len([warning for warning in told if "pgim" in str(warning.message)]) == 1
+def test_a_study_says_whether_pgim_has_knowledge():
+    assert "No knowledge is read: it is the baseline of PGIM." in PGIM().training_note
+    for told in ({"knowledge": "facts"}, {"knowledge_file": "a.jsonl"}):
+        assert PGIM(**told).training_note.endswith("Knowledge is read after the words.")
 
 
 def test_word_dropout_zeroes_whole_words_in_training():
