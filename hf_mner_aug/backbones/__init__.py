@@ -101,6 +101,7 @@ class Backbone(Protocol):
     Args:
         task: `entities` or `relations`.
         none: the label of pairs without a relation; it is counted neither as predicted nor as gold.
+        types: the types of entities: `coarse`, or `fine`: those of the column `fine_tags`, which FMNERG sets have.
         encoder: the text encoder: a folder, a Hub id, a folder saved by this class (training continues from it), or
             `tiny`: a small one without pretrained weights.
         use_images: false is the text-only ablation.
@@ -160,6 +161,16 @@ class Backbone(Protocol):
 def task_of(backbone: Backbone) -> str:
     """Return what a backbone predicts with its settings: ``entities`` or ``relations``."""
     return str(getattr(backbone, "task", "entities"))
+
+
+def types_of(backbone: Backbone) -> str:
+    """Return the types of entities that a backbone predicts with its settings: ``coarse`` or ``fine``."""
+    return str(getattr(backbone, "types", "coarse"))
+
+
+def grounds(backbone: Backbone) -> bool:
+    """Return whether a backbone gives boxes to entities with its settings: not in the text-only ablation."""
+    return bool(getattr(backbone, "grounds", False)) and backbone.reads_images
 
 
 def backbone_class(name: str) -> type[Backbone]:

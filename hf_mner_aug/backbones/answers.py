@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from hf_mner_aug.backbones import Prediction, ScoredSpan, tagging
+from hf_mner_aug.backbones import Prediction, ScoredSpan, tagging, types_of
 from hf_mner_aug.backbones.encoder import WordPieces
 from hf_mner_aug.backbones.sentences import Told, Written
 from hf_mner_aug.backbones.training import pad, run_batches
@@ -145,29 +145,33 @@ def write(net: Any, batch: Batch) -> list[Answer]:
 def read_answer(
     backbone: "WritingBackbone", post: Post, example: Example, answer: Answer, language: Language
 ) -> Prediction:
-    """Return the prediction that an answer says.
+    """Return the prediction that an answer says; with ``types=fine`` an entity needs a fine type, which is its type.
 
     Words outside of spans have the lowest probability of all steps, words that are not read 0.
     """
     n_words, n_regions = len(example.first), len(example.pictures.boxes)
     steps = [(id_, p) for id_, p in zip(answer.ids, answer.probabilities, strict=True) if id_ != IGNORED]
     ids, probabilities = [id_ for id_, _ in steps], [p for _, p in steps]
-    found, n_lost = language.read(ids, probabilities, post, n_words)
+    told, n_lost = language.read(ids, probabilities, post, n_words)
+    found = told
+    if types_of(backbone) == "fine":
+        found = [one._replace(type=one.fine) for one in told if one.fine is not None]
+        n_lost += len(told) - len(found)
     words = [min(probabilities)] * n_words + [0.0] * (len(post.tokens) - n_words)
     boxes = []
-    for told in found:
-        words[told.start : told.end] = [told.confidence] * (told.end - told.start)
+    for one in found:
+        words[one.start : one.end] = [one.confidence] * (one.end - one.start)
         box = None
-        if told.shown_at and n_regions:
-            scores = answer.regions[told.shown_at.start : told.shown_at.stop, :n_regions].mean(0)
+        if one.shown_at and n_regions:
+            scores = answer.regions[one.shown_at.start : one.shown_at.stop, :n_regions].mean(0)
             box = example.pictures.boxes[int(scores.argmax())]
         boxes.append(box)
     return Prediction(
         post.id,
-        tuple(ScoredSpan(told.start, told.end, told.type, told.confidence) for told in found),
+        tuple(ScoredSpan(one.start, one.end, one.type, one.confidence) for one in found),
         tuple(words),
         boxes=tuple(boxes) if backbone.grounds else (),
-        fine=tuple(told.fine for told in found) if any(told.fine for told in found) else (),
+        fine=tuple(one.fine for one in found) if any(one.fine for one in found) else (),
         unmapped=n_lost,
     )
 

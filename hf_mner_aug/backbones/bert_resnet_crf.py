@@ -13,7 +13,7 @@ from hf_mner_aug.backbones import fitting, knowledge, tagging
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import Vision
-from hf_mner_aug.values import BelowOne, Range
+from hf_mner_aug.values import BelowOne, Range, later
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.fusion_nets import GatedNet
@@ -41,6 +41,7 @@ class BertResNetCRF:
     dropout: BelowOne = 0.1
     seed: int = 0
     training: Training = field(default_factory=Training)
+    types: Literal["coarse", "fine"] = later("coarse")
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)

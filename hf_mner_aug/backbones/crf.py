@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import Marginals, Prediction, checkpoint, splits
 from hf_mner_aug.exceptions import UsageError
@@ -30,7 +30,7 @@ from hf_mner_aug.stopping import interrupts_blocked
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import disk_full
 from hf_mner_aug.storage.pinned_files import LocalFile
-from hf_mner_aug.values import Amount, Positive, check_ranges
+from hf_mner_aug.values import Amount, Positive, check_ranges, later
 
 if TYPE_CHECKING:
     import pycrfsuite
@@ -177,6 +177,7 @@ class CRF:
     lexicon: LocalFile | None = None
     boundary: bool = False
     seed: int = 0
+    types: Literal["coarse", "fine"] = later("coarse")
     labels: tuple[str, ...] = field(default=(), repr=False)
     names: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False, hash=False)
     model: bytes | None = field(default=None, repr=False)
@@ -202,7 +203,7 @@ class CRF:
             DiskFull: there is no space for the model in the temporary folder.
             OSError: the training process died.
         """
-        data = splits.entity_splits(train, validation, boundary=self.boundary, weight=self.weight)
+        data = splits.entity_splits(train, validation, boundary=self.boundary, types=self.types, weight=self.weight)
         posts, scale = weighted(data.train, data.weights) if data.weights else (data.train, 1.0)
         names = read_lexicon(self.lexicon)
         params = {"c1": self.c1 * scale, "c2": self.c2 * scale, "max_iterations": self.iterations}
@@ -243,7 +244,8 @@ class CRF:
     def _tagged(self, dataset: Any) -> "Iterator[tuple[pycrfsuite.Tagger, Post, list[str]]]":
         """Yield each post with its tags and the tagger, whose marginals are those of this post."""
         tagger = _tagger(self._fitted())
-        for post in splits.unlabelled(dataset, "type", () if self.boundary else self.labels):
+        kind, labels = splits.kind_of(self.types), () if self.boundary else self.labels
+        for post in splits.unlabelled(dataset, kind, labels):
             yield tagger, post, tagger.tag(post_features(post.tokens, self.names or NO_NAMES)) if post.tokens else []
 
     def save(self, folder: str | Path) -> None:

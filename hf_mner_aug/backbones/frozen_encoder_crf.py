@@ -22,7 +22,7 @@ from hf_mner_aug.need import need
 from hf_mner_aug.schema import Post, bio_names
 from hf_mner_aug.storage import kept_features
 from hf_mner_aug.storage.pinned_files import LocalFile
-from hf_mner_aug.values import Amount, Positive, Range
+from hf_mner_aug.values import Amount, Positive, Range, later
 
 if TYPE_CHECKING:
     import torch
@@ -87,6 +87,7 @@ class FrozenEncoderCRF:
     cache: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
+    types: Literal["coarse", "fine"] = later("coarse")
     vocabulary: tuple[str, ...] = field(default=(), repr=False, compare=False)
     names: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False, compare=False)
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
@@ -117,7 +118,12 @@ class FrozenEncoderCRF:
             DataError: a weight is not a number from 0 to 10, or a line of the lexicon is not a type and a name.
         """
         data = splits.entity_splits(
-            train, validation, boundary=self.boundary, images=self.reads_images, weight=self.weight
+            train,
+            validation,
+            boundary=self.boundary,
+            types=self.types,
+            images=self.reads_images,
+            weight=self.weight,
         )
         device = find_device(self.device)
         named = replace(self, names=dict(read_lexicon(self.lexicon)) or None)
@@ -156,7 +162,7 @@ class FrozenEncoderCRF:
         """
         fitted = fitting.fitted_of(self._as_tagger)
         labels = () if self.boundary else fitted.labels
-        posts = splits.unlabelled(dataset, "type", labels, images=self.reads_images)
+        posts = splits.unlabelled(dataset, splits.kind_of(self.types), labels, images=self.reads_images)
         net = fitted.net.to(find_device(self.device))
         gallery = self.gallery(lambda: net)
         examples = tagging.encode(self._as_tagger, posts, fitted.pieces, gallery, "dataset")

@@ -24,7 +24,7 @@ from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.models.vision.objects import CROPS
 from hf_mner_aug.schema import Post
-from hf_mner_aug.values import BelowOne, Positive, Range
+from hf_mner_aug.values import BelowOne, Positive, Range, later
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.h_index_net import PointerNet
@@ -89,6 +89,7 @@ class HIndex:
             epochs=30, batch_size=32, learning_rate=3e-5, head_learning_rate=3e-5, warmup=0.0
         )
     )
+    types: Literal["coarse", "fine"] = later("coarse")
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)

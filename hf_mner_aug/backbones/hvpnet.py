@@ -23,7 +23,7 @@ from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import MOST_PICTURES, Gallery, Vision
 from hf_mner_aug.models.vision.objects import CROPS, ObjectFinder, object_finder, objects_of
 from hf_mner_aug.schema import Post
-from hf_mner_aug.values import BelowOne, Positive, Range
+from hf_mner_aug.values import BelowOne, Positive, Range, later
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +64,7 @@ class HVPNet:
     training: Training = field(
         default_factory=lambda: Training(epochs=30, batch_size=8, learning_rate=3e-5, head_learning_rate=5e-2)
     )
+    types: Literal["coarse", "fine"] = later("coarse")
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)

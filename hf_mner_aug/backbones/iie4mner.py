@@ -34,7 +34,7 @@ from hf_mner_aug.models.words.vectors import (
 )
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.pinned_files import LocalFile
-from hf_mner_aug.values import BelowOne, Positive, Range
+from hf_mner_aug.values import BelowOne, Positive, Range, later
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +82,7 @@ class IIE4MNER:
     training: Training = field(
         default_factory=lambda: Training(epochs=75, batch_size=24, learning_rate=3e-5, head_learning_rate=3e-5)
     )
+    types: Literal["coarse", "fine"] = later("coarse")
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)

@@ -18,7 +18,7 @@ from hf_mner_aug.backbones import fitting, knowledge, tagging
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import Vision
-from hf_mner_aug.values import BelowOne, Probability, Range
+from hf_mner_aug.values import BelowOne, Probability, Range, later
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.fusion_nets import MatchingNet
@@ -58,6 +58,7 @@ class MAF:
     training: Training = field(
         default_factory=lambda: Training(epochs=24, batch_size=64, learning_rate=5e-5, head_learning_rate=5e-5)
     )
+    types: Literal["coarse", "fine"] = later("coarse")
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)

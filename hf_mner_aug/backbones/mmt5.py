@@ -18,7 +18,7 @@ from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.models.vision.objects import CROPS
-from hf_mner_aug.values import BelowOne, Positive, Range
+from hf_mner_aug.values import BelowOne, Positive, Range, later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,7 @@ class MMT5:
     dropout: BelowOne = 0.1
     seed: int = 0
     training: Training = field(default_factory=paper_training)
+    types: Literal["coarse", "fine"] = later("coarse")
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Annotated, Any, TypeVar
 
-from hf_mner_aug.backbones import Backbone, backbone_class
+from hf_mner_aug.backbones import Backbone, backbone_class, types_of
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import named_model, pinned_model
 from hf_mner_aug.models.vision.objects import CROPS
 from hf_mner_aug.storage.pinned_files import checked_file
@@ -111,8 +112,11 @@ def fit_named(backbone: T, train: Any, validation: Any = None) -> T:
     """Return a fitted copy of a backbone whose files and folders may be named by their content, as the copy's are.
 
     Raises:
-        UsageError: a file or folder is not known here, or has changed; else as the backbone's ``fit``.
+        UsageError: a file or folder is not known here, or has changed, or the backbone predicts fine types; else as
+            its ``fit``.
     """
+    if types_of(backbone) == "fine":
+        raise UsageError(f"{backbone.name}: a method compares coarse types: leave out types=fine")
     fitted = _with_paths(backbone).fit(train, validation)
     return replace(fitted, **{name: getattr(backbone, name) for name in _naming(type(backbone))})
 

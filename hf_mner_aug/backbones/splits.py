@@ -14,6 +14,7 @@ from hf_mner_aug.transform import iterate_posts, iterate_rows
 from hf_mner_aug.transform.weights import read_weight
 
 BOUNDARY = "ENTITY"  # the one type of boundary detection
+COLUMNS = {"type": "ner_tags", "fine type": "fine_tags", "relation": "relation"}  # of each kind of label
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +28,43 @@ class Splits:
 
 
 def entity_splits(
-    train: Any, validation: Any, *, boundary: bool = False, images: bool = False, weight: str | None = None
+    train: Any,
+    validation: Any,
+    *,
+    boundary: bool = False,
+    types: str = "coarse",
+    images: bool = False,
+    weight: str | None = None,
 ) -> Splits:
     """Return splits for entity recognition; with ``boundary`` all entities have the type ``ENTITY``.
 
+    With ``types="fine"`` the type of an entity is its fine one; a warning counts entities without, which are left out.
     Pictures are read with ``images``, the weights of train's posts from the column ``weight``.
 
     Raises:
-        UsageError: a split is empty or has other columns, train has no entity, or validation has other types.
+        UsageError: a split is empty or has other columns, train has no entity, validation has other types, or fine
+            types are asked for and there are none, or ``boundary`` too.
         DataError: a weight is not a number from 0 to 10.
     """
-    splits = _splits(train, validation, "type", boundary=boundary, images=images, weight=weight)
+    if boundary and types == "fine":
+        raise UsageError("boundary=true finds entities without their types: leave out types=fine")
+    splits = _splits(train, validation, kind_of(types), boundary=boundary, images=images, weight=weight)
     if not any(post.entities for post in splits.train):
         raise UsageError(f"train: none of its {len(splits.train)} posts has an entity: there is nothing to learn")
     return splits
+
+
+def kind_of(types: str) -> str:
+    """Return the kind of label that the setting ``types`` asks for."""
+    return "fine type" if types == "fine" else "type"
+
+
+def as_fine(posts: Sequence[Post]) -> list[Post]:
+    """Return posts with their entities' fine types as types, without the entities that have none."""
+    return [
+        replace(post, entities=tuple(replace(e, type=e.fine) for e in post.entities if e.fine is not None))
+        for post in posts
+    ]
 
 
 def relation_splits(train: Any, validation: Any, *, images: bool = False, weight: str | None = None) -> Splits:
@@ -94,10 +118,9 @@ def unlabelled(data: Any, kind: str, labels: Sequence[str], *, images: bool = Fa
     missing = [name for name in needed if name not in features]
     if missing:
         raise UsageError(f"expected the columns {', '.join(needed)}, found {', '.join(features) or 'none'}")
-    column = "relation" if kind == "relation" else "ner_tags"
+    column = COLUMNS[kind]
     if column in features and labels:
-        codec = Codec(features)
-        unknown = set(codec.relation_names if kind == "relation" else codec.types) - set(labels)
+        unknown = set(_label_names(Codec(features), kind)) - set(labels)
         if unknown:
             raise UsageError(
                 f"the dataset has the {kind}s {', '.join(sorted(unknown))}, this model knows only {', '.join(labels)}: "
@@ -174,10 +197,10 @@ def _labelled(data: Any, split: str, kind: str, images: bool) -> tuple[list[Post
         if data.features is None:
             raise UsageError(f"{split}: its features are unknown: pass features= when you make or map it")
         codec = Codec(data.features)
-        labels = tuple(codec.relation_names) if kind == "relation" else codec.types
+        labels = _label_names(codec, kind)
         if not labels:
-            column = "relation" if kind == "relation" else "ner_tags"
-            raise UsageError(f"{split}: expected a column {column}, found {', '.join(data.features)}")
+            advice = ": leave out types=fine" if kind == "fine type" else ""
+            raise UsageError(f"{split}: expected a column {COLUMNS[kind]}, found {', '.join(data.features)}{advice}")
         posts = list(iterate_posts(data, codec, images=images))
     else:
         posts = _listed(data, split)
@@ -185,7 +208,7 @@ def _labelled(data: Any, split: str, kind: str, images: bool) -> tuple[list[Post
     posts = [post for post in posts if post.tokens]
     if not posts:
         raise UsageError(f"{split} has no posts with words: expected at least one")
-    return posts, labels
+    return (_fine(posts, split) if kind == "fine type" else posts), labels
 
 
 def _listed(data: Any, split: str) -> list[Post]:
@@ -202,8 +225,29 @@ def _listed(data: Any, split: str) -> list[Post]:
 def _labels(post: Post, kind: str) -> Iterator[str]:
     if kind == "relation":
         yield _relation(post).type
+    elif kind == "fine type":
+        yield from (entity.fine for entity in post.entities if entity.fine is not None)
     else:
         yield from (entity.type for entity in post.entities)
+
+
+def _label_names(codec: Codec, kind: str) -> tuple[str, ...]:
+    return {"type": codec.types, "fine type": codec.fine_types, "relation": tuple(codec.relation_names)}[kind]
+
+
+def _fine(posts: Sequence[Post], split: str) -> list[Post]:
+    """Return posts with fine types as types; a warning counts entities without."""
+    n_entities = sum(len(post.entities) for post in posts)
+    found = as_fine(posts)
+    n_lost = n_entities - sum(len(post.entities) for post in found)
+    if n_lost and n_lost == n_entities:
+        raise UsageError(f"{split}: none of its {n_entities} entities has a fine type: leave out types=fine")
+    if n_lost:
+        warnings.warn(
+            f"{split}: {n_lost} of {n_entities} entities have no fine type, and count as words outside entities",
+            stacklevel=6,
+        )
+    return found
 
 
 def _relation(post: Post) -> Relation:

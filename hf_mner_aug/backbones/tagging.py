@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hf_mner_aug.backbones import Marginals, Prediction, checkpoint, fitting, knowledge, splits
+from hf_mner_aug.backbones import (
+    Marginals,
+    Prediction,
+    checkpoint,
+    fitting,
+    knowledge,
+    splits,
+    task_of,
+    types_of,
+)
 from hf_mner_aug.backbones.encoder import TWEETS, Source, WordPieces, load_encoder, load_tokenizer, longest_input
 from hf_mner_aug.backbones.fitting import N, NetBackbone
 from hf_mner_aug.backbones.training import pad, run_batches
@@ -48,6 +57,8 @@ def check(tagger: NetBackbone) -> None:
         UsageError: a setting is not.
     """
     check_ranges(tagger, tagger.name)
+    if types_of(tagger) == "fine" and task_of(tagger) == "relations":
+        raise UsageError(f"{tagger.name}: types=fine is about entities: leave out task=relations")
 
 
 def fit(tagger: N, train: Any, validation: Any = None) -> N:
@@ -60,7 +71,12 @@ def fit(tagger: N, train: Any, validation: Any = None) -> N:
     """
     settings = tagger.training
     data = splits.entity_splits(
-        train, validation, boundary=tagger.boundary, images=tagger.reads_images, weight=settings.weight
+        train,
+        validation,
+        boundary=tagger.boundary,
+        types=types_of(tagger),
+        images=tagger.reads_images,
+        weight=settings.weight,
     )
     device = find_device(settings.device)
     build, pieces = tagger.assemble(tagger.encoder, data.labels, data.train)
@@ -99,7 +115,7 @@ def marginals(tagger: NetBackbone, dataset: Any) -> list[Marginals]:
     """
     fitted = fitting.fitted_of(tagger)
     labels = () if tagger.boundary else fitted.labels
-    posts = splits.unlabelled(dataset, "type", labels, images=tagger.reads_images)
+    posts = splits.unlabelled(dataset, splits.kind_of(types_of(tagger)), labels, images=tagger.reads_images)
     net = fitted.net.to(find_device(tagger.training.device))
     gallery = tagger.gallery(lambda: net)
     (known,) = tagger.gather({"dataset": (dataset, posts)})

@@ -17,7 +17,7 @@ from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.pinned_files import LocalFile
-from hf_mner_aug.values import BelowOne, Range
+from hf_mner_aug.values import BelowOne, Range, later
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.nets import TokenNet
@@ -54,6 +54,7 @@ class TokenClassifier:
     dropout: BelowOne = 0.1
     seed: int = 0
     training: Training = field(default_factory=Training)
+    types: Literal["coarse", "fine"] = later("coarse")
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     fit, predict, assemble, gallery = tagging.fit, tagging.predict, tagging.assemble, tagging.gallery

@@ -58,6 +58,7 @@ class UMT:
     )
     task: Literal["entities", "relations"] = later("entities")
     none: str = later("None")
+    types: Literal["coarse", "fine"] = later("coarse")
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)

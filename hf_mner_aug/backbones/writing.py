@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from hf_mner_aug.backbones import Prediction, fitting, splits, tagging
+from hf_mner_aug.backbones import Prediction, fitting, splits, tagging, types_of
 from hf_mner_aug.backbones.answers import Language, collator, decode, encode
 from hf_mner_aug.backbones.encoder import TWEETS, Source, WordPieces, load_config, load_encoder, load_tokenizer
 from hf_mner_aug.exceptions import Corrupt, UsageError
@@ -66,9 +66,9 @@ def fit(backbone: W, train: Any, validation: Any = None) -> W:
 
     Raises:
         MissingExtra: torch or transformers is not installed.
-        UsageError: a split is empty or has other columns, train has no entity, there is no such encoder, tower, source
-            of regions or GPU, or the folder to continue from has other types; or no post has a picture, and
-            ``no_images`` is ``refuse``.
+        UsageError: a split is empty or has other columns, train has no entity, or no fine type where these are asked
+            for, there is no such encoder, tower, source of regions or GPU, or the folder to continue from has other
+            types; or no post has a picture, and ``no_images`` is ``refuse``.
         DataError: a file of regions is damaged or does not fit its picture.
     """
     settings = backbone.training
@@ -78,7 +78,10 @@ def fit(backbone: W, train: Any, validation: Any = None) -> W:
     device = find_device(settings.device)
     build, pieces = backbone.assemble(backbone.encoder, data.labels, data.train)
     regions = backbone.gallery(lambda: build().to(device))
-    language = backbone.language(pieces, data.labels, fine_types(data.train))
+    fine = fine_types(data.train)
+    if types_of(backbone) == "fine" and not fine:
+        raise UsageError("train: types=fine, but no entity has a fine type: leave it out")
+    language = backbone.language(pieces, data.labels, fine)
     encoded = encode(backbone, data.train, pieces, regions, "train", language)
     weights = data.weights or [None] * len(encoded)
     examples = [e._replace(weight=weight) for e, weight in zip(encoded, weights, strict=True) if e.first]
@@ -89,9 +92,10 @@ def fit(backbone: W, train: Any, validation: Any = None) -> W:
 
     def score(net: Any) -> float:
         found = decode(backbone, net, data.validation, validation_examples, collate, language)
+        posts = splits.as_fine(data.validation) if types_of(backbone) == "fine" else data.validation
         if not backbone.grounds:
-            return splits.entity_score(found, data.validation).f1
-        gold = [post.entities for post in data.validation]
+            return splits.entity_score(found, posts).f1
+        gold = [post.entities for post in posts]
         return score_grounded([prediction.entities() for prediction in found], gold).gmner.micro.f1
 
     return fitting.learn(backbone, build, pieces, data.labels, examples, collate, score if data.validation else None)

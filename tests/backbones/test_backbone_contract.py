@@ -16,7 +16,7 @@ from picture_posts import eight_pairs, eight_posts
 from places import ROOT
 
 from hf_mner_aug.backbones import BACKBONES, Backbone, backbone_class, splits, training
-from hf_mner_aug.backbones.settings import parse_backbone
+from hf_mner_aug.backbones.settings import fit_named, parse_backbone, settings_of
 from hf_mner_aug.cli.parameters import parameters_of
 from hf_mner_aug.exceptions import Corrupt, DataError, NotFitted, UnknownName, UsageError
 from hf_mner_aug.schema import Codec, Post, mner_features
@@ -87,6 +87,8 @@ BAD = {
     | {"fusion_dropout": "1.0 in [0, 1)"}
     | (LENGTH | DROPOUT | IMAGES),
 }
+for tagging in set(BAD) - {"relation", "relation_features"}:
+    BAD[tagging] = BAD[tagging] | {"types": "both unknown types 'both'"}
 # Values of another network.
 OTHER = {"head": "softmax", "task": "relations", "use_images": "false"}
 OTHER |= {"objects": "some/detr", "regions": "some/detr"}
@@ -141,7 +143,9 @@ def rows_of(posts, images="one"):
     """Posts as a dataset."""
     related = posts[0].relation is not None
     types = () if related else sorted({entity.type for post in posts for entity in post.entities})
-    codec = Codec(mner_features(types, images=images, relations=text_posts.RELATIONS if related else ()))
+    fine = sorted({entity.fine for post in posts for entity in post.entities if entity.fine})
+    relations = text_posts.RELATIONS if related else ()
+    codec = Codec(mner_features(types, images=images, relations=relations, fine_types=fine))
     rows = [codec.to_row(post) for post in posts]
     return Dataset.from_dict({name: [row[name] for row in rows] for name in codec.columns}, features=codec.features)
 
@@ -428,6 +432,80 @@ def test_training_goes_on_from_a_folder_of_the_same_network(name, fitted, posts,
         changed = small(name, *settings, "tower=timm:resnet18")
         with pytest.raises(UsageError, match="has the tower tiny: pass the same, found timm:resnet18"):
             changed.assemble(str(folder), fitted.fitted.labels)
+
+
+# ---------------------------------------------------------------- fine types
+
+
+def finer(posts, most=None):
+    """Posts whose entities have fine types; with ``most``, only those of the first posts."""
+    return [
+        replace(p, entities=tuple(replace(e, fine=f"{e.type.lower()}_kind") for e in p.entities))
+        if i in range(n)
+        else p
+        for n in (len(posts) if most is None else most,)
+        for i, p in enumerate(posts)
+    ]
+
+
+@pytest.mark.parametrize("name", TAGS, indirect=True)
+def test_fine_types_are_read_where_they_are_asked_for(name, posts, tmp_path):
+    asked = small(name, *(["steps=3"] if name in NETS else []), "types=fine")
+    fine = finer(posts)
+    kinds = {entity.fine for post in fine for entity in post.entities}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if name in WRITES else "error")
+        fitted = asked.fit(rows_of(fine), rows_of(fine))
+        found = fitted.predict(rows_of(fine))
+        fitted.save(tmp_path)
+        assert type(fitted).load(tmp_path).predict(rows_of(fine)) == found
+    assert {span.type for prediction in found for span in prediction.spans} <= kinds
+    if name in WRITES:
+        assert fitted.fitted.net.encoder.config.fine_types == sorted(kinds)
+    else:
+        assert set(fitted.labels if name == "crf" else fitted.fitted.labels) == kinds
+        other = [replace(p, entities=tuple(replace(e, fine="other") for e in p.entities)) for p in posts]
+        with pytest.raises(UsageError, match="the dataset has the fine types other, this model knows only") as error:
+            fitted.predict(rows_of(other))
+        one_line(error)
+    if name not in NETS:
+        assert [p.plain_spans() for p in found] == [[(e.start, e.end, e.fine) for e in p.entities] for p in fine]
+    with pytest.raises(UsageError, match="types=fine") as error:
+        asked.fit(rows_of(posts))
+    one_line(error)
+    assert "types" not in settings_of(short(name)), "a study of coarse types keeps its digest"
+    assert settings_of(asked)["types"] == "fine"
+
+
+def test_entities_without_a_fine_type_are_counted():
+    posts = text_posts.POSTS
+    n = sum(len(post.entities) for post in posts)
+    lost = sum(len(post.entities) for post in posts[2:])
+    with pytest.warns(
+        UserWarning, match=f"train: {lost} of {n} entities have no fine type, and count as words outside"
+    ):
+        small("crf", "types=fine").fit(rows_of(finer(posts, 2)))
+    none = rows_of(finer(posts)).map(lambda row: {"fine_tags": [0] * len(row["fine_tags"])})
+    with pytest.raises(UsageError, match=f"train: none of its {n} entities has a fine type: leave out types=fine"):
+        small("crf", "types=fine").fit(none)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("crf:types=fine,boundary=true", "boundary=true finds entities without their types: leave out types=fine"),
+        ("umt:types=fine,task=relations", "umt: types=fine is about entities: leave out task=relations"),
+    ],
+)
+def test_fine_types_of_what_has_none_are_refused(spec, said):
+    with pytest.raises(UsageError) as error:
+        parse_backbone(spec).fit(rows_of(finer(text_posts.POSTS)))
+    assert one_line(error) == said
+
+
+def test_a_method_refuses_a_backbone_of_fine_types():
+    with pytest.raises(UsageError, match="crf: a method compares coarse types: leave out types=fine"):
+        fit_named(parse_backbone("crf:types=fine"), finer(text_posts.POSTS))
 
 
 # ---------------------------------------------------------------- pictures

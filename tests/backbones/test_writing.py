@@ -8,12 +8,14 @@ from datasets import Image
 
 from hf_mner_aug import load_sample
 from hf_mner_aug.backbones import Prediction, ScoredSpan, training
+from hf_mner_aug.backbones.answers import Answer, Example, read_answer
 from hf_mner_aug.backbones.encoder import WordPieces, make_tiny
 from hf_mner_aug.backbones.pointers import Pointers
 from hf_mner_aug.backbones.sentences import SEPARATOR, Language, find_words, phrases_of
 from hf_mner_aug.backbones.settings import fit_named, parse_backbone
 from hf_mner_aug.exceptions import Corrupt, UsageError
 from hf_mner_aug.metrics.grounding import score_grounded
+from hf_mner_aug.models.vision.regions import Proposed
 from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.schema import Codec, Entity, Post
 from hf_mner_aug.storage.pinned_files import pinned_path
@@ -311,6 +313,19 @@ def test_an_encoder_of_another_kind_is_one_line(posts, folder, tmp_path):
     with pytest.raises(UsageError, match=r"tiger: encoder .* is a bert, expected a t5 or mt5 or umt5") as error:
         small("tiger", folder, 1, f"encoder={tmp_path}").fit(posts)
     assert "\n" not in str(error.value)
+
+
+def test_an_answer_of_fine_types_has_only_entities_with_one():
+    spoken = language()
+    written = spoken.write(replace(POST, entities=ENTITIES), 6, [False] * 3)
+    answer = Answer(written.ids, [0.9] * len(written.ids), np.zeros((len(written.ids), 0)))
+    example = Example([], 0, [*range(6)], Proposed(), [], [], [])
+    found = read_answer(parse_backbone("tiger:types=fine"), POST, example, answer, spoken)
+    assert found.plain_spans() == [(0, 1, "basketball_player"), (4, 6, "city")]
+    assert (found.fine, found.boxes, found.unmapped) == (("basketball_player", "city"), (None, None), 1)
+    coarse = read_answer(parse_backbone("tiger"), POST, example, answer, spoken)
+    assert coarse.plain_spans() == [(0, 1, "PER"), (2, 3, "PER"), (4, 6, "LOC")]
+    assert (coarse.fine, coarse.unmapped) == (("basketball_player", None, "city"), 0)
 
 
 @pytest.mark.slow
