@@ -59,6 +59,18 @@ def same_region(predicted: Sequence[Box], gold: Sequence[Box]) -> bool:
     return max(iou(predicted[0], box) for box in gold) > IOU
 
 
+def check_boxes(entity: Entity, where: str) -> None:
+    """Check that each box of an entity is four finite numbers; ``where`` begins the message.
+
+    Raises:
+        DataError: it is not.
+    """
+    for box in entity.boxes:
+        if len(box) != 4 or not all(math.isfinite(value) for value in box):
+            told = f"{where}: the entity [{entity.start}, {entity.end}) {entity.type}"
+            raise DataError(f"{told} has the box {box}: expected four finite numbers x1, y1, x2, y2")
+
+
 def read_entities(posts: Sequence[Sequence[Mapping[str, Any]]], side: str) -> list[list[Entity]]:
     """Return the entities of rows of the column ``entities``: start, end, type, boxes (a list, or None).
 
@@ -108,8 +120,5 @@ def _checked(posts: Sequence[Iterable[Entity]], side: str) -> list[list[Entity]]
     checked = [list(post) for post in posts]
     for i, post in enumerate(checked):
         for entity in post:
-            for box in entity.boxes:
-                if len(box) != 4 or not all(math.isfinite(value) for value in box):
-                    where = f"{side}[{i}]: the entity [{entity.start}, {entity.end}) {entity.type}"
-                    raise DataError(f"{where} has the box {box}: expected four finite numbers x1, y1, x2, y2")
+            check_boxes(entity, f"{side}[{i}]")
     return checked

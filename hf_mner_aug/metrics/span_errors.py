@@ -1,7 +1,8 @@
 """Errors of predicted spans, confusions of types, and the errors that two backbones share.
 
 An error is ``missed`` or ``spurious``, or a predicted span that overlaps an entity and differs in its ``boundary``, its
-``type``, or ``both``. Each entity and each predicted span is part of at most one error.
+``type``, or ``both``; spans with a region may differ in this alone. Each entity and each predicted span is part of at
+most one error.
 """
 
 import itertools
@@ -9,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hf_mner_aug.metrics.spans import PlainSpan
+from hf_mner_aug.metrics.spans import Labelled, PlainSpan
 
 KINDS = ("missed", "spurious", "boundary", "type", "both")
+REGION = "region"
 NOTHING = "O"
 
 
@@ -23,6 +25,7 @@ class Error:
     kind: str
     gold: PlainSpan | None
     predicted: PlainSpan | None
+    regions: tuple[str, str] = ("", "")  # of grounded spans: that of the entity and that predicted
 
     @property
     def words(self) -> tuple[int, int]:
@@ -33,11 +36,13 @@ class Error:
 
     @property
     def confusion(self) -> tuple[str, str]:
-        """The type of the entity and the type predicted, ``O`` for none."""
+        """The type of the entity and the type predicted, ``O`` for none; the regions if these alone differ."""
+        if self.kind == REGION:
+            return self.regions
         return (self.gold or (0, 0, NOTHING))[2], (self.predicted or (0, 0, NOTHING))[2]
 
 
-def find_errors(predictions: Sequence[Sequence[PlainSpan]], references: Sequence[Sequence[PlainSpan]]) -> list[Error]:
+def find_errors(predictions: Sequence[Sequence[Labelled]], references: Sequence[Sequence[Labelled]]) -> list[Error]:
     """Return the errors of predicted spans ``[n_posts][n_spans]`` against gold ones, post by post, in word order."""
     errors = []
     for i, (predicted, gold) in enumerate(zip(predictions, references, strict=True)):
@@ -77,7 +82,7 @@ def overlap(errors: Sequence[Error], others: Sequence[Error]) -> float | None:
 # ---------------------------------------------------------------- inside
 
 
-def _errors_of_post(post: int, predicted: set[PlainSpan], gold: set[PlainSpan]) -> list[Error]:
+def _errors_of_post(post: int, predicted: set[Labelled], gold: set[Labelled]) -> list[Error]:
     """Return the errors of one post: overlapping spans are paired, best overlap first, then those of one type."""
     missed, spurious = gold - predicted, predicted - gold
     fits = [(_fit(entity, span), entity, span) for entity, span in itertools.product(missed, spurious)]
@@ -87,22 +92,31 @@ def _errors_of_post(post: int, predicted: set[PlainSpan], gold: set[PlainSpan]) 
         if entity in missed and span in spurious:
             missed.remove(entity)
             spurious.remove(span)
-            kind = "type" if entity[:2] == span[:2] else "boundary" if entity[2] == span[2] else "both"
-            errors.append(Error(post, kind, entity, span))
-    errors += [Error(post, "missed", entity, None) for entity in missed]
-    errors += [Error(post, "spurious", None, span) for span in spurious]
+            if entity[:2] == span[:2]:
+                kind = REGION if entity[2] == span[2] else "type"
+            else:
+                kind = "boundary" if entity[2] == span[2] else "both"
+            errors.append(_error(post, kind, entity, span))
+    errors += [_error(post, "missed", entity, None) for entity in missed]
+    errors += [_error(post, "spurious", None, span) for span in spurious]
     return errors
 
 
-def _fit(one: PlainSpan, other: PlainSpan) -> float:
+def _error(post: int, kind: str, entity: Labelled | None, span: Labelled | None) -> Error:
+    gold, predicted = ((found[0], found[1], found[2]) if found else None for found in (entity, span))
+    first, second = (found[3] if found and len(found) == 4 else "" for found in (entity, span))
+    return Error(post, kind, gold, predicted, (first, second))
+
+
+def _fit(one: Labelled, other: Labelled) -> float:
     """Return the share of the words of two spans that they have in common."""
     shared = min(one[1], other[1]) - max(one[0], other[0])
     return max(0, shared) / (max(one[1], other[1]) - min(one[0], other[0]))
 
 
-def _plain(span: Sequence[Any]) -> PlainSpan:
-    start, end, kind = span
-    return start, end, kind
+def _plain(span: Sequence[Any]) -> Labelled:
+    start, end, kind, *region = span
+    return (start, end, kind, *region)
 
 
 def _by_post(errors: Sequence[Error]) -> dict[int, list[Error]]:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 PlainSpan = tuple[int, int, str]
-Spans = Iterable[PlainSpan]
+GroundedSpan = tuple[int, int, str, str]  # with where the region is
+Labelled = PlainSpan | GroundedSpan
+Spans = Iterable[Labelled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,15 @@ def score_tags(
 def score_spans(predictions: Sequence[Spans], references: Sequence[Spans]) -> Scores:
     """Return the scores of predicted ``(start, end, type)`` spans ``[n_posts][n_spans]`` against gold ones.
 
+    Where spans have more than these, all of it has to be equal.
+
     Raises:
         DataError: the numbers of posts differ.
     """
     pairs = _pairs(predictions, references)
-    correct = Counter(kind for found, gold in pairs for _, _, kind in found & gold)
-    predicted = Counter(kind for found, _ in pairs for _, _, kind in found)
-    support = Counter(kind for _, gold in pairs for _, _, kind in gold)
+    correct = Counter(span[2] for found, gold in pairs for span in found & gold)
+    predicted = Counter(span[2] for found, _ in pairs for span in found)
+    support = Counter(span[2] for _, gold in pairs for span in gold)
     return add_up(correct, predicted, support)
 
 
@@ -129,7 +133,7 @@ def check_posts(predictions: Sequence[Any], references: Sequence[Any]) -> None:
         )
 
 
-def _pairs(predictions: Sequence[Spans], references: Sequence[Spans]) -> list[tuple[set[PlainSpan], set[PlainSpan]]]:
+def _pairs(predictions: Sequence[Spans], references: Sequence[Spans]) -> list[tuple[set[Labelled], set[Labelled]]]:
     """Return the predicted and the gold spans of each post as sets."""
     check_posts(predictions, references)
     return [(set(found), set(gold)) for found, gold in zip(predictions, references, strict=True)]

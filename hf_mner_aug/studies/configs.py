@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 
-LABELS = ("ner_tags", "head", "tail", "relation")
+LABELS = ("ner_tags", "fine_tags", "head", "tail", "relation")
 
 
 @dataclass(frozen=True)

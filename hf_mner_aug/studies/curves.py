@@ -15,7 +15,7 @@ from hf_mner_aug.runs.subset import read_ids, resolve
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.studies.page import on_repo, read_runs, spell_command, write_page
 from hf_mner_aug.studies.significance import holm
-from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED, check_seeds
+from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, check_seeds
 from hf_mner_aug.studies.tables import (
     LEVEL,
     Report,
@@ -56,7 +56,8 @@ class Curve:
     def to_markdown(self) -> str:
         """Return the curve as Markdown."""
         points = self.data["points"]
-        series, f1 = list(points[0]["f1"]), task_in(self.data).f1
+        series, task = list(points[0]["f1"]), task_in(self.data)
+        f1 = task.f1
         backbone = for_markdown(self.data["backbone"])
         warnings = [point["verdict"] for point in points if not point["trusted"]]
         header = ["train", *(f"{point['name']} ({point['posts']} posts)" for point in points)]
@@ -66,6 +67,11 @@ class Curve:
                     *(warnings or ["The negative control is below gold in every study, as it must be."]),
                     f"{f1[:1].upper()}{f1[1:]} on {self.data['split']} of **{backbone}**, mean ± sd over seeds:",
                     table(header, [[name, *(spelled(point["f1"][name]) for point in points)] for name in series]),
+                    *(
+                        f"{view} F1:\n\n"
+                        + table(header, [[name, *(spelled(p[view][name]) for p in points)] for name in series])
+                        for view in task.views
+                    ),
                     "Effect of augmentation (Holm-corrected over this table):",
                     difference_table(self.data["comparisons"]),
                     "\n".join(f"- {for_markdown(point['name'])}: {for_markdown(point['study'])}" for point in points),
@@ -90,7 +96,7 @@ class Curve:
     def draw(self) -> Path:
         """Draw F1 against the gold posts, with error bars, into curve.png and return its path.
 
-        The negative control is left out: it is so low that the other lines would be hard to tell apart.
+        Negative controls are left out: they are so low that the other lines would be hard to tell apart.
 
         Raises:
             MissingExtra: matplotlib is not installed.
@@ -99,7 +105,7 @@ class Curve:
         figure, axes = new_figure()
         colours: dict[str, str] = {GOLD: "#444444"}
         for name, kind in self.data["series"].items():
-            if kind == SHUFFLED:
+            if kind not in STYLES:
                 continue
             colour = colours.setdefault(name.removeprefix("oversampled to "), f"C{len(colours) - 1}")
             scores = [point["f1"][name] for point in points]
@@ -227,10 +233,13 @@ def combine(reports: dict[Subset, Report], beside: Path, command: str = "") -> C
     series: dict[str, str] = {}
     for subset, report in reports.items():
         f1 = {}
+        views: dict[str, dict[str, Any]] = {name: {} for name in task_in(report.data).views}
         for row in report.data["rows"]:
             name = row["name"].removesuffix(f"_{subset.name}").replace("oversampled_to_", "oversampled to ")
             series[name] = row["kind"]
             f1[name] = row["f1"]
+            for view, of_view in views.items():
+                of_view[name] = row[view]["f1"]
         gold = report.row(f"gold_{subset.name}")
         points.append(
             {
@@ -240,6 +249,7 @@ def combine(reports: dict[Subset, Report], beside: Path, command: str = "") -> C
                 "trusted": report.trusted,
                 "verdict": report.data["verdict"],
                 "f1": f1,
+                **views,
             }
         )
         comparisons += report.data["comparisons"]

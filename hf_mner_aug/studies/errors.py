@@ -9,12 +9,12 @@ from typing import Any
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.metrics.span_errors import NOTHING, Error, find_errors, model_specific, overlap
-from hf_mner_aug.metrics.spans import PlainSpan, score_spans
+from hf_mner_aug.metrics.spans import Labelled, PlainSpan, score_spans
 from hf_mner_aug.schema import Codec, Post
 from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.studies.configs import read_config, read_gold
 from hf_mner_aug.studies.tables import table, write_report
-from hf_mner_aug.studies.tasks import ENTITIES, choose_task, found_in, task_in
+from hf_mner_aug.studies.tasks import ENTITIES, choose_task, found_in, task_in, viewed
 from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
 
@@ -34,9 +34,12 @@ class ErrorReport:
             f"Errors on {self.data['split']} of {for_markdown(self.data['config'])}: {self.data['posts']} posts, "
             f"{self.data[task.entities]} {task.entities}.",
             table(
-                ["backbone", "F1", "errors", *task.errors],
+                ["backbone", "F1", *(f"{view} F1" for view in task.views), "errors", *task.errors],
                 [
-                    [name, f"{b['f1']:.4f}", b["errors"], *(b["kinds"][kind] for kind in task.errors)]
+                    [
+                        *(name, f"{b['f1']:.4f}", *(f"{b[view]:.4f}" for view in task.views), b["errors"]),
+                        *(b["kinds"][kind] for kind in task.errors),
+                    ]
                     for name, b in backbones.items()
                 ],
             ),
@@ -131,8 +134,8 @@ def analyse(
 
 
 def report_errors(
-    predictions: Mapping[str, Sequence[Sequence[PlainSpan]]],
-    references: Sequence[Sequence[PlainSpan]],
+    predictions: Mapping[str, Sequence[Sequence[Labelled]]],
+    references: Sequence[Sequence[Labelled]],
     posts: Sequence[Post],
     **about: Any,
 ) -> ErrorReport:
@@ -147,6 +150,10 @@ def report_errors(
         others = {other: theirs for other, theirs in errors.items() if other != name}
         backbones[name] = {
             "f1": score_spans(predictions[name], references).micro.f1,
+            **{
+                view: score_spans(viewed(of, predictions[name]), viewed(of, references)).micro.f1
+                for view, of in task.views.items()
+            },
             "errors": len(found),
             "kinds": {kind: kinds[kind] for kind in task.errors},
             "confusions": [
@@ -168,10 +175,11 @@ def _spelled(backbone: str, error: Error, post: Post) -> dict[str, Any]:
     """Return an error with its words, and the head and tail of a relation."""
     words = list(post.tokens)
 
-    def spell(span: PlainSpan | None) -> dict[str, Any] | None:
+    def spell(span: PlainSpan | None, region: str) -> dict[str, Any] | None:
         if span is None:
             return None
-        return {"start": span[0], "end": span[1], "type": span[2], "text": " ".join(words[span[0] : span[1]])}
+        told = {"start": span[0], "end": span[1], "type": span[2], "text": " ".join(words[span[0] : span[1]])}
+        return {**told, "region": region} if region else told
 
     relation = post.relation
     pair = (("head", relation.head), ("tail", relation.tail)) if relation else ()
@@ -179,8 +187,8 @@ def _spelled(backbone: str, error: Error, post: Post) -> dict[str, Any]:
         "backbone": backbone,
         "post": post.id,
         "kind": error.kind,
-        "gold": spell(error.gold),
-        "predicted": spell(error.predicted),
+        "gold": spell(error.gold, error.regions[0]),
+        "predicted": spell(error.predicted, error.regions[1]),
         **{side: " ".join(words[slice(*span)]) for side, span in pair},
         "text": " ".join(words),
     }

@@ -93,7 +93,7 @@ def write_page(path: str | Path, title: str, text: str, data: Mapping[str, Any],
         f"Backbone: {data['backbone']} ({settings})",
         *(f"{what.capitalize()}: {seeds}" for what, seeds in _seeds(data).items()),
     ]
-    put_section(path, title, f"{READ.format(kinds=task_in(data).kinds)}\n\n{text.rstrip()}", data["command"], facts)
+    put_section(path, title, f"{READ.format(kinds=task_in(data).shuffles)}\n\n{text.rstrip()}", data["command"], facts)
 
 
 def spell_seeds(data: Mapping[str, Any]) -> str:

@@ -13,9 +13,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from hf_mner_aug.backbones import Backbone, Prediction
 from hf_mner_aug.backbones.settings import parse_backbone
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.metrics.spans import score_spans
 from hf_mner_aug.models.matching.engine import PairEncoder, TooFewPairs
 from hf_mner_aug.models.matching.matcher import fit_folds
 from hf_mner_aug.models.words.sentence import Similarity, TfidfSimilarity, open_encoder, open_language_model
@@ -28,7 +30,7 @@ from hf_mner_aug.studies.configs import Config, open_config
 from hf_mner_aug.studies.page import spell_command
 from hf_mner_aug.studies.quality_tables import FAULTS, SIZES, Column, QualityReport, meanings
 from hf_mner_aug.studies.tables import public_name
-from hf_mner_aug.studies.tasks import Task, choose_task
+from hf_mner_aug.studies.tasks import ENTITIES, Task, choose_task, found_in, viewed
 from hf_mner_aug.transform import iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
 
@@ -93,11 +95,19 @@ def count_faults(
     return dict(counts)
 
 
-def agrees(post: Post, prediction: Any) -> bool:
-    """Return whether a backbone predicts a post's labels: its relation, or its entities' words and types."""
+def agrees(post: Post, prediction: Prediction, task: Task = ENTITIES) -> bool:
+    """Return whether a backbone predicts a post's labels: its relation, or its entities as a task has them."""
     if prediction.relation is not None:
         return post.relation is not None and prediction.relation.type == post.relation.type
-    return set(prediction.plain_spans()) == set(post.plain_spans())
+    return set(task.found(post, prediction)) == set(task.gold(post))
+
+
+def label_scores(posts: Sequence[Post], predictions: Sequence[Prediction], task: Task) -> dict[str, float]:
+    """Return the F1 of predicted labels against those of posts, and that of each part; nothing without parts."""
+    found, gold = found_in(task, predictions, posts), [task.gold(post) for post in posts]
+    scores = {task.f1: score_spans(found, gold).micro.f1} if task.views else {}
+    views = task.views.items()
+    return scores | {f"{name} F1": score_spans(viewed(v, found), viewed(v, gold)).micro.f1 for name, v in views}
 
 
 def match_scores(
@@ -276,11 +286,20 @@ class _Gold:
         return {TFIDF: TfidfSimilarity(list(map(_text, self.posts["train"]))), **self.engines.encoders}
 
     @cached_property
-    def backbone(self) -> Any:
+    def chosen(self) -> Backbone:
+        """The backbone, not fitted."""
+        return self.engines.backbone or parse_backbone(self.subject.task.backbone)
+
+    @cached_property
+    def task(self) -> Task:
+        """The labels that it predicts."""
+        return choose_task({self.subject.config.name: self.rows["train"].features}, [self.chosen])
+
+    @cached_property
+    def backbone(self) -> Backbone:
         """The backbone fitted on train."""
-        chosen = self.engines.backbone or parse_backbone(self.subject.task.backbone)
-        choose_task({self.subject.config.name: self.rows["train"].features}, [chosen])
-        return chosen.fit(self.rows["train"], self.rows.get("validation"))
+        assert self.task, "it is checked first"
+        return self.chosen.fit(self.rows["train"], self.rows.get("validation"))
 
     @cached_property
     def matcher(self) -> tuple[list[Any], dict[str, int]]:
@@ -361,7 +380,8 @@ class _Gold:
                     for i, (post, origin) in enumerate(zip(_posts(rows, images=True), origins, strict=True))
                 ),
             ),
-            consistency=fmean(map(agrees, posts, predictions)),
+            consistency=fmean(agrees(*both, self.task) for both in zip(posts, predictions, strict=True)),
+            label_scores=label_scores(posts, predictions, self.task),
         )
 
     def _similarity(self, posts: Sequence[Post], others: Sequence[Post]) -> dict[str, float]:

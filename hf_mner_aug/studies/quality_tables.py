@@ -31,6 +31,7 @@ class Column:
         perplexity: under the language model.
         text_image: the mean cosine of texts and pictures.
         consistency: the share of posts whose labels the backbone predicts.
+        label_scores: the F1 of its predictions of grounded entities, and of their parts, by name.
         faults: posts that publishing would drop (repetitions, leaks, limits of the method), by reason.
     """
 
@@ -44,6 +45,7 @@ class Column:
     perplexity: float | None = None
     text_image: float | None = None
     consistency: float | None = None
+    label_scores: Mapping[str, float] = field(default_factory=dict)
     faults: Mapping[str, int] | None = None
 
 
@@ -62,7 +64,7 @@ class QualityReport:
     def data(self) -> dict[str, Any]:
         """The report as plain data."""
         return {
-            "columns": [asdict(column) for column in self.columns],
+            "columns": [_plain(column) for column in self.columns],
             "fingerprints": dict(self.fingerprints),
             "measured_with": dict(self.labels),
             "notes": list(self.notes),
@@ -80,6 +82,7 @@ class QualityReport:
     def rows(self, columns: Sequence[Column]) -> list[list[str]]:
         """Return the table of some columns: a row for each measure that at least one of them has."""
         engines = list(dict.fromkeys(engine for column in self.columns for engine in column.similarity))
+        scores = list(dict.fromkeys(name for column in self.columns for name in column.label_scores))
         measures: list[tuple[str, Callable[[Column], str]]] = [
             ("posts", lambda c: _number(c.posts)),
             ("words", lambda c: _number(c.words)),
@@ -93,6 +96,7 @@ class QualityReport:
             ),
             (f"text and picture, {self.labels['matcher']}", lambda c: _share(c.text_image)),
             (f"labels as predicted, {self.labels['backbone']}", lambda c: _share(c.consistency)),
+            *((f"labels as predicted, {name}", lambda c, n=name: _share(c.label_scores.get(n))) for name in scores),
             ("duplicates (words and labels)", lambda c: _fault(c, "duplicate")),
             ("repeated texts", lambda c: _fault(c, "same_text")),
             *(
@@ -172,6 +176,14 @@ def meanings(columns: Sequence[Column], labels: Mapping[str, str], one_copy: boo
 
 
 # ---------------------------------------------------------------- inside
+
+
+def _plain(column: Column) -> dict[str, Any]:
+    """Return a column as plain data; scores of labels only if there are some."""
+    found = asdict(column)
+    if not column.label_scores:
+        del found["label_scores"]
+    return found
 
 
 def _number(value: int | None) -> str:

@@ -25,7 +25,8 @@ from hf_mner_aug.backbones import Backbone
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.metrics.spans import PlainSpan
+from hf_mner_aug.metrics.spans import GroundedSpan, Labelled, PlainSpan
+from hf_mner_aug.models.vision.regions import picture_size
 from hf_mner_aug.publishing.rows import published_splits
 from hf_mner_aug.runs.ledger import beside, run
 from hf_mner_aug.schema import Codec, canonical_json
@@ -44,7 +45,15 @@ from hf_mner_aug.studies.configs import (
     read_set,
 )
 from hf_mner_aug.studies.page import record_run
-from hf_mner_aug.studies.tasks import ENTITIES, Task, choose_task, f1_of, found_in
+from hf_mner_aug.studies.tasks import (
+    BOXES_SHUFFLED,
+    ENTITIES,
+    Task,
+    choose_task,
+    exchange_boxes,
+    f1_of,
+    found_in,
+)
 from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.untrusted.printable import for_terminal
 from hf_mner_aug.untrusted.shapes import read_json
@@ -52,7 +61,7 @@ from hf_mner_aug.untrusted.shapes import read_json
 if TYPE_CHECKING:
     from datasets import Dataset
 
-GOLD, SHUFFLED, OVERSAMPLED, AUGMENTED = "gold", "shuffled", "oversampled", "augmented"
+GOLD, OVERSAMPLED, AUGMENTED = "gold", "oversampled", "augmented"
 SCORE = "matching_score"
 MATCHED_FROM = 0.5  # the score above which a post counts as matched (Xu et al. 2025, table 3)
 # The papers' search ranges, on a grid.
@@ -92,7 +101,7 @@ class CellRecord(TypedDict):
     study: str
     train_posts: int
     validation_f1: float
-    predictions: list[list[PlainSpan]]
+    predictions: list[list[PlainSpan | GroundedSpan]]
     seconds: float
 
 
@@ -249,7 +258,7 @@ class Study:
         return next(iter(self.golds.values()))
 
     @cached_property
-    def references(self) -> list[list[PlainSpan]]:
+    def references(self) -> list[Sequence[Labelled]]:
         """The gold spans of these posts."""
         return [self.task.gold(post) for post in iterate_posts(self.posts, Codec(self.posts.features))]
 
@@ -267,8 +276,9 @@ class Study:
         for suffix in sorted(self.golds):
             for seed in self.seeds[:1] if self.backbone.seedless else self.seeds:
                 yield Cell(GOLD, f"gold_{suffix}", suffix, seed)
-            for seed in self.seeds:
-                yield Cell(SHUFFLED, f"shuffled_{suffix}", suffix, seed)
+            for control in self.task.controls:
+                for seed in self.seeds:
+                    yield Cell(control, f"{control}_{suffix}", suffix, seed)
         for config in self.configs:
             for made, seed in self.pairs:
                 yield Cell(AUGMENTED, config.name, config.name, seed, made)
@@ -382,9 +392,12 @@ class Study:
         """Return the posts that a cell is trained, selected and tested on; posts made for it are stored in ``room``."""
         if cell.kind == GOLD:
             return {**self.golds[cell.config].gold}
-        if cell.kind == SHUFFLED:
+        if cell.kind in self.task.controls:
             gold = self.golds[cell.config].gold
-            return {**gold, "train": shuffle_types(gold["train"], cell.seed, self.task)}
+            train = gold["train"]
+            boxes = cell.kind == BOXES_SHUFFLED
+            shuffled = shuffle_boxes(train, cell.seed) if boxes else shuffle_types(train, cell.seed, self.task)
+            return {**gold, "train": shuffled}
         config = next(config for config in self.configs if config.name == cell.config)
         if cell.kind == AUGMENTED:
             return {**config.splits} if _is_published(config, cell) else self._augment(config, cell.data_seed, room)
@@ -443,8 +456,16 @@ def shuffle_types(gold: "Dataset", seed: int, task: Task = ENTITIES) -> "Dataset
     codec = Codec(gold.features)
     posts = list(iterate_posts(gold, codec))
     shuffled = task.shuffled(posts, Draw(f"shuffle\0{seed}".encode()))
-    values = [codec.to_row(post)[task.column] for post in shuffled]
-    return gold.remove_columns(task.column).add_column(task.column, values, feature=gold.features[task.column])
+    return _with_column(gold, task.column, [codec.to_row(post)[task.column] for post in shuffled])
+
+
+def shuffle_boxes(gold: "Dataset", seed: int) -> "Dataset":
+    """Return the posts with their entities' boxes exchanged over all posts with a picture: the negative control."""
+    codec = Codec(gold.features)
+    pictured = iterate_posts(gold, codec, images=True)
+    sizes = [picture_size(post.images[0]) if post.images else None for post in pictured]
+    exchanged = exchange_boxes(list(iterate_posts(gold, codec)), sizes, Draw(f"exchange\0{seed}".encode()))
+    return _with_column(gold, "entities", [codec.to_row(post)["entities"] for post in exchanged])
 
 
 # ---------------------------------------------------------------- inside
@@ -466,6 +487,11 @@ def check_seeds(seeds: Sequence[int], augmentation_seeds: Sequence[int], paired:
         )
 
 
+def _with_column(dataset: "Dataset", name: str, values: list[Any]) -> "Dataset":
+    """Return a dataset with other values in a column, which is then the last one."""
+    return dataset.remove_columns(name).add_column(name, values, feature=dataset.features[name])
+
+
 def _is_published(config: Config, cell: Cell) -> bool:
     """Return whether a cell of a config has the posts that the config has itself, made with its own seed.
 
@@ -479,7 +505,7 @@ def _here(repo: str) -> Path:
     return Path(Path(split_source(repo)[0]).name)
 
 
-def _predicted(task: Task, model: Any, rows: "Dataset") -> list[list[PlainSpan]]:
+def _predicted(task: Task, model: Any, rows: "Dataset") -> list[Sequence[Labelled]]:
     """Return the labelled spans that a fitted backbone predicts for each post."""
     return found_in(task, model.predict(rows), iterate_posts(rows, Codec(rows.features)))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.backbones.settings import settings_of
 from hf_mner_aug.exceptions import MissingExtra, UsageError
-from hf_mner_aug.metrics.spans import PlainSpan, post_counts
+from hf_mner_aug.metrics.spans import Labelled, post_counts
 from hf_mner_aug.need import need
 from hf_mner_aug.publishing.cards import put_section
 from hf_mner_aug.schema import Codec
@@ -18,8 +18,8 @@ from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.studies.page import on_repo, read_runs, spell_command, spell_seeds, write_page
 from hf_mner_aug.studies.significance import holm, paired_bootstrap, rates, resample
-from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, SHUFFLED, Study
-from hf_mner_aug.studies.tasks import ENTITIES, Task, task_in
+from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, Study
+from hf_mner_aug.studies.tasks import BOXES_SHUFFLED, ENTITIES, SHUFFLED, Task, task_in, viewed
 from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
 from hf_mner_aug.untrusted.shapes import read_json
@@ -31,7 +31,13 @@ RESAMPLES = 1000
 LEVEL = 0.05
 SCORES = ("precision", "recall", "f1")
 FIGURE_INCHES, FIGURE_DPI = (8.0, 5.0), 150
-COLOURS = {GOLD: "#444444", SHUFFLED: "#d62728", OVERSAMPLED: "#9ecae1", AUGMENTED: "#1f77b4"}
+COLOURS = {
+    GOLD: "#444444",
+    SHUFFLED: "#d62728",
+    BOXES_SHUFFLED: "#ff9896",
+    OVERSAMPLED: "#9ecae1",
+    AUGMENTED: "#1f77b4",
+}
 
 
 def evaluate(
@@ -56,7 +62,8 @@ def evaluate(
     """Train a backbone on each config and its controls, over seeds, and report the effect of augmentation.
 
     Each augmented config is compared with its gold posts, and with these repeated up to its size. The negative control
-    is trained on the gold posts with their labels shuffled: types of entities, or relations. If a method replaces posts
+    is trained on the gold posts with their labels shuffled: types of entities, or relations; where the backbone grounds
+    entities and the set has boxes, another one on the boxes shuffled. If a method replaces posts
     (``amia``), gold is the same number of posts of the source, and validation and test are made again too; posts are
     paired by id.
 
@@ -150,7 +157,9 @@ class Report:
         groups = task.groups(iterate_posts(study.posts, Codec(study.posts.features)))
         samples = resample(len(study.references), RESAMPLES, groups=groups)
         compared = [(config.name, against) for config in study.configs for against in study.compared_with(config)]
-        controls = [(f"shuffled_{suffix}", f"gold_{suffix}") for suffix in sorted(study.golds)]
+        controls = [
+            (f"{control}_{suffix}", f"gold_{suffix}") for suffix in sorted(study.golds) for control in task.controls
+        ]
         data: dict[str, Any] = {
             "backbone": study.backbone.name,
             "settings": {name: public_name(value) for name, value in settings_of(study.chosen).items()},
@@ -160,7 +169,11 @@ class Report:
             task.entities: sum(map(len, study.references)),
             "resamples": RESAMPLES,
             "notes": _notes(study, split_by),
-            "rows": [_row(name, kinds[name], records[name], counts[name], types) for name in records],
+            "rows": [
+                _row(name, kinds[name], records[name], counts[name], types)
+                | _viewed_scores(task, [record["predictions"] for record in records[name]], study.references)
+                for name in records
+            ],
             "controls": compare(counts, controls, samples),
             "comparisons": compare(counts, compared, samples),
             "split_by": {column: _split(study.values(column), counts, compared, groups) for column in split_by},
@@ -215,6 +228,7 @@ class Report:
             f"{spell_seeds(data)}, scored on {data['split']}: {data['posts']} posts, "
             f"{data[task.entities]} {task.entities}. Mean ± standard deviation over the cells.",
             table(["train", "cells", "posts", *columns], scores),
+            *_view_tables(data, task),
             f"F1 by {task.kind}:",
             _type_table(data),
         ]
@@ -231,7 +245,7 @@ class Report:
                 difference_table(data["comparisons"]),
             ]
         parts += [
-            f"Negative control, gold posts with their {task.kinds} shuffled:",
+            f"Negative control, gold posts with their {task.shuffles} shuffled:",
             difference_table(data["controls"]),
         ]
         for column, values in data["split_by"].items():
@@ -394,15 +408,15 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
 
 # ---------------------------------------------------------------- inside
 def _counts(
-    predictions: Sequence[Sequence[Sequence[PlainSpan]]],
-    references: Sequence[Sequence[PlainSpan]],
+    predictions: Sequence[Sequence[Sequence[Labelled]]],
+    references: Sequence[Sequence[Labelled]],
     types: Sequence[str],
 ) -> "np.ndarray":
     """Return correct, predicted and gold spans [n_cells, n_posts, n_types, 3]."""
     import numpy as np
 
-    def of(kind: str, posts: Sequence[Sequence[PlainSpan]]) -> list[list[PlainSpan]]:
-        return [[(start, end, kind) for start, end, found in post if found == kind] for post in posts]
+    def of(kind: str, posts: Sequence[Sequence[Labelled]]) -> list[list[Labelled]]:
+        return [[span for span in post if span[2] == kind] for post in posts]
 
     gold = {kind: of(kind, references) for kind in types}
     return np.stack(
@@ -426,9 +440,39 @@ def _row(
     }
 
 
-def _scores(counts: "np.ndarray") -> dict[str, Any]:
+def _viewed_scores(
+    task: Task,
+    predictions: Sequence[Sequence[Sequence[Labelled]]],
+    references: Sequence[Sequence[Labelled]],
+) -> dict[str, Any]:
+    """Return the scores of parts of the labels over the cells of a config, by their name; nothing without views."""
+    found = {}
+    for name, view in task.views.items():
+        gold = viewed(view, references)
+        sums = [post_counts(viewed(view, cell), gold).sum(axis=0) for cell in predictions]
+        found[name] = _scores(sums)
+    return found
+
+
+def _view_tables(data: Mapping[str, Any], task: Task) -> list[str]:
+    """Return the scores of parts of the labels, with what they are; nothing without views."""
+    if not task.views:
+        return []
+    rows = [
+        [row["name"], *(spelled(row[name][score]) for name in task.views for score in SCORES)] for row in data["rows"]
+    ]
+    header = ["train", *(f"{name} {score}" for name in task.views for score in SCORES)]
+    return [
+        f"The same predictions by words and {task.kind} alone (MNER), and by words and region (EEG):",
+        table(header, rows),
+    ]
+
+
+def _scores(counts: "Sequence[np.ndarray] | np.ndarray") -> dict[str, Any]:
     """Return mean and spread of precision, recall and F1 of counts [n_cells, 3]."""
-    return {score: spread(values.tolist()) for score, values in zip(SCORES, rates(counts).T, strict=True)}
+    import numpy as np
+
+    return {score: spread(values.tolist()) for score, values in zip(SCORES, rates(np.asarray(counts)).T, strict=True)}
 
 
 def _type_table(data: Mapping[str, Any]) -> str:
@@ -443,9 +487,9 @@ def _type_table(data: Mapping[str, Any]) -> str:
     return table([task_in(data).kind, "gold", *(row["name"] for row in rows)], cells)
 
 
-def _support(references: Sequence[Sequence[PlainSpan]], types: Sequence[str]) -> dict[str, int]:
+def _support(references: Sequence[Sequence[Labelled]], types: Sequence[str]) -> dict[str, int]:
     """Return the number of gold spans of each type."""
-    found = Counter(kind for post in references for *_, kind in post)
+    found = Counter(span[2] for post in references for span in post)
     return {kind: found[kind] for kind in types}
 
 
@@ -500,7 +544,7 @@ def _verdict(controls: Sequence[Mapping[str, Any]], task: Task) -> str:
     )
     if bad:
         return (
-            f"**This study cannot be trusted:** models trained on shuffled {task.kinds} do as well as on the right "
+            f"**This study cannot be trusted:** models trained on shuffled {task.shuffles} do as well as on the right "
             f"ones ({told}). Use more posts, or a backbone that learns them."
         )
     return f"The negative control is below gold, as it must be ({told}): this study can tell good labels from bad."

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.grounding import IOU, iou
 from hf_mner_aug.models.vision.objects import CROPS
-from hf_mner_aug.posts.pictures import image_digest, open_rgb
-from hf_mner_aug.schema import Box, Post
+from hf_mner_aug.posts.pictures import image_digest, open_image, open_rgb
+from hf_mner_aug.schema import Box, EncodedImage, Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.kept_regions import Kept, KeptRegions
 from hf_mner_aug.storage.pinned_files import checked_file
@@ -99,6 +99,19 @@ def covering(proposals: Sequence[Box], boxes: Sequence[Box]) -> list[float]:
     """
     hits = [any(iou(proposal, box) > IOU for box in boxes) for proposal in proposals]
     return [hit / max(1, sum(hits)) for hit in hits]
+
+
+def picture_size(image: EncodedImage) -> tuple[int, int] | None:
+    """Return width and height of a picture, None if it cannot be read; a process decodes it once."""
+    digest, sizes = image_digest(image), _sizes()
+    if digest is None:
+        return None
+    if digest not in sizes:
+        try:
+            sizes[digest] = open_image(image).size
+        except DataError:
+            sizes[digest] = None
+    return sizes[digest]
 
 
 def part_boxes(width: int, height: int, most: int) -> tuple[Box, ...]:
