@@ -26,7 +26,7 @@ from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.vision import STATES, Gallery, Vision
 from hf_mner_aug.models.vision.objects import CROPS, object_finder
 from hf_mner_aug.schema import Post
-from hf_mner_aug.values import BelowOne, Positive, Range
+from hf_mner_aug.values import BelowOne, Positive, Range, later
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +70,7 @@ class MKGformer:
             epochs=30, batch_size=16, learning_rate=5e-5, head_learning_rate=5e-2, warmup=0.01
         )
     )
+    types: Literal["coarse", "fine"] = later("coarse")
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)

@@ -113,8 +113,8 @@ def test_backbones_are_trained_and_compared(repo, tmp_path):
 def test_wrong_names_are_told(repo):
     with pytest.raises(UnknownName, match="did you mean 'crf'"):
         analyse(repo, "lsms_100pct", ["crff"])
-    with pytest.raises(UnknownName, match="unknown setting of crf 'steps': valid are"):
-        analyse(repo, "lsms_100pct", ["crf:steps=3"])
+    with pytest.raises(UnknownName, match="unknown setting of crf 'epochs': valid are"):
+        analyse(repo, "lsms_100pct", ["crf:epochs=3"])
     with pytest.raises(UsageError, match="has no dev split"):
         analyse(repo, "lsms_100pct", ["crf"], split="dev")
     with pytest.raises(UsageError, match="expected different backbones, found crf, crf"):
