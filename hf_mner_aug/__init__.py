@@ -42,6 +42,7 @@ _HOMES = {
     "push": "publishing.hub",
     "quality": "studies.quality",
     "show": "pages.config",
+    "show_predictions": "pages.predictions",
     "validate": "sources.check",
     "verify": "publishing.hub",
     "withdraw": "publishing.hub",
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.methods.rmda import RMDA as RMDA
     from hf_mner_aug.pages.config import show as show
     from hf_mner_aug.pages.memory import memory as memory
+    from hf_mner_aug.pages.predictions import show_predictions as show_predictions
     from hf_mner_aug.publishing.folder import publish as publish
     from hf_mner_aug.publishing.hub import push as push
     from hf_mner_aug.publishing.hub import verify as verify

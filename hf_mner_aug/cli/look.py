@@ -7,21 +7,47 @@ import typer
 
 import hf_mner_aug
 from hf_mner_aug.cli.options import AsJson, GoldSource, Images, Repo, WriteCard, WritePage
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.untrusted.printable import console, for_terminal, say, say_json
+
+SHOWN, PREDICTED = 100, 20  # posts of a page
 
 
 def show(
     folder: Annotated[Path, typer.Argument(help="The repo folder.")],
     config: Annotated[str | None, typer.Argument(help="The config (default: the folder's only one).")] = None,
-    split: Annotated[str, typer.Option(help="The split whose made posts are shown.")] = "train",
-    posts: Annotated[int, typer.Option("--posts", "-n", help="Made posts to show, evenly spread.")] = 100,
+    split: Annotated[
+        str | None, typer.Option(help="The split whose posts are shown (default: train; test with --predictions).")
+    ] = None,
+    posts: Annotated[
+        int | None,
+        typer.Option("--posts", "-n", help="Posts to show, evenly spread (default: 100; 20 with --predictions)."),
+    ] = None,
     rejects: Annotated[int, typer.Option(help="Rejected posts to show for each reason.")] = 20,
     source: Annotated[str | None, typer.Option(help="The source set, if the config does not hold its posts.")] = None,
     images: Images = None,
     out: Annotated[Path | None, typer.Option(help="The page to write (default: CONFIG.html in this folder).")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Show what the backbone saved in this folder predicts for posts of --split (default: test)."),
+    ] = None,
 ) -> None:
-    """Write a config as one HTML page: posts before and after, boxes, scores, and what was rejected."""
-    options: dict[str, Any] = {"split": split, "posts": posts, "rejects": rejects}
+    """Write a config as one HTML page: posts before and after, boxes, scores, and what was rejected.
+
+    With --predictions: posts of a set or config as they are labelled and as a saved backbone predicts them.
+    """
+    if predictions is not None:
+        if source is not None:
+            raise UsageError("--predictions shows the posts of the folder itself: leave out --source")
+        name = str(folder) if config is None else f"{folder}:{config}"
+        asked = {"split": split or "test", "posts": PREDICTED if posts is None else posts, "images": images}
+        say(hf_mner_aug.show_predictions(name, predictions, out=out, **asked))
+        return
+    options: dict[str, Any] = {
+        "split": split or "train",
+        "posts": SHOWN if posts is None else posts,
+        "rejects": rejects,
+    }
     say(hf_mner_aug.show(folder, config, out=out, source=source, images=images, **options))
 
 

@@ -150,13 +150,25 @@ def show(
         UsageError: ``out`` cannot be written, or as ``read_sheet``.
     """
     config = only_config(folder) if config is None else config
-    path = Path(f"{config}.html" if out is None else out)
+
+    def page() -> str:
+        sheet = read_sheet(folder, config, **chosen)
+        return replace(sheet, figures=[*sheet.figures, *figures]).to_html()
+
+    return write_page(Path(f"{config}.html" if out is None else out), page)
+
+
+def write_page(path: Path, page: Callable[[], str]) -> Path:
+    """Write a page that a function makes, and return its path.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file with --out")
-    sheet = read_sheet(folder, config, **chosen)
-    page = replace(sheet, figures=[*sheet.figures, *figures]).to_html()
+    made = page().encode("utf-8", "replace")
     try:
-        artifacts.write_atomically(path, page.encode())
+        artifacts.write_atomically(path, made)
     except DiskFull:
         raise
     except OSError as error:
@@ -217,7 +229,7 @@ def read_sheet(
     if not sources:
         others = " or ".join(name for name, rows in facts.splits.items() if rows.made)
         raise UsageError(f"{split} of {config} holds no made posts; {others or 'no other split'} does")
-    chosen = _spread(list(sources), posts)
+    chosen = spread(list(sources), posts)
     if source is None:
         gold_ids = {row["id"] for row in index if row["id"] not in sources}
         gold = _Gold(codec, lambda columns: tables_of(files, columns), gold_ids)
@@ -347,7 +359,7 @@ def _rejects(run: Path, n: int, gold: _Gold) -> dict[str, list[Rejected]]:
     for path in files:
         for row in read_rejects(path):
             by_reason.setdefault(row["reason"], []).append(row)
-    chosen = {reason: _spread(rows, n) for reason, rows in by_reason.items()}
+    chosen = {reason: spread(rows, n) for reason, rows in by_reason.items()}
     sides = gold.sides({row["source_id"] for rows in chosen.values() for row in rows}, None)
     return {
         reason: [Rejected(r["source_id"], r["copy"], r["detail"], sides.get(r["source_id"])) for r in rows]
@@ -355,7 +367,7 @@ def _rejects(run: Path, n: int, gold: _Gold) -> dict[str, list[Rejected]]:
     }
 
 
-def _spread(items: Sequence[T], n: int) -> list[T]:
+def spread(items: Sequence[T], n: int) -> list[T]:
     """Return at most n of the items, evenly spread."""
     return [items[i * len(items) // n] for i in range(n)] if n < len(items) else list(items)
 

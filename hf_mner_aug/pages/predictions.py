@@ -1,0 +1,218 @@
+"""Predictions of a saved backbone as one HTML page: each post as it is labelled and as it was predicted, with boxes.
+
+The page requests nothing, as that of a config (``pages.config``). Text of posts and names of types are escaped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mner_aug.backbones import Backbone, Prediction, task_of
+from hf_mner_aug.backbones.packed import load_folder
+from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.metrics.grounding import same_region
+from hf_mner_aug.pages import fill
+from hf_mner_aug.pages.config import HUES, spread, write_page
+from hf_mner_aug.pages.posts import HEIGHT, WIDTH, Album, Side
+from hf_mner_aug.schema import Codec, Entity, Post
+from hf_mner_aug.sources.loading import load_source
+from hf_mner_aug.sources.places import local_name
+from hf_mner_aug.sources.splits import named_splits
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+RIGHT = "right"
+
+
+@dataclass(frozen=True)
+class Half:
+    """A post with its gold labels or with the predicted ones, and what is said of each of its entities."""
+
+    side: Side
+    verdicts: Mapping[tuple[int, int, str], str]
+    relation: str = ""
+
+    def verdict(self, entity: Entity) -> str:
+        """Return what is said of an entity: ``right``, or what is wrong with it."""
+        return self.verdicts[entity.start, entity.end, entity.type]
+
+    def right(self, entity: Entity) -> bool:
+        """Return whether an entity is right."""
+        return self.verdict(entity) == RIGHT
+
+
+@dataclass(frozen=True)
+class Row:
+    """A post with its labels beside the prediction; ``unmapped`` counts the parts of an answer that were left out."""
+
+    id: str
+    gold: Half
+    predicted: Half
+    unmapped: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The content of the page: ``total`` is the number of posts in the split, ``rows`` are those shown."""
+
+    backbone: str
+    source: str
+    split: str
+    total: int
+    rows: Sequence[Row]
+    album: Album
+    types: Sequence[str]
+    pictured: bool
+    grounded: bool
+    relations: bool
+
+    @property
+    def counted(self) -> str:
+        """The caption of the counts."""
+        return f"{'Relations' if self.relations else 'Entities'} of the posts shown"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of predicted entities that are right and wrong, and of gold ones that were not found."""
+        if self.relations:
+            found = [row.predicted.relation for row in self.rows]
+            return {RIGHT: found.count(RIGHT), "wrong": len(found) - found.count(RIGHT)}
+        found = [verdict for row in self.rows for verdict in row.predicted.verdicts.values()]
+        gold = [verdict for row in self.rows for verdict in row.gold.verdicts.values()]
+        right = found.count(RIGHT)
+        return {"predicted, right": right, "predicted, wrong": len(found) - right, "gold, not found": len(gold) - right}
+
+    @property
+    def note(self) -> str:
+        """A sentence on what counts as right."""
+        if self.relations:
+            return "A relation is right if it is the gold one."
+        if self.grounded:
+            return "Right: the words, the type, and a box that overlaps a gold one by more than half (IoU), or no box."
+        return "Right: the words and the type."
+
+    def to_html(self) -> str:
+        """Return the page."""
+        colours = {kind: i % len(HUES) for i, kind in enumerate(self.types)}
+        return fill("predictions.html.jinja", sheet=self, colours=colours, hues=HUES, width=WIDTH, height=HEIGHT)
+
+
+def show_predictions(source: Any, model: str | Path, *, out: str | Path | None = None, **chosen: Any) -> Path:
+    """Write the page of a saved backbone's predictions, and return its path.
+
+    Args:
+        source: a set: a folder or Hub id, with ``:CONFIG`` for a config of several; or its splits.
+        model: the folder of a saved backbone.
+        out: the page to write (default: ``predictions.html`` in this folder).
+        chosen: ``split``, whose posts are predicted (test); ``posts``, how many of them (20); ``images``, a further
+            folder that pictures named by the set may be read from.
+
+    Raises:
+        UsageError: ``out`` cannot be written, or as ``read_predictions``.
+    """
+    path = Path("predictions.html" if out is None else out)
+    return write_page(path, lambda: read_predictions(source, model, **chosen).to_html())
+
+
+def read_predictions(
+    source: Any, model: str | Path, *, split: str = "test", posts: int = 20, images: str | Path | None = None
+) -> Predictions:
+    """Return the content of the page; only the posts shown are predicted.
+
+    Raises:
+        UsageError: there is no such set or split, the split is empty or has no labels of this kind, the folder holds
+            no backbone, or ``posts`` is below 1.
+        DataError: a row does not fit its columns.
+    """
+    if posts < 1:
+        raise UsageError(f"expected at least 1 post, found {posts}")
+    backbone = load_folder(Path(model))
+    named = isinstance(source, str | Path)
+    splits = load_source(str(source), images=images) if named else named_splits(source)
+    if split not in splits:
+        raise UnknownName("split", split, splits)
+    data = splits[split]
+    relations = task_of(backbone) == "relations"
+    codec = Codec(data.features)
+    column = "relation" if relations else "ner_tags"
+    if column not in data.features or not len(data):
+        found = ", ".join(data.features) if len(data) else "no post"
+        raise UsageError(f"{split}: expected posts with the column {column}, which {backbone.name} predicts: {found}")
+    rows = data.select(spread(range(len(data)), posts))
+    predictions = backbone.predict(rows)
+    album = Album()
+    grounded = _boxed(rows) and any(prediction.boxes for prediction in predictions)
+    shown = [
+        _row(post, prediction, backbone, album, grounded)
+        for post, prediction in zip(_posts(rows, codec), predictions, strict=True)
+    ]
+    entities = [e for row in shown for half in (row.gold, row.predicted) for e in half.side.post.entities]
+    return Predictions(
+        backbone=backbone.name,
+        source=(local_name(str(source)) or str(source)) if named else "splits",
+        split=split,
+        total=len(data),
+        rows=shown,
+        album=album,
+        types=list(dict.fromkeys([*codec.types, *(entity.type for entity in entities)])),
+        pictured=codec.image_column is not None,
+        grounded=grounded,
+        relations=relations,
+    )
+
+
+def _posts(rows: "Dataset", codec: Codec) -> list[Post]:
+    table = rows.select_columns(list(codec.columns)).with_format("arrow")[:]
+    return [codec.to_post(row) for row in table.to_pylist()]
+
+
+def _boxed(rows: "Dataset") -> bool:
+    """Return whether a set has boxes."""
+    return "entities" in rows.features
+
+
+def _row(post: Post, prediction: Prediction, backbone: Backbone, album: Album, grounded: bool) -> Row:
+    """Return a post beside its prediction, with what is right and what is wrong."""
+    found = tuple(prediction.entities())
+    if backbone.boundary:  # entities without types
+        post = replace(
+            post, entities=tuple(replace(e, type=found[0].type if found else "entity") for e in post.entities)
+        )
+    relation = post.relation
+    if prediction.relation is not None and relation is not None:
+        relation = replace(relation, type=prediction.relation.type)
+    predicted = replace(post, entities=found, relation=relation)
+    same = "" if relation is None else RIGHT if relation == post.relation else "wrong"
+    return Row(
+        post.id,
+        Half(Side.of(post, album), _verdicts(post.entities, found, "missed", grounded)),
+        Half(Side.of(predicted, album), _verdicts(found, post.entities, "no entity", grounded), same),
+        prediction.unmapped,
+    )
+
+
+def _verdicts(
+    entities: Sequence[Entity], others: Sequence[Entity], nothing: str, grounded: bool
+) -> dict[tuple[int, int, str], str]:
+    """Return what is said of each entity of one side, compared with the other: ``nothing`` where no word is shared."""
+    said = {}
+    for entity in entities:
+        same = next((o for o in others if (o.start, o.end) == (entity.start, entity.end)), None)
+        if same is None:
+            shared = any(o.start < entity.end and entity.start < o.end for o in others)
+            verdict = "other words" if shared else nothing
+        elif same.type != entity.type:
+            verdict = "other type"
+        elif grounded and not _same_boxes(entity, same):
+            verdict = "other box"
+        else:
+            verdict = RIGHT
+        said[entity.start, entity.end, entity.type] = verdict
+    return said
+
+
+def _same_boxes(entity: Entity, other: Entity) -> bool:
+    """Return whether boxes of two entities agree, whichever of them is the predicted one."""
+    return same_region(entity.boxes[:1], other.boxes) or same_region(other.boxes[:1], entity.boxes)
