@@ -1,0 +1,1 @@
+"""Tables of papers as manifests, and the runs that reproduce them."""
