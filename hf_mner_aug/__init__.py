@@ -41,6 +41,7 @@ _HOMES = {
     "publish": "publishing.folder",
     "push": "publishing.hub",
     "quality": "studies.quality",
+    "ray_map": "runs.engines.ray_data",
     "show": "pages.config",
     "show_predictions": "pages.predictions",
     "validate": "sources.check",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.publishing.hydration import hydrate as hydrate
     from hf_mner_aug.readers.spans.dataset import from_spans as from_spans
     from hf_mner_aug.readers.tagged import from_tags as from_tags
+    from hf_mner_aug.runs.engines.ray_data import ray_map as ray_map
     from hf_mner_aug.runs.ledger import augment as augment
     from hf_mner_aug.runs.recipe import Recipe as Recipe
     from hf_mner_aug.sample import load_sample as load_sample

@@ -11,7 +11,23 @@ import typer
 
 import hf_mner_aug
 from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
-from hf_mner_aug.cli.options import Columns, EndpointSettings, Images, IntoExisting, Out, Overwrite, Replay, Source
+from hf_mner_aug.cli.options import (
+    Address,
+    Columns,
+    CpusPerWorker,
+    EndpointSettings,
+    EngineName,
+    GpusPerWorker,
+    Images,
+    IntoExisting,
+    MemoryPerWorker,
+    Out,
+    Overwrite,
+    Replay,
+    Source,
+    Workers,
+    engine_of,
+)
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.exceptions import NothingMade, UsageError
 from hf_mner_aug.untrusted.printable import console, for_terminal, say
@@ -52,6 +68,12 @@ def augment(
         typer.Option(metavar="NAME", help="Copy this column into made posts; repeatable. Others are null there."),
     ] = None,
     num_proc: Annotated[int, typer.Option(help="Worker processes.")] = 1,
+    engine: EngineName = None,
+    address: Address = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    memory_per_worker: MemoryPerWorker = None,
     part_size: Annotated[int | None, typer.Option(help="Posts per part.")] = None,
     rank: Annotated[int | None, typer.Option(help="Make only the parts of this rank, and publish nothing.")] = None,
     world_size: Annotated[int | None, typer.Option(help="The number of ranks that share the parts.")] = None,
@@ -99,6 +121,15 @@ def augment(
 
     set_environment(web, endpoint, replay)
     check_rank(rank, world_size)
+    chosen_engine = engine_of(
+        engine,
+        num_proc,
+        address=address,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
+        memory_per_worker=memory_per_worker,
+    )
     if rank is not None and push_to_hub:
         raise UsageError("a rank publishes nothing: push with the run without --rank that gathers the parts")
     chosen = {
@@ -149,11 +180,11 @@ def augment(
         learned = expected.artifact
     if rank is not None:
         options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage, "learned": learned}
-        share = run(plan, gold, out=out, num_proc=num_proc, **options)
+        share = run(plan, gold, out=out, engine=chosen_engine, **options)
         say(f"rank {rank} of {world_size}: finished its {len(share.parts)} parts")
         say("when all ranks are, publish with the same command without --rank and --world-size")
         return
-    options = {"num_proc": num_proc, "overwrite": overwrite, "storage": storage, "progress": True}
+    options = {"engine": chosen_engine, "overwrite": overwrite, "storage": storage, "progress": True}
     options |= {"retrieved": retrieved, "into_existing": into_existing, "learned": learned, "allow_empty": False}
     try:
         done = run_and_publish(plan, gold, out, source=source, **options)

@@ -10,7 +10,23 @@ import typer
 import hf_mner_aug
 from hf_mner_aug.backbones import BACKBONES
 from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
-from hf_mner_aug.cli.options import AsJson, Columns, GoldSource, Images, IntoExisting, Repo, WriteCard, WritePage
+from hf_mner_aug.cli.options import (
+    Address,
+    AsJson,
+    Columns,
+    CpusPerWorker,
+    EngineName,
+    GoldSource,
+    GpusPerWorker,
+    Images,
+    IntoExisting,
+    MemoryPerWorker,
+    Repo,
+    Workers,
+    WriteCard,
+    WritePage,
+    engine_of,
+)
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.untrusted.printable import say, say_json
 
@@ -60,11 +76,25 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="The study is written beside this folder (default: REPO).")] = None,
     source: GoldSource = None,
     images: Images = None,
+    engine: EngineName = None,
+    address: Address = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    memory_per_worker: MemoryPerWorker = None,
     quiet: Quiet = False,
     yes: Yes = False,
     allow_host: AllowHost = None,
 ) -> None:
     """Train on gold, repeated gold and augmented posts, over seeds, and report the effect of augmentation."""
+    chosen_engine = engine_of(
+        engine,
+        address=address,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
+        memory_per_worker=memory_per_worker,
+    )
     again = f"made again for each of {len(augmentation_seeds or seeds)} seeds"
     report = hf_mner_aug.evaluate(
         repo,
@@ -82,6 +112,7 @@ def evaluate(
         source=source,
         images=images,
         progress=not quiet,
+        engine=chosen_engine,
         ask=functools.partial(_confirm, again, yes=yes, allowed=allow_host),
     )
     say(report.to_markdown())
@@ -134,11 +165,25 @@ def curve(
     write_page: WritePage = None,
     images: Images = None,
     columns: Columns = None,
+    engine: EngineName = None,
+    address: Address = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    memory_per_worker: MemoryPerWorker = None,
     quiet: Quiet = False,
     yes: Yes = False,
     allow_host: AllowHost = None,
 ) -> None:
     """Augment published subsets (10, 20, 40%), evaluate each, and write one table and figure."""
+    chosen_engine = engine_of(
+        engine,
+        address=address,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
+        memory_per_worker=memory_per_worker,
+    )
     made = f"made for each subset, and again for each of {len(augmentation_seeds or seeds)} seeds"
     typed = {part.partition("=")[0] for spec in methods for part in spec.partition(":")[2].split(",")}
     found = hf_mner_aug.curve(
@@ -155,6 +200,7 @@ def curve(
         split=split,
         into_existing=into_existing,
         progress=not quiet,
+        engine=chosen_engine,
         images=images,
         columns=parse_columns(columns),
         ask=functools.partial(_confirm, made, yes=yes, allowed=allow_host, typed=typed),

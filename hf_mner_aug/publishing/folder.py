@@ -27,6 +27,7 @@ from hf_mner_aug.publishing.cards import (
 )
 from hf_mner_aug.publishing.rows import Counts, made_rows, published_rows
 from hf_mner_aug.publishing.stubs import Retrieved, check_retrieved, stub_features, to_stubs
+from hf_mner_aug.runs.engines import Engine
 from hf_mner_aug.runs.funnel import nothing_made
 from hf_mner_aug.runs.ledger import Run, beside, library_versions, run
 from hf_mner_aug.runs.parts import kept_parts
@@ -421,6 +422,7 @@ def run_and_publish(
     *,
     source: str = "",
     num_proc: int = 1,
+    engine: str | Engine | None = None,
     overwrite: bool = False,
     progress: bool = False,
     storage: str | None = None,
@@ -432,7 +434,8 @@ def run_and_publish(
     """Run a resolved recipe and publish the result; raises as ``augment`` and ``publish``, checked before any work."""
     check_retrieved(recipe.build(), retrieved)
     check_free(out, recipe, overwrite=overwrite, into_existing=into_existing)
-    done = run(recipe, gold, out=out, num_proc=num_proc, progress=progress, storage=storage, learned=learned)
+    making: dict[str, Any] = {"num_proc": num_proc, "engine": engine, "storage": storage, "learned": learned}
+    done = run(recipe, gold, out=out, progress=progress, **making)
     options: dict[str, Any] = {"into_existing": into_existing, "allow_empty": allow_empty}
     with keeping(lambda: kept_parts(done.folder, done.parts)):
         return publish(done, out, source=source, overwrite=overwrite, retrieved=retrieved, **options)

@@ -156,7 +156,7 @@ def augment(
             ``lsms:ratio=0.2``) or ``package.module:Class`` stands for one.
         out: the repo folder that ``publish`` will write; the run lives beside it (default: in the cache).
         num_proc: worker processes.
-        engine: what makes the parts: ``local``, or ``pool`` with settings as ``pool:num_proc=4`` (default:
+        engine: what makes the parts: ``local``, ``pool`` or ``ray``, with settings as ``ray:workers=4`` (default:
             ``pool`` with several processes, else ``local``).
         progress: show a bar.
         rank: make this rank's parts only, those whose index modulo ``world_size`` it is.

@@ -10,12 +10,13 @@ from typing import Any
 
 from hf_mner_aug.exceptions import MissingExtra, UsageError
 from hf_mner_aug.publishing.folder import run_and_publish
+from hf_mner_aug.runs.engines import Engine
 from hf_mner_aug.runs.recipe import named_method, recipe_for
 from hf_mner_aug.runs.subset import read_ids, resolve
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.studies.page import on_repo, read_runs, spell_command, write_page
 from hf_mner_aug.studies.significance import holm
-from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, check_seeds
+from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, check_seeds, studying_engine
 from hf_mner_aug.studies.tables import (
     LEVEL,
     Report,
@@ -144,6 +145,7 @@ def curve(
     split: str = "test",
     into_existing: bool = False,
     progress: bool = True,
+    engine: str | Engine | None = None,
     images: str | Path | None = None,
     columns: Mapping[str, str] = MappingProxyType({}),
     ask: Callable[[Sequence[Method]], None] | None = None,
@@ -165,6 +167,7 @@ def curve(
         split: the split to score on.
         into_existing: publish into a folder that also holds other files.
         progress: show a bar.
+        engine: what makes the configs and trains the models, as of ``evaluate``.
         images: a further folder that pictures named by the source may be read from.
         columns: the source's names for the columns of this package.
         ask: called with the methods before any work; it may raise.
@@ -173,6 +176,7 @@ def curve(
         UsageError: a name or value is wrong, there are no ids, an id is not in the source, or ``out`` holds other
             files.
     """
+    working = studying_engine(engine)
     check_seeds(seeds, augmentation_seeds, paired)
     splits = load_source(source, images=images, columns=columns)
     subsets = _subsets(ids, fractions)
@@ -190,23 +194,25 @@ def curve(
             chosen |= {"columns": dict(columns), "fraction": subset.fraction}
             recipe = recipe_for(method, config=f"{method.name}_{subset.name}", source=source, **chosen)
             recipes.append(resolve(recipe, splits))
-    for recipe, gold in recipes:
-        run_and_publish(recipe, gold, out, source=source, into_existing=into_existing)
-    reports = {}
-    for subset in subsets:
-        names = [f"gold_{subset.name}", *(f"{method.name}_{subset.name}" for method in built)]
-        reports[subset] = evaluate(
-            out,
-            names,
-            backbone=backbone,
-            settings=settings,
-            seeds=seeds,
-            augmentation_seeds=augmentation_seeds,
-            paired=paired,
-            split=split,
-            source=splits,
-            progress=progress,
-        )
+    with working.session():  # one for all configs and studies
+        for recipe, gold in recipes:
+            run_and_publish(recipe, gold, out, source=source, into_existing=into_existing, engine=working)
+        reports = {}
+        for subset in subsets:
+            names = [f"gold_{subset.name}", *(f"{method.name}_{subset.name}" for method in built)]
+            reports[subset] = evaluate(
+                out,
+                names,
+                backbone=backbone,
+                settings=settings,
+                seeds=seeds,
+                augmentation_seeds=augmentation_seeds,
+                paired=paired,
+                split=split,
+                source=splits,
+                progress=progress,
+                engine=working,
+            )
     options = {
         "--ids": ids,
         "--fractions": fractions,

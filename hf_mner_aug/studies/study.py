@@ -28,6 +28,10 @@ from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.spans import GroundedSpan, Labelled, PlainSpan
 from hf_mner_aug.models.vision.regions import picture_size
 from hf_mner_aug.publishing.rows import published_splits
+from hf_mner_aug.runs.engines import Engine, open_engine
+from hf_mner_aug.runs.engines.local import Local
+from hf_mner_aug.runs.engines.pool import Pool
+from hf_mner_aug.runs.engines.ray import Ray
 from hf_mner_aug.runs.ledger import beside, run
 from hf_mner_aug.schema import Codec, canonical_json
 from hf_mner_aug.sources.places import split_source
@@ -59,7 +63,7 @@ from hf_mner_aug.untrusted.printable import for_terminal
 from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
 GOLD, OVERSAMPLED, AUGMENTED = "gold", "oversampled", "augmented"
 SCORE = "matching_score"
@@ -285,19 +289,20 @@ class Study:
                 if not config.replaces and config.name not in self.ablations:
                     yield Cell(OVERSAMPLED, f"oversampled_to_{config.name}", config.name, seed, made)
 
-    def run(self, *, progress: bool = True) -> None:
-        """Train the cells that are missing."""
+    def run(self, *, progress: bool = True, engine: Engine | None = None) -> None:
+        """Train the cells that are missing, here or by an engine."""
         from tqdm.auto import tqdm
 
         cells = list(self.cells())
         missing = [cell for cell in cells if self.read(cell) is None]
-        bar = tqdm(missing, initial=len(cells) - len(missing), total=len(cells), unit="cell", disable=not progress)
+        bar = tqdm(initial=len(cells) - len(missing), total=len(cells), unit="cell", disable=not progress)
         before = self._kept(cells)
         try:
             with bar, keeping(lambda: f"{self._kept(cells)} of {len(cells)} cells kept; the same command goes on"):
-                for cell in bar:
-                    bar.set_postfix_str(for_terminal(cell.stem))
-                    self._make(cell)
+                for stem, record in self._trained(missing, engine or Local()):
+                    artifacts.write_atomically(self.folder / "cells" / f"{stem}.json", record)
+                    bar.set_postfix_str(for_terminal(stem))
+                    bar.update()
         finally:
             if made := self._kept(cells) - before:
                 record_run(self.folder, made)
@@ -372,11 +377,43 @@ class Study:
         steps = training.n_steps(max(len(splits["train"]) for splits in trained))
         return replace(model, training=replace(training, steps=steps))
 
-    def _make(self, cell: Cell) -> None:
-        """Train a cell, predict, and write its file."""
+    def _trained(self, cells: Sequence[Cell], engine: Engine) -> Iterator[tuple[str, bytes]]:
+        """Train cells, and yield the name and the content of the file of each."""
+        if not isinstance(engine, Ray):
+            yield from ((cell.stem, self.train(cell, self._size(cell))) for cell in cells)
+            return
+        with engine.session() as session:
+            shared = self._by_value() if session.spread else self
+            shared.__dict__["chosen"] = self.chosen  # the search is made here, once
+            for later in (False, True):  # gold is repeated up to the sizes of cells before
+                some = [cell for cell in cells if (cell.kind == OVERSAMPLED) == later]
+                items = {cell.stem: (cell, self._size(cell)) for cell in some}
+                yield from session.call(_train, shared, items, on_gpu=self.chosen.training is not None)
+
+    def _by_value(self) -> "Study":
+        """Return this study with its posts in memory, for machines that do not have its files."""
+        alone = self.alone and replace(self.alone, gold=_in_memory(self.alone.gold))
+        configs = []
+        for config in self.configs:
+            copy = replace(config, splits=_in_memory(config.splits), source=None)
+            copy.__dict__["gold"] = _in_memory(config.gold)  # the cached property, for which a source may be needed
+            configs.append(copy)
+        return replace(self, configs=configs, alone=alone)
+
+    def _size(self, cell: Cell) -> int:
+        """Return the number of train posts up to which a cell repeats gold posts; 0 for other cells."""
+        if cell.kind != OVERSAMPLED:
+            return 0
+        like = self.read(replace(cell, kind=AUGMENTED, name=cell.config))
+        assert like is not None
+        size: int = like["train_posts"]
+        return size
+
+    def train(self, cell: Cell, size: int) -> bytes:
+        """Train a cell, predict, and return the content of its file; ``size`` is that of repeated gold posts."""
         begun = time.monotonic()
         with stage(self.folder, cell.stem) as room:
-            splits = self._splits(cell, room)
+            splits = self._splits(cell, room, size)
             model = replace(self.chosen, seed=cell.seed).fit(splits["train"], splits["validation"])
             record = {
                 "study": self.fingerprint,
@@ -385,10 +422,9 @@ class Study:
                 "predictions": _predicted(self.task, model, splits[self.split]),
                 "seconds": round(time.monotonic() - begun, 2),
             }
-        path = self.folder / "cells" / f"{cell.stem}.json"
-        artifacts.write_atomically(path, json.dumps(record, separators=(",", ":")).encode())
+        return json.dumps(record, separators=(",", ":")).encode()
 
-    def _splits(self, cell: Cell, room: Path) -> dict[str, "Dataset"]:
+    def _splits(self, cell: Cell, room: Path, size: int = 0) -> dict[str, "Dataset"]:
         """Return the posts that a cell is trained, selected and tested on; posts made for it are stored in ``room``."""
         if cell.kind == GOLD:
             return {**self.golds[cell.config].gold}
@@ -401,9 +437,7 @@ class Study:
         config = next(config for config in self.configs if config.name == cell.config)
         if cell.kind == AUGMENTED:
             return {**config.splits} if _is_published(config, cell) else self._augment(config, cell.data_seed, room)
-        like = self.read(replace(cell, kind=AUGMENTED, name=config.name))
-        assert like is not None
-        return {**config.gold, "train": oversample(config.gold["train"], like["train_posts"], cell.data_seed)}
+        return {**config.gold, "train": oversample(config.gold["train"], size, cell.data_seed)}
 
     def _augment(self, config: Config, seed: int, room: Path) -> dict[str, "Dataset"]:
         """Return the gold posts and the posts that the config's method makes from them with a seed, as published."""
@@ -469,6 +503,29 @@ def shuffle_boxes(gold: "Dataset", seed: int) -> "Dataset":
 
 
 # ---------------------------------------------------------------- inside
+
+
+def studying_engine(engine: str | Engine | None) -> Engine:
+    """Return the engine that trains the cells of a study.
+
+    Raises:
+        UsageError: a study takes no such engine; otherwise as ``open_engine``.
+    """
+    opened = open_engine(engine)
+    if opened.name == Pool.name:
+        raise UsageError("a study trains one model at a time, or several with the engine ray, found the engine pool")
+    return opened
+
+
+def _train(study: Study, item: tuple[Cell, int]) -> bytes:
+    return study.train(*item)
+
+
+def _in_memory(splits: "DatasetDict") -> "DatasetDict":
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
+    return type(splits)({name: Dataset(InMemoryTable(rows.with_format("arrow")[:])) for name, rows in splits.items()})
 
 
 def check_seeds(seeds: Sequence[int], augmentation_seeds: Sequence[int], paired: bool) -> None:

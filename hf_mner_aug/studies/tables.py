@@ -13,12 +13,13 @@ from hf_mner_aug.exceptions import MissingExtra, UsageError
 from hf_mner_aug.metrics.spans import Labelled, post_counts
 from hf_mner_aug.need import need
 from hf_mner_aug.publishing.cards import put_section
+from hf_mner_aug.runs.engines import Engine
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.studies.page import on_repo, read_runs, spell_command, spell_seeds, write_page
 from hf_mner_aug.studies.significance import holm, paired_bootstrap, rates, resample
-from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, Study
+from hf_mner_aug.studies.study import AUGMENTED, GOLD, OVERSAMPLED, Study, studying_engine
 from hf_mner_aug.studies.tasks import BOXES_SHUFFLED, ENTITIES, SHUFFLED, Task, task_in, viewed
 from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.untrusted.printable import for_markdown
@@ -57,6 +58,7 @@ def evaluate(
     source: Any = None,
     images: str | Path | None = None,
     progress: bool = True,
+    engine: str | Engine | None = None,
     ask: Callable[[Sequence[Method]], None] | None = None,
 ) -> "Report":
     """Train a backbone on each config and its controls, over seeds, and report the effect of augmentation.
@@ -88,6 +90,7 @@ def evaluate(
         source: the source of a method that replaces posts, if it is not a Hub dataset: a folder or splits.
         images: a further folder that pictures named by ``source``, or by a set studied alone, may be read from.
         progress: show a bar.
+        engine: what trains the models: ``local``, or ``ray`` with settings as ``ray:workers=4``, several at a time.
         ask: called with the methods of configs that will be augmented again, before any work; it may raise.
 
     Raises:
@@ -97,6 +100,7 @@ def evaluate(
         DataError: ``source`` has another content than the one a config was made from.
         Corrupt: a config does not match its augmentation.json.
     """
+    working = studying_engine(engine)
     chosen: dict[str, Any] = {"backbone": backbone, "settings": settings, "seeds": seeds, "split": split, "grid": grid}
     chosen |= {"augmentation_seeds": augmentation_seeds, "paired": paired}
     if configs:
@@ -108,7 +112,7 @@ def evaluate(
         study.values(name)
     if ask:
         ask(study.to_be_made())
-    study.run(progress=progress)
+    study.run(progress=progress, engine=working)
     options = {
         "--configs": configs,
         "--backbone": backbone or study.backbone.name,

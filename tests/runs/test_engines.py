@@ -1,5 +1,7 @@
 """Engines by name, and that ``local`` and ``pool`` write the same."""
 
+import importlib.util
+
 import pytest
 
 from hf_mner_aug import LSMS, augment
@@ -41,3 +43,29 @@ def test_pool_writes_what_local_writes(splits, tmp_path):
         made[engine] = {path.name: path.read_bytes() for path in run.folder.rglob("*.parquet")}
     assert made["local"] == made["pool:num_proc=2"]
     assert len(made["local"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "said"),
+    [
+        ("augment", ["--workers", "2"], "--workers is an option of --engine ray"),
+        ("augment", ["--engine", "pool", "--gpus-per-worker", "1"], "--gpus-per-worker is an option of --engine ray"),
+        ("augment", ["--engine", "ray", "--workers", "0"], "ray: workers must be at least 1, found 0"),
+        ("augment", ["--engine", "ray", "--gpus-per-worker", "1.5"], "ray: gpus_per_worker must be a part of one GPU"),
+        ("augment", ["--engine", "ray:memory_per_worker=nan"], "ray: memory_per_worker='nan' is not a valid"),
+        ("evaluate", ["--engine", "pool"], "a study trains one model at a time, or several with the engine ray"),
+    ],
+)
+def test_a_wrong_option_of_an_engine_is_one_line(call, tmp_path, monkeypatch, verb, options, said):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    asked = {"augment": ["set", "--method", "eda", "--out", "aug"], "evaluate": ["set"]}[verb]
+    code, out, error = call(verb, *asked, *options)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert error.startswith(f"error: {said}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_ray_the_extra_is_named_before_anything_is_read(call, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, _, error = call("augment", "set", "--method", "eda", "--out", "aug", "--engine", "ray", "--workers", "2")
+    assert (code, error) == (2, "error: ray is not installed: pip install 'hf-mner-aug[ray]'\n")

@@ -1,27 +1,30 @@
-"""What makes the parts of a run: this process (``local``) or others of this machine (``pool``)."""
+"""What makes the parts of a run: this process (``local``), others of this machine (``pool``), a cluster (``ray``)."""
 
+import importlib.util
 import os
 import typing
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.exceptions import MissingExtra, UnknownName, UsageError
 from hf_mner_aug.runs.engines.local import Local
 from hf_mner_aug.runs.engines.pool import Pool
+from hf_mner_aug.runs.engines.ray import Ray
 from hf_mner_aug.runs.engines.work import Engine as Engine
 from hf_mner_aug.runs.engines.work import Work as Work
 from hf_mner_aug.values import convert_values, parse_spec
 
-ENGINES: Mapping[str, type[Any]] = {cls.name: cls for cls in (Local, Pool)}
+ENGINES: Mapping[str, type[Any]] = {cls.name: cls for cls in (Local, Pool, Ray)}
 
 
 def open_engine(engine: str | Engine | None, num_proc: int = 1) -> Engine:
-    """Return an engine, or the one of a name, with settings as ``pool:num_proc=4``; by default that of ``num_proc``.
+    """Return an engine, or the one of a name, with settings as ``ray:workers=4``; by default that of ``num_proc``.
 
     Raises:
         UnknownName: there is no such engine or setting.
         UsageError: a setting is wrong, or there are several processes of another engine than ``pool``.
+        MissingExtra: Ray is not installed.
     """
     if engine is None:
         return Local() if num_proc == 1 else Pool(num_proc)
@@ -33,6 +36,8 @@ def open_engine(engine: str | Engine | None, num_proc: int = 1) -> Engine:
         engine = typing.cast(Engine, ENGINES[name](**values))
     if num_proc != 1:
         raise UsageError(f"several processes (num_proc) are of the engine pool, found the engine {engine.name}")
+    if engine.name == Ray.name and importlib.util.find_spec("ray") is None:
+        raise MissingExtra("ray is not installed: pip install 'hf-mner-aug[ray]'")
     return engine
 
 
