@@ -1,4 +1,4 @@
-"""The verbs that prepare data: convert, validate, index, names, knowledge."""
+"""The verbs that prepare data: convert, sample, validate, index, names, knowledge."""
 
 from pathlib import Path
 from typing import Annotated, Any
