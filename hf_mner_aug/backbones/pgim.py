@@ -12,7 +12,7 @@ the knowledge is cut; rates fall with each step, not each epoch.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import fitting, tagging
 from hf_mner_aug.backbones.knowledge import Knowledge, check_one, gather
@@ -20,7 +20,7 @@ from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.schema import Post
 from hf_mner_aug.storage.pinned_files import LocalFile
-from hf_mner_aug.values import BelowOne, Range
+from hf_mner_aug.values import BelowOne, Range, later
 
 if TYPE_CHECKING:
     from hf_mner_aug.backbones.nets import TokenNet
@@ -60,6 +60,7 @@ class PGIM:
             epochs=25, batch_size=4, learning_rate=5e-6, head_learning_rate=8e-3, warmup=0.0, checks=25
         )
     )
+    types: Literal["coarse", "fine"] = later("coarse")
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     fit, predict, assemble, gallery = tagging.fit, tagging.predict, tagging.assemble, tagging.gallery
