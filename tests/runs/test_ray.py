@@ -295,7 +295,8 @@ def test_ray_data_writes_what_map_gives(splits, tmp_path, engine):
     with engine.session():
         ray.data.DataContext.get_current().enable_progress_bars = False
         rows = ray.data.read_parquet(str(tmp_path / "set.parquet"), override_num_blocks=2)
-        made = rows.map_batches(ray_map(method, storage=str(tmp_path)), batch_format="pyarrow", batch_size=5)
+        mapped = ray_map(method, features=train.features, storage=str(tmp_path))
+        made = rows.map_batches(mapped, batch_format="pyarrow", batch_size=5)
         made.write_parquet(str(tmp_path / "made"))
     found = load_dataset("parquet", data_files=str(tmp_path / "made" / "*.parquet"), split="train")
     expected = method.map(train)
@@ -304,3 +305,6 @@ def test_ray_data_writes_what_map_gives(splits, tmp_path, engine):
     assert sorted(plain[0], key=lambda row: row["id"]) == sorted(plain[1], key=lambda row: row["id"])
     with pytest.raises(UsageError, match=r'map_batches.*batch_format="pyarrow".*, found dict'):
         ray_map(method)({"id": ["a"]})
+    bare = train.with_format("arrow")[:].replace_schema_metadata(None)
+    with pytest.raises(UsageError, match=r"Ray Data drops the names of labels: ray_map\(lsms, features=ds\.features\)"):
+        ray_map(method)(bare)
