@@ -17,7 +17,7 @@ from hf_mner_aug import cli
 
 PACKAGE = ROOT / "hf_mner_aug"
 VERBS = "convert validate augment publish push verify withdraw hydrate index evaluate curve errors quality show memory"
-VERBS += " export import_review names knowledge"
+VERBS += " export import_review names knowledge replicate"
 # What stands in a command line, and what the function gets of it by position.
 CALLS = {
     "convert": (["conll", "raw", "--out", "o"], ("conll", Path("raw"), Path("o"))),

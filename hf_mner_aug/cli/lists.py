@@ -11,6 +11,7 @@ LISTS = (
     "--ablations",
     "--augmentation-seeds",
     "--backbones",
+    "--cells",
     "--configs",
     "--fractions",
     "--keep",

@@ -1,0 +1,195 @@
+"""A table of a paper on a machine: what is missing is told, what can run is put beside the paper's figures."""
+
+import json
+
+import pytest
+from datasets import DatasetDict
+
+import hf_mner_aug
+from hf_mner_aug import cli
+from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.replication import preflight
+from hf_mner_aug.replication.manifests import Cell, manifest_names, open_manifest
+from hf_mner_aug.replication.preflight import SMOKE, Choices, plan
+from hf_mner_aug.sample import load_sample
+
+CRF = "crf:iterations=10"
+TABLES = [(paper, table) for paper, tables in manifest_names().items() for table in tables]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of sets: a Twitter-2015 that is another release, with the ids of a tenth of it."""
+    folder = tmp_path_factory.mktemp("sets")
+    whole = load_sample()
+    sizes = {"train": 40, "validation": 10, "test": 30}
+    small = DatasetDict({split: whole[split].select(range(n)) for split, n in sizes.items()})
+    (folder / "twitter2015").mkdir()
+    for split, rows in small.items():
+        rows.to_parquet(folder / "twitter2015" / f"{split}.parquet")
+    ids = folder / "twitter2015_lowres" / "10pct"
+    ids.mkdir(parents=True)
+    (ids / "train.txt").write_text("\n".join(small["train"]["id"][:30]), encoding="utf-8")
+    (ids / "dev.txt").write_text("\n".join(small["validation"]["id"][:8]), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(preflight, "gpu_memory", lambda: 0)
+
+
+def lacking(paper, table, data, tmp_path, **chosen):
+    return plan(open_manifest(paper, table), Choices(data, tmp_path, **chosen))
+
+
+def test_what_a_cell_lacks_is_named_with_how_to_get_it(data, tmp_path, no_gpu):
+    found = lacking("gmda", "table2", data, tmp_path, models={"mmt5": CRF})
+    told = {str(cell): "; ".join(reasons) for cell, reasons in found.lacking.items()}
+    assert Cell("mmt5", "t15_10pct") in found.runnable
+    assert "no ids of Twitter-15 20%: expected twitter2015_lowres/20pct/train.txt" in told["mmt5@t15_20pct"]
+    assert "Twitter-GMNER (Yu et al. 2023) is not there" in told["h_index@gmner_10pct"]
+    assert told["mmt5+gmda@t15_10pct"]  # neither weights nor a GPU
+    found = lacking("rmda", "table1", data, tmp_path, models={"bert": CRF})
+    told = {str(cell): "; ".join(reasons) for cell, reasons in found.lacking.items()}
+    assert "SNAP (Lu et al. 2018) is not there: on request" in told["bert@snap"]
+    assert "rmda needs --set rmda.corpus=…: serper" in told["bert+rmda@t15"]
+    assert "llm_da needs --set llm_da.engine=…" in told["bert+llm_da@t15"]
+
+
+def test_a_key_and_weights_that_are_missing_are_named(data, tmp_path, no_gpu, monkeypatch):
+    monkeypatch.delenv("SERPER_API_KEY", raising=False)
+    found = lacking(
+        "rmda", "table2", data, tmp_path, preset="embedded", params={"rmda": {"corpus": "serper"}}, models={"umt": CRF}
+    )
+    told = "; ".join(found.lacking[Cell("umt+rmda", "t15")])
+    assert "the key in SERPER_API_KEY, which is not set" in told
+    found = lacking("rmda", "table1", data, tmp_path)
+    assert "weights" in "; ".join(found.lacking[Cell("bert", "t15")])  # no Hub answers in tests
+
+
+def test_another_release_of_a_set_is_noticed(data, tmp_path, no_gpu):
+    found = lacking("rmda", "table1", data, tmp_path, models={"bert": CRF})
+    told = "\n".join(found.notes)
+    assert "Tw-15: 30 test posts, 3357 in the paper" in told
+    assert "Tw-15: 30 posts in test, 3257 in the files as published: this is another release" in told
+    assert "Tw-17" not in told  # it is not there
+
+
+def test_a_model_that_would_be_measured_otherwise_than_in_the_table_does_not_run(data, tmp_path, no_gpu):
+    whole = load_sample("gmner")
+    folder = tmp_path / "sets" / "twitter_gmner"
+    folder.mkdir(parents=True)
+    for split, rows in whole.items():
+        rows.select(range(10)).to_parquet(folder / f"{split}.parquet")
+    tiny = "h_index:encoder=tiny,tower=tiny,freeze_vision=false"
+    models = {"h_index": CRF, "tiger": tiny}
+    found = lacking("gmda", "table4", tmp_path / "sets", tmp_path / "out", models=models)
+    told = "; ".join(found.lacking[Cell("h_index", "gmner")])
+    assert told.startswith("model h_index: entities would be measured, and the table has")
+    assert Cell("tiger", "gmner") in found.runnable
+
+
+def test_unknown_names_are_refused(data, tmp_path):
+    with pytest.raises(UnknownName, match="mmt5"):
+        lacking("gmda", "table2", data, tmp_path, models={"mmt55": CRF})
+    with pytest.raises(UnknownName, match="gmda"):
+        lacking("gmda", "table2", data, tmp_path, params={"gmdaa": {}})
+    with pytest.raises(UsageError, match="--data"):
+        hf_mner_aug.replicate("gmda", "table2", out=tmp_path)
+
+
+def test_a_table_is_run_and_put_beside_the_papers_figures(data, tmp_path, no_gpu):
+    chosen = {"data": data, "out": tmp_path, "seeds": (0,), "progress": False, "models": {"mmt5": CRF}}
+    cells = ["mmt5@t15_10pct", "mmt5+mixgen@t15_10pct", "h_index@gmner_10pct"]
+    made = hf_mner_aug.replicate("gmda", "table2", cells=cells, **chosen)
+    gold, mixed, missing = made.data["cells"]
+    assert gold["paper"]["f1"] == 63.88
+    assert gold["difference"]["f1"] == pytest.approx(gold["here"]["f1"]["mean"] - 63.88)
+    assert gold["p"] is None
+    assert mixed["against"] == "mmt5"
+    assert 0 < mixed["p"] <= 1
+    assert mixed["delta"] == pytest.approx(mixed["here"]["f1"]["mean"] - gold["here"]["f1"]["mean"])
+    assert mixed["posts"] == 30
+    assert not missing["here"]
+    assert "is not there" in missing["reason"]
+    assert f"{CRF} in place of mmt5" in made.data["deviations"]
+    assert any(told.startswith("mixgen deviates: pictures are whole") for told in made.data["deviations"])
+    folder = tmp_path / "gmda-table2"
+    assert json.loads((folder / "table.json").read_text(encoding="utf-8")) == made.data
+    page = (folder / "table.md").read_text(encoding="utf-8")
+    assert "| MMT5 + mixGen | Twitter-15 10% | f1 | 65.87 |" in page
+    assert str(tmp_path) not in page
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("run.studies/*/cells/*.json")}
+    assert len(before) == 4  # gold, shuffled, augmented, repeated
+    again = hf_mner_aug.replicate("gmda", "table2", cells=cells, **chosen)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("run.studies/*/cells/*.json")} == before
+    assert again.data["cells"] == made.data["cells"]
+
+
+def test_rows_that_cannot_be_made_have_their_reason_and_others_run(data, tmp_path, no_gpu):
+    made = hf_mner_aug.replicate(
+        "rmda", "table3", data=data, out=tmp_path, preset="embedded", cells=["*@t15"], progress=False
+    )
+    found = {cell["cell"]: cell for cell in made.data["cells"]}
+    assert found["llm_da@t15"]["here"]["usd"] == {"mean": 0.0, "sd": None}
+    assert found["rmda@t15"]["here"] or "no post was made" in found["rmda@t15"]["reason"]
+
+
+def test_every_line_of_a_smoke_run_says_that_it_proves_nothing(tmp_path, no_gpu):
+    models = dict.fromkeys(("umt", "maf", "bert_resnet_crf"), CRF)
+    made = hf_mner_aug.replicate(
+        "amia", "table1", out=tmp_path, smoke=True, models=models, cells=["umt", "bert"], progress=False
+    )
+    text = made.to_markdown()
+    assert SMOKE in text
+    ran = [line for line in text.splitlines() if line.startswith("| UMT |")]
+    assert ran
+    assert all(line.endswith("| proves no figure |") for line in ran)
+    assert all(not cell["difference"] for cell in made.data["cells"])
+    quoted = next(cell for cell in made.data["cells"] if cell["quoted"])
+    assert quoted["reason"] == "the paper quotes this row from elsewhere"
+    assert (tmp_path / "amia-table1" / "smoke.json").is_file()
+    assert not (tmp_path / "amia-table1" / "table.json").exists()
+
+
+def test_a_dry_run_trains_nothing(data, tmp_path, no_gpu):
+    lines = []
+    found = hf_mner_aug.replicate(
+        "gmda", "table2", data=data, out=tmp_path, dry_run=True, models={"mmt5": CRF}, say=lines.append
+    )
+    assert found.trainings() > 0
+    assert "cells can run here" in lines[0]
+    assert " not: Twitter-GMNER (Yu et al. 2023) is not there" in lines[0]
+    assert not (tmp_path / "gmda-table2").exists()
+
+
+def test_the_command_lists_tables_and_plans_one(data, tmp_path, capsys, monkeypatch):
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["hf-mner-aug", "replicate", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, "".join(capsys.readouterr())
+
+    code, text = run()
+    assert code == 0
+    assert "rmda table1: F1 of data augmentation methods" in text
+    assert "augmentation rmda: rmda with --preset paper (corpus: serper" in text
+    code, text = run("gmda", "table2", "--data", data, "--out", tmp_path, "--dry-run", "--backbone", f"mmt5={CRF}")
+    assert code == 0
+    assert "cells can run here" in text
+    code, text = run("gmda", "table2", "--smoke", "--set", "corpus=x")
+    assert (code, text) == (2, "error: --set corpus=x: name the method, as in rmda.corpus=FILE\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("paper", "table"), TABLES)
+def test_every_table_runs_through(paper, table, tmp_path):
+    made = hf_mner_aug.replicate(paper, table, out=tmp_path, smoke=True, progress=False)
+    assert any(cell["here"] or cell["texts"] for cell in made.data["cells"])
+    errors = [
+        cell
+        for cell in made.data["cells"]
+        if cell["reason"] and not cell["quoted"] and "no post was made" not in cell["reason"]
+    ]
+    assert [cell["reason"] for cell in errors] == []
