@@ -91,6 +91,7 @@ def loaders():
         "language model": sentence.open_language_model.__wrapped__,
         "detector": objects._load.__wrapped__,
         "tower": lambda name: vision._transformers(vision.Vision(tower=name), None),
+        "tower of CLIP": lambda name: vision._clip(vision.Vision(tower=name), None),
         "nsfw_model": lambda name: image._nsfw_classifier.__wrapped__(name, "cpu"),
         "instructblip": lambda name: open_network(FitSettings(model=name), [], "float32"),
         "lm": lambda name: open_network(FitSettings(kind="lm", model=name), [], "float32"),
