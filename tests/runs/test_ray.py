@@ -141,10 +141,10 @@ def test_another_part_size_makes_the_same_rows_and_an_empty_split_none(splits, t
 
 
 def test_two_runs_at_once_share_a_storage(splits, tmp_path, engine):
-    one, found = Ray(address=engine.address, workers=1), {}
+    one, found, method = Ray(address=engine.address, workers=1), {}, EDA().fit(splits)
 
     def start(name):
-        found[name] = augment(splits, EDA(), out=tmp_path / name, engine=one, storage=f"{tmp_path}/shared", **QUIET)
+        found[name] = augment(splits, method, out=tmp_path / name, engine=one, storage=f"{tmp_path}/shared", **QUIET)
 
     threads = [threading.Thread(target=start, args=(name,)) for name in ("a", "b")]
     with one.session():
@@ -152,7 +152,7 @@ def test_two_runs_at_once_share_a_storage(splits, tmp_path, engine):
             thread.start()
         for thread in threads:
             thread.join()
-    expected = augment(splits, EDA(), out=tmp_path / "local", **QUIET)
+    expected = augment(splits, method, out=tmp_path / "local", **QUIET)
     assert parts(found["a"]) == parts(found["b"]) == parts(expected)
     assert not list((tmp_path / "shared").rglob("*.arrow"))
 
@@ -175,15 +175,16 @@ def test_a_storage_that_workers_do_not_see_is_one_line(splits, tmp_path, engine)
     import fsspec
 
     fsspec.filesystem("memory").mkdir("/unseen")
+    one = Ray(address=engine.address, workers=1)
     with pytest.raises(OSError, match="name a storage that all nodes reach"):
-        augment(splits, EDA(), out=tmp_path / "ray", engine=engine, storage="memory://unseen", **QUIET)
+        augment(splits, EDA().fit(splits), out=tmp_path / "ray", engine=one, storage="memory://unseen", **QUIET)
 
 
 # ---------------------------------------------------------------- deaths
 
 
 def test_a_worker_that_dies_loses_one_part(splits, tmp_path, engine):
-    method = Deadly(post="p5", mark=str(tmp_path / "mark"))
+    method = Deadly(post="p5", mark=str(tmp_path / "mark")).fit(splits)
     found = augment(splits, method, out=tmp_path / "ray", engine=Ray(address=engine.address, workers=1), **QUIET)
     assert (tmp_path / "mark").exists()
     assert note(found)["engine"]["workers_lost"] == 1
@@ -192,7 +193,7 @@ def test_a_worker_that_dies_loses_one_part(splits, tmp_path, engine):
 
 
 def test_a_part_that_kills_each_worker_is_named_and_alone_tried_again(splits, tmp_path, engine):
-    method = Deadly(post="p5", mark=str(tmp_path / "cure"), always=True)
+    method = Deadly(post="p5", mark=str(tmp_path / "cure"), always=True).fit(splits)
     with pytest.raises(OSError, match=rf"^part 00001 \(posts 4 to 7 of train: .*\) killed {DEATHS} workers: all other"):
         augment(splits, method, out=tmp_path / "ray", engine=engine, **QUIET)
     (folder,) = (tmp_path / "ray.runs").glob("deadly*/")
