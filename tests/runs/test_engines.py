@@ -1,14 +1,18 @@
 """Engines by name, and that ``local`` and ``pool`` write the same."""
 
 import importlib.util
+import re
+from pathlib import Path
 
 import pytest
 
+import hf_mner_aug
 from hf_mner_aug import LSMS, augment
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.runs.engines import ENGINES, open_engine
 from hf_mner_aug.runs.engines.local import Local
 from hf_mner_aug.runs.engines.pool import Pool
+from hf_mner_aug.runs.engines.ray import SETTINGS, Ray, Session
 
 
 def test_an_engine_is_found_by_its_name():
@@ -69,3 +73,18 @@ def test_without_ray_the_extra_is_named_before_anything_is_read(call, monkeypatc
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     code, _, error = call("augment", "set", "--method", "eda", "--out", "aug", "--engine", "ray", "--workers", "2")
     assert (code, error) == (2, "error: ray is not installed: pip install 'hf-mner-aug[ray]'\n")
+
+
+def test_a_ray_worker_is_sent_settings_and_no_key(monkeypatch):
+    """Ray writes the environment of a worker into its logs."""
+    source = Path(hf_mner_aug.__file__).parent.rglob("*.py")
+    ours = {name for path in source for name in re.findall(r'"(HF_MNER_AUG_[A-Z_]+[A-Z])"', path.read_text())}
+    assert ours == {*(set(SETTINGS) & ours), "HF_MNER_AUG_CACHE", "HF_MNER_AUG_API_KEY"}, (
+        "each is sent, or is named here"
+    )
+    monkeypatch.setenv("HF_MNER_AUG_WEB", "delay=2")
+    for name in ("HF_MNER_AUG_API_KEY", "HF_MNER_AUG_MY_OTHER_KEY", "SERPER_API_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, "sk-secret")
+    sent = Session(None, Ray())._options(0)["runtime_env"]["env_vars"]
+    assert sent["HF_MNER_AUG_WEB"] == "delay=2"
+    assert "sk-secret" not in sent.values()

@@ -45,7 +45,10 @@ DEATHS = 3  # of workers by one part, after which it is given up
 WAIT_S = 60.0  # without a worker, after which that is said
 STORE_BYTES = 100 * 2**20  # Ray's object store on a cluster of our own: digests are small
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0": Ray takes the loopback address, as it does on those systems
-OURS, NOT_OURS = "HF_MNER_AUG_", ("HF_MNER_AUG_CACHE",)  # settings that workers take over; the cache is a node's own
+# Settings that workers take over. Ray writes them into its logs, so no key is one; the cache is a node's own.
+SETTINGS = tuple(
+    f"HF_MNER_AUG_{name}" for name in ("CODE", "DRAW_ANEW", "ENDPOINT", "HOSTS", "KEPT_GB", "LOCK_TIMEOUT", "WEB")
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,8 +238,7 @@ class Session:
     def _options(self, gpus: float) -> dict[str, Any]:
         """Return the resources and the environment of a worker."""
         memory = self._engine.memory_per_worker
-        environment = {name: value for name, value in os.environ.items() if name.startswith(OURS)}
-        environment = {name: value for name, value in environment.items() if name not in NOT_OURS}
+        environment = {name: os.environ[name] for name in SETTINGS if name in os.environ}
         # Ray would take as many threads as CPUs of the worker; sums would be rounded otherwise than in one process.
         environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
         own = [path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))]
