@@ -115,18 +115,20 @@ def knowledge(
         published: files of words and tags without ids, in which the words after ``<EOS>`` are the knowledge.
         images: a further folder with the pictures that the data names.
         columns: the sources' names of our columns.
-        dry_run: count calls and their price at most; send and write nothing.
+        dry_run: count calls and their price at most, or posts with published knowledge; send and write nothing.
         overwrite: replace the file.
         progress: show a bar.
 
     Raises:
-        UsageError: neither a model nor published files, or both; there is no such source or file, ``out`` is there, or
-            no post has knowledge in the end.
+        UsageError: neither a model nor published files, or both; there is no such source or file, ``out`` is there or a
+            folder, or no post has knowledge in the end.
         DataError: a published file is damaged, or a source is.
         EndpointError: no request can be answered; earlier answers are kept.
     """
     if bool(model) == bool(published):
         raise UsageError("knowledge: pass either a model to ask (endpoint:URL#MODEL) or published files")
+    if Path(out).is_dir():
+        raise UsageError(f"{out} is a folder: name a file to write")
     if Path(out).exists() and not overwrite:
         raise UsageError(f"{out} is there: pass overwrite to replace it")
     chat = ChatEngine.of("model", model, Settings) if model else None
@@ -146,7 +148,9 @@ def knowledge(
     if not rows:
         why = ", ".join(f"{reason} {n}" for reason, n in sorted(told.missing.items())) or "there is no post with words"
         raise UsageError(f"knowledge: none of {told.posts} posts has any ({why}): nothing is written")
-    if not dry_run:
+    if dry_run:
+        told.planned = f"{told}\nnothing was written: a dry run"
+    else:
         lines = (
             json.dumps({"id": name, "text": text, "knowledge": known}, ensure_ascii=False)
             for (name, text), known in rows.items()

@@ -174,7 +174,7 @@ def knowledge(
     endpoint: EndpointSettings = None,
     replay: Replay = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count calls and their price, send nothing, and stop.")
+        bool, typer.Option("--dry-run", help="Count calls and their price, send and write nothing, and stop.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a paid run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
@@ -183,7 +183,7 @@ def knowledge(
     set_environment(None, endpoint, replay)
     options: dict[str, Any] = {"model": model, "published": published or [], "images": images}
     options |= {"columns": parse_columns(columns), "overwrite": overwrite}
-    if model and (dry_run or not (yes or replay)):
+    if dry_run or (model and not (yes or replay)):
         say(hf_mner_aug.knowledge(sources, out, dry_run=True, **options))
         if dry_run:
             return

@@ -260,6 +260,10 @@ def test_a_file_is_replaced_only_if_asked(gold, tmp_path):
             ask(server, gold, out)
         assert out.read_text() == "mine"
         ask(server, gold, out, overwrite=True)
+        asked = len(server.log)
+        with pytest.raises(UsageError, match="is a folder: name a file"):
+            ask(server, gold, tmp_path, ",shown=1", overwrite=True)
+        assert len(server.log) == asked, "nothing is paid for what cannot be written"
     assert len(rows(out)) == 7
 
 

@@ -5,8 +5,10 @@ import json
 import pytest
 from conftest import as_dataset, parse
 from datasets import DatasetDict
+from typer.testing import CliRunner
 
 import hf_mner_aug
+from hf_mner_aug import cli
 from hf_mner_aug.asking.published import Published, align, read_published
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.schema import Post, mner_features
@@ -94,3 +96,14 @@ def test_misses_are_counted_and_named_in_one_line(tmp_path):
     assert str(found).endswith("2 of 3 posts have knowledge (2 gold, 0 made)\nwithout: not_published 1 (p2)")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert rows[0] == {"id": "p0", "text": "RT @ann sings", "knowledge": "Ann is a singer"}
+
+
+def test_a_dry_run_counts_matches_and_writes_nothing(tmp_path):
+    gold = as_dataset([Post("p0", *parse("[LOC Rome] !")), Post("p1", *parse("other"))], mner_features())
+    DatasetDict(train=gold).save_to_disk(tmp_path / "gold")
+    arguments = ["knowledge", tmp_path / "gold", "--published", write(tmp_path / "train.txt", FILE), "--out"]
+    dry = CliRunner().invoke(cli.app, [*map(str, arguments), str(tmp_path / "k.jsonl"), "--dry-run"])
+    assert dry.exit_code == 0
+    assert "1 of 2 posts have knowledge" in dry.output
+    assert "nothing was written" in dry.output
+    assert not (tmp_path / "k.jsonl").exists()
