@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.replication.manifests import Cell, cells_of
+from hf_mner_aug.replication.manifests import Cell
 from hf_mner_aug.replication.preflight import SMOKE, Plan
 from hf_mner_aug.storage import artifacts
-from hf_mner_aug.studies.page import measured_here, put_section, spell_command
+from hf_mner_aug.studies.page import measured_here, put_section, spell_command, without_paths
 from hf_mner_aug.studies.tables import table
 from hf_mner_aug.untrusted.printable import for_markdown
 
@@ -66,13 +66,13 @@ class Table:
                     "seeds": here.seeds,
                     "texts": list(here.texts),
                     "study": here.study,
-                    "reason": here.reason,
+                    "reason": without_paths(here.reason),
                 }
             )
         options = {
             "--data": found.choices.data if str(found.choices.data) != "." else None,
             "--out": found.choices.out,
-            "--cells": [] if found.choices.smoke else _patterns(found),
+            "--cells": found.asked,
             "--seeds": [] if found.choices.smoke or found.seeds == manifest.seeds else found.seeds,
             "--preset": found.choices.preset,
             "--set": [
@@ -101,7 +101,7 @@ class Table:
                 "sets": {
                     name: {what: asdict(n) for what, n in place.counted.items()} for name, place in places.items()
                 },
-                "deviations": list(deviations),
+                "deviations": [without_paths(told) for told in deviations],
                 "notes": list(manifest.notes),
                 "usage": dict(usage),
                 "seconds": round(seconds, 1),
@@ -202,8 +202,3 @@ def _number(name: str, value: float) -> str:
 def _spelled(cell: Mapping[str, Any], figures: Mapping[str, float]) -> str:
     over = "over " if cell["at_least"] else ""
     return ", ".join(f"{name} {over}{_number(name, value)}" for name, value in figures.items()) or "–"
-
-
-def _patterns(found: Plan) -> list[str]:
-    """Return the cells that were asked for, none if they are all."""
-    return [] if len(found.cells) == len(cells_of(found.manifest)) else [str(cell) for cell in found.cells]

@@ -231,7 +231,10 @@ def _stamp(*folders: Path | None) -> bytes:
 
 @dataclass
 class Plan:
-    """The cells of a table that can run, what the others lack, and what is to be known before."""
+    """The cells of a table that can run, what the others lack, and what is to be known before.
+
+    ``asked`` are the names and patterns that chose the cells; empty if they are all.
+    """
 
     manifest: Manifest
     choices: Choices
@@ -240,6 +243,7 @@ class Plan:
     sets: Sets
     lacking: dict[Cell, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    asked: tuple[str, ...] = ()
 
     @property
     def runnable(self) -> list[Cell]:
@@ -365,7 +369,7 @@ def plan(manifest: Manifest, choices: Choices, *, cells: tuple[str, ...] = (), s
     chosen = cells_of(manifest, cells)
     if choices.smoke:
         chosen, seeds = _first_columns(manifest, chosen), (0,)
-    found = Plan(manifest, choices, chosen, seeds or manifest.seeds, Sets(choices))
+    found = Plan(manifest, choices, chosen, seeds or manifest.seeds, Sets(choices), asked=cells)
     checks = _Checks(found)
     for cell in chosen:
         if reasons := checks.lacks(cell):

@@ -4,6 +4,7 @@ Configs and studies lie in ``OUT/<paper>-<table>``, so the same command goes on 
 model on the posts of one column, with all augmentations that can run there: gold, these, and their controls.
 """
 
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from hf_mner_aug.backbones import backbone_class
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific
-from hf_mner_aug.publishing.folder import Published, run_and_publish
+from hf_mner_aug.publishing.folder import NOTE, Published, read_note, run_and_publish
 from hf_mner_aug.replication.manifests import Cell, Column, Manifest, Row, open_manifest
 from hf_mner_aug.replication.page import Table
 from hf_mner_aug.replication.preflight import (
@@ -27,6 +28,8 @@ from hf_mner_aug.replication.preflight import (
     told_deviations,
     weights_missing,
 )
+from hf_mner_aug.runs.ledger import run_folder
+from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.runs.subset import resolve
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.studies.quality import quality
@@ -152,20 +155,35 @@ class _Run:
         return kinds[self.manifest.kind]()
 
     def publish(self, name: str, place: Place) -> None:
-        """Make the config of an augmentation."""
+        """Make the config of an augmentation, in place of one that was made with other choices."""
         self.say(f"{name} of {place.name}")
-        begun = time.monotonic()
         try:
             recipe, gold = resolve(self.plan.recipe(name, place), place.splits)
-            done = run_and_publish(recipe, gold, self.folder, source=str(place.folder), allow_empty=False)
+            options: dict[str, Any] = {"source": str(place.folder), "overwrite": self.outdated(recipe)}
+            done = run_and_publish(recipe, gold, self.folder, allow_empty=False, **options)
         except UsageError as error:
             self.failed[name, place.name] = f"{name}: {error}"
             self.say(f"{name} of {place.name} was not made: {error}")
             return
-        self.seconds[name, place.name] = time.monotonic() - begun
+        note = json.loads((run_folder(recipe, self.folder) / "run.json").read_bytes())
+        self.seconds[name, place.name] = note["seconds_in_parts"]
         self.made[name, place.name] = done
         for what, amount in done.funnel.get("usage", {}).items():
             self.usage[what] = self.usage.get(what, 0.0) + amount
+
+    def outdated(self, recipe: Recipe) -> bool:
+        """Return whether the config of a recipe is there, made by another recipe.
+
+        Raises:
+            UsageError: so it is, and people have reviewed it.
+        """
+        folder = self.folder / recipe.config
+        if not (folder / NOTE).exists() or (note := read_note(folder))["recipe_fingerprint"] == recipe.fingerprint:
+            return False
+        if note.get("review"):
+            raise UsageError(f"{recipe.config} of other parameters was reviewed by people: name another folder (--out)")
+        self.say(f"{recipe.config} was made with other parameters or posts, and is made anew")
+        return True
 
     def runnable(self) -> Iterator[tuple[Cell, Row, Column, Place]]:
         """Yield the cells that can run."""
@@ -305,7 +323,7 @@ class _Run:
         return results
 
     def costs(self) -> dict[Cell, Here]:
-        """Return seconds and USD of 500 made posts; of a run that was resumed, those of its recorded calls."""
+        """Return seconds and USD of 500 made posts: those of the parts, also if earlier runs made some of them."""
         results: dict[Cell, Here] = {}
         for cell, row, _, place in self.runnable():
             key = (row.augmentation, place.name)
@@ -314,7 +332,7 @@ class _Run:
                 continue
             funnel = self.made[key].funnel
             usage, kept = funnel.get("usage", {}), funnel["kept"]
-            seconds = usage.get("seconds_per_500", 500 * self.seconds[key] / kept)
+            seconds = usage.get("seconds_per_500", 500 * self.seconds[key] / funnel["made"])
             figures = {"seconds": (seconds, None), "usd": (usage.get("usd_per_500", 0.0), None)}
             results[cell] = Here(figures, kept)
         return results

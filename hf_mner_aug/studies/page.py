@@ -34,6 +34,8 @@ READ = (
 )
 _NOT_IN_A_NAME = re.compile(r"[^\w.-]")
 _PARTS = re.compile("([=,:])")
+# An absolute path, or one from the home or the working folder; not the rest of a URL or of a Hub id.
+_PATH = re.compile(r"""(?<![\w/.~@-])(?:~?/|\.{1,2}/)(?![/\s])[^\s:;,'"`()]+""")
 
 
 class Ran(TypedDict):
@@ -161,6 +163,12 @@ def _named(value: Any) -> str:
 def _is_path(text: str) -> bool:
     """Return whether text is a path, also of a missing file, but not a Hub id or the rest of a URL."""
     return "/" in text and not text.startswith("//") and (text[0] in "/.~" or Path(text).exists())
+
+
+def without_paths(text: str) -> str:
+    """Return text with the name of each folder or file of this machine instead of its path."""
+    text = text.replace(f"{Path.home()}{os.sep}", f"~{os.sep}")  # whose name may have blanks
+    return _PATH.sub(lambda found: Path(found[0]).name or found[0], text)
 
 
 def _code() -> str:

@@ -136,6 +136,46 @@ def test_rows_that_cannot_be_made_have_their_reason_and_others_run(data, tmp_pat
     assert found["rmda@t15"]["here"] or "no post was made" in found["rmda@t15"]["reason"]
 
 
+def test_other_parameters_make_a_config_anew_unless_people_have_reviewed_it(data, tmp_path, no_gpu):
+    chosen = {"data": data, "out": tmp_path, "cells": ["mmt5+mixgen@t15_10pct"], "seeds": (0,), "progress": False}
+    chosen |= {"models": {"mmt5": CRF}}
+    first, again = [
+        hf_mner_aug.replicate("gmda", "table2", params={"mixgen": {"weight": weight}}, **chosen).data["cells"][0]
+        for weight in (0.6, 0.9)
+    ]
+    assert first["here"]
+    assert again["here"], again["reason"]
+    assert again["study"] != first["study"], "the study is of the posts that are there now"
+    path = tmp_path / "gmda-table2" / "run" / "mixgen_twitter2015_10pct" / "augmentation.json"
+    note = json.loads(path.read_text(encoding="utf-8"))
+    review = {name: "x" for name in ("of", "content_fingerprint", "recipe_fingerprint", "file", "tool")}
+    review |= {"made": {"accepted": 1}, "originals": {}, "keeps_untouched": True}
+    path.write_text(json.dumps(note | {"review": review}), encoding="utf-8")
+    made = hf_mner_aug.replicate("gmda", "table2", params={"mixgen": {"weight": 0.2}}, **chosen)
+    assert "was reviewed by people: name another folder (--out)" in made.data["cells"][0]["reason"]
+
+
+def test_seconds_are_those_of_the_parts_also_where_an_earlier_run_made_them(data, tmp_path, no_gpu):
+    chosen = {"data": data, "out": tmp_path, "preset": "embedded", "cells": ["llm_da@t15"], "progress": False}
+    first, again = [hf_mner_aug.replicate("rmda", "table3", **chosen).data["cells"][0]["here"] for _ in range(2)]
+    (note,) = (tmp_path / "rmda-table3" / "run.runs").glob("*/run.json")
+    seconds = json.loads(note.read_text(encoding="utf-8"))["seconds_in_parts"]
+    funnel = json.loads((tmp_path / "rmda-table3/run/llm_da_twitter2015_100pct/augmentation.json").read_text())[
+        "funnel"
+    ]
+    assert first["seconds"]["mean"] == pytest.approx(500 * seconds / funnel["made"])
+    assert again == first
+
+
+def test_no_path_of_this_machine_is_in_the_table(data, tmp_path, no_gpu):
+    params = {"rmda": {"corpus": str(tmp_path / "me" / "corpus.db")}}
+    chosen = {"data": data, "out": tmp_path / "out", "preset": "embedded", "progress": False}
+    hf_mner_aug.replicate("rmda", "table3", cells=["*@t15"], params=params, **chosen)
+    text = "".join((tmp_path / "out" / "rmda-table3" / f"table.{kind}").read_text() for kind in ("md", "json"))
+    assert "there is no corpus corpus.db" in text
+    assert str(tmp_path) not in text
+
+
 def test_every_line_of_a_smoke_run_says_that_it_proves_nothing(tmp_path, no_gpu):
     models = dict.fromkeys(("umt", "maf", "bert_resnet_crf"), CRF)
     made = hf_mner_aug.replicate(
@@ -149,6 +189,7 @@ def test_every_line_of_a_smoke_run_says_that_it_proves_nothing(tmp_path, no_gpu)
     assert all(not cell["difference"] for cell in made.data["cells"])
     quoted = next(cell for cell in made.data["cells"] if cell["quoted"])
     assert quoted["reason"] == "the paper quotes this row from elsewhere"
+    assert "--cells umt bert --" in made.data["command"], "the command is the one that was run"
     assert (tmp_path / "amia-table1" / "smoke.json").is_file()
     assert not (tmp_path / "amia-table1" / "table.json").exists()
 

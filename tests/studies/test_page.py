@@ -197,3 +197,24 @@ def test_the_verbs_write_the_page(verb, call, monkeypatch):
     code, said, _ = call(verb, *typed, *(["--out", "out"] if verb == "curve" else []), "--write-page", "page.md")
     assert (code, said.splitlines()[0]) == (0, "the table")
     assert [str(path) for path in wrote] == ["page.md"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("no corpus /home/me/c.db: run index --out /home/me/c.db", "no corpus c.db: run index --out c.db"),
+        (
+            "h_index:regions=~/vinvl,types=fine in place of h_index",
+            "h_index:regions=vinvl,types=fine in place of h_index",
+        ),
+        ("lm:/models/t5@main, ../x/y.txt and ('/x/y')", "lm:t5@main, y.txt and ('y')"),
+        ("see https://github.com/a/UMT; DATA/twitter2015, org/model@v1, 1 / 2", None),
+    ],
+)
+def test_text_has_the_names_of_files_and_not_their_paths(text, told):
+    assert page.without_paths(text) == (text if told is None else told)
+
+
+def test_a_home_with_blanks_is_no_part_of_a_page(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/Jo Doe")
+    assert page.without_paths("no file /home/Jo Doe/sets/train.txt") == "no file train.txt"
