@@ -290,9 +290,14 @@ def beside(out: str | Path, kind: str) -> Path:
     return out.with_name(f"{out.name}.{kind}")
 
 
-def library_versions(method: Method | None = None) -> dict[str, str]:
-    """Return the versions of this package and of those that shape its output; of models' too if a method has some."""
-    computes = method is not None and any(value.computing for value in used(method))
+def library_versions(method: Method | None = None, *, models: bool = False) -> dict[str, str]:
+    """Return the versions of this package and of those that shape its output.
+
+    Args:
+        method: adds those of models if it has some.
+        models: adds these in any case.
+    """
+    computes = models or (method is not None and any(value.computing for value in used(method)))
     there = {distribution.name for distribution in metadata.distributions()} if computes else set()
     names = ("hf-mner-aug", *LIBRARIES, *(name for name in OF_MODELS if name in there))
     return {name: metadata.version(name) for name in names}

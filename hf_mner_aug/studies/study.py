@@ -383,6 +383,8 @@ class Study:
             yield from ((cell.stem, self.train(cell, self._size(cell))) for cell in cells)
             return
         with engine.session() as session:
+            for method in self.to_be_made():
+                session.check(method)
             shared = self._by_value() if session.spread else self
             shared.__dict__["chosen"] = self.chosen  # the search is made here, once
             for later in (False, True):  # gold is repeated up to the sizes of cells before

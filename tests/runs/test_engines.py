@@ -2,17 +2,22 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import hf_mner_aug
 from hf_mner_aug import LSMS, augment
 from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.runs import ledger
 from hf_mner_aug.runs.engines import ENGINES, open_engine
 from hf_mner_aug.runs.engines.local import Local
 from hf_mner_aug.runs.engines.pool import Pool
 from hf_mner_aug.runs.engines.ray import SETTINGS, Ray, Session
+from hf_mner_aug.studies.study import Study
+from hf_mner_aug.studies.tables import evaluate
 
 
 def test_an_engine_is_found_by_its_name():
@@ -56,6 +61,12 @@ def test_pool_writes_what_local_writes(splits, tmp_path):
         ("augment", ["--engine", "pool", "--gpus-per-worker", "1"], "--gpus-per-worker is an option of --engine ray"),
         ("augment", ["--engine", "ray", "--workers", "0"], "ray: workers must be at least 1, found 0"),
         ("augment", ["--engine", "ray", "--gpus-per-worker", "1.5"], "ray: gpus_per_worker must be a part of one GPU"),
+        (
+            "augment",
+            ["--engine", "ray", "--address", "ray://a:1"],
+            "ray: address must be auto, local or HOST:PORT, found",
+        ),
+        ("augment", ["--engine", "ray:address=a"], "ray: address must be auto, local or HOST:PORT, found 'a'"),
         ("augment", ["--engine", "ray:memory_per_worker=nan"], "ray: memory_per_worker='nan' is not a valid"),
         ("evaluate", ["--engine", "pool"], "a study trains one model at a time, or several with the engine ray"),
     ],
@@ -88,3 +99,74 @@ def test_a_ray_worker_is_sent_settings_and_no_key(monkeypatch):
     sent = Session(None, Ray())._options(0)["runtime_env"]["env_vars"]
     assert sent["HF_MNER_AUG_WEB"] == "delay=2"
     assert "sk-secret" not in sent.values()
+
+
+@pytest.fixture
+def fake_ray(monkeypatch):
+    """Stand in for Ray: it notes how it is started, and may be connected to a cluster of two nodes."""
+    ray = SimpleNamespace(connected=False, started=[], shutdown=lambda: None, __spec__="found")
+    ray.is_initialized = lambda: ray.connected
+    ray.init = lambda **given: ray.started.append(given)
+    ray.get_runtime_context = lambda: SimpleNamespace(gcs_address="192.0.2.2:6379")
+    ray.util = SimpleNamespace(get_node_ip_address=lambda: "192.0.2.2")
+    ray.nodes = lambda: [{"Alive": True, "Resources": {"CPU": 1}}] * 2
+    ray.exceptions = SimpleNamespace(RayError=ZeroDivisionError, RayTaskError=ZeroDivisionError)
+    ray.remote = lambda **_: lambda function: SimpleNamespace(remote=function)  # at once, in this process
+    ray.put = ray.get = lambda value: value
+    ray.wait = lambda refs, num_returns: (refs[:num_returns], refs[num_returns:])
+    ray.cluster_resources = dict
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return ray
+
+
+def test_an_address_of_another_cluster_is_not_ignored(fake_ray):
+    fake_ray.connected = True
+    for same in ("", "auto", "192.0.2.2:6379", "127.0.0.1:6379", "localhost:6379"):
+        with Ray(address=same).session():
+            assert not fake_ray.started
+    for other in ("127.0.0.1:6380", "10.0.0.5:6379", "local"):
+        with (
+            pytest.raises(UsageError, match=rf"connected to the cluster at 192\.0\.2\.2:6379, expected {other}: call"),
+            Ray(address=other).session(),
+        ):
+            pass
+
+
+def test_a_local_cluster_has_no_dashboard_and_a_wrong_variable_is_one_line(fake_ray, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with (
+        pytest.raises(UsageError, match=r"^\$RAY_ADDRESS must be auto, local or HOST:PORT, found 'http:"),
+        Ray().session(),
+    ):
+        pass
+    with Ray(address="local").session():
+        (given,) = fake_ray.started
+    assert (given["address"], given["include_dashboard"]) == ("local", False)
+    assert given["num_cpus"] >= 1
+
+
+def test_a_study_on_several_nodes_makes_no_paid_calls_on_them(splits, tmp_path, fake_ray, monkeypatch):
+    """Each node would count a budget of its own."""
+    splits.save_to_disk(tmp_path / "set")
+    chosen = {"backbone": "crf:iterations=2", "seeds": [0], "progress": False, "engine": Ray(workers=2)}
+    with monkeypatch.context() as patched:
+        patched.setattr(Study, "to_be_made", lambda study: [SimpleNamespace(name="rmda", costs=True)])
+        with pytest.raises(UsageError, match="rmda makes calls that may cost money, and their budget"):
+            evaluate(str(tmp_path / "set"), [], **chosen)
+    assert evaluate(str(tmp_path / "set"), [], **chosen).data["rows"], "the cells are trained without paid calls"
+
+
+def test_a_node_with_other_packages_trains_nothing(fake_ray, monkeypatch):
+    session, done = Session(fake_ray, Ray()), []
+
+    def train(shared, item):
+        done.append(item)
+        return shared + item
+
+    assert dict(session.call(train, 1, {"a": 2}, on_gpu=False)) == {"a": 3}
+    told = iter([{"torch": "2.8"}, {"torch": "2.9"}])  # the driver's, the node's
+    monkeypatch.setattr(ledger, "library_versions", lambda **_: next(told))
+    with pytest.raises(UsageError, match=r"has torch 2\.9, the driver 2\.8: install the same packages on all nodes"):
+        list(session.call(train, 1, {"b": 3}, on_gpu=False))
+    assert done == [2]

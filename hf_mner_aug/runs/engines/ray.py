@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -44,11 +45,14 @@ AHEAD = 2  # parts that an actor has at most, the one that it makes included
 DEATHS = 3  # of workers by one part, after which it is given up
 WAIT_S = 60.0  # without a worker, after which that is said
 STORE_BYTES = 100 * 2**20  # Ray's object store on a cluster of our own: digests are small
+LOCAL = "local"  # the address of a cluster of our own
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0": Ray takes the loopback address, as it does on those systems
 # Settings that workers take over. Ray writes them into its logs, so no key is one; the cache is a node's own.
 SETTINGS = tuple(
     f"HF_MNER_AUG_{name}" for name in ("CODE", "DRAW_ANEW", "ENDPOINT", "HOSTS", "KEPT_GB", "LOCK_TIMEOUT", "WEB")
 )
+
+_ADDRESS = re.compile(r"|auto|local|[\w.-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +60,8 @@ class Ray:
     """A Ray cluster.
 
     Args:
-        address: of a running cluster (``auto``: the one of this machine); without one, ``$RAY_ADDRESS``, else one that
-            is started here for the run, on loopback.
+        address: HOST:PORT of a running cluster (``auto``: the one of this machine); without one, ``$RAY_ADDRESS``, else
+            one that is started here for the run, on loopback (``local``).
         workers: how many parts are made at a time (default: as many as the cluster has room for).
         gpus_per_worker: GPUs of each, which may be a fraction (default: 1 where the models compute on one, else 0).
         cpus_per_worker: CPUs of each.
@@ -74,6 +78,7 @@ class Ray:
 
     def __post_init__(self) -> None:
         check_ranges(self, self.name)
+        _check_address(self.address, "ray: address")
         gpus = self.gpus_per_worker
         if gpus is not None and gpus > 1 and gpus != int(gpus):
             raise UsageError(f"ray: gpus_per_worker must be a part of one GPU or a whole number, found {gpus}")
@@ -85,6 +90,7 @@ class Ray:
         Raises:
             MissingExtra: Ray is not installed.
             OSError: there is no cluster at the address, or none could be started.
+            UsageError: this process is connected to another cluster, or ``$RAY_ADDRESS`` is no address of one.
         """
         with _connected(self) as ray:
             yield Session(ray, self)
@@ -113,7 +119,7 @@ class Session:
     ) -> Method:
         """Return the method, fitted by a task; as ``fit_once`` otherwise."""
         method = recipe.build()
-        self._check(method)
+        self.check(method)
         if method.artifact is None and learned is None and place.read("fit/artifact.json") is None:
             gpus = self._gpus("cuda" in recipe.device)
             with _room(place) as room:
@@ -137,7 +143,7 @@ class Session:
         """
         if not parts:
             return
-        self._check(work.method)
+        self.check(work.method)
         gpus = self._gpus("cuda" in work.recipe.device)
         n_workers = min(self._room_for(gpus), len(parts))
         with _room(work.place) as room:
@@ -166,12 +172,16 @@ class Session:
 
         Raises:
             OSError: a worker died several times over an item; all others are done.
+            UsageError: a node has other packages than this machine.
         """
+        from hf_mner_aug.runs.ledger import library_versions
+
         if not items:
             return
         gpus = self._gpus(on_gpu and bool(self._ray.cluster_resources().get("GPU")))
         n_workers = min(self._room_for(gpus), len(items))
-        task = self._ray.remote(**self._options(gpus) | {"max_retries": DEATHS - 1})(function)
+        task = self._ray.remote(**self._options(gpus) | {"max_retries": DEATHS - 1})(_call)
+        versions = library_versions(models=True)
         kept, left = self._ray.put(shared), deque(items)
         running: dict[Any, str] = {}
         given_up = []
@@ -179,7 +189,7 @@ class Session:
             while left or running:
                 while left and len(running) < n_workers:
                     name = left.popleft()
-                    running[task.remote(kept, items[name])] = name
+                    running[task.remote(function, kept, items[name], versions)] = name
                 for ref in self._ray.wait(list(running), num_returns=1)[0]:
                     name = running.pop(ref)
                     try:
@@ -194,9 +204,7 @@ class Session:
         if given_up:
             raise OSError(f"{'; '.join(given_up)}: what is finished is kept, the same command tries only this again")
 
-    # ------------------------------------------------------------ inside
-
-    def _check(self, method: Method) -> None:
+    def check(self, method: Method) -> None:
         """Refuse what needs one machine.
 
         Raises:
@@ -207,6 +215,8 @@ class Session:
                 f"{method.name} makes calls that may cost money, and their budget and recorded answers lie on one "
                 "machine: take --num-proc there, or a cluster of one node"
             )
+
+    # ------------------------------------------------------------ inside
 
     def _gpus(self, used: bool) -> float:
         given = self._engine.gpus_per_worker
@@ -385,7 +395,7 @@ class _Worker:
         """Check that this node computes as the driver does, fetch what was learnt, and return the node's id."""
         import ray
 
-        _check_versions(method, versions)
+        _check_versions(_versions(method), versions)
         computes = computed_on(method)
         if computes != (recipe.device, recipe.dtype):
             raise UsageError(
@@ -423,11 +433,19 @@ class _Worker:
         return digest
 
 
+def _call(function: Callable[[Any, Any], Any], shared: Any, item: Any, versions: Mapping[str, str]) -> Any:
+    """Call a function on a worker that has the packages of the driver."""
+    from hf_mner_aug.runs.ledger import library_versions
+
+    _check_versions(library_versions(models=True), versions)
+    return function(shared, item)
+
+
 def _fit(
     place: Store, room: Store, recipe: Recipe, method: Method, names: Mapping[str, str], versions: Mapping[str, str]
 ) -> list[str]:
     """Fit a method on a worker, and return what warnings said; the result is in the run's ``fit``."""
-    _check_versions(method, versions)
+    _check_versions(_versions(method), versions)
     with warnings.catch_warnings(record=True) as told, contextlib.ExitStack() as opened:
         gold = {split: opened.enter_context(_rows(room, name)) for split, name in names.items()}
         fit_once(place, recipe, gold, method=method)
@@ -501,10 +519,19 @@ def _learned(gold: "DatasetDict") -> list[str]:
 def _connected(engine: Ray) -> Iterator[Any]:
     """Yield the module ``ray``, connected; a connection that was there before is taken, and left."""
     address = engine.address or os.environ.get("RAY_ADDRESS", "")
+    _check_address(address, "$RAY_ADDRESS")
+    if address == LOCAL:
+        address = ""
     if not address and "ray" not in sys.modules:
         os.environ.setdefault(LOOPBACK, "0")
     ray = need("ray", extra="ray")
     if ray.is_initialized():
+        there = ray.get_runtime_context().gcs_address
+        if engine.address not in ("", "auto") and _place(ray, engine.address) != _place(ray, there):
+            raise UsageError(
+                f"ray: this process is connected to the cluster at {there}, expected {engine.address}: call "
+                "ray.shutdown() before, or leave the address out"
+            )
         yield ray
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -518,11 +545,29 @@ def _connected(engine: Ray) -> Iterator[Any]:
         opened.callback(ray.shutdown)
         with _own_handlers():
             try:
-                ray.init(address=address or "local", **quiet)
+                ray.init(address=address or LOCAL, **quiet)
             except (OSError, ValueError, RuntimeError) as error:
                 where = f"no Ray cluster at {address}" if address else "no Ray cluster could be started"
                 raise OSError(f"{where}: {first_line(error)}") from error
         yield ray
+
+
+def _check_address(address: str, name: str) -> None:
+    """Check that an address is one of a cluster that this machine may be a node of: a client of Ray is not a node.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not _ADDRESS.fullmatch(address):
+        raise UsageError(f"{name} must be auto, local or HOST:PORT, found {address!r}")
+
+
+def _place(ray: Any, address: str) -> tuple[str, str]:
+    """Return host, as a number if it is known, and port; this machine is as Ray names it to others."""
+    host, _, port = address.rpartition(":")
+    with contextlib.suppress(OSError):
+        host = socket.gethostbyname(host)
+    return ray.util.get_node_ip_address() if host.startswith("127.") else host, port
 
 
 @contextlib.contextmanager
@@ -568,13 +613,12 @@ def _versions(method: Method) -> dict[str, str]:
     return library_versions(method)
 
 
-def _check_versions(method: Method, expected: Mapping[str, str]) -> None:
-    """Check that this node has the packages of the driver: others might make other rows.
+def _check_versions(found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Check that this node has the packages of the driver: others might make other rows, or give other scores.
 
     Raises:
         UsageError: one differs.
     """
-    found = _versions(method)
     for name, version in expected.items():
         if found.get(name) != version:
             raise UsageError(
