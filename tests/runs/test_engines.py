@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from hf_mner_aug.runs import ledger
 from hf_mner_aug.runs.engines import ENGINES, open_engine
 from hf_mner_aug.runs.engines.local import Local
 from hf_mner_aug.runs.engines.pool import Pool
-from hf_mner_aug.runs.engines.ray import SETTINGS, Ray, Session
+from hf_mner_aug.runs.engines.ray import LOOPBACK, SETTINGS, Ray, Session
 from hf_mner_aug.studies.study import Study
 from hf_mner_aug.studies.tables import evaluate
 
@@ -140,6 +141,7 @@ def test_a_local_cluster_has_no_dashboard_and_a_wrong_variable_is_one_line(fake_
         Ray().session(),
     ):
         pass
+    fake_ray.util.get_node_ip_address = lambda: "127.0.0.1"
     with Ray(address="local").session():
         (given,) = fake_ray.started
     assert (given["address"], given["include_dashboard"]) == ("local", False)
@@ -148,6 +150,7 @@ def test_a_local_cluster_has_no_dashboard_and_a_wrong_variable_is_one_line(fake_
 
 def test_a_study_on_several_nodes_makes_no_paid_calls_on_them(splits, tmp_path, fake_ray, monkeypatch):
     """Each node would count a budget of its own."""
+    fake_ray.connected = True
     splits.save_to_disk(tmp_path / "set")
     chosen = {"backbone": "crf:iterations=2", "seeds": [0], "progress": False, "engine": Ray(workers=2)}
     with monkeypatch.context() as patched:
@@ -170,3 +173,20 @@ def test_a_node_with_other_packages_trains_nothing(fake_ray, monkeypatch):
     with pytest.raises(UsageError, match=r"has torch 2\.9, the driver 2\.8: install the same packages on all nodes"):
         list(session.call(train, 1, {"b": 3}, on_gpu=False))
     assert done == [2]
+
+
+def test_a_cluster_of_ones_own_that_the_network_reaches_is_warned_of(fake_ray):
+    """Ray takes the loopback address only if that is asked for before it is imported."""
+    with (
+        pytest.warns(UserWarning, match=rf"^the network can reach the Ray cluster .*: set {LOOPBACK}=0 before it is$"),
+        Ray().session(),
+    ):
+        pass
+    fake_ray.util.get_node_ip_address = lambda: "127.0.0.1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Ray().session():
+            pass
+        fake_ray.util.get_node_ip_address = lambda: "192.0.2.2"
+        with Ray(address="192.0.2.9:6379").session():
+            pass

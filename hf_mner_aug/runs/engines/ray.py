@@ -549,6 +549,12 @@ def _connected(engine: Ray) -> Iterator[Any]:
             except (OSError, ValueError, RuntimeError) as error:
                 where = f"no Ray cluster at {address}" if address else "no Ray cluster could be started"
                 raise OSError(f"{where}: {first_line(error)}") from error
+        if not address and not ray.util.get_node_ip_address().startswith("127."):
+            warnings.warn(
+                "the network can reach the Ray cluster of this run, since Ray was imported before: set "
+                f"{LOOPBACK}=0 before it is",
+                stacklevel=2,
+            )
         yield ray
 
 
