@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mner_aug.backbones import Backbone, Prediction, task_of
+from hf_mner_aug.backbones import Backbone, Prediction, task_of, types_of
 from hf_mner_aug.backbones.packed import load_folder
+from hf_mner_aug.backbones.splits import COLUMNS, as_fine, kind_of
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.metrics.grounding import same_region
 from hf_mner_aug.pages import fill
@@ -134,9 +135,9 @@ def read_predictions(
     if split not in splits:
         raise UnknownName("split", split, splits)
     data = splits[split]
-    relations = task_of(backbone) == "relations"
+    relations, fine = task_of(backbone) == "relations", types_of(backbone) == "fine"
     codec = Codec(data.features)
-    column = "relation" if relations else "ner_tags"
+    column = COLUMNS["relation" if relations else kind_of(types_of(backbone))]
     if column not in data.features or not len(data):
         found = ", ".join(data.features) if len(data) else "no post"
         raise UsageError(f"{split}: expected posts with the column {column}, which {backbone.name} predicts: {found}")
@@ -156,7 +157,9 @@ def read_predictions(
         total=len(data),
         rows=shown,
         album=album,
-        types=list(dict.fromkeys([*codec.types, *(entity.type for entity in entities)])),
+        types=list(
+            dict.fromkeys([*(codec.fine_types if fine else codec.types), *(entity.type for entity in entities)])
+        ),
         pictured=codec.image_column is not None,
         grounded=grounded,
         relations=relations,
@@ -176,6 +179,9 @@ def _boxed(rows: "Dataset") -> bool:
 def _row(post: Post, prediction: Prediction, backbone: Backbone, album: Album, grounded: bool) -> Row:
     """Return a post beside its prediction, with what is right and what is wrong."""
     found = tuple(prediction.entities())
+    if types_of(backbone) == "fine":
+        (post,) = as_fine([post])
+        post = replace(post, entities=tuple(replace(e, fine=None) for e in post.entities))  # it is the type
     if backbone.boundary:  # entities without types
         post = replace(
             post, entities=tuple(replace(e, type=found[0].type if found else "entity") for e in post.entities)

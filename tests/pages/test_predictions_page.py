@@ -113,6 +113,20 @@ def test_the_sample_set_with_a_saved_crf_on_the_command_line(tmp_path, monkeypat
     assert found == [prediction.plain_spans() for prediction in predicted]
 
 
+def test_fine_types_are_compared_where_the_backbone_predicts_them(tmp_path):
+    entities = (Entity(0, 1, "LOC", "city"), Entity(2, 4, "PER", "singer"), Entity(5, 6, "ORG"))
+    features = mner_features(("LOC", "PER", "ORG"), images="none", fine_types=("city", "singer"))
+    data = as_dataset([Post(f"p{i}", WORDS, entities) for i in range(4)], features)
+    with pytest.warns(UserWarning, match="have no fine type"):
+        CRF(iterations=30, types="fine").fit(data).save(tmp_path / "model")
+    sheet = read_predictions(DatasetDict(train=data, test=data), tmp_path / "model")
+    assert sheet.counts == {"predicted, right": 8, "predicted, wrong": 0, "gold, not found": 0}
+    assert "city/city" not in sheet.to_html()
+    coarse = as_dataset([Post("p", WORDS, entities)], mner_features(("LOC", "PER", "ORG"), images="none"))
+    with pytest.raises(UsageError, match="expected posts with the column fine_tags, which crf predicts"):
+        read_predictions(DatasetDict(train=coarse, test=coarse), tmp_path / "model")
+
+
 def test_relations_are_compared(tmp_path):
     pairs = load_sample("mre")
     RelationFeatures().fit(pairs["train"].select(range(60))).save(tmp_path / "model")
