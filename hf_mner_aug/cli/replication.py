@@ -126,6 +126,8 @@ def _list(paper: str | None) -> None:
                 needs = [f"{parameter}: {told}" for parameter, told in augmentation.needs.items()]
                 needs += [f"a GPU with about {augmentation.gpu_gb} GB"] if augmentation.gpu_gb else []
                 preset = f" with --preset {augmentation.preset}" if augmentation.preset else ""
+                preset += "".join(f", {other} on {name}" for name, other in augmentation.presets.items())
+                preset += f", target {augmentation.target}" if augmentation.target else ""
                 say(
                     f"    augmentation {what}: {augmentation.method}{preset}"
                     + (f" ({'; '.join(needs)})" if needs else "")

@@ -17,6 +17,7 @@ from hf_mner_aug.untrusted.shapes import read_yaml
 
 FOLDER = Path(__file__).parent
 Kind = Literal["scores", "quality", "costs", "errors", "counts", "examples"]
+Split = Literal["train", "validation", "test"]
 Metric = Literal["entities", "relations", "triples", "fine_triples"]
 PERCENTAGES = ("precision", "recall", "f1", "share", "share_by_all")
 ROUNDING = 0.0151  # F1 of precision and recall that were rounded to two digits may differ by this much
@@ -113,14 +114,25 @@ class Column:
 class Augmentation:
     """A method with the parameters that the table is about.
 
-    ``preset`` is that of the paper where the method has one. ``needs`` are parameters that a user has to choose.
+    Args:
+        method: its name.
+        preset: that of the paper, where the method has one.
+        presets: those of sets that have another one, by set.
+        params: further parameters.
+        copies: made posts for each post.
+        needs: parameters that a user has to choose, with what they are.
+        target: a name of the manifest's models: the method mines the errors of that model.
+        gpu_gb: the memory that its models take, roughly.
+        note: anything else about it.
     """
 
     method: str
     preset: str = ""
+    presets: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     copies: int | None = None
     needs: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
     gpu_gb: int = 0
     note: str = ""
 
@@ -147,6 +159,7 @@ class Row:
         baseline: the row that it is compared with; by default the same model on gold.
         quoted: the paper took the figures from elsewhere, so they are not run.
         phrase: words of the post that a row of examples is about.
+        split: the split that this post is in.
         published: the figures by column.
         note: anything else about the row.
     """
@@ -157,6 +170,7 @@ class Row:
     baseline: str = ""
     quoted: bool = False
     phrase: str = ""
+    split: Split = "train"
     published: Mapping[str, Published] = field(default_factory=dict)
     note: str = ""
 
@@ -198,6 +212,12 @@ class Manifest:
             for name in getattr(self, what):
                 if not _NAME.fullmatch(name):
                     raise UsageError(f"{what}: the name {name!r} (lower case, digits, _, + and -)")
+        sets = {column.set for column in self.columns.values()}
+        for name, augmentation in self.augmentations.items():
+            if elsewhere := {*augmentation.presets} - sets:
+                raise UsageError(f"augmentation {name}: no column is of {min(elsewhere)}, which has a preset")
+            if augmentation.target and augmentation.target not in self.models:
+                raise UsageError(f"augmentation {name}: no {augmentation.target} among the models")
         known = {"columns": self.columns, "models": self.models, "augmentations": self.augmentations, "rows": self.rows}
         for name, row in self.rows.items():
             named = {"models": [row.model], "augmentations": [row.augmentation], "rows": [row.baseline]}
@@ -205,6 +225,8 @@ class Manifest:
             for what, names in named.items():
                 if unknown := [one for one in names if one and one not in known[what]]:
                     raise UsageError(f"row {name}: no {unknown[0]} among the {what}")
+            if row.augmentation and row.model and self.augmentations[row.augmentation].target not in ("", row.model):
+                raise UsageError(f"row {name}: its augmentation mines the errors of another model")
             if row.quoted and (row.model or row.augmentation):
                 raise UsageError(f"row {name}: quoted rows are not run, and have neither model nor augmentation")
             if not row.quoted and not row.model and not row.augmentation and self.kind in ("scores", "errors"):

@@ -50,6 +50,9 @@ MEASURED = {
     "fine_triples": Grounded(FINE).name,
 }
 SPLITS = ("train", "validation", "test")
+# Parameters of tables that only the paper's models have, and that need a download.
+OF_THE_PAPER = ("judge", "caption_similarity", "encoder", "tune")
+OF_A_DOWNLOAD = ("synonyms",)
 WHOLE = "100pct"
 SMOKE_POSTS = {"train": 40, "validation": 8, "test": 12}
 SMOKE = "smoke run: it shows that the parts fit together, and proves no figure"
@@ -269,15 +272,22 @@ class Plan:
     def recipe(self, name: str, place: Place) -> Recipe:
         """Return the recipe of an augmentation for the posts of a place; raises as ``Recipe.of``."""
         augmentation = self.manifest.augmentations[name]
-        params = {**augmentation.params, **self.own_params(name)}
-        preset = self.choices.preset or ("" if self.choices.smoke else augmentation.preset)
+        preset = self.choices.preset or augmentation.presets.get(place.set, augmentation.preset)
+        preset = "" if self.choices.smoke else preset
+        params = dict(augmentation.params)
+        if augmentation.target:
+            column = next(column for column in self.manifest.columns.values() if column.set == place.set)
+            params["target"] = self.spec(augmentation.target, column)
+        if self.choices.smoke or preset == "embedded":
+            params = {key: value for key, value in params.items() if key not in (*OF_THE_PAPER, *OF_A_DOWNLOAD)}
+        params |= self.own_params(name)
         fields: dict[str, Any] = {"method": augmentation.method, "config": f"{name}_{place.name}"}
         if self.choices.smoke:
             params = {**params, **_smoke_params(augmentation.method)}
             fields["copies"] = 1
         elif augmentation.copies:
             fields["copies"] = augmentation.copies
-        return Recipe.of(preset=preset or None, params=_without(preset, params, self.choices.smoke), **fields)
+        return Recipe.of(preset=preset or None, params=params, **fields)
 
     def own_params(self, name: str) -> dict[str, Any]:
         """Return the parameters that a user chose for an augmentation, by its name or its method's."""
@@ -485,6 +495,10 @@ class _Checks:
             f"{name} needs --set {name}.{param}=…: {told}" for param, told in needs.items() if param not in own
         ]:
             return unmet
+        if self.plan.choices.preset == "embedded" and (
+            lost := [one for one in OF_THE_PAPER if one in augmentation.params]
+        ):
+            return [f"{name} is about {', '.join(lost)}, which the preset embedded has no models for"]
         try:
             method = self.plan.recipe(name, place).build()
             hosts = hosts_of(method).values()
@@ -560,23 +574,11 @@ def _smoke_params(method: str) -> dict[str, Any]:
     """Return parameters that make a method quick."""
     quick: dict[str, dict[str, Any]] = {
         "daga": {"epochs": 2, "embedding": 16, "hidden": 16},
-        "lsms": {"synonyms": "split"},
         "melm": {"encoder": "tiny", "epochs": 1},
         "memory_hard": {"folds": 2, "seeds": 1, "detectors": 1, "target": "crf:iterations=5"},
         "rmda": {"detectors": 1},
     }
     return quick.get(method, {})
-
-
-def _without(preset: str, params: Mapping[str, Any], smoke: bool) -> dict[str, Any]:
-    """Return parameters without those that only the paper's preset has models for."""
-    if preset == "paper" or not (smoke or preset == "embedded"):
-        return dict(params)
-    return {
-        name: value
-        for name, value in params.items()
-        if name not in ("judge", "caption_similarity", "tune") and not (name == "encoder" and value == "")
-    }
 
 
 def told_deviations(cls: type[Method] | type[Backbone]) -> str:

@@ -86,6 +86,45 @@ def test_methods_models_and_sets_are_known(name):
     assert used == {*manifest.models}
 
 
+CHOSEN = {"engine": "endpoint:http://127.0.0.1:1#model", "corpus": "serper"}  # what a user has to choose
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_every_augmentation_can_be_built_with_its_preset(name):
+    manifest = MANIFESTS[name]
+    for augmentation in manifest.augmentations.values():
+        cls = method_class(augmentation.method)
+        for preset in {augmentation.preset, *augmentation.presets.values()}:
+            params = {**(preset_params(cls, preset) if preset else {}), **parse_params(cls, augmentation.params)}
+            params |= {needed: CHOSEN[needed] for needed in augmentation.needs}
+            assert cls(**params).copies >= 1
+
+
+def test_gmda_filters_sets_with_boxes_by_a_model_that_grounds():
+    found = set()
+    for name, manifest in MANIFESTS.items():
+        for row in manifest.rows.values():
+            for column in (manifest.columns[key] for key in row.published or manifest.columns):
+                names = [row.augmentation] if row.augmentation else [*manifest.augmentations]
+                for augmentation in (manifest.augmentations[one] for one in names if manifest.kind != "counts"):
+                    if augmentation.method == "gmda":
+                        preset = augmentation.presets.get(column.set, augmentation.preset)
+                        assert preset == ("paper" if column.metric == "entities" else "paper_gmner"), (name, row.title)
+                        found.add(name)
+    assert found == {f"gmda table{n}" for n in range(2, 8)}
+
+
+def test_memory_hard_mines_the_errors_of_the_model_that_it_trains():
+    rows = [
+        (row.model, manifest.augmentations[row.augmentation].target)
+        for manifest in MANIFESTS.values()
+        for row in manifest.rows.values()
+        if row.augmentation and manifest.augmentations[row.augmentation].method == "memory_hard"
+    ]
+    assert len(rows) == 8
+    assert all(model == target for model, target in rows)
+
+
 def test_the_figures_are_those_of_the_papers():
     def cell(name, row, column):
         return MANIFESTS[name].rows[row].published[column].figures
@@ -142,6 +181,12 @@ FAULTS = {
     "quoted and run": (lambda d: d["rows"]["mmt5"].update(quoted=True), "quoted rows are not run"),
     "metric": (lambda d: d["columns"]["t15_10pct"].update(metric="accuracy"), "expected one of 'entities'"),
     "name": (lambda d: d["rows"].update({"../MMT5": {"title": "MMT5", "quoted": True}}), "rows: the name '../MMT5'"),
+    "preset of another set": (
+        lambda d: d["augmentations"]["gmda"]["presets"].update(snap="paper"),
+        "augmentation gmda: no column is of snap",
+    ),
+    "unknown target": (lambda d: d["augmentations"]["gmda"].update(target="crf"), "no crf among the models"),
+    "another target": (lambda d: d["augmentations"]["gmda"].update(target="pgim"), "the errors of another model"),
     "text for a number": (lambda d: d["columns"]["t15_10pct"]["expected"].update(train="400"), "a whole number"),
 }
 
