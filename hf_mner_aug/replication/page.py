@@ -55,7 +55,7 @@ class Table:
                     "at_least": bool(paper and paper.at_least),
                     "here": {name: {"mean": mean, "sd": sd} for name, (mean, sd) in here.figures.items()},
                     "difference": {}
-                    if found.choices.smoke
+                    if found.choices.smoke or (paper and paper.at_least)
                     else {
                         name: here.figures[name][0] - value for name, value in printed.items() if name in here.figures
                     },
@@ -129,9 +129,9 @@ class Table:
             header = ["row", "column", "figure", "paper", "here ± sd", "difference", "Δ to baseline", "p", "n"]
             parts.append(table([*header, *([""] if data["smoke"] else [])], lines))
             parts.append(
-                "Difference: here minus the paper. Δ to baseline: F1 minus that of the row that it is compared "
-                "with, trained here; p by a paired bootstrap over posts, of one comparison alone. n: posts measured × "
-                "trainings."
+                "Difference: here minus the paper; none to a lower bound. Δ to baseline: F1 minus that of the row that "
+                "it is compared with, trained here; p by a paired bootstrap over posts, of one comparison alone. n: "
+                "posts measured × trainings."
             )
         for cell in data["cells"]:
             if cell["texts"]:
@@ -140,15 +140,20 @@ class Table:
                 parts.append(f"{whose}{mark and ','}{mark.rstrip('.')}.\n\n{texts}")
         missing = [cell for cell in data["cells"] if cell["reason"]]
         if missing:
-            parts.append("Did not run here:")
+            parts.append("Did not run here, or not whole:")
             lines = [[c["row"], c["column"], _spelled(c, c["paper"]), c["reason"]] for c in missing]
             parts.append(table(["row", "column", "paper", "reason"], lines))
         told = [*(f"Deviation: {text}" for text in data["deviations"]), *data["notes"]]
         printed = sorted(
             {
-                f"{c['row']}, {c['column']}: printed {c['printed']}, although precision and recall give another F1"
+                f"{c['row']}, {c['column']}: "
+                + (
+                    "printed as in the paper, although precision and recall give another F1"
+                    if c["printed"] == "as in the paper"
+                    else c["printed"]
+                )
                 for c in data["cells"]
-                if c["printed"] == "as in the paper"
+                if c["printed"]
             }
         )
         parts.append("\n".join(f"- {for_markdown(text)}" for text in [*told, *printed]))
@@ -184,10 +189,14 @@ class Table:
             sd = "" if found["sd"] is None else f" ± {_number(name, found['sd'])}"
             apart = cell["difference"].get(name)
             delta = p = ""
-            if name == "f1" and cell["delta"] is not None:
-                delta, p = f"{cell['delta']:+.2f} ({cell['against']})", f"{cell['p']:.3f}"
+            if name == "f1":
+                deltas = []
+                if cell["delta"] is not None:
+                    deltas.append(f"{cell['delta']:+.2f} ({cell['against']})")
+                    p = f"{cell['p']:.3f}"
                 if "delta" in cell["paper"]:
-                    delta += f", {cell['paper']['delta']:+.2f} in the paper"
+                    deltas.append(f"{cell['paper']['delta']:+.2f} in the paper")
+                delta = ", ".join(deltas)
             n = f"{cell['posts']} × {cell['seeds']}" if cell["seeds"] else str(cell["posts"])
             line = [cell["row"], cell["column"], WORDS.get(name, name), shown, f"{_number(name, found['mean'])}{sd}"]
             line += ["" if apart is None else f"{apart:+.{DIGITS.get(name, 2)}f}", delta, p, n]

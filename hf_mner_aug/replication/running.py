@@ -33,6 +33,7 @@ from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.runs.subset import resolve
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.studies.quality import quality
+from hf_mner_aug.studies.study import Cell as Trained
 from hf_mner_aug.studies.study import Study
 from hf_mner_aug.studies.tables import Report, evaluate
 from hf_mner_aug.transform import Method, iterate_posts
@@ -238,18 +239,21 @@ class _Run:
         """Return the study of a model on some configs, or on gold alone."""
         spec = self.plan.spec(model, column)
         options: dict[str, Any] = {"backbone": spec, "seeds": self.plan.seeds, "progress": self.progress}
+        options["grid"] = self.searches(model)
         if not configs:
             return evaluate(str(place.folder), out=self.folder, **options)
-        grid = self.manifest.grid and not self.plan.choices.smoke and model not in self.plan.choices.models
         return evaluate(
             self.folder,
             [f"{name}_{place.name}" for name in configs],
             ablations=[f"{name}_{place.name}" for name in ablations],
             source=place.splits,
             split_by=["matched"] if grouped else [],
-            grid=grid,
             **options,
         )
+
+    def searches(self, model: str) -> bool:
+        """Return whether batch size and learning rate of a model are searched, as in the paper."""
+        return self.manifest.grid and not self.plan.choices.smoke and model not in self.plan.choices.models
 
     def score(self, row: Row, column: Column, place: Place, report: Report, ablations: Sequence[str]) -> Here:
         """Return a cell's scores of a study."""
@@ -271,7 +275,9 @@ class _Run:
             figures, posts, comparisons = {"f1": _percent(part["f1"][name])}, part["posts"], part["comparisons"]
         here = Here(figures, posts, found["cells"], study=study)
         base = self.manifest.rows[row.baseline].augmentation if row.baseline else ""
-        if row.augmentation in ablations and base:
+        if base and row.augmentation not in ablations:
+            return here  # what the paper compares it with was not made
+        if base:
             pairs, sign, against = (f"{base}_{place.name}", name), -1.0, row.baseline
         elif row.augmentation:
             pairs, sign, against = (
@@ -331,10 +337,14 @@ class _Run:
                 results[cell] = Here(reason=self.failed[key])
                 continue
             funnel = self.made[key].funnel
-            usage, kept = funnel.get("usage", {}), funnel["kept"]
-            seconds = usage.get("seconds_per_500", 500 * self.seconds[key] / funnel["made"])
-            figures = {"seconds": (seconds, None), "usd": (usage.get("usd_per_500", 0.0), None)}
-            results[cell] = Here(figures, kept)
+            usage, made = funnel.get("usage", {}), funnel["made"]
+            figures: dict[str, tuple[float, float | None]] = {"seconds": (500 * self.seconds[key] / made, None)}
+            reason = ""
+            if usage and "usd" not in usage:
+                reason = "usd: no price of the calls is set on this machine"
+            else:
+                figures["usd"] = (500 * usage.get("usd", 0.0) / made, None)
+            results[cell] = Here(figures, funnel["kept"], reason=reason)
         return results
 
     def shares(self) -> dict[Cell, Here]:
@@ -358,16 +368,19 @@ class _Run:
             if not others:
                 results[cell] = Here(reason="an error is specific beside other models, and none of them can run here")
                 continue
+            study = studies[row.model, cell.column]
+            golds = {name: _golds(one) for name, one in (others | {row.model: study}).items()}
             shares = []
-            for i in range(len(self.plan.seeds)):
-                own = _errors(studies[row.model, cell.column], i)
-                shares.append(model_specific(own, {name: _errors(study, i) for name, study in others.items()}))
+            for i in range(max(map(len, golds.values()))):  # a model without chance has one cell for all seeds
+                errors = {name: _errors(one, golds[name][min(i, len(golds[name]) - 1)]) for name, one in others.items()}
+                own = _errors(study, golds[row.model][min(i, len(golds[row.model]) - 1)])
+                shares.append(model_specific(own, errors))
             figures = {}
             for name, reading in (("share", "right_somewhere"), ("share_by_all", "wrong_nowhere_else")):
-                values = [found[reading] for found in shares]
-                figures[name] = _spread([100 * value for value in values if value is not None])
-            study = studies[row.model, cell.column]
-            results[cell] = Here(figures, len(study.references), len(shares), study=study.folder.name)
+                if values := [100 * share for found in shares if (share := found[reading]) is not None]:
+                    figures[name] = _spread(values)
+            reason = "" if figures else f"{row.model} makes no error"
+            results[cell] = Here(figures, len(study.references), len(shares), study=study.folder.name, reason=reason)
         return results
 
     def counts(self) -> dict[Cell, Here]:
@@ -387,24 +400,24 @@ class _Run:
             if not made:
                 results[cell] = Here(reason="; ".join(self.failed[name, place.name] for name in names))
                 continue
-            post = self._post(row.phrase, place)
+            post = self._post(row, place)
             if post is None:
-                results[cell] = Here(reason=f"no train post of {place.set} has the words {row.phrase!r}")
+                results[cell] = Here(reason=f"no {row.split} post of {place.set} has the words {row.phrase!r}")
                 continue
             texts, figures = [f"original: {' '.join(post.tokens)}"], {}
             texts += [f"not made: {self.failed[name, place.name]}" for name in names if name not in made]
             for name in made:
-                told, score = _made_of(self.folder, f"{name}_{place.name}", post.id)
+                told, score = _made_of(self.folder, f"{name}_{place.name}", row.split, post.id)
                 texts += [f"{name}: {text}" for text in told] or [f"{name}: nothing was made of it"]
                 if score is not None:
                     figures["matching_score"] = (score, None)
             results[cell] = Here(figures, len(texts) - 1, texts=tuple(texts))
         return results
 
-    def _post(self, phrase: str, place: Place) -> Any:
-        rows = place.splits["train"]
+    def _post(self, row: Row, place: Place) -> Any:
+        rows = place.splits[row.split]
         posts = iterate_posts(rows, Codec(rows.features))
-        return next((post for post in posts if self.plan.choices.smoke or phrase in " ".join(post.tokens)), None)
+        return next((post for post in posts if self.plan.choices.smoke or row.phrase in " ".join(post.tokens)), None)
 
     # ------------------------------------------------------------ told with the table
 
@@ -431,6 +444,10 @@ class _Run:
                 told.append(f"{name}: {model.note}")
             if text := told_deviations(backbone_class(spec.partition(":")[0])):
                 told.append(f"{spec.partition(':')[0]} deviates: {text}")
+            if manifest.grid and not self.searches(name):
+                told.append(f"batch size and learning rate of {name} are not searched")
+        if manifest.kind == "scores" and any(row.augmentation for row in rows):
+            told.append("each model is trained for the steps of the largest config of its study, on gold too")
         if choices.preset:
             told.append(f"all methods with the preset {choices.preset}")
         for name, params in choices.params.items():
@@ -445,25 +462,27 @@ def _percent(score: Mapping[str, Any]) -> tuple[float, float | None]:
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float | None]:
-    if not values:
-        return 0.0, None
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def _errors(study: Study, i: int) -> list[Error]:
-    """Return the errors of the ith gold cell of a study of gold alone; a model without chance has one cell."""
-    cells = [cell for cell in study.cells() if cell.kind == "gold"]
-    record = study.read(cells[min(i, len(cells) - 1)])
+def _golds(study: Study) -> list[Trained]:
+    """Return the cells of a study's gold posts; a model without chance has one."""
+    return [cell for cell in study.cells() if cell.kind == "gold"]
+
+
+def _errors(study: Study, cell: Trained) -> list[Error]:
+    """Return the errors of a trained model on test."""
+    record = study.read(cell)
     assert record is not None
     predictions = [[(start, end, kind) for start, end, kind in post] for post in record["predictions"]]
     return find_errors(predictions, study.references)
 
 
-def _made_of(folder: Path, config: str, post: str) -> tuple[list[str], float | None]:
+def _made_of(folder: Path, config: str, split: str, post: str) -> tuple[list[str], float | None]:
     """Return the texts that a config has of a post, and its matching score."""
     from datasets import Dataset
 
-    rows = Dataset.from_parquet(sorted(map(str, (folder / config).glob("train-*.parquet"))))
+    rows = Dataset.from_parquet(sorted(map(str, (folder / config).glob(f"{split}-*.parquet"))))
     kept = [name for name in ("id", "source_id", "tokens", "matching_score", "method") if name in rows.column_names]
     texts, score = [], None
     for row in rows.select_columns(kept).with_format("arrow")[:].to_pylist():

@@ -1,6 +1,7 @@
 """A table of a paper on a machine: what is missing is told, what can run is put beside the paper's figures."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from datasets import DatasetDict
@@ -10,6 +11,7 @@ from hf_mner_aug import cli
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.replication import preflight
 from hf_mner_aug.replication.manifests import Cell, manifest_names, open_manifest
+from hf_mner_aug.replication.page import Table
 from hf_mner_aug.replication.preflight import SMOKE, Choices, plan
 from hf_mner_aug.sample import load_sample
 
@@ -134,6 +136,76 @@ def test_rows_that_cannot_be_made_have_their_reason_and_others_run(data, tmp_pat
     found = {cell["cell"]: cell for cell in made.data["cells"]}
     assert found["llm_da@t15"]["here"]["usd"] == {"mean": 0.0, "sd": None}
     assert found["rmda@t15"]["here"] or "no post was made" in found["rmda@t15"]["reason"]
+    again = hf_mner_aug.replicate(
+        "rmda", "table3", data=data, out=tmp_path, preset="embedded", cells=["llm_da@t15"], progress=False
+    )
+    assert again.data["cells"][0]["here"] == found["llm_da@t15"]["here"]  # its posts were made the first time
+
+
+def test_a_preset_depends_on_the_set_and_a_target_on_the_model(data, tmp_path, no_gpu):
+    models = {"hvpnet": CRF}
+    found = lacking("memory_hard", "ablations", data, tmp_path, preset="embedded", models=models)
+    place = SimpleNamespace(name="twitter2017_100pct", set="twitter2017")
+    assert found.recipe("no_tree", place).params["target"] == CRF
+    own = {"no_tree": {"target": "crf:iterations=3"}}
+    chosen = Choices(data, tmp_path, "embedded", params=own, models=models)
+    assert plan(found.manifest, chosen).recipe("no_tree", place).params["target"] == "crf:iterations=3"
+    (tmp_path / "sets" / "twitter2017").mkdir(parents=True)
+    for split, rows in load_sample().items():
+        rows.select(range(8)).to_parquet(tmp_path / "sets" / "twitter2017" / f"{split}.parquet")
+    found = lacking("memory_hard", "ablations", tmp_path / "sets", tmp_path, preset="embedded", models=models)
+    told = {str(cell): "; ".join(reasons) for cell, reasons in found.lacking.items()}
+    assert told["no_filters@t17"].startswith("no_filters is about judge, caption_similarity, encoder, which the preset")
+    assert "no_tree@t17" not in told
+    found = lacking("gmda", "table2", data, tmp_path)
+    with pytest.raises(UsageError):  # the presets of the paper, whose weights no Hub gives in tests
+        found.recipe("gmda", place)
+    presets = found.manifest.augmentations["gmda"].presets
+    assert presets == {"twitter_gmner": "paper_gmner", "twitter_fmnerg": "paper_gmner"}
+
+
+def test_an_ablation_without_its_whole_method_has_no_difference(tmp_path, no_gpu):
+    chosen = {"out": tmp_path, "smoke": True, "progress": False, "models": {"h_index": CRF}}
+    alone = hf_mner_aug.replicate("gmda", "table5", cells=["no_image"], **chosen).data["cells"][0]
+    assert alone["here"]["f1"]["sd"] is None
+    assert (alone["delta"], alone["p"], alone["against"]) == (None, None, "")
+    made = hf_mner_aug.replicate("gmda", "table5", cells=["h_index+gmda", "no_image"], **chosen)
+    whole, without = made.data["cells"]
+    assert without["against"] == "h_index+gmda"
+    assert without["delta"] == pytest.approx(without["here"]["f1"]["mean"] - whole["here"]["f1"]["mean"])
+    assert whole["against"] == "h_index"
+
+
+def test_models_without_chance_are_one_training_and_a_lower_bound_has_no_difference(data, tmp_path, no_gpu):
+    models = {"hvpnet": CRF, "mkgformer": "crf:iterations=3"}
+    made = hf_mner_aug.replicate(
+        "memory_hard", "share", data=data, out=tmp_path, cells=["*@t15"], models=models, progress=False
+    )
+    first = made.data["cells"][0]
+    assert first["seeds"] == 1
+    assert first["here"]["share"]["sd"] is None
+    assert first["paper"] == {"share": 30}
+    assert first["difference"] == {}
+    assert "| over 30.00 |" in made.to_markdown()
+
+
+def test_an_example_is_taken_from_its_split(tmp_path, no_gpu):
+    cells = ["hemingway"]
+    made = hf_mner_aug.replicate("amia", "table4", out=tmp_path, smoke=True, cells=cells, progress=False).data["cells"]
+    words = " ".join(load_sample()["test"][0]["tokens"])
+    assert made[0]["texts"] == [f"original: {words}", f"amia: {words}"]  # the score is of the post's picture
+    assert "matching_score" in made[0]["here"]
+
+
+def test_the_page_has_the_papers_difference_and_remarks_on_its_figures():
+    cell = {"row": "UMT", "column": "T17", "here": {"f1": {"mean": 84.0, "sd": None}}, "difference": {}, "delta": None}
+    cell |= {"paper": {"delta": -0.71}, "printed": "84.69 in table 1", "at_least": False, "posts": 3, "seeds": 1}
+    cell |= {"texts": [], "reason": ""}
+    names = ("title", "source", "second_hand", "unread")
+    page = Table({**dict.fromkeys(names, ""), "smoke": False, "cells": [cell], "deviations": [], "notes": []})
+    text = page.to_markdown()
+    assert "| 84.00 |  | -0.71 in the paper |  | 3 × 1 |" in text
+    assert "- UMT, T17: 84.69 in table 1" in text
 
 
 def test_other_parameters_make_a_config_anew_unless_people_have_reviewed_it(data, tmp_path, no_gpu):
