@@ -64,7 +64,11 @@ SMOKE_BACKBONES = {
     "relation_features": "relation_features",
     "token_classifier": f"token_classifier:{TINY}",
     "relation": f"relation:{TINY}",
-    **{name: f"{name}:{TINY_PICTURES}" for name in ("bert_resnet_crf", "umt", "maf", "hvpnet", "iie4mner", "h_index")},
+    "pgim": f"pgim:{TINY}",
+    **{
+        name: f"{name}:{TINY_PICTURES}"
+        for name in ("bert_resnet_crf", "umt", "maf", "hvpnet", "mkgformer", "iie4mner", "h_index")
+    },
     **{name: f"{name}:{TINY_PICTURES},most_steps=8,most_regions=4" for name in ("mmt5", "tiger")},
 }
 # Posts that training reads in a second, on a GPU and on a core of a CPU. Assumed, not measured.
@@ -567,7 +571,7 @@ def _smoke_backbone(model: Model, column: Column) -> str:
     spec = SMOKE_BACKBONES.get(name) if torch else None
     if spec is None:
         return SMOKE_BACKBONES["relation_features" if relations else "crf"]
-    return f"{spec},task=relations" if relations and name in ("umt", "hvpnet") else spec
+    return f"{spec},task=relations" if relations and name in ("umt", "hvpnet", "mkgformer") else spec
 
 
 def _smoke_params(method: str) -> dict[str, Any]:
