@@ -10,7 +10,6 @@ from hf_mner_aug.cli.hosts import go_on
 from hf_mner_aug.cli.options import AsJson, Columns, EndpointSettings, Images, Out, Replay, Source
 from hf_mner_aug.cli.run import set_environment
 from hf_mner_aug.columns.mapping import parse_columns
-from hf_mner_aug.conversion import write_sample
 from hf_mner_aug.readers import RAW_SETS, parse_places
 from hf_mner_aug.readers.encodings import AUTO
 from hf_mner_aug.readers.spans.annotated import Misaligned, Nested, Offsets
@@ -84,6 +83,8 @@ def sample(
     name: Annotated[str, typer.Option(help=f"Which set: {', '.join(NAMES)}.")] = "mner",
 ) -> None:
     """Write the drawn sample set as a folder that load_dataset reads, to try things without data of your own."""
+    from hf_mner_aug.conversion import write_sample
+
     write_sample(out, name)
     say(f'load_dataset("{out}")')
 

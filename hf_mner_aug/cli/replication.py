@@ -47,7 +47,9 @@ def replicate(
     ] = None,
     backbone: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL=BACKBONE", help="Another backbone for a model of the table, e.g. mmt5=crf."),
+        typer.Option(
+            metavar="MODEL=BACKBONE", help="Another backbone for a model of the table, e.g. mmt5=crf; repeatable."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what can run, what is missing and what it costs, and stop.")

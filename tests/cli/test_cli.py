@@ -279,9 +279,8 @@ def test_options_of_several_names_take_them_one_after_the_other():
     several = {
         option for verb in verbs for one in verb.params if getattr(one, "multiple", False) for option in one.opts
     }
-    assert several - set(cli.LISTS) == {"--set", "--check-against", "--allow-host", "--forget"}, (
-        "these are written again for each value"
-    )
+    repeated = {"--set", "--check-against", "--allow-host", "--forget", "--backbone", "--published"}
+    assert several - set(cli.LISTS) == repeated, "these are written again for each value"
     assert cli._spread(["evaluate", "x", "--ablations", "a", "b", "--quiet"]) == [
         *("evaluate", "x", "--ablations", "a", "--ablations", "b", "--quiet")
     ]
