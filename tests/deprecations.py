@@ -39,6 +39,8 @@ def way():
             return f"{code.co_filename}:{frame.f_lineno}", libraries[::-1]
         if code.co_name == "exec_module" and "importlib" in code.co_filename:
             break
+        if code.co_filename == logging.__file__:
+            libraries.clear()  # who made the record, as Ray's factory does, is not who told it
         if (library := LIBRARY.search(code.co_filename)) and libraries[-1:] != [library[1]]:
             libraries.append(library[1])
         frame = frame.f_back

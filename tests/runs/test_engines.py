@@ -102,6 +102,13 @@ def test_a_ray_worker_is_sent_settings_and_no_key(monkeypatch):
     assert "sk-secret" not in sent.values()
 
 
+class Ref:
+    """The result of a task that ran at once, in this process; two of equal results differ."""
+
+    def __init__(self, value):
+        self.value = value
+
+
 @pytest.fixture
 def fake_ray(monkeypatch):
     """Stand in for Ray: it notes how it is started, and may be connected to a cluster of two nodes."""
@@ -112,8 +119,9 @@ def fake_ray(monkeypatch):
     ray.util = SimpleNamespace(get_node_ip_address=lambda: "192.0.2.2")
     ray.nodes = lambda: [{"Alive": True, "Resources": {"CPU": 1}}] * 2
     ray.exceptions = SimpleNamespace(RayError=ZeroDivisionError, RayTaskError=ZeroDivisionError)
-    ray.remote = lambda **_: lambda function: SimpleNamespace(remote=function)  # at once, in this process
-    ray.put = ray.get = lambda value: value
+    ray.remote = lambda **_: lambda function: SimpleNamespace(remote=lambda *args: Ref(function(*args)))
+    ray.put = lambda value: value
+    ray.get = lambda ref: ref.value
     ray.wait = lambda refs, num_returns: (refs[:num_returns], refs[num_returns:])
     ray.cluster_resources = dict
     monkeypatch.setitem(sys.modules, "ray", ray)
