@@ -5,13 +5,21 @@ and return the emissions [batch, n_words, n_tags], or with labels the loss. For 
 the attention to pictures is zero, so that only the text counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.nets import PRETRAINED, CRFLayer, classified, gather_first_subwords, mean_over_posts, tagged
+from hf_mner_aug.backbones.nets import (
+    PRETRAINED,
+    CRFLayer,
+    classified,
+    gather_first_subwords,
+    gather_markers,
+    mean_over_posts,
+    tagged,
+)
 from hf_mner_aug.models.vision.tower import Tower, channels_of, see
 
 
@@ -39,14 +47,79 @@ class Batch(NamedTuple):
     labels: Tensor | None = None
     weights: Tensor | None = None
 
-    def read(self, encoder: Any) -> Tensor:
-        """Return the last states of an encoder [batch, length, size]."""
-        states: Tensor = encoder(input_ids=self.input_ids, attention_mask=self.attention_mask).last_hidden_state
-        return states
-
     def see(self, tower: Tower | None, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return the regions [batch, n_regions, channels] and their mask [batch, n_regions]; see ``tower.see``."""
         return see(tower, self.pictures, self.shown, like=like)
+
+
+class MarkerBatch(NamedTuple):
+    """The inputs of a network for relations, by name; those that ``Batch`` has as well are as there.
+
+    Args:
+        markers: the positions of the opening markers of head and tail [batch, 2].
+        labels: relation ids [batch].
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    markers: Tensor
+    pictures: Tensor | None = None
+    shown: Tensor | None = None
+    labels: Tensor | None = None
+    weights: Tensor | None = None
+
+
+def states_of(encoder: Any, batch: Batch | MarkerBatch) -> Tensor:
+    """Return the last states of an encoder that reads the text alone [batch, length, size]."""
+    states: Tensor = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+    return states
+
+
+class JointNet(nn.Module):
+    """An encoder that reads text and pictures together, and a CRF over words, or a linear layer on the markers.
+
+    It takes a ``Batch``, or for relations a ``MarkerBatch``.
+
+    Args:
+        encoder: a text encoder.
+        tower: None if no pictures are read.
+        fusion: the module that brings both together, and its name in saved weights.
+        read: returns the last states [batch, length, hidden], given this network and its inputs.
+        names: of BIO tags or relations.
+        relations: whether relations are predicted.
+        dropout: on the states that are classified.
+        slow: the modules that learn at the encoder's rate.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        tower: Tower | None,
+        fusion: tuple[str, nn.Module | None],
+        read: Callable[[Any, Batch | MarkerBatch], Tensor],
+        names: Sequence[str],
+        *,
+        relations: bool,
+        dropout: float,
+        slow: tuple[str, ...],
+    ) -> None:
+        super().__init__()
+        self.encoder, self.tower, self.read, self.slow = encoder, tower, read, slow
+        self.add_module(*fusion)
+        self.dropout = nn.Dropout(dropout)
+        size = encoder.config.hidden_size
+        self.linear = nn.Linear(2 * size if relations else size, len(names))
+        self.chain = None if relations else CRFLayer(names)
+
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Return the emissions [batch, n_words, n_tags] or the logits [batch, n_relations], or with labels the loss."""
+        if self.chain is None:
+            pair = MarkerBatch(**inputs)
+            found = self.dropout(gather_markers(self.read(self, pair), pair.markers))
+            return classified(self.linear(found).float(), pair.labels, pair.weights)
+        batch = Batch(**inputs)
+        words = self.dropout(gather_first_subwords(self.read(self, batch), batch.first))
+        return tagged(self, self.linear(words).float(), batch.labels, batch.mask, batch.weights)
 
 
 class CrossAttention(nn.Module):
@@ -116,7 +189,7 @@ class GatedNet(nn.Module):
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Return the emissions [batch, n_words, n_tags], or the loss; ``inputs`` are a ``Batch``."""
         batch = Batch(**inputs)
-        words = self.dropout(gather_first_subwords(batch.read(self.encoder), batch.first))
+        words = self.dropout(gather_first_subwords(states_of(self.encoder, batch), batch.first))
         regions, key_mask = batch.see(self.tower, like=words)
         read = self.reading(words, self.project(regions), key_mask)
         gate = torch.sigmoid(self.gate(torch.cat((words, read), dim=2)))
@@ -170,7 +243,7 @@ class UnifiedNet(nn.Module):
         """Return the emissions [batch, n_words, n_tags], or the loss; ``inputs`` are a ``Batch``."""
         batch = Batch(**inputs)
         subwords = batch.attention_mask.bool()
-        states = self.dropout(batch.read(self.encoder))
+        states = self.dropout(states_of(self.encoder, batch))
         spans = self.span_linear(gather_first_subwords(self.span_layer(states, states, subwords), batch.first)).float()
         text = self.main_layer(states, states, subwords)
         regions, key_mask = batch.see(self.tower, like=text)
@@ -208,28 +281,15 @@ class UnifiedRelationNet(nn.Module):
         self.gate = nn.Linear(2 * size, size)
         self.linear = nn.Linear(4 * size, len(relations))
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        markers: Tensor,
-        pictures: Tensor | None = None,
-        shown: Tensor | None = None,
-        labels: Tensor | None = None,
-        weights: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the logits [batch, n_relations], or with labels [batch] the loss.
-
-        ``markers`` are the positions of the opening markers of head and tail [batch, 2]; the other inputs are those of
-        ``Batch``.
-        """
-        subwords = attention_mask.bool()
-        found = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        states = self.dropout(found)
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Return the logits [batch, n_relations], or with labels the loss; ``inputs`` are a ``MarkerBatch``."""
+        pair = MarkerBatch(**inputs)
+        subwords = pair.attention_mask.bool()
+        states = self.dropout(states_of(self.encoder, pair))
         text = self.main_layer(states, states, subwords)
-        regions, key_mask = see(self.tower, pictures, shown, like=text)
-        pair = unified(self, gather_first_subwords(text, markers), text, subwords, regions, key_mask)
-        return classified(self.linear(pair.flatten(1)).float(), labels, weights)
+        regions, key_mask = see(self.tower, pair.pictures, pair.shown, like=text)
+        words = unified(self, gather_first_subwords(text, pair.markers), text, subwords, regions, key_mask)
+        return classified(self.linear(words.flatten(1)).float(), pair.labels, pair.weights)
 
 
 def unified(net: Any, words: Tensor, text: Tensor, subwords: Tensor, regions: Tensor, key_mask: Tensor) -> Tensor:
@@ -305,7 +365,7 @@ class MatchingNet(nn.Module):
         """
         batch = Batch(**inputs)
         pictures, labels = batch.pictures, batch.labels
-        states = self.dropout(batch.read(self.encoder))
+        states = self.dropout(states_of(self.encoder, batch))
         own_regions, own = batch.see(self.tower, like=states)
         pairs = own.any(dim=1)
         places = torch.arange(len(pairs), device=pairs.device) if labels is None else self.swap(pairs)

@@ -31,6 +31,31 @@ if TYPE_CHECKING:
     from hf_mner_aug.models.vision.tower import Tower
 
 
+class Album:
+    """Reads the pictures of posts, those of each post followed by the objects cut out of them."""
+
+    def __init__(self, gallery: Gallery, finder: ObjectFinder, most: int) -> None:
+        self.gallery, self.finder, self.most = gallery, finder, most
+        self.stack = gallery.stack
+
+    def read(self, posts: Sequence[Post], split: str) -> list[tuple[str, ...]]:
+        """Return the keys of each post's pictures and objects; unreadable ones are counted in a warning."""
+        pictures = self.gallery.read(posts, split)
+        parts = [
+            [(image, region.box) for image, region in objects_of(post.images[:MOST_PICTURES], self.finder, self.most)]
+            for post in posts
+        ]
+        return [(*whole, *cut) for whole, cut in zip(pictures, self.gallery.read_parts(parts), strict=True)]
+
+
+def album(backbone: Any, net_of: Callable[[], Any]) -> Album | None:
+    """Return the reader of a backbone's pictures and their objects; None in the text-only ablation."""
+    if not backbone.use_images:
+        return None
+    finder = object_finder(backbone.objects, most=backbone.most_objects, device=backbone.training.device)
+    return Album(Gallery(net_of().tower), finder, backbone.most_objects)
+
+
 @dataclass(frozen=True, kw_only=True)
 class HVPNet:
     """Encoder with visual prefixes, for entities or for the relation of head and tail.
@@ -68,7 +93,7 @@ class HVPNet:
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)
-    gather = knowledge.nothing
+    gather, gallery = knowledge.nothing, album
     save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
@@ -100,37 +125,11 @@ class HVPNet:
         Raises:
             UsageError: the encoder takes no prefixes.
         """
-        from hf_mner_aug.backbones.hvpnet_net import PrefixRelationNet, PrefixTaggingNet, cache_keyword
+        from hf_mner_aug.backbones.hvpnet_net import cache_keyword, prefix_net
 
         if cache_keyword(encoder) is None:
             raise UsageError(
                 f"{self.encoder} ({encoder.config.model_type}) takes no prefix of keys and values: "
                 "expected an encoder such as BERT, RoBERTa or ELECTRA"
             )
-        return (PrefixRelationNet if self.task == "relations" else PrefixTaggingNet)(
-            encoder, tower, names, dropout=self.dropout
-        )
-
-    def gallery(self, net_of: Callable[[], Any]) -> "Album | None":
-        """Return the reader of pictures and their objects; None in the text-only ablation."""
-        if not self.use_images:
-            return None
-        finder = object_finder(self.objects, most=self.most_objects, device=self.training.device)
-        return Album(Gallery(net_of().tower), finder, self.most_objects)
-
-
-class Album:
-    """Reads the pictures of posts, those of each post followed by the objects cut out of them."""
-
-    def __init__(self, gallery: Gallery, finder: ObjectFinder, most: int) -> None:
-        self.gallery, self.finder, self.most = gallery, finder, most
-        self.stack = gallery.stack
-
-    def read(self, posts: Sequence[Post], split: str) -> list[tuple[str, ...]]:
-        """Return the keys of each post's pictures and objects; unreadable ones are counted in a warning."""
-        pictures = self.gallery.read(posts, split)
-        parts = [
-            [(image, region.box) for image, region in objects_of(post.images[:MOST_PICTURES], self.finder, self.most)]
-            for post in posts
-        ]
-        return [(*whole, *cut) for whole, cut in zip(pictures, self.gallery.read_parts(parts), strict=True)]
+        return prefix_net(encoder, tower, names, relations=self.task == "relations", dropout=self.dropout)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from hf_mner_aug.backbones.fusion_nets import Batch
-from hf_mner_aug.backbones.nets import FORBIDDEN, CRFLayer, classified, gather_first_subwords, gather_markers, tagged
+from hf_mner_aug.backbones.fusion_nets import Batch, JointNet, MarkerBatch, states_of
+from hf_mner_aug.backbones.nets import FORBIDDEN
 from hf_mner_aug.models.vision.tower import Tower, see
 
 CELLS = 4  # of a picture, each pooled from all maps of the pyramid; each is a prompt
@@ -97,78 +97,25 @@ def encode_with_prefix(
     return states
 
 
-def read(net: Any, input_ids: Tensor, attention_mask: Tensor, pictures: Tensor | None, shown: Tensor | None) -> Tensor:
+def read(net: Any, batch: Batch | MarkerBatch) -> Tensor:
     """Return the last states [batch, length, hidden] of a network's encoder, with the tower's output as a prefix.
 
     Without pictures the encoder has no prefix.
 
     Args:
         net: a network with ``encoder``, ``tower``, ``prefix`` and ``linear``.
-        input_ids: subwords [batch, length].
-        attention_mask: 1 for subwords [batch, length].
-        pictures: as ``Batch.pictures``.
-        shown: true for pictures [batch, n_pictures].
+        batch: its inputs.
     """
-    if net.prefix is None or pictures is None:
-        states: Tensor = net.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return states
-    regions, key_mask = see(net.tower, pictures, shown, like=net.linear.weight)
-    return encode_with_prefix(
-        net.encoder, input_ids, attention_mask, net.prefix(regions.unflatten(1, (-1, CELLS))), key_mask
-    )
+    if net.prefix is None or batch.pictures is None:
+        return states_of(net.encoder, batch)
+    regions, key_mask = see(net.tower, batch.pictures, batch.shown, like=net.linear.weight)
+    prefixes = net.prefix(regions.unflatten(1, (-1, CELLS)))
+    return encode_with_prefix(net.encoder, batch.input_ids, batch.attention_mask, prefixes, key_mask)
 
 
-def prefix_of(encoder: Any, tower: Tower | None) -> VisualPrefix | None:
-    """Return the module that makes an encoder's prefixes of a tower's pyramids; None without a tower."""
+def prefix_net(encoder: Any, tower: Tower | None, names: Sequence[str], *, relations: bool, dropout: float) -> JointNet:
+    """Return the network whose encoder has prefixes made of the tower's pyramids; see ``JointNet``."""
     config = encoder.config
-    return VisualPrefix(tower.channels, config.hidden_size, config.num_hidden_layers) if tower else None
-
-
-class PrefixTaggingNet(nn.Module):
-    """An encoder with prefixes, and a CRF over words; it takes a ``Batch``."""
-
+    prefix = VisualPrefix(tower.channels, config.hidden_size, config.num_hidden_layers) if tower else None
     slow = ("encoder", "tower", "prefix", "linear")
-
-    def __init__(self, encoder: Any, tower: Tower | None, tags: Sequence[str], *, dropout: float) -> None:
-        super().__init__()
-        self.encoder, self.tower, self.prefix = encoder, tower, prefix_of(encoder, tower)
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(encoder.config.hidden_size, len(tags))
-        self.chain = CRFLayer(tags)
-
-    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """Return the emissions [batch, n_words, n_tags], or the loss; ``inputs`` are a ``Batch``."""
-        batch = Batch(**inputs)
-        states = read(self, batch.input_ids, batch.attention_mask, batch.pictures, batch.shown)
-        words = self.dropout(gather_first_subwords(states, batch.first))
-        return tagged(self, self.linear(words).float(), batch.labels, batch.mask, batch.weights)
-
-
-class PrefixRelationNet(nn.Module):
-    """An encoder with prefixes, and a linear layer on the states of the two markers that open head and tail."""
-
-    slow = PrefixTaggingNet.slow
-
-    def __init__(self, encoder: Any, tower: Tower | None, relations: Sequence[str], *, dropout: float) -> None:
-        super().__init__()
-        self.encoder, self.tower, self.prefix = encoder, tower, prefix_of(encoder, tower)
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(2 * encoder.config.hidden_size, len(relations))
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        markers: Tensor,
-        pictures: Tensor | None = None,
-        shown: Tensor | None = None,
-        labels: Tensor | None = None,
-        weights: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the logits [batch, n_relations], or with labels [batch] the loss.
-
-        ``markers`` are the positions of the opening markers of head and tail [batch, 2]; the other inputs are those of
-        ``Batch``.
-        """
-        states = read(self, input_ids, attention_mask, pictures, shown)
-        return classified(self.linear(self.dropout(gather_markers(states, markers))).float(), labels, weights)
+    return JointNet(encoder, tower, ("prefix", prefix), read, names, relations=relations, dropout=dropout, slow=slow)

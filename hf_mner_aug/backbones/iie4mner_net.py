@@ -6,7 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.fusion_nets import SPAN_TAGS, AttentionLayer, Batch, span_helped_loss, span_tags
+from hf_mner_aug.backbones.fusion_nets import (
+    SPAN_TAGS,
+    AttentionLayer,
+    Batch,
+    span_helped_loss,
+    span_tags,
+    states_of,
+)
 from hf_mner_aug.backbones.nets import PRETRAINED, CRFLayer, gather_first_subwords
 from hf_mner_aug.models.vision.tower import Tower, see
 
@@ -119,7 +126,7 @@ class IIE4MNERNet(nn.Module):
             inputs: a ``Batch``.
         """
         batch = Batch(**inputs)
-        states, first = batch.read(self.encoder), batch.first
+        states, first = states_of(self.encoder, batch), batch.first
         # Words that were cut off have no state.
         told = self.augment(augmentation[:, : first.shape[1]].to(states.dtype)) * batch.mask.unsqueeze(2)
         text = self.dropout(states.scatter_add(1, first.unsqueeze(2).expand_as(told), told.to(states.dtype)))

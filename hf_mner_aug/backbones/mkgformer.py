@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from hf_mner_aug.backbones import Prediction, fitting, knowledge, relation, tagging
 from hf_mner_aug.backbones.encoder import WordPieces
-from hf_mner_aug.backbones.hvpnet import Album
+from hf_mner_aug.backbones.hvpnet import album
 from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.device import ModelName
-from hf_mner_aug.models.vision import STATES, Gallery, Vision
-from hf_mner_aug.models.vision.objects import CROPS, object_finder
+from hf_mner_aug.models.vision import STATES, Vision
+from hf_mner_aug.models.vision.objects import CROPS
 from hf_mner_aug.schema import Post
 from hf_mner_aug.values import BelowOne, Positive, Range, later
 
@@ -74,7 +74,7 @@ class MKGformer:
     fitted: fitting.Fitted | None = field(default=None, repr=False, compare=False)
 
     reads_images = property(tagging.reads_images)
-    gather = knowledge.nothing
+    gather, gallery = knowledge.nothing, album
     save, training_note = fitting.save, property(fitting.training_note)
 
     def __post_init__(self) -> None:
@@ -106,17 +106,8 @@ class MKGformer:
         Raises:
             UsageError: the encoder has no layers as BERT's, or the tower is of another width.
         """
-        from hf_mner_aug.backbones.mkgformer_net import FusedRelationNet, FusedTaggingNet, why_not_fused
+        from hf_mner_aug.backbones.mkgformer_net import fused_net, why_not_fused
 
         if reason := why_not_fused(encoder, tower):
             raise UsageError(f"{self.encoder} ({encoder.config.model_type}) {reason}")
-        return (FusedRelationNet if self.task == "relations" else FusedTaggingNet)(
-            encoder, tower, names, dropout=self.dropout
-        )
-
-    def gallery(self, net_of: Callable[[], Any]) -> Album | None:
-        """Return the reader of pictures and their objects; None in the text-only ablation."""
-        if not self.use_images:
-            return None
-        finder = object_finder(self.objects, most=self.most_objects, device=self.training.device)
-        return Album(Gallery(net_of().tower), finder, self.most_objects)
+        return fused_net(encoder, tower, names, relations=self.task == "relations", dropout=self.dropout)

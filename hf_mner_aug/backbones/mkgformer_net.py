@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_mner_aug.backbones.fusion_nets import Batch
-from hf_mner_aug.backbones.nets import FORBIDDEN, CRFLayer, classified, gather_first_subwords, gather_markers, tagged
+from hf_mner_aug.backbones.fusion_nets import Batch, JointNet, MarkerBatch, states_of
+from hf_mner_aug.backbones.nets import FORBIDDEN
 from hf_mner_aug.models.vision.tower import Tower, see
 
 
@@ -125,69 +125,21 @@ def _plain(layer: Any, text: Tensor, mask: Tensor) -> Tensor:
     return states
 
 
-def read(net: Any, input_ids: Tensor, attention_mask: Tensor, pictures: Tensor | None, shown: Tensor | None) -> Tensor:
+def read(net: Any, batch: Batch | MarkerBatch) -> Tensor:
     """Return the last states [batch, length, hidden] of a network's encoder, fused with the pictures if there are some.
 
     Args:
         net: a network with ``encoder``, ``tower``, ``fusion`` and ``linear``.
-        input_ids: subwords [batch, length].
-        attention_mask: 1 for subwords [batch, length].
-        pictures: as ``Batch.pictures``.
-        shown: true for pictures [batch, n_pictures].
+        batch: its inputs.
     """
-    if net.tower is None or pictures is None:
-        states: Tensor = net.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return states
-    regions, mask = see(net.tower, pictures, shown, like=net.linear.weight)
-    found: Tensor = net.fusion(net.encoder, regions, input_ids, attention_mask, mask)
+    if net.tower is None or batch.pictures is None:
+        return states_of(net.encoder, batch)
+    regions, mask = see(net.tower, batch.pictures, batch.shown, like=net.linear.weight)
+    found: Tensor = net.fusion(net.encoder, regions, batch.input_ids, batch.attention_mask, mask)
     return found
 
 
-class FusedTaggingNet(nn.Module):
-    """A fused encoder, and a CRF over words; it takes a ``Batch``."""
-
-    slow = ("encoder", "tower", "fusion")
-
-    def __init__(self, encoder: Any, tower: Tower | None, tags: Sequence[str], *, dropout: float) -> None:
-        super().__init__()
-        self.encoder, self.tower, self.fusion = encoder, tower, FusedEncoder(encoder, tower)
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(encoder.config.hidden_size, len(tags))
-        self.chain = CRFLayer(tags)
-
-    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """Return the emissions [batch, n_words, n_tags], or the loss; ``inputs`` are a ``Batch``."""
-        batch = Batch(**inputs)
-        states = read(self, batch.input_ids, batch.attention_mask, batch.pictures, batch.shown)
-        words = self.dropout(gather_first_subwords(states, batch.first))
-        return tagged(self, self.linear(words).float(), batch.labels, batch.mask, batch.weights)
-
-
-class FusedRelationNet(nn.Module):
-    """A fused encoder, and a linear layer on the states of the two markers that open head and tail."""
-
-    slow = FusedTaggingNet.slow
-
-    def __init__(self, encoder: Any, tower: Tower | None, relations: Sequence[str], *, dropout: float) -> None:
-        super().__init__()
-        self.encoder, self.tower, self.fusion = encoder, tower, FusedEncoder(encoder, tower)
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(2 * encoder.config.hidden_size, len(relations))
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        markers: Tensor,
-        pictures: Tensor | None = None,
-        shown: Tensor | None = None,
-        labels: Tensor | None = None,
-        weights: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Return the logits [batch, n_relations], or with labels [batch] the loss.
-
-        ``markers`` are the positions of the opening markers of head and tail [batch, 2]; the other inputs are those of
-        ``Batch``.
-        """
-        states = read(self, input_ids, attention_mask, pictures, shown)
-        return classified(self.linear(self.dropout(gather_markers(states, markers))).float(), labels, weights)
+def fused_net(encoder: Any, tower: Tower | None, names: Sequence[str], *, relations: bool, dropout: float) -> JointNet:
+    """Return the network whose last layers read text and picture; see ``JointNet``."""
+    fusion, slow = FusedEncoder(encoder, tower), ("encoder", "tower", "fusion")
+    return JointNet(encoder, tower, ("fusion", fusion), read, names, relations=relations, dropout=dropout, slow=slow)

@@ -19,10 +19,10 @@ from hf_mner_aug.backbones.fusion_nets import Batch  # noqa: E402
 from hf_mner_aug.backbones.hvpnet_net import (  # noqa: E402
     CELLS,
     PARTS,
-    PrefixTaggingNet,
     VisualPrefix,
     cache_keyword,
     encode_with_prefix,
+    prefix_net,
 )
 
 TINY = Vision(tower="tiny", freeze_vision=False, image_size=64)
@@ -160,7 +160,7 @@ def test_each_picture_makes_its_prompts_alone():
 def test_what_a_post_is_tagged_as_does_not_hang_on_its_batch():
     tower = load_tower(TINY, view="pyramid")
     torch.manual_seed(0)
-    net = PrefixTaggingNet(bert(), tower, TAGS, dropout=0.0).eval()
+    net = prefix_net(bert(), tower, TAGS, relations=False, dropout=0.0).eval()
     ids, mask = batch()
     first, words = (
         torch.tensor([[1, 2, 4], [1, 3, 0], [1, 2, 3]]),
@@ -197,7 +197,7 @@ def test_rates_are_the_papers():
     backbone = HVPNet()
     assert (backbone.training.learning_rate, backbone.training.head_learning_rate) == (3e-5, 5e-2)
     assert backbone.training.batch_size == 8
-    net = PrefixTaggingNet(bert(), load_tower(TINY, view="pyramid"), TAGS, dropout=0.0)
+    net = prefix_net(bert(), load_tower(TINY, view="pyramid"), TAGS, relations=False, dropout=0.0)
     rates = {id(p): group["lr"] for group in backbone.training._groups(net) for p in group["params"]}
     found = {name: rates[id(p)] for name, p in net.named_parameters()}
     assert {rate for name, rate in found.items() if name.startswith("chain.")} == {5e-2}

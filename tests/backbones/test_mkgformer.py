@@ -10,7 +10,7 @@ from hf_mner_aug.models.vision import STATES, Vision, load_tower
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
 
 from hf_mner_aug.backbones.fusion_nets import Batch  # noqa: E402
-from hf_mner_aug.backbones.mkgformer_net import FusedTaggingNet, correlation_aware, prefix_guided  # noqa: E402
+from hf_mner_aug.backbones.mkgformer_net import correlation_aware, fused_net, prefix_guided  # noqa: E402
 from hf_mner_aug.models.vision.clip_layers import n_last  # noqa: E402
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -116,7 +116,7 @@ def test_a_layer_of_clip_without_words_is_clips_own_and_attends_to_words_where_t
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_without_a_picture_the_text_is_read_as_by_the_encoder_alone(kind, attention):
     encoder, tower = bert(kind, attention), load_tower(TINY, view=STATES)
-    net = FusedTaggingNet(encoder, tower, TAGS, dropout=0.0).eval()
+    net = fused_net(encoder, tower, TAGS, relations=False, dropout=0.0).eval()
     ids, mask = batch()
     pictures, shown = torch.randn(3, 17, 64), torch.tensor([[1] * 17, [0] * 17, [0] * 17]).bool()
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_without_a_picture_the_text_is_read_as_by_the_encoder_alone(kind, attent
 
 
 def test_what_a_post_is_tagged_as_does_not_hang_on_its_batch():
-    net = FusedTaggingNet(bert(), load_tower(TINY, view=STATES), TAGS, dropout=0.0).eval()
+    net = fused_net(bert(), load_tower(TINY, view=STATES), TAGS, relations=False, dropout=0.0).eval()
     ids, mask = batch()
     first = torch.tensor([[1, 2, 4], [1, 3, 0], [1, 2, 3]])
     words = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 1]]).bool()
@@ -213,7 +213,7 @@ def test_settings_are_those_of_the_authors():
     training = backbone.training
     assert (backbone.encoder, backbone.vision.tower) == ("bert-base-uncased", "openai/clip-vit-base-patch32")
     assert (training.batch_size, training.epochs, training.warmup) == (16, 30, 0.01)
-    net = FusedTaggingNet(bert(), load_tower(TINY, view=STATES), TAGS, dropout=0.0)
+    net = fused_net(bert(), load_tower(TINY, view=STATES), TAGS, relations=False, dropout=0.0)
     rates = {id(p): group["lr"] for group in training._groups(net) for p in group["params"]}
     found = {name: rates[id(p)] for name, p in net.named_parameters() if id(p) in rates}
     fast = {name for name, rate in found.items() if rate == 5e-2}
