@@ -113,7 +113,7 @@ class Table:
     @property
     def title(self) -> str:
         """The paper, the table, and whether it proves nothing."""
-        return f"{self.data['paper']} {self.data['table']}{' (smoke run)' if self.data['smoke'] else ''}"
+        return f"Replication of {self.data['paper']} {self.data['table']}{' (smoke run)' if self.data['smoke'] else ''}"
 
     def to_markdown(self) -> str:
         """Return the table, its deviations and the cells that did not run, as Markdown."""

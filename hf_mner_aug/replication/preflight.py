@@ -36,6 +36,7 @@ from hf_mner_aug.schema import IMAGE_COLUMNS, Codec
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.studies.curves import read_subsets
+from hf_mner_aug.studies.study import GRID_BATCH_SIZES, GRID_LEARNING_RATES
 from hf_mner_aug.studies.tasks import ENTITIES, FINE, Grounded, Relations, choose_task
 from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.transform.costs import hosts_of
@@ -75,6 +76,7 @@ SMOKE_BACKBONES = {
 SPEED = {"crf": (0.0, 300.0), "relation_features": (0.0, 2000.0)}
 ASSUMED_SPEED = (100.0, 3.0)
 ASSUMED_EPOCHS = 20
+GRID_CELLS = len(GRID_BATCH_SIZES) * len(GRID_LEARNING_RATES)
 
 
 @dataclass(frozen=True)
@@ -298,6 +300,10 @@ class Plan:
         chosen = self.choices.params
         return {**chosen.get(self.manifest.augmentations[name].method, {}), **chosen.get(name, {})}
 
+    def searches(self, model: str) -> bool:
+        """Return whether batch size and learning rate of a model are searched, as in the paper."""
+        return self.manifest.grid and not self.choices.smoke and model not in self.choices.models
+
     def trainings(self) -> int:
         """Return the number of models that the studies train."""
         groups: dict[tuple[str, str], set[str]] = {}
@@ -307,7 +313,7 @@ class Plan:
                 place = self.sets.place(self.column(cell)).name
                 groups.setdefault((row.model, place), set()).add(row.augmentation)
         per_seed = sum(2 + sum(2 for name in names if name) for names in groups.values())
-        return per_seed * len(self.seeds) + (20 * len(groups) if self.manifest.grid and not self.choices.smoke else 0)
+        return per_seed * len(self.seeds) + GRID_CELLS * sum(self.searches(model) for model, _ in groups)
 
     def hours(self) -> float:
         """Return roughly the hours of training, by assumed speeds."""
@@ -382,7 +388,7 @@ def plan(manifest: Manifest, choices: Choices, *, cells: tuple[str, ...] = (), s
                 raise UnknownName(f"{what} of {manifest.name}", name, among)
     chosen = cells_of(manifest, cells)
     if choices.smoke:
-        chosen, seeds = _first_columns(manifest, chosen), (0,)
+        chosen, seeds = _first_columns(manifest, chosen), seeds or (0,)
     found = Plan(manifest, choices, chosen, seeds or manifest.seeds, Sets(choices), asked=cells)
     checks = _Checks(found)
     for cell in chosen:

@@ -109,6 +109,8 @@ def replicate(
     """
     if not data and not smoke:
         raise UsageError("name the folder of the sets with --data, or try the parts with --smoke")
+    if data and not Path(data).is_dir():
+        raise UsageError(f"{data}: expected the folder of the sets, found none")
     manifest = open_manifest(paper, table)
     choices = Choices(Path(data), Path(out), preset, params or {}, models or {}, smoke)
     found = plan(manifest, choices, cells=tuple(cells), seeds=tuple(seeds))
@@ -239,7 +241,7 @@ class _Run:
         """Return the study of a model on some configs, or on gold alone."""
         spec = self.plan.spec(model, column)
         options: dict[str, Any] = {"backbone": spec, "seeds": self.plan.seeds, "progress": self.progress}
-        options["grid"] = self.searches(model)
+        options["grid"] = self.plan.searches(model)
         if not configs:
             return evaluate(str(place.folder), out=self.folder, **options)
         return evaluate(
@@ -250,10 +252,6 @@ class _Run:
             split_by=["matched"] if grouped else [],
             **options,
         )
-
-    def searches(self, model: str) -> bool:
-        """Return whether batch size and learning rate of a model are searched, as in the paper."""
-        return self.manifest.grid and not self.plan.choices.smoke and model not in self.plan.choices.models
 
     def score(self, row: Row, column: Column, place: Place, report: Report, ablations: Sequence[str]) -> Here:
         """Return a cell's scores of a study."""
@@ -444,7 +442,7 @@ class _Run:
                 told.append(f"{name}: {model.note}")
             if text := told_deviations(backbone_class(spec.partition(":")[0])):
                 told.append(f"{spec.partition(':')[0]} deviates: {text}")
-            if manifest.grid and not self.searches(name):
+            if manifest.grid and not self.plan.searches(name):
                 told.append(f"batch size and learning rate of {name} are not searched")
         if manifest.kind == "scores" and any(row.augmentation for row in rows):
             told.append("each model is trained for the steps of the largest config of its study, on gold too")

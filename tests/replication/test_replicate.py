@@ -99,6 +99,8 @@ def test_unknown_names_are_refused(data, tmp_path):
         lacking("gmda", "table2", data, tmp_path, params={"gmdaa": {}})
     with pytest.raises(UsageError, match="--data"):
         hf_mner_aug.replicate("gmda", "table2", out=tmp_path)
+    with pytest.raises(UsageError, match="none: expected the folder of the sets, found none"):
+        hf_mner_aug.replicate("gmda", "table2", data=tmp_path / "none", out=tmp_path, dry_run=True)
 
 
 def test_a_table_is_run_and_put_beside_the_papers_figures(data, tmp_path, no_gpu):
@@ -275,6 +277,16 @@ def test_a_dry_run_trains_nothing(data, tmp_path, no_gpu):
     assert "cells can run here" in lines[0]
     assert " not: Twitter-GMNER (Yu et al. 2023) is not there" in lines[0]
     assert not (tmp_path / "gmda-table2").exists()
+
+
+def test_the_trainings_that_are_counted_are_those_that_run(data, tmp_path, no_gpu):
+    """A model that takes the place of the paper's is not searched, and a smoke run has the seeds that are asked for."""
+    manifest, chosen = open_manifest("rmda", "table1"), Choices(data, tmp_path, models={"bert": CRF})
+    assert manifest.grid
+    assert plan(manifest, chosen, cells=("bert@t15",), seeds=(0, 1)).trainings() == 2 * 2  # gold and shuffled
+    smoke = Choices(data, tmp_path, models={"bert": CRF}, smoke=True)
+    assert plan(manifest, smoke, cells=("bert@t15",), seeds=(3, 4)).seeds == (3, 4)
+    assert plan(manifest, smoke, cells=("bert@t15",)).seeds == (0,)
 
 
 def test_the_command_lists_tables_and_plans_one(data, tmp_path, capsys, monkeypatch):
