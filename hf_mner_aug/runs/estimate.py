@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.runs.engines.pool import make_all
+from hf_mner_aug.runs.engines.work import Work
 from hf_mner_aug.runs.ledger import Run, numbered, run_folder
 from hf_mner_aug.runs.parts import changed_splits, difference, make_part, part_note, plan, rows_table
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import Codec
+from hf_mner_aug.storage.shared import Folder
 from hf_mner_aug.transform import QUIET_S, Costs, Method, iterate_posts
 
 if TYPE_CHECKING:
@@ -159,10 +161,8 @@ def _try_workers(recipe: Recipe, method: Method, gold: "DatasetDict", n_workers:
     small = replace(recipe, part_size=max(1, min(recipe.part_size, n_posts // (TRIED_PARTS * n_workers))))
     with tempfile.TemporaryDirectory(prefix="hf_mner_aug-") as temporary:
         folder, parts, begun = Path(temporary), plan(small, method, gold), time.monotonic()
-        made = [
-            (part_note(folder, part)["seconds"], part)
-            for part in make_all(folder, small, method, gold, parts, n_workers)
-        ]
+        work = Work(folder, Folder(folder), small, method, gold)
+        made = [(part_note(folder, part)["seconds"], part) for part in make_all(work, parts, n_workers)]
         took = time.monotonic() - begun
     quick = sorted(seconds / (part.stop - part.start) for seconds, part in made)[: max(1, len(made) - n_workers)]
     each = sum(quick) / len(quick)

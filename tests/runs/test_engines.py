@@ -37,7 +37,8 @@ def test_an_engine_is_found_by_its_name():
         ("pool:num_proc=many", 1, UsageError, "pool: num_proc='many' is not a valid int"),
         ("pool:num_proc=0", 1, UsageError, "num_proc must be at least 1, found 0"),
         (None, 0, UsageError, "num_proc must be at least 1, found 0"),
-        ("local", 2, UsageError, r"several processes \(num_proc\) are of the engine pool, found the engine local"),
+        ("local", 2, UsageError, r"of the engine pool, and named once; found the engine local"),
+        ("pool:num_proc=2", 3, UsageError, r"of the engine pool, and named once; found num_proc=2 as well"),
     ],
 )
 def test_a_wrong_engine_is_one_line(splits, tmp_path, engine, num_proc, error, said):

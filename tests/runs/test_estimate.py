@@ -163,7 +163,7 @@ def test_workers_are_timed_without_what_they_load(mner, monkeypatch):
     now, sizes, slow = [0.0], [], [0, 1, 2, 5]  # the last worker has loaded when another has made two parts
     monkeypatch.setattr(estimates, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
 
-    def made(folder, recipe, method, gold, parts, n_workers):
+    def made(work, parts, n_workers):
         now[0] += 5 + 2
         for part in parts:
             sizes.append(part.stop - part.start)

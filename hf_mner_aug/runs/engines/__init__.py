@@ -35,7 +35,8 @@ def open_engine(engine: str | Engine | None, num_proc: int = 1) -> Engine:
             return Pool(num_proc if num_proc != 1 else os.cpu_count() or 1)
         engine = typing.cast(Engine, ENGINES[name](**values))
     if num_proc != 1:
-        raise UsageError(f"several processes (num_proc) are of the engine pool, found the engine {engine.name}")
+        found = f"num_proc={engine.num_proc} as well" if isinstance(engine, Pool) else f"the engine {engine.name}"
+        raise UsageError(f"several processes (num_proc) are of the engine pool, and named once; found {found}")
     if engine.name == Ray.name and importlib.util.find_spec("ray") is None:
         raise MissingExtra("ray is not installed: pip install 'hf-mner-aug[ray]'")
     return engine

@@ -7,20 +7,18 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.runs.engines.local import Local
 from hf_mner_aug.runs.engines.work import Work
 from hf_mner_aug.runs.parts import Part, make_part, send_part
 from hf_mner_aug.runs.ranks import fit_once
-from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.stopping import end_with_parent, interrupts_blocked, start_tracker
-from hf_mner_aug.storage.shared import Store
 from hf_mner_aug.transform import Method
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    pass
 
 
 @dataclass(frozen=True)
@@ -44,36 +42,28 @@ class Pool:
         """Start nothing: workers start with the first part."""
         return contextlib.nullcontext(self)
 
-    def fit(
-        self, place: Store, recipe: Recipe, gold: "DatasetDict", *, learned: str | None = None, progress: bool = False
-    ) -> Method:
-        """Return the method, fitted in this process."""
-        return fit_once(place, recipe, gold, learned=learned, progress=progress)
+    fit = staticmethod(fit_once)
 
     def make(self, work: Work, parts: list[Part]) -> Iterator[Part]:
-        """Make parts in workers, or here if there is one part alone."""
-        for part in make_all(work.folder, work.recipe, work.method, work.gold, parts, self.num_proc):
+        """Make parts in workers, or here if there is one part or process alone."""
+        if self.num_proc == 1 or len(parts) < 2:
+            yield from Local().make(work, parts)
+            return
+        for part in make_all(work, parts, self.num_proc):
             send_part(work.place, work.folder, part)
             yield part
 
 
-def make_all(
-    folder: Path, recipe: Recipe, method: Method, gold: "DatasetDict", parts: list[Part], num_proc: int
-) -> Iterator[Part]:
-    """Make parts here or in spawned workers, and yield each when it is finished."""
-    if num_proc == 1 or len(parts) < 2:
-        for part in parts:
-            make_part(folder, recipe, method, gold, part)
-            yield part
-        return
+def make_all(work: Work, parts: list[Part], num_proc: int) -> Iterator[Part]:
+    """Make parts in spawned workers, and yield each when it is finished."""
     others = multiprocessing.active_children()
     start_tracker()
     context = multiprocessing.get_context("spawn")
-    shared = pickle.dumps((folder, recipe, gold))
+    shared = pickle.dumps((work.folder, work.recipe, work.gold))
     with ProcessPoolExecutor(min(num_proc, len(parts)), context, _start_worker, (shared,)) as pool:
         try:
             with interrupts_blocked():
-                futures = {pool.submit(_work, method, part): part for part in parts}
+                futures = {pool.submit(_work, work.method, part): part for part in parts}
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
