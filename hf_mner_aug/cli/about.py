@@ -100,7 +100,7 @@ def doctor() -> None:
 
     from huggingface_hub import get_token
 
-    from hf_mner_aug.runs.ledger import library_versions
+    from hf_mner_aug.runs.versions import library_versions
     from hf_mner_aug.storage.artifacts import cache_folder
 
     say(f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")

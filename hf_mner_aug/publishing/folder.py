@@ -29,9 +29,10 @@ from hf_mner_aug.publishing.rows import Counts, made_rows, published_rows
 from hf_mner_aug.publishing.stubs import Retrieved, check_retrieved, stub_features, to_stubs
 from hf_mner_aug.runs.engines import Engine
 from hf_mner_aug.runs.funnel import nothing_made
-from hf_mner_aug.runs.ledger import Run, beside, library_versions, run
+from hf_mner_aug.runs.ledger import Run, beside, run
 from hf_mner_aug.runs.parts import kept_parts
 from hf_mner_aug.runs.recipe import Recipe
+from hf_mner_aug.runs.versions import library_versions
 from hf_mner_aug.schema import AUGMENTED, Codec
 from hf_mner_aug.sources.facts import read_source
 from hf_mner_aug.sources.places import local_name

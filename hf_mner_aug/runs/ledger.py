@@ -15,7 +15,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -38,6 +37,7 @@ from hf_mner_aug.runs.parts import (
 from hf_mner_aug.runs.ranks import check_rank, claim_config, claim_run, release_config
 from hf_mner_aug.runs.recipe import Recipe, named_method, recipe_for
 from hf_mner_aug.runs.subset import resolve
+from hf_mner_aug.runs.versions import library_versions
 from hf_mner_aug.sources.loading import open_source
 from hf_mner_aug.sources.splits import named_splits
 from hf_mner_aug.stopping import keeping
@@ -48,14 +48,10 @@ from hf_mner_aug.storage.picture_files import Allowed
 from hf_mner_aug.storage.shared import Folder, open_store
 from hf_mner_aug.transform import Made, Method, iterate_rows
 from hf_mner_aug.transform.columns import check_keep, id_suffix, keep_columns
-from hf_mner_aug.transform.naming import used
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict
-
-OF_MODELS = ("diffusers", "open_clip_torch", "peft", "torch", "transformers")
-LIBRARIES = ("datasets", "huggingface_hub", "numpy", "pillow", "pyarrow", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -288,19 +284,6 @@ def beside(out: str | Path, kind: str) -> Path:
     if not out.name:
         raise UsageError(f"{out} is the root of the file system: name a folder in it")
     return out.with_name(f"{out.name}.{kind}")
-
-
-def library_versions(method: Method | None = None, *, models: bool = False) -> dict[str, str]:
-    """Return the versions of this package and of those that shape its output.
-
-    Args:
-        method: adds those of models if it has some.
-        models: adds these in any case.
-    """
-    computes = models or (method is not None and any(value.computing for value in used(method)))
-    there = {distribution.name for distribution in metadata.distributions()} if computes else set()
-    names = ("hf-mner-aug", *LIBRARIES, *(name for name in OF_MODELS if name in there))
-    return {name: metadata.version(name) for name in names}
 
 
 def numbered(gold: "DatasetDict", method: Method) -> "DatasetDict":

@@ -12,11 +12,11 @@ import pytest
 import hf_mner_aug
 from hf_mner_aug import LSMS, augment
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.runs import ledger
-from hf_mner_aug.runs.engines import ENGINES, open_engine
+from hf_mner_aug.runs.engines import ENGINES, open_engine, ray
 from hf_mner_aug.runs.engines.local import Local
 from hf_mner_aug.runs.engines.pool import Pool
-from hf_mner_aug.runs.engines.ray import LOOPBACK, SETTINGS, Ray, Session
+from hf_mner_aug.runs.engines.ray import SETTINGS, Ray, Session
+from hf_mner_aug.runs.engines.ray_cluster import LOOPBACK
 from hf_mner_aug.studies.study import Study
 from hf_mner_aug.studies.tables import evaluate
 
@@ -178,7 +178,7 @@ def test_a_node_with_other_packages_trains_nothing(fake_ray, monkeypatch):
 
     assert dict(session.call(train, 1, {"a": 2}, on_gpu=False)) == {"a": 3}
     told = iter([{"torch": "2.8"}, {"torch": "2.9"}])  # the driver's, the node's
-    monkeypatch.setattr(ledger, "library_versions", lambda **_: next(told))
+    monkeypatch.setattr(ray, "library_versions", lambda **_: next(told))
     with pytest.raises(UsageError, match=r"has torch 2\.9, the driver 2\.8: install the same packages on all nodes"):
         list(session.call(train, 1, {"b": 3}, on_gpu=False))
     assert done == [2]

@@ -22,7 +22,8 @@ from hf_mner_aug.exceptions import NotFitted, UsageError
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.publishing.folder import run_and_publish
 from hf_mner_aug.runs import ledger
-from hf_mner_aug.runs.engines.ray import DEATHS, LOOPBACK, Ray
+from hf_mner_aug.runs.engines.ray import DEATHS, Ray
+from hf_mner_aug.runs.engines.ray_cluster import LOOPBACK
 from hf_mner_aug.storage.shared import Remote
 from hf_mner_aug.studies.tables import evaluate
 
