@@ -139,8 +139,7 @@ class EDA(Method):
             if post is not before:
                 before, where = post, editable_words(post, self.margin)
                 known = [i for i in where if post.tokens[i].casefold() in synonyms]
-            edited = self._edit(post, where, known, synonyms, draw)
-            made.append(jitter_boxes(edited, self.jitter, draw.sub("jitter")) if isinstance(edited, Post) else edited)
+            made.append(jitter_boxes(self._edit(post, where, known, synonyms, draw), self.jitter, draw))
         return made
 
     def _edit(self, post: Post, where: list[int], known: list[int], synonyms: Synonyms, draw: Draw) -> Post | Reject:

@@ -186,8 +186,7 @@ class LSMS(Method):
         for post, draw in zip(posts, draws, strict=True):
             if post is not before:
                 before, choices = post, self._choices(post, lexicon)
-            edited = self._edit(post, choices, lexicon, draw)
-            made.append(jitter_boxes(edited, self.jitter, draw.sub("jitter")) if isinstance(edited, Post) else edited)
+            made.append(jitter_boxes(self._edit(post, choices, lexicon, draw), self.jitter, draw))
         return made
 
     def _choices(self, post: Post, lexicon: Lexicon) -> dict[str, Any]:

@@ -120,10 +120,9 @@ class MixGen(Method):
     def rewrite(self, posts: list[Post], draws: list[Draw]) -> list[Post | Reject | None]:
         """Return each post joined with its partner."""
         train = open_posts(self.learned["files"]["posts"])
-        joined = [self._join(post, draw_partner(post, train, draw)) for post, draw in zip(posts, draws, strict=True)]
         return [
-            jitter_boxes(made, self.jitter, draw.sub("jitter")) if isinstance(made, Post) else made
-            for made, draw in zip(joined, draws, strict=True)
+            jitter_boxes(self._join(post, draw_partner(post, train, draw)), self.jitter, draw)
+            for post, draw in zip(posts, draws, strict=True)
         ]
 
     def _join(self, post: Post, partner: Post | None) -> Post | Reject:

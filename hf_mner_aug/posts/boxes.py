@@ -3,26 +3,30 @@
 import math
 from collections import defaultdict
 from dataclasses import replace
+from typing import TypeVar
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.posts.pictures import open_image
 from hf_mner_aug.schema import Box, Post
 
+T = TypeVar("T")
+
 LEAST_IOU = 0.7  # of a jittered box with the one it is made of
 TRIES = 20  # halvings of the noise, before a box stays as it is
 
 
-def jitter_boxes(post: Post, share: float, draw: Draw) -> Post:
+def jitter_boxes(made: T, share: float, draw: Draw) -> T | Post:
     """Return a post whose boxes are moved by Gaussian noise, inside its first picture; without a picture they stay.
 
     Args:
-        post: with boxes in pixels of its first picture.
+        made: a post with boxes in pixels of its first picture; what a method makes in place of one is returned.
         share: the standard deviation of each side's move, as a share of the box's width or height; 0 moves nothing.
-        draw: of the noise; each box has a stream of its own.
+        draw: of the post; each box has a stream of its own.
     """
-    if not share or not post.images or not any(entity.boxes for entity in post.entities):
-        return post
+    if not share or not isinstance(made, Post) or not made.images or not any(entity.boxes for entity in made.entities):
+        return made
+    post, draw = made, draw.sub("jitter")
     try:
         size = open_image(post.images[0]).size
     except DataError:  # then nothing says where the picture ends
