@@ -42,6 +42,7 @@ _HOMES = {
     "push": "publishing.hub",
     "quality": "studies.quality",
     "ray_map": "runs.engines.ray_data",
+    "recommend": "recommending",
     "replicate": "replication.running",
     "show": "pages.config",
     "show_predictions": "pages.predictions",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.publishing.hydration import hydrate as hydrate
     from hf_mner_aug.readers.spans.dataset import from_spans as from_spans
     from hf_mner_aug.readers.tagged import from_tags as from_tags
+    from hf_mner_aug.recommending import recommend as recommend
     from hf_mner_aug.replication.running import replicate as replicate
     from hf_mner_aug.runs.engines.ray_data import ray_map as ray_map
     from hf_mner_aug.runs.ledger import augment as augment

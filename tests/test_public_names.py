@@ -17,7 +17,7 @@ from hf_mner_aug import cli
 
 PACKAGE = ROOT / "hf_mner_aug"
 VERBS = "convert validate augment publish push verify withdraw hydrate index evaluate curve errors quality show memory"
-VERBS += " export import_review names knowledge replicate"
+VERBS += " export import_review names knowledge replicate recommend"
 # What stands in a command line, and what the function gets of it by position.
 CALLS = {
     "convert": (["conll", "raw", "--out", "o"], ("conll", Path("raw"), Path("o"))),
@@ -35,6 +35,7 @@ CALLS = {
     "evaluate": (["folder", "--configs", "eda"], ("folder", ["eda"])),
     "errors": (["folder", "--configs", "eda", "--backbones", "crf"], ("folder", ["eda"], ["crf"])),
     "quality": (["folder", "eda"], ("folder", ["eda"])),
+    "recommend": (["folder", "--out", "o"], ("folder",)),
     "curve": (["folder", "--ids", "ids", "--methods", "eda", "--out", "o"], ("folder", Path("ids"), ["eda"])),
 }
 
@@ -109,7 +110,7 @@ def test_the_command_line_calls_the_function(verb, monkeypatch):
     def record(*arguments, **options):
         calls.append(arguments)
         report = SimpleNamespace(to_markdown=str, to_text=str, data={}, folder="", config="", items=dict().items)
-        vars(report).update(ok=True, expected="1", found="1", rerun=None)
+        vars(report).update(out=Path(), line="", ok=True, expected="1", found="1", rerun=None)
         return report
 
     monkeypatch.setattr(hf_mner_aug, verb, record, raising=False)

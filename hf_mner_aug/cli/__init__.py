@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from hf_mner_aug import __version__
-from hf_mner_aug.cli import about, data, hosts, hub, look, replication, review, run, studies
+from hf_mner_aug.cli import about, data, hosts, hub, look, recommending, replication, review, run, studies
 from hf_mner_aug.cli.lists import LISTS, spread
 from hf_mner_aug.exceptions import NothingMade, UsageError
 from hf_mner_aug.stopping import Signals
@@ -49,7 +49,7 @@ VERBS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Make": (data.convert, data.validate, data.index, data.names, run.augment, data.knowledge),
     "Look": (look.show, look.memory, look.quality),
     "Review": (review.export, review.import_review),
-    "Measure": (studies.evaluate, studies.curve, studies.errors, replication.replicate),
+    "Measure": (studies.evaluate, studies.curve, studies.errors, recommending.recommend, replication.replicate),
     "Publish": (hub.push, hub.verify, hub.withdraw, hub.hydrate),
 }
 for panel, verbs in VERBS.items():

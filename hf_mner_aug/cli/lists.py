@@ -13,12 +13,15 @@ LISTS = (
     "--backbones",
     "--cells",
     "--configs",
+    "--copies",
     "--fractions",
     "--keep",
     "--methods",
+    "--recipes",
     "--seeds",
     "--split-by",
     "--splits",
+    "--weights",
 )
 
 
@@ -33,7 +36,7 @@ class Piece(NamedTuple):
 
 def spread(arguments: list[str], command: Any = None) -> list[str]:
     """Return the arguments of a verb with the option's name before each of its values."""
-    pieces = list(_pieces(arguments, _with_value(command)))
+    pieces = list(_pieces(arguments, _with_value(command), _lists(command)))
     for _ in range(_needed(command) - sum(piece.own for piece in pieces)):
         if not (spare := [i for i, piece in enumerate(pieces) if piece.more]):
             break
@@ -42,7 +45,7 @@ def spread(arguments: list[str], command: Any = None) -> list[str]:
     return [text for piece in pieces for text in ((piece.option, piece.text) if piece.more else (piece.text,))]
 
 
-def _pieces(arguments: list[str], with_value: Collection[str]) -> Iterator[Piece]:
+def _pieces(arguments: list[str], with_value: Collection[str], lists: Collection[str]) -> Iterator[Piece]:
     """Yield each argument with its role."""
     option, value_of_one, more = "", False, False
     for i, text in enumerate(arguments):
@@ -52,7 +55,7 @@ def _pieces(arguments: list[str], with_value: Collection[str]) -> Iterator[Piece
             return
         name, equals, _ = text.partition("=")
         if text.startswith("-") and not text[1:2].isdecimal():
-            option, more = name if name in LISTS else "", bool(equals)
+            option, more = name if name in lists else "", bool(equals)
             value_of_one = name in with_value and not option and not equals
             yield Piece(text)
         elif option:
@@ -61,6 +64,12 @@ def _pieces(arguments: list[str], with_value: Collection[str]) -> Iterator[Piece
         else:
             yield Piece(text, own=not value_of_one)
             value_of_one = False
+
+
+def _lists(command: Any) -> Collection[str]:
+    """Return those of the options that have several values in a verb: ``--copies`` has one in others."""
+    single = {name for one in getattr(command, "params", ()) if not getattr(one, "multiple", True) for name in one.opts}
+    return {*LISTS} - single
 
 
 def _with_value(command: Any) -> set[str]:

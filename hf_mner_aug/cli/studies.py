@@ -113,7 +113,7 @@ def evaluate(
         images=images,
         progress=not quiet,
         engine=chosen_engine,
-        ask=functools.partial(_confirm, again, yes=yes, allowed=allow_host),
+        ask=functools.partial(confirm, again, yes=yes, allowed=allow_host),
     )
     say(report.to_markdown())
     if write_card:
@@ -203,7 +203,7 @@ def curve(
         engine=chosen_engine,
         images=images,
         columns=parse_columns(columns),
-        ask=functools.partial(_confirm, made, yes=yes, allowed=allow_host, typed=typed),
+        ask=functools.partial(confirm, made, yes=yes, allowed=allow_host, typed=typed),
     )
     say(found.to_markdown())
     if write_page:
@@ -211,7 +211,7 @@ def curve(
     say(found.folder)
 
 
-def _confirm(
+def confirm(
     made: str,
     methods: Sequence["Method"],
     *,

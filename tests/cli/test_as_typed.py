@@ -99,13 +99,22 @@ def test_every_verb_with_such_options_takes_its_argument_behind_them(tmp_path, m
         ("errors", "--backbones"),
         ("curve", "--methods"),
         ("curve", "--seeds"),
+        ("recommend", "--copies"),
+        ("recommend", "--recipes"),
     ):
-        rest = [] if verb == "errors" else ["--ids", "ids", "--out", "out"]
-        for other in {"errors": ("--configs", "--backbones"), "curve": ("--methods",)}[verb]:
+        rest = {"errors": [], "curve": ["--ids", "ids", "--out", "out"], "recommend": ["--out", "out"]}[verb]
+        for other in {"errors": ("--configs", "--backbones"), "curve": ("--methods",), "recommend": ()}[verb]:
             rest += [other, "x"] if other != option else []
         found = commands[verb].make_context(verb, cli._spread([verb, *rest, option, "1", "2", "org/repo"])[1:]).params
         assert found["repo" if verb == "errors" else "source"] == "org/repo"
         assert list(map(str, found[option.removeprefix("--")])) == ["1", "2"]
+
+
+def test_an_option_that_has_several_values_in_one_verb_has_one_in_another():
+    single = ["augment", "--copies", "4", "set", "--out", "o"]
+    assert cli._spread(single) == single
+    typed = ["recommend", "--copies", "1", "4", "--out", "o", "set"]
+    assert cli._spread(typed) == ["recommend", "--copies", "1", "--copies", "4", "--out", "o", "set"]
 
 
 # ---------------------------------------------------------------- cards
