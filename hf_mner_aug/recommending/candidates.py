@@ -59,6 +59,8 @@ def list_candidates(
 ) -> tuple[list[Candidate], list[LeftOut]]:
     """Return the candidates, in the order in which they are tried, and the methods that are left out.
 
+    Methods make no pictures where the backbone reads none, unless a spec asks for them (``image=true``).
+
     Args:
         methods: as ``lsms`` or ``lsms:ratio=0.2,copies=4``; by default all that need no payment. Each is tried with
             each amount and weight, or with those that it names itself.
@@ -78,6 +80,7 @@ def list_candidates(
     for place, spec in enumerate(asked):
         try:
             method = named_method(spec)
+            method = method if images or "image=" in spec else without_pictures(method)
             check_seen(method, images)
             variants = vary(method, copies, weights if weighs else (1.0,), own="copies" in spec.partition(":")[2])
             recipe_for(method)  # what is missing for it is told now
@@ -121,20 +124,26 @@ def check_seen(method: Method, images: bool) -> None:
         raise UsageError(f"{method.name} changes pictures alone, and this backbone reads none with these settings")
 
 
+def without_pictures(method: Method) -> Method:
+    """Return a method that makes no pictures, if it has the choice (``image``)."""
+    text: dict[str, Any] = {"image": False} if getattr(method, "image", None) is True else {}
+    return replace(method, **text)
+
+
 def vary(
     method: Method, copies: Sequence[int], weights: Sequence[float], *, own: bool = False
 ) -> list[tuple[tuple[int, int], Method]]:
-    """Return a method with each amount and weight, each with its rank; ``own`` if it names its amount itself."""
+    """Return a method with each weight and amount, each with its rank; ``own`` if it names its amount itself."""
     fixed = own or method.deterministic or method.mode == "replace"
     amounts: Sequence[int] = (method.copies,) if fixed else copies
     if method.mode == "replace" or weight_of(method) is not None:
         weights = ()
     if not weights:
-        return [((i, 0), replace(method, copies=amount)) for i, amount in enumerate(amounts)]
+        return [((0, i), replace(method, copies=amount)) for i, amount in enumerate(amounts)]
     found = []
     for (i, amount), (j, weight) in itertools.product(enumerate(amounts), enumerate(weights)):
         own_weight: dict[str, Any] = {} if weight == 1 else {weight_parameter(method): weight}
-        found.append(((i, j), replace(method, copies=amount, **own_weight)))
+        found.append(((j, i), replace(method, copies=amount, **own_weight)))
     return found
 
 

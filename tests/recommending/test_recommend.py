@@ -250,13 +250,13 @@ def test_candidates_are_methods_by_amount_and_weight_and_recipes_as_they_are(tmp
     assert [c.name for c in found] == [
         "mixgen_x1",
         "lsms_x2",
+        "mixgen_x4",
         "mixgen_x1_w0.5",
         "lsms_x2_w0.5",
-        "mixgen_x4",
         "mixgen_x4_w0.5",
         "lsms_x3",
     ]
-    assert [c.weighted for c in found] == [False, False, True, True, False, True, False]
+    assert [c.weighted for c in found] == [False, False, False, True, True, True, False]
     assert found[-1].recipe.fraction == 1.0
     assert found[-1].recipe.params["ratio"] == 0.2
     plain, _ = list_candidates(["lsms"], weights=(1.0, 0.5), weighs=False)
@@ -271,6 +271,12 @@ def test_by_default_all_methods_take_part_that_change_what_the_backbone_reads():
     with_pictures, _ = list_candidates(copies=(1,), weights=(1.0,), images=True)
     assert "amia" in {candidate.recipe.method for candidate in with_pictures}
     assert not any(candidate.method.costs for candidate in found)
+    image = {candidate.recipe.method: candidate.recipe.params.get("image") for candidate in found}
+    assert [image[name] for name in ("gmda", "memory_hard", "rmda")] == [False] * 3, "this backbone reads none"
+    image = {candidate.recipe.method: candidate.recipe.params.get("image") for candidate in with_pictures}
+    assert [image[name] for name in ("gmda", "memory_hard", "rmda")] == [True] * 3
+    asked, _ = list_candidates(["rmda:image=true"], copies=(1,), weights=(1.0,))
+    assert asked[0].recipe.params["image"] is True
 
 
 def test_each_fold_is_held_out_once_and_train_has_neither_it_nor_the_next(gold):
