@@ -77,12 +77,14 @@ class ByContent(NamedTuple):
         committed: returns a value that names models of the Hub by ``ID@COMMIT``.
         models: returns the models that a value names, those that a backbone takes by default among them.
         computing: returns where torch computes for a value; None without torch.
+        check: raises UsageError for a value that no file or model can have.
     """
 
     pinned: Callable[[str, str], str]
     committed: Callable[[str], str] = str
     models: Callable[[str], Iterable[Named]] = lambda value: ()
     computing: Callable[[str], Computing | None] = lambda value: None
+    check: Callable[[str], object] = lambda value: None
 
 
 def by_content_of(kind: Any) -> ByContent | None:
@@ -105,18 +107,22 @@ def later(default: Any) -> Any:
 def check_ranges(settings: Any, where: str = "") -> None:
     """Check the fields of a dataclass against their types: numbers against a ``Range``, names against a ``Literal``.
 
+    Names of files and models are checked as ``ByContent`` says.
+
     None is in every range and every ``Literal``; a tuple of a ``Literal`` has at least one item. ``where`` names the
     dataclass in messages.
 
     Raises:
         UnknownName: a value is none of its ``Literal``.
-        UsageError: a number is out of its range, or a tuple of names is empty.
+        UsageError: a number is out of its range, a tuple of names is empty, or the name of a model cannot be read.
     """
     for setting in fields(settings):
         value = getattr(settings, setting.name)
         for allowed in getattr(setting.type, "__metadata__", ()):
             if isinstance(allowed, Range) and value is not None and not allowed.has(value):
                 raise UsageError(f"{where}{': ' * bool(where)}{setting.name} must be {allowed}, found {value}")
+            if isinstance(allowed, ByContent) and isinstance(value, str):
+                allowed.check(value)
         if value is not None and (choices := _choices(setting.type)):
             _check_choice(setting.name, value, choices, where)
 
@@ -290,6 +296,21 @@ def convert_values(values: Mapping[str, Any], kinds: Mapping[str, Any], where: s
     return converted
 
 
+_PLAIN: dict[Any, str] = {str: "text", bool: "bool (true or false)", types.NoneType: "none", Any: "value"}
+
+
 def spell_type(kind: Any) -> str:
-    """Return a type as a message names it."""
-    return kind.__name__ if isinstance(kind, type) else str(kind)
+    """Return a type in plain words, as a message names it: ``float or none``, ``list of swap, delete``."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return spell_type(arguments[0])
+    if origin is typing.Literal:
+        return f"{'choice of ' * (len(arguments) > 1)}{', '.join(map(str, arguments))}"
+    if origin in (typing.Union, types.UnionType):
+        *first, last = dict.fromkeys(map(spell_type, arguments))
+        return f"{', '.join(first)} or {last}" if first else last
+    if origin is tuple:
+        return f"list of {spell_type(arguments[0]).removeprefix('choice of ')}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "mapping"
+    return _PLAIN.get(kind) or str(getattr(kind, "__name__", kind))

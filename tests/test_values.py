@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import pytest
 
@@ -20,7 +20,7 @@ from hf_mner_aug.models.text.finetuned import FineTuned
 from hf_mner_aug.models.text.network import FitSettings
 from hf_mner_aug.models.vision import Vision
 from hf_mner_aug.runs.recipe import named_method
-from hf_mner_aug.values import Range, check_ranges, parse_pairs, parse_settings, parse_spec
+from hf_mner_aug.values import Range, check_ranges, convert_values, parse_pairs, parse_settings, parse_spec, spell_type
 
 KINDS: dict[str, Any] = {
     "n": int,
@@ -74,6 +74,33 @@ def test_a_setting_that_is_wrong_is_one_line(text, told):
         parse_settings(text, KINDS, "here")
     assert str(caught.value).startswith(told)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (float, "float"),
+        (float | None, "float or none"),
+        (bool, "bool (true or false)"),
+        (float | str | None, "float, text or none"),
+        (Literal["a", "b"], "choice of a, b"),
+        (Literal["a", "b"] | None, "choice of a, b or none"),
+        (tuple[Literal["a", "b"], ...], "list of a, b"),
+        (tuple[int, ...] | None, "list of int or none"),
+    ],
+)
+def test_a_type_is_named_in_plain_words(kind, told):
+    assert spell_type(kind) == told
+    with pytest.raises(UsageError) as caught:
+        convert_values({"n": {"a": [1]}}, {"n": kind}, "here", "setting")
+    assert str(caught.value) == f"here: n={{'a': [1]}} is not a valid {told}"
+    assert spell_type(Annotated[kind, Range(1)]) == told
+
+
+@pytest.mark.parametrize("cls", [*map(method_class, METHODS), *map(backbone_class, BACKBONES)])
+def test_every_parameter_has_a_type_in_plain_words(cls):
+    for kind in get_type_hints(cls, include_extras=True).values():
+        assert re.fullmatch(r"[\w ,()]+", spell_type(kind)), kind
 
 
 def test_a_spec_names_what_has_the_settings():

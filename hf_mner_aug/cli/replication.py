@@ -8,7 +8,16 @@ import typer
 
 import hf_mner_aug
 from hf_mner_aug.cli.hosts import AllowHost, confirm_hosts, go_on
-from hf_mner_aug.cli.options import WritePage
+from hf_mner_aug.cli.options import (
+    Address,
+    CpusPerWorker,
+    EngineName,
+    GpusPerWorker,
+    MemoryPerWorker,
+    Workers,
+    WritePage,
+    engine_of,
+)
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.untrusted.printable import say
 from hf_mner_aug.values import parse_each
@@ -58,6 +67,12 @@ def replicate(
         bool, typer.Option("--smoke", help="Try all parts on the sample set with tiny models; it proves no figure.")
     ] = False,
     write_page: WritePage = None,
+    engine: EngineName = None,
+    address: Address = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    memory_per_worker: MemoryPerWorker = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long or paid run.")] = False,
     allow_host: AllowHost = None,
@@ -68,6 +83,14 @@ def replicate(
     if paper is None or table is None:
         _list(paper)
         return
+    working = engine_of(
+        engine,
+        address=address,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
+        memory_per_worker=memory_per_worker,
+    )
     params: dict[str, dict[str, Any]] = {}
     for name, value in parse_each(set_ or (), "--set").items():
         whose, dot, parameter = name.partition(".")
@@ -99,15 +122,17 @@ def replicate(
         models=models,
         smoke=smoke,
         dry_run=dry_run,
+        engine=working,
         progress=not quiet,
         say=say,
         ask=ask,
     )
     if isinstance(made, Table):
         say(made.to_markdown())
+        folder = out / f"{paper}-{table}"
         if write_page:
-            made.write_page(write_page)
-        say(out / f"{paper}-{table}")
+            Table.read(folder, smoke=smoke).write_page(write_page)
+        say(folder)
 
 
 def _list(paper: str | None) -> None:

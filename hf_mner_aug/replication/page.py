@@ -4,14 +4,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from hf_mner_aug.replication.manifests import Cell
+from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.replication.manifests import Cell, cells_of, open_manifest
 from hf_mner_aug.replication.preflight import SMOKE, Plan
 from hf_mner_aug.storage import artifacts
+from hf_mner_aug.storage.locks import lock
 from hf_mner_aug.studies.page import measured_here, put_section, spell_command, without_paths
 from hf_mner_aug.studies.tables import table
 from hf_mner_aug.untrusted.printable import for_markdown
+from hf_mner_aug.untrusted.shapes import read_json
 
 if TYPE_CHECKING:
     from hf_mner_aug.replication.running import Here
@@ -19,6 +22,60 @@ if TYPE_CHECKING:
 SCORES = ("precision", "recall", "f1")
 DIGITS = {"similarity": 4, "diversity": 4, "usd": 4, "matching_score": 4, "posts": 0, "seconds": 0}
 WORDS = {"share": "share (some other model is right)", "share_by_all": "share (every other model is right)"}
+OF_A_RUN = ("seeds", "sets", "deviations", "usage", "seconds", "measured", "command")
+
+
+class Ran(TypedDict):
+    """What a table says of a run."""
+
+    seeds: list[int]
+    sets: dict[str, Any]
+    deviations: list[str]
+    usage: dict[str, float]
+    seconds: float
+    measured: str
+    command: str
+
+
+class OneCell(TypedDict):
+    """A cell of a table; ``run`` is 0 for the last run, and the place in ``earlier`` from 1 for others."""
+
+    cell: str
+    run: int
+    row: str
+    column: str
+    metric: str
+    quoted: bool
+    paper: dict[str, float]
+    printed: str
+    at_least: bool
+    here: dict[str, dict[str, float | None]]
+    difference: dict[str, float]
+    delta: float | None
+    against: str
+    p: float | None
+    posts: int
+    seeds: int
+    texts: list[str]
+    study: str
+    trained: list[str]
+    reason: str
+
+
+class Whole(Ran):
+    """The content of ``table.json``: the last run, and earlier ones of which it has cells."""
+
+    paper: str
+    table: str
+    title: str
+    source: str
+    kind: str
+    smoke: bool
+    second_hand: str
+    unread: str
+    notes: list[str]
+    cells: list[OneCell]
+    earlier: list[Ran]
 
 
 @dataclass(frozen=True)
@@ -26,6 +83,20 @@ class Table:
     """A table as plain data, the content of ``table.json``: a row for each figure of each cell."""
 
     data: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path, *, smoke: bool = False) -> "Table":
+        """Return the table in a folder, with the finished cells of all runs.
+
+        Raises:
+            UsageError: there is none.
+            DataError: it cannot be read; a run writes it anew.
+        """
+        path = folder / f"{_stem(smoke)}.json"
+        try:
+            return cls(read_json(path, Whole, advice="run the table again"))
+        except FileNotFoundError as error:
+            raise UsageError(f"no table is in {folder}: run it first") from error
 
     @classmethod
     def of(
@@ -46,6 +117,7 @@ class Table:
             cells.append(
                 {
                     "cell": str(cell),
+                    "run": 0,
                     "row": row.title,
                     "column": manifest.columns[cell.column].title,
                     "metric": manifest.columns[cell.column].metric,
@@ -66,6 +138,7 @@ class Table:
                     "seeds": here.seeds,
                     "texts": list(here.texts),
                     "study": here.study,
+                    "trained": list(here.trained),
                     "reason": without_paths(here.reason),
                 }
             )
@@ -107,8 +180,30 @@ class Table:
                 "seconds": round(seconds, 1),
                 "measured": measured_here(),
                 "command": spell_command("replicate", manifest.paper, options, manifest.table),
+                "earlier": [],
             }
         )
+
+    def after(self, before: "Table") -> "Table":
+        """Return the table with the cells of runs before that this one did not finish, in the order of the paper."""
+        own = {cell["cell"]: cell for cell in self.data["cells"]}
+        older = {cell["cell"]: {**cell, "run": cell["run"] + 1} for cell in before.data["cells"]}
+        cells = []
+        for name in map(str, cells_of(open_manifest(self.data["paper"], self.data["table"]))):
+            if name in own and (_finished(own[name]) or not _finished(older.get(name, {}))):
+                cells.append(own[name])
+            elif name in older:
+                cells.append(older[name])
+        earlier = [{name: before.data[name] for name in OF_A_RUN}, *before.data["earlier"]]
+        kept = sorted({cell["run"] for cell in cells} - {0})
+        numbers = {0: 0} | {old: new for new, old in enumerate(kept, start=1)}
+        cells = [{**cell, "run": numbers[cell["run"]]} for cell in cells]
+        return Table({**self.data, "cells": cells, "earlier": [earlier[run - 1] for run in kept]})
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """The runs that cells are of, the last one first."""
+        return [{name: self.data[name] for name in OF_A_RUN if name in self.data}, *self.data.get("earlier", [])]
 
     @property
     def title(self) -> str:
@@ -127,7 +222,8 @@ class Table:
         lines = [line for cell in ran for line in self._lines(cell)]
         if lines:
             header = ["row", "column", "figure", "paper", "here ± sd", "difference", "Δ to baseline", "p", "n"]
-            parts.append(table([*header, *([""] if data["smoke"] else [])], lines))
+            header += [*(["run"] if len(self.runs) > 1 else []), *([""] if data["smoke"] else [])]
+            parts.append(table(header, lines))
             parts.append(
                 "Difference: here minus the paper; none to a lower bound. Δ to baseline: F1 minus that of the row that "
                 "it is compared with, trained here; p by a paired bootstrap over posts, of one comparison alone. n: "
@@ -143,7 +239,7 @@ class Table:
             parts.append("Did not run here, or not whole:")
             lines = [[c["row"], c["column"], _spelled(c, c["paper"]), c["reason"]] for c in missing]
             parts.append(table(["row", "column", "paper", "reason"], lines))
-        told = [*(f"Deviation: {text}" for text in data["deviations"]), *data["notes"]]
+        told = [*self._deviations(), *data["notes"]]
         printed = sorted(
             {
                 f"{c['row']}, {c['column']}: "
@@ -160,24 +256,41 @@ class Table:
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Write table.json and table.md; those of a smoke run have other names."""
-        stem = "smoke" if self.data["smoke"] else "table"
-        text = json.dumps(self.data, indent=2, ensure_ascii=False).encode() + b"\n"
-        artifacts.write_atomically(folder / f"{stem}.json", text)
-        path = folder / f"{stem}.md"
-        path.unlink(missing_ok=True)
-        self.write_page(path)
+        """Write table.json and table.md, with finished cells of runs before; those of smoke runs have other names."""
+        stem = _stem(self.data["smoke"])
+        with lock(folder, "replicate"):
+            try:
+                whole = self.after(Table.read(folder, smoke=self.data["smoke"]))
+            except UsageError:  # none, or one of another version
+                whole = self
+            text = json.dumps(whole.data, indent=2, ensure_ascii=False).encode() + b"\n"
+            artifacts.write_atomically(folder / f"{stem}.json", text)
+            path = folder / f"{stem}.md"
+            path.unlink(missing_ok=True)
+            whole.write_page(path)
 
     def write_page(self, path: str | Path) -> None:
         """Put the table into a page of results; raises as ``studies.page.put_section``."""
-        usage = ", ".join(f"{name} {amount:g}" for name, amount in self.data["usage"].items())
-        facts = [
-            self.data["measured"],
-            f"Seeds: {', '.join(map(str, self.data['seeds']))}",
-            f"Cost: {self.data['seconds']:.0f} seconds in this run" + (f", {usage}" if usage else ", no paid call"),
-            *([SMOKE] if self.data["smoke"] else []),
-        ]
-        put_section(path, self.title, self.to_markdown(), self.data["command"], facts)
+        facts: list[str] = []
+        for number, run in enumerate(self.runs, start=1):
+            usage = ", ".join(f"{name} {amount:g}" for name, amount in run["usage"].items())
+            told = [
+                run["measured"],
+                f"Seeds: {', '.join(map(str, run['seeds']))}",
+                f"Cost: {run['seconds']:.0f} seconds in this run" + (f", {usage}" if usage else ", no paid call"),
+            ]
+            facts += [f"Run {number}: {'; '.join(told)}"] if len(self.runs) > 1 else told
+        facts += [SMOKE] if self.data["smoke"] else []
+        put_section(path, self.title, self.to_markdown(), [run["command"] for run in self.runs], facts)
+
+    def _deviations(self) -> list[str]:
+        """Return the deviations; those that only some runs have, with the numbers of these."""
+        runs, lines = self.runs, []
+        for text in dict.fromkeys(text for run in runs for text in run["deviations"]):
+            having = [str(number) for number, run in enumerate(runs, start=1) if text in run["deviations"]]
+            which = f" (run {', '.join(having)})" if len(having) < len(runs) else ""
+            lines.append(f"Deviation{which}: {text}")
+        return lines
 
     def _lines(self, cell: Mapping[str, Any]) -> list[list[str]]:
         lines = []
@@ -200,8 +313,18 @@ class Table:
             n = f"{cell['posts']} × {cell['seeds']}" if cell["seeds"] else str(cell["posts"])
             line = [cell["row"], cell["column"], WORDS.get(name, name), shown, f"{_number(name, found['mean'])}{sd}"]
             line += ["" if apart is None else f"{apart:+.{DIGITS.get(name, 2)}f}", delta, p, n]
+            line += [str(cell["run"] + 1)] if len(self.runs) > 1 else []
             lines.append([*line, *(["proves no figure"] if self.data["smoke"] else [])])
         return lines
+
+
+def _stem(smoke: bool) -> str:
+    return "smoke" if smoke else "table"
+
+
+def _finished(cell: Mapping[str, Any]) -> bool:
+    """Return whether something was found for a cell."""
+    return bool(cell.get("here") or cell.get("texts"))
 
 
 def _number(name: str, value: float) -> str:

@@ -6,7 +6,10 @@ Nothing here trains or sends posts. What a cell lacks is named with how to get i
 import importlib.util
 import json
 import os
+import shutil
 import sys
+import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -109,10 +112,13 @@ class Place:
     splits: "DatasetDict"
     folder: Path
     known: KnownSet | None = None
+    unread: Path | None = None
 
     @cached_property
     def pictured(self) -> int:
-        """The number of posts with a picture."""
+        """The number of posts with a picture; of ``unread`` pictures, that of the files in their folder."""
+        if self.unread:
+            return sum(1 for _ in self.unread.iterdir())
         found = 0
         for rows in self.splits.values():
             if name := next((name for name in IMAGE_COLUMNS if name in rows.column_names), None):
@@ -153,12 +159,20 @@ class Place:
 
 
 class Sets:
-    """The sets of a folder, converted where they are raw; each is opened once."""
+    """The sets of a folder, converted where they are raw; each is opened once.
 
-    def __init__(self, choices: Choices) -> None:
+    A dry run writes nothing into OUT: it converts into a temporary folder, which goes with this object, and without
+    pictures.
+    """
+
+    def __init__(self, choices: Choices, *, dry_run: bool = False) -> None:
         self.choices = choices
         self.known = known_sets()
-        self._opened: dict[str, tuple[Path, DatasetDict]] = {}
+        self._temporary: Path | None = None
+        if dry_run:
+            self._temporary = Path(tempfile.mkdtemp(prefix="hf_mner_aug_"))
+            weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
+        self._opened: dict[str, tuple[Path, DatasetDict, Path | None]] = {}
         self._places: dict[tuple[str, str], Place] = {}
 
     def place(self, column: Column) -> Place:
@@ -175,7 +189,7 @@ class Sets:
     def _read(self, column: Column) -> Place:
         from datasets import DatasetDict
 
-        folder, splits = self._open(column.set)
+        folder, splits, unread = self._open(column.set)
         known = self.known[column.set]
         name = f"{column.set}_{column.subset or WHOLE}"
         if column.subset:
@@ -189,27 +203,36 @@ class Sets:
             ids: dict[str, Any] = {"ids_train": found.train, "ids_validation": found.validation}
             splits = DatasetDict(choose_subset(splits, Recipe(method="eda", **ids)))
             folder = self.choices.out / "sets" / name
-            _write(splits, folder)
-        return Place(name, column.set, splits, folder, known)
+            self._write(splits, folder)
+        return Place(name, column.set, splits, folder, known, unread)
 
-    def _open(self, name: str) -> tuple[Path, "DatasetDict"]:
+    def _open(self, name: str) -> tuple[Path, "DatasetDict", Path | None]:
+        """Return the folder of a set, its posts, and the folder of the pictures that these were read without."""
         if name not in self._opened:
             known, raw = self.known[name], self.choices.data / name
             if not raw.is_dir():
                 raise UsageError(f"{known.title} is not there: {known.get}")
-            folder = raw
+            folder, unread = raw, None
             if not (raw / RECORD).is_file() and not any(raw.glob("**/*.parquet")):
-                folder = self.choices.out / "sets" / name
-                xml = self.choices.data / known.xml if known.xml else None
-                pictures = next(
-                    (place for place in (raw / "images", raw.with_name(f"{name}_images")) if place.is_dir()), None
-                )
-                stamp, now = folder.with_name(f"{name}.stamp"), _stamp(raw, pictures, xml)
-                if not (folder / RECORD).is_file() or not stamp.is_file() or stamp.read_bytes() != now:
-                    convert(name, raw, folder, images=pictures, xml=xml if xml and xml.is_dir() else None)
-                    artifacts.write_atomically(stamp, now)
-            self._opened[name] = folder, load_source(str(folder))
+                folder, unread = self._convert(name, known, raw)
+            self._opened[name] = folder, load_source(str(folder)), unread
         return self._opened[name]
+
+    def _convert(self, name: str, known: KnownSet, raw: Path) -> tuple[Path, Path | None]:
+        """Convert a raw set unless that was done, and return its folder and that of pictures that were left out."""
+        folder = self.choices.out / "sets" / name
+        xml = self.choices.data / known.xml if known.xml else None
+        xml = xml if xml and xml.is_dir() else None
+        pictures = next((place for place in (raw / "images", raw.with_name(f"{name}_images")) if place.is_dir()), None)
+        stamp, now = folder.with_name(f"{name}.stamp"), _stamp(raw, pictures, xml)
+        if (folder / RECORD).is_file() and stamp.is_file() and stamp.read_bytes() == now:
+            return folder, None
+        if self._temporary:
+            convert(name, raw, self._temporary / name, xml=xml)
+            return self._temporary / name, pictures
+        convert(name, raw, folder, images=pictures, xml=xml)
+        artifacts.write_atomically(stamp, now)
+        return folder, None
 
     def _sample(self, column: Column) -> Place:
         """Return a part of the sample set in place of a set."""
@@ -219,17 +242,18 @@ class Sets:
         folder = self.choices.out / "sets" / f"sample_{kind}"
         whole = load_sample(kind)
         splits = DatasetDict({split: whole[split].select(range(n)) for split, n in SMOKE_POSTS.items()})
-        _write(splits, folder)
+        self._write(splits, folder)
         return Place(f"sample_{kind}_{column.subset or WHOLE}", column.set, splits, folder)
 
-
-def _write(splits: "DatasetDict", folder: Path) -> None:
-    """Write splits into a folder that ``load_source`` reads."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, rows in splits.items():
-        partial = folder / f".{split}.partial"
-        rows.to_parquet(partial)
-        partial.replace(folder / f"{split}.parquet")
+    def _write(self, splits: "DatasetDict", folder: Path) -> None:
+        """Write splits into a folder that ``load_source`` reads, except in a dry run."""
+        if self._temporary:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for split, rows in splits.items():
+            partial = folder / f".{split}.partial"
+            rows.to_parquet(partial)
+            partial.replace(folder / f"{split}.parquet")
 
 
 def _stamp(*folders: Path | None) -> bytes:
@@ -375,8 +399,15 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan(manifest: Manifest, choices: Choices, *, cells: tuple[str, ...] = (), seeds: tuple[int, ...] = ()) -> Plan:
-    """Return which cells of a table can run here, and what the others lack.
+def plan(
+    manifest: Manifest,
+    choices: Choices,
+    *,
+    cells: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    dry_run: bool = False,
+) -> Plan:
+    """Return which cells of a table can run here, and what the others lack; a dry run writes nothing.
 
     Raises:
         UnknownName: a pattern of ``cells`` matches none, or a model or augmentation is named that the table lacks.
@@ -389,7 +420,7 @@ def plan(manifest: Manifest, choices: Choices, *, cells: tuple[str, ...] = (), s
     chosen = cells_of(manifest, cells)
     if choices.smoke:
         chosen, seeds = _first_columns(manifest, chosen), seeds or (0,)
-    found = Plan(manifest, choices, chosen, seeds or manifest.seeds, Sets(choices), asked=cells)
+    found = Plan(manifest, choices, chosen, seeds or manifest.seeds, Sets(choices, dry_run=dry_run), asked=cells)
     checks = _Checks(found)
     for cell in chosen:
         if reasons := checks.lacks(cell):

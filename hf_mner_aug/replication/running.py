@@ -28,6 +28,9 @@ from hf_mner_aug.replication.preflight import (
     told_deviations,
     weights_missing,
 )
+from hf_mner_aug.runs.engines import Engine, open_engine
+from hf_mner_aug.runs.engines.local import Local
+from hf_mner_aug.runs.engines.pool import Pool
 from hf_mner_aug.runs.ledger import run_folder
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.runs.subset import resolve
@@ -54,6 +57,7 @@ class Here:
         against: the row of the baseline.
         texts: lines of examples.
         study: the folder with the predictions.
+        trained: the names of the study's trainings that the figures are of.
         reason: why nothing was found.
     """
 
@@ -65,6 +69,7 @@ class Here:
     against: str = ""
     texts: tuple[str, ...] = ()
     study: str = ""
+    trained: tuple[str, ...] = ()
     reason: str = ""
 
 
@@ -81,6 +86,7 @@ def replicate(
     models: Mapping[str, str] | None = None,
     smoke: bool = False,
     dry_run: bool = False,
+    engine: str | Engine | None = None,
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
     ask: Callable[[Plan, list[Method]], None] | None = None,
@@ -91,14 +97,17 @@ def replicate(
         paper: as ``gmda``.
         table: as ``table2``.
         data: the folder with a folder for each set, converted or as published; not needed for a smoke run.
-        out: the folder to write: configs, studies, ``table.json`` and ``table.md``.
+        out: the folder to write: configs, studies, ``table.json`` and ``table.md``, which also keep the cells that
+            earlier runs finished.
         cells: names or patterns, as ``mmt5+gmda@t15_10pct`` or ``mmt5*``; by default all.
         seeds: of models and augmentation; by default the manifest's.
         preset: of all methods, as ``embedded``, in place of the paper's.
         params: further parameters by augmentation or method, as ``{"rmda": {"corpus": "corpus.db"}}``.
         models: other backbones by the manifest's name of the model, as ``{"mmt5": "crf"}``.
         smoke: run a part of the sample set with tiny networks: this proves no figure.
-        dry_run: return the plan, which trains nothing.
+        dry_run: return the plan, which trains and writes nothing.
+        engine: what makes posts and trains models: ``local``, ``ray`` with settings as ``ray:workers=4``, or ``pool``,
+            which makes posts in several processes and trains in this one.
         progress: show bars.
         say: called with lines on what happens.
         ask: called with the plan and its methods before anything is made; it may raise.
@@ -106,21 +115,23 @@ def replicate(
     Raises:
         UnknownName: there is no such paper, table, cell, model or augmentation.
         UsageError: no cell can run, or ``data`` is missing.
+        MissingExtra: Ray is not installed.
     """
+    working = open_engine(engine)
     if not data and not smoke:
         raise UsageError("name the folder of the sets with --data, or try the parts with --smoke")
     if data and not Path(data).is_dir():
         raise UsageError(f"{data}: expected the folder of the sets, found none")
     manifest = open_manifest(paper, table)
     choices = Choices(Path(data), Path(out), preset, params or {}, models or {}, smoke)
-    found = plan(manifest, choices, cells=tuple(cells), seeds=tuple(seeds))
+    found = plan(manifest, choices, cells=tuple(cells), seeds=tuple(seeds), dry_run=dry_run)
     say(found.to_text())
     if dry_run:
         return found
     if ask:
         ask(found, [found.recipe(name, place).build() for name, place in found.augmented()])
     begun = time.monotonic()
-    run = _Run(found, Path(out) / f"{paper}-{table}" / ("smoke" if smoke else "run"), progress, say)
+    run = _Run(found, Path(out) / f"{paper}-{table}" / ("smoke" if smoke else "run"), progress, say, working)
     results = run.results()
     results |= {cell: Here(reason="; ".join(reasons)) for cell, reasons in found.lacking.items() if reasons}
     made = Table.of(found, results, run.deviations(), run.usage, time.monotonic() - begun)
@@ -134,8 +145,10 @@ def replicate(
 class _Run:
     """The run of a plan's cells; what cannot be made is a reason of the cells that need it."""
 
-    def __init__(self, found: Plan, folder: Path, progress: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, found: Plan, folder: Path, progress: bool, say: Callable[[str], None], engine: Engine) -> None:
         self.plan, self.folder, self.progress, self.say = found, folder, progress, say
+        self.engine = engine
+        self.trainer = Local() if engine.name == Pool.name else engine  # a model is trained in one process
         self.manifest: Manifest = found.manifest
         self.made: dict[tuple[str, str], Published] = {}
         self.failed: dict[tuple[str, str], str] = {}
@@ -163,6 +176,7 @@ class _Run:
         try:
             recipe, gold = resolve(self.plan.recipe(name, place), place.splits)
             options: dict[str, Any] = {"source": str(place.folder), "overwrite": self.outdated(recipe)}
+            options["engine"] = self.engine
             done = run_and_publish(recipe, gold, self.folder, allow_empty=False, **options)
         except UsageError as error:
             self.failed[name, place.name] = f"{name}: {error}"
@@ -241,7 +255,7 @@ class _Run:
         """Return the study of a model on some configs, or on gold alone."""
         spec = self.plan.spec(model, column)
         options: dict[str, Any] = {"backbone": spec, "seeds": self.plan.seeds, "progress": self.progress}
-        options["grid"] = self.plan.searches(model)
+        options |= {"grid": self.plan.searches(model), "engine": self.trainer}
         if not configs:
             return evaluate(str(place.folder), out=self.folder, **options)
         return evaluate(
@@ -259,11 +273,7 @@ class _Run:
         gold = [found["name"] for found in data["rows"] if found["kind"] == "gold"]
         name = f"{row.augmentation}_{place.name}" if row.augmentation else gold[0]
         found = report.row(name)
-        study = (
-            str(report.folder.relative_to(self.plan.choices.out))
-            if report.folder.is_relative_to(self.plan.choices.out)
-            else report.folder.name
-        )
+        study = self.named(report.folder)
         posts, comparisons = data["posts"], data["comparisons"]
         figures = {score: _percent(found[score]) for score in ("precision", "recall", "f1")}
         if column.group:
@@ -271,7 +281,8 @@ class _Run:
             if part is None:
                 return Here(reason=f"no test post is {column.group}, or no augmentation here scores how texts match")
             figures, posts, comparisons = {"f1": _percent(part["f1"][name])}, part["posts"], part["comparisons"]
-        here = Here(figures, posts, found["cells"], study=study)
+        trained = tuple(f"{name}-{seed}" for seed in data["seeds"][: found["cells"]])
+        here = Here(figures, posts, found["cells"], study=study, trained=trained)
         base = self.manifest.rows[row.baseline].augmentation if row.baseline else ""
         if base and row.augmentation not in ablations:
             return here  # what the paper compares it with was not made
@@ -289,6 +300,11 @@ class _Run:
         if compared is None:
             return here
         return replace(here, p=compared["p"], delta=100 * sign * compared["delta"], against=against)
+
+    def named(self, study: Path) -> str:
+        """Return the folder of a study as the table names it, from OUT."""
+        out = self.plan.choices.out
+        return str(study.relative_to(out)) if study.is_relative_to(out) else study.name
 
     # ------------------------------------------------------------ other kinds
 
@@ -355,7 +371,7 @@ class _Run:
             try:
                 study = Study.open(str(place.folder), (), out=self.folder, **options)
                 self.say(f"{row.model} on {place.name}")
-                study.run(progress=self.progress)
+                study.run(progress=self.progress, engine=self.trainer)
                 studies[row.model, cell.column] = study
             except UsageError as error:
                 results[cell] = Here(reason=f"{row.model}: {error}")
@@ -378,7 +394,8 @@ class _Run:
                 if values := [100 * share for found in shares if (share := found[reading]) is not None]:
                     figures[name] = _spread(values)
             reason = "" if figures else f"{row.model} makes no error"
-            results[cell] = Here(figures, len(study.references), len(shares), study=study.folder.name, reason=reason)
+            here = Here(figures, len(study.references), len(shares), study=self.named(study.folder), reason=reason)
+            results[cell] = replace(here, trained=tuple(one.stem for one in golds[row.model]))
         return results
 
     def counts(self) -> dict[Cell, Here]:

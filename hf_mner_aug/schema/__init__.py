@@ -177,6 +177,16 @@ class Codec:
                 relation = self._to_relation(row, len(tokens))
         return Post(where, tokens, entities, row_images(row, self.image_column), relation)
 
+    def lost_fine_spans(self, row: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """Return the spans of a row's fine tags that are no entities by its tags: ``to_post`` loses their types."""
+        if not (self.fine_names and self.tag_names):
+            return []
+        tags, fine = (
+            {span[:2] for span in _decode(row[column], table, row["tokens"], row["id"])}
+            for column, table in (("ner_tags", self._tags), ("fine_tags", self._fine))
+        )
+        return sorted(fine - tags)
+
     def to_row(self, post: Post) -> dict[str, Any]:
         """Return a post as a row of this set's columns (without those of ``AUGMENTED``).
 

@@ -113,14 +113,14 @@ def on_repo(title: str, studies: Path) -> str:
     return f"{title} on {_NOT_IN_A_NAME.sub('_', studies.name.removesuffix('.studies'))}"
 
 
-def put_section(path: str | Path, title: str, text: str, command: str, facts: Sequence[str]) -> None:
-    """Put a section with its command and facts into a Markdown page; raises as ``write_page``.
+def put_section(path: str | Path, title: str, text: str, command: str | Sequence[str], facts: Sequence[str]) -> None:
+    """Put a section with its commands and facts into a Markdown page; raises as ``write_page``.
 
     Args:
         path: the page.
         title: of the section, which takes the place of an older one.
         text: Markdown.
-        command: what made the text.
+        command: what made the text; one or several.
         facts: sentences without their full stop, as ``measured_here``.
     """
     path = Path(path)
@@ -130,7 +130,7 @@ def put_section(path: str | Path, title: str, text: str, command: str, facts: Se
         f"## {for_markdown(title[:1].upper() + title[1:])}",
         text.rstrip(),
         "### How it was made",
-        fenced([f"$ {command}"]),
+        fenced(f"$ {one}" for one in ([command] if isinstance(command, str) else command)),
         "\n".join(f"- {for_markdown(fact)}." for fact in facts),
     ]
     before = path.read_text(encoding="utf-8") if path.is_file() else "# Results\n"

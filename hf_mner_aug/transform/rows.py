@@ -1,5 +1,6 @@
 """Rows of datasets, and of the batches that ``map`` gives a method, as posts or plain columns."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,24 @@ if TYPE_CHECKING:
 
 
 def iterate_posts(dataset: Any, codec: Codec, *, images: bool = False) -> Iterator[Post]:
-    """Yield a dataset's rows as posts; without ``images``, posts have no pictures and none is read."""
+    """Yield a dataset's rows as posts; without ``images``, posts have no pictures and none is read.
+
+    A warning counts the fine types that are lost because their span is no entity.
+    """
     columns = [name for name in codec.columns if images or name not in IMAGE_COLUMNS]
     absent = {} if images or not codec.image_column else {codec.image_column: None}
+    n_lost, first = 0, ""
     for row in iterate_rows(dataset, columns):
         yield codec.to_post(row | absent)
+        if lost := codec.lost_fine_spans(row):
+            n_lost += len(lost)
+            first = first or f"post {row['id']}: fine_tags have the span [{lost[0][0]}, {lost[0][1]}), ner_tags do not"
+    if n_lost:
+        warnings.warn(
+            f"{first}: its fine type is lost, {n_lost} in all: give both columns the same spans (hf-mner-aug validate "
+            "lists them)",
+            stacklevel=2,
+        )
 
 
 def iterate_rows(dataset: Any, columns: list[str]) -> Iterator[dict[str, Any]]:

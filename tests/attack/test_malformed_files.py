@@ -189,7 +189,10 @@ def test_provenance_is_looked_at():
         ("method: [eda]", "recipe.yaml: method: expected text, found a list"),
         ("method: eda\nparams: [1]", "recipe.yaml: params: expected a mapping, found a list"),
         ("method: eda\nparams: {alpha: {a: 1}}", "recipe.yaml: eda: alpha={'a': 1} is not a valid float"),
-        ("method: eda\nparams: {operations: 3}", "recipe.yaml: eda: operations=3 is not a valid tuple"),
+        (
+            "method: eda\nparams: {operations: 3}",
+            "recipe.yaml: eda: operations=3 is not a valid list of replace, insert, swap, delete",
+        ),
         ("method: eda\ncopies: two", "recipe.yaml: copies: expected a whole number, found 'two'"),
         ("method: eda\nfraction: 7", "recipe.yaml: expected a value in its range, found fraction must be in (0, 1]"),
         ("method: eda\nids_train: 7", "recipe.yaml: ids_train: expected a list, found 7"),

@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from PIL import Image
 from places import DATA
 
+from hf_mner_aug import LSMS
 from hf_mner_aug.columns import validation
 from hf_mner_aug.columns.validation import ERRORS, WARNINGS, Problem, validate
 from hf_mner_aug.exceptions import DataError
@@ -268,6 +270,22 @@ def test_relations_and_fine_tags():
         ("fine_tags_disagree", "fine_tags have the span [1, 2), ner_tags do not"),
         ("length_mismatch", "1 fine_tags for 2 tokens"),
     ]
+
+
+def test_a_fine_span_that_is_no_entity_is_told_where_posts_are_read():
+    features = mner_features(("PER",), images="none", fine_types=("actor",))
+    tokens = {"tokens": ["a", "b"], "ner_tags": [B_PER, I_PER]}
+    rows = [{"id": str(n), **tokens, "fine_tags": fine} for n, fine in enumerate(([B_PER, I_PER], [B_PER, B_PER]))]
+    dataset = make(*rows, features=features)
+    told = (
+        r"post 1: fine_tags have the span \[0, 1\), ner_tags do not: its fine type is lost, 2 in all: give both "
+        r"columns the same spans \(hf-mner-aug validate lists them\)"
+    )
+    with pytest.warns(UserWarning, match=f"^{told}$"):
+        LSMS().fit(dataset)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LSMS().fit(dataset.select([0]))
 
 
 def test_bad_columns_are_named_and_the_others_still_checked():

@@ -24,6 +24,7 @@ from hf_mner_aug.models.image.collage import Collage, GroundedSentence, Label, R
 from hf_mner_aug.models.image.composition import Opened
 from hf_mner_aug.models.image.diffusers import Diffusers
 from hf_mner_aug.models.image.engine import Refused
+from hf_mner_aug.runs.recipe import named_method
 from hf_mner_aug.schema import Entity, Post, bio_to_spans
 from hf_mner_aug.storage.posts import open_posts, save_posts
 
@@ -227,6 +228,15 @@ def test_recipe_and_card_name_the_variant(monkeypatch):
     assert pinned == f"stable-diffusion-v1-5/stable-diffusion-v1-5@{'0' * 40}#fp16"
     (model,) = named_models(pinned)
     assert (model.id, model.license, model.checked) == (pinned.removesuffix("#fp16"), "creativeml-openrail-m", True)
+
+
+@pytest.mark.parametrize(
+    "spec", ["amia:image_model={}", "gmda:image_model={}", "memory_hard:image_model={}", "daga:image={}"]
+)
+def test_a_revision_behind_the_variant_is_refused_when_the_spec_is_read(spec):
+    with pytest.raises(UsageError, match=r"^org/m#fp16@main: the revision stands before the variant: org/m@main#fp16$"):
+        named_method(spec.format("org/m#fp16@main"))
+    named_method(spec.format("org/m@main#fp16"))
 
 
 def test_the_turbo_pipeline_with_its_own_defaults(engine, folders):

@@ -1,5 +1,7 @@
 """A table of a paper on a machine: what is missing is told, what can run is put beside the paper's figures."""
 
+import gc
+import importlib.util
 import json
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ from hf_mner_aug import cli
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.replication import preflight
 from hf_mner_aug.replication.manifests import Cell, manifest_names, open_manifest
-from hf_mner_aug.replication.page import Table
+from hf_mner_aug.replication.page import OF_A_RUN, Table
 from hf_mner_aug.replication.preflight import SMOKE, Choices, plan
 from hf_mner_aug.sample import load_sample
 
@@ -277,6 +279,76 @@ def test_a_dry_run_trains_nothing(data, tmp_path, no_gpu):
     assert "cells can run here" in lines[0]
     assert " not: Twitter-GMNER (Yu et al. 2023) is not there" in lines[0]
     assert not (tmp_path / "gmda-table2").exists()
+
+
+def test_a_dry_run_reads_a_raw_set_without_writing(tmp_path, no_gpu):
+    raw = tmp_path / "sets" / "twitter2015"
+    (raw / "images").mkdir(parents=True)
+    post = "IMGID:{}\nso\tO\nParis\tB-LOC\n\n"
+    for i, name in enumerate(("train", "valid", "test")):
+        (raw / f"{name}.txt").write_text("".join(post.format(10 * i + k) for k in range(5)), encoding="utf-8")
+    (raw / "images" / "1.jpg").write_bytes(b"it is not read")
+    ids = tmp_path / "sets" / "twitter2015_lowres" / "10pct"
+    ids.mkdir(parents=True)
+    (ids / "train.txt").write_text("1\n2", encoding="utf-8")
+    (ids / "dev.txt").write_text("11", encoding="utf-8")
+    chosen = {"data": tmp_path / "sets", "out": tmp_path / "out", "models": {"mmt5": CRF}, "cells": ["mmt5@t15_10pct"]}
+    found = hf_mner_aug.replicate("gmda", "table2", dry_run=True, **chosen)
+    assert not (tmp_path / "out").exists()
+    (cell,) = found.runnable
+    place = found.sets.place(found.column(cell))
+    assert (len(place.splits["train"]), len(place.splits["test"])) == (2, 5)
+    assert place.pictured == 1, "the files in the folder of pictures are counted"
+    temporary = found.sets._temporary
+    assert temporary.is_dir()
+    del found, place
+    gc.collect()
+    assert not temporary.exists()
+
+
+def test_the_files_of_a_table_keep_the_cells_of_runs_before(data, tmp_path, no_gpu):
+    chosen = {"data": data, "out": tmp_path, "progress": False}
+    first = hf_mner_aug.replicate(
+        "gmda", "table2", cells=["mmt5@t15_10pct", "mmt5+mixgen@t15_10pct"], models={"mmt5": CRF}, seeds=(0,), **chosen
+    )
+    other = hf_mner_aug.replicate(
+        "gmda", "table2", cells=["mmt5@t15_10pct", "mmt5@t15_20pct"], models={"mmt5": "crf:iterations=3"}, **chosen
+    )
+    whole = Table.read(tmp_path / "gmda-table2").data
+    by_name = {cell["cell"]: cell for cell in whole["cells"]}
+    assert [*by_name] == ["mmt5@t15_10pct", "mmt5@t15_20pct", "mmt5+mixgen@t15_10pct"], "in the paper's order"
+    assert by_name["mmt5@t15_10pct"] == other.data["cells"][0], "what was run again is the last run's"
+    assert by_name["mmt5+mixgen@t15_10pct"] == {**first.data["cells"][1], "run": 1}
+    assert whole["earlier"] == [{name: first.data[name] for name in OF_A_RUN}]
+    page = (tmp_path / "gmda-table2" / "table.md").read_text(encoding="utf-8")
+    assert "Deviation (run 1): crf:iterations=3 in place of mmt5" in page
+    assert f"Deviation (run 2): {CRF} in place of mmt5" in page
+    assert page.count("\n$ hf-mner-aug replicate gmda table2 ") == 2
+    mixed = next(line for line in page.splitlines() if line.startswith("| MMT5 + mixGen |") and "| f1 |" in line)
+    assert mixed.endswith("| 30 × 1 | 2 |")
+    # A cell that cannot run any more keeps what was found; a run without cells of its own is left out.
+    hf_mner_aug.replicate("gmda", "table2", cells=["mmt5@t15_10pct"], models={"mmt5": CRF}, seeds=(0,), **chosen)
+    again = Table.read(tmp_path / "gmda-table2").data
+    assert [cell["run"] for cell in again["cells"]] == [0, 1, 2]
+    assert again["cells"][1]["reason"].startswith("no ids of Twitter-15 20%")
+    path = tmp_path / "gmda-table2" / "table.json"
+    path.write_text(json.dumps({**again, "cells": [{"cell": "mmt5@t15_10pct"}]}), encoding="utf-8")
+    hf_mner_aug.replicate("gmda", "table2", cells=["mmt5@t15_10pct"], models={"mmt5": CRF}, seeds=(0,), **chosen)
+    assert len(Table.read(tmp_path / "gmda-table2").data["cells"]) == 1, "what cannot be read is written anew"
+
+
+@pytest.mark.parametrize("engine", ["pool:num_proc=2", pytest.param("ray:workers=1", marks=pytest.mark.slow)])
+def test_other_engines_find_the_same(engine, data, tmp_path, no_gpu):
+    if engine.startswith("ray") and importlib.util.find_spec("ray") is None:
+        pytest.skip("the extra ray is not installed")
+    cells = ["mmt5@t15_10pct", "mmt5+mixgen@t15_10pct"]
+    chosen = {"data": data, "cells": cells, "seeds": (0,), "progress": False, "models": {"mmt5": CRF}}
+    made = [
+        hf_mner_aug.replicate("gmda", "table2", out=tmp_path / name, engine=named, **chosen).data["cells"]
+        for name, named in (("local", None), ("other", engine))
+    ]
+    assert made[0] == made[1]
+    assert made[1][1]["here"]
 
 
 def test_the_trainings_that_are_counted_are_those_that_run(data, tmp_path, no_gpu):

@@ -30,8 +30,15 @@ def named_models(images: str) -> tuple[Named, ...]:
 
 
 def split_variant(images: str) -> tuple[str, str | None]:
-    """Return the model and the variant of its files of ``MODEL#VARIANT``, as ``fp16``; None without one."""
+    """Return the model and the variant of its files of ``MODEL#VARIANT``, as ``fp16``; None without one.
+
+    Raises:
+        UsageError: a revision stands behind the variant.
+    """
     model, _, variant = images.rpartition("#")
+    variant, at, revision = variant.partition("@")
+    if model and at and not images.startswith(STYLE) and not Path(images).is_dir():
+        raise UsageError(f"{images}: the revision stands before the variant: {model}@{revision}#{variant}")
     if not model or images.startswith(STYLE) or not _VARIANT.fullmatch(variant) or Path(images).is_dir():
         return images, None
     return model, variant
@@ -48,7 +55,7 @@ def computing(images: str) -> Computing | None:
 
 
 ImageEngineName = Annotated[  # a parameter that ``open_engine`` takes
-    str, ByContent(named_engine, lambda images: pinned_engine(images), named_models, computing)
+    str, ByContent(named_engine, lambda images: pinned_engine(images), named_models, computing, split_variant)
 ]
 
 
