@@ -45,6 +45,8 @@ _HOMES = {
     "recommend": "recommending",
     "replicate": "replication.running",
     "show": "pages.config",
+    "show_beside": "pages.beside",
+    "show_cell": "replication.predicted",
     "show_predictions": "pages.predictions",
     "validate": "sources.check",
     "verify": "publishing.hub",
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.methods.memory_hard import MemoryHard as MemoryHard
     from hf_mner_aug.methods.mixgen import MixGen as MixGen
     from hf_mner_aug.methods.rmda import RMDA as RMDA
+    from hf_mner_aug.pages.beside import show_beside as show_beside
     from hf_mner_aug.pages.config import show as show
     from hf_mner_aug.pages.memory import memory as memory
     from hf_mner_aug.pages.predictions import show_predictions as show_predictions
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.readers.spans.dataset import from_spans as from_spans
     from hf_mner_aug.readers.tagged import from_tags as from_tags
     from hf_mner_aug.recommending import recommend as recommend
+    from hf_mner_aug.replication.predicted import show_cell as show_cell
     from hf_mner_aug.replication.running import replicate as replicate
     from hf_mner_aug.runs.engines.ray_data import ray_map as ray_map
     from hf_mner_aug.runs.ledger import augment as augment

@@ -16,6 +16,13 @@ SHOWN, PREDICTED = 100, 20  # posts of a page
 def show(
     folder: Annotated[Path, typer.Argument(help="The repo folder.")],
     config: Annotated[str | None, typer.Argument(help="The config (default: the folder's only one).")] = None,
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            help="A config to show beside it, by source post: of the same folder, or FOLDER:CONFIG. "
+            "FOLDER:CONFIG FOLDER:CONFIG names two, too."
+        ),
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="The split whose posts are shown (default: train; test with --predictions).")
     ] = None,
@@ -27,6 +34,7 @@ def show(
     source: Annotated[str | None, typer.Option(help="The source set, if the config does not hold its posts.")] = None,
     images: Images = None,
     out: Annotated[Path | None, typer.Option(help="The page to write (default: CONFIG.html in this folder).")] = None,
+    phrase: Annotated[str, typer.Option(help="Of two configs: only posts with these words.")] = "",
     predictions: Annotated[
         Path | None,
         typer.Option(help="Show what the backbone saved in this folder predicts for posts of --split (default: test)."),
@@ -34,14 +42,28 @@ def show(
 ) -> None:
     """Write a config as one HTML page: posts before and after, boxes, scores, and what was rejected.
 
-    With --predictions: posts of a set or config as they are labelled and as a saved backbone predicts them.
+    Two configs stand side by side: each gold post, and what either made of it. With --predictions: posts of a set or
+    config as they are labelled and as a saved backbone predicts them.
     """
+    pair = _pair(folder, config, other)
+    if pair:
+        if predictions is not None:
+            raise UsageError("--predictions is of one config: leave the other one out")
+        asked: dict[str, Any] = {
+            "split": split or "train",
+            "posts": SHOWN if posts is None else posts,
+            "phrase": phrase,
+        }
+        say(hf_mner_aug.show_beside(*pair, out=out, source=source, images=images, **asked))
+        return
+    if phrase:
+        raise UsageError("--phrase is for two configs: name the other one")
     if predictions is not None:
         if source is not None:
             raise UsageError("--predictions shows the posts of the folder itself: leave out --source")
         name = str(folder) if config is None else f"{folder}:{config}"
-        asked = {"split": split or "test", "posts": PREDICTED if posts is None else posts, "images": images}
-        say(hf_mner_aug.show_predictions(name, predictions, out=out, **asked))
+        chosen = {"split": split or "test", "posts": PREDICTED if posts is None else posts, "images": images}
+        say(hf_mner_aug.show_predictions(name, predictions, out=out, **chosen))
         return
     options: dict[str, Any] = {
         "split": split or "train",
@@ -49,6 +71,16 @@ def show(
         "rejects": rejects,
     }
     say(hf_mner_aug.show(folder, config, out=out, source=source, images=images, **options))
+
+
+def _pair(folder: Path, config: str | None, other: str | None) -> tuple[str, str] | None:
+    """Return the names of two configs if two are named, as ``FOLDER A B``, ``FOLDER:A B`` or ``FOLDER:A FOLDER:B``."""
+    if other is not None:
+        return f"{folder}:{config}", other
+    if config is None:
+        return None
+    is_place = ":" in config or (not (folder / config).is_dir() and Path(config).is_dir())
+    return (str(folder), config) if is_place or (":" in str(folder) and not folder.is_dir()) else None
 
 
 def quality(

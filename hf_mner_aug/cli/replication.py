@@ -66,6 +66,11 @@ def replicate(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Try all parts on the sample set with tiny models; it proves no figure.")
     ] = False,
+    predictions: Annotated[
+        str | None,
+        typer.Option(metavar="CELL", help="Write a page of what the model of a finished cell said; train nothing."),
+    ] = None,
+    phrase: Annotated[str, typer.Option(help="With --predictions: only posts with these words.")] = "",
     write_page: WritePage = None,
     engine: EngineName = None,
     address: Address = None,
@@ -83,6 +88,13 @@ def replicate(
     if paper is None or table is None:
         _list(paper)
         return
+    if predictions is not None:
+        seed = seeds[0] if seeds else None
+        asked: dict[str, Any] = {"data": data or "", "smoke": smoke, "seed": seed, "phrase": phrase}
+        say(hf_mner_aug.show_cell(paper, table, predictions, out=out, **asked))
+        return
+    if phrase:
+        raise UsageError("--phrase is for --predictions CELL")
     working = engine_of(
         engine,
         address=address,

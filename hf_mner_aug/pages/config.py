@@ -5,44 +5,32 @@ content security policy forbids any request. Text of posts is escaped.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hf_mner_aug.columns.unknown import spell
-from hf_mner_aug.exceptions import CodeNotAllowed, Corrupt, UnknownName, UsageError
+from hf_mner_aug.exceptions import CodeNotAllowed, UsageError
 from hf_mner_aug.pages import fill
 from hf_mner_aug.pages.posts import HEIGHT, WIDTH, Album, Pair, Side, Thumbnail
+from hf_mner_aug.pages.reading import ConfigRows, Gold, from_source, pick
 from hf_mner_aug.publishing.cards import ConfigFacts, shown_pictures
 from hf_mner_aug.publishing.folder import (
-    KEYS,
     check_own_files,
     only_config,
-    read_features,
-    read_note,
 )
-from hf_mner_aug.publishing.remaining import tables_of
-from hf_mner_aug.publishing.rows import BATCH, is_made
-from hf_mner_aug.publishing.stubs import check_whole
-from hf_mner_aug.runs.funnel import asked_for, nothing_made, outcomes
+from hf_mner_aug.runs.funnel import asked_for, outcomes
 from hf_mner_aug.runs.ledger import run_folder
 from hf_mner_aug.runs.parts import read_rejects
 from hf_mner_aug.runs.ranks import fit_once
 from hf_mner_aug.runs.recipe import Recipe
-from hf_mner_aug.schema import AUGMENTED, Codec, read_provenance
-from hf_mner_aug.sources.loading import load_source, with_pictures
-from hf_mner_aug.sources.splits import named_splits
+from hf_mner_aug.sources.loading import with_pictures
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import DiskFull
-from hf_mner_aug.storage.parquet import shards
 from hf_mner_aug.storage.shared import open_store
 from hf_mner_aug.transform import Exhibits, Method
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import DatasetDict, Features
 
 T = TypeVar("T")
 
@@ -119,7 +107,7 @@ class Sheet:
             "sheet.html.jinja",
             sheet=self,
             facts=self.facts,
-            spelled=_spelled,
+            spelled=spelled,
             colours={kind: i % len(HUES) for i, kind in enumerate(self.types)},
             hues=HUES,
             width=WIDTH,
@@ -207,128 +195,30 @@ def read_sheet(
     """
     if posts < 1 or rejects < 0:
         raise UsageError(f"expected at least 1 post and 0 rejected ones, found {posts} and {rejects}")
-    source = with_pictures(source, images)
-    place = Path(folder) / config
-    note = read_note(place)
-    check_whole(note, folder, config)
-    facts = ConfigFacts.from_note(note)
-    if split not in facts.splits:
-        raise UnknownName("split", split, facts.splits)
-    files = shards(place, split)
-    if not files:
-        raise Corrupt(f"{place} holds no {split}-*.parquet, though its augmentation.json names that split")
-    run = run_folder(facts.recipe, Path(folder))
-    features = read_features(place)
-    codec = Codec(features)
-    index = [row for table in tables_of(files, list(KEYS[:-1])) for row in table.to_pylist()]
-    n_gold, methods = facts.splits[split].gold, [row["method"] for row in index]
-    own = is_made(methods, facts.recipe.method, n_gold, replaces=facts.replaces)
-    sources = {row["id"]: row["source_id"] for row, made in zip(index, own, strict=True) if made}
-    if not sources and not facts.funnel["kept"]:
-        raise UsageError(f"{config} has nothing to show: {nothing_made(facts.funnel, facts.recipe.build())}")
-    if not sources:
-        others = " or ".join(name for name, rows in facts.splits.items() if rows.made)
-        raise UsageError(f"{split} of {config} holds no made posts; {others or 'no other split'} does")
+    rows = ConfigRows.open(folder, config, split)
+    gold = rows.gold if source is None else from_source(with_pictures(source, images), split, rows.facts)
+    run, facts, sources = run_folder(rows.facts.recipe, Path(folder)), rows.facts, rows.sources
     chosen = spread(list(sources), posts)
-    if source is None:
-        gold_ids = {row["id"] for row in index if row["id"] not in sources}
-        gold = _Gold(codec, lambda columns: tables_of(files, columns), gold_ids)
-    else:
-        names = facts.recipe.columns
-        splits = (
-            load_source(str(source), columns=names)
-            if isinstance(source, str | Path)
-            else named_splits(source, columns=names)
-        )
-        gold = _from_source(splits, split)
     album = Album()
     method = _fitted(run, facts.recipe)
-    before = gold.sides({sources[name] for name in chosen}, album)
+    wanted = {source for name in chosen if (source := sources[name]) is not None}
+    before = gold.sides(wanted, album)
     exhibits = method.exhibits() if method else None
-    stages = _stages(exhibits, gold, {sources[name] for name in chosen}, album) if exhibits else {}
+    stages = _stages(exhibits, gold, wanted, album) if exhibits else {}
     return Sheet(
         facts=facts,
         split=split,
         made=len(sources),
-        pairs=_pairs(features, codec, files, chosen, before, stages, album),
+        pairs=rows.pairs(chosen, before, stages, album),
         album=album,
-        types=list(dict.fromkeys([*codec.types, *gold.codec.types, *facts.entities])),
-        pictured=codec.image_column is not None,
+        types=list(dict.fromkeys([*rows.codec.types, *gold.codec.types, *facts.entities])),
+        pictured=rows.codec.image_column is not None,
         absent="source not available: name it with --source" if source is None else "not in the named source",
-        withdrawn=note.get("withdrawn", 0),
+        withdrawn=rows.note.get("withdrawn", 0),
         run=str(run),
         rejects=_rejects(run, rejects, gold) if run.is_dir() else None,
         figures=exhibits.figures if exhibits else (),
     )
-
-
-class _Gold(NamedTuple):
-    """The gold posts: their codec, and a function that yields tables of the columns asked for."""
-
-    codec: Codec
-    tables: "Callable[[list[str]], Iterator[pa.Table]]"
-    ids: set[str] | None = None  # None: all
-
-    def sides(self, ids: set[str], album: Album | None) -> dict[str, Side]:
-        """Return the posts that are available, by id; without an album no picture is read."""
-        wanted = ids if self.ids is None else ids & self.ids
-        columns = [name for name in self.codec.columns if album is not None or name != self.codec.image_column]
-        rows = _pick(self.tables(columns), wanted)
-        blank = dict.fromkeys(self.codec.columns)
-        return {row["id"]: Side.of(self.codec.to_post({**blank, **row}), album) for row in rows}
-
-
-def _from_source(splits: "DatasetDict", split: str) -> _Gold:
-    """Return the source's posts; of an id that several splits have, the post of ``split`` is taken."""
-
-    def tables(columns: list[str]) -> "Iterator[pa.Table]":
-        for name in sorted(splits, key=lambda name: name == split):
-            yield from splits[name].select_columns(columns).with_format("arrow").iter(BATCH)
-
-    return _Gold(Codec(splits["train"].features), tables)
-
-
-def _pick(tables: "Iterable[pa.Table]", ids: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows with some ids."""
-    import pyarrow as pa
-
-    for table in tables:
-        found = [i for i, name in enumerate(table.column("id").to_pylist()) if name in ids]
-        yield from table.take(pa.array(found, pa.int64())).to_pylist()
-
-
-def _pairs(
-    features: "Features",
-    codec: Codec,
-    files: Sequence[Path],
-    chosen: Sequence[str],
-    before: Mapping[str, Side],
-    stages: Mapping[str, Mapping[str, Thumbnail]],
-    album: Album,
-) -> list[Pair]:
-    """Return made posts beside their gold posts; columns outside of a post become notes and further pictures."""
-    kinds = {name: type(feature).__name__ for name, feature in features.items()}
-    others = [name for name in features if name not in (*codec.columns, *AUGMENTED)]
-    notes = [name for name in others if kinds[name] == "Value"]
-    pictures = [name for name in others if kinds[name] == "Image"]
-    columns = [*codec.columns, "source_id", "provenance", *notes, *pictures]
-    pairs = []
-    for row in _pick(tables_of(files, columns), set(chosen)):
-        note = read_provenance(row["provenance"] or "null", f"post {row['id']}")
-        review = {"review": note["review"]["verdict"]} if "review" in note else {}
-        pairs.append(
-            Pair(
-                before.get(row["source_id"]),
-                Side.of(codec.to_post(row), album),
-                {**note.get("details", {}), **review, **{name: row[name] for name in notes}},
-                {
-                    **stages.get(row["source_id"], {}),
-                    **{name: album.add(row[name]) for name in pictures if row[name] is not None},
-                },
-                row["source_id"] is None,
-            )
-        )
-    return pairs
 
 
 def _fitted(run: Path, recipe: Recipe) -> Method | None:
@@ -341,17 +231,17 @@ def _fitted(run: Path, recipe: Recipe) -> Method | None:
         return None
 
 
-def _stages(exhibits: Exhibits, gold: _Gold, ids: set[str], album: Album) -> dict[str, dict[str, Thumbnail]]:
+def _stages(exhibits: Exhibits, gold: Gold, ids: set[str], album: Album) -> dict[str, dict[str, Thumbnail]]:
     """Return the intermediate pictures of the available posts, by id and caption."""
     found: dict[str, dict[str, Thumbnail]] = {}
-    rows = _pick(gold.tables(gold.codec.columns), ids if gold.ids is None else ids & gold.ids)
+    rows = pick(gold.tables(gold.codec.columns), ids if gold.ids is None else ids & gold.ids)
     while some := [gold.codec.to_post(row) for row in islice(rows, STAGED)]:
         for post, pictures in zip(some, exhibits.stages(some), strict=True):
             found[post.id] = {caption: album.add(image) for caption, image in pictures.items()}
     return found
 
 
-def _rejects(run: Path, n: int, gold: _Gold) -> dict[str, list[Rejected]]:
+def _rejects(run: Path, n: int, gold: Gold) -> dict[str, list[Rejected]]:
     """Return at most n rejected posts of each reason."""
     by_reason: dict[str, list[dict[str, Any]]] = {}
     files = sorted((run / "rejected").glob("*.parquet"))
@@ -375,12 +265,12 @@ def spread(items: Sequence[T], n: int) -> list[T]:
 # ---------------------------------------------------------------- writing
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
     """Return a note's value as text."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        text = ", ".join(map(_spelled, value))
+        text = ", ".join(map(spelled, value))
     else:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LONGEST else text[:LONGEST] + "…"

@@ -3,10 +3,10 @@
 The page requests nothing, as that of a config (``pages.config``). Text of posts and names of types are escaped.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug.backbones import Backbone, Prediction, task_of, types_of
 from hf_mner_aug.backbones.packed import load_folder
@@ -52,6 +52,14 @@ class Row:
     gold: Half
     predicted: Half
     unmapped: int = 0
+
+
+class Said(NamedTuple):
+    """A kept prediction of a post: entities without boxes, or a relation; ``misplaced`` ones have a wrong region."""
+
+    entities: tuple[Entity, ...] = ()
+    relation: str | None = None
+    misplaced: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +174,52 @@ def read_predictions(
     )
 
 
+def read_said(
+    rows: "Dataset",
+    said: Sequence[Said],
+    *,
+    backbone: str,
+    source: str,
+    split: str,
+    total: int,
+    relations: bool,
+    grounded: bool,
+    fine: bool,
+) -> Predictions:
+    """Return the content of the page of predictions that were kept [n_posts]; no model is loaded.
+
+    Args:
+        rows: the posts that are shown.
+        said: what was predicted for each.
+        backbone: what predicted them, for the heading.
+        source: the name of the set.
+        split: the split that the posts are of.
+        total: the number of its posts.
+        relations: the predictions are relations.
+        grounded: those of entities are right only with the right region.
+        fine: they have fine types.
+    """
+    codec, album = Codec(rows.features), Album()
+    shown = [
+        _beside(_finely(post) if fine else post, one.entities, one.relation, album, _unless(one.misplaced))
+        for post, one in zip(_posts(rows, codec), said, strict=True)
+    ]
+    entities = [e for row in shown for half in (row.gold, row.predicted) for e in half.side.post.entities]
+    types = [*(codec.fine_types if fine else codec.types), *(entity.type for entity in entities)]
+    return Predictions(
+        backbone=backbone,
+        source=source,
+        split=split,
+        total=total,
+        rows=shown,
+        album=album,
+        types=list(dict.fromkeys(types)),
+        pictured=codec.image_column is not None,
+        grounded=grounded,
+        relations=relations,
+    )
+
+
 def _posts(rows: "Dataset", codec: Codec) -> list[Post]:
     table = rows.select_columns(list(codec.columns)).with_format("arrow")[:]
     return [codec.to_post(row) for row in table.to_pylist()]
@@ -180,27 +234,48 @@ def _row(post: Post, prediction: Prediction, backbone: Backbone, album: Album, g
     """Return a post beside its prediction, with what is right and what is wrong."""
     found = tuple(prediction.entities())
     if types_of(backbone) == "fine":
-        (post,) = as_fine([post])
-        post = replace(post, entities=tuple(replace(e, fine=None) for e in post.entities))  # it is the type
+        post = _finely(post)
     if backbone.boundary:  # entities without types
         post = replace(
             post, entities=tuple(replace(e, type=found[0].type if found else "entity") for e in post.entities)
         )
-    relation = post.relation
-    if prediction.relation is not None and relation is not None:
-        relation = replace(relation, type=prediction.relation.type)
-    predicted = replace(post, entities=found, relation=relation)
-    same = "" if relation is None else RIGHT if relation == post.relation else "wrong"
+    relation = prediction.relation.type if prediction.relation is not None else None
+    row = _beside(post, found, relation, album, _same_boxes if grounded else _anywhere)
+    return replace(row, unmapped=prediction.unmapped)
+
+
+def _beside(
+    post: Post, found: tuple[Entity, ...], relation: str | None, album: Album, agree: Callable[[Entity, Entity], bool]
+) -> Row:
+    """Return a post beside entities or a relation that were predicted; ``agree`` compares the regions of two."""
+    named = post.relation
+    if relation is not None and named is not None:
+        named = replace(named, type=relation)
+    predicted = replace(post, entities=found, relation=named)
+    same = "" if named is None else RIGHT if named == post.relation else "wrong"
     return Row(
         post.id,
-        Half(Side.of(post, album), _verdicts(post.entities, found, "missed", grounded)),
-        Half(Side.of(predicted, album), _verdicts(found, post.entities, "no entity", grounded), same),
-        prediction.unmapped,
+        Half(Side.of(post, album), _verdicts(post.entities, found, "missed", agree)),
+        Half(Side.of(predicted, album), _verdicts(found, post.entities, "no entity", agree), same),
     )
 
 
+def _finely(post: Post) -> Post:
+    """Return a post whose entities have their fine types as types."""
+    (post,) = as_fine([post])
+    return replace(post, entities=tuple(replace(e, fine=None) for e in post.entities))
+
+
+def _anywhere(entity: Entity, other: Entity) -> bool:
+    return True
+
+
+def _unless(misplaced: frozenset[tuple[int, int]]) -> Callable[[Entity, Entity], bool]:
+    return lambda entity, other: (entity.start, entity.end) not in misplaced
+
+
 def _verdicts(
-    entities: Sequence[Entity], others: Sequence[Entity], nothing: str, grounded: bool
+    entities: Sequence[Entity], others: Sequence[Entity], nothing: str, agree: Callable[[Entity, Entity], bool]
 ) -> dict[tuple[int, int, str], str]:
     """Return what is said of each entity of one side, compared with the other: ``nothing`` where no word is shared."""
     said = {}
@@ -211,7 +286,7 @@ def _verdicts(
             verdict = "other words" if shared else nothing
         elif same.type != entity.type:
             verdict = "other type"
-        elif grounded and not _same_boxes(entity, same):
+        elif not agree(entity, same):
             verdict = "other box"
         else:
             verdict = RIGHT

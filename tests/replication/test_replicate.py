@@ -3,6 +3,7 @@
 import gc
 import importlib.util
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,12 +11,17 @@ from datasets import DatasetDict
 
 import hf_mner_aug
 from hf_mner_aug import cli
-from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.exceptions import DataError, UnknownName, UsageError
+from hf_mner_aug.pages.predictions import read_said
 from hf_mner_aug.replication import preflight
 from hf_mner_aug.replication.manifests import Cell, manifest_names, open_manifest
 from hf_mner_aug.replication.page import OF_A_RUN, Table
+from hf_mner_aug.replication.predicted import _said
 from hf_mner_aug.replication.preflight import SMOKE, Choices, plan
 from hf_mner_aug.sample import load_sample
+from hf_mner_aug.schema import Codec
+from hf_mner_aug.studies.tasks import ELSEWHERE, ENTITIES, HIDDEN, SHOWN, Grounded, Relations
+from hf_mner_aug.transform import iterate_posts
 
 CRF = "crf:iterations=10"
 TABLES = [(paper, table) for paper, tables in manifest_names().items() for table in tables]
@@ -349,6 +355,89 @@ def test_other_engines_find_the_same(engine, data, tmp_path, no_gpu):
     ]
     assert made[0] == made[1]
     assert made[1][1]["here"]
+
+
+def test_what_a_model_said_is_drawn_from_the_kept_study(data, tmp_path, no_gpu, monkeypatch, capsys):
+    cells = ["mmt5@t15_10pct", "mmt5+mixgen@t15_10pct"]
+    chosen = {"data": data, "out": tmp_path}
+    models = {"models": {"mmt5": "crf:iterations=40"}, "seeds": (3, 4), "progress": False}
+    made = hf_mner_aug.replicate("gmda", "table2", cells=[*cells, "mmt5@t15_20pct"], **models, **chosen).data["cells"]
+    mixed = made[2]
+    assert mixed["trained"] == ["mixgen_twitter2015_10pct-3", "mixgen_twitter2015_10pct-4"]
+    read = hf_mner_aug.show_cell("gmda", "table2", cells[1], posts=100, **chosen)
+    assert read == tmp_path / "gmda-table2" / f"{cells[1]}.html"
+    html = read.read_text(encoding="utf-8")
+    assert html.count("<article>") == 30
+    assert "30 of 30 posts of test. Source: <bdi>twitter2015_10pct</bdi>" in html
+    assert "<bdi>crf: mmt5+mixgen@t15_10pct, mixgen_twitter2015_10pct-3</bdi>" in html
+    assert "<image id=" in html
+    counts = [int(n) for n in re.findall(r'<td class="number">(\d+)</td>', html)]
+    right, wrong, missed = counts
+    record = json.loads((tmp_path / mixed["study"] / "cells" / f"{mixed['trained'][0]}.json").read_text())
+    assert sum(map(len, record["predictions"])) == right + wrong
+    gold = hf_mner_aug.load_sample()["test"].select(range(30))
+    assert right + missed == sum(tag.startswith("B-") for tags in labels(gold) for tag in tags)
+    words = " ".join(gold[7]["tokens"])
+    again = hf_mner_aug.show_cell("gmda", "table2", cells[0], phrase=words, seed=3, **chosen).read_text("utf-8")
+    assert again.count("<article>") == 1
+    for cell, more, told in (
+        ("mmt5@t17", {}, "unknown cell that was run of gmda table2 'mmt5@t17'"),
+        ("mmt5@t15_20pct", {}, "mmt5@t15_20pct has no trained model: no ids of Twitter-15 20%"),
+        (cells[1], {"seed": 9}, "unknown seed '9'"),
+        (cells[1], {"phrase": "nobody says this"}, "has the words 'nobody says this'"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(told)):
+            hf_mner_aug.show_cell("gmda", "table2", cell, **chosen, **more)
+    with pytest.raises(UsageError, match="no table is in"):
+        hf_mner_aug.show_cell("gmda", "table3", cells[0], **chosen)
+    record["predictions"].pop()
+    (tmp_path / mixed["study"] / "cells" / f"{mixed['trained'][0]}.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match="predictions of 29 posts, and twitter2015_10pct has 30"):
+        hf_mner_aug.show_cell("gmda", "table2", cells[1], **chosen)
+    words = ["replicate", "gmda", "table2", "--data", data, "--out", tmp_path, "--predictions", cells[0]]
+    monkeypatch.setattr("sys.argv", ["hf-mner-aug", *map(str, words)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().out == f"{tmp_path / 'gmda-table2' / cells[0]}.html\n"
+
+
+def labels(rows):
+    names = rows.features["ner_tags"].feature.names
+    return [[names[tag] for tag in tags] for tags in rows["ner_tags"]]
+
+
+def test_a_table_cannot_lead_out_of_its_folder(data, tmp_path, no_gpu):
+    chosen = {"data": data, "out": tmp_path / "out"}
+    models = {"models": {"mmt5": CRF}, "seeds": (0,), "progress": False}
+    hf_mner_aug.replicate("gmda", "table2", cells=["mmt5@t15_10pct"], **models, **chosen)
+    path = tmp_path / "out" / "gmda-table2" / "table.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    for change in ({"study": "../elsewhere"}, {"trained": ["../../../secret-0"]}):
+        path.write_text(json.dumps({**written, "cells": [{**written["cells"][0], **change}]}), encoding="utf-8")
+        with pytest.raises(DataError, match="is not one of"):
+            hf_mner_aug.show_cell("gmda", "table2", "mmt5@t15_10pct", **chosen)
+
+
+def test_what_is_said_of_relations_and_regions():
+    """Of grounded entities the study keeps whether a box was right, not the box."""
+    pairs = load_sample("mre")["test"].select(range(2))
+    kind = pairs.features["relation"].names[1]
+    assert [one.relation for one in _said(Relations(), pairs, [[[0, 2, kind]], []])] == [kind, "None"]
+    rows = load_sample("gmner")["test"]
+    post = next(post for post in iterate_posts(rows, Codec(rows.features)) if any(e.boxes for e in post.entities))
+    first = next(e for e in post.entities if e.boxes)
+    rows = rows.filter(lambda name: name == post.id, input_columns="id")
+    span = [first.start, first.end, first.type]
+    for where, misplaced in (
+        (SHOWN, set()),
+        (ELSEWHERE, {(first.start, first.end)}),
+        (HIDDEN, {(first.start, first.end)}),
+    ):
+        (one,) = _said(Grounded(ENTITIES), rows, [[[*span, where]]])
+        assert one.misplaced == misplaced
+    named = {"backbone": "x", "source": "s", "split": "test", "total": 1, "relations": False, "fine": False}
+    sheet = read_said(rows, [one], grounded=True, **named)
+    assert [*sheet.rows[0].predicted.verdicts.values()] == ["other box"]
 
 
 def test_the_trainings_that_are_counted_are_those_that_run(data, tmp_path, no_gpu):
