@@ -41,6 +41,7 @@ import pytest  # noqa: E402
 from datasets import Dataset, DatasetDict, disable_progress_bars  # noqa: E402
 from hub_client import hub_client  # noqa: E402, F401
 from PIL import Image as Pillow  # noqa: E402
+from s3_server import s3, s3_server  # noqa: E402, F401
 from tiny_pipelines import folders  # noqa: E402, F401
 
 from hf_mner_aug import cli  # noqa: E402

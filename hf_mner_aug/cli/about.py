@@ -110,6 +110,7 @@ def doctor() -> None:
         "web": ("lxml", "protego"),
         "formats": ("spacy",),
         "ray": ("ray",),
+        "s3": ("s3fs",),
     }
     for extra, modules in extras.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]

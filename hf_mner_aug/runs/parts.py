@@ -17,7 +17,7 @@ from hf_mner_aug.storage.parquet import reading, write_table
 from hf_mner_aug.storage.shared import Folder, Store, sha256
 from hf_mner_aug.transform import Method
 from hf_mner_aug.transform.columns import unknown_columns
-from hf_mner_aug.untrusted.shapes import read_json
+from hf_mner_aug.untrusted.shapes import parse_json, read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -145,13 +145,9 @@ def is_finished(folder: Path, part: Part, recipe: Recipe, method: Method) -> boo
     Raises:
         RecipeMismatch: it was made by another recipe or from another artifact.
     """
-    try:
-        note = part_note(folder, part)
-    except (FileNotFoundError, Corrupt):
+    note = _whole(Folder(folder).read(part_files(part)[-1]), folder, recipe, method, part)
+    if note is None:
         return False
-    binding = _binding(recipe, method, part)
-    if {name: note.get(name) for name in binding} != binding:
-        raise RecipeMismatch(f"{folder}/parts/{part.stem}.parquet was made by another recipe: delete {folder}")
     paths = [folder / kind / f"{part.stem}.parquet" for kind in ("parts", "rejected")]
     return [sha256(path) if path.exists() else "" for path in paths] == note["sha256"]
 
@@ -174,7 +170,7 @@ def gather_part(place: Store, folder: Path, part: Part, recipe: Recipe, method: 
         return is_finished(folder, part, recipe, method)
     names = part_files(part)
     note = place.read(names[-1])
-    if note is None:
+    if note is None or not _whole(note, place, recipe, method, part):
         made = is_finished(folder, part, recipe, method)
         if made:
             send_part(place, folder, part)
@@ -222,6 +218,22 @@ def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[
     """Return the difference of two counts."""
     found = {name: round(value - before.get(name, 0), 6) for name, value in after.items()}
     return {name: value for name, value in found.items() if value}
+
+
+def _whole(note: bytes | None, run: Path | Store, recipe: Recipe, method: Method, part: Part) -> dict[str, Any] | None:
+    """Return a part's note in a run, or None where it is missing or damaged.
+
+    Raises:
+        RecipeMismatch: the part was made by another recipe or from another artifact.
+    """
+    try:
+        found: dict[str, Any] = parse_json(note or b"", PartNote, "", error=Corrupt)
+    except Corrupt:
+        return None
+    binding = _binding(recipe, method, part)
+    if {name: found.get(name) for name in binding} != binding:
+        raise RecipeMismatch(f"{run}/parts/{part.stem}.parquet was made by another recipe: delete {run}")
+    return found
 
 
 def _binding(recipe: Recipe, method: Method, part: Part) -> dict[str, Any]:

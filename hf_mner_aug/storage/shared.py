@@ -5,6 +5,7 @@ atomically. On other storage (SFTP, SMB) a reader may see a partial file: reader
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -20,6 +21,11 @@ from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.disk import room_for
 from hf_mner_aug.storage.locks import lock, unfinished
 from hf_mner_aug.storage.swap import sync
+
+# Places of keys: in the environment or a file of the user, which these services read, and never in the URL.
+_KEYED = ("s3", "s3a", "gs", "gcs")
+_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL")
+_SHORTEST_SECRET = 6  # characters
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Remote:
     url: str
 
     def __str__(self) -> str:
-        return re.sub(r"//[^/@]*@", "//…@", self.url)  # a URL may hold a password
+        return _without_secrets(self.url)
 
     def at(self, name: str, *folders: str) -> "Remote":
         """Return a place inside it, with some folders in it, created if the storage has folders.
@@ -125,8 +131,15 @@ class Remote:
         On storage that cannot create exclusively (S3 and GCS can), two writers may both believe that they are first;
         the parts of the loser name the result that they were made from, and are rejected.
         """
-        with self._reached() as (system, path), contextlib.suppress(FileExistsError):
-            system.pipe_file(f"{path}/{name}", data, mode="create")
+        with self._reached() as (system, path):
+            file = f"{path}/{name}"
+            try:
+                system.pipe_file(file, data, mode="create")
+            except OSError as error:  # it exists, which servers of S3 say in several ways
+                if not system.exists(file):
+                    if error.errno != errno.ENOSYS:
+                        raise
+                    system.pipe_file(file, data)
         return self.read(name) or b""
 
     def send(self, path: Path, name: str) -> None:
@@ -158,7 +171,7 @@ class Remote:
         except UsageError:
             raise
         except Exception as error:  # every backend has its own errors: botocore, google, paramiko
-            said = str(error).strip().splitlines() or [type(error).__name__]
+            said = _without_secrets(str(error)).strip().splitlines() or [type(error).__name__]
             advice = "what is finished is kept, run the same command again"
             raise OSError(f"storage {self}: {said[0]}; {advice}") from error
 
@@ -170,7 +183,7 @@ def open_store(url: str | Path) -> Store:
     """Return the store of a path or an fsspec URL.
 
     Raises:
-        UsageError: fsspec does not know the protocol.
+        UsageError: fsspec does not know the protocol, or the URL has a query, or a key where the service takes none.
         MissingExtra: the package for the protocol is not installed.
     """
     if isinstance(url, Path) or "://" not in url:
@@ -178,6 +191,14 @@ def open_store(url: str | Path) -> Store:
     if url.startswith(("file://", "local://")):
         return Folder(Path(_file_system(url)[1]))
     remote = Remote(url)
+    protocol, _, rest = url.partition("://")
+    if protocol in _KEYED and "@" in rest.partition("/")[0]:
+        raise UsageError(
+            f"storage {remote}: expected {protocol}://BUCKET/FOLDER, found a name before @: keys are read from the "
+            "environment or your settings of that service (AWS_ACCESS_KEY_ID, ~/.aws), not from the URL"
+        )
+    if "?" in url:
+        raise UsageError(f"storage {remote}: expected a folder's URL, found one with a query (?)")
     with remote._reached():
         return remote
 
@@ -197,8 +218,21 @@ def _file_system(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise UsageError(f"storage {Remote(url)}: {error}") from error
     except ImportError as error:
-        raise MissingExtra(f"storage {Remote(url)}: {error}") from error
+        install = ": pip install 'hf-mner-aug[s3]'" if url.startswith(("s3://", "s3a://")) else ""
+        raise MissingExtra(f"storage {Remote(url)}: {error}{install}") from error
     return system, path
+
+
+def _without_secrets(text: str) -> str:
+    """Return text without the passwords and queries of URLs, and without the keys in the environment."""
+    text = re.sub(r"(?<=//)[^/@\s]*@", "…@", text)
+    text = re.sub(r"(\w://[^\s?\"']*)\?[^\s\"']*", r"\1?…", text)
+    for name, value in os.environ.items():
+        if _SECRET.search(name.upper()):
+            for word in value.split():
+                if len(word) >= _SHORTEST_SECRET:
+                    text = text.replace(word, "…")
+    return text
 
 
 def _copy(source: Path, target: Path) -> None:

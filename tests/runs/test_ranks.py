@@ -1,6 +1,7 @@
-import importlib.util
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from hf_mner_aug.runs import ledger, ranks
 from hf_mner_aug.runs.recipe import recipe_for
 from hf_mner_aug.runs.subset import resolve
 from hf_mner_aug.sources.loading import load_source
-from hf_mner_aug.storage.shared import Folder, Remote, open_store
+from hf_mner_aug.storage.shared import Folder, Remote, _file_system, open_store
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -125,9 +126,16 @@ def get(url, name):
         return file.read()
 
 
-@pytest.mark.parametrize("kind", ["file", "memory"])
-def test_machines_that_share_only_a_storage(splits, tmp_path, machine, storage, kind):
-    url = storage if kind == "memory" else f"file://{tmp_path}/elsewhere"
+@pytest.fixture(params=["file", "memory", "s3"])
+def place(request, tmp_path, storage):
+    """The URL of an empty place: a folder, the memory of this process, a bucket."""
+    if request.param == "s3":
+        return request.getfixturevalue("s3")
+    return storage if request.param == "memory" else f"file://{tmp_path}/elsewhere"
+
+
+def test_machines_that_share_only_a_storage(splits, machine, place):
+    url = place
     shares = []
     for rank in range(2):
         run = augment(splits, METHOD, out=machine(f"m{rank}"), rank=rank, world_size=2, storage=url, **QUIET)
@@ -141,14 +149,34 @@ def test_machines_that_share_only_a_storage(splits, tmp_path, machine, storage, 
     whole = get(url, f"{name}/parts/00003.parquet")
     put(url, f"{name}/parts/00003.parquet", whole[:-10])
     put(url, f"{name}/parts/00002.json", b"{")
+    put(url, f"{name}/parts/00001.parquet", get(url, f"{name}/parts/00004.parquet"))
+    put(url, f"{name}/parts/00004.json", b"")
     system, path = fsspec.core.url_to_fs(f"{url}/{name}/rejected/00000.parquet")
     system.rm_file(path)
 
     out = machine("gathering")
     publish(augment(splits, METHOD, out=out, storage=url, **QUIET), out)
-    assert json.loads(get(url, f"{name}/run.json"))["parts_made"] == 3
+    assert json.loads(get(url, f"{name}/run.json"))["parts_made"] == 5
     assert get(url, f"{name}/parts/00003.parquet") == whole, "what was truncated is mended there, too"
     assert files(out) == single(splits, machine("alone"))
+
+
+def test_a_damaged_note_in_the_storage_does_not_cost_a_whole_part_here(splits, machine, place):
+    """Nor does one of another recipe, which is told with where it lies."""
+    out = machine("a")
+    run = augment(splits, METHOD, out=out, storage=place, **QUIET)
+    note = f"{run.folder.name}/parts/00001.json"
+    whole = get(place, note)
+    put(place, note, whole[:20])
+    again = augment(splits, METHOD, out=out, storage=place, **QUIET)
+    assert json.loads((again.folder / "run.json").read_text())["parts_made"] == 0
+    assert get(place, note) == whole
+    put(place, note, whole.replace(json.loads(whole)["recipe"].encode(), b"0" * 64))
+    where = re.escape(str(open_store(f"{place}/{run.folder.name}")))
+    said = rf"^{where}/parts/00001\.parquet was made by another recipe: delete {where}$"
+    with pytest.raises(RecipeMismatch, match=said):
+        augment(splits, METHOD, out=out, storage=place, **QUIET)
+    assert (run.folder / "parts" / "00001.json").read_bytes() == whole
 
 
 def test_what_was_made_before_the_storage_was_named_is_sent(splits, machine, storage):
@@ -355,8 +383,10 @@ def test_one_rank_of_one_publishes_nothing_either(call, many):
 # ---------------------------------------------------------------- the store
 
 
-@pytest.fixture(params=["folder", "memory", "fsspec's own local files"])
+@pytest.fixture(params=["folder", "memory", "s3", "fsspec's own local files"])
 def store(request, tmp_path, storage):
+    if request.param == "s3":
+        return open_store(request.getfixturevalue("s3")).at("run", "parts")
     if request.param == "folder":
         return open_store(tmp_path / "shared").at("run", "parts")
     if request.param == "memory":
@@ -394,6 +424,32 @@ def test_of_many_writers_at_once_the_first_wins(tmp_path):
     assert len(list(tmp_path.iterdir())) == 20
 
 
+def test_of_many_writers_to_a_bucket_the_first_wins(s3):
+    place = open_store(s3).at("run")
+    with ThreadPoolExecutor(8) as pool:
+        for i in range(5):
+            found = set(pool.map(lambda n, i=i: place.write_once(f"{i}", b"%d" % n), range(8)))
+            assert found == {place.read(f"{i}")}
+
+
+class Plain(MemoryFileSystem):
+    """As servers of S3 that know no condition."""
+
+    protocol = "plain"
+
+    def pipe_file(self, path, value, mode="overwrite", **kwargs):
+        if mode == "create":
+            raise OSError(errno.ENOSYS, "A header you provided implies functionality that is not implemented.")
+        super().pipe_file(path, value, **kwargs)
+
+
+def test_a_server_that_cannot_create_exclusively():
+    fsspec.register_implementation("plain", Plain, clobber=True)
+    place = open_store("plain://without-conditions")
+    assert place.write_once("a", b"one") == b"one"
+    assert place.write_once("a", b"two") == b"one"
+
+
 def test_a_file_system_without_hard_links(tmp_path, monkeypatch):
     def refuse(source, target):
         raise OSError(95, "Operation not supported")
@@ -409,7 +465,36 @@ def test_a_place_that_is_not_there_is_not_made(tmp_path):
         Remote(f"file://{tmp_path}/nowhere").at("run")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("s3fs") is not None, reason="s3fs is installed")
-def test_a_missing_package_is_named():
-    with pytest.raises(MissingExtra, match="storage s3://bucket/x: Install s3fs"):
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for protocol in ("s3", "s3a"):
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, protocol, raising=False)
+    _file_system.cache_clear()
+    with pytest.raises(MissingExtra, match=r"storage s3://bucket/x: Install s3fs.*: pip install 'hf-mner-aug\[s3\]'"):
         open_store("s3://bucket/x")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://AKIA1:secret2@bucket/x", "storage s3://…@bucket/x: expected s3://BUCKET/FOLDER, found a name before @"),
+        ("gs://secret2@bucket", "storage gs://…@bucket: expected gs://BUCKET/FOLDER, found a name before @"),
+        ("memory://x/y?token=secret2", "storage memory://x/y?…: expected a folder's URL, found one with a query"),
+    ],
+)
+def test_a_key_in_a_url_is_refused_and_not_told(url, said):
+    with pytest.raises(UsageError) as error:
+        open_store(url)
+    assert str(error.value).startswith(said)
+    assert "secret2" not in str(error.value)
+
+
+def test_keys_are_not_told_where_an_error_names_them(call, many, monkeypatch):
+    def refuse(self, path, **kwargs):
+        raise RuntimeError("GET http://me:secret1@host/x?Signature=secret2 signed by secret3-of-mine: refused")
+
+    monkeypatch.setattr(Unreachable, "cat_file", refuse)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret3-of-mine")
+    said = "error: storage unreachable://x: GET http://…@host/x?… signed by …: refused; what is finished is kept, run "
+    told = call(many, "--method", "eda", "--out", "aug", "--storage", "unreachable://x")
+    assert told == (1, "", f"{said}the same command again\n")
