@@ -35,6 +35,7 @@ _HOMES = {
     "import_review": "exporting.review",
     "index": "corpus",
     "knowledge": "asking",
+    "leaderboard": "replication.board",
     "load_sample": "sample",
     "memory": "pages.memory",
     "names": "listing",
@@ -48,6 +49,7 @@ _HOMES = {
     "show_beside": "pages.beside",
     "show_cell": "replication.predicted",
     "show_predictions": "pages.predictions",
+    "submit": "replication.submitting",
     "validate": "sources.check",
     "verify": "publishing.hub",
     "withdraw": "publishing.hub",
@@ -83,8 +85,10 @@ if TYPE_CHECKING:
     from hf_mner_aug.readers.spans.dataset import from_spans as from_spans
     from hf_mner_aug.readers.tagged import from_tags as from_tags
     from hf_mner_aug.recommending import recommend as recommend
+    from hf_mner_aug.replication.board import leaderboard as leaderboard
     from hf_mner_aug.replication.predicted import show_cell as show_cell
     from hf_mner_aug.replication.running import replicate as replicate
+    from hf_mner_aug.replication.submitting import submit as submit
     from hf_mner_aug.runs.engines.ray_data import ray_map as ray_map
     from hf_mner_aug.runs.ledger import augment as augment
     from hf_mner_aug.runs.recipe import Recipe as Recipe

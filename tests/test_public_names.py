@@ -17,7 +17,7 @@ from hf_mner_aug import cli
 
 PACKAGE = ROOT / "hf_mner_aug"
 VERBS = "convert validate augment publish push verify withdraw hydrate index evaluate curve errors quality show memory"
-VERBS += " export import_review names knowledge replicate recommend"
+VERBS += " export import_review names knowledge replicate recommend leaderboard"
 # What stands in a command line, and what the function gets of it by position.
 CALLS = {
     "convert": (["conll", "raw", "--out", "o"], ("conll", Path("raw"), Path("o"))),
@@ -36,6 +36,7 @@ CALLS = {
     "errors": (["folder", "--configs", "eda", "--backbones", "crf"], ("folder", ["eda"], ["crf"])),
     "quality": (["folder", "eda"], ("folder", ["eda"])),
     "recommend": (["folder", "--out", "o"], ("folder",)),
+    "leaderboard": (["ORG/NAME"], ("ORG/NAME",)),
     "curve": (["folder", "--ids", "ids", "--methods", "eda", "--out", "o"], ("folder", Path("ids"), ["eda"])),
 }
 

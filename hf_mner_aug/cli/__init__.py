@@ -49,7 +49,10 @@ VERBS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Make": (data.convert, data.validate, data.index, data.names, run.augment, data.knowledge),
     "Look": (look.show, look.memory, look.quality),
     "Review": (review.export, review.import_review),
-    "Measure": (studies.evaluate, studies.curve, studies.errors, recommending.recommend, replication.replicate),
+    "Measure": (
+        *(studies.evaluate, studies.curve, studies.errors, recommending.recommend),
+        *(replication.replicate, replication.leaderboard),
+    ),
     "Publish": (hub.push, hub.verify, hub.withdraw, hub.hydrate),
 }
 for panel, verbs in VERBS.items():

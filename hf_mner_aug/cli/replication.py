@@ -1,4 +1,4 @@
-"""The verb ``replicate``: a table of a paper, as far as this machine can run it, beside the paper's figures."""
+"""The verbs ``replicate`` and ``leaderboard``: a table of a paper as far as it runs here, and rows of all."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from hf_mner_aug.cli.options import (
     EngineName,
     GpusPerWorker,
     MemoryPerWorker,
+    Repo,
     Workers,
     WritePage,
     engine_of,
@@ -71,6 +72,11 @@ def replicate(
         typer.Option(metavar="CELL", help="Write a page of what the model of a finished cell said; train nothing."),
     ] = None,
     phrase: Annotated[str, typer.Option(help="With --predictions: only posts with these words.")] = "",
+    submit: Annotated[
+        str | None,
+        typer.Option(metavar="ORG/NAME", help="Add the scores of methods to this leaderboard, as one commit."),
+    ] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="With --submit: open a pull request.")] = False,
     write_page: WritePage = None,
     engine: EngineName = None,
     address: Address = None,
@@ -83,6 +89,7 @@ def replicate(
     allow_host: AllowHost = None,
 ) -> None:
     """Run a table of a paper as far as possible here: paper, here ± sd, difference, and why other cells did not run."""
+    from hf_mner_aug.publishing.hub_repo import HubRepo
     from hf_mner_aug.replication.page import Table
 
     if paper is None or table is None:
@@ -95,6 +102,12 @@ def replicate(
         return
     if phrase:
         raise UsageError("--phrase is for --predictions CELL")
+    if create_pr and not submit:
+        raise UsageError("--create-pr is for --submit ORG/NAME")
+    if submit and smoke:
+        raise UsageError("a smoke run proves no figure, and is never sent: leave out --smoke or --submit")
+    if submit:
+        HubRepo(submit, None)  # a wrong name is told before hours of training
     working = engine_of(
         engine,
         address=address,
@@ -145,6 +158,17 @@ def replicate(
         if write_page:
             Table.read(folder, smoke=smoke).write_page(write_page)
         say(folder)
+        if submit:
+            finished = [cell["cell"] for cell in made.data["cells"]]
+            say(hf_mner_aug.submit(paper, table, submit, out=out, cells=finished, create_pr=create_pr))
+
+
+def leaderboard(repo: Repo, write_page: WritePage = None) -> None:
+    """List the scores that replications sent to a leaderboard: a table for each set, best first."""
+    found = hf_mner_aug.leaderboard(repo)
+    say(found.to_markdown())
+    if write_page:
+        found.write_page(write_page)
 
 
 def _list(paper: str | None) -> None:

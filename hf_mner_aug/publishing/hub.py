@@ -16,7 +16,7 @@ from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.publishing import croissant
 from hf_mner_aug.publishing.cards import ConfigFacts, read_sections, render, with_section
 from hf_mner_aug.publishing.folder import NOTE, read_features, read_note
-from hf_mner_aug.publishing.hub_repo import GaveUp, HubError, HubRepo, Raced, persist, same_bytes
+from hf_mner_aug.publishing.hub_repo import HubError, HubRepo, persist, same_bytes
 from hf_mner_aug.publishing.selection import Selection, choose, is_data
 from hf_mner_aug.publishing.verify import Verification, verify_folder
 from hf_mner_aug.publishing.withdraw import withdraw_posts
@@ -272,12 +272,7 @@ def _send(
     pushed = Pushed(hub.repo_id, tuple(plan), _card_diff(card, text), left_out=local.left_out, dry_run=dry_run)
     if dry_run or not plan:
         return pushed
-    try:
-        done = hub.commit(operations, message, head, revision=revision, create_pr=create_pr)
-    except HubError as error:
-        if create_pr and not isinstance(error, Raced):
-            raise GaveUp(f"{error}; look at its pull requests before you push again") from error
-        raise
+    done = hub.commit(operations, message, head, revision=revision, create_pr=create_pr)
     return replace(pushed, url=done.pr_url if create_pr else done.commit_url)
 
 

@@ -155,11 +155,29 @@ class HubRepo:
                 return place
         raise HubError(f"{self.repo_id}: {wrong} came with other bytes than the repo lists, twice")
 
-    def commit(self, operations: Sequence[Any], message: str, head: str | None, **options: Any) -> Any:
-        """Make a commit on top of ``head``."""
+    def commit(
+        self,
+        operations: Sequence[Any],
+        message: str,
+        head: str | None,
+        *,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> Any:
+        """Make a commit, or a pull request, on top of ``head``.
+
+        Raises:
+            Raced: another commit came first.
+            GaveUp: it may be that the pull request was opened although the call failed.
+        """
         size = sum(operation.upload_info.size for operation in operations if hasattr(operation, "upload_info"))
         work = partial(self.api.create_commit, self.repo_id, operations, commit_message=message, parent_commit=head)
-        return self.call(partial(work, repo_type="dataset", **options), size)
+        try:
+            return self.call(partial(work, repo_type="dataset", revision=revision, create_pr=create_pr), size)
+        except HubError as error:
+            if create_pr and not isinstance(error, Raced):
+                raise GaveUp(f"{error}; look at its pull requests before you push again") from error
+            raise
 
     def squash(self) -> None:
         """Rewrite the branch main as one commit."""
