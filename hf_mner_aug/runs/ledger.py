@@ -26,8 +26,8 @@ from hf_mner_aug.runs.engines import Engine, Work, open_engine
 from hf_mner_aug.runs.funnel import nothing_made
 from hf_mner_aug.runs.parts import (
     Part,
-    gather_part,
     kept_parts,
+    missing_parts,
     part_note,
     plan,
     read_rows,
@@ -232,7 +232,7 @@ def run(
         _check_ids(gold, method)
         done = Run(folder, recipe, method, gold, rank or 0, world_size or 1)
         parts = done.parts
-        missing = [part for part in parts if not gather_part(place, folder, part, recipe, method)]
+        missing = missing_parts(place, folder, parts, recipe, method)
         posts = sum(map(len, parts))
         with tqdm(total=posts, initial=posts - sum(map(len, missing)), unit=" posts", disable=not progress) as bar:
             for part in session.make(Work(folder, place, recipe, method, gold), missing):

@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
@@ -22,6 +23,8 @@ from hf_mner_aug.untrusted.shapes import parse_json, read_json
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict, Features
+
+LOOKS = 16  # parts that are looked for at a time: each waits for the network
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,21 @@ def gather_part(place: Store, folder: Path, part: Part, recipe: Recipe, method: 
         for name in names[:-1]:
             place.fetch(name, folder / name)
     return is_finished(folder, part, recipe, method)
+
+
+def missing_parts(place: Store, folder: Path, parts: Sequence[Part], recipe: Recipe, method: Method) -> list[Part]:
+    """Return the parts that are not finished, as ``gather_part`` finds them; of a remote storage, several at a time."""
+
+    def found(part: Part) -> bool:
+        return gather_part(place, folder, part, recipe, method)
+
+    if isinstance(place, Folder):
+        return [part for part in parts if not found(part)]
+    pool = ThreadPoolExecutor(LOOKS)
+    try:
+        return [part for part, whole in zip(parts, pool.map(found, parts), strict=True) if not whole]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def read_rejects(path: Path) -> list[dict[str, Any]]:

@@ -179,6 +179,31 @@ def test_a_damaged_note_in_the_storage_does_not_cost_a_whole_part_here(splits, m
     assert (run.folder / "parts" / "00001.json").read_bytes() == whole
 
 
+class Waiting(MemoryFileSystem):
+    """Storage that takes its time to answer; ``most`` requests were under way at once."""
+
+    protocol = "waiting"
+    most = asked = 0
+
+    def cat_file(self, path, **kwargs):
+        Waiting.asked += 1
+        Waiting.most = max(Waiting.most, Waiting.asked)
+        time.sleep(0.05)
+        Waiting.asked -= 1
+        return super().cat_file(path, **kwargs)
+
+
+def test_parts_in_a_storage_are_looked_for_several_at_a_time(splits, machine, storage):
+    fsspec.register_implementation("waiting", Waiting, clobber=True)
+    run = augment(splits, METHOD, out=machine("a"), storage="waiting://shared", **QUIET)
+    assert (len(run.parts), Waiting.most) == (5, 5)
+    system, lost = fsspec.core.url_to_fs(f"waiting://shared/{run.folder.name}/parts/00002.json")
+    system.rm_file(lost)
+    again = augment(splits, METHOD, out=machine("b"), storage="waiting://shared", **QUIET)
+    assert json.loads((again.folder / "run.json").read_text())["parts_made"] == 1
+    assert again.dataset[:] == run.dataset[:]
+
+
 def test_what_was_made_before_the_storage_was_named_is_sent(splits, machine, storage):
     out = machine("here")
     augment(splits, METHOD, out=out, **QUIET)
