@@ -197,9 +197,17 @@ def nearest_words(
         similarity = np.round(vectors[first : first + 1000] @ vectors.T, 6)
         for i, row in enumerate(similarity, start=first):
             row[i] = -1.0
-            best = np.argsort(-row, kind="stable")[:neighbours]
-            nearest[vocabulary[i]] = [vocabulary[j] for j in best if row[j] > 0]
+            nearest[vocabulary[i]] = [vocabulary[j] for j in _largest(row, neighbours) if row[j] > 0]
     return {word: words for word, words in nearest.items() if words}
+
+
+def _largest(values: Any, k: int) -> Any:
+    """Return the places of the k largest values, the largest first and ties in order: a stable sort's first k."""
+    import numpy as np
+
+    least = np.partition(values, -k)[-k] if k < len(values) else -np.inf
+    places = np.flatnonzero(values >= least)
+    return places[np.argsort(-values[places], kind="stable")][:k]
 
 
 def _reduce(matrix: Any, dimensions: int) -> Any:

@@ -14,6 +14,7 @@ from hf_mner_aug.posts import lexicon
 from hf_mner_aug.posts.lexicon import (
     LabelCounts,
     Texts,
+    _largest,
     _reduce,
     common_words,
     entity_key,
@@ -187,6 +188,13 @@ def test_nearest_words_stand_in_the_same_places():
     for kind in ({"cat", "dog", "cow"}, {"tea", "milk", "beer"}):
         for word in kind:
             assert set(nearest[word]) == kind - {word}
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 6, 300])
+def test_the_largest_are_those_of_a_stable_sort(n):
+    values = np.random.default_rng(n).integers(-3, 4, n) / 10
+    for k in (1, 5):
+        assert _largest(values, k).tolist() == np.argsort(-values, kind="stable")[:k].tolist()
 
 
 def test_nearest_words_are_frequent_unlabelled_and_not_the_word_itself():
