@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from hf_mner_aug import __version__
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.hygiene import find_leaks
+from hf_mner_aug.progress import watch_rows
 from hf_mner_aug.publishing.cards import size_category, template
 from hf_mner_aug.publishing.folder import RECORD
 from hf_mner_aug.readers import SPLIT_FILES, RawSet, Reading, read
@@ -120,7 +121,8 @@ def convert(
         raise UsageError(f"expected a train split to check, found {', '.join(reading.splits)}")
     with replacing(out, "convert", _check_replaceable) as folder:
         for split in reading.splits:
-            parquet.write_shards(reading.tables(split), folder / "data", split, reading.features)
+            rows = watch_rows(reading.tables(split), f"writes {split}", reading.report.splits[split].posts)
+            parquet.write_shards(rows, folder / "data", split, reading.features)
         for other, splits in others.items():
             train = _stream(parquet.shards(folder / "data", "train"), reading)
             reading.report.leaks += describe_leaks(

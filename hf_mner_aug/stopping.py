@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 SECONDS = 2.0  # to clean up
 AGAIN = "the same command starts over"
@@ -43,6 +43,13 @@ def keeping(told: Callable[[], str]) -> Iterator[None]:
         _telling.remove(told)
 
 
+class TextWriter(Protocol):
+    """Something to write lines into."""
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+
+
 class Signals:
     """The context in which SIGINT and SIGTERM end the process.
 
@@ -50,8 +57,9 @@ class Signals:
     signal that is ignored (``nohup``) stays ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: TextWriter | None = None) -> None:
         self.number = 0  # of the signal that came
+        self._log = log  # which gets the line, too
         self._said = threading.Lock()  # held by the thread that prints the line
         self._before: dict[signal.Signals, Any] = {}
 
@@ -81,7 +89,10 @@ class Signals:
     def end(self) -> None:
         """Say what is kept and end the process, without waiting for its threads."""
         if self._said.acquire(blocking=False):
-            line = f"{_line()}\n".encode("utf-8", "replace")
+            told = f"{_line()}\n"
+            line = told.encode("utf-8", "replace")
+            if self._log:
+                self._log.write(told)
             with contextlib.suppress(OSError, ValueError):
                 # The reader of our output may have stopped: write only if that does not block.
                 if select.select([], [sys.stderr], [], 0)[1]:

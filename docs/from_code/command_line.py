@@ -16,8 +16,8 @@ _VERBS = re.compile(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+")
 _NOTES = """Options of several values take them with or without repeating the option: `--seeds 0 1 2` is
 `--seeds 0 --seeds 1 --seeds 2`.
 
-**Exit codes**: 0 all is well; 1 trouble of this machine (disk, network); 2 what you can mend (a name, a value, a row;
-`validate` and `verify` that find something); 3 a run that made no post; 128 and more a signal.
+**Exit codes**: 0 all is well; 1 trouble of this machine (disk, network) or a fault of ours; 2 what you can mend (a
+name, a value, a row; `validate` and `verify` that find something); 3 a run that made no post; 128 and more a signal.
 """
 
 

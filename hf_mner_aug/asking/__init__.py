@@ -27,6 +27,7 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.models.endpoint.engine import ChatEngine, open_endpoint
 from hf_mner_aug.posts.hygiene import MADE_OF
 from hf_mner_aug.posts.pictures import image_digest
+from hf_mner_aug.progress import progress_bar
 from hf_mner_aug.schema import Codec, Post, canonical_json, read_provenance
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.storage.artifacts import write_atomically
@@ -241,8 +242,6 @@ def _plan(sets: Sequence[Mapping[str, "Dataset"]], chat: ChatEngine, told: Told)
 
 def _ask(sets: Sequence[Mapping[str, "Dataset"]], chat: ChatEngine, told: Told, progress: bool) -> dict[Key, str]:
     """Return the model's answers about posts; unusable ones are counted."""
-    from tqdm.auto import tqdm
-
     run, settings = _run_name(sets, chat), chat.settings
     shown = [Examples([a.post for a in _asked({"train": s["train"]}, images=False) if not a.made]) for s in sets]
     if settings.shown and not all(examples.posts for examples in shown):
@@ -269,7 +268,8 @@ def _ask(sets: Sequence[Mapping[str, "Dataset"]], chat: ChatEngine, told: Told, 
                 rows[asked.key] = found
                 _count(told, asked)
 
-    for n, asked in tqdm(_new(sets, images=settings.captions), unit=" posts", disable=not progress, delay=5.0):
+    total = sum(1 for _ in _new(sets, images=False))
+    for n, asked in progress_bar(_new(sets, images=settings.captions), shown=progress, total=total):
         told.posts += 1
         chunk.append((n, asked))
         if len(chunk) == AT_ONCE:

@@ -8,17 +8,21 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from hf_mner_aug import __version__
 from hf_mner_aug.cli import about, data, hosts, hub, look, recommending, replication, review, run, studies
+from hf_mner_aug.cli.groups import examples_of, put_into_groups
 from hf_mner_aug.cli.lists import LISTS, spread
 from hf_mner_aug.exceptions import NothingMade, UsageError
+from hf_mner_aug.progress import Log, printing, showing
 from hf_mner_aug.stopping import Signals
 from hf_mner_aug.storage.disk import DiskFull, disk_full, find_full, fullest
 from hf_mner_aug.untrusted.printable import for_terminal, say, spell_what_cannot_be_written
+
+LOG_FILE = "--log-file"
 
 app = typer.Typer(
     help="Data augmentation for multimodal named entity recognition, native to Hugging Face Datasets.",
@@ -39,9 +43,13 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    log_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add all that is printed to this file, with the time.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Show ``--debug`` in the help; ``main`` reads it, wherever it stands."""
+    """Show these options in the help; ``main`` reads them, wherever they stand."""
 
 
 VERBS: Mapping[str, Sequence[Callable[..., None]]] = {
@@ -57,24 +65,71 @@ VERBS: Mapping[str, Sequence[Callable[..., None]]] = {
 }
 for panel, verbs in VERBS.items():
     for verb in verbs:
-        app.command(rich_help_panel=panel)(verb)
+        put_into_groups(verb)
+        app.command(rich_help_panel=panel, epilog=examples_of(verb))(verb)
+
+
+class _Options(NamedTuple):
+    """Options of all verbs."""
+
+    debug: bool
+    quiet: bool
+    log_file: str | None
+
+    @classmethod
+    def taken_from(cls, arguments: Sequence[str]) -> "tuple[_Options, list[str]]":
+        """Return them and the other arguments."""
+        found: dict[str, str] = {}
+        others: list[str] = []
+        rest = iter(arguments)
+        for argument in rest:
+            name, equals, value = argument.partition("=")
+            if argument == "--":
+                others += [argument, *rest]
+            elif argument in ("--debug", "--quiet"):
+                found[argument] = argument
+            elif name == LOG_FILE:
+                found[name] = value if equals else next(rest, "")
+            else:
+                others.append(argument)
+        return cls("--debug" in found, "--quiet" in found, found.get(LOG_FILE)), others
+
+    def open_log(self) -> Log | None:
+        """Return the log, if one is asked for.
+
+        Raises:
+            UsageError: its file is not named, or cannot be written.
+        """
+        if self.log_file is None:
+            return None
+        if not self.log_file:
+            raise UsageError(f"{LOG_FILE}: expected a file")
+        try:
+            return Log(Path(self.log_file))
+        except OSError as error:
+            raise UsageError(f"{LOG_FILE} {self.log_file}: {error.strerror}") from error
 
 
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 2 is the user's mistake, 1 the machine's trouble, 3 a run that made nothing, 128 and more a signal; one
-    line each.
+    Exit codes: 2 is the user's mistake, 1 a fault of ours or trouble of the machine, 3 a run that made nothing, 128 and
+    more a signal; one line each.
     """
-    debug = "--debug" in sys.argv
-    sys.argv[1:] = _spread([argument for argument in sys.argv[1:] if argument != "--debug"])
+    options, arguments = _Options.taken_from(sys.argv[1:])
+    sys.argv[1:] = _spread(arguments)
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    if not debug:
+    if not options.debug:
         warnings.formatwarning = _one_line
     spell_what_cannot_be_written()
-    with Signals() as signals:
+    try:
+        log = options.open_log()
+    except UsageError as error:
+        say(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    with Signals(log) as signals, showing(shown=not options.quiet), printing(log):
         try:
-            code = _run(signals, debug)
+            code = _run(signals, options.debug)
             if code:  # readers whose threads are at work when Python ends abort the process
                 gc.collect()
         except KeyboardInterrupt:  # the command was over already

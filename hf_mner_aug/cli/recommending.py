@@ -22,7 +22,7 @@ from hf_mner_aug.cli.options import (
     WritePage,
     engine_of,
 )
-from hf_mner_aug.cli.studies import BackboneName, Quiet, Settings, Yes, confirm
+from hf_mner_aug.cli.studies import BackboneName, Settings, Yes, confirm
 from hf_mner_aug.columns.mapping import parse_columns
 from hf_mner_aug.untrusted.printable import say
 
@@ -55,7 +55,6 @@ def recommend(
     gpus_per_worker: GpusPerWorker = None,
     cpus_per_worker: CpusPerWorker = None,
     memory_per_worker: MemoryPerWorker = None,
-    quiet: Quiet = False,
     yes: Yes = False,
     allow_host: AllowHost = None,
 ) -> None:
@@ -86,7 +85,6 @@ def recommend(
         ids_train=ids_train,
         images=images,
         columns=parse_columns(columns),
-        progress=not quiet,
         engine=chosen_engine,
         ask=functools.partial(confirm, "tried on folds of train", yes=yes, allowed=allow_host, typed=typed),
     )

@@ -84,7 +84,6 @@ def replicate(
     gpus_per_worker: GpusPerWorker = None,
     cpus_per_worker: CpusPerWorker = None,
     memory_per_worker: MemoryPerWorker = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long or paid run.")] = False,
     allow_host: AllowHost = None,
 ) -> None:
@@ -148,7 +147,6 @@ def replicate(
         smoke=smoke,
         dry_run=dry_run,
         engine=working,
-        progress=not quiet,
         say=say,
         ask=ask,
     )

@@ -47,7 +47,6 @@ BackboneName = Annotated[
 ]
 ReadOn = Annotated[str, typer.Option("--split", help="The split to read: test or validation.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before configs are made by paid calls.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")]
 
 
 def evaluate(
@@ -82,7 +81,6 @@ def evaluate(
     gpus_per_worker: GpusPerWorker = None,
     cpus_per_worker: CpusPerWorker = None,
     memory_per_worker: MemoryPerWorker = None,
-    quiet: Quiet = False,
     yes: Yes = False,
     allow_host: AllowHost = None,
 ) -> None:
@@ -111,7 +109,6 @@ def evaluate(
         out=out,
         source=source,
         images=images,
-        progress=not quiet,
         engine=chosen_engine,
         ask=functools.partial(confirm, again, yes=yes, allowed=allow_host),
     )
@@ -171,7 +168,6 @@ def curve(
     gpus_per_worker: GpusPerWorker = None,
     cpus_per_worker: CpusPerWorker = None,
     memory_per_worker: MemoryPerWorker = None,
-    quiet: Quiet = False,
     yes: Yes = False,
     allow_host: AllowHost = None,
 ) -> None:
@@ -199,7 +195,6 @@ def curve(
         paired=paired,
         split=split,
         into_existing=into_existing,
-        progress=not quiet,
         engine=chosen_engine,
         images=images,
         columns=parse_columns(columns),

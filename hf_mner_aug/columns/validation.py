@@ -18,6 +18,7 @@ from hf_mner_aug.columns.unknown import word_columns
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.posts.pictures import open_image
 from hf_mner_aug.posts.texts import text_key
+from hf_mner_aug.progress import watch_rows
 from hf_mner_aug.schema import (
     COLUMNS,
     EncodedImage,
@@ -254,7 +255,7 @@ def _read(dataset: "Dataset", columns: _Columns, allowed: Allowed | None) -> Ite
     dataset = dataset.select_columns([*columns.usable, *columns.by_word])
     tables = dataset.with_format("arrow").iter(batch_size=64 if pictures else 1000)
     with ThreadPoolExecutor() as pool:
-        for table in tables:
+        for table in watch_rows(tables, f"reads {dataset.split or 'all'}", dataset.num_rows):
             rows = table.to_pylist()
             encoded = [[row["image"]] if "image" in row else row.get("images") or [] for row in rows]
             pictures_here = chain.from_iterable(encoded)

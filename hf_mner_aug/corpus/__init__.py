@@ -22,6 +22,7 @@ from hf_mner_aug.models.search import words
 from hf_mner_aug.models.search.corpus import TABLES, check_format, guard, read_state, told
 from hf_mner_aug.posts.pictures import image_bytes
 from hf_mner_aug.posts.texts import too_long
+from hf_mner_aug.progress import progress_bar
 from hf_mner_aug.schema import EncodedImage, canonical_json
 from hf_mner_aug.stopping import keeping
 from hf_mner_aug.storage.disk import disk_full
@@ -107,7 +108,7 @@ def index(
                 writer = _Writer(connection, report, licence, site, allowed)
                 with keeping(lambda: f"complete batches stay in {out}; the same command goes on"):
                     for part, entries in parts:
-                        writer.add(part, entries)
+                        writer.add(part, progress_bar(entries, desc=part))
                     writer.finish([part for part, _ in parts])
             finally:
                 connection.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import Corrupt, DataError, NothingMade, RecipeMismatch, UsageError
 from hf_mner_aug.methods import METHODS, method_class
+from hf_mner_aug.progress import watch_rows
 from hf_mner_aug.publishing import croissant
 from hf_mner_aug.publishing.cards import (
     AS_PUBLISHED,
@@ -120,7 +121,8 @@ def publish(
         sizes = {}
         for split in run.gold:
             rows = published_rows(run, split, counts, made=retrieved == "whole")
-            sizes[split] = write_split(rows, place, split, features)
+            total = run.gold[split].num_rows + (run.n_made_of(split) if run.method.mode == "append" else 0)
+            sizes[split] = write_split(watch_rows(rows, f"writes {split}", total), place, split, features)
         if retrieved == "ids-only":
             stubs = (to_stubs(table, features) for table in made_rows(run, "train", counts))
             sizes[STUBS] = write_split(stubs, place, STUBS, stub_features(features))

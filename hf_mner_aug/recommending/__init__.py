@@ -17,6 +17,7 @@ from hf_mner_aug import __version__
 from hf_mner_aug.backbones import Backbone
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.progress import progress_bar
 from hf_mner_aug.recommending.candidates import COPIES, WEIGHTS, Candidate, list_candidates
 from hf_mner_aug.recommending.cells import FOLDS, Cells, share_posts
 from hf_mner_aug.recommending.race import Race
@@ -232,12 +233,9 @@ def open_cells(
 
 def run_race(race: Race, progress: bool) -> None:
     """Run a race under a bar of its seconds, and record the trainings of this run."""
-    from tqdm.auto import tqdm
-
     before = race.cells.n_kept
-    bar = tqdm(
-        total=round(race.budget), unit="s", disable=not progress, bar_format="{desc} {n:.0f} of {total} s {postfix}"
-    )
+    told = "{desc} {n:.0f} of {total} s {postfix}"
+    bar = progress_bar(shown=progress, total=round(race.budget), unit="s", delay=0, bar_format=told)
 
     def on_cell(key: str) -> None:
         bar.n = race.spent.seconds

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.progress import progress_bar
 from hf_mner_aug.runs.engines.pool import make_all
 from hf_mner_aug.runs.engines.work import Work
 from hf_mner_aug.runs.ledger import Run, numbered, run_folder
@@ -17,7 +18,7 @@ from hf_mner_aug.runs.parts import changed_splits, difference, make_part, part_n
 from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import Codec
 from hf_mner_aug.storage.shared import Folder
-from hf_mner_aug.transform import QUIET_S, Costs, Method, iterate_posts
+from hf_mner_aug.transform import Costs, Method, iterate_posts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -124,12 +125,10 @@ def _tried(
     progress: bool,
 ) -> Estimate:
     """Return the estimate of a run after ``fit``, from two trials, larger ones if they are quick."""
-    from tqdm.auto import tqdm
-
     total = sum(len(gold[split]) for split in changed_splits(method, gold))
     trials: list[_Trial] = []
     n_posts, most = posts, len(gold["train"])
-    with tqdm(desc="tries", unit=" posts", disable=not progress, delay=QUIET_S) as bar:
+    with progress_bar(shown=progress, desc="tries") as bar:
         while len(trials) < 2 or (trials[-1].making + trials[-1].publishing < TRY_S and trials[-1].posts < total):
             trials.append(_try(recipe, method, _spread(gold, min(1.0, n_posts / most)), publish))
             bar.update(trials[-1].posts)

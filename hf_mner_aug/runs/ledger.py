@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.columns import unknown as other_columns
 from hf_mner_aug.columns.labels import encode
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.progress import progress_bar
 from hf_mner_aug.runs.engines import Engine, Work, open_engine
 from hf_mner_aug.runs.funnel import nothing_made
 from hf_mner_aug.runs.parts import (
@@ -211,8 +212,6 @@ def run(
 
     ``learned`` is the artifact of an ``estimate`` of the same recipe and posts, which saves the fit.
     """
-    from tqdm.auto import tqdm
-
     check_rank(rank, world_size)
     chosen = open_engine(engine, num_proc)
     check_keep(recipe.build(), gold["train"])  # a wrong one is refused before anything is written
@@ -234,7 +233,8 @@ def run(
         parts = done.parts
         missing = missing_parts(place, folder, parts, recipe, method)
         posts = sum(map(len, parts))
-        with tqdm(total=posts, initial=posts - sum(map(len, missing)), unit=" posts", disable=not progress) as bar:
+        kept = posts - sum(map(len, missing))
+        with progress_bar(shown=progress, desc=recipe.config, total=posts, initial=kept, delay=0) as bar:
             for part in session.make(Work(folder, place, recipe, method, gold), missing):
                 bar.update(len(part))
     note = {

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.posts.pictures import image_digest
+from hf_mner_aug.progress import watch_rows
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.storage.parquet import read_features_of, reading
 from hf_mner_aug.storage.picture_columns import holds_files, is_named_only, map_files
@@ -113,8 +114,9 @@ def parquet_fingerprint(files: Mapping[str, Sequence[Path]]) -> Fingerprint:
         contents[split] = ContentDigest(read_features_of(paths[0]))
         for path in paths:
             with reading(path), pq.ParquetFile(path) as parquet:
-                for batch in parquet.iter_batches(batch_size=64):
-                    contents[split].update(pa.Table.from_batches([batch]))
+                tables = (pa.Table.from_batches([batch]) for batch in parquet.iter_batches(batch_size=64))
+                for table in watch_rows(tables, f"reads {path.name}", parquet.metadata.num_rows):
+                    contents[split].update(table)
     return Fingerprint(
         _of_splits({split: content.hexdigest() for split, content in contents.items()}),
         {split: content.columns() for split, content in contents.items()},

@@ -27,6 +27,7 @@ from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.spans import GroundedSpan, Labelled, PlainSpan
 from hf_mner_aug.models.vision.regions import picture_size
+from hf_mner_aug.progress import progress_bar
 from hf_mner_aug.publishing.rows import published_splits
 from hf_mner_aug.runs.engines import Engine, open_engine
 from hf_mner_aug.runs.engines.local import Local
@@ -291,11 +292,10 @@ class Study:
 
     def run(self, *, progress: bool = True, engine: Engine | None = None) -> None:
         """Train the cells that are missing, here or by an engine."""
-        from tqdm.auto import tqdm
-
         cells = list(self.cells())
         missing = [cell for cell in cells if self.read(cell) is None]
-        bar = tqdm(initial=len(cells) - len(missing), total=len(cells), unit="cell", disable=not progress)
+        kept = len(cells) - len(missing)
+        bar = progress_bar(shown=progress, total=len(cells), initial=kept, unit=" cells", delay=0)
         before = self._kept(cells)
         try:
             with bar, keeping(lambda: f"{self._kept(cells)} of {len(cells)} cells kept; the same command goes on"):

@@ -14,6 +14,7 @@ from hf_mner_aug.columns.mapping import map_columns
 from hf_mner_aug.columns.unknown import OtherColumns, save_words
 from hf_mner_aug.draw import Draw, draw
 from hf_mner_aug.exceptions import NotFitted, UsageError
+from hf_mner_aug.progress import progress_bar
 from hf_mner_aug.reasons import Reason
 from hf_mner_aug.schema import (
     AUGMENTED,
@@ -73,7 +74,6 @@ if TYPE_CHECKING:
 _KNOW = "pass features= when you make or map it"
 NOTHING_TO_DO = Reason("there is nothing to do")
 NSFW = "nsfw"  # the role of a classifier of unsafe pictures
-QUIET_S = 1.0  # seconds before a bar is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +287,7 @@ class Method:
             validation: a dataset with the same columns; its labels count by their names.
             images: the folder of the files that pictures are named by, where the dataset holds names instead of bytes.
             trust_image_paths: read such files wherever they lie.
-            progress: show a bar, where it takes more than a second.
+            progress: show a bar, where it takes more than two seconds.
             columns: the dataset's names for columns of ours, which are cast then, as by ``map_columns``.
 
         Raises:
@@ -327,7 +327,7 @@ class Method:
             validation = validation if validation is None else embed(validation, allowed, stacklevel=2)
         posts = iterate_posts(train, codec, images=self.reads_images)
         learned = self.learn(
-            _watched(posts, f"{self.name} reads train", getattr(train, "num_rows", None)) if progress else posts,
+            _watched(posts, f"{self.name} reads train", getattr(train, "num_rows", None), progress),
             iterate_posts(validation, codec, images=self.reads_images) if validation is not None else iter(()),
         )
         # Features as text: an artifact's keys are sorted, and the order of columns means something.
@@ -582,11 +582,9 @@ def _changes(method: Method, found: Mapping[str, Any]) -> dict[str, Callable[[An
         raise UsageError(f"{method.name} was fitted on another set: {error}: fit it on this set") from error
 
 
-def _watched(posts: Iterable[Post], told: str, total: int | None) -> Iterator[Post]:
+def _watched(posts: Iterable[Post], told: str, total: int | None, progress: bool) -> Iterator[Post]:
     """Yield posts under a progress bar, which stays visible while the posts are processed."""
-    from tqdm.auto import tqdm
-
-    with tqdm(desc=told, total=total, unit=" posts", delay=QUIET_S) as bar:
+    with progress_bar(shown=progress, desc=told, total=total) as bar:
         for post in posts:
             yield post
             bar.update()

@@ -281,6 +281,6 @@ def test_options_of_several_names_take_them_one_after_the_other():
     }
     repeated = {"--set", "--check-against", "--allow-host", "--forget", "--backbone", "--published"}
     assert several - set(cli.LISTS) == repeated, "these are written again for each value"
-    assert cli._spread(["evaluate", "x", "--ablations", "a", "b", "--quiet"]) == [
-        *("evaluate", "x", "--ablations", "a", "--ablations", "b", "--quiet")
+    assert cli._spread(["evaluate", "x", "--ablations", "a", "b", "--grid"]) == [
+        *("evaluate", "x", "--ablations", "a", "--ablations", "b", "--grid")
     ]

@@ -61,7 +61,9 @@ def test_a_verb_and_its_options_are_documented(verb):
 
 
 def test_options_of_all_verbs_are_documented():
-    assert "* `--debug`: Show tracebacks." in page("reference/cli.md")
+    text = page("reference/cli.md")
+    for told in ("`--debug`: Show tracebacks.", "`--quiet`: Show no progress.", "`--log-file FILE`: Add all"):
+        assert f"* {told}" in text
 
 
 # ---------------------------------------------------------------- Python

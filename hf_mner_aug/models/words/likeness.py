@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from hf_mner_aug.models.device import resolved_revision, split_revision
 from hf_mner_aug.models.search import Hit, Listed
 from hf_mner_aug.models.words.sentence import BATCH, POOLER, open_encoder
+from hf_mner_aug.progress import progress_bar
 from hf_mner_aug.storage import kept_features
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 BLOCK = 1024  # posts whose vectors are computed and kept at once
 HELD = 128  # blocks: 100 MB of 384 numbers in half precision for each post
 DIGITS = 5  # of a cosine: posts that are equally alike go by their order
-QUIET_S = 5.0  # seconds before a bar is shown
 
 
 def prepare(posts: Listed, encoder: str) -> None:
@@ -33,10 +33,8 @@ def prepare(posts: Listed, encoder: str) -> None:
         MissingExtra: transformers or torch is not installed.
         UsageError: there is no such encoder.
     """
-    from tqdm.auto import tqdm
-
     blocks = range(0, len(posts), BLOCK)
-    for first in tqdm(blocks, desc=f"{encoder} reads {len(posts)} posts", unit=" blocks", delay=QUIET_S):
+    for first in progress_bar(blocks, shown=True, desc=f"{encoder} reads {len(posts)} posts", unit=" blocks"):
         _block(posts, encoder, first)
 
 
