@@ -1,7 +1,8 @@
 """The table of methods, and those that installed packages offer: the only place that knows them all."""
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.installed import Offer, offers
@@ -37,6 +38,11 @@ def check_renamed(name: str, params: Iterable[str], where: str = "") -> None:
     for old, new in RENAMED.get(name, {}).items():
         if old in params:
             raise UsageError(f"{where}{name}: {old}: renamed to {new}")
+
+
+def with_new_names(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters that an earlier version wrote into a recipe, by the names that they have today."""
+    return {RENAMED.get(name, {}).get(param, param): value for param, value in params.items()}
 
 
 def method_class(name: str) -> type[Method]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.methods import METHODS, check_renamed, installed, method_class
+from hf_mner_aug.methods import METHODS, check_renamed, installed, method_class, with_new_names
 from hf_mner_aug.models.device import find_device, find_dtype
 from hf_mner_aug.outside import is_class_name, name_of, named_by_recipe, named_by_user
 from hf_mner_aug.schema import canonical_json
@@ -120,6 +120,8 @@ class Recipe:
             review = data.get("review")
             where = f"{path}: recipe"
             data = checked(data["recipe"], dict[str, Any], where)
+            if isinstance(params_of_file := data.get("params"), dict):
+                data["params"] = with_new_names(str(data.get("method")), params_of_file)
             if isinstance(review, dict):  # a review is not made again, only the config that was reviewed
                 data["config"] = review.get("of", "")
         check_keys(data, where)
@@ -160,6 +162,8 @@ class Recipe:
     def build(self) -> Method:
         """Return the method of this recipe with its parameters; hosts among these still need the user's permission.
 
+        A recipe of an earlier version may have former names of parameters, and keeps its fingerprint.
+
         Raises:
             UnknownName: there is no such method or parameter.
             UsageError: a value is out of range, or the recipe was made for another version of the method.
@@ -170,7 +174,7 @@ class Recipe:
                 f"the recipe is for version {self.version} of {self.method}, installed is version {cls.version}: make "
                 "the config again"
             )
-        params = parse_params(cls, self.params)
+        params = parse_params(cls, with_new_names(self.method, self.params))
         shared: dict[str, Any] = {name: getattr(self, name) for name in SHARED}
         return cls(**shared, from_recipe=True, **params)
 

@@ -71,7 +71,6 @@ def test_a_recipe_of_before_is_told_the_new_name(path, name, old, new):
     for make in (
         lambda: named_method(f"{name}:{old}=1,copies=1"),
         lambda: Recipe.of(method=name, params={old: "1"}),
-        lambda: Recipe(method=name, version=method_class(name).version, params={old: "1"}).build(),
     ):
         with pytest.raises(UsageError, match=f"{told}$"):
             make()
