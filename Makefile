@@ -7,7 +7,7 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: demo test check dist docs attack lab test-newest test-oldest lock clean
+.PHONY: demo test check dist docs attack lab test-newest test-oldest lock licences clean
 
 demo: .venv/core.stamp  ## augment the drawn sample set, offline, and load it back
 	$(BIN)/hf-mner-aug demo --out demo-out
@@ -22,11 +22,12 @@ check: .venv/dev.stamp  ## format, lint, types, floors, tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2
 
-dist:  ## wheel and sdist in dist/, the wheel tried in an empty environment
+dist:  ## wheel and sdist in dist/, the wheel tried in an empty environment; sbom.cdx.json
 	$(call new_environment,.venv-dist)
 	.venv-dist/bin/$(PIP_INSTALL) --require-hashes -r locks/build.txt
 	rm -rf dist
 	.venv-dist/bin/python tests/distributions.py dist
+	.venv-dist/bin/python tests/bill.py sbom.cdx.json
 	$(call new_environment,.venv-dist)
 	.venv-dist/bin/$(PIP_INSTALL) --require-hashes --only-binary :all: -r locks/core.txt
 	.venv-dist/bin/$(PIP_INSTALL) --no-index --no-deps dist/*.whl
@@ -59,8 +60,11 @@ lab: .venv-lab/bin/python  ## real pretrained models for benchmarks/lab, in $$MN
 .venv-lab/bin/python:
 	$(call new_environment,.venv-lab)
 
+licences: .venv/dev.stamp  ## the licences of all locked packages, in locks/licences.md
+	$(BIN)/python tests/bill.py
+
 clean:
-	rm -rf .venv .venv-dist .venv-lab .venv-lock .venv-newest .venv-oldest demo-out demo-out.runs dist site
+	rm -rf .venv .venv-dist .venv-lab .venv-lock .venv-newest .venv-oldest demo-out demo-out.runs dist sbom.cdx.json site
 
 .venv/core.stamp: pyproject.toml locks/build.txt locks/core.txt
 	$(call install,.venv,locks/build.txt,locks/core.txt)
