@@ -15,7 +15,7 @@ GROUPS = {
     "Calls to servers": "web endpoint replay allow_host",
     "Before the run": "preview dry_run probe yes",
     "Result": """out config_name overwrite into_existing retrieved push_to_hub create_pr report source write_card
-        write_page""",
+        write_page submit""",
 }
 EXAMPLES = {
     "augment": (
