@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.backbones import Backbone
 from hf_mner_aug.backbones.settings import parse_backbone, settings_of, spec_models
 from hf_mner_aug.conversion import convert
+from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.models.device import resolved_revision, split_revision
 from hf_mner_aug.publishing.folder import RECORD
@@ -45,7 +46,7 @@ from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.transform.costs import hosts_of
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
 
 MEASURED = {
     "entities": ENTITIES.name,
@@ -59,6 +60,7 @@ OF_THE_PAPER = ("judge", "caption_similarity", "encoder", "tune")
 OF_A_DOWNLOAD = ("synonyms",)
 WHOLE = "100pct"
 SMOKE_POSTS = {"train": 40, "validation": 8, "test": 12}
+SMOKE_CORPUS = 200  # further posts
 SMOKE = "smoke run: it shows that the parts fit together, and proves no figure"
 # Tiny networks without pretrained weights, and a few steps of each.
 TINY = "encoder=tiny,device=cpu,steps=1,checks=1,batch_size=4,max_length=32"
@@ -113,6 +115,7 @@ class Place:
     folder: Path
     known: KnownSet | None = None
     unread: Path | None = None
+    corpus: Path | None = None  # of further posts, in a smoke run
 
     @cached_property
     def pictured(self) -> int:
@@ -243,7 +246,20 @@ class Sets:
         whole = load_sample(kind)
         splits = DatasetDict({split: whole[split].select(range(n)) for split, n in SMOKE_POSTS.items()})
         self._write(splits, folder)
-        return Place(f"sample_{kind}_{column.subset or WHOLE}", column.set, splits, folder)
+        name = f"sample_{kind}_{column.subset or WHOLE}"
+        return Place(name, column.set, splits, folder, corpus=self._corpus(kind, whole["train"]))
+
+    def _corpus(self, kind: str, rows: "Dataset") -> Path | None:
+        """Return a corpus of sample posts that are not in the smoke run, for rmda to search; None in a dry run."""
+        from datasets import DatasetDict
+
+        if self._temporary:
+            return None
+        corpus, folder = self.choices.out / "sets" / f"sample_{kind}.db", self.choices.out / "sets" / f"more_{kind}"
+        last = min(SMOKE_POSTS["train"] + SMOKE_CORPUS, len(rows))
+        self._write(DatasetDict(train=rows.select(range(SMOKE_POSTS["train"], last))), folder)
+        index(str(folder), corpus)
+        return corpus
 
     def _write(self, splits: "DatasetDict", folder: Path) -> None:
         """Write splits into a folder that ``load_source`` reads, except in a dry run."""
@@ -314,6 +330,8 @@ class Plan:
         fields: dict[str, Any] = {"method": augmentation.method, "config": f"{name}_{place.name}"}
         if self.choices.smoke:
             params = {**params, **_smoke_params(augmentation.method)}
+            if augmentation.method == "rmda" and place.corpus:
+                params["corpus"] = str(place.corpus)
             fields["copies"] = 1
         elif augmentation.copies:
             fields["copies"] = augmentation.copies
@@ -614,7 +632,7 @@ def _smoke_backbone(model: Model, column: Column) -> str:
 def _smoke_params(method: str) -> dict[str, Any]:
     """Return parameters that make a method quick."""
     quick: dict[str, dict[str, Any]] = {
-        "daga": {"epochs": 2, "embedding": 16, "hidden": 16},
+        "daga": {"epochs": 8, "embedding": 16, "hidden": 16},
         "melm": {"encoder": "tiny", "epochs": 1},
         "memory_hard": {"folds": 2, "seeds": 1, "detectors": 1, "target": "crf:iterations=5"},
         "rmda": {"detectors": 1},

@@ -455,7 +455,7 @@ class _Run:
             model = manifest.models[name]
             if name in choices.models or choices.smoke:
                 told.append(f"{spec} in place of {name}")
-            if model.note:
+            elif model.note:
                 told.append(f"{name}: {model.note}")
             if text := told_deviations(backbone_class(spec.partition(":")[0])):
                 told.append(f"{spec.partition(':')[0]} deviates: {text}")

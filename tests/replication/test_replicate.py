@@ -24,7 +24,30 @@ from hf_mner_aug.studies.tasks import ELSEWHERE, ENTITIES, HIDDEN, SHOWN, Ground
 from hf_mner_aug.transform import iterate_posts
 
 CRF = "crf:iterations=10"
+UNMEASURED = "perplexity: not measured in a smoke run"
 TABLES = [(paper, table) for paper, tables in manifest_names().items() for table in tables]
+# A few cells of each table, which take seconds; test_every_table_runs_through takes all.
+QUICK = {
+    ("amia", "table1"): ["umt@t15"],
+    ("amia", "table2"): ["umt+amia@t15"],
+    ("amia", "table3"): ["umt+synthesised@t15_mismatched"],
+    ("amia", "table4"): ["hemingway"],
+    ("gmda", "table1"): ["train@t15"],
+    ("gmda", "table2"): ["mmt5@t15_10pct"],
+    ("gmda", "table3"): ["mmt5+eda"],
+    ("gmda", "table4"): ["h_index@gmner"],
+    ("gmda", "table5"): ["h_index"],
+    ("gmda", "table6"): ["federer"],
+    ("gmda", "table7"): ["gmda@t15"],
+    ("iie4mner", "main"): ["iie4mner@t15"],
+    ("memory_hard", "ablations"): ["hvpnet+memory_hard"],
+    ("memory_hard", "main"): ["hvpnet@t15"],
+    ("memory_hard", "share"): ["hvpnet@t15", "amnet@t15"],
+    ("rmda", "figure4"): ["manchester"],
+    ("rmda", "table1"): ["bert+rmda@t15"],
+    ("rmda", "table2"): ["umt+rmda@t15"],
+    ("rmda", "table3"): ["rmda@t15"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -468,14 +491,25 @@ def test_the_command_lists_tables_and_plans_one(data, tmp_path, capsys, monkeypa
     assert (code, text) == (2, "error: --set corpus=x: name the method, as in rmda.corpus=FILE\n")
 
 
+def test_every_table_has_quick_cells():
+    assert [*QUICK] == TABLES
+
+
+@pytest.mark.parametrize(("paper", "table"), TABLES)
+def test_some_cells_of_every_table_run(paper, table, tmp_path, no_gpu):
+    cells = QUICK[paper, table]
+    made = hf_mner_aug.replicate(paper, table, out=tmp_path, smoke=True, cells=cells, progress=False)
+    for cell in made.data["cells"]:
+        assert cell["here"] or cell["texts"], cell["reason"]
+        assert cell["reason"] in ("", UNMEASURED)
+    assert SMOKE in made.to_markdown()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("paper", "table"), TABLES)
 def test_every_table_runs_through(paper, table, tmp_path):
     made = hf_mner_aug.replicate(paper, table, out=tmp_path, smoke=True, progress=False)
     assert any(cell["here"] or cell["texts"] for cell in made.data["cells"])
-    errors = [
-        cell
-        for cell in made.data["cells"]
-        if cell["reason"] and not cell["quoted"] and "no post was made" not in cell["reason"]
-    ]
-    assert [cell["reason"] for cell in errors] == []
+    reasons = {cell["reason"] for cell in made.data["cells"] if cell["reason"] and not cell["quoted"]}
+    # No further sample post has both entities of a relation, so rmda makes none.
+    assert {told for told in reasons if told != UNMEASURED and not told.startswith("rmda")} == set()
