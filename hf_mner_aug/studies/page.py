@@ -25,6 +25,7 @@ from hf_mner_aug.untrusted.printable import fenced, for_markdown
 from hf_mner_aug.untrusted.shapes import read_json
 
 RUNS = "runs.json"
+ONE_AT_A_TIME = ("--backbone", "--set")  # options that are repeated for several values
 READ = (
     "Compared are models trained on gold posts (*gold*), on these repeated up to the size of a config (*oversampled*), "
     "on a config, and on gold posts with shuffled {kinds} (*shuffled*, the negative control). Δ is the mean F1 of "
@@ -50,13 +51,15 @@ class Ran(TypedDict):
 def spell_command(verb: str, argument: Any, options: Mapping[str, Any], *more: str) -> str:
     """Return the command line of a verb, with ``more`` arguments; of folders on this machine it has the names only.
 
-    An option is left out if its value is None, False or empty, and has no value if that is True.
+    An option is left out if its value is None, False or empty, and has no value if that is True. Of several values each
+    has the option's name before it where the command line takes one at a time.
     """
     words = ["hf-mner-aug", verb, _named(argument), *more]
     for name, value in options.items():
         if value not in (None, False, "", [], ()):
             many = value if isinstance(value, list | tuple) else [value]
-            words += [name, *([] if value is True else map(_named, many))]
+            values = [] if value is True else [*map(_named, many)]
+            words += [part for one in values for part in (name, one)] if name in ONE_AT_A_TIME else [name, *values]
     return shlex.join(words)
 
 

@@ -8,9 +8,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import typer
 from places import ROOT
 
 import hf_mner_aug
+from hf_mner_aug import cli
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.studies import page
 from hf_mner_aug.studies.curves import Subset, combine
@@ -137,7 +139,7 @@ def test_a_command_has_no_folder_of_this_machine_and_only_options_that_were_set(
     (tmp_path / "bert").mkdir()
     options = {"--set": [f"encoder={tmp_path / 'bert'}", "steps=3"], "--grid": True, "--out": None, "--split-by": []}
     told = page.spell_command("evaluate", tmp_path / "bert", options)
-    assert told == "hf-mner-aug evaluate bert --set encoder=bert steps=3 --grid"
+    assert told == "hf-mner-aug evaluate bert --set encoder=bert --set steps=3 --grid"
     assert page.spell_command("curve", "org/set", {"--methods": ["rmda:corpus=a b"]}).endswith("'rmda:corpus=a b'")
 
 
@@ -218,3 +220,22 @@ def test_text_has_the_names_of_files_and_not_their_paths(text, told):
 def test_a_home_with_blanks_is_no_part_of_a_page(monkeypatch):
     monkeypatch.setenv("HOME", "/home/Jo Doe")
     assert page.without_paths("no file /home/Jo Doe/sets/train.txt") == "no file train.txt"
+
+
+def test_a_spelled_command_can_be_typed_again():
+    """Options that take one value each time are repeated; a second value behind one would be an argument."""
+    options = {"--backbone": ["a=crf", "b=crf"], "--set": ["rmda.corpus=x", "rmda.copies=2"], "--seeds": [0, 1]}
+    told = page.spell_command("replicate", "rmda", options, "table1")
+    assert told == (
+        "hf-mner-aug replicate rmda table1 --backbone a=crf --backbone b=crf --set rmda.corpus=x --set rmda.copies=2 "
+        "--seeds 0 1"
+    )
+    asked = _read(told)
+    assert (asked["paper"], asked["table"]) == ("rmda", "table1")
+    assert [[*asked[name]] for name in ("backbone", "set_", "seeds")] == [*options.values()]
+
+
+def _read(command):
+    """Return the values that the command line reads from a command."""
+    verb, *words = cli._spread(shlex.split(command)[1:])
+    return typer.main.get_command(cli.app).commands[verb].make_context(verb, words).params
