@@ -1,0 +1,72 @@
+"""The command that measures: its page, its table, and the arithmetic of its simulation."""
+
+import sys
+import types
+
+import pytest
+from places import ROOT
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import __main__, measured
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["benchmarks", "--page", str(tmp_path / "page.md"), *words])
+        __main__.main()
+        return (tmp_path / "page.md").read_text(encoding="utf-8")
+
+    def add(name, measure):
+        module = types.SimpleNamespace(__doc__=f"What {name} measures.", measure=measure)
+        monkeypatch.setitem(sys.modules, f"benchmarks.{name}", module)
+        monkeypatch.setitem(__main__.NAMES, name, name.title())
+
+    return types.SimpleNamespace(run=run, add=add, Row=measured.Row)
+
+
+def test_a_benchmark_that_is_run_again_replaces_its_section(command, capsys):
+    times = iter((1.5, 2.5))
+    command.add("first", lambda folder, n: [command.Row("work", f"{n} rows", "peer 2 s", next(times), "≤ 2")])
+    command.add("second", lambda folder, n: [command.Row("other", "3 MB")])
+    page = command.run("first", "second", "--posts", "20000")
+    assert "| work | 20000 rows | peer 2 s | 1.50 | ≤ 2 |" in page
+    assert "$ python -m benchmarks first --posts 20000\n" in page
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "| work | 20000 rows | peer 2 s | 1.50 | ≤ 2 |",
+        "| other | 3 MB |  |  |  |",
+    ]
+    page = command.run("first")
+    assert "| work | 100000 rows | peer 2 s | 2.50 | ≤ 2 |" in page
+    assert "| other | 3 MB |  |  |  |" in page
+    assert page.count("## First") == 1
+    assert "What first measures." in page
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["nothing"], "no benchmark nothing: known are text, "), (["--posts", "5"], "at least 10000")]
+)
+def test_a_wrong_word_is_told(command, capsys, words, said):
+    with pytest.raises(SystemExit) as end:
+        command.run(*words)
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_makespan_of_a_few_parts(command, monkeypatch):
+    from benchmarks import scale
+
+    monkeypatch.setattr(scale, "LATENCY_S", 0.25)  # four requests of a worker: 1 s
+    monkeypatch.setattr(scale, "START_S", 5.0)
+    assert scale.makespan(1, 3, [2.0], 0.0) == 5 + 3 * (2 + 1)
+    assert scale.makespan(3, 3, [2.0], 0.0) == 5 + (2 + 1)
+    assert scale.makespan(100, 10, [2.0], 4.0) == 5 + 10 * 4 + (2 + 1), "the driver hands out one after another"
+
+
+def test_what_a_function_took_alone(command):
+    from benchmarks.measured import alone
+    from benchmarks.scale import makespan
+
+    took = alone(makespan, 1, 3, [2.0], 1.0)
+    assert took.result == makespan(1, 3, [2.0], 1.0)
+    assert 0 <= took.cpu_seconds < 5
