@@ -23,17 +23,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.settings import BackboneSpec
-from hf_mner_aug.backbones.teachers import Labels, TeacherSpec, label_texts, taught, teacher_of, told_teacher
+from hf_mner_aug.backbones.teachers import Labels, TeacherSpec, label_texts, taught, teacher_of
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.methods.gmda import consistency
-from hf_mner_aug.methods.gmda.pictures import open_originals, with_pictures
+from hf_mner_aug.methods.gmda import consistency, told
+from hf_mner_aug.methods.gmda.pictures import open_originals, with_nearest, with_pictures
 from hf_mner_aug.models import text as text_engines
 from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.endpoint.engine import ChatEngine, run_name
 from hf_mner_aug.models.image import ImageEngineName, engine_of
 from hf_mner_aug.models.image.engine import COLLAGE, Refused, check_fill, check_sources
-from hf_mner_aug.models.image.nearest import nearest_pictured
 from hf_mner_aug.models.text import TEMPLATES, TextEngineName, free
 from hf_mner_aug.models.text.engine import Composed, TextEngine, TextRequest, Unwritten
 from hf_mner_aug.models.text.labelled import (
@@ -48,7 +47,7 @@ from hf_mner_aug.models.text.labelled import (
 )
 from hf_mner_aug.models.text.network import Dtype, FitSettings, Marks
 from hf_mner_aug.posts.boxes import carry_boxes
-from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
+from hf_mner_aug.posts.hygiene import MADE_OF
 from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_details, swap
 from hf_mner_aug.posts.pictures import TAKEN, image_digest
 from hf_mner_aug.posts.repeats import WordPairs
@@ -63,7 +62,7 @@ from hf_mner_aug.reasons import (
     Reason,
 )
 from hf_mner_aug.schema import Post
-from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
+from hf_mner_aug.storage.names import NameList, fit_list, names_of
 from hf_mner_aug.storage.posts import open_posts, save_posts
 from hf_mner_aug.transform import NSFW, Content, Costs, Facts, Method, Reject
 from hf_mner_aug.transform.weights import check_score
@@ -318,51 +317,7 @@ class GMDA(Method):
     @property
     def cautions(self) -> tuple[str, ...]:
         """Sentences that users of the rows must know."""
-        found = []
-        if self.text and self.text_model == TEMPLATES:
-            found.append(
-                "The texts are other train posts with this post's entities written into them (the column "
-                "provenance names them as made_of): what they say of these entities is made up."
-            )
-        elif self.text:
-            told = " The column provenance names the train posts that it was shown as made_of." if self._chat else ""
-            found.append(f"The texts are a model's: what they say of people, places and companies is made up.{told}")
-        if self.ask == free.FREE:
-            found.append(self._told_free())
-        found += told_list(self.mentions)
-        if teacher := teacher_of(self):
-            found += told_teacher(self, teacher)
-        if self.artifact is not None and self._learns_to_write:
-            found += _cut(self._text_engine().training())  # type: ignore[attr-defined]
-        if self.artifact is not None:
-            found += filters.told_sample(self.learned)
-        if self.image if self.artifact is None else self._makes_pictures:
-            found.append(self._told_pictures())
-        if self.artifact is not None and self._codec().boxed and self.learned["pictures"]:
-            checked = "whether the new picture shows them there is not checked"
-            told = "the detectors find them there in the new one" if self.check_boxes else checked
-            found.append(f"Boxes are those of the original picture, on entities with the same words; {told}.")
-        return tuple(found)
-
-    def _told_free(self) -> str:
-        """Return a sentence on the texts that are asked for freely."""
-        part = "In the" if self.free_share == 1 else f"In about {self.free_share:.0%} of the"
-        labels = "" if self.labels == "teacher" else "names and labels may be wrong, no detector checks them, and "
-        return (
-            f"{part} texts (provenance: ask is free) the entities are the model's own as well: {labels}source_id only "
-            "names the post by whose draw a text was made."
-        )
-
-    def _told_pictures(self) -> str:
-        """Return a sentence on the origin of the pictures, and on posts without one."""
-        maker = (
-            "collages of train pictures over" if self.image_model == COLLAGE else f"what {self.image_model} drew from"
-        )
-        missing = " Posts without one " + ("have one drawn for the text." if self.fill_missing else "stay without.")
-        if self.artifact is not None and not self.learned["pictures"]:
-            maker, missing = f"what {self.image_model} drew for the text, as no post of train has", ""
-            return f"The pictures are {maker} one: their files say so (IPTC's DigitalSourceType)."
-        return f"The pictures are {maker} the original: their files say so (IPTC's DigitalSourceType).{missing}"
+        return told.cautions_of(self)
 
     @property
     def _chat(self) -> ChatEngine | None:
@@ -481,7 +436,10 @@ class GMDA(Method):
         written = self._written(posts, draws) if self.text else posts
         for first in range(0, len(posts), CHUNK):
             chosen = slice(first, first + CHUNK)
-            new = self._pictured(*self._found_pictures(posts[chosen], written[chosen]), draws[chosen])
+            golds, texts = posts[chosen], written[chosen]
+            if self._finds_pictures:
+                golds, texts = with_nearest(golds, texts, self.learned["files"]["posts"])
+            new = self._pictured(golds, texts, draws[chosen])
             if self._sees:
                 there = {i: post for i, post in enumerate(new) if isinstance(post, Post) and post.relation is None}
                 asked = {i: post for i, post in there.items() if free.ASK not in post.details}
@@ -585,23 +543,6 @@ class GMDA(Method):
             replace(post, details={**post.details, free.ASK: free.FREE}), known, self.invented
         )
 
-    def _found_pictures(
-        self, posts: Sequence[Post], written: Sequence[Post | Reject]
-    ) -> tuple[list[Post], list[Post | Reject]]:
-        """Return the posts and written ones; the pictures of a free text are those of the train post most like it.
-
-        That post takes the place of the one that was asked, if it has pictures, so that boxes come from it as well.
-        """
-        golds, made = list(posts), list(written)
-        for i, post in enumerate(written):
-            if not (isinstance(post, Post) and self._finds_pictures and post.details.get(free.ASK) and post.images):
-                continue
-            if shown := nearest_pictured(self.learned["files"]["posts"], post.tokens):
-                others = {*post.details.get(MADE_OF, ()), shown.id}
-                details = {**post.details, MADE_OF: sorted(others), PICTURED: [shown.id]}
-                golds[i], made[i] = shown, replace(post, images=shown.images, details=details)
-        return golds, made
-
     def _pictured(
         self, golds: Sequence[Post], written: Sequence[Post | Reject], draws: Sequence[Draw]
     ) -> list[Post | Reject | None]:
@@ -703,21 +644,3 @@ class GMDA(Method):
 def _request(post: Post, copy: int = 0) -> TextRequest:
     image = post.images[0] if post.images else None
     return TextRequest(instruction=instruction(post), image=image, post=post, copy=copy)
-
-
-def _cut(training: Mapping[str, Any]) -> list[str]:
-    """Return sentences on texts that were cut, pictures that were unreadable and batches that were halved."""
-    counts, limits, found = training["counts"], training["settings"], []
-    for split in ("train", "validation"):
-        cut = [
-            f"{counts[f'{split}_{kind}_cut']} {kind} cut at {limits[limit]} tokens"
-            for kind, limit in (("texts", "max_text"), ("instructions", "max_instruction"))
-            if f"{split}_{kind}_cut" in counts
-        ]
-        if f"{split}_images_unreadable" in counts:
-            cut.append(f"{counts[f'{split}_images_unreadable']} pictures that could not be read")
-        if cut:
-            found.append(f"The text model was given {counts[f'{split}_posts']} posts of {split}: {', '.join(cut)}.")
-    if "halved" in counts:
-        found.append(f"Memory ran out during training: batches were halved, times: {counts['halved']}.")
-    return found

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.models.image.engine import POST_ID, Refused
+from hf_mner_aug.models.image.nearest import nearest_pictured
+from hf_mner_aug.models.text import free
 from hf_mner_aug.posts.boxes import carry_boxes
 from hf_mner_aug.posts.hygiene import MADE_OF, PICTURED
 from hf_mner_aug.posts.pictures import MIXED, open_rgb, write_picture
@@ -52,3 +54,22 @@ def with_pictures(
     sources = {MADE_OF: sorted(made_of | shown), PICTURED: sorted(shown)}
     details = {**post.details, "synthetic": True, **{name: ids for name, ids in sources.items() if ids}}
     return carry_boxes(replace(post, images=tuple(images), details=details), gold, scale)
+
+
+def with_nearest(
+    posts: Sequence[Post], written: Sequence[Post | Reject], train: str
+) -> tuple[list[Post], list[Post | Reject]]:
+    """Return the posts and written ones; the pictures of a free text are those of the train post most like it.
+
+    That post takes the place of the one that was asked, if it has pictures, so that boxes come from it as well.
+    ``train`` is the digest of train's posts.
+    """
+    golds, made = list(posts), list(written)
+    for i, post in enumerate(written):
+        if not (isinstance(post, Post) and post.details.get(free.ASK) and post.images):
+            continue
+        if shown := nearest_pictured(train, post.tokens):
+            others = {*post.details.get(MADE_OF, ()), shown.id}
+            details = {**post.details, MADE_OF: sorted(others), PICTURED: [shown.id]}
+            golds[i], made[i] = shown, replace(post, images=shown.images, details=details)
+    return golds, made

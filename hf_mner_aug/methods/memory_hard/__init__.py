@@ -12,7 +12,6 @@ no_entity_found, unsure, unsupported, unlike_picture
 
 import functools
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
@@ -26,10 +25,8 @@ from hf_mner_aug.methods.memory_hard import of_paper
 from hf_mner_aug.methods.memory_hard.merging import merge_nodes
 from hf_mner_aug.methods.memory_hard.mining import Hard, mine, random_failures, share_out, similarities
 from hf_mner_aug.methods.memory_hard.pictures import (
-    IMAGE_PROMPT,
     check_pictures,
     picture_of,
-    readable_picture,
     with_pictures,
 )
 from hf_mner_aug.methods.memory_hard.requests import (
@@ -37,12 +34,15 @@ from hf_mner_aug.methods.memory_hard.requests import (
     Job,
     Memory,
     Outcome,
+    as_post,
     as_stubborn,
+    check_alike,
     check_draft,
     choose_failure,
     counted,
+    entities_of,
     funnel,
-    likeness,
+    known_of,
     outcome_of,
 )
 from hf_mner_aug.methods.memory_hard.retrieval import LOOKED_AT, Retriever
@@ -54,21 +54,18 @@ from hf_mner_aug.models.image.engine import COLLAGE, check_fill, check_sources
 from hf_mner_aug.models.patterns import RETRIEVE, RULES, chat_engine, check_engine, open_engine
 from hf_mner_aug.models.patterns.cues import Space
 from hf_mner_aug.models.patterns.endpoint import BATCH, PatternEndpoint
-from hf_mner_aug.models.patterns.engine import Draft, PatternEngine, Question, WriteRequest, as_failure
+from hf_mner_aug.models.patterns.engine import PatternEngine, Question, WriteRequest, as_failure
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.patterns.rules import Rules
 from hf_mner_aug.models.search import TRAIN, CorpusName, found_words
 from hf_mner_aug.models.search import open_engine as open_corpus_of
 from hf_mner_aug.models.text.drafting import write_drafts
 from hf_mner_aug.models.text.engine import Unwritten
-from hf_mner_aug.posts.hygiene import MADE_OF
-from hf_mner_aug.posts.lexicon import entity_key
 from hf_mner_aug.posts.listed_mentions import LISTED, Writing, listed_words
 from hf_mner_aug.posts.pictures import image_digest
-from hf_mner_aug.posts.texts import text_key
 from hf_mner_aug.posts.tokenising import word_style
 from hf_mner_aug.reasons import NO_ORIGINAL, NO_PICTURE, TEACHER_SCORES, WORD_COUNT, Reason
-from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.schema import Post
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.storage.names import NameList, fit_list, names_of, told_list
 from hf_mner_aug.storage.posts import open_posts, save_posts
@@ -404,6 +401,51 @@ class MemoryHard(Method):
 
         sample = filters.sample_posts(kept(), self.seed)
         posts = sample.posts
+        self._check_posts(posts)
+        files = {"posts": save_posts(posts)}
+        options = {"folds": self.folds, "seeds": self.seeds, "seed": self.seed, "guard": self.guard, "least": self.hard}
+        mined = mine(posts, target=self.target, references=self.references, **options)  # type: ignore[arg-type]
+        alike = similarities(posts) if keep else {}
+        failures: Sequence[Failure] = [replace(f, similarity=alike.get(f.post)) for f in mined.failures]
+        if not self.mining:
+            hard = {failure.post for failure in failures if failure.gold or self.spurious}
+            failures = random_failures(posts, len(hard), self.seed)
+        texts = [replace(post, images=()) for post in posts]
+        types, keys = known_of(texts)
+        files |= fit_list(self.mentions, Writing.of(texts))
+        found = self._learn_retrieval(texts, [replace(post, images=()) for post in validation], files)
+        pictures = bool(pictured)
+        engine = self._engine(texts, {"files": files, "pictures": pictures, **found})
+        if looks:
+            found |= {"sees": of_paper.sees(self, engine, posts)}
+        tree = Tree(self.target, {failure.id: failure for failure in failures})
+        if self.tree:
+            gardener = Gardener(engine, Space.of(texts), self.distance, self.support, self.seed, self.coarse)
+            if self.merge:
+                assert isinstance(engine, PatternEndpoint)
+                gardener = replace(gardener, merge=functools.partial(merge_nodes, engine, seed=self.seed))
+            tree = gardener.grow(self.target, failures)
+        if self.detector:
+            files |= filters.fit_detectors(texts, self.detector, self.detectors, self.seed)
+        memory = Memory(tree, engine, types, keys, self._detectors(files), self.spurious)
+        memory, written = self._first_rounds(replace(memory, shown=self._shown(files, found)))
+        tree = replace(tree, counts=memory.rounds[-1] if memory.rounds else {})
+        files["tree"] = artifacts.save_json(
+            {
+                "funnel": funnel(written),
+                "notes": list(mined.notes),
+                "posts": len(posts),
+                "specific": dict(mined.specific),
+                "stubborn": [as_stubborn(outcome) for outcome in written if outcome.draft is None],
+                "suspects": [failure.to_dict() for failure in mined.suspects],
+                "tree": tree.to_dict(),
+            }
+        )
+        rounds = [{key: list(count) for key, count in sorted(counts.items())} for counts in memory.rounds]
+        return {"files": files, "pictures": pictures, "rounds": rounds, **found, **sample.sizes}
+
+    def _check_posts(self, posts: Sequence[Post]) -> None:
+        """Raise UsageError unless models can be wrong about some of these posts, and pictures can be made of them."""
         if not any(post.entities for post in posts):
             raise UsageError(
                 "memory_hard: no post has an entity, so no model can be wrong about one: expected an MNER set"
@@ -416,64 +458,15 @@ class MemoryHard(Method):
         shown = {digest for post in posts for image in post.images if (digest := image_digest(image))}
         if self._draws and shown:
             check_sources(self.image_model, len(shown), "pass image=False, or name a pipeline: image_model=MODEL")
-        files = {"posts": save_posts(posts)}
-        options = {"folds": self.folds, "seeds": self.seeds, "seed": self.seed, "guard": self.guard, "least": self.hard}
-        mined = mine(posts, target=self.target, references=self.references, **options)  # type: ignore[arg-type]
-        alike = similarities(posts) if keep else {}
-        failures: Sequence[Failure] = [replace(f, similarity=alike.get(f.post)) for f in mined.failures]
-        if not self.mining:
-            hard = {failure.post for failure in failures if failure.gold or self.spurious}
-            failures = random_failures(posts, len(hard), self.seed)
-        texts = [replace(post, images=()) for post in posts]
-        types, keys = _known_of(texts)
-        files |= fit_list(self.mentions, Writing.of(texts))
-        found = self._learn_retrieval(texts, [replace(post, images=()) for post in validation], files)
-        pictures = bool(pictured)
-        engine = self._engine(texts, {"files": files, "pictures": pictures, **found})
-        if looks:
-            found |= {"sees": self._sees(engine, posts)}
-        tree = Tree(self.target, {failure.id: failure for failure in failures})
-        if self.tree:
-            gardener = Gardener(engine, Space.of(texts), self.distance, self.support, self.seed, self.coarse)
-            if self.merge:
-                assert isinstance(engine, PatternEndpoint)
-                gardener = replace(gardener, merge=functools.partial(merge_nodes, engine, seed=self.seed))
-            tree = gardener.grow(self.target, failures)
-        if self.detector:
-            files |= filters.fit_detectors(texts, self.detector, self.detectors, self.seed)
-        memory = Memory(tree, engine, types, keys, self._detectors(files), self.spurious)
-        memory = replace(memory, shown=self._shown(files, found))
-        stubborn: list[dict[str, Any]] = []
+
+    def _first_rounds(self, memory: Memory) -> tuple[Memory, list[Outcome]]:
+        """Return the memory with the counts of all rounds but the last, and what these wrote."""
         written: list[Outcome] = []
         for n in range(self.rounds - 1):
             outcomes = self._write(memory, [(name, self._draw(name, n)) for name in sorted(memory.by_post)])
             memory = replace(memory, rounds=(*memory.rounds, counted(outcomes, memory.rounds)))
             written += outcomes
-            stubborn += [as_stubborn(outcome) for outcome in outcomes if outcome.draft is None]
-        tree = replace(tree, counts=memory.rounds[-1] if memory.rounds else {})
-        files["tree"] = artifacts.save_json(
-            {
-                "funnel": funnel(written),
-                "notes": list(mined.notes),
-                "posts": len(posts),
-                "specific": dict(mined.specific),
-                "stubborn": stubborn,
-                "suspects": [failure.to_dict() for failure in mined.suspects],
-                "tree": tree.to_dict(),
-            }
-        )
-        rounds = [{key: list(count) for key, count in sorted(counts.items())} for counts in memory.rounds]
-        return {"files": files, "pictures": pictures, "rounds": rounds, **found, **sample.sizes}
-
-    def _sees(self, engine: PatternEngine, posts: Iterable[Post]) -> bool:
-        """Return whether the language model takes pictures, tried with one of train; tell where it does not."""
-        assert isinstance(engine, PatternEndpoint)
-        picture = next((image for post in posts if (image := readable_picture(post))), None)
-        refused = engine.sees(picture) if picture else "no post of train has a picture"
-        if refused:
-            told = " and ".join(of_paper.looks(self))
-            warnings.warn(f"memory_hard: {told} without effect: {refused}", stacklevel=4)
-        return not refused
+        return memory, written
 
     def _shown(self, files: Mapping[str, str], learned: Mapping[str, Any]) -> str:
         """Return the digest of the posts whose pictures the writer sees, empty for none."""
@@ -490,7 +483,7 @@ class MemoryHard(Method):
 
     def _engine(self, texts: Sequence[Post], learned: Mapping[str, Any]) -> PatternEngine:
         """Return the engine; ``texts`` are those of train."""
-        types, keys = _known_of(texts)
+        types, keys = known_of(texts)
         files = learned["files"]
         run = run_name(self, files["posts"])
         written = open_engine(self.engine, texts, types, run)
@@ -543,7 +536,7 @@ class MemoryHard(Method):
         outcomes = self._write(memory, [(posts[i].id, draws[i]) for i in wanted])
         made: list[Post | Reject | None] = [None] * len(posts)
         for i, outcome in zip(wanted, outcomes, strict=True):
-            made[i] = _as_post(posts[i], outcome)
+            made[i] = as_post(posts[i], outcome)
         return made if self.retrieves else self._pictured(made, draws)
 
     def _write(self, memory: Memory, asked: Sequence[tuple[str, Draw]]) -> list[Outcome]:
@@ -573,7 +566,7 @@ class MemoryHard(Method):
             job.draft = answer
             job.refused = check_draft(answer, job.task, memory.types)
             job.refused = job.refused or filters.check_length(answer.tokens, self.least_words)
-            job.refused = job.refused or self._check_alike(memory, answer, [job.task, *request.exemplars])
+            job.refused = job.refused or check_alike(memory, answer, [job.task, *request.exemplars], self.alike)
             leaf = memory.leaf(job)
             if not job.refused and leaf and leaf.told_apart:
                 doubtful.append((job, (leaf.pattern, [as_failure(answer, job.task)])))
@@ -594,21 +587,13 @@ class MemoryHard(Method):
         image = picture_of(memory.shown, job.task.post) if memory.shown else None
         return WriteRequest(job.task, patterns, exemplars, tuple(job.critiques), stream, image)
 
-    def _check_alike(self, memory: Memory, draft: Draft, shown: Sequence[Failure]) -> Reject | None:
-        if text_key(draft.tokens) in memory.texts:
-            return Reject("near_duplicate", "the text of a train post")
-        for failure in shown:
-            if (alike := likeness(draft.tokens, failure.tokens)) > self.alike:
-                return Reject("near_duplicate", f"{alike:.2f} of {failure.post}")
-        return None
-
     def _ask_detectors(self, memory: Memory, jobs: Sequence[Job]) -> None:
         if not memory.detectors or not jobs:
             return
         drafts = [job.draft for job in jobs if job.draft]
         detected = filters.detect(self.detector, memory.detectors, [draft.tokens for draft in drafts])
         for job, draft, found in zip(jobs, drafts, detected, strict=True):
-            entities = _entities(draft)
+            entities = entities_of(draft)
             sure = listed_words(draft.tokens, [(e.start, e.end) for e in entities], draft.details.get(LISTED, ()))
             entities, found = filters.except_sure(entities, found, sure)
             job.refused = filters.check_labels(draft.tokens, entities, found, self.agreement)
@@ -643,12 +628,6 @@ class MemoryHard(Method):
 # ---------------------------------------------------------------- inside
 
 
-def _known_of(posts: Sequence[Post]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the types of posts, with the fine ones, and the keys of their texts."""
-    types = {entity_key(entity) for post in posts for entity in post.entities}
-    return tuple(sorted(types)), frozenset(text_key(post.tokens) for post in posts)
-
-
 @functools.lru_cache(maxsize=4)
 def _memory(method: MemoryHard) -> Memory:
     """Return the state that a fitted method writes with."""
@@ -656,30 +635,7 @@ def _memory(method: MemoryHard) -> Memory:
     posts = [replace(post, images=()) for post in open_posts(learned["files"]["posts"])]
     tree = Tree.from_dict(artifacts.load_json(learned["files"]["tree"])["tree"])
     rounds = tuple({key: (tried, kept) for key, (tried, kept) in counts.items()} for counts in learned["rounds"])
-    types, keys = _known_of(posts)
+    types, keys = known_of(posts)
     engine, detectors = method._engine(posts, learned), method._detectors(learned["files"])
     shown = method._shown(learned["files"], learned)
     return Memory(tree, engine, types, keys, detectors, method.spurious, rounds, shown)
-
-
-def _entities(draft: Draft) -> tuple[Entity, ...]:
-    parted = ((start, end, *kind.partition("/")[::2]) for start, end, kind in sorted(draft.entities))
-    return tuple(Entity(start, end, kind, fine or None) for start, end, kind, fine in parted)
-
-
-def _as_post(source: Post, outcome: Outcome) -> Post | Reject:
-    if outcome.draft is None:
-        assert outcome.refused is not None
-        told = f"{outcome.failure.id}, {outcome.attempts} drafts, the last: {outcome.refused.detail}"
-        return replace(outcome.refused, detail=told)
-    draft = outcome.draft
-    details: dict[str, Any] = {
-        "attempts": outcome.attempts,
-        "failure": outcome.failure.id,
-        MADE_OF: sorted({*draft.made_of, outcome.failure.post}),
-        "pattern": outcome.pattern,
-        **draft.details,
-    }
-    if draft.image_prompt and draft.image_prompt != " ".join(draft.tokens):
-        details[IMAGE_PROMPT] = draft.image_prompt
-    return Post(source.id, list(draft.tokens), _entities(draft), draft.images or source.images, details=details)

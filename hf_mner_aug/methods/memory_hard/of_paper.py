@@ -8,12 +8,17 @@ encoder, that suspected label errors are set aside, that drafts must differ from
 also judges (the paper is said to fine-tune one).
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hf_mner_aug.exceptions import UsageError
+from hf_mner_aug.methods.memory_hard.pictures import readable_picture
 from hf_mner_aug.models.patterns import chat_engine
+from hf_mner_aug.models.patterns.endpoint import PatternEndpoint
+from hf_mner_aug.models.patterns.engine import PatternEngine
 from hf_mner_aug.reasons import Reason
+from hf_mner_aug.schema import Post
 
 PIECES = ("hard", "coarse", "merge", "judge", "shows_images", "caption_similarity")
 ASKING = ("merge", "judge", "shows_images", "caption_similarity")  # those that need a language model
@@ -87,3 +92,14 @@ def cautions(method: Any) -> list[str]:
             "free below a yearly revenue of USD 1 million, and its acceptable use policy holds for the pictures."
         )
     return found
+
+
+def sees(method: Any, engine: PatternEngine, posts: Iterable[Post]) -> bool:
+    """Return whether the language model takes pictures, tried with one of train; tell where it does not."""
+    assert isinstance(engine, PatternEndpoint)
+    picture = next((image for post in posts if (image := readable_picture(post))), None)
+    refused = engine.sees(picture) if picture else "no post of train has a picture"
+    if refused:
+        told = " and ".join(looks(method))
+        warnings.warn(f"memory_hard: {told} without effect: {refused}", stacklevel=4)
+    return not refused

@@ -8,15 +8,20 @@ import functools
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hf_mner_aug.draw import Draw
+from hf_mner_aug.methods.memory_hard.pictures import IMAGE_PROMPT
 from hf_mner_aug.methods.memory_hard.tree import Branch, Node, Tree
 from hf_mner_aug.models.patterns.engine import Draft, PatternEngine
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.models.text import drafting
 from hf_mner_aug.models.text.drafting import KEPT, Step
+from hf_mner_aug.posts.hygiene import MADE_OF
+from hf_mner_aug.posts.lexicon import entity_key
+from hf_mner_aug.posts.texts import text_key
+from hf_mner_aug.schema import Entity, Post
 from hf_mner_aug.transform import Reject
 
 STAGES = ("pattern", "parent")
@@ -212,3 +217,44 @@ def as_stubborn(outcome: Outcome) -> dict[str, Any]:
         "failure": outcome.failure.id,
         "reason": outcome.refused.reason,
     }
+
+
+def check_alike(memory: Memory, draft: Draft, shown: Sequence[Failure], most: float) -> Reject | None:
+    """Return why a draft is too much like a train post, or like one of the failures that its writer was shown."""
+    if text_key(draft.tokens) in memory.texts:
+        return Reject("near_duplicate", "the text of a train post")
+    for failure in shown:
+        if (alike := likeness(draft.tokens, failure.tokens)) > most:
+            return Reject("near_duplicate", f"{alike:.2f} of {failure.post}")
+    return None
+
+
+def known_of(posts: Sequence[Post]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the types of posts, with the fine ones, and the keys of their texts."""
+    types = {entity_key(entity) for post in posts for entity in post.entities}
+    return tuple(sorted(types)), frozenset(text_key(post.tokens) for post in posts)
+
+
+def entities_of(draft: Draft) -> tuple[Entity, ...]:
+    """Return the entities of a draft, whose types hold the fine ones."""
+    parted = ((start, end, *kind.partition("/")[::2]) for start, end, kind in sorted(draft.entities))
+    return tuple(Entity(start, end, kind, fine or None) for start, end, kind, fine in parted)
+
+
+def as_post(source: Post, outcome: Outcome) -> Post | Reject:
+    """Return the post of an outcome, or why there is none."""
+    if outcome.draft is None:
+        assert outcome.refused is not None
+        told = f"{outcome.failure.id}, {outcome.attempts} drafts, the last: {outcome.refused.detail}"
+        return replace(outcome.refused, detail=told)
+    draft = outcome.draft
+    details: dict[str, Any] = {
+        "attempts": outcome.attempts,
+        "failure": outcome.failure.id,
+        MADE_OF: sorted({*draft.made_of, outcome.failure.post}),
+        "pattern": outcome.pattern,
+        **draft.details,
+    }
+    if draft.image_prompt and draft.image_prompt != " ".join(draft.tokens):
+        details[IMAGE_PROMPT] = draft.image_prompt
+    return Post(source.id, list(draft.tokens), entities_of(draft), draft.images or source.images, details=details)

@@ -14,7 +14,6 @@ off_schema, not_in_text, malformed, search_failed, robots, private, gone, login_
 wrong_charset, redirect_loop, forbidden_address, too_slow, too_large, unreachable
 """
 
-import functools
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,14 +35,18 @@ from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.rmda.projection import (
     Known,
     bare_words,
-    keep,
+    judge,
+    known_of,
     labels_of,
     mention_key,
     mentions_of,
     project_labels,
     project_relation,
-    support,
+    same_post,
+    score,
 )
+from hf_mner_aug.methods.rmda.projection import keep as keep
+from hf_mner_aug.methods.rmda.web import illustrated, web_search
 from hf_mner_aug.models.device import ModelName
 from hf_mner_aug.models.endpoint import Endpoint, host_of
 from hf_mner_aug.models.search import (
@@ -317,7 +320,7 @@ class RMDA(Method):
 
     def _hosts(self) -> Mapping[str, Host]:
         """Return the search engine at ``serper:URL``; the default one is no choice of a recipe's."""
-        engine = _web_search(self._engine_url, "").serper.endpoint
+        engine = web_search(self._engine_url, "").serper.endpoint
         host = host_of(engine.base_url, engine.key_env)
         return {} if engine.replay or host.origin == SERPER_URL else {"corpus": host}
 
@@ -443,7 +446,7 @@ class RMDA(Method):
         judged = self._taught if self.labels == "teacher" else self._judged
         found = judged(list(zip(gold, self._found(gold), strict=True)))
         if self.on_web and self.image:
-            found = self._illustrated(found)
+            found = illustrated(found)
         made: list[Post | Reject | None] = []
         for i, end, results in zip(first, [*first[1:], len(posts)], found, strict=True):
             ordered: list[Post | Reject | None] = [result for result in results if isinstance(result, Post)]
@@ -478,18 +481,18 @@ class RMDA(Method):
             found = (searcher.search(query, most) for query in queries if query)
         for post, query in zip(posts, queries, strict=True):
             hits = next(found) if query else []
-            yield [hit for hit in hits if not _same(hit, post)][: self._most]
+            yield [hit for hit in hits if not same_post(hit, post)][: self._most]
 
     def _search_web(self, posts: Sequence[Post]) -> list[list[Hit | Reject]]:
         """Return, for each post, the posts on the web that hold its entities, or why a page gave none."""
         from hf_mner_aug.models.search.web import WebSearch
 
-        search: WebSearch = _web_search(self._engine_url, str(self.artifact)[:12])
+        search: WebSearch = web_search(self._engine_url, str(self.artifact)[:12])
         queries = [self._query(post) for post in posts]
         answers = iter(search.find([query for query in queries if query], self._most))
         found = [next(answers) if query else [] for query in queries]
         return [
-            [hit for hit in hits if isinstance(hit, Reject) or not _same(hit, post)]
+            [hit for hit in hits if isinstance(hit, Reject) or not same_post(hit, post)]
             for hits, post in zip(found, posts, strict=True)
         ]
 
@@ -516,7 +519,7 @@ class RMDA(Method):
 
     def _cosines(self, post: Post, texts: Sequence[Sequence[str]]) -> list[float]:
         """Return the cosine of a post's text and each of some others [n_texts][n_words]."""
-        known = _known(self.learned["files"]["posts"])
+        known = known_of(self.learned["files"]["posts"])
         alike = sentence.open_encoder(self.encoder) if self.encoder else known.similarity
         return alike(strip_urls(" ".join(post.tokens)), [strip_urls(" ".join(words)) for words in texts])
 
@@ -525,21 +528,6 @@ class RMDA(Method):
         if self.on_web:
             return self._search_web(posts)
         return self._search(open_engine(self.corpus, posts=self.learned["files"]["posts"]), posts)
-
-    def _illustrated(self, found: list[list[Post | Reject]]) -> list[list[Post | Reject]]:
-        """Return posts with the pictures that ``image_urls`` in their details name."""
-        from hf_mner_aug.models.search.fetching import web_settings
-        from hf_mner_aug.models.search.web import fetch_images
-
-        posts = [result for results in found for result in results if isinstance(result, Post)]
-        images = iter(fetch_images([post.details["image_urls"] for post in posts], web_settings()))
-
-        def illustrate(post: Post) -> Post | Reject:
-            fetched = next(images)
-            details = {name: value for name, value in post.details.items() if name != "image_urls"}
-            return fetched if isinstance(fetched, Reject) else replace(post, images=fetched, details=details)
-
-        return [[illustrate(r) if isinstance(r, Post) else r for r in results] for results in found]
 
     def _take_over(self, post: Post, hit: Hit, tokens: list[str], cosine: float) -> tuple[Post, Post] | Reject:
         """Return a post made of a hit with these words, and the hit with its labels; or why there is none."""
@@ -561,7 +549,7 @@ class RMDA(Method):
             entities = project_labels(tokens, mentions)
             if not entities:
                 return Reject("no_mention", hit.id)
-        known = _known(self.learned["files"]["posts"])
+        known = known_of(self.learned["files"]["posts"])
         details: dict[str, Any] = dict(hit.origin())
         spelt = {mention_key(tokens, entity) for entity in entities}
         ambiguous = sorted(" ".join(words) for words in spelt if len(known.labelled.get(words, ())) > 1)
@@ -620,24 +608,13 @@ class RMDA(Method):
             digests = filters.detector_digests(self.learned["files"], self.detectors)
             detected = filters.detect(self.detector, digests, [found.tokens for found in pending])
             for found, spans in zip(pending, detected, strict=True):
-                verdicts[id(found)] = self._judge(found, list(map(set, spans)))
-                scores[id(found)] = self._scores(found, list(map(set, spans)))
+                verdicts[id(found)] = judge(found, list(map(set, spans)), self.agreement, self.support)
+                scores[id(found)] = score(found, list(map(set, spans)), self.weight)
 
         def judged(made: Post, found: Post) -> Post | Reject:
-            details = {**made.details, **scores.get(id(found), {})}
-            return verdicts.get(id(found)) or replace(made, details=details)
+            return verdicts.get(id(found)) or replace(made, details={**made.details, **scores.get(id(found), {})})
 
         return [[pair if isinstance(pair, Reject) else judged(*pair) for pair in results] for _, results in groups]
-
-    def _scores(self, found: Post, detected: Sequence[set[tuple[int, int, str]]]) -> dict[str, float]:
-        """Return the score of a post that is its weight, of those that its detectors give."""
-        if self.weight == "agreement":
-            asked = [" ".join(found.tokens[e.start : e.end]) for e in found.entities]
-            others = sum(keep(found.tokens, sorted(s[:2] for s in spans), asked) is not None for spans in detected)
-            return {"agreement": round(1 - others / len(detected), 2)}
-        if self.weight == "support":
-            return {"support": round(min(support(entity, detected) for entity in found.entities), 2)}
-        return {}
 
     def _taught(self, groups: list[tuple[Post, list[tuple[Post, Post] | Reject]]]) -> list[list[Post | Reject]]:
         """Return the made posts with the labels of the teacher, or why it gives them none.
@@ -668,35 +645,6 @@ class RMDA(Method):
         post = taught(found, labels, least=self.min_confidence, require_entity=self.require_entity)
         if isinstance(post, Reject):
             return post
-        if self.filter and _known(self.learned["files"]["posts"]).contradicts(post):
+        if self.filter and known_of(self.learned["files"]["posts"]).contradicts(post):
             return Reject("contradicts_train", found.details["post_id"])
         return replace(self.masked(post), images=made.images)
-
-    def _judge(self, found: Post, detected: Sequence[set[tuple[int, int, str]]]) -> Reject | None:
-        """Return why the detectors reject a post, or None."""
-        asked = [" ".join(found.tokens[e.start : e.end]) for e in found.entities]
-        refused = [keep(found.tokens, sorted(span[:2] for span in spans), asked) for spans in detected]
-        others = [reject for reject in refused if reject]
-        if others and 1 - len(others) / len(detected) < self.agreement:
-            return others[0]
-        for entity in found.entities:
-            if support(entity, detected) < self.support:
-                return Reject("doubtful_mention", " ".join(found.tokens[entity.start : entity.end]))
-        return None
-
-
-def _same(hit: Hit, post: Post) -> bool:
-    return hit.id == post.id or text_key(hit.text) == text_key(post.tokens)
-
-
-def _web_search(url: str, run: str) -> Any:
-    """Return the search of the web by the engine at an address, with this machine's settings."""
-    from hf_mner_aug.models.search.fetching import web_settings
-    from hf_mner_aug.models.search.web import WebSearch
-
-    return WebSearch(web=web_settings(), url=url, run=f"rmda-{run}")
-
-
-@functools.lru_cache(maxsize=4)
-def _known(posts: str) -> Known:
-    return Known.of(open_posts(posts))

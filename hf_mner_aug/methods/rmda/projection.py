@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 from hf_mner_aug.backbones import detectors as filters
 from hf_mner_aug.backbones.splits import BOUNDARY
-from hf_mner_aug.models.search import HEADS
+from hf_mner_aug.models.search import HEADS, Hit
 from hf_mner_aug.models.words import sentence
 from hf_mner_aug.posts.texts import normalise_unicode, text_key
 from hf_mner_aug.schema import Entity, Post
+from hf_mner_aug.storage.posts import open_posts
 from hf_mner_aug.transform import Reject
 
 Words = tuple[str, ...]
@@ -195,3 +196,40 @@ def labels_of(post: Post) -> list[Any]:
 def mention_key(tokens: Sequence[str], entity: Entity) -> Words:
     """Return the key by which mentions are compared: words casefolded, in NFC, without ``#`` and ``@``."""
     return _folded_all(bare_words(tokens[entity.start : entity.end]))
+
+
+def judge(
+    found: Post, detected: Sequence[set[tuple[int, int, str]]], agreement: float, supported: float
+) -> Reject | None:
+    """Return why the detectors reject a post, or None."""
+    asked = [" ".join(found.tokens[e.start : e.end]) for e in found.entities]
+    refused = [keep(found.tokens, sorted(span[:2] for span in spans), asked) for spans in detected]
+    others = [reject for reject in refused if reject]
+    if others and 1 - len(others) / len(detected) < agreement:
+        return others[0]
+    for entity in found.entities:
+        if support(entity, detected) < supported:
+            return Reject("doubtful_mention", " ".join(found.tokens[entity.start : entity.end]))
+    return None
+
+
+def score(found: Post, detected: Sequence[set[tuple[int, int, str]]], weight: Any) -> dict[str, float]:
+    """Return the score of a post that is its weight, of those that its detectors give."""
+    if weight == "agreement":
+        asked = [" ".join(found.tokens[e.start : e.end]) for e in found.entities]
+        others = sum(keep(found.tokens, sorted(s[:2] for s in spans), asked) is not None for spans in detected)
+        return {"agreement": round(1 - others / len(detected), 2)}
+    if weight == "support":
+        return {"support": round(min(support(entity, detected) for entity in found.entities), 2)}
+    return {}
+
+
+@functools.lru_cache(maxsize=4)
+def known_of(posts: str) -> Known:
+    """Return what train says of labels, from the digest of its posts."""
+    return Known.of(open_posts(posts))
+
+
+def same_post(hit: Hit, post: Post) -> bool:
+    """Return whether a hit has the id or the text of a post."""
+    return hit.id == post.id or text_key(hit.text) == text_key(post.tokens)
