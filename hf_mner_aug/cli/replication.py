@@ -115,18 +115,7 @@ def replicate(
         cpus_per_worker=cpus_per_worker,
         memory_per_worker=memory_per_worker,
     )
-    params: dict[str, dict[str, Any]] = {}
-    for name, value in parse_each(set_ or (), "--set").items():
-        whose, dot, parameter = name.partition(".")
-        if not dot or not parameter:
-            raise UsageError(f"--set {name}={value}: name the method, as in rmda.corpus=FILE")
-        params.setdefault(whose, {})[parameter] = value
-    models: dict[str, str] = {}
-    for text in backbone or ():
-        name, equals, spec = text.partition("=")
-        if not equals or not spec:
-            raise UsageError(f"--backbone {text}: expected MODEL=BACKBONE, as mmt5=crf:c1=0.1")
-        models[name] = spec
+    params, models = _params(set_ or ()), _models(backbone or ())
 
     def ask(found: "Plan", methods: Sequence["Method"]) -> None:
         confirm_hosts(methods, typed={name for given in params.values() for name in given}, allowed=allow_host)
@@ -167,6 +156,28 @@ def leaderboard(repo: Repo, write_page: WritePage = None) -> None:
     say(found.to_markdown())
     if write_page:
         found.write_page(write_page)
+
+
+def _params(given: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the parameters of ``--set``, by method."""
+    params: dict[str, dict[str, Any]] = {}
+    for name, value in parse_each(given, "--set").items():
+        whose, dot, parameter = name.partition(".")
+        if not dot or not parameter:
+            raise UsageError(f"--set {name}={value}: name the method, as in rmda.corpus=FILE")
+        params.setdefault(whose, {})[parameter] = value
+    return params
+
+
+def _models(given: Sequence[str]) -> dict[str, str]:
+    """Return the backbones of ``--backbone``, by the model of the table in whose place they stand."""
+    models: dict[str, str] = {}
+    for text in given:
+        name, equals, spec = text.partition("=")
+        if not equals or not spec:
+            raise UsageError(f"--backbone {text}: expected MODEL=BACKBONE, as mmt5=crf:c1=0.1")
+        models[name] = spec
+    return models
 
 
 def _list(paper: str | None) -> None:

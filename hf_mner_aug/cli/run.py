@@ -3,7 +3,7 @@
 import functools
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,26 +110,17 @@ def augment(
 
     If no post was made, it says why, publishes nothing, and exits with 3.
     """
-    from hf_mner_aug.publishing.folder import check_free, publish, run_and_publish
+    from hf_mner_aug.publishing.folder import check_free
     from hf_mner_aug.publishing.stubs import check_retrieved
-    from hf_mner_aug.runs.estimate import estimate
-    from hf_mner_aug.runs.ledger import run
     from hf_mner_aug.runs.ranks import check_rank
-    from hf_mner_aug.runs.recipe import Recipe
     from hf_mner_aug.runs.subset import read_ids, resolve
     from hf_mner_aug.sources.loading import load_source
 
     set_environment(web, endpoint, replay)
     check_rank(rank, world_size)
-    chosen_engine = engine_of(
-        engine,
-        num_proc,
-        address=address,
-        workers=workers,
-        gpus_per_worker=gpus_per_worker,
-        cpus_per_worker=cpus_per_worker,
-        memory_per_worker=memory_per_worker,
-    )
+    per_worker: dict[str, Any] = {"gpus_per_worker": gpus_per_worker, "cpus_per_worker": cpus_per_worker}
+    per_worker |= {"memory_per_worker": memory_per_worker}
+    chosen_engine = engine_of(engine, num_proc, address=address, workers=workers, **per_worker)
     if rank is not None and push_to_hub:
         raise UsageError("a rank publishes nothing: push with the run without --rank that gathers the parts")
     chosen = {
@@ -146,9 +137,7 @@ def augment(
         "config": config_name,
         "part_size": part_size,
     }
-    fields: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    fields |= {"preset": preset, "params": parse_each(set_ or (), "--set")}
-    plan = Recipe.from_file(recipe, **fields) if recipe else Recipe.of(**fields)
+    plan = _recipe(recipe, chosen, preset, set_ or ())
     plan, gold = resolve(plan, load_source(source, images=images, columns=plan.columns))
     built = plan.build()
     typed = {setting.partition("=")[0] for setting in set_ or ()}
@@ -170,31 +159,61 @@ def augment(
     check_free(out, plan, overwrite=overwrite, into_existing=into_existing)
     learned = None
     if dry_run or (not yes and (built.models or built.costs or _is_large(plan, gold))):
-        published = functools.partial(publish, allow_empty=True)
-        expected = estimate(plan, gold, probe=probe, num_proc=num_proc, publish=published, progress=True)
-        say(_spell_estimate(expected, num_proc))
+        learned = _estimate(plan, gold, num_proc, probe=probe, ask=not dry_run)
         if dry_run:
             return
-        if built.costs or expected.seconds > ASK_ABOVE_SECONDS:
-            go_on()
-        learned = expected.artifact
+    options: dict[str, Any] = {"engine": chosen_engine, "storage": storage, "learned": learned}
     if rank is not None:
-        options: dict[str, Any] = {"rank": rank, "world_size": world_size, "storage": storage, "learned": learned}
-        share = run(plan, gold, out=out, engine=chosen_engine, **options)
-        say(f"rank {rank} of {world_size}: finished its {len(share.parts)} parts")
-        say("when all ranks are, publish with the same command without --rank and --world-size")
+        _run_rank(plan, gold, out, rank=rank, world_size=world_size, **options)
         return
-    options = {"engine": chosen_engine, "overwrite": overwrite, "storage": storage, "progress": True}
-    options |= {"retrieved": retrieved, "into_existing": into_existing, "learned": learned, "allow_empty": False}
+    options |= {"overwrite": overwrite, "into_existing": into_existing, "retrieved": retrieved}
+    _publish(plan, gold, out, source=source, **options)
+    if push_to_hub:
+        say(hf_mner_aug.push(out, push_to_hub, create_pr=create_pr))
+
+
+def _recipe(file: Path | None, chosen: Mapping[str, Any], preset: str | None, params: Sequence[str]) -> "Recipe":
+    """Return the recipe of a file and of the fields that the user chose, or of these alone."""
+    from hf_mner_aug.runs.recipe import Recipe
+
+    fields: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    fields |= {"preset": preset, "params": parse_each(params, "--set")}
+    return Recipe.from_file(file, **fields) if file else Recipe.of(**fields)
+
+
+def _run_rank(plan: "Recipe", gold: Any, out: Path, *, rank: int, world_size: int | None, **options: Any) -> None:
+    """Make the parts of one rank."""
+    from hf_mner_aug.runs.ledger import run
+
+    share = run(plan, gold, out=out, rank=rank, world_size=world_size, **options)
+    say(f"rank {rank} of {world_size}: finished its {len(share.parts)} parts")
+    say("when all ranks are, publish with the same command without --rank and --world-size")
+
+
+def _estimate(plan: "Recipe", gold: Any, num_proc: int, *, probe: bool, ask: bool) -> str | None:
+    """Print what a run takes, ask before a long or paid one, and return the artifact that was learnt for it."""
+    from hf_mner_aug.publishing.folder import publish
+    from hf_mner_aug.runs.estimate import estimate
+
+    published = functools.partial(publish, allow_empty=True)
+    expected = estimate(plan, gold, probe=probe, num_proc=num_proc, publish=published, progress=True)
+    say(_spell_estimate(expected, num_proc))
+    if ask and (plan.build().costs or expected.seconds > ASK_ABOVE_SECONDS):
+        go_on()
+    return expected.artifact
+
+
+def _publish(plan: "Recipe", gold: Any, out: Path, **options: Any) -> None:
+    """Run a recipe, publish its config and print what became of the posts."""
+    from hf_mner_aug.publishing.folder import run_and_publish
+
     try:
-        done = run_and_publish(plan, gold, out, source=source, **options)
+        done = run_and_publish(plan, gold, out, progress=True, allow_empty=False, **options)
     except NothingMade as error:
         _show_funnel(error.funnel, plan.copies)
         raise
     _show_published(done, plan)
     say(f'load_dataset("{out}", "{done.config}")')
-    if push_to_hub:
-        say(hf_mner_aug.push(out, push_to_hub, create_pr=create_pr))
 
 
 def demo(out: Out = Path("demo-out")) -> None:

@@ -141,19 +141,24 @@ def parse_voc(path: Path) -> Drawing:
     except (LookupError, ValueError) as error:  # from Python's codecs: an unknown or a multi-byte encoding
         reason = repr(str(error)[:60])
         raise DataError(f"{path.name}: its encoding cannot be read ({reason})") from error
+    return _drawing(path.name, values, objects)
+
+
+def _drawing(name: str, values: Mapping[str, str], objects: Sequence[Mapping[str, Any]]) -> Drawing:
+    """Return the boxes of the objects of a file, and those left out."""
     width, height = (int(_number(values.get(side)) or 0) for side in ("width", "height"))
     boxes, left_out = [], []
     for thing in objects:
-        left_out += [("parts", f"{path.name} line {line} {thing['name']!r}") for line in thing["parts"]]
+        left_out += [("parts", f"{name} line {line} {thing['name']!r}") for line in thing["parts"]]
         if not thing["boxes"]:
             shape = f" ({thing['shape']})" if thing["shape"] else ""
-            where = f"{path.name} line {thing['line']} {thing['name']!r}{shape}"
+            where = f"{name} line {thing['line']} {thing['name']!r}{shape}"
             left_out.append(("other_shapes" if shape else "no_boxes", where))
         for box in thing["boxes"]:
             corners = [_number(box.get(corner)) for corner in _CORNERS]
             known = cast(Box, tuple(corners)) if None not in corners else None
             boxes.append(DrawnBox(thing["name"], box["line"], known))
-    return Drawing(path.name, (width, height) if width > 0 and height > 0 else None, boxes, left_out)
+    return Drawing(name, (width, height) if width > 0 and height > 0 else None, boxes, left_out)
 
 
 def _number(text: str | None) -> float | None:

@@ -195,8 +195,8 @@ class Report:
                     f"{counts.unreadable} one that cannot be decoded{refused}: their image is null"
                 )
 
-    def troubles(self) -> list[str]:
-        """Return a line for each finding that a user of the set should know, with examples."""
+    def _meanings(self) -> dict[str, str]:
+        """Return the meaning of each count of a split that is a trouble."""
         repaired = {"promote": "made B-", "drop": "made O, with the I- that continue them"}.get(self.orphans)
         read = {
             "promote": "kept, as seqeval's default mode",
@@ -252,7 +252,11 @@ class Report:
             said["unreadable"] = "images that cannot be decoded: left out of their posts"
             said["refused"] = "image files that are refused: left out of their posts"
             said["unsupported"] = "files in an unsupported image format: left out of their posts"
-        lines = []
+        return said
+
+    def troubles(self) -> list[str]:
+        """Return a line for each finding that a user of the set should know, with examples."""
+        said, lines = self._meanings(), []
         for split, counts in self.splits.items():
             for trouble, text in said.items():
                 if count := getattr(counts, trouble):

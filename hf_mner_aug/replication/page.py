@@ -109,39 +109,7 @@ class Table:
     ) -> "Table":
         """Return the table of a plan's cells and what was found for them."""
         manifest = found.manifest
-        cells = []
-        for cell in found.cells:
-            row, here = manifest.rows[cell.row], results[cell]
-            paper = row.published.get(cell.column)
-            printed = paper.figures if paper else {}
-            cells.append(
-                {
-                    "cell": str(cell),
-                    "run": 0,
-                    "row": row.title,
-                    "column": manifest.columns[cell.column].title,
-                    "metric": manifest.columns[cell.column].metric,
-                    "quoted": row.quoted,
-                    "paper": printed,
-                    "printed": paper.printed if paper else "",
-                    "at_least": bool(paper and paper.at_least),
-                    "here": {name: {"mean": mean, "sd": sd} for name, (mean, sd) in here.figures.items()},
-                    "difference": {}
-                    if found.choices.smoke or (paper and paper.at_least)
-                    else {
-                        name: here.figures[name][0] - value for name, value in printed.items() if name in here.figures
-                    },
-                    "delta": here.delta,
-                    "against": here.against,
-                    "p": here.p,
-                    "posts": here.posts,
-                    "seeds": here.seeds,
-                    "texts": list(here.texts),
-                    "study": here.study,
-                    "trained": list(here.trained),
-                    "reason": without_paths(here.reason),
-                }
-            )
+        cells = [_record(found, cell, results[cell]) for cell in found.cells]
         options = {
             "--data": found.choices.data if str(found.choices.data) != "." else None,
             "--out": found.choices.out,
@@ -334,3 +302,34 @@ def _number(name: str, value: float) -> str:
 def _spelled(cell: Mapping[str, Any], figures: Mapping[str, float]) -> str:
     over = "over " if cell["at_least"] else ""
     return ", ".join(f"{name} {over}{_number(name, value)}" for name, value in figures.items()) or "–"
+
+
+def _record(found: Plan, cell: Cell, here: "Here") -> dict[str, Any]:
+    """Return a cell as the file of a table has it."""
+    manifest, row = found.manifest, found.manifest.rows[cell.row]
+    paper = row.published.get(cell.column)
+    printed = paper.figures if paper else {}
+    return {
+        "cell": str(cell),
+        "run": 0,
+        "row": row.title,
+        "column": manifest.columns[cell.column].title,
+        "metric": manifest.columns[cell.column].metric,
+        "quoted": row.quoted,
+        "paper": printed,
+        "printed": paper.printed if paper else "",
+        "at_least": bool(paper and paper.at_least),
+        "here": {name: {"mean": mean, "sd": sd} for name, (mean, sd) in here.figures.items()},
+        "difference": {}
+        if found.choices.smoke or (paper and paper.at_least)
+        else {name: here.figures[name][0] - value for name, value in printed.items() if name in here.figures},
+        "delta": here.delta,
+        "against": here.against,
+        "p": here.p,
+        "posts": here.posts,
+        "seeds": here.seeds,
+        "texts": list(here.texts),
+        "study": here.study,
+        "trained": list(here.trained),
+        "reason": without_paths(here.reason),
+    }

@@ -181,16 +181,7 @@ class Study:
         sets |= {str(repo): alone.gold["train"].features} if alone else {}
         model = named or parse_backbone(choose_task(sets).backbone, settings)
         task = choose_task(sets, [model])
-        if model.boundary:
-            raise UsageError("a study compares entities with their types: leave boundary=true out")
-        if grid and model.training is None:
-            raise UsageError(f"{model.name} has neither batch size nor learning rate: leave the grid out")
-        for config in configs:
-            if config.replaces and config.method.reads_images and not images:
-                raise UsageError(
-                    f"{config.name} differs from its gold posts in their pictures, and {model.name} reads none with "
-                    "these settings: use a backbone that does, such as umt"
-                )
+        _check_model(model, configs, grid=grid)
         if configs:
             check_comparable(configs, split, task)
         check_weights(configs, settings_of(model).get("weight"))
@@ -573,3 +564,17 @@ def _validation_f1(task: Task, model: Any, splits: Mapping[str, "Dataset"]) -> f
     """Return the F1 of a fitted backbone on validation."""
     rows = splits["validation"]
     return f1_of(task, model.predict(rows), iterate_posts(rows, Codec(rows.features)))
+
+
+def _check_model(model: Backbone, configs: Sequence[Config], *, grid: bool) -> None:
+    """Raise UsageError unless a study of the configs can be made with this backbone."""
+    if model.boundary:
+        raise UsageError("a study compares entities with their types: leave boundary=true out")
+    if grid and model.training is None:
+        raise UsageError(f"{model.name} has neither batch size nor learning rate: leave the grid out")
+    for config in configs:
+        if config.replaces and config.method.reads_images and not model.reads_images:
+            raise UsageError(
+                f"{config.name} differs from its gold posts in their pictures, and {model.name} reads none with "
+                "these settings: use a backbone that does, such as umt"
+            )

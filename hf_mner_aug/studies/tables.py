@@ -253,25 +253,7 @@ class Report:
             difference_table(data["controls"]),
         ]
         for column, values in data["split_by"].items():
-            parts += [
-                f"F1 by {for_markdown(column)}:",
-                table(
-                    ["train", *(f"{value} ({found['posts']} posts)" for value, found in values.items())],
-                    [[row["name"], *(spelled(v["f1"][row["name"]]) for v in values.values())] for row in data["rows"]],
-                ),
-                "Effect of augmentation there (Δ F1, and p, Holm-corrected over a column):",
-                table(
-                    ["train", "against", *values],
-                    [
-                        [
-                            f[0]["name"],
-                            f[0]["against"],
-                            *(f"{found['delta']:+.4f} ({found['p_holm']:.3f})" for found in f),
-                        ]
-                        for f in zip(*(found["comparisons"] for found in values.values()), strict=True)
-                    ],
-                ),
-            ]
+            parts += _tables_by_value(column, values, data["rows"])
         if data["tried"]:
             tried = [
                 [s["batch_size"], s["learning_rate"], s["epochs"], f"{s['validation_f1']:.4f}"] for s in data["tried"]
@@ -597,3 +579,22 @@ def _notes(study: Study, split_by: Sequence[str]) -> list[str]:
 def public_name(value: Any) -> Any:
     """Return a setting; of a folder only its name, not its path on this machine."""
     return Path(value).resolve().name if isinstance(value, str) and Path(value).is_dir() else value
+
+
+def _tables_by_value(column: str, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the scores, and the effect of augmentation, of posts by their value in a column."""
+    return [
+        f"F1 by {for_markdown(column)}:",
+        table(
+            ["train", *(f"{value} ({found['posts']} posts)" for value, found in values.items())],
+            [[row["name"], *(spelled(v["f1"][row["name"]]) for v in values.values())] for row in rows],
+        ),
+        "Effect of augmentation there (Δ F1, and p, Holm-corrected over a column):",
+        table(
+            ["train", "against", *values],
+            [
+                [f[0]["name"], f[0]["against"], *(f"{found['delta']:+.4f} ({found['p_holm']:.3f})" for found in f)]
+                for f in zip(*(found["comparisons"] for found in values.values()), strict=True)
+            ],
+        ),
+    ]
