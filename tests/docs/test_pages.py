@@ -40,7 +40,7 @@ def check(words):
 
     program, *rest = words
     if program == "hf-mner-aug":
-        verb, *arguments = cli._spread(rest)
+        verb, *arguments = cli._spread(cli._Options.taken_from(rest)[1])
         get_command(cli.app).commands[verb].make_context(verb, arguments)
     elif program == "make":
         assert rest[0] in TARGETS, words
