@@ -272,6 +272,13 @@ def test_the_members_of_a_spec_that_draws_nothing_learn_from_bags():
     assert files["teacher-1"] != teacher.fit(POSTS, [], 7)["teacher-1"]
 
 
+def test_a_folder_called_as_a_backbone_does_not_take_its_place(tmp_path, monkeypatch):
+    parse_backbone(SMALL).fit(POSTS).save(tmp_path / "crf")
+    monkeypatch.chdir(tmp_path)
+    assert named_teacher("crf", "") == "crf"
+    assert named_teacher("./crf", "").startswith("sha256:")
+
+
 def test_a_saved_backbone_is_a_teacher_of_its_types(tmp_path):
     parse_backbone(SMALL).fit(POSTS).save(tmp_path / "crf")
     specs = tuple(named_teacher(spec, "") for spec in (str(tmp_path / "crf"), "crf"))

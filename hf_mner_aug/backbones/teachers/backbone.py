@@ -114,14 +114,18 @@ class Saved:
 
 
 def is_saved(spec: str) -> bool:
-    """Return whether a spec names a fitted backbone: its digest, or a folder."""
-    return spec.startswith(PINNED) or (Path(spec) / checkpoint.RECORD).is_file()
+    """Return whether a spec names a fitted backbone: its digest, or a folder; ``./crf`` where it is called as one."""
+    return spec.startswith(PINNED) or (not _is_backbone(spec) and (Path(spec) / checkpoint.RECORD).is_file())
 
 
 def is_path(spec: str) -> bool:
     """Return whether a spec names a folder instead of a backbone."""
     name = spec.partition(":")[0]
-    return "/" in name or "\\" in name or (name not in {*BACKBONES, *installed()} and Path(spec).is_dir())
+    return "/" in name or "\\" in name or (not _is_backbone(name) and Path(spec).is_dir())
+
+
+def _is_backbone(name: str) -> bool:
+    return name in {*BACKBONES, *installed()}
 
 
 def labels_of(model: Backbone) -> tuple[str, ...]:
