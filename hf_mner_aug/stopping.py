@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 SECONDS = 2.0  # to clean up
 AGAIN = "the same command starts over"
@@ -86,7 +86,7 @@ class Signals:
             signal.set_wakeup_fd(self._wakeup)
             os.close(self._writer)
 
-    def end(self) -> None:
+    def end(self) -> NoReturn:
         """Say what is kept and end the process, without waiting for its threads."""
         if self._said.acquire(blocking=False):
             told = f"{_line()}\n"

@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
@@ -135,7 +135,7 @@ def main() -> None:
         except KeyboardInterrupt:  # the command was over already
             if not signals.number:
                 raise
-            signals.end()
+            _end(signals)
     raise SystemExit(code)
 
 
@@ -155,7 +155,12 @@ def _run(signals: Signals, debug: bool) -> Any:
             return code
     else:
         return 0
-    with contextlib.suppress(OSError):  # what was said before
+    _end(signals)
+
+
+def _end(signals: Signals) -> NoReturn:
+    """End the process after a signal, with what was said before it."""
+    with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
     signals.end()

@@ -201,7 +201,7 @@ def read_sheet(
     chosen = spread(list(sources), posts)
     album = Album()
     method = _fitted(run, facts.recipe)
-    wanted = {source for name in chosen if (source := sources[name]) is not None}
+    wanted = {named for name in chosen if (named := sources[name]) is not None}
     before = gold.sides(wanted, album)
     exhibits = method.exhibits() if method else None
     stages = _stages(exhibits, gold, wanted, album) if exhibits else {}

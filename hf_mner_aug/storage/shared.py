@@ -226,13 +226,18 @@ def _file_system(url: str) -> tuple[Any, str]:
 def _without_secrets(text: str) -> str:
     """Return text without the passwords and queries of URLs, and without the keys in the environment."""
     text = re.sub(r"(?<=//)[^/@\s]*@", "…@", text)
-    text = re.sub(r"(\w://[^\s?\"']*)\?[^\s\"']*", r"\1?…", text)
+    text = re.sub(r"[^\s\"']+", _without_query, text)
     for name, value in os.environ.items():
         if _SECRET.search(name.upper()):
             for word in value.split():
                 if len(word) >= _SHORTEST_SECRET:
                     text = text.replace(word, "…")
     return text
+
+
+def _without_query(word: re.Match[str]) -> str:
+    url, mark, _ = word[0].partition("?")
+    return f"{url}?…" if mark and "://" in url else word[0]
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -34,7 +34,18 @@ from hf_mner_aug.untrusted.printable import (
 )
 
 PACKAGE = Path(hf_mner_aug.__file__).parent
-TEMPLATES = ("memory.html", "photo.html", "predictions.html", "sheet.html", "style.css")
+TEMPLATES = (
+    *(
+        "beside.html",
+        "memory.html",
+        "photo.html",
+        "predictions.html",
+        "recommendation.html",
+        "sheet.html",
+        "sides.html",
+    ),
+    *("sides.html", "style.css"),
+)
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 HOSTILE = [
     "\x1b[2J\x1b]0;owned\x07",
@@ -293,7 +304,7 @@ def test_templates_leave_nothing_out():
         assert "autoescape" not in text
         assert not re.search(r"""(href|src|action)=(?!"(#|data:|\{\{ picture\.url \}\}))""", text), name
     cards = sorted((PACKAGE.parent / "cards").glob("*.md"))
-    assert {path.stem for path in cards} == {"config", "raw_set", "repo", "sample"}
+    assert {path.stem for path in cards} == {"config", "raw_set", "repo", "results", "sample"}
     for path in cards:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"\|\s*(safe|tojson|escape|e|forceescape)\b", text), path

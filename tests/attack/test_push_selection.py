@@ -11,7 +11,7 @@ import hf_mner_aug.publishing.hub as hub_module
 from hf_mner_aug import EDA, augment, publish
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.publishing.folder import NOTE
-from hf_mner_aug.publishing.hub_repo import persist
+from hf_mner_aug.publishing.hub_repo import GaveUp, Raced, persist
 from hf_mner_aug.publishing.selection import choose
 
 REPO = "org/aug"
@@ -288,7 +288,7 @@ def test_another_try_is_bounded(monkeypatch):
         tries.append(error)
         raise error
 
-    for error, n in ((hub_module.Raced("x"), 5), (hub_module.GaveUp("x"), 1), (UsageError("x"), 1)):
+    for error, n in ((Raced("x"), 5), (GaveUp("x"), 1), (UsageError("x"), 1)):
         tries.clear()
         with pytest.raises(type(error)):
             persist(lambda error=error: fails(error))

@@ -199,7 +199,7 @@ def of_files(folder):
 
 def test_a_killed_command_goes_on(gold, tmp_path, monkeypatch):
     gold.save_to_disk(tmp_path / "set")
-    command = [sys.executable, "-m", "hf_mner_aug", "recommend", "set", "--out", "r", "--quiet", "--budget", "1h"]
+    command = [sys.executable, "-m", "hf_mner_aug", "recommend", "set", "--out", "r", "--budget", "1h"]
     command += [
         "--backbone",
         "crf:iterations=5",
@@ -222,7 +222,7 @@ def test_a_killed_command_goes_on(gold, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli.app, cli._spread(command[3:]))
     assert done.exit_code == 0, done.output
-    assert "use " in done.output.splitlines()[-1]
+    assert "use " in done.stdout.splitlines()[-1]
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what was finished is not trained again"
 
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import Terminal
 from datasets import concatenate_datasets
 
-from hf_mner_aug import EDA, LSMS, augment, cli, methods, publish, transform
+from hf_mner_aug import EDA, LSMS, augment, cli, methods, progress, publish
 from hf_mner_aug.runs import estimate as estimates
 from hf_mner_aug.runs.estimate import Estimate, estimate, rough_seconds
 from hf_mner_aug.runs.recipe import recipe_for
@@ -202,7 +202,7 @@ def test_an_estimate_publishes_nothing_where_the_user_looks(mner, tmp_path, monk
 def test_learning_shows_a_bar_where_it_takes_a_while(mner, monkeypatch, capsys):
     EDA().fit(mner)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(transform, "QUIET_S", 0)
+    monkeypatch.setitem(progress.progress_bar.__kwdefaults__, "delay", 0)
     EDA().fit(mner)
     told = capsys.readouterr().err
     assert "eda reads train: 100%" in told

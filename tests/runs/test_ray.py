@@ -82,6 +82,7 @@ def cluster():
     import ray
     from ray.cluster_utils import Cluster
 
+    Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)  # Cluster writes its address there
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         nodes = Cluster(True, False, {**NODE, "include_dashboard": False, "temp_dir": folder})
         nodes.add_node(**NODE)

@@ -537,7 +537,7 @@ def test_the_verbs_print_what_the_library_returns(repo, report, tmp_path):
         return done.stdout
 
     configs = [word for name in ("gold_100pct", "lsms_100pct", "eda_100pct") for word in ("--configs", name)]
-    fast = ["--backbone", FAST["backbone"], "--quiet"]
+    fast = ["--backbone", FAST["backbone"]]
     said = call("evaluate", repo, *configs, *fast, "--seeds", 0, "--seeds", 1, "--split-by", "even", "--write-card")
     assert said == f"{report.to_markdown()}\n{report.folder}\n"
     backbones = ["--backbones", "crf", "--backbones", "crf:iterations=1"]

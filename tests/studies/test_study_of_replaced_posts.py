@@ -356,7 +356,7 @@ def test_the_command_line_studies_amia_with_a_tiny_backbone(tmp_path):
         publish(augment(str(folder), AMIA(mix=mix), out=out, progress=False, **chosen), out)
     configs = ["--configs", "amia_100pct", "--configs", "amia_synthesised", "--source", str(folder)]
     backbone = "bert_resnet_crf:encoder=tiny,tower=tiny,freeze_vision=false,image_size=64,steps=2,checks=1"
-    fast = ["--backbone", backbone, "--seeds", "0", "--quiet", "--split-by", "matched", "--split-by", "ambiguous"]
+    fast = ["--backbone", backbone, "--seeds", "0", "--split-by", "matched", "--split-by", "ambiguous"]
     done = CliRunner().invoke(cli.app, ["evaluate", str(out), *configs, *fast], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     names = ["gold_100pct", "shuffled_100pct", "amia_100pct", "amia_synthesised"]
