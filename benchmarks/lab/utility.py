@@ -83,7 +83,7 @@ ENCODER = "frozen_encoder_crf:encoder=minilm,l2=50,words_l2=0.5"
 TABLES = {
     "t15_10pct": Table("T15 10%", "twitter2015", published("10pct")),
     "t15_10pct_lexicon": Table("T15 10%, list read as features", "twitter2015", published("10pct"), LEXICON, seeds=FEW),
-    "t15_10pct_frozen": Table("T15 10%, frozen MiniLM", "twitter2015", published("10pct"), ENCODER, FROZEN, FEW),
+    "t15_10pct_frozen": Table("T15 10%, frozen MiniLM", "twitter2015", published("10pct"), ENCODER, FROZEN),
     "t15_100_0": Table("T15 100 posts, first draw", "twitter2015", drawn(0.025), seeds=FEW),
     "t15_100_1": Table("T15 100 posts, second draw", "twitter2015", drawn(0.025, 1), seeds=FEW),
     "t15_100_2": Table("T15 100 posts, third draw", "twitter2015", drawn(0.025, 2), seeds=FEW),
