@@ -53,7 +53,8 @@ def assemble(part: Part, lab: Path) -> None:
     making.parent.mkdir(exist_ok=True)
     downloads = lab / ".downloads" / part.name
     if part.of and (not (lab / part.of).exists() or sha256_of(lab / part.of) != part.sha256):
-        raise Unmade(f"is made of {part.of}, which is missing or damaged: make lab PARTS={part.of}")
+        whole = part.of.partition("/")[0]
+        raise Unmade(f"is made of {part.of}, which is missing or damaged: make lab PARTS={whole}")
     part.make(lab / part.of if part.of else source_of(part, downloads), making)
     record.unlink(missing_ok=True)
     _remove(lab / part.name)

@@ -10,10 +10,11 @@ import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 PACKAGES = "pip install -e '.[lab]'"
 CONVERSION_SECONDS = 3600
+DECODER_LAYERS = 2
 
 
 class Unmade(Exception):
@@ -85,6 +86,63 @@ def torch_of_gguf(source: Path, target: Path) -> None:
         raise Unmade(f"the conversion was killed by signal {-done.returncode}; Qwen's needs 6 GB of memory")
     if done.returncode:
         raise Unmade(f"the conversion failed: {last_line(done.stderr)}; it needs {PACKAGES}")
+
+
+def bart_of_bert(source: Path, target: Path) -> None:
+    """Write a BART whose encoder is a BERT, given the file of its weights: their layers are the same.
+
+    BERT's first token type goes into the positions, of which BART skips two. The decoder starts as BERT's last layers,
+    and reads the text by the attention with which these read themselves.
+    """
+    import torch
+    from transformers import AutoModel, AutoTokenizer, BartConfig, BartForConditionalGeneration
+
+    bert, tokenizer = AutoModel.from_pretrained(source.parent), AutoTokenizer.from_pretrained(source.parent)
+    embeddings, layers = bert.embeddings, bert.encoder.layer
+    sizes: dict[str, int] = {"encoder_layers": len(layers), "decoder_layers": DECODER_LAYERS}
+    for side in ("encoder", "decoder"):
+        sizes[f"{side}_attention_heads"] = bert.config.num_attention_heads
+        sizes[f"{side}_ffn_dim"] = bert.config.intermediate_size
+    config = BartConfig(
+        vocab_size=len(tokenizer),
+        d_model=bert.config.hidden_size,
+        max_position_embeddings=bert.config.max_position_embeddings,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        decoder_start_token_id=tokenizer.sep_token_id,
+        forced_eos_token_id=None,
+        **sizes,
+    )
+    bart = BartForConditionalGeneration(config)
+    positions = embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
+    with torch.no_grad():
+        bart.model.shared.weight.copy_(embeddings.word_embeddings.weight)
+        for side in (bart.model.encoder, bart.model.decoder):
+            side.embed_positions.weight[2:] = positions
+            side.layernorm_embedding.load_state_dict(embeddings.LayerNorm.state_dict())
+    for ours, theirs in zip(bart.model.encoder.layers, layers, strict=True):
+        _copy_layer(ours, theirs, "self_attn")
+    for ours, theirs in zip(bart.model.decoder.layers, layers[-DECODER_LAYERS:], strict=True):
+        _copy_layer(ours, theirs, "self_attn", "encoder_attn")
+    bart.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _copy_layer(ours: Any, theirs: Any, *attentions: str) -> None:
+    """Copy the weights of a layer of BERT into one of BART, its attention into each that is named."""
+    pairs = [
+        (ours.fc1, theirs.intermediate.dense),
+        (ours.fc2, theirs.output.dense),
+        (ours.final_layer_norm, theirs.output.LayerNorm),
+    ]
+    for name in attentions:
+        own, output = getattr(ours, name), theirs.attention.output
+        for projection in ("query", "key", "value"):
+            pairs.append((getattr(own, f"{projection[0]}_proj"), getattr(theirs.attention.self, projection)))
+        pairs += [(own.out_proj, output.dense), (getattr(ours, f"{name}_layer_norm"), output.LayerNorm)]
+    for mine, original in pairs:
+        mine.load_state_dict(original.state_dict())
 
 
 def last_line(text: str) -> str:

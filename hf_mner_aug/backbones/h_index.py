@@ -71,7 +71,6 @@ class HIndex:
     grounds: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = ("bart", "mbart")
     model_class: ClassVar[str] = "AutoModel"
-    dropout_field: ClassVar[str] = "dropout"
     markers: ClassVar[tuple[str, ...]] = ()
     regions_first: ClassVar[bool] = True
 

@@ -28,8 +28,8 @@ class MMT5:
     The training is that of `tiger`.
 
     Args:
-        encoder: a T5, mT5 or UMT5: a folder, a Hub id, a folder saved by this class, or `tiny`: a small one without
-            pretrained weights.
+        encoder: a T5, mT5, UMT5 or BART: a folder, a Hub id, a folder saved by this class, or `tiny`: a small T5
+            without pretrained weights.
         regions: `crops`: fixed parts of the picture; a folder of `.npz` files as VinVL's; or a detector of the DETR
             family, by folder or id.
         most_regions: the maximum number of regions of a picture.
@@ -45,7 +45,6 @@ class MMT5:
     grounds: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = KINDS
     model_class: ClassVar[str] = "AutoModelForSeq2SeqLM"
-    dropout_field: ClassVar[str] = "dropout_rate"
     markers: ClassVar[tuple[str, ...]] = (sentences.SEPARATOR,)
     regions_first: ClassVar[bool] = False
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hf_mner_aug.backbones.writing_net import SentenceNet
     from hf_mner_aug.models.vision.tower import Tower
 
-KINDS = ("t5", "mt5", "umt5")
+KINDS = ("t5", "mt5", "umt5", "bart")
 
 
 def paper_training() -> Training:
@@ -60,8 +60,8 @@ class TIGER:
     The training is that of the paper.
 
     Args:
-        encoder: a T5, mT5 or UMT5: a folder, a Hub id, a folder saved by this class, or `tiny`: a small one without
-            pretrained weights.
+        encoder: a T5, mT5, UMT5 or BART: a folder, a Hub id, a folder saved by this class, or `tiny`: a small T5
+            without pretrained weights.
         regions: `crops`: fixed parts of the picture; a folder of `.npz` files as VinVL's; or a detector of the DETR
             family, by folder or id.
         most_regions: the maximum number of regions of a picture.
@@ -77,7 +77,6 @@ class TIGER:
     grounds: ClassVar[bool] = True
     kinds: ClassVar[tuple[str, ...]] = KINDS
     model_class: ClassVar[str] = "AutoModelForSeq2SeqLM"
-    dropout_field: ClassVar[str] = "dropout_rate"
     markers: ClassVar[tuple[str, ...]] = (sentences.SEPARATOR,)
     regions_first: ClassVar[bool] = False
 

@@ -29,7 +29,6 @@ class WritingBackbone(fitting.NetBackbone, Protocol):
     grounds: ClassVar[bool]  # entities get boxes
     kinds: ClassVar[tuple[str, ...]]  # model types of encoders that it takes
     model_class: ClassVar[str]  # of transformers
-    dropout_field: ClassVar[str]  # of the encoder's configuration
     markers: ClassVar[tuple[str, ...]]  # tokens to add
     regions_first: ClassVar[bool]  # before the words; otherwise after them
 
@@ -160,7 +159,11 @@ def assemble(
         raise UsageError(
             f"{backbone.name}: encoder {encoder!r} is a {config.model_type}, expected a {' or '.join(backbone.kinds)}"
         )
-    changes: dict[str, Any] = {backbone.dropout_field: backbone.dropout, "fine_types": list(fine), "region_channels": 0}
+    positions = getattr(config, "max_position_embeddings", None)  # T5 has no maximum
+    if positions and positions < getattr(backbone, "most_steps", 0):
+        raise UsageError(f"{backbone.name}: encoder {encoder!r} writes at most {positions} subwords: lower most_steps")
+    dropout = "dropout" if hasattr(config, "dropout") else "dropout_rate"  # of BART and of T5
+    changes: dict[str, Any] = {dropout: backbone.dropout, "fine_types": list(fine), "region_channels": 0}
     if source.record:
         saved = {name: getattr(config, name, None) for name in ("fine_types", "region_channels")}
         changes |= _read_saved(saved, str(source.encoder))
@@ -181,8 +184,8 @@ def assemble(
         return net
 
     tweets = bool(source.record.get(TWEETS)) if source.record else None
-    room = getattr(config, "max_position_embeddings", backbone.max_length + backbone.most_regions)
-    limit = min(backbone.max_length, tokenizer.model_max_length, room - backbone.most_regions)
+    room = positions - backbone.most_regions if positions else backbone.max_length
+    limit = min(backbone.max_length, tokenizer.model_max_length, room)
     return build, WordPieces(tokenizer, limit, tweets=tweets)
 
 

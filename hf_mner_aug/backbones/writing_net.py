@@ -78,10 +78,10 @@ def region_loss(logits: Tensor, spots: Tensor, targets: Tensor, weights: Tensor 
 
 
 class SentenceNet(nn.Module):
-    """A T5 that reads words and regions and writes sentences; a region's score is its product with a step's state.
+    """A T5 or BART that reads words and regions and writes sentences; a region's score is its product with a state.
 
     Args:
-        encoder: T5 with its output layer.
+        encoder: with its output layer.
         tower: None if regions have features of their own, or are not read.
         channels: the length of a region's features; 0 if none are read.
         longest: the maximum number of steps.
@@ -94,7 +94,8 @@ class SentenceNet(nn.Module):
         super().__init__()
         self.encoder, self.tower, self.channels = encoder, tower, channels
         self.reader = RegionReader(channels, encoder.config.d_model) if channels else None
-        self.generation = GenerationConfig(
+        # The encoder's own settings, such as BART's, would stand where these say nothing.
+        self.generation = encoder.generation_config = GenerationConfig(
             max_new_tokens=longest,
             do_sample=False,
             num_beams=1,

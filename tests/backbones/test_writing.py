@@ -10,6 +10,7 @@ from hf_mner_aug import load_sample
 from hf_mner_aug.backbones import Prediction, ScoredSpan, training
 from hf_mner_aug.backbones.answers import Answer, Example, read_answer
 from hf_mner_aug.backbones.encoder import WordPieces, make_tiny
+from hf_mner_aug.backbones.h_index import tiny_bart
 from hf_mner_aug.backbones.pointers import Pointers
 from hf_mner_aug.backbones.sentences import SEPARATOR, Language, find_words, phrases_of
 from hf_mner_aug.backbones.settings import fit_named, parse_backbone
@@ -21,6 +22,7 @@ from hf_mner_aug.schema import Codec, Entity, Post
 from hf_mner_aug.storage.pinned_files import pinned_path
 
 torch = pytest.importorskip("torch", reason="the models extra is not installed")
+transformers = pytest.importorskip("transformers", reason="the models extra is not installed")
 
 from hf_mner_aug.backbones.writing_net import answer_loss, region_loss  # noqa: E402
 
@@ -214,11 +216,24 @@ def small(name, folder, steps, *more):
     return parse_backbone(f"{name}:{SMALL},{rates},regions={folder}", [*longest, *more])
 
 
-@pytest.fixture(scope="module", params=["tiger", "h_index"])
-def fitted(request, posts, folder):
+@pytest.fixture(scope="module")
+def bart(posts, tmp_path_factory):
+    """The folder of a small BART, whose own settings would let it write no two words twice."""
+    folder = tmp_path_factory.mktemp("bart")
+    tokenizer, _ = make_tiny([*posts, *phrases_of(["PER", "LOC", "ORG", "MISC"], ())])
+    tokenizer.save_pretrained(folder)
+    model = transformers.BartForConditionalGeneration(tiny_bart(tokenizer))
+    model.generation_config.update(no_repeat_ngram_size=2, forced_bos_token_id=5)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["tiger", "h_index", "tiger with a BART"])
+def fitted(request, posts, folder, bart):
+    name, _, with_bart = request.param.partition(" ")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # all boxes are covered
-        return small(request.param, folder, 120).fit(posts, posts)
+        return small(name, folder, 120, *([f"encoder={bart}"] if with_bart else [])).fit(posts, posts)
 
 
 def f1(predictions, posts):
@@ -306,11 +321,16 @@ def test_what_cannot_be_read_is_counted(posts, folder):
     assert sum(p.unmapped for p in found) > 0
 
 
+def test_a_bart_writes_no_more_than_its_positions(posts, folder, bart):
+    with pytest.raises(UsageError, match=r"tiger: encoder '.*' writes at most 256 subwords: lower most_steps"):
+        small("tiger", folder, 1, f"encoder={bart}", "most_steps=257").fit(posts)
+
+
 def test_an_encoder_of_another_kind_is_one_line(posts, folder, tmp_path):
     tokenizer, config = make_tiny(posts)
     tokenizer.save_pretrained(tmp_path)
     config.save_pretrained(tmp_path)
-    with pytest.raises(UsageError, match=r"tiger: encoder .* is a bert, expected a t5 or mt5 or umt5") as error:
+    with pytest.raises(UsageError, match=r"tiger: encoder .* is a bert, expected a t5 or mt5 or umt5 or bart") as error:
         small("tiger", folder, 1, f"encoder={tmp_path}").fit(posts)
     assert "\n" not in str(error.value)
 

@@ -4,6 +4,7 @@ import hashlib
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 
 import pytest
 from places import ROOT
@@ -191,9 +192,40 @@ def test_a_part_of_another_needs_it(lab, monkeypatch, tmp_path, capsys):
     (tmp_path / "lab" / "model").write_bytes(b"cut")
     assert run(lab, monkeypatch, [base, made], "copy") == 1
     assert capsys.readouterr().err == told
+    assert run(lab, monkeypatch, [replace(made, of="model/weights")], "copy") == 1
+    told_of_file = "copy: is made of model/weights, which is missing or damaged: make lab PARTS=model\n"
+    assert capsys.readouterr().err == told_of_file
     fill(tmp_path, base, halves)
     assert run(lab, monkeypatch, [base, made]) == 0
     assert (tmp_path / "lab" / "copy").read_bytes() == (tmp_path / "lab" / "model").read_bytes()
+
+
+def test_a_bart_made_of_a_bert_reads_as_it_does(lab, tmp_path):
+    torch = pytest.importorskip("torch", reason="the models extra is not installed")
+    transformers = pytest.importorskip("transformers", reason="the models extra is not installed")
+    from conversions import bart_of_bert
+
+    from hf_mner_aug.backbones.encoder import make_tiny
+    from hf_mner_aug.schema import Post
+
+    tokenizer, config = make_tiny([Post("p", ["Jordan", "plays"]), Post("q", ["plays", "Jordan"])])
+    config.update({"num_hidden_layers": 3, "layer_norm_eps": 1e-5, "initializer_range": 0.1})  # the eps is BART's
+    bert = transformers.BertModel(config).eval()
+    for model in (bert, tokenizer):
+        model.save_pretrained(tmp_path / "bert")
+    bart_of_bert(tmp_path / "bert" / "model.safetensors", tmp_path / "bart")
+    bart = transformers.BartForConditionalGeneration.from_pretrained(tmp_path / "bart").model.eval()
+    read = tokenizer(["Jordan plays Jordan", "plays"], padding=True, return_tensors="pt")
+    read.pop("token_type_ids", None)
+    with torch.no_grad():
+        expected, found = bert(**read).last_hidden_state, bart.encoder(**read).last_hidden_state
+    there = read["attention_mask"].bool()
+    assert torch.allclose(found[there], expected[there], atol=1e-5)
+    assert len({round(x, 3) for x in expected[there][:, 0].tolist()}) > 3, "words in other places have other states"
+    first, last = bart.decoder.layers
+    own, ours = bert.encoder.layer[2].attention.self.value.weight, (last.self_attn, last.encoder_attn)
+    assert all(torch.equal(attention.v_proj.weight, own) for attention in ours)
+    assert torch.equal(first.fc1.weight, bert.encoder.layer[1].intermediate.dense.weight)
 
 
 def test_a_folder_of_an_archive_is_written_and_nothing_outside_it(lab, monkeypatch, tmp_path, capsys):
@@ -273,12 +305,12 @@ def test_the_table_is_pinned_and_gemma_waits_to_be_asked_for(lab, monkeypatch, t
         assert part.licence
         assert bool(part.packages) != bool(part.of)
         assert all(re.fullmatch(r"[\w-]+==[\d.]+|npm:[@\w/-]+@[\d.]+", package) for package in part.packages)
-        assert not part.of or names.index(part.of) < names.index(part.name)
+        assert not part.of or names.index(part.of.partition("/")[0]) < names.index(part.name)
     assert [part.name for part in lab.chosen([])] == [name for name in names if name != "gemma"]
     assert [part.name for part in lab.chosen([], gemma=True)] == names
     monkeypatch.setattr(lab, "installed", lambda package: [tmp_path])
     assert [part.name for part in lab.chosen([])] == names, "the extra lab-gemma is installed"
-    with pytest.raises(lab.Unmade, match="no part clip: the parts are minilm, mpnet"):
+    with pytest.raises(lab.Unmade, match="no part clip: the parts are minilm, minilm_bart, mpnet"):
         lab.chosen(["clip"])
 
 
