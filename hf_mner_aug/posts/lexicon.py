@@ -14,6 +14,7 @@ WINDOW = 2  # words to each side that count as context
 DIMENSIONS = 50
 CONTEXTS = 250_000  # that are projected at a time
 CHUNK = 1_000_000  # words whose contexts are counted at a time
+GROUPS = 256  # of values, whose maxima are looked at first
 
 
 def entity_key(entity: Entity) -> str:
@@ -175,7 +176,6 @@ def nearest_words(
     rarer than ``min_count``, and those of ``without``, neither have neighbours nor are any. Ties are alphabetical.
     """
     import numpy as np
-    from sklearn.preprocessing import normalize
 
     texts = posts if isinstance(posts, Texts) else Texts(posts)
     outside = {
@@ -189,25 +189,33 @@ def nearest_words(
     dimensions = min(DIMENSIONS, min(matrix.shape) - 1)
     if dimensions < 1 or matrix.nnz == 0:
         return {}
-    vectors = normalize(_reduce(matrix, dimensions))
+    vectors = _reduce(matrix, dimensions)
     del matrix
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    vectors /= np.where(lengths > 1e-15, lengths, 1)[:, None]
     nearest: dict[str, list[str]] = {}
     for first in range(0, len(vocabulary), 1000):
-        # Rounded, so that the order does not depend on the last bit of a sum.
-        similarity = np.round(vectors[first : first + 1000] @ vectors.T, 6)
-        for i, row in enumerate(similarity, start=first):
+        for i, row in enumerate(vectors[first : first + 1000] @ vectors.T, start=first):
             row[i] = -1.0
-            nearest[vocabulary[i]] = [vocabulary[j] for j in _largest(row, neighbours) if row[j] > 0]
+            nearest[vocabulary[i]] = [vocabulary[j] for j, value in _largest(row, neighbours) if value > 0]
     return {word: words for word, words in nearest.items() if words}
 
 
-def _largest(values: Any, k: int) -> Any:
-    """Return the places of the k largest values, the largest first and ties in order: a stable sort's first k."""
+def _largest(values: Any, k: int) -> list[tuple[int, float]]:
+    """Return the k largest values with their places, rounded, the largest first and ties in order.
+
+    Rounded to 6 digits, so that the order does not depend on the last bit of a sum. No value below the k-th largest of
+    the maxima of some groups is among the k largest: few are left to sort.
+    """
     import numpy as np
 
-    least = np.partition(values, -k)[-k] if k < len(values) else -np.inf
+    size = len(values) // GROUPS
+    maxima = values[: size * GROUPS].reshape(size, GROUPS).max(axis=0) if size else values
+    least = np.partition(maxima, -k)[-k] - 2e-6 if k < len(maxima) else -np.inf
     places = np.flatnonzero(values >= least)
-    return places[np.argsort(-values[places], kind="stable")][:k]
+    rounded = np.round(values[places], 6)
+    order = np.argsort(-rounded, kind="stable")[:k]
+    return list(zip(places[order].tolist(), rounded[order].tolist(), strict=True))
 
 
 def _reduce(matrix: Any, dimensions: int) -> Any:
@@ -219,10 +227,11 @@ def _reduce(matrix: Any, dimensions: int) -> Any:
     import numpy as np
     from scipy.linalg import qr, svd
     from scipy.sparse.linalg import LinearOperator, eigsh
-    from sklearn.decomposition import TruncatedSVD
 
     n_rows, n_columns = matrix.shape
     if n_rows >= n_columns:
+        from sklearn.decomposition import TruncatedSVD
+
         return TruncatedSVD(dimensions, algorithm="arpack", random_state=0).fit_transform(matrix)
     columns = matrix.T
     gram = LinearOperator((n_rows, n_rows), matvec=lambda x: matrix @ (columns @ x), dtype=matrix.dtype)

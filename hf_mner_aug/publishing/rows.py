@@ -18,6 +18,7 @@ from hf_mner_aug.runs.ledger import Run
 from hf_mner_aug.runs.parts import changed_splits
 from hf_mner_aug.runs.recipe import parse_params
 from hf_mner_aug.schema import AUGMENTED, Codec, Post, canonical_json, read_provenance
+from hf_mner_aug.storage.picture_columns import rows_at_a_time
 from hf_mner_aug.transform import Method, iterate_posts
 from hf_mner_aug.transform.columns import added_columns
 from hf_mner_aug.transform.weights import HEAVIEST, WEIGHT
@@ -150,8 +151,7 @@ class Counts:
         """Count gold rows that are published, and the entities of those in train."""
         self.gold[split] += table.num_rows
         if split == "train":
-            for post in _posts(table, self.codec):
-                self.entities.update(entity.type for entity in post.entities)
+            self.entities += _entity_types(table, self.codec)
 
     def add_source(self, table: "pa.Table", split: str) -> None:
         """Count the source's retrieved and made posts, and the entities of its train posts, published or replaced."""
@@ -159,8 +159,7 @@ class Counts:
         self.earlier += made_posts(table)
         self.originals += _with_pictures(table, self.codec.image_column)
         if split == "train":
-            for post in _posts(table, self.codec):
-                self.gold_entities.update(entity.type for entity in post.entities)
+            self.gold_entities += _entity_types(table, self.codec)
 
     def add_made(self, post: Post, split: str) -> None:
         """Count a made post, and keep the first ones of train as examples."""
@@ -263,7 +262,7 @@ def published_rows(run: Run, split: str, counts: Counts, *, made: bool = True) -
             gold = run.gold[split].select(range(part.start, part.stop)).with_format("arrow")[:]
             yield from _replaced(table, _as_gold(gold, run.method), split, counts, check)
         return
-    for table in run.gold[split].with_format("arrow").iter(BATCH):
+    for table in run.gold[split].with_format("arrow").iter(rows_at_a_time(run.method.features)):
         gold = _as_gold(table, run.method)
         yield gold
         counts.add_gold(gold, split)
@@ -285,8 +284,9 @@ def _kept(made: "pa.Table", split: str, counts: Counts, check: Callable[[Post], 
     """Yield the made rows that are kept, batch by batch."""
     import pyarrow as pa
 
-    for start in range(0, made.num_rows, BATCH):
-        batch, keep = made.slice(start, BATCH), []
+    at_a_time = rows_at_a_time(counts.codec.features)
+    for start in range(0, made.num_rows, at_a_time):
+        batch, keep = made.slice(start, at_a_time), []
         for i, post in enumerate(_posts(batch, counts.codec)):
             if reason := check(post):
                 counts.dropped[reason] += 1
@@ -321,10 +321,24 @@ def _replaced(
 
 def _posts(table: "pa.Table", codec: Codec) -> Iterator[Post]:
     """Yield rows as posts, with the method's notes of made rows."""
+    details: dict[str, Mapping[str, Any]] = {}  # many rows have the same note
     for row in table.to_pylist():
         post = codec.to_post(row)
         note = row.get("provenance")
-        yield replace(post, details=read_provenance(note, f"post {post.id}").get("details", {})) if note else post
+        if note and note not in details:
+            details[note] = read_provenance(note, f"post {post.id}").get("details", {})
+        yield replace(post, details=details[note]) if note else post
+
+
+def _entity_types(table: "pa.Table", codec: Codec) -> Counter[str]:
+    """Return the number of entities of rows by type: each has one tag that begins it."""
+    import pyarrow.compute as pc
+
+    if not codec.tag_names:
+        return Counter()
+    tags = pc.value_counts(pc.list_flatten(table["ner_tags"])).to_pylist()
+    counts = {codec.tag_names[tag["values"]]: tag["counts"] for tag in tags}
+    return Counter({name[2:]: n for name, n in counts.items() if name.startswith("B-")})
 
 
 def _as_gold(table: "pa.Table", method: Method) -> "pa.Table":

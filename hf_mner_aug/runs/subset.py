@@ -58,7 +58,7 @@ def resolve(recipe: Recipe, splits: "DatasetDict") -> tuple[Recipe, "DatasetDict
     for split in ("train", "validation"):
         ids = getattr(recipe, f"ids_{split}")
         if ids is not None and split in splits:
-            listed[f"ids_{split}"] = _find_ids(splits[split]["id"], ids, split)
+            listed[f"ids_{split}"] = _find_ids(splits[split]["id"][:], ids, split)
     recipe = replace(recipe, **listed)
     gold = choose_subset(splits, recipe)
     config = recipe.config or percent_name(recipe, splits, gold)
@@ -124,7 +124,7 @@ def check_ids(splits: "DatasetDict") -> None:
     shared = []
     for split, rows in splits.items():
         told = "id" not in rows.features or "id" in column_faults(rows.features)  # whoever checks columns reports it
-        for i, name in enumerate(() if told else rows["id"]):
+        for i, name in enumerate(() if told else rows["id"][:]):
             first, row = owners.setdefault(name, (split, i)) if name else (split, i)
             if first == split and row != i:
                 raise DataError(
@@ -170,12 +170,13 @@ def _find_ids(names: Sequence[str], ids: Sequence[str], split: str) -> tuple[str
 
 def _select_ids(dataset: "Dataset", ids: Sequence[str], split: str) -> "Dataset":
     """Return the posts that ids select, in the dataset's order."""
-    wanted = set(_find_ids(dataset["id"], ids, split))
-    return dataset.select([i for i, name in enumerate(dataset["id"]) if name in wanted])
+    names = dataset["id"][:]
+    wanted = set(_find_ids(names, ids, split))
+    return dataset.select([i for i, name in enumerate(names) if name in wanted])
 
 
 def _select_fraction(dataset: "Dataset", fraction: float, seed: int) -> "Dataset":
     """Return the posts whose hashed ids come first, in the dataset's order."""
-    keys = [hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest() for name in dataset["id"]]
+    keys = [hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest() for name in dataset["id"][:]]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return dataset.select(sorted(order[: round(fraction * len(keys))]))

@@ -63,6 +63,8 @@ def read_provenance(text: str | None, where: str) -> dict[str, Any]:
 
 def raw_id(name: str) -> str:
     """Return the id of a post in its raw file: 12 of 12~2, which ``convert`` numbered, and of 12~2+eda.0 made of it."""
+    if "~" not in name and "+" not in name:
+        return name
     while found := made_by(name):
         name = name[: found.start()]
     while found := NUMBERED.fullmatch(name):

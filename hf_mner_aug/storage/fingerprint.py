@@ -20,7 +20,7 @@ from hf_mner_aug.posts.pictures import image_digest
 from hf_mner_aug.progress import watch_rows
 from hf_mner_aug.schema import canonical_json
 from hf_mner_aug.storage.parquet import read_features_of, reading
-from hf_mner_aug.storage.picture_columns import holds_files, is_named_only, map_files
+from hf_mner_aug.storage.picture_columns import holds_files, is_named_only, map_files, rows_at_a_time
 from hf_mner_aug.storage.picture_files import shown
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def parquet_fingerprint(files: Mapping[str, Sequence[Path]]) -> Fingerprint:
         contents[split] = ContentDigest(read_features_of(paths[0]))
         for path in paths:
             with reading(path), pq.ParquetFile(path) as parquet:
-                tables = (pa.Table.from_batches([batch]) for batch in parquet.iter_batches(batch_size=64))
+                batches = parquet.iter_batches(batch_size=rows_at_a_time(contents[split].features))
+                tables = (pa.Table.from_batches([batch]) for batch in batches)
                 for table in watch_rows(tables, f"reads {path.name}", parquet.metadata.num_rows):
                     contents[split].update(table)
     return Fingerprint(
@@ -165,8 +166,7 @@ def _row_digests_of(rows: str) -> list[bytes]:
 
 def _batches(dataset: "Dataset") -> Iterator["pa.Table"]:
     """Yield a dataset's rows as they are stored, in smaller batches if there are pictures."""
-    files = any(map(holds_files, dataset.features.values()))
-    return dataset.with_format("arrow").iter(batch_size=64 if files else 1000)
+    return dataset.with_format("arrow").iter(batch_size=rows_at_a_time(dataset.features))
 
 
 def _known_digests(table: "pa.Table", name: str) -> list[bytes]:
@@ -181,9 +181,14 @@ def _digests(table: "pa.Table", name: str, feature: Any, first_row: int) -> list
     """Return the digest of each value [n_rows] of a column that has been cast to its feature."""
     files = holds_files(feature)
     digests: list[bytes] = []
+    texts: dict[str, bytes] = {}  # many rows have the same text, of a method or a provenance
     for value in table.column(name).to_pylist():
         try:
-            digests.append(value_digest(value, feature) if files else _digest(value))
+            if type(value) is str:
+                digest = texts.get(value) or texts.setdefault(value, _digest(value))
+            else:
+                digest = value_digest(value, feature) if files else _digest(value)
+            digests.append(digest)
         except _Unread as error:
             where = _row_id(table, len(digests), first_row)
             raise DataError(f"post {where}: column {name} {error}") from error

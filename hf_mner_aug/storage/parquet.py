@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from hf_mner_aug.exceptions import Corrupt, DataError
 from hf_mner_aug.storage.disk import room_for
 from hf_mner_aug.storage.locks import unfinished
-from hf_mner_aug.storage.picture_columns import PictureReader, seal
+from hf_mner_aug.storage.picture_columns import PictureReader, rows_at_a_time, seal
 from hf_mner_aug.storage.picture_files import NOWHERE
 from hf_mner_aug.storage.swap import sync
 from hf_mner_aug.untrusted.cards import reader_errors
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MAX_SHARD_BYTES = 450_000_000
 ROW_GROUP_BYTES = 64_000_000
 ROW_GROUP_ROWS = 20_000
-STEP = 100  # rows cast at a time
+STEP = 100  # rows read at a time
 
 
 def write_table(
@@ -254,16 +254,16 @@ def _prepared(batches: "Iterable[pa.Table]", features: "Features") -> "Iterator[
     """Yield the batches a few rows at a time, cast to the features and without paths to files."""
     from datasets.table import table_cast
 
-    done = 0
+    done, at_a_time, schema = 0, rows_at_a_time(features), features.arrow_schema
     reader = PictureReader(NOWHERE)
     for batch in batches:
         if set(batch.column_names) != set(features):
             raise DataError(f"expected the columns {', '.join(features)}, found {', '.join(batch.column_names)}")
-        for start in range(0, batch.num_rows, STEP):
-            step = batch.slice(start, STEP).select(list(features)).combine_chunks()
+        for start in range(0, batch.num_rows, at_a_time):
+            step = batch.slice(start, at_a_time).select(list(features)).combine_chunks()
             where = f"rows {done} to {done + step.num_rows - 1}"
             try:
-                yield seal(table_cast(step, features.arrow_schema), features, reader).combine_chunks()
+                yield seal(table_cast(step, schema), features, reader).combine_chunks()
             except (TypeError, ValueError, NotImplementedError) as error:
                 raise DataError(f"{where} do not fit the features: {error}") from error
             done += step.num_rows

@@ -75,6 +75,11 @@ def holds_files(feature: Any) -> bool:
     return hasattr(feature, "embed_storage") or holds_files(getattr(feature, "feature", {}))
 
 
+def rows_at_a_time(features: Mapping[str, Any]) -> int:
+    """Return how many rows to hold at a time: few where they may have pictures."""
+    return BATCH if any(map(holds_files, features.values())) else 1000
+
+
 def is_named_only(value: Any) -> bool:
     """Return whether an encoded file has a path and no bytes."""
     return isinstance(value, Mapping) and value.get("bytes") is None and value.get("path") is not None

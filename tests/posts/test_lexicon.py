@@ -190,11 +190,14 @@ def test_nearest_words_stand_in_the_same_places():
             assert set(nearest[word]) == kind - {word}
 
 
-@pytest.mark.parametrize("n", [1, 4, 5, 6, 300])
-def test_the_largest_are_those_of_a_stable_sort(n):
-    values = np.random.default_rng(n).integers(-3, 4, n) / 10
+@pytest.mark.parametrize("n", [1, 4, 5, 6, 300, 2_000, 20_001])
+@pytest.mark.parametrize("step", [0.1, 4e-7])  # of values that rounding keeps apart, and of some that it joins
+def test_the_largest_are_those_of_a_stable_sort_of_rounded_values(n, step):
+    values = np.random.default_rng(n).integers(-n, n, n) * step
+    rounded = np.round(values, 6)
     for k in (1, 5):
-        assert _largest(values, k).tolist() == np.argsort(-values, kind="stable")[:k].tolist()
+        places = np.argsort(-rounded, kind="stable")[:k]
+        assert _largest(values, k) == [(i, rounded[i]) for i in places.tolist()]
 
 
 def test_nearest_words_are_frequent_unlabelled_and_not_the_word_itself():
