@@ -42,7 +42,7 @@ attack: .venv/dev.stamp  ## the long campaigns: kills, writers, mutations, Hub f
 
 test-newest:  ## the default tests on the newest of everything that pyproject.toml allows
 	$(call new_environment,.venv-newest)
-	.venv-newest/bin/$(PIP_INSTALL) --upgrade -e '.[dev,docs,formats,models,ray,s3,web]'
+	.venv-newest/bin/$(PIP_INSTALL) --upgrade -e '.[dev,docs,figures,formats,models,ray,s3,web]'
 	.venv-newest/bin/pip list --format freeze
 	.venv-newest/bin/pytest -n 2
 
@@ -101,7 +101,7 @@ endef
 # Pins that still fit stay; UPGRADE=1 takes the newest of everything.
 COMPILE := .venv-lock/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 \
   --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-ALL := --extra dev --extra docs --extra formats --extra models --extra ray --extra s3 --extra web --group build
+ALL := --extra dev --extra docs --extra figures --extra formats --extra models --extra ray --extra s3 --extra web --group build
 
 lock:  ## resolve the ranges of pyproject.toml into locks/ again
 	$(call new_environment,.venv-lock)

@@ -71,7 +71,8 @@ def watch_rows(tables: "Iterable[pa.Table]", told: str, total: int | None) -> "I
 class Lines:
     """Passes on the whole lines of a text; one that carriage returns rewrite, each half minute and as it ends.
 
-    Of a line that is rewritten for less than two seconds, nothing is passed on.
+    Of a line that is rewritten for less than two seconds, nothing is passed on; nor are blank lines, over which bars of
+    several lines move.
     """
 
     def __init__(self, put: Callable[[str], object]) -> None:
@@ -86,8 +87,8 @@ class Lines:
         for line in ended:
             if "\r" in line.rstrip("\r"):
                 self._pass_on(_last_state(line), ends=True)
-            else:
-                self._put(f"{_last_state(line)}\n")
+            elif state := _last_state(line):
+                self._put(f"{state}\n")
             self._shown, self._due = "", 0.0
         if "\r" in self._open:
             state = _last_state(self._open)

@@ -13,7 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 CORE = PROJECT["project"]["dependencies"]
 BUILD = [*PROJECT["build-system"]["requires"], *PROJECT["dependency-groups"]["build"]]
-LOCKED = ("dev", "docs", "formats", "models", "ray", "s3", "web")
+LOCKED = ("dev", "docs", "figures", "formats", "models", "ray", "s3", "web")
 EVERYTHING = [*CORE, *(requirement for extra in LOCKED for requirement in EXTRAS[extra]), *BUILD]
 LOCKS = {"build": BUILD, "core": CORE, "dev": EVERYTHING, "oldest-build": BUILD, "oldest": EVERYTHING}
 

@@ -1,13 +1,17 @@
 """What a release is made of: its metadata agree, its workflow runs what it may, and the wheel is the checkout."""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
 from distributions import problems
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from places import ROOT
 
 import hf_mner_aug
@@ -100,6 +104,51 @@ def test_pre_commit_has_the_ruff_of_the_lock():
     (locked,) = re.findall(r"^ruff==(\S+)", (ROOT / "locks" / "dev.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert repo["rev"] == f"v{locked}"
     assert [hook["id"] for hook in repo["hooks"]] == ["ruff-check", "ruff-format"]
+
+
+# ---------------------------------------------------------------- imports
+
+
+def imported(source):
+    """Return the packages that a module imports anywhere in it, by a statement or by ``need``."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module)
+        elif (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "id", "") == "need"
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            names.add(node.args[0].value)
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"hf_mner_aug"}
+
+
+def undeclared(modules, declared):
+    """Return the imported packages that are of no declared distribution."""
+    of = packages_distributions()
+    return sorted(
+        name for name in modules if not {canonicalize_name(one) for one in of.get(name, [name])} & set(declared)
+    )
+
+
+def test_what_the_package_imports_is_declared():
+    extras = PROJECT["optional-dependencies"]
+    groups = [PROJECT["dependencies"], *extras.values()]
+    declared = {canonicalize_name(Requirement(line).name) for group in groups for line in group}
+    modules = {name for file in (ROOT / "hf_mner_aug").rglob("*.py") for name in imported(file.read_text("utf-8"))}
+    assert len(modules) > 30
+    assert undeclared(modules, declared) == []
+
+
+def test_an_undeclared_import_is_found():
+    source = (
+        'import yaml.nodes, os\nfrom . import a\ndef f():\n    from PIL import Image\n    need("torch.nn", extra="x")'
+    )
+    assert imported(source) == {"yaml", "PIL", "torch"}
+    assert undeclared(imported(source), {"pyyaml"}) == ["PIL", "torch"]
 
 
 # ---------------------------------------------------------------- workflow

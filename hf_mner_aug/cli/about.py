@@ -97,6 +97,7 @@ EXTRAS = {
     "": "everything",
     "models": "methods daga and melm, text_model=lm:…, diffusers, open_clip, sentence encoders, "
     "every backbone but crf and relation_features",
+    "figures": "the figure beside the tables of evaluate and curve",
     "web": "corpus=serper of rmda, hydrate",
     "formats": "convert and export of .spacy, --tokeniser spacy:MODEL",
     "ray": "--engine ray",

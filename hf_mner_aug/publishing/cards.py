@@ -247,7 +247,7 @@ def render(existing: str | None, facts: ConfigFacts, features: "Features", repo:
     data["language"] = _union(data.get("language"), source.language) or None
     data["license"] = facts.license if data.get("license") in (None, facts.license) else "other"
     data["annotations_creators"] = _union(data.get("annotations_creators"), ["machine-generated"])
-    data["source_datasets"] = _union(data.get("source_datasets"), ["original"] if source.local else [source.name])
+    data["source_datasets"] = _union(data.get("source_datasets"), ["extended|other"] if source.local else [source.name])
     data["task_categories"] = _union(data.get("task_categories"), ["token-classification"])
     data["tags"] = _union(data.get("tags"), [*TAGS, facts.recipe.method])
     if not all(model.checked for model in facts.models):

@@ -343,7 +343,8 @@ def read_note(folder: Path) -> dict[str, Any]:
         note: dict[str, Any] = read_json(path, Note, error=Corrupt, advice=AS_PUBLISHED)
     except FileNotFoundError as error:
         configs = sorted(p.parent.name for p in folder.parent.glob(f"*/{NOTE}"))
-        raise UsageError(f"no {path}: configs made here are {', '.join(configs) or 'none'}") from error
+        known = f"configs made here are {', '.join(configs)}" if configs else "no config was made here"
+        raise UsageError(f"no {path}: {known}") from error
     check_names(note, folder)
     if not ConfigFacts.from_note(note, str(path)).splits:
         raise Corrupt(f"{path}: splits: expected train, found none: {AS_PUBLISHED}")

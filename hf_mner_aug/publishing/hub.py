@@ -65,7 +65,7 @@ class Pushed:
     dry_run: bool = False
 
     def __str__(self) -> str:
-        """Return a line for each file with its size, and the files left out; for a dry run also the card's diff."""
+        """Return a line for each file with its size, and the files left out; for a dry run the card's diff before."""
         left_out = [f"left out: {path}" for path in self.left_out]
         if not self.changes:
             return "\n".join([*left_out, f"{self.repo_id} holds all of this already: nothing to push"])
@@ -74,7 +74,8 @@ class Pushed:
             + (f" ({self._card_lines()})" if change.path == CARD else "")
             for change in self.changes
         ]
-        return "\n".join([*lines, *left_out, self.card_diff if self.dry_run else self.url or ""]).rstrip()
+        before, after = ([self.card_diff], []) if self.dry_run and self.card_diff else ([], [self.url or ""])
+        return "\n".join([*before, *lines, *left_out, *after]).rstrip()
 
     def _card_lines(self) -> str:
         """Return the number of changed lines of the card, as text."""
@@ -188,8 +189,9 @@ def download_config(repo_id: str, config: str, *, revision: str | None = None, t
         assert head is not None
         remote = hub.files(head)
         if f"{config}/{NOTE}" not in remote:
-            known = ", ".join(_configs_in(remote)) or "none"
-            raise UsageError(f"{repo_id} has no {config}/{NOTE}: configs made here are {known}")
+            configs = _configs_in(remote)
+            known = f"configs made here are {', '.join(configs)}" if configs else "no config was made here"
+            raise UsageError(f"{repo_id} has no {config}/{NOTE}: {known}")
         return _download_configs(hub, head, remote, [config], None)
 
     return persist(once)

@@ -176,24 +176,21 @@ class Report:
 
     def absent_pictures(self) -> Iterator[str]:
         """Yield a warning for each split with posts whose images are missing or cannot be used."""
+        if self.many_images:
+            said = {"missing": "images have no file", "unreadable": "images cannot be decoded"}
+        else:
+            said = {"missing": "posts have no image file", "unreadable": "posts have one that cannot be decoded"}
+        named = {"refused": "are refused", "unsupported": "are in no supported format"}
         for split, counts in self.splits.items():
-            refused = "".join(
-                f", {count} {text} ({'; '.join(counts.examples[trouble])})"
-                for trouble, text in {"refused": "are refused", "unsupported": "are in no supported format"}.items()
+            found = [f"{count} {text}" for trouble, text in said.items() if (count := getattr(counts, trouble))]
+            found += [
+                f"{count} {text} ({'; '.join(counts.examples[trouble])})"
+                for trouble, text in named.items()
                 if (count := getattr(counts, trouble))
-            )
-            if not (counts.missing or counts.unreadable or refused):
-                continue
-            if self.many_images:
-                yield (
-                    f"{self.name} {split}: {counts.missing} images have no file and {counts.unreadable} cannot be "
-                    f"decoded{refused}: they are left out of their posts ({counts.images} are there)"
-                )
-            else:
-                yield (
-                    f"{self.name} {split}: {counts.missing} of {counts.posts} posts have no image file and "
-                    f"{counts.unreadable} one that cannot be decoded{refused}: their image is null"
-                )
+            ]
+            lost = f"left out of their posts ({counts.images} are there)" if self.many_images else "their image is null"
+            if found:
+                yield f"{self.name} {split}, {counts.posts} posts: {', '.join(found)}: {lost}"
 
     def _meanings(self) -> dict[str, str]:
         """Return the meaning of each count of a split that is a trouble."""
@@ -257,12 +254,13 @@ class Report:
     def troubles(self) -> list[str]:
         """Return a line for each finding that a user of the set should know, with examples."""
         said, lines = self._meanings(), []
+        nameless = self.image_folder and not self.named_images and not any(c.images for c in self.splits.values())
         for split, counts in self.splits.items():
             for trouble, text in said.items():
                 if count := getattr(counts, trouble):
                     examples = "; ".join(counts.examples[trouble])
                     lines.append(f"{split}: {count} {text}, as {examples}")
-                    if trouble == "missing" and self.image_folder and not (counts.images or self.named_images):
+                    if trouble == "missing" and nameless:
                         lines[-1] += self._unnamed(counts)
                     if trouble == "bad_lines" and len(counts.reasons) > 1:
                         lines.append(f"{split}: {counts.by_reason()}")

@@ -373,7 +373,7 @@ def new_figure() -> tuple[Any, Any]:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    figure = need("matplotlib.figure", extra="models").Figure(
+    figure = need("matplotlib.figure", extra="figures").Figure(
         figsize=FIGURE_INCHES, dpi=FIGURE_DPI, layout="constrained"
     )
     return figure, figure.subplots()

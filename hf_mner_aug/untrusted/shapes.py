@@ -24,10 +24,11 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 class _Misfit(Exception):
-    """A value does not fit its shape: where, what was expected and what was found."""
+    """A value does not fit its shape: where, what was expected and what was found, or the fault in other words."""
 
-    def __init__(self, place: tuple[str, ...], expected: str, found: str) -> None:
-        super().__init__(f"{'.'.join(place)}: " * bool(place) + f"expected {expected}, found {found}")
+    def __init__(self, place: tuple[str, ...], expected: str = "", found: str = "", *, fault: str = "") -> None:
+        told = fault or f"expected {expected}, found {found}"
+        super().__init__(f"{'.'.join(place)}: " * bool(place) + told)
 
 
 def read_json(path: Path, shape: Any, **told: Any) -> Any:
@@ -216,7 +217,7 @@ class _Check:
         try:
             return shape(**found)
         except UsageError as fault:  # the dataclass itself rejects the value
-            raise _Misfit(place, "a value in its range", str(fault)) from fault
+            raise _Misfit(place, fault=str(fault)) from fault
 
     def items(self, value: Any, origin: type, arguments: Sequence[Any], place: tuple[str, ...]) -> Any:
         """Return the checked items of a list, as a tuple if the shape is one."""

@@ -194,7 +194,7 @@ def test_provenance_is_looked_at():
             "recipe.yaml: eda: operations=3 is not a valid list of replace, insert, swap, delete",
         ),
         ("method: eda\ncopies: two", "recipe.yaml: copies: expected a whole number, found 'two'"),
-        ("method: eda\nfraction: 7", "recipe.yaml: expected a value in its range, found fraction must be in (0, 1]"),
+        ("method: eda\nfraction: 7", "recipe.yaml: fraction must be in (0, 1], found 7.0"),
         ("method: eda\nids_train: 7", "recipe.yaml: ids_train: expected a list, found 7"),
         ("method: eda\nconfig: 2017", "recipe.yaml: config: expected text, found 2017"),
         ("recipe: [eda]", "recipe.yaml: recipe: expected a mapping, found a list"),

@@ -270,7 +270,7 @@ def test_a_warning_is_one_line_without_its_place_in_the_code(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if "warning" in line.lower()] == [
-        "warning: conll train: 2 of 2 posts have no image file and 0 one that cannot be decoded: their image is null"
+        "warning: conll train, 2 posts: 2 posts have no image file: their image is null"
     ]
 
 

@@ -72,6 +72,9 @@ def test_a_bar_is_lines_where_there_is_no_terminal(monkeypatch):
         lines.write(text)
     lines.flush()
     assert put[-2:] == ["error: b\n", "the end"], "a quick bar leaves nothing, nor does one that is wiped"
+    for text in ("\n\n", "\r 0/9", "\x1b[A\x1b[A", "\n\r 0/2", "\x1b[A", "\r    \r"):
+        lines.write(text)
+    assert put[-1] == "the end", "nor do several bars below one another"
 
 
 LONG = """

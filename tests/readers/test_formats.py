@@ -365,7 +365,7 @@ def test_relations_of_one_tweet_have_ids_of_their_own_and_one_image(tmp_path):
     write(tmp_path / "raw" / "mnre_train.txt", lines(RELATION, reversed_relation))
     write(tmp_path / "raw" / "mnre_test.txt", lines({**RELATION, "img_id": "twitter_2.jpg"}))
     image = picture(tmp_path / "img_org" / "train" / "twitter_1.jpg").read_bytes()
-    with pytest.warns(UserWarning, match="mnre test: 1 of 1 posts have no image file"):
+    with pytest.warns(UserWarning, match="mnre test, 1 posts: 1 posts have no image file"):
         convert("mnre", tmp_path / "raw", tmp_path / "out", images=tmp_path / "img_org")
     data = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     stored = {split: rows.cast_column("image", Image(decode=False)) for split, rows in data.items()}
@@ -453,7 +453,7 @@ def test_a_missing_image_of_three_leaves_two(tmp_path):
     write(tmp_path / "raw" / "MNER-MI_train.txt", lines(json.dumps(MANY), json.dumps({**MANY, "images": []})))
     first = picture(tmp_path / "images" / "5302_0.jpg", colour=1).read_bytes()
     third = picture(tmp_path / "images" / "5302_2.jpg", colour=3).read_bytes()
-    with pytest.warns(UserWarning, match="mner_mi train: 1 images have no file and 0 cannot be decoded"):
+    with pytest.warns(UserWarning, match="mner_mi train, 2 posts: 1 images have no file: left out"):
         report = convert("mner_mi", tmp_path / "raw", tmp_path / "out", images=tmp_path / "images")
     data = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     stored = [Codec(data.features).to_post(row) for row in data.with_format("arrow")[:].to_pylist()]
@@ -472,7 +472,7 @@ def test_an_image_that_cannot_be_decoded_is_left_out(tmp_path):
     write(tmp_path / "raw" / "MNER-MI_train.txt", lines(json.dumps({**MANY, "images": ["a.jpg", "b.jpg"]})))
     write(tmp_path / "images" / "a.jpg", b"<html>")
     picture(tmp_path / "images" / "b.jpg")
-    with pytest.warns(UserWarning, match="0 images have no file and 1 cannot be decoded"):
+    with pytest.warns(UserWarning, match="train, 1 posts: 1 images cannot be decoded: left"):
         reading = read("mner_mi", tmp_path / "raw", images=tmp_path / "images")
     assert [[image["path"] for image in row["images"]] for row in reading.rows("train")] == [["b.jpg"]]
     assert counts(reading).examples["unreadable"] == ["a.jpg is in no format that Pillow knows"]
@@ -540,7 +540,7 @@ def test_characters_and_their_images(tmp_path):
     write(tmp_path / "raw" / "text" / "train.txt", CHARACTERS)
     for name in ("LwHJ_00qogt1.jpg", "LwHJ_10.jpg", "LwHJ_2.jpg", "LwHJyuv_1.jpg", "unknown_1.jpg"):
         picture(tmp_path / "images" / name)
-    with pytest.warns(UserWarning, match="cmner train: 1 images have no file"):
+    with pytest.warns(UserWarning, match="cmner train, . posts: 1 images have no file"):
         convert("cmner", tmp_path / "raw", tmp_path / "out", images=tmp_path / "images")
     data = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     rows = data.with_format("arrow")[:].to_pylist()

@@ -332,7 +332,9 @@ def test_images_by_id_whatever_they_are(tmp_path):
     (tmp_path / "images").mkdir()
     for name, data in files.items():
         (tmp_path / "images" / name).write_bytes(data)
-    with pytest.warns(UserWarning, match="1 of 9 posts have no image file and 2 one that cannot be decoded"):
+    with pytest.warns(
+        UserWarning, match="9 posts: 1 posts have no image file, 2 posts have one that cannot be decoded"
+    ):
         report = convert("twitter2015", source, tmp_path / "out", images=tmp_path / "images")
     counts = report.splits["train"]
     assert (counts.posts, counts.images, counts.missing, counts.unreadable) == (9, 6, 1, 2)

@@ -84,7 +84,10 @@ def saved(tmp_path):
 
 def test_pictures_ids_and_faults_of_a_saved_dataset(tmp_path, saved):
     columns = {**COLUMNS, "id": "key", "image": "photo"}
-    with pytest.warns(UserWarning, match="1 of 3 posts have no image file and 1 one that cannot be decoded"):
+    with pytest.warns(
+        UserWarning,
+        match="3 posts: 1 posts have no image file, 1 posts have one that cannot be decoded: their image is null",
+    ):
         report = convert("dataset", saved, tmp_path / "out", columns=columns, left_out=tmp_path / "left.jsonl")
     counts = report.splits["train"]
     assert (counts.posts, counts.images, counts.missing, counts.unreadable, counts.bad_lines) == (3, 1, 1, 1, 1)

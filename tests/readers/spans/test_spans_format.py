@@ -266,6 +266,10 @@ def test_pictures_that_no_post_has_are_explained(tmp_path):
     assert "no picture has" not in told()
     Image.new("RGB", (9, 8)).save(tmp_path / "pictures" / "7.png")
     assert "no picture has" not in told(images=tmp_path / "pictures")
+    (tmp_path / "test.jsonl").write_text(json.dumps({"id": 8, "text": "Adele", "spans": []}))
+    both = str(read("spans", tmp_path, images=tmp_path / "pictures").report)
+    assert "test: 1 posts without an image file" in both
+    assert "no picture has" not in both, "those of train are named as they must be"
 
 
 @pytest.mark.parametrize(
