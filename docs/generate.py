@@ -1,6 +1,7 @@
 """Pages, and parts of pages, that are made from the code while the site is built.
 
-A comment ``<!-- parameters -->`` on a line of its own stands for the part of that name (``PARTS``).
+A comment ``<!-- parameters -->`` on a line of its own, in small letters, stands for the part of that name (``PARTS``);
+one with a capital is where a section of results begins.
 """
 
 import re
@@ -27,7 +28,7 @@ PARTS: Mapping[str, Callable[[str], str]] = {
     "reason_index": lambda _: errors.reason_index(),
     "reasons": methods.reasons,
 }
-_PART = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
+_PART = re.compile(r"^<!-- ([a-z_]+) -->$", re.MULTILINE)
 
 
 def pages() -> dict[str, str]:

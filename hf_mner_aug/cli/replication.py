@@ -74,7 +74,9 @@ def replicate(
     phrase: Annotated[str, typer.Option(help="With --predictions: only posts with these words.")] = "",
     submit: Annotated[
         str | None,
-        typer.Option(metavar="ORG/NAME", help="Add the scores of methods to this leaderboard, as one commit."),
+        typer.Option(
+            metavar="ORG/NAME", help="Add the scores of methods to this leaderboard, as one commit, or to a folder."
+        ),
     ] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="With --submit: open a pull request.")] = False,
     write_page: WritePage = None,
@@ -88,8 +90,8 @@ def replicate(
     allow_host: AllowHost = None,
 ) -> None:
     """Run a table of a paper as far as possible here: paper, here ± sd, difference, and why other cells did not run."""
-    from hf_mner_aug.publishing.hub_repo import HubRepo
     from hf_mner_aug.replication.page import Table
+    from hf_mner_aug.replication.submitting import board_of
 
     if paper is None or table is None:
         _list(paper)
@@ -106,7 +108,7 @@ def replicate(
     if submit and smoke:
         raise UsageError("a smoke run proves no figure, and is never sent: leave out --smoke or --submit")
     if submit:
-        HubRepo(submit, None)  # a wrong name is told before hours of training
+        board_of(submit, create_pr=create_pr)  # a wrong name is told before hours of training
     working = engine_of(
         engine,
         address=address,

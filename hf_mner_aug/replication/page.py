@@ -153,15 +153,22 @@ class Table:
         )
 
     def after(self, before: "Table") -> "Table":
-        """Return the table with the cells of runs before that this one did not finish, in the order of the paper."""
+        """Return the table with the cells of runs before that this one did not finish, in the order of the paper.
+
+        A cell that is as it was is of the run before, with that one's machine and cost; so is a table of such cells.
+        """
         own = {cell["cell"]: cell for cell in self.data["cells"]}
         older = {cell["cell"]: {**cell, "run": cell["run"] + 1} for cell in before.data["cells"]}
         cells = []
         for name in map(str, cells_of(open_manifest(self.data["paper"], self.data["table"]))):
-            if name in own and (_finished(own[name]) or not _finished(older.get(name, {}))):
-                cells.append(own[name])
+            mine, theirs = own.get(name), older.get(name, {})
+            changed = mine is not None and {**mine, "run": 0} != {**theirs, "run": 0}
+            if mine is not None and changed and (_finished(mine) or not _finished(theirs)):
+                cells.append(mine)
             elif name in older:
                 cells.append(older[name])
+        if all(cell["run"] for cell in cells):
+            return before
         earlier = [{name: before.data[name] for name in OF_A_RUN}, *before.data["earlier"]]
         kept = sorted({cell["run"] for cell in cells} - {0})
         numbers = {0: 0} | {old: new for new, old in enumerate(kept, start=1)}

@@ -1,4 +1,4 @@
-"""Sends the scores of a replicated table to a leaderboard: a dataset repo that anyone may add rows to.
+"""Sends the scores of a replicated table to a leaderboard: a dataset repo that anyone may add rows to, or a folder.
 
 Each submission is a file of its own, so that neither two at once nor two pull requests are in each other's way.
 """
@@ -15,11 +15,12 @@ from hf_mner_aug.publishing.cards import template
 from hf_mner_aug.publishing.folder import read_note
 from hf_mner_aug.publishing.hub_repo import HubRepo, persist
 from hf_mner_aug.publishing.verify import verify_folder
-from hf_mner_aug.replication.board import FOLDER, Result, fetch
+from hf_mner_aug.replication.board import FOLDER, Result, fetch, leaderboard
 from hf_mner_aug.replication.manifests import open_manifest
 from hf_mner_aug.replication.page import Table
 from hf_mner_aug.replication.preflight import WHOLE
 from hf_mner_aug.schema import canonical_json
+from hf_mner_aug.storage import artifacts
 from hf_mner_aug.studies.page import read_runs
 from hf_mner_aug.untrusted.cards import CARD
 from hf_mner_aug.untrusted.shapes import read_json
@@ -77,10 +78,11 @@ class Reported(TypedDict):
 class Submitted:
     """The cells whose rows a submission added, those that are refused with the reason, and the commit's address.
 
-    Without ``url``, the leaderboard has all rows.
+    ``repo`` is the repo, or the name of the folder. Without ``url``, which is then the path of the new file, the
+    leaderboard has all rows.
     """
 
-    repo_id: str
+    repo: str
     cells: tuple[str, ...]
     refused: tuple[str, ...]
     url: str | None = None
@@ -88,13 +90,13 @@ class Submitted:
     def __str__(self) -> str:
         """Return a line for each row, and the address."""
         lines = [*(f"sent: {cell}" for cell in self.cells), *(f"refused: {line}" for line in self.refused)]
-        return "\n".join([*lines, self.url or f"{self.repo_id} has all other rows already"])
+        return "\n".join([*lines, self.url or f"{self.repo} has all other rows already"])
 
 
 def submit(
     paper: str,
     table: str,
-    repo_id: str,
+    repo: str | Path,
     *,
     out: str | Path,
     cells: Sequence[str] = (),
@@ -109,39 +111,66 @@ def submit(
     Args:
         paper: as ``gmda``.
         table: as ``table2``.
-        repo_id: ORG/NAME of the dataset repo.
+        repo: ORG/NAME of the dataset repo, or a folder that exists.
         out: the folder that the table was run in.
         cells: those to send; by default all with a score of a method.
         create_pr: open a pull request instead of committing.
         token: a write token (default: the one of this machine).
 
     Raises:
-        UsageError: the table was not run, no row can be sent (with the reasons), or this token may not write to the
-            repo.
+        UsageError: the table was not run, no row can be sent (with the reasons), this token may not write to the repo,
+            or a pull request is to be opened on a folder.
         HubError: the Hub could not be reached or failed.
     """
-    hub = HubRepo(repo_id, token)
+    hub = board_of(repo, token, create_pr=create_pr)
     results, refused = rows_of(paper, table, Path(out), cells)
     if not results:
         raise UsageError(f"nothing of {paper} {table} can be sent: {'; '.join(refused) or 'no score of a method'}")
 
+    def sent_to(place: str, known: Sequence[Result]) -> tuple[list[Result], Submitted]:
+        lines = {one.to_line() for one in known}
+        new = [one for one in results if one.to_line() not in lines]
+        return new, Submitted(place, tuple(one.cell for one in new), tuple(refused))
+
     def once() -> Submitted:
+        assert isinstance(hub, HubRepo)
         if (info := hub.find()) is None:
             hub.create(private=True)
             info = hub.info()
         head = info.sha
         assert head is not None
         remote = hub.files(head)
-        known = {one.to_line() for one in fetch(hub, head, remote).results}
-        new = [one for one in results if one.to_line() not in known]
-        sent = Submitted(repo_id, tuple(one.cell for one in new), tuple(refused))
+        new, sent = sent_to(hub.repo_id, fetch(hub, head, remote).results)
         if not new:
             return sent
         message = f"Add {len(new)} result{'s' * (len(new) > 1)} of {paper} {table}"
-        done = hub.commit(_operations(new, repo_id, CARD in remote), message, head, create_pr=create_pr)
+        done = hub.commit(_operations(new, hub.repo_id, CARD in remote), message, head, create_pr=create_pr)
         return dataclasses.replace(sent, url=done.pr_url if create_pr else done.commit_url)
 
-    return persist(once)
+    if isinstance(hub, HubRepo):
+        return persist(once)
+    new, sent = sent_to(hub.resolve().name, leaderboard(hub).results)
+    if not new:
+        return sent
+    path, data = _file(new)
+    (hub / FOLDER).mkdir(exist_ok=True)
+    if (hub / FOLDER).resolve().parent != hub.resolve():
+        raise UsageError(f"{hub.name}/{FOLDER}: expected a folder, found a link to another place")
+    artifacts.write_atomically(hub / path, data)
+    return dataclasses.replace(sent, url=str(hub / path))
+
+
+def board_of(repo: str | Path, token: str | None = None, *, create_pr: bool = False) -> HubRepo | Path:
+    """Return the repo that rows are sent to, or the folder if there is one of that name.
+
+    Raises:
+        UsageError: it is neither a folder nor the id of a repo, or a pull request is to be opened on a folder.
+    """
+    if not (folder := Path(repo)).is_dir():
+        return HubRepo(str(repo), token)
+    if create_pr:
+        raise UsageError(f"{folder.name} is a folder here: a pull request needs ORG/NAME of a repo")
+    return folder
 
 
 def rows_of(paper: str, table: str, out: Path, cells: Sequence[str] = ()) -> tuple[list[Result], list[str]]:
@@ -241,13 +270,17 @@ def _told(error: Exception) -> str:
     return str(error)
 
 
+def _file(new: Sequence[Result]) -> tuple[str, bytes]:
+    """Return the path of a file of rows, which is named by its content, and that."""
+    data = "".join(f"{one.to_line()}\n" for one in new).encode()
+    return f"{FOLDER}/{new[0].paper}-{new[0].table}-{hashlib.sha256(data).hexdigest()[:16]}.jsonl", data
+
+
 def _operations(new: Sequence[Result], repo_id: str, has_card: bool) -> list[Any]:
-    """Return a commit that adds rows as a file, which is named by its content, and the repo's card if it has none."""
+    """Return a commit that adds rows, and the repo's card if it has none."""
     from huggingface_hub import CommitOperationAdd
 
-    data = "".join(f"{one.to_line()}\n" for one in new).encode()
-    name = f"{new[0].paper}-{new[0].table}-{hashlib.sha256(data).hexdigest()[:16]}.jsonl"
-    operations = [CommitOperationAdd(f"{FOLDER}/{name}", data)]
+    operations = [CommitOperationAdd(*_file(new))]
     if not has_card:
         card = template("results.md").render(repo=repo_id)
         operations.append(CommitOperationAdd(CARD, card.encode()))

@@ -212,6 +212,26 @@ answers[2:3] = [[one.to_line() for one in answers[2]]]
     assert [*loaded[0]] == [field.name for field in dataclasses.fields(Result)]
 
 
+def test_a_folder_takes_rows_as_a_repo_does(out, tmp_path, row):
+    board, elsewhere = tmp_path / "board", tmp_path / "elsewhere"
+    board.mkdir()
+    elsewhere.mkdir()
+    sent = hf_mner_aug.submit("gmda", "table2", board, out=out)
+    assert (sent.cells, sent.refused) == ((CELLS[1],), ())
+    assert Path(sent.url).parent == board / "results"
+    again = hf_mner_aug.submit("gmda", "table2", board, out=out)
+    assert (again.cells, str(again)) == ((), "board has all other rows already")
+    assert hf_mner_aug.leaderboard(board).results == (row,)
+
+    with pytest.raises(UsageError, match="board is a folder here: a pull request needs ORG/NAME of a repo"):
+        hf_mner_aug.submit("gmda", "table2", board, out=out, create_pr=True)
+    (linked := tmp_path / "linked").mkdir()
+    (linked / "results").symlink_to(elsewhere)
+    with pytest.raises(UsageError, match="results: "):
+        hf_mner_aug.submit("gmda", "table2", linked, out=out)
+    assert not any(elsewhere.iterdir())
+
+
 def test_two_at_once_lose_nothing_and_what_others_wrote_stays(out, copied, row, hub_client):
     """The second submitter has another row; somebody else's commit comes between, too."""
     server = hub_client.server

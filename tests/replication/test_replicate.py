@@ -355,6 +355,10 @@ def test_the_files_of_a_table_keep_the_cells_of_runs_before(data, tmp_path, no_g
     assert page.count("\n$ hf-mner-aug replicate gmda table2 ") == 2
     mixed = next(line for line in page.splitlines() if line.startswith("| MMT5 + mixGen |") and "| f1 |" in line)
     assert mixed.endswith("| 30 × 1 | 2 |")
+    hf_mner_aug.replicate(
+        "gmda", "table2", cells=["mmt5@t15_10pct", "mmt5@t15_20pct"], models={"mmt5": "crf:iterations=3"}, **chosen
+    )
+    assert Table.read(tmp_path / "gmda-table2").data == whole, "what finds nothing new has no cost, machine or command"
     # A cell that cannot run any more keeps what was found; a run without cells of its own is left out.
     hf_mner_aug.replicate("gmda", "table2", cells=["mmt5@t15_10pct"], models={"mmt5": CRF}, seeds=(0,), **chosen)
     again = Table.read(tmp_path / "gmda-table2").data
