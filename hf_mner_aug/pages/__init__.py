@@ -1,13 +1,16 @@
-"""HTML pages of what the package made; each is one file that requests nothing."""
+"""HTML pages of what the package made; each is one file that requests nothing, and all have one head and stylesheet."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_mner_aug.untrusted.printable import for_html
 
+HUES = (215, 175, 35, 280, 325, 60, 250, 195, 15, 300)  # of entity types, in degrees; green and red mark changes
 
-def fill(template: str, **values: Any) -> str:
-    """Return a template of this folder with values filled in; text in them is escaped."""
+
+def fill(template: str, *, types: Sequence[str] = (), **values: Any) -> str:
+    """Return a template of this folder with values filled in; text in them is escaped, and types have colours."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -18,4 +21,5 @@ def fill(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
+    colours = {kind: i % len(HUES) for i, kind in enumerate(types)}
+    return environment.get_template(template).render(hues=HUES, colours=colours, **values)

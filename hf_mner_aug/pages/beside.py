@@ -11,8 +11,8 @@ from typing import Any
 
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.pages import fill
-from hf_mner_aug.pages.config import HUES, spelled, spread, write_page
-from hf_mner_aug.pages.posts import HEIGHT, WIDTH, Album, Pair, Side
+from hf_mner_aug.pages.config import spelled, spread, write_page
+from hf_mner_aug.pages.posts import Album, Pair, Side
 from hf_mner_aug.pages.reading import ConfigRows, Gold, from_source
 from hf_mner_aug.publishing.folder import NOTE, check_own_files, only_config
 from hf_mner_aug.runs.ledger import run_folder
@@ -51,7 +51,6 @@ class Beside:
     phrase: str
     counts: Mapping[str, int]
     rows: Sequence[Row]
-    album: Album
     types: Sequence[str]
     pictured: bool
     absent: str
@@ -76,10 +75,7 @@ class Beside:
             "beside.html.jinja",
             sheet=self,
             spelled=spelled,
-            colours={kind: i % len(HUES) for i, kind in enumerate(self.types)},
-            hues=HUES,
-            width=WIDTH,
-            height=HEIGHT,
+            types=self.types,
         )
 
 
@@ -156,7 +152,7 @@ def read_beside(
         if not every:
             raise UsageError(f"no post that {first[1]} or {second[1]} has in {split} has the words {phrase!r}")
     chosen = spread(every, posts)
-    album = Album()
+    album = Album(len(chosen))
     before: dict[str, Side] = {}
     for gold in golds:
         before |= gold.sides({name for name in chosen if name not in before}, album)
@@ -176,7 +172,6 @@ def read_beside(
         phrase=phrase,
         counts=counts,
         rows=[Row(name, before.get(name), (halves[0][name], halves[1][name])) for name in chosen],
-        album=album,
         types=list(dict.fromkeys([*(kind for gold in golds for kind in gold.codec.types), *types])),
         pictured=any(config.codec.image_column is not None for config in configs),
         absent="source not available: name it with --source" if source is None else "not in the named source",

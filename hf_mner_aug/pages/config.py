@@ -1,7 +1,7 @@
 """A config as one HTML page: posts before and after, with boxes and scores, and rejected posts with their reasons.
 
-The page is self-contained: pictures are thumbnails in ``data:`` URLs, each embedded once; there is no script, and a
-content security policy forbids any request. Text of posts is escaped.
+The page is self-contained: pictures are thumbnails in ``data:`` URLs, decoded when they come into view; there is no
+script, and a content security policy forbids any request. Text of posts is escaped.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from hf_mner_aug.columns.unknown import spell
 from hf_mner_aug.exceptions import CodeNotAllowed, UsageError
 from hf_mner_aug.pages import fill
-from hf_mner_aug.pages.posts import HEIGHT, WIDTH, Album, Pair, Side, Thumbnail
+from hf_mner_aug.pages.posts import Album, Pair, Side, Thumbnail
 from hf_mner_aug.pages.reading import ConfigRows, Gold, from_source, pick
 from hf_mner_aug.publishing.cards import ConfigFacts, shown_pictures
 from hf_mner_aug.publishing.folder import (
@@ -34,7 +34,6 @@ from hf_mner_aug.transform import Exhibits, Method
 
 T = TypeVar("T")
 
-HUES = (215, 175, 35, 280, 325, 60, 250, 195, 15, 300)  # of entity types, in degrees; green and red mark changes
 STAGED = 16  # batch size when intermediate pictures are made again
 LONGEST = 240  # characters of a note
 
@@ -61,7 +60,6 @@ class Sheet:
     split: str
     made: int
     pairs: Sequence[Pair]
-    album: Album
     types: Sequence[str]
     pictured: bool
     absent: str
@@ -108,10 +106,7 @@ class Sheet:
             sheet=self,
             facts=self.facts,
             spelled=spelled,
-            colours={kind: i % len(HUES) for i, kind in enumerate(self.types)},
-            hues=HUES,
-            width=WIDTH,
-            height=HEIGHT,
+            types=self.types,
         )
 
 
@@ -199,7 +194,7 @@ def read_sheet(
     gold = rows.gold if source is None else from_source(with_pictures(source, images), split, rows.facts)
     run, facts, sources = run_folder(rows.facts.recipe, Path(folder)), rows.facts, rows.sources
     chosen = spread(list(sources), posts)
-    album = Album()
+    album = Album(len(chosen))
     method = _fitted(run, facts.recipe)
     wanted = {named for name in chosen if (named := sources[name]) is not None}
     before = gold.sides(wanted, album)
@@ -210,7 +205,6 @@ def read_sheet(
         split=split,
         made=len(sources),
         pairs=rows.pairs(chosen, before, stages, album),
-        album=album,
         types=list(dict.fromkeys([*rows.codec.types, *gold.codec.types, *facts.entities])),
         pictured=rows.codec.image_column is not None,
         absent="source not available: name it with --source" if source is None else "not in the named source",

@@ -11,6 +11,7 @@ from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
 from hf_mner_aug.methods.memory_hard.tree import Node, Tree
 from hf_mner_aug.models.patterns.failures import Failure
 from hf_mner_aug.pages import fill
+from hf_mner_aug.pages.posts import direction
 from hf_mner_aug.publishing.cards import ConfigFacts
 from hf_mner_aug.publishing.folder import NOTE, read_note
 from hf_mner_aug.readers.corrections import Correction
@@ -90,6 +91,11 @@ class ShownFailure:
     words: str
     after: str
     told: str
+
+    @property
+    def direction(self) -> str:
+        """The direction of the text: ``ltr`` or ``rtl``."""
+        return direction(f"{self.before} {self.words} {self.after}")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import difflib
 import io
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -16,7 +17,8 @@ from hf_mner_aug.schema import Box, EncodedImage, Entity, Post
 
 WORDS_COMPARED = 300  # of a post, by diff: its time grows with the cube of the number of words
 WIDTH, HEIGHT = 320, 320  # of a thumbnail, in pixels, at most
-SMALL = 192  # the width where a post has several
+SMALL = 192  # the width where a post has several, or the page many posts
+MANY = 500  # posts of a page
 QUALITY = 70
 
 
@@ -49,13 +51,13 @@ class DrawnBox(NamedTuple):
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A thumbnail with the original width and height in pixels, or the reason why there is none."""
+    """A thumbnail with the picture's width and height and its own width, in pixels, or why there is none."""
 
     digest: str
-    key: str = ""
     url: str = ""
     width: int = 0
     height: int = 0
+    shown_width: int = 0
     fault: str = ""
 
     @property
@@ -65,17 +67,15 @@ class Thumbnail:
 
 
 class Album:
-    """The thumbnails of a page: a picture that several posts share is kept once."""
+    """The thumbnails of a page of some posts: a picture that several of them share is made small once."""
 
-    def __init__(self) -> None:
+    def __init__(self, posts: int) -> None:
+        self._width = WIDTH if posts <= MANY else SMALL
         self._thumbnails: dict[tuple[str, int], Thumbnail] = {}
 
-    def __iter__(self) -> Iterator[Thumbnail]:
-        """Iterate over those that can be shown."""
-        return (thumbnail for thumbnail in self._thumbnails.values() if not thumbnail.fault)
-
-    def add(self, image: EncodedImage, width: int = WIDTH) -> Thumbnail:
-        """Return a picture's thumbnail, at most ``width`` pixels wide."""
+    def add(self, image: EncodedImage, *, several: bool = False) -> Thumbnail:
+        """Return the thumbnail of a picture, which may be one of several of a post."""
+        width = SMALL if several else self._width
         digest = image_digest(image)
         if digest is None:
             return Thumbnail("", fault="the picture is not in the file")
@@ -98,15 +98,14 @@ class Side:
     @classmethod
     def of(cls, post: Post, album: Album | None) -> "Side":
         """Return a post as it is shown; without an album, its pictures are left out."""
-        width = WIDTH if len(post.images) < 2 else SMALL
-        pictures = tuple(album.add(image, width) for image in post.images) if album is not None else ()
+        several = len(post.images) > 1
+        pictures = tuple(album.add(image, several=several) for image in post.images) if album is not None else ()
         return cls(replace(post, images=()), pictures)
 
     @property
     def direction(self) -> str:
-        """The direction of the text, taken from its first letter: ``ltr`` or ``rtl``."""
-        letters = (unicodedata.bidirectional(char) for token in self.post.tokens for char in token)
-        return "rtl" if next((kind for kind in letters if kind in ("L", "R", "AL")), "L") != "L" else "ltr"
+        """The direction of the text: ``ltr`` or ``rtl``."""
+        return direction(" ".join(self.post.tokens))
 
     def blocks(self, changed: Collection[int] = ()) -> list[Block]:
         """Return the text split at mentions, at head and tail, and where changed words (by index) begin or end."""
@@ -131,6 +130,10 @@ class Side:
                     blocks.append(Block(owner, runs))
             position = end
         return blocks
+
+    def shows_as(self, other: "Side") -> bool:
+        """Return whether the pictures of two posts look the same: the same pictures with the same boxes."""
+        return (self.pictures, self.boxes, self.undrawn) == (other.pictures, other.boxes, other.undrawn)
 
     @property
     def boxes(self) -> list[DrawnBox]:
@@ -197,6 +200,12 @@ class Pair:
         return gone, new
 
 
+def direction(text: str) -> str:
+    """Return the direction of most letters of a text, ``ltr`` or ``rtl``: tweets often begin with RT or a @name."""
+    kinds = Counter(map(unicodedata.bidirectional, text))
+    return "rtl" if kinds["R"] + kinds["AL"] > kinds["L"] else "ltr"
+
+
 def _thumbnail(image: EncodedImage, digest: str, width: int) -> Thumbnail:
     """Return a picture's thumbnail; raises as ``open_image``."""
     picture = eight_bits(open_image(image))
@@ -206,7 +215,7 @@ def _thumbnail(image: EncodedImage, digest: str, width: int) -> Thumbnail:
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=QUALITY)
     url = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Thumbnail(digest, f"p{digest[:16]}-{width}", url, own_width, own_height)
+    return Thumbnail(digest, url, own_width, own_height, round(min(width, HEIGHT * own_width / own_height)))
 
 
 def _percent(box: Box, picture: Thumbnail) -> tuple[str, str, str, str]:

@@ -14,8 +14,8 @@ from hf_mner_aug.backbones.splits import COLUMNS, as_fine, kind_of
 from hf_mner_aug.exceptions import UnknownName, UsageError
 from hf_mner_aug.metrics.grounding import same_region
 from hf_mner_aug.pages import fill
-from hf_mner_aug.pages.config import HUES, spread, write_page
-from hf_mner_aug.pages.posts import HEIGHT, WIDTH, Album, Side
+from hf_mner_aug.pages.config import spread, write_page
+from hf_mner_aug.pages.posts import Album, Side
 from hf_mner_aug.schema import Codec, Entity, Post
 from hf_mner_aug.sources.loading import load_source
 from hf_mner_aug.sources.places import local_name
@@ -71,7 +71,6 @@ class Predictions:
     split: str
     total: int
     rows: Sequence[Row]
-    album: Album
     types: Sequence[str]
     pictured: bool
     grounded: bool
@@ -104,8 +103,7 @@ class Predictions:
 
     def to_html(self) -> str:
         """Return the page."""
-        colours = {kind: i % len(HUES) for i, kind in enumerate(self.types)}
-        return fill("predictions.html.jinja", sheet=self, colours=colours, hues=HUES, width=WIDTH, height=HEIGHT)
+        return fill("predictions.html.jinja", types=self.types, sheet=self)
 
 
 def show_predictions(source: Any, model: str | Path, *, out: str | Path | None = None, **chosen: Any) -> Path:
@@ -151,7 +149,7 @@ def read_predictions(
         raise UsageError(f"{split}: expected posts with the column {column}, which {backbone.name} predicts: {found}")
     rows = data.select(spread(range(len(data)), posts))
     predictions = backbone.predict(rows)
-    album = Album()
+    album = Album(len(rows))
     grounded = _boxed(rows) and any(prediction.boxes for prediction in predictions)
     shown = [
         _row(post, prediction, backbone, album, grounded)
@@ -164,7 +162,6 @@ def read_predictions(
         split=split,
         total=len(data),
         rows=shown,
-        album=album,
         types=list(
             dict.fromkeys([*(codec.fine_types if fine else codec.types), *(entity.type for entity in entities)])
         ),
@@ -199,7 +196,7 @@ def read_said(
         grounded: those of entities are right only with the right region.
         fine: they have fine types.
     """
-    codec, album = Codec(rows.features), Album()
+    codec, album = Codec(rows.features), Album(len(rows))
     shown = [
         _beside(_finely(post) if fine else post, one.entities, one.relation, album, _unless(one.misplaced))
         for post, one in zip(_posts(rows, codec), said, strict=True)
@@ -212,7 +209,6 @@ def read_said(
         split=split,
         total=total,
         rows=shown,
-        album=album,
         types=list(dict.fromkeys(types)),
         pictured=codec.image_column is not None,
         grounded=grounded,

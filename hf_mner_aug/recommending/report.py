@@ -97,7 +97,7 @@ class Recommendation:
 
     def to_html(self) -> str:
         """Return the page."""
-        return fill("recommendation.html.jinja", data=self.data, sections=self._sections(), hues=())
+        return fill("recommendation.html.jinja", data=self.data, sections=self._sections())
 
     def to_markdown(self) -> str:
         """Return the answer and the race as Markdown."""

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from hf_mner_aug import MemoryHard, augment, publish
 from hf_mner_aug.cli import app
 from hf_mner_aug.exceptions import Corrupt, UnknownName, UsageError
-from hf_mner_aug.pages.memory import memory
+from hf_mner_aug.pages.memory import ShownFailure, memory
 from hf_mner_aug.runs.ledger import run_folder
 from hf_mner_aug.sample import draw_posts
 from hf_mner_aug.schema import mner_features
@@ -68,9 +68,14 @@ def test_the_page_escapes_what_posts_say(run, tmp_path):
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "src=" not in text
-    assert "http" not in text.replace("http://t.co", ""), "nothing to load"
+    assert "http" not in re.sub("http://t.co|http-equiv", "", text), "nothing to load"
     noted = replace(memory(out), notes=["all posts with <i>X</i> are in one fold"])
     assert "with &lt;i&gt;X&lt;/i&gt; are" in noted.to_html()
+
+
+def test_an_example_runs_as_its_words_do():
+    assert ShownFailure("a", "they saw", "NBA", "היום", "").direction == "ltr"
+    assert ShownFailure("a", "שלום", "NBA", "", "").direction == "rtl"
 
 
 def test_a_repo_folder_shows_the_run_of_a_config(run, tmp_path):
