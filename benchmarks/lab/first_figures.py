@@ -324,7 +324,7 @@ def render(found: Mapping[str, Mapping[str, Any]]) -> str:
         size = outcomes[0]["train"]
         others = {n: score for (b, n, _), score in scores.items() if b == backbone and n in GOLD and n != "gold"}
         nearest = min(others, key=lambda n: abs(GOLD[n] - size / 400), default=None)
-        delta = f"{scores[key] - others[nearest]:+.1f} ({nearest})" if nearest and name != "gold" else ""
+        delta = f"{scores[key] - others[nearest]:+.1f} ({nearest})" if nearest and name not in GOLD else ""
         by_seed = ", ".join(f"{100 * outcome['f1']:.1f}" for outcome in outcomes)
         cpu, memory = mean(o["cpu_s"] for o in outcomes), max(o["memory_gb"] for o in outcomes)
         lines.append(

@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--tables", nargs="*", default=[*TABLES], choices=[*TABLES])
     parser.add_argument("--page", type=Path)
+    parser.add_argument("--title", default="All studies", help="Of the table over all of these studies.")
     parser.add_argument("--mentions", choices=[*TABLES])
     chosen = parser.parse_args()
     page = chosen.page and chosen.page.absolute()
@@ -217,8 +218,8 @@ def main() -> None:
             reports[name].write_page(page)
     print(overview(reports))
     if page:
-        command = f"python benchmarks/lab/utility.py WORK --tables {' '.join(chosen.tables)}"
-        put_section(page, "All studies", overview(reports), command, [measured_here()])
+        command = f"python benchmarks/lab/utility.py WORK --tables {' '.join(chosen.tables)} --title '{chosen.title}'"
+        put_section(page, chosen.title, overview(reports), command, [measured_here()])
 
 
 if __name__ == "__main__":
