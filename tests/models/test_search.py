@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import Corrupt, DataError, UnknownName, UsageError
-from hf_mner_aug.models.search import Hit, LocalCorpus, Query, Searcher, open_corpus, phrase_words, words
+from hf_mner_aug.models.search import Hit, LocalCorpus, Query, Searcher, open_corpus, phrase_words, postings, words
 from hf_mner_aug.models.search import corpus as searching
 
 needs_pool = pytest.mark.skipif(not (DATA / "tweet_pool").is_dir(), reason=f"no tweet_pool in {DATA} ($MNER_DATA)")
@@ -326,8 +326,47 @@ def test_posts_with_nothing_but_common_words_are_not_read(tmp_path, monkeypatch)
     assert len(read) == 3
 
 
+@pytest.mark.parametrize("kept", [postings.KEPT, 1_000])
+def test_lists_of_posts_give_the_scores_that_their_texts_give(tmp_path, monkeypatch, kept):
+    draw = random.Random(7)
+    names = [f"w{n}" for n in range(40)]
+    posts = [" ".join(draw.choices(names, [n + 1 for n in range(40)], k=draw.choice([2, 9, 200]))) for _ in range(600)]
+    corpus = make(tmp_path, posts)
+    queries = [
+        Query(text=" ".join(draw.sample(names, 9)), phrases=tuple(draw.sample(names, 2)), require="any")
+        for _ in range(40)
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(searching, "POSTS", 0)  # reads texts
+        expected = [[(hit.id, hit.score) for hit in corpus.search(query, 50)] for query in queries]
+    monkeypatch.setattr(postings, "KEPT", kept)
+    assert [[(hit.id, hit.score) for hit in corpus.search(query, 50)] for query in queries] == expected
+    lists = corpus._reader()._postings
+    assert sum(len(holders) for holders, _ in lists._kept.values()) == lists._n_kept <= kept
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM post_words_docsize WHERE id = 1",
+        "UPDATE post_words_docsize SET sz = 'long'",
+        "UPDATE post_words_docsize SET sz = zeroblob(100)",
+        "INSERT INTO words VALUES ('snow', 1)",
+    ],
+)
+def test_lists_that_are_not_those_of_the_posts_are_said_in_a_line(tmp_path, damage):
+    corpus = make(tmp_path, ["Oslo one", "Oslo two", "Rome"])
+    with sqlite3.connect(corpus.path) as connection:
+        connection.execute(damage)
+    with pytest.raises(
+        Corrupt, match=r"corpus\.db is damaged \(the (places|length) of .*\): delete it and index again"
+    ):
+        corpus.search(Query(text="Oslo snow", phrases=("Oslo",), require="any"))
+
+
 @needs_pool
-def test_the_order_is_that_of_fts5(pool):
+@pytest.mark.parametrize("require", ["all", "any"])
+def test_the_order_is_that_of_fts5(pool, require):
     corpus, texts = pool
     connection = sqlite3.connect(corpus.path)
     draw = random.Random(2)
@@ -335,7 +374,7 @@ def test_the_order_is_that_of_fts5(pool):
     for name in draw.sample(names, 40):
         text = texts[name]
         phrases = tuple(draw.sample(re.findall(r"\w{3,}", text) or [text], 1))
-        hits = corpus.search(Query(text=text, phrases=phrases), 50)
+        hits = corpus.search(Query(text=text, phrases=phrases, require=require), 50)
         asked = list(dict.fromkeys(words(text) + words(phrases[0])))
         match = " OR ".join('"{}"'.format(word.replace('"', '""')) for word in asked)
         sql = (
@@ -753,13 +792,14 @@ def test_what_is_no_corpus_is_said_in_a_line(tmp_path):
 
 
 @pytest.mark.parametrize("damaged", [range(2, 400), range(8, 400)])
-def test_a_damaged_corpus_is_said_in_a_line(tmp_path, damaged):
+@pytest.mark.parametrize("require", ["all", "any"])
+def test_a_damaged_corpus_is_said_in_a_line(tmp_path, damaged, require):
     corpus = make(tmp_path, [f"Oslo word{i} {'x' * 300}" for i in range(300)])
     pages = corpus.path.read_bytes()
     kept = [b"\x77" * 4096 if page in damaged else pages[page * 4096 :][:4096] for page in range(len(pages) // 4096)]
     corpus.path.write_bytes(b"".join(kept))
     with pytest.raises(Corrupt, match=r"corpus\.db is damaged \(.*\): delete it and index again"):
-        open_corpus(corpus.path).search(Query(phrases=("Oslo",), text="word7"), 300)
+        open_corpus(corpus.path).search(Query(phrases=("Oslo",), text="word7", require=require), 300)
     with pytest.raises(Corrupt, match="is damaged"):
         index(write_lines(tmp_path / "more.jsonl", [{"text": f"Oslo {i}"} for i in range(50)]), corpus.path)
 

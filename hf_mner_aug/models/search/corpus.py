@@ -6,6 +6,8 @@ so that it finds the posts in which a scan would find the phrase.
 Posts are ranked by BM25 (Robertson & Zaragoza 2009; k1 1.2, b 0.75, in FTS5's form) over the words of the query's text
 and phrases. FTS5's own ``bm25()`` gives the same scores, but counts the posts that contain a word by reading them, for
 each word and query. Here the counts are stored in a table.
+Any of some phrases are in many posts: these are scored by lists of the posts that hold a word (``postings``), without
+their texts.
 """
 
 import contextlib
@@ -27,12 +29,12 @@ from typing import Any
 
 from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
 from hf_mner_aug.models.search.engine import Hit, Query, phrase_words, words
+from hf_mner_aug.models.search.postings import K1, POSTS, B, Postings
 from hf_mner_aug.schema import EncodedImage
 from hf_mner_aug.storage.picture_files import Allowed, FileRefused, read_picture_file
 from hf_mner_aug.untrusted.printable import excerpt
 
 TERMS = 64  # of a text with more, the rarest words count
-K1, B = 1.2, 0.75
 APPLICATION_ID = 0x6D6E6572  # "mner": distinguishes a corpus from other SQLite files
 VERSION = 1  # raised when the tables or the definition of a word change
 # Every sign except white space is part of a word: the text is tokenised before it gets here.
@@ -289,9 +291,17 @@ class _Reader:
 
     def _best_with_phrases(self, query: Query, counts: Mapping[str, int], limit: int) -> list[tuple[float, int]]:
         """Return the best posts with the phrases, as ``_scored`` yields them."""
+        import numpy as np
+
         operator = " AND " if query.require == "all" else " OR "
         match = operator.join(_quoted(phrase_words(phrase)) for phrase in query.phrases)
-        return heapq.nsmallest(limit, self._scored(self._candidates(query, match), counts))
+        if query.require == "all" or self.n_posts > POSTS:
+            return heapq.nsmallest(limit, self._scored(self._candidates(query, match), counts))
+        found = (rowid for (rowid,) in self._candidates(query, match, "post_words.rowid"))
+        posts = np.sort(np.fromiter(found, np.int64))
+        scores = -self._postings.scores(posts, {word: self._weight(k) for word, k in counts.items()})
+        best = np.argsort(scores, kind="stable")[:limit]
+        return list(zip(scores[best].tolist(), posts[best].tolist(), strict=True))
 
     def _best_with_words(self, query: Query, counts: Mapping[str, int], limit: int) -> list[tuple[float, int]]:
         """Return the best posts with any of the words, as ``_scored`` yields them.
@@ -310,9 +320,15 @@ class _Reader:
             left -= self._most_score(counts[word])
         return best
 
-    def _candidates(self, query: Query, match: str) -> Iterator[tuple[int, str]]:
+    @functools.cached_property
+    def _postings(self) -> Postings:
+        return Postings(self._connection, self._mean_words)
+
+    def _candidates(
+        self, query: Query, match: str, columns: str = "post_words.rowid, post_words.words"
+    ) -> Iterator[tuple[Any, ...]]:
         """Yield the number and the words, separated by spaces, of each post that FTS5 matches."""
-        sql, values = "SELECT post_words.rowid, post_words.words FROM post_words ", [match]
+        sql, values = f"SELECT {columns} FROM post_words ", [match]
         conditions = ["post_words MATCH ?"]
         if query.sites or query.since or query.until:
             sql += "JOIN posts ON posts.rowid = post_words.rowid "
@@ -327,7 +343,7 @@ class _Reader:
                 values.append(day.isoformat()[:10])
         yield from self._connection.execute(f"{sql}WHERE {' AND '.join(conditions)}", values)
 
-    def _scored(self, candidates: Iterable[tuple[int, str]], counts: Mapping[str, int]) -> Iterator[tuple[float, int]]:
+    def _scored(self, candidates: Iterable[tuple[Any, ...]], counts: Mapping[str, int]) -> Iterator[tuple[float, int]]:
         """Yield each candidate's BM25, negative so that the best sorts first, and its number."""
         # In the same order of operations as FTS5, so that the scores are equal to the last bit.
         weights = {word: self._weight(k) for word, k in counts.items()}
