@@ -34,6 +34,7 @@ class Took(NamedTuple):
     cpu_seconds: float
     peak_mb: float  # of anonymous memory: what is mapped from files does not count
     result: Any
+    workers_s: float  # CPU seconds of processes that it started, included in cpu_seconds
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Took:
@@ -50,8 +51,8 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Took:
     said = process.communicate()[0]
     if process.returncode:
         raise SystemExit(f"{function.__name__} ended with {process.returncode}")
-    seconds, cpu_seconds, result = json.loads(said.splitlines()[-1])
-    return Took(seconds, cpu_seconds, peak / 1e6, result)
+    seconds, cpu_seconds, result, workers_s = json.loads(said.splitlines()[-1])
+    return Took(seconds, cpu_seconds, peak / 1e6, result, workers_s)
 
 
 def answer(words: Sequence[str]) -> None:
@@ -62,7 +63,8 @@ def answer(words: Sequence[str]) -> None:
     function = getattr(importlib.import_module(words[0]), words[1])
     begun, used = time.perf_counter(), sum(os.times()[:4])
     result = function(*json.loads(words[2]))
-    print(json.dumps([time.perf_counter() - begun, sum(os.times()[:4]) - used, result]))
+    workers_s = sum(os.times()[2:4])
+    print(json.dumps([time.perf_counter() - begun, sum(os.times()[:4]) - used, result, workers_s]))
 
 
 def cpu_seconds(work: Callable[[], Any]) -> float:

@@ -3,7 +3,9 @@
 import importlib.util
 import re
 import sys
+import threading
 import warnings
+from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,8 @@ from hf_mner_aug.runs.engines.local import Local
 from hf_mner_aug.runs.engines.pool import Pool
 from hf_mner_aug.runs.engines.ray import SETTINGS, Ray, Session
 from hf_mner_aug.runs.engines.ray_cluster import LOOPBACK
+from hf_mner_aug.runs.engines.ray_crew import Crew, Member
+from hf_mner_aug.runs.parts import Part
 from hf_mner_aug.studies.study import Study
 from hf_mner_aug.studies.tables import evaluate
 
@@ -199,3 +203,19 @@ def test_a_cluster_of_ones_own_that_the_network_reaches_is_warned_of(fake_ray):
         fake_ray.util.get_node_ip_address = lambda: "192.0.2.2"
         with Ray(address="192.0.2.9:6379").session():
             pass
+
+
+def test_the_driver_of_a_cluster_writes_and_checks_several_parts_at_a_time(monkeypatch):
+    together = threading.Barrier(4, timeout=20)  # is passed by four at a time only
+    monkeypatch.setattr(Crew, "_write", lambda self, part: together.wait())
+    monkeypatch.setattr(Crew, "_is_whole", lambda self, part, digest: together.wait() >= 0 and digest == part.stem)
+    parts = [Part(i, "train", i, i + 1) for i in range(4)]
+    actor = SimpleNamespace(make=SimpleNamespace(remote=lambda part: (part.stem, 0.0, [])))
+    members = [Member(actor, deque(), ready=True) for _ in parts]
+    errors = SimpleNamespace(RayTaskError=KeyError, RayError=KeyError)
+    cluster = SimpleNamespace(get=lambda ref: ref, exceptions=errors, kill=lambda actor: None)
+    crew = Crew(cluster, {}, None, SimpleNamespace(remove=lambda name: None), deque(parts), 0, members)
+    crew._assign()
+    assert [member.queue[0][1] for member in members] == parts
+    assert list(crew._finished(members)) == parts
+    crew.end()

@@ -1,7 +1,8 @@
 """The actors of a Ray cluster that make the parts of a run.
 
 An actor has two parts at most, the one that it makes included. It writes the part, its rejects and its note into the
-run's storage, and returns a digest.
+run's storage, and returns a digest. The driver writes the rows of parts, and checks what was made, several parts at a
+time, since each waits for the storage.
 """
 
 import platform
@@ -10,7 +11,8 @@ import tempfile
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from hf_mner_aug.exceptions import UsageError, first_line
 from hf_mner_aug.runs.engines.ray_cluster import Died, check_versions, messages_of, warn_of, worker_errors
 from hf_mner_aug.runs.engines.ray_rows import read_rows, write_rows
 from hf_mner_aug.runs.engines.work import Work
-from hf_mner_aug.runs.parts import Part, gather_part, part_note, posts_of, send_part, write_part
+from hf_mner_aug.runs.parts import LOOKS, Part, gather_part, part_note, posts_of, send_part, write_part
 from hf_mner_aug.runs.ranks import fetch_learned
 from hf_mner_aug.runs.recipe import Recipe, computed_on
 from hf_mner_aug.runs.versions import library_versions
@@ -62,6 +64,7 @@ class Crew:
     given_up: list[tuple[Part, str]] = field(default_factory=list)
     handed_out: set[Part] = field(default_factory=set)
     unstarted: int = 0
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(LOOKS))
 
     def make(self) -> Iterator[Part]:
         """Yield each part when it is finished; raises as ``Session.make``."""
@@ -69,8 +72,9 @@ class Crew:
         while self.pending or any(member.queue for member in self.members):
             self._assign()
             heads = {member.queue[0][0]: member for member in self.members if member.queue}
-            for ref in self.ray.wait(list(heads), num_returns=1, timeout=1.0)[0]:
-                yield from self._finished(heads[ref])
+            if self.ray.wait(list(heads), num_returns=1, timeout=1.0)[0]:
+                ready = self.ray.wait(list(heads), num_returns=len(heads), timeout=0)[0]
+                yield from self._finished([heads[ref] for ref in ready])
             if not told and not self.nodes and time.monotonic() - begun > WAIT_S:
                 told = True
                 say("waiting for a worker: the cluster is busy, or starts slowly", file=sys.stderr)
@@ -92,6 +96,7 @@ class Crew:
         """End all actors, and delete the rows that they have not read."""
         for member in self.members:
             self.ray.kill(member.actor)
+        self.threads.shutdown(cancel_futures=True)
         for part in self.handed_out:
             self.room.remove(f"{part.stem}.arrow")
 
@@ -103,37 +108,44 @@ class Crew:
             ref = actor.load.remote(work.place, self.room, work.recipe, work.method, versions)
             self.members.append(Member(actor, deque([(ref, None)])))
         for held in range(1, AHEAD + 1):
-            for member in self.members:
-                if member.ready and self.pending and len(member.queue) < held:
-                    part = self.pending.popleft()
-                    self.handed_out.add(part)
-                    write_rows(self.room, f"{part.stem}.arrow", [posts_of(self.work.gold, part)])
-                    member.queue.append((member.actor.make.remote(part), part))
+            members = [member for member in self.members if member.ready and len(member.queue) < held]
+            members = members[: len(self.pending)]
+            parts = [self.pending.popleft() for _ in members]
+            self.handed_out.update(parts)
+            for member, part, _ in zip(members, parts, self.threads.map(self._write, parts), strict=True):
+                member.queue.append((member.actor.make.remote(part), part))
 
-    def _finished(self, member: Member) -> Iterator[Part]:
-        """Take the first result of an actor; yield the part whose files are seen to be there."""
-        ref, part = member.queue[0]
-        try:
-            with worker_errors(self.ray, "a worker died"):
-                result = self.ray.get(ref)
-        except Died as error:
-            yield from self._bury(member, first_line(error.__cause__ or error))
-            return
-        member.queue.popleft()
-        if part is None:
-            member.ready = True
-            self.nodes.add(result)
-            return
-        digest, waited, told = result
-        self.handed_out.discard(part)
-        self.waited += waited
-        warn_of(told)
-        if not self._is_here(part) or part_note(self.work.folder, part)["sha256"][0] != digest:
-            raise OSError(
-                f"part {part.stem} was made, but is not in {self.work.place} as this machine sees it: name a storage "
-                "that all nodes reach (--storage)"
-            )
-        yield part
+    def _write(self, part: Part) -> None:
+        """Write the posts of a part, for an actor to read."""
+        write_rows(self.room, f"{part.stem}.arrow", [posts_of(self.work.gold, part)])
+
+    def _finished(self, members: Sequence[Member]) -> Iterator[Part]:
+        """Take the first result of some actors; yield the parts whose files are seen to be there."""
+        digests: dict[Part, str] = {}
+        for member in members:
+            ref, part = member.queue[0]
+            try:
+                with worker_errors(self.ray, "a worker died"):
+                    result = self.ray.get(ref)
+            except Died as error:
+                yield from self._bury(member, first_line(error.__cause__ or error))
+                continue
+            member.queue.popleft()
+            if part is None:
+                member.ready = True
+                self.nodes.add(result)
+                continue
+            digests[part], waited, told = result
+            self.handed_out.discard(part)
+            self.waited += waited
+            warn_of(told)
+        for part, whole in zip(digests, self.threads.map(self._is_whole, digests, digests.values()), strict=True):
+            if not whole:
+                raise OSError(
+                    f"part {part.stem} was made, but is not in {self.work.place} as this machine sees it: name a "
+                    "storage that all nodes reach (--storage)"
+                )
+            yield part
 
     def _bury(self, member: Member, said: str) -> Iterator[Part]:
         """Take an actor that died off: its finished parts count, the one that it was making is blamed."""
@@ -154,6 +166,9 @@ class Crew:
                 raise OSError(f"workers die before their first part: {said}")
         self.pending.extendleft(reversed(left))
         yield from finished
+
+    def _is_whole(self, part: Part, digest: str) -> bool:
+        return self._is_here(part) and part_note(self.work.folder, part)["sha256"][0] == digest
 
     def _is_here(self, part: Part) -> bool:
         work = self.work
