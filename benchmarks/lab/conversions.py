@@ -14,7 +14,6 @@ from typing import IO, Any
 
 PACKAGES = "pip install -e '.[lab]'"
 CONVERSION_SECONDS = 3600
-DECODER_LAYERS = 2
 
 
 class Unmade(Exception):
@@ -88,7 +87,7 @@ def torch_of_gguf(source: Path, target: Path) -> None:
         raise Unmade(f"the conversion failed: {last_line(done.stderr)}; it needs {PACKAGES}")
 
 
-def bart_of_bert(source: Path, target: Path) -> None:
+def bart_of_bert(source: Path, target: Path, decoder_layers: int = 2) -> None:
     """Write a BART whose encoder is a BERT, given the file of its weights: their layers are the same.
 
     BERT's first token type goes into the positions, of which BART skips two. The decoder starts as BERT's last layers,
@@ -99,7 +98,7 @@ def bart_of_bert(source: Path, target: Path) -> None:
 
     bert, tokenizer = AutoModel.from_pretrained(source.parent), AutoTokenizer.from_pretrained(source.parent)
     embeddings, layers = bert.embeddings, bert.encoder.layer
-    sizes: dict[str, int] = {"encoder_layers": len(layers), "decoder_layers": DECODER_LAYERS}
+    sizes: dict[str, int] = {"encoder_layers": len(layers), "decoder_layers": decoder_layers}
     for side in ("encoder", "decoder"):
         sizes[f"{side}_attention_heads"] = bert.config.num_attention_heads
         sizes[f"{side}_ffn_dim"] = bert.config.intermediate_size
@@ -123,7 +122,7 @@ def bart_of_bert(source: Path, target: Path) -> None:
             side.layernorm_embedding.load_state_dict(embeddings.LayerNorm.state_dict())
     for ours, theirs in zip(bart.model.encoder.layers, layers, strict=True):
         _copy_layer(ours, theirs, "self_attn")
-    for ours, theirs in zip(bart.model.decoder.layers, layers[-DECODER_LAYERS:], strict=True):
+    for ours, theirs in zip(bart.model.decoder.layers, layers[-decoder_layers:], strict=True):
         _copy_layer(ours, theirs, "self_attn", "encoder_attn")
     bart.save_pretrained(target)
     tokenizer.save_pretrained(target)

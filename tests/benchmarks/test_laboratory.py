@@ -228,6 +228,33 @@ def test_a_bart_made_of_a_bert_reads_as_it_does(lab, tmp_path):
     assert torch.equal(first.fc1.weight, bert.encoder.layer[1].intermediate.dense.weight)
 
 
+def test_a_small_encoder_has_the_states_of_a_layer(lab, tmp_path):
+    torch = pytest.importorskip("torch", reason="the models extra is not installed")
+    transformers = pytest.importorskip("transformers", reason="the models extra is not installed")
+    from datasets import Dataset
+    from small_encoder import small_bert
+
+    from hf_mner_aug.backbones.encoder import make_tiny
+    from hf_mner_aug.schema import Post
+
+    tokenizer, config = make_tiny([Post("p", ["Jordan", "plays", "runs"]), Post("q", ["runs", "plays", "Jordan"])])
+    bert = transformers.BertModel(config).eval()
+    for model in (bert, tokenizer):
+        model.save_pretrained(tmp_path / "bert")
+    Dataset.from_dict({"tokens": [["Jordan", "plays", "on"]]}).to_parquet(tmp_path / "set" / "train.parquet")
+    n_pieces = small_bert(tmp_path / "bert", str(tmp_path / "set"), 1, tmp_path / "small")
+    small, pieces = (
+        kind.from_pretrained(tmp_path / "small") for kind in (transformers.AutoModel, transformers.AutoTokenizer)
+    )
+    assert len(pieces) == small.config.vocab_size == n_pieces == len(tokenizer) - 1, "all but runs"
+    assert pieces.tokenize("Jordan plays on runs") == ["jordan", "plays", "o", "##n", "r", "##u", "##n", "##s"]
+    text = "Jordan plays on"
+    with torch.no_grad():
+        found = small.eval()(**pieces(text, return_tensors="pt")).last_hidden_state
+        expected = bert(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[1]
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
 def test_a_folder_of_an_archive_is_written_and_nothing_outside_it(lab, monkeypatch, tmp_path, capsys):
     from conversions import unzipped
     from parts import Part
