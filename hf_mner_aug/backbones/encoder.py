@@ -1,9 +1,8 @@
 """Pretrained encoders and their tokenizers, aligned to words here, since slow tokenizers give no alignment."""
 
-import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +12,7 @@ import regex
 
 from hf_mner_aug.backbones import checkpoint
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import quiet, split_revision
+from hf_mner_aug.models.device import from_pretrained, quiet, split_model
 from hf_mner_aug.need import UNUSABLE_MODEL, need
 from hf_mner_aug.posts.scripts import WORD
 from hf_mner_aug.schema import Post
@@ -160,7 +159,7 @@ def load_tokenizer(source: Source) -> Any:
         UsageError: there is no such tokenizer.
     """
     transformers = need("transformers", extra="models")
-    return source.tiny[0] if source.tiny else _found(transformers.AutoTokenizer.from_pretrained, source.encoder)
+    return source.tiny[0] if source.tiny else _found(transformers.AutoTokenizer, source.encoder)
 
 
 def load_encoder(source: Source, kind: str = "AutoModel", settings: Mapping[str, Any] = MappingProxyType({})) -> Any:
@@ -177,7 +176,7 @@ def load_encoder(source: Source, kind: str = "AutoModel", settings: Mapping[str,
     config.update(dict(settings))
     if source.record or source.tiny:
         return model.from_config(config, trust_remote_code=False)
-    return _found(functools.partial(model.from_pretrained, config=config), source.encoder)
+    return _found(model, source.encoder, config=config, dtype="float32")  # of half a variant, too: it is trained
 
 
 def longest_input(source: Source, tokenizer: Any, asked: int) -> int:
@@ -197,14 +196,15 @@ def longest_input(source: Source, tokenizer: Any, asked: int) -> int:
 def load_config(source: Source) -> Any:
     """Return the configuration of an encoder; raises as ``load_encoder``."""
     transformers = need("transformers", extra="models")
-    return source.tiny[1] if source.tiny else _found(transformers.AutoConfig.from_pretrained, source.encoder)
+    return source.tiny[1] if source.tiny else _found(transformers.AutoConfig, source.encoder)
 
 
-def _found(load: Callable[..., Any], encoder: str) -> Any:
-    model, revision = split_revision(encoder)
+def _found(kind: Any, encoder: str, **options: Any) -> Any:
+    """Return what a class of transformers loads of an encoder; only weights, which have options, have a variant."""
+    model, revision, variant = split_model(encoder)
     try:
         with quiet():
-            return load(model, revision=revision, trust_remote_code=False)
+            return from_pretrained(kind, model, revision, variant if options else None, **options)
     except UNUSABLE_MODEL as error:
-        kind = "folder" if Path(encoder).exists() else "folder or model id"
-        raise UsageError(f"encoder {encoder!r}: no usable {kind} ({str(error).splitlines()[0]})") from error
+        expected = "folder" if Path(model).exists() else "folder or model id"
+        raise UsageError(f"encoder {encoder!r}: no usable {expected} ({str(error).splitlines()[0]})") from error

@@ -42,6 +42,7 @@ LICENCES = {
 }
 SLOW_IN_BFLOAT16 = ("NO AVX", "AVX2")  # of x86-64, as torch names them
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_VARIANT = re.compile(r"[A-Za-z0-9_-]{1,32}")
 T = TypeVar("T")
 _LIMITS: Counter[str] = Counter()
 
@@ -200,14 +201,21 @@ def resolved_revision(model: str, revision: str | None = None) -> str:
 
 
 def pinned_model(name: str) -> str:
-    """Return ``ID@COMMIT`` for the current commit of an id; a folder, or a name with a revision, is unchanged.
+    """Return ``ID@COMMIT#VARIANT`` for the current commit of an id; a folder, or a name with a revision, is unchanged.
 
     So are ``WORDS``, which are no models, and names that a library resolves itself (``timm:NAME``). Raises as
     ``resolved_revision``.
     """
-    if not name or name in WORDS or ":" in name:
+    model, variant = split_variant(name)
+    if not model or model in WORDS or ":" in model or "@" in model or Path(model).is_dir():
         return name
-    return name if "@" in name or Path(name).is_dir() else f"{name}@{resolved_revision(name)}"
+    return with_variant(f"{model}@{resolved_revision(model)}", variant)
+
+
+def pinned_name(name: str, where: str) -> str:
+    """Return ``MODEL#VARIANT`` with a folder named by its content; raises as ``pinned_path``."""
+    model, variant = split_variant(name)
+    return with_variant(pinned_path(model, where), variant)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
@@ -222,6 +230,48 @@ def split_revision(name: str) -> tuple[str, str | None]:
     return model, revision or None
 
 
+def split_variant(name: str) -> tuple[str, str | None]:
+    """Return the model and the variant of its files of ``MODEL#VARIANT``, as ``fp16``; None without one.
+
+    Raises:
+        UsageError: a revision stands behind the variant.
+    """
+    model, _, variant = name.rpartition("#")
+    variant, at, revision = variant.partition("@")
+    if not model or Path(name).is_dir():
+        return name, None
+    if at:
+        raise UsageError(f"{name}: the revision stands before the variant: {model}@{revision}#{variant}")
+    return (model, variant) if _VARIANT.fullmatch(variant) else (name, None)
+
+
+def with_variant(model: str, variant: str | None) -> str:
+    """Return the name that ``split_variant`` takes apart."""
+    return f"{model}#{variant}" if variant else model
+
+
+def split_model(name: str) -> tuple[str, str | None, str | None]:
+    """Return the id or folder, the revision and the variant of ``ID@REVISION#VARIANT``; raises as its parts."""
+    model, variant = split_variant(name)
+    return *split_revision(model), variant
+
+
+def from_pretrained(
+    kind: Any, model: str, revision: str | None = None, variant: str | None = None, **options: Any
+) -> Any:
+    """Return what a class of transformers loads of a model, never by code of the model's own.
+
+    Args:
+        kind: the class.
+        model: an id on the Hub or a folder.
+        revision: of the id.
+        variant: of the files with weights; tokenizers, processors and configurations have none.
+        options: of the class.
+    """
+    chosen = {**options, "variant": variant} if variant else options
+    return kind.from_pretrained(model, revision=revision, trust_remote_code=False, **chosen)
+
+
 def model_licence(model: str) -> str:
     """Return the licence of a model (``ID@REVISION``) in the Hub's spelling; ``other`` if it is not known here."""
     return LICENCES.get(model.partition("@")[0], "other")
@@ -229,9 +279,17 @@ def model_licence(model: str) -> str:
 
 def named_model(name: str) -> tuple[Named, ...]:
     """Return the model of a name, for the card and the recipe; nothing for an empty name and for ``WORDS``."""
-    return (Named(name, license=model_licence(name)),) if name and name not in WORDS else ()
+    model, _ = split_variant(name)
+    return (Named(model, license=model_licence(model)),) if model and model not in WORDS else ()
 
 
-ModelName = Annotated[  # a parameter or setting: the folder of a model, or its id on the Hub
-    str, ByContent(pinned_path, pinned_model, named_model, lambda name: Computing() if named_model(name) else None)
+ModelName = Annotated[  # a parameter or setting: the folder of a model, or its id on the Hub; with the variant of files
+    str,
+    ByContent(
+        pinned_name,
+        pinned_model,
+        named_model,
+        lambda name: Computing() if named_model(name) else None,
+        split_variant,
+    ),
 ]

@@ -21,7 +21,7 @@ from hf_mner_aug.backbones.settings import parse_backbone, settings_of, spec_mod
 from hf_mner_aug.conversion import convert
 from hf_mner_aug.corpus import index
 from hf_mner_aug.exceptions import UnknownName, UsageError
-from hf_mner_aug.models.device import resolved_revision, split_revision
+from hf_mner_aug.models.device import resolved_revision, split_model
 from hf_mner_aug.publishing.folder import RECORD
 from hf_mner_aug.replication.manifests import (
     Cell,
@@ -472,7 +472,7 @@ def weights_missing(model: str) -> str:
     if ":" in model or not model:
         return ""  # a library gets them by itself
     try:
-        name, revision = split_revision(model)
+        name, revision, _ = split_model(model)
         if os.environ.get("HF_HUB_OFFLINE", "") in ("", "0") or Path(name).is_dir():
             resolved_revision(name, revision)
         else:
@@ -484,7 +484,9 @@ def weights_missing(model: str) -> str:
             ):
                 return f"weights of {name}: not in the cache, and HF_HUB_OFFLINE is set: hf download {name}"
     except UsageError as error:
-        return f"weights: {error} (hf download {model.partition('@')[0]}, where there is a connection)"
+        return (
+            f"weights: {error} (hf download {model.partition('#')[0].partition('@')[0]}, where there is a connection)"
+        )
     return ""
 
 

@@ -22,7 +22,7 @@ from hf_mner_aug.backbones.training import Training
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.methods.melm.pieces import Marked, Spelling, mark, marker_tags
-from hf_mner_aug.models.device import ModelName, find_device, loading, quiet, split_revision
+from hf_mner_aug.models.device import ModelName, find_device, from_pretrained, loading, quiet, split_model
 from hf_mner_aug.models.text.labelled import labelled_as, tag_type, type_name, with_arguments
 from hf_mner_aug.need import need
 from hf_mner_aug.posts.boxes import without_stale_boxes
@@ -187,12 +187,11 @@ class MELM(Method):
             words = [Post("", mention) for mention in sorted(mentions)]  # so that each of them is a piece
             tokenizer, config = make_tiny([*train, *words])
             return tokenizer, transformers.AutoModelForMaskedLM.from_config(config, trust_remote_code=False)
-        name, revision = split_revision(self.encoder)
+        name, revision, variant = split_model(self.encoder)
         with loading(name, "a masked language model", role="encoder"):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-            model, told = transformers.AutoModelForMaskedLM.from_pretrained(
-                name, revision=revision, trust_remote_code=False, output_loading_info=True
-            )
+            tokenizer = from_pretrained(transformers.AutoTokenizer, name, revision)
+            kind = transformers.AutoModelForMaskedLM
+            model, told = from_pretrained(kind, name, revision, variant, dtype="float32", output_loading_info=True)
         if tokenizer.mask_token_id is None or told["missing_keys"]:
             lacks = sorted(told["missing_keys"])[0] if told["missing_keys"] else "a mask token"
             raise UsageError(
@@ -318,7 +317,7 @@ def _load(digest: str, rate: float) -> Loaded:
 
     with tempfile.TemporaryDirectory() as folder, quiet():
         artifacts.load_folder(digest, Path(folder))
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = transformers.AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = from_pretrained(transformers.AutoTokenizer, folder)
+        model = from_pretrained(transformers.AutoModelForMaskedLM, folder)
     net = MaskedEntities(model.eval().to(find_device("auto")), tokenizer.mask_token_id, rate)
     return Loaded(net.eval(), _pieces(tokenizer, model.config), Spelling(tokenizer))

@@ -1,17 +1,16 @@
 """Engines that make a picture for a sentence, by name: collage, diffusers, style transfer."""
 
 import contextlib
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import named_model, pinned_model, split_revision
+from hf_mner_aug.models import device
+from hf_mner_aug.models.device import named_model, pinned_model, pinned_name, split_model
 from hf_mner_aug.models.image.engine import COLLAGE, STYLE, ImageEngine
 from hf_mner_aug.storage.pinned_files import checked_file, pinned_file, pinned_path, split_pin
 from hf_mner_aug.values import ByContent, Computing, Named
 
-_VARIANT = re.compile(r"[A-Za-z0-9_-]{1,32}")
 CHECKED = {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
 
 
@@ -19,8 +18,7 @@ def named_engine(images: str, where: str) -> str:
     """Return an image engine's name with the content of its file or folder instead of the path; raises UsageError."""
     if images.startswith(STYLE):
         return STYLE + pinned_path(images.removeprefix(STYLE), where)
-    model, variant = split_variant(images)
-    return with_variant(pinned_path(model, where), variant)
+    return pinned_name(images, where)
 
 
 def named_models(images: str) -> tuple[Named, ...]:
@@ -30,23 +28,8 @@ def named_models(images: str) -> tuple[Named, ...]:
 
 
 def split_variant(images: str) -> tuple[str, str | None]:
-    """Return the model and the variant of its files of ``MODEL#VARIANT``, as ``fp16``; None without one.
-
-    Raises:
-        UsageError: a revision stands behind the variant.
-    """
-    model, _, variant = images.rpartition("#")
-    variant, at, revision = variant.partition("@")
-    if model and at and not images.startswith(STYLE) and not Path(images).is_dir():
-        raise UsageError(f"{images}: the revision stands before the variant: {model}@{revision}#{variant}")
-    if not model or images.startswith(STYLE) or not _VARIANT.fullmatch(variant) or Path(images).is_dir():
-        return images, None
-    return model, variant
-
-
-def with_variant(model: str, variant: str | None) -> str:
-    """Return the name that ``split_variant`` takes apart."""
-    return f"{model}#{variant}" if variant else model
+    """Return the model and the variant of an engine, as ``device.split_variant``; a style has none."""
+    return (images, None) if images.startswith(STYLE) else device.split_variant(images)
 
 
 def computing(images: str) -> Computing | None:
@@ -82,8 +65,7 @@ def open_engine(images: str, *, posts: str, **options: Any) -> ImageEngine:
         return Style(file=file, digest=digest, **({} if strength is None else {"strength": strength}))
     from hf_mner_aug.models.image.diffusers import Diffusers
 
-    name, variant = split_variant(images)
-    model, revision = split_revision(name)
+    model, revision, variant = split_model(images)
     return Diffusers(model=model, revision=revision, variant=variant, **options)
 
 
@@ -108,8 +90,7 @@ def pinned_engine(images: str) -> str:
         return STYLE + pinned_file(images.removeprefix(STYLE), f"image_model {STYLE}")
     if images == COLLAGE:
         return images
-    model, variant = split_variant(named_engine(images, "image_model "))
-    return with_variant(pinned_model(model), variant)
+    return pinned_model(named_engine(images, "image_model "))
 
 
 def has_safety_checker(model: str) -> bool:

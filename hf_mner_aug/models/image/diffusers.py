@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from hf_mner_aug.draw import Draw
 from hf_mner_aug.exceptions import UsageError, first_line
-from hf_mner_aug.models.device import count_limit, find_device, find_dtype, loading, quiet, split_revision
+from hf_mner_aug.models.device import count_limit, find_device, find_dtype, loading, quiet, split_model
 from hf_mner_aug.models.image import kept
 from hf_mner_aug.models.image.engine import Refused
 from hf_mner_aug.need import need
@@ -169,12 +169,14 @@ class Diffusers:
         if not kept_features.limit_bytes():
             return None
         revisions = [kept.revision_of(self.model, self.revision)]
-        revisions += [kept.revision_of(*split_revision(self.nsfw_model))] if self.nsfw_model else []
+        judge, judge_revision, judge_variant = split_model(self.nsfw_model or "")
+        revisions += [kept.revision_of(judge, judge_revision)] if judge else []
         if None in revisions:
             return None
         return {
             "revisions": revisions,
             **({"variant": self.variant} if self.variant else {}),
+            **({"nsfw_variant": judge_variant} if judge_variant else {}),
             "nsfw_threshold": self.nsfw_threshold if self.nsfw_model else None,
             "settings": [self.steps, self.guidance, self.strength]
             + [self.text_guidance] * (self.text_guidance is not None),
@@ -349,10 +351,15 @@ def _open(model: str, revision: str | None, dtype: str, device: str, offload: st
 def _nsfw_classifier(model: str, device: str) -> "Callable[[list[PIL.Image.Image]], list[float]]":
     """Return a function that gives the probability of ``nsfw`` for each picture."""
     transformers = need("transformers", extra="models")
-    name, revision = split_revision(model)
+    name, revision, variant = split_model(model)
     with loading(model, "an image classifier", role="nsfw_model"):
         classify = transformers.pipeline(
-            "image-classification", model=name, revision=revision, device=device, trust_remote_code=False
+            "image-classification",
+            model=name,
+            revision=revision,
+            model_kwargs={"variant": variant} if variant else {},
+            device=device,
+            trust_remote_code=False,
         )
     labels = list(classify.model.config.id2label.values())
     label = next((name for name in labels if name.casefold() == "nsfw"), None)

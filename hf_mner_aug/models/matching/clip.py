@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mner_aug.exceptions import DataError, UnknownName, UsageError, first_line
-from hf_mner_aug.models.device import digest_weights, find_device, split_revision
+from hf_mner_aug.models.device import digest_weights, find_device, from_pretrained, split_revision
 from hf_mner_aug.models.matching.cca import CCA, SIDE, edges_squared, orientation_histograms
 from hf_mner_aug.models.matching.embeddings import vectors_of
 from hf_mner_aug.need import UNUSABLE_MODEL, need
@@ -339,5 +339,5 @@ def _tokenizer_options(config: Mapping[str, Any] | None) -> dict[str, bool]:
     text = (config or {}).get("text_cfg") or {}
     if text.get("hf_model_name"):
         transformers = need("transformers", extra="models")
-        transformers.AutoConfig.from_pretrained(text["hf_model_name"], trust_remote_code=False)
+        from_pretrained(transformers.AutoConfig, text["hf_model_name"])
     return {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}

@@ -5,12 +5,19 @@ from dataclasses import replace
 from typing import Annotated, Any, get_args
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import named_model, pinned_model, split_revision
+from hf_mner_aug.models.device import (
+    named_model,
+    pinned_model,
+    pinned_name,
+    split_model,
+    split_revision,
+    split_variant,
+)
 from hf_mner_aug.models.endpoint.engine import ENDPOINT, ChatEngine, checked_name, endpoint_models
 from hf_mner_aug.models.text.endpoint import Settings, TextEndpoint
 from hf_mner_aug.models.text.engine import TextEngine, TextRequest
 from hf_mner_aug.models.text.network import FitSettings, Kind
-from hf_mner_aug.storage.pinned_files import checked_file, pinned_path, split_pin
+from hf_mner_aug.storage.pinned_files import checked_file, split_pin
 from hf_mner_aug.values import ByContent, Computing, Named
 
 INSTRUCTBLIP, TEMPLATES = "instructblip", "templates"
@@ -83,8 +90,10 @@ def fit_settings(name: str, **given: Any) -> FitSettings | None:
         if named := given.keys() - {"tune", "epochs", "seed"}:
             raise UsageError(f"{min(named)} is of models that are fine-tuned, and {kind} is not: leave it out")
         return None
+    model, variant = split_variant(model)
     model, revision = (model, None) if split_pin(model)[1] else split_revision(model)
-    return FitSettings(**{"kind": kind, "model": model, "revision": revision, **DEFAULTS[kind], **given})
+    base = {"model": model, "revision": revision, "variant": variant}
+    return FitSettings(**{"kind": kind, **base, **DEFAULTS[kind], **given})
 
 
 def fit_engine(
@@ -131,7 +140,7 @@ def open_engine(
     from hf_mner_aug.models.text.finetuned import FineTuned
 
     kind, _, model = name.partition(":")
-    model, revision = split_revision(model)
+    model, revision, _ = split_model(model)  # the record of the training has the variant
     return FineTuned(
         kind=kind,  # type: ignore[arg-type]
         model=model,
@@ -149,7 +158,7 @@ def named_engine(name: str, where: str) -> str:
         UsageError: the folder cannot be read, or the name of a model behind an endpoint is a path.
     """
     kind, _, model = name.partition(":")
-    return f"{kind}:{pinned_path(model, where)}" if learns(name) else checked_name(name, where)
+    return f"{kind}:{pinned_name(model, where)}" if learns(name) else checked_name(name, where)
 
 
 def named_models(name: str) -> Sequence[Named]:
@@ -164,6 +173,7 @@ TextEngineName = Annotated[  # a parameter that ``check_engine`` takes
         lambda name: pinned_engine(name),
         named_models,
         lambda name: Computing(dtype="auto") if learns(name) else None,
+        lambda name: split_variant(name.partition(":")[2]) if learns(name) else None,
     ),
 ]
 

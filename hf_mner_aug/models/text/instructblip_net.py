@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import loading
+from hf_mner_aug.models.device import from_pretrained, loading
 from hf_mner_aug.models.text.adapters import add_adapters, learn_in_float32, read_adapters, write_adapters
 from hf_mner_aug.models.text.labelled import escape_word
 from hf_mner_aug.models.text.network import FitSettings
@@ -212,17 +212,14 @@ def open_base(settings: FitSettings, tags: Sequence[str], dtype: str) -> Instruc
     """
     torch = need("torch", extra="models")
     transformers = need("transformers", extra="models")
-    model, revision = settings.model, settings.revision
+    model, revision, variant = settings.model, settings.revision, settings.variant
     with loading(model, "an InstructBLIP"):
-        config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+        config = from_pretrained(transformers.AutoConfig, model, revision)
         if config.model_type != "instructblip":
             raise UsageError(f"model {model!r}: expected an InstructBLIP, found {config.model_type}")
-        processor = transformers.InstructBlipProcessor.from_pretrained(
-            model, revision=revision, trust_remote_code=False
-        )
-        net = transformers.InstructBlipForConditionalGeneration.from_pretrained(
-            model, revision=revision, dtype=getattr(torch, dtype)
-        )
+        processor = from_pretrained(transformers.InstructBlipProcessor, model, revision)
+        kind = transformers.InstructBlipForConditionalGeneration
+        net = from_pretrained(kind, model, revision, variant, dtype=getattr(torch, dtype))
     net.requires_grad_(False)
     net.config.tie_word_embeddings = False  # otherwise PEFT skips rows of layers that it takes for tied
     alone = settings.tune == "qformer"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import loading
+from hf_mner_aug.models.device import from_pretrained, loading
 from hf_mner_aug.models.text.adapters import add_adapters, learn_in_float32, read_adapters, write_adapters
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.models.text.labelled import delinearize, with_tags
@@ -222,17 +222,12 @@ def open_base(settings: FitSettings, tags: Sequence[str], dtype: str) -> LMNetwo
     """
     torch = need("torch", extra="models")
     transformers = need("transformers", extra="models")
-    model, revision = settings.model, settings.revision
+    model, revision, variant = settings.model, settings.revision, settings.variant
     with loading(model, "a tokenizer", role="text_model"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
+        tokenizer = from_pretrained(transformers.AutoTokenizer, model, revision)
     with loading(model, "a causal language model", role="text_model"):
-        net, told = transformers.AutoModelForCausalLM.from_pretrained(
-            model,
-            revision=revision,
-            trust_remote_code=False,
-            dtype=getattr(torch, dtype),
-            output_loading_info=True,
-        )
+        kind, options = transformers.AutoModelForCausalLM, {"dtype": getattr(torch, dtype), "output_loading_info": True}
+        net, told = from_pretrained(kind, model, revision, variant, **options)
     if told["missing_keys"]:
         missing = sorted(told["missing_keys"])
         raise UsageError(

@@ -34,7 +34,7 @@ class FitSettings:
     Args:
         kind: of the network.
         marks: of entities: ``tokens``, tags that are tokens of their own, whose rows are trained; or ``plain`` ones.
-        model: an id on the Hub or a folder; ``revision`` as ``from_pretrained`` takes it.
+        model: an id on the Hub or a folder; ``revision`` and ``variant`` as ``from_pretrained`` takes them.
         tune: ``lora``, or ``qformer``: the Q-Former, its query tokens and projection, without an adapter; tags are
             then written in the model's own pieces.
         r: rank of the adapters; ``alpha`` scales them by ``alpha / r``; ``dropout`` is theirs.
@@ -54,6 +54,7 @@ class FitSettings:
     marks: Marks = later("tokens")
     model: str = PAPER_MODEL
     revision: str | None = None
+    variant: str | None = later(None)
     tune: Tune = "lora"
     r: Positive = 8
     alpha: Positive = 32

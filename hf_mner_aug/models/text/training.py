@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 VERSION = 1  # of the training: raised when the same pairs give another adapter, which is then trained anew
 QFORMER_VERSION = 2  # of the training with ``tune="qformer"``
 # The settings that stand in the record, with which the network is opened again.
-RECORDED = ("kind", "marks", "tune", "r", "alpha", "dropout", "max_instruction", "max_text")
+RECORDED = ("kind", "marks", "variant", "tune", "r", "alpha", "dropout", "max_instruction", "max_text")
 
 Pair = tuple[TextRequest, str]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.models.device import loading
+from hf_mner_aug.models.device import from_pretrained, loading
 from hf_mner_aug.models.text.engine import Unwritten
 from hf_mner_aug.models.text.lm_net import LMNetwork, check_tokenizer, writer_of
 from hf_mner_aug.models.text.network import FitSettings
@@ -252,20 +252,19 @@ def open_base(settings: FitSettings, tags: Sequence[str], dtype: str) -> VLMNetw
     """
     torch = need("torch", extra="models")
     transformers = need("transformers", extra="models")
-    model, revision = settings.model, settings.revision
+    model, revision, variant = settings.model, settings.revision, settings.variant
     with loading(model, "a model of pictures and text", role="text_model"):
-        config = transformers.AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+        config = from_pretrained(transformers.AutoConfig, model, revision)
         if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
             raise UsageError(
                 f"text_model {model!r}: expected a model of pictures and text, found {config.model_type}: for a "
                 f"language model of text alone, take text_model=lm:{model}"
             )
-        processor = transformers.AutoProcessor.from_pretrained(model, revision=revision, trust_remote_code=False)
+        processor = from_pretrained(transformers.AutoProcessor, model, revision)
     check_processor(processor, model)
     with loading(model, "a model of pictures and text", role="text_model"):
-        net = transformers.AutoModelForImageTextToText.from_pretrained(
-            model, revision=revision, trust_remote_code=False, dtype=getattr(torch, dtype)
-        )
+        kind = transformers.AutoModelForImageTextToText
+        net = from_pretrained(kind, model, revision, variant, dtype=getattr(torch, dtype))
     net.requires_grad_(False)
     check_tokenizer(processor.tokenizer, net, settings)
     prompts = Reader(processor.tokenizer, settings.max_instruction)

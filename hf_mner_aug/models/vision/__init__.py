@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hf_mner_aug.exceptions import DataError, UsageError
-from hf_mner_aug.models.device import ModelName, split_revision
+from hf_mner_aug.models.device import ModelName, from_pretrained, split_model
 from hf_mner_aug.models.vision.objects import cut
 from hf_mner_aug.models.vision.timm_models import is_timm_folder, load_timm
 from hf_mner_aug.need import UNUSABLE_MODEL, need
@@ -132,20 +132,20 @@ def _timm(name: str, vision: Vision, saved: Path | None) -> Loaded:
 
 def _transformers(vision: Vision, saved: Path | None) -> Loaded:
     transformers = need("transformers", extra="models")
-    name, revision = split_revision(vision.tower) if saved is None else (str(saved), None)
+    name, revision, variant = split_model(vision.tower) if saved is None else (str(saved), None, None)
     if vision.tower == TINY:
         config = transformers.ResNetConfig(
             embedding_size=16, hidden_sizes=[16, 32, 48, 64], depths=[1, 1, 1, 1], layer_type="basic"
         )
     else:
-        config = transformers.AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        config = from_pretrained(transformers.AutoConfig, name, revision)
     config.out_features = getattr(config, "stage_names", [])[-4:]
     body = transformers.AutoBackbone.from_config(config, trust_remote_code=False)
     if saved is not None or not vision.has_weights:
         return body, IMAGENET  # those of a saved tower are stored with its weights
-    body = type(body).from_pretrained(name, revision=revision, config=config)
+    body = from_pretrained(type(body), name, revision, variant, config=config, dtype="float32")
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
+        processor = from_pretrained(transformers.AutoImageProcessor, name, revision)
     except (OSError, ValueError):
         return body, IMAGENET
     return body, (processor.image_mean, processor.image_std)
@@ -157,8 +157,8 @@ def _clip(vision: Vision, saved: Path | None) -> Loaded:
     if vision.tower == TINY and saved is None:
         net = need("transformers", extra="models").CLIPVisionModel(clip_layers.tiny_config(vision.image_size))
     else:
-        name, revision = split_revision(vision.tower) if saved is None else (str(saved), None)
-        net = clip_layers.load_clip(name, revision, pretrained=vision.has_weights and saved is None)
+        name, revision, variant = split_model(vision.tower) if saved is None else (str(saved), None, None)
+        net = clip_layers.load_clip(name, revision, variant, pretrained=vision.has_weights and saved is None)
     return clip_layers.FirstLayers(net, vision.image_size), OPENAI
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hf_mner_aug.models.device import from_pretrained
 from hf_mner_aug.need import need
 
 SHARE = 3  # the last third of the layers is not the tower's
@@ -61,22 +62,21 @@ def tiny_config(side: int) -> Any:
     )
 
 
-def load_clip(name: str, revision: str | None, *, pretrained: bool) -> Any:
+def load_clip(name: str, revision: str | None, variant: str | None = None, *, pretrained: bool) -> Any:
     """Return CLIP's vision transformer of an id or folder, with its weights if it is ``pretrained``.
 
     Raises:
         ValueError: it is another model, or lacks weights.
     """
     transformers = need("transformers", extra="models")
-    config = transformers.AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    config = from_pretrained(transformers.AutoConfig, name, revision)
     config = getattr(config, "vision_config", config)
     if config.model_type != "clip_vision_model":
         raise ValueError(f"expected a CLIP with a vision transformer, found {config.model_type}")
     if not pretrained:
         return transformers.CLIPVisionModel(config)
-    net, told = transformers.CLIPVisionModel.from_pretrained(
-        name, revision=revision, config=config, dtype="float32", output_loading_info=True
-    )
+    options = {"config": config, "dtype": "float32", "output_loading_info": True}
+    net, told = from_pretrained(transformers.CLIPVisionModel, name, revision, variant, **options)
     if told["missing_keys"]:
         raise ValueError(f"{len(told['missing_keys'])} weights are missing ({min(told['missing_keys'])})")
     return net

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 from hf_mner_aug.exceptions import Corrupt, DataError
-from hf_mner_aug.models.device import digest_weights, find_device, loading, split_revision
+from hf_mner_aug.models.device import digest_weights, find_device, from_pretrained, loading, split_model
 from hf_mner_aug.models.vision import centernet
 from hf_mner_aug.need import need
 from hf_mner_aug.posts.pictures import image_digest, open_rgb
@@ -194,12 +194,11 @@ def _load(model: str) -> _Loaded:
         with loading(model, "a CenterNet", role="detector"):
             return _centernet(centernet.load_centernet(Path(model)))
     transformers = need("transformers", extra="models")
-    name, revision = split_revision(model)
+    name, revision, variant = split_model(model)
     with loading(model, "an object-detection model", role="detector"):
-        network = transformers.AutoModelForObjectDetection.from_pretrained(
-            name, revision=revision, trust_remote_code=False
-        ).eval()
-        processor = transformers.AutoImageProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
+        kind = transformers.AutoModelForObjectDetection
+        network = from_pretrained(kind, name, revision, variant, dtype="float32").eval()
+        processor = from_pretrained(transformers.AutoImageProcessor, name, revision)
     names = network.config.id2label
     find = functools.partial(_find, network, processor)
     return _Loaded([names[i] for i in sorted(names)], model_digest(network, processor), LEAST, find)

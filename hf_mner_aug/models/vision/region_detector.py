@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import find_device, loading, split_revision
+from hf_mner_aug.models.device import find_device, from_pretrained, loading, split_model
 from hf_mner_aug.models.vision import centernet
 from hf_mner_aug.models.vision.objects import SMALLEST, model_digest
 from hf_mner_aug.need import need
@@ -76,12 +76,11 @@ def _load(model: str) -> _Loaded:
         raise _featureless(model)
     need("torch", extra="models")
     transformers = need("transformers", extra="models")
-    name, revision = split_revision(model)
+    name, revision, variant = split_model(model)
     with loading(model, "an object-detection model", role="regions"):
-        network = transformers.AutoModelForObjectDetection.from_pretrained(
-            name, revision=revision, trust_remote_code=False
-        ).eval()
-        processor = transformers.AutoImageProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
+        kind = transformers.AutoModelForObjectDetection
+        network = from_pretrained(kind, name, revision, variant, dtype="float32").eval()
+        processor = from_pretrained(transformers.AutoImageProcessor, name, revision)
     loaded = _Loaded(network, processor, model_digest(network, processor), 0)
     states = _queries(loaded, Image.new("RGB", (64, 64)), "cpu", model)[2]
     return loaded._replace(channels=states.shape[1])

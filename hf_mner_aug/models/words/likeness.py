@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from hf_mner_aug.models.device import resolved_revision, split_revision
+from hf_mner_aug.models.device import resolved_revision, split_model
 from hf_mner_aug.models.search import Hit, Listed
 from hf_mner_aug.models.words.sentence import BATCH, POOLER, open_encoder
 from hf_mner_aug.progress import progress_bar
@@ -89,7 +89,8 @@ def _unit(encoder: str, texts: Sequence[str]) -> "np.ndarray":
 @functools.lru_cache(maxsize=4)
 def _file(posts: str, encoder: str) -> str:
     """Return the name of the file of the vectors: a digest of the posts, the encoder's weights and how it computes."""
-    about = [posts, resolved_revision(*split_revision(encoder)), BLOCK, BATCH]
+    model, revision, variant = split_model(encoder)
+    about = [posts, resolved_revision(model, revision), BLOCK, BATCH, *([variant] if variant else [])]
     opened = open_encoder(encoder)
     how = [opened.device.partition(":")[0], opened.pooling]
     about += [part for part in how if part in ("cuda", POOLER)]  # without them, vectors kept before are still found

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, cast
 
 from hf_mner_aug.exceptions import UsageError
-from hf_mner_aug.models.device import find_device, loading, split_revision
+from hf_mner_aug.models.device import find_device, from_pretrained, loading, split_model
 from hf_mner_aug.models.search import words
 from hf_mner_aug.need import need
 from hf_mner_aug.untrusted.shapes import read_json
@@ -71,13 +71,12 @@ class EncoderSimilarity:
 
     def __init__(self, encoder: str, device: str = "auto") -> None:
         transformers = need("transformers", extra="models")
-        model, revision = split_revision(encoder)
+        model, revision, variant = split_model(encoder)
         self.device = find_device(device)
         self.pooling = _pooling(model, revision)
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
-        net, found = transformers.AutoModel.from_pretrained(
-            model, revision=revision, dtype="float32", output_loading_info=True, trust_remote_code=False
-        )
+        self._tokenizer = from_pretrained(transformers.AutoTokenizer, model, revision)
+        options = {"dtype": "float32", "output_loading_info": True}
+        net, found = from_pretrained(transformers.AutoModel, model, revision, variant, **options)
         if self.pooling == POOLER and (net.pooler is None or any("pooler." in name for name in found["missing_keys"])):
             raise UsageError(f"encoder {encoder}: expected the weights of a supervised SimCSE's pooler, found none")
         self._model = net.eval().to(self.device)
@@ -254,12 +253,13 @@ def open_language_model(name: str) -> LanguageModel:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     with loading(name, "a causal language model", role="language model"):
-        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+        model, revision, variant = split_model(name)
+        config = from_pretrained(transformers.AutoConfig, model, revision)
         kinds = config.architectures or ()
         if not set(kinds) & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()):
             raise UsageError(
                 f"language model {name}: expected a causal one, as gpt2, found {', '.join(kinds) or 'no architecture'}"
             )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype="float32", trust_remote_code=False)
-    return LanguageModel(model, tokenizer, find_device("auto"))
+        tokenizer = from_pretrained(transformers.AutoTokenizer, model, revision)
+        net = from_pretrained(transformers.AutoModelForCausalLM, model, revision, variant, dtype="float32")
+    return LanguageModel(net, tokenizer, find_device("auto"))
