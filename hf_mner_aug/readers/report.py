@@ -175,7 +175,7 @@ class Report:
                 )
 
     def absent_pictures(self) -> Iterator[str]:
-        """Yield a warning for each split with posts whose images are missing or cannot be used."""
+        """Yield a warning for each split whose images are missing or cannot be used, and one if no post names any."""
         if self.many_images:
             said = {"missing": "images have no file", "unreadable": "images cannot be decoded"}
         else:
@@ -191,6 +191,9 @@ class Report:
             lost = f"left out of their posts ({counts.images} are there)" if self.many_images else "their image is null"
             if found:
                 yield f"{self.name} {split}, {counts.posts} posts: {', '.join(found)}: {lost}"
+        used = ("images", *said, *named)
+        if self.image_folder and not any(getattr(counts, what) for counts in self.splits.values() for what in used):
+            yield f"{self.name}: no post names a picture: if a field of the file does, give it by --columns image=FIELD"
 
     def _meanings(self) -> dict[str, str]:
         """Return the meaning of each count of a split that is a trouble."""

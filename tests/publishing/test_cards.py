@@ -80,3 +80,15 @@ def test_paragraphs_are_one_blank_line_apart_and_a_list_takes_nothing_in(folder)
         text = section(facts, folder)
         assert "\n\n\n" not in text
         assert not re.search(r"^- .*\n(?!-|\n)", text, re.MULTILINE), "a line below a list would be its last item's"
+
+
+def test_a_card_says_of_words_and_pictures_what_the_method_made(folder):
+    facts = ConfigFacts.from_note(read_note(folder / "eda_100pct"))
+    words = section(facts, folder)
+    pictures = section(replace(facts, recipe=replace(facts.recipe, method="amia")), folder)
+    assert "written by a program" in words
+    assert "written by a program" not in pictures
+    assert "words and labels are those of the gold posts" in pictures
+    for text in (words, pictures):
+        assert text.count("are real: they name real people") == 1
+        assert "a folder with the posts of a dataset in memory; its content fingerprint" in text

@@ -121,6 +121,19 @@ def test_pictures_are_in_image_or_url_and_behind_the_path_of_local_files(tmp_pat
     }
 
 
+def test_a_field_that_has_no_pictures_is_told(tmp_path, recwarn):
+    path = write_array(tmp_path / "train.json", task(1, annotation(PER), photo="/data/upload/1/a.jpg"))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "b.jpg").write_bytes(b"")
+    read("label-studio", path, images=tmp_path / "photos", columns={"image": "picture"})
+    assert [str(one.message) for one in recwarn] == [
+        "label-studio: no post names a picture: if a field of the file does, give it by --columns image=FIELD"
+    ]
+    read("label-studio", path, images=tmp_path / "photos", columns={"image": "photo"})
+    assert str(recwarn.pop().message).startswith("label-studio: no post")
+    assert "label-studio train, 1 posts: 1 posts have no image file" in str(recwarn.pop().message)
+
+
 def test_regions_of_several_kinds(tmp_path):
     path_in_html = {"start": "/div[1]/text()[1]", "end": "/div[1]/text()[1]", "startOffset": 0, "endOffset": 5}
     hyper = {**path_in_html, "globalOffsets": {"start": 0, "end": 5}, "text": "Adele", "hypertextlabels": ["PER"]}
