@@ -23,6 +23,7 @@ NAMES = {
     "reading": "Reading a config",
     "queries": "Queries over a corpus",
     "engines": "Ray beside the pool",
+    "peers": "Beside other packages",
     "scale": "Many workers, simulated",
 }
 

@@ -56,17 +56,25 @@ def test_a_wrong_word_is_told(command, capsys, words, said):
 def test_the_makespan_of_a_few_parts(command, monkeypatch):
     from benchmarks import scale
 
-    monkeypatch.setattr(scale, "LATENCY_S", 0.25)  # four requests of a worker: 1 s
+    monkeypatch.setattr(scale, "LATENCY_S", 0.25)  # four requests of a worker: 1 s; of the driver: 0.25 s and 0.75 s
     monkeypatch.setattr(scale, "START_S", 5.0)
-    assert scale.makespan(1, 3, [2.0], 0.0) == 5 + 3 * (2 + 1)
-    assert scale.makespan(3, 3, [2.0], 0.0) == 5 + (2 + 1)
-    assert scale.makespan(100, 10, [2.0], 4.0) == 5 + 10 * 4 + (2 + 1), "the driver hands out one after another"
+    assert scale.makespan(1, 3, [2.0], 0.0, 0.0) == 5 + 0.25 + 3 * (2 + 1) + 0.75, "the second part waits at the worker"
+    assert scale.makespan(3, 3, [2.0], 0.0, 0.0) == 5 + 0.25 + (2 + 1) + 0.75
+    assert scale.makespan(32, 32, [2.0], 0.0, 0.0) == 5 + 0.25 + (2 + 1) + 2 * 0.75, "16 are checked at a time"
+    assert scale.makespan(100, 10, [2.0], 4.0, 0.0) == 5 + 10 * 4 + 0.25 + (2 + 1) + 0.75, "the driver has one CPU"
 
 
 def test_what_a_function_took_alone(command):
     from benchmarks.measured import alone
     from benchmarks.scale import makespan
 
-    took = alone(makespan, 1, 3, [2.0], 1.0)
-    assert took.result == makespan(1, 3, [2.0], 1.0)
+    took = alone(makespan, 1, 3, [2.0], 1.0, 0.0)
+    assert took.result == makespan(1, 3, [2.0], 1.0, 0.0)
     assert 0 <= took.cpu_seconds < 5
+
+
+def test_a_peer_that_is_not_installed_is_said(command, monkeypatch, tmp_path):
+    from benchmarks import peers
+
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
+    assert peers.measure(tmp_path, 10_000)[0].measured == "not measured: nlpaug is not installed (pip install nlpaug)"
