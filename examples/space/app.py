@@ -64,8 +64,8 @@ def place(source: str, upload: str | None, hub_name: str, folder: Path) -> str:
         if not HUB_NAME.fullmatch(hub_name.strip()):
             raise Refused("expected the name of a set on the Hub as ORG/NAME, optionally with @REVISION and :CONFIG")
         return hub_name.strip()
-    if not upload:
-        raise Refused(f"expected a file: {' or '.join(KINDS)}")
+    if not upload or not Path(upload).is_file():
+        raise Refused(f"expected a file, {' or '.join(KINDS)}: an uploaded one is removed after a while")
     kind, size = Path(upload).suffix.lower(), Path(upload).stat().st_size
     if kind not in KINDS:
         raise Refused(f"expected a file {' or '.join(KINDS)}, found {excerpt(kind) or 'no ending'}")

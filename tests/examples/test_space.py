@@ -115,7 +115,8 @@ def test_files_that_are_not_taken(space, tmp_path):
         file.truncate(space.UPLOAD_BYTES + 1)
     (tmp_path / "a.exe").touch()
     for upload, told in [
-        (None, "expected a file: .jsonl or .parquet"),
+        (None, r"expected a file, \.jsonl or \.parquet"),
+        (str(tmp_path / "gone.jsonl"), "an uploaded one is removed after a while"),
         (str(tmp_path / "a.exe"), r"expected a file .jsonl or .parquet, found \.exe"),
         (str(large), "the file has 20.0 MiB, at most 20 are read here"),
     ]:
