@@ -35,16 +35,8 @@ from hf_mner_aug.untrusted.printable import (
 
 PACKAGE = Path(hf_mner_aug.__file__).parent
 TEMPLATES = (
-    *(
-        "beside.html",
-        "memory.html",
-        "photo.html",
-        "predictions.html",
-        "recommendation.html",
-        "sheet.html",
-        "sides.html",
-    ),
-    *("sides.html", "style.css"),
+    *("beside.html", "memory.html", "page.html", "photo.html", "predictions.html", "recommendation.html"),
+    *("sheet.html", "sides.html", "style.css"),
 )
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 HOSTILE = [

@@ -397,7 +397,7 @@ def test_what_a_model_said_is_drawn_from_the_kept_study(data, tmp_path, no_gpu, 
     assert html.count("<article>") == 30
     assert "30 of 30 posts of test. Source: <bdi>twitter2015_10pct</bdi>" in html
     assert "<bdi>crf: mmt5+mixgen@t15_10pct, mixgen_twitter2015_10pct-3</bdi>" in html
-    assert "<image id=" in html
+    assert '<img src="data:' in html
     counts = [int(n) for n in re.findall(r'<td class="number">(\d+)</td>', html)]
     right, wrong, missed = counts
     record = json.loads((tmp_path / mixed["study"] / "cells" / f"{mixed['trained'][0]}.json").read_text())
