@@ -255,6 +255,23 @@ def test_a_small_encoder_has_the_states_of_a_layer(lab, tmp_path):
     assert torch.allclose(found, expected, atol=1e-6)
 
 
+def test_a_bart_learns_to_copy_random_pieces(lab, tmp_path):
+    pytest.importorskip("torch", reason="the models extra is not installed")
+    transformers = pytest.importorskip("transformers", reason="the models extra is not installed")
+    from conversions import bart_of_bert
+    from small_encoder import learn_to_copy
+
+    from hf_mner_aug.backbones.encoder import make_tiny
+    from hf_mner_aug.schema import Post
+
+    tokenizer, config = make_tiny([Post("p", ["Jordan", "plays", "for", "Chicago"])])
+    for model in (transformers.BertModel(config), tokenizer):
+        model.save_pretrained(tmp_path / "bert")
+    bart_of_bert(tmp_path / "bert" / "model.safetensors", tmp_path / "bart", 1)
+    before, after = (learn_to_copy(tmp_path / "bart", steps, n_texts=8, learning_rate=2e-3) for steps in (1, 400))
+    assert before < 0.2 < 0.5 < after
+
+
 def test_a_folder_of_an_archive_is_written_and_nothing_outside_it(lab, monkeypatch, tmp_path, capsys):
     from conversions import unzipped
     from parts import Part
