@@ -4,23 +4,23 @@
 a BART of it for ``h_index``, ``tiger`` and ``mmt5``. The set's words are split as before, and have the states of that
 layer; each step of a training is spared the pieces that no text has. Other words are split into letters.
 
-``--copy-steps 400`` first teaches that BART to write down what it reads, pieces drawn at random. It stands in for
+``--copy-steps 1000`` first teaches that BART to write the marked span of a text of random pieces. It stands in for
 BART's own training, without which ``tiger`` and ``mmt5`` spend their steps on learning to copy.
 """
 
 import argparse
+import random
 import tempfile
 from pathlib import Path
 
 import torch
 from conversions import bart_of_bert
 from datasets import load_dataset
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer, BartForConditionalGeneration, BertTokenizer
 
 from hf_mner_aug.backbones.sentences import phrases_of
 from hf_mner_aug.schema import FOUR_TYPES
-
-LENGTH = 16
 
 
 def small_bert(bert: Path, dataset: str, layers: int, out: Path) -> int:
@@ -46,33 +46,39 @@ def small_bert(bert: Path, dataset: str, layers: int, out: Path) -> int:
 
 
 def learn_to_copy(folder: Path, n_steps: int, n_texts: int = 32, learning_rate: float = 1e-3) -> float:
-    """Train a BART to write the random pieces that it reads; return the share that it copies of 500 other texts."""
+    """Train a BART to write the marked span of random texts; return the share of pieces it has right in 500 others."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     bart = BartForConditionalGeneration.from_pretrained(folder)
-    words = sorted({*range(len(tokenizer))} - {*tokenizer.all_special_ids})
+    pieces = sorted({*range(len(tokenizer))} - {*tokenizer.all_special_ids})
+    start, end, mark, padding = (getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "mask", "pad"))
+    draw = random.Random(0)
     torch.manual_seed(0)
-    draw = torch.Generator().manual_seed(0)
 
-    def texts(n: int) -> torch.Tensor:
-        chosen = torch.tensor(words)[torch.randint(len(words), (n, LENGTH), generator=draw)]
-        ends = [torch.full((n, 1), end) for end in (tokenizer.cls_token_id, tokenizer.sep_token_id)]
-        return torch.cat([ends[0], chosen, ends[1]], dim=1)
+    def text() -> tuple[torch.Tensor, torch.Tensor]:
+        before, span, after = (draw.choices(pieces, k=draw.randint(*length)) for length in ((0, 7), (1, 4), (0, 7)))
+        read, written = [start, *before, mark, *span, mark, *after, end], [*span, end]
+        return torch.tensor(read), torch.tensor(written)
+
+    def texts(n: int) -> dict[str, torch.Tensor]:
+        read, written = zip(*(text() for _ in range(n)), strict=True)
+        ids = pad_sequence(read, batch_first=True, padding_value=padding)
+        labels = pad_sequence(written, batch_first=True, padding_value=-100)
+        return {"input_ids": ids, "attention_mask": (ids != padding).long(), "labels": labels}
 
     optimizer = torch.optim.AdamW(bart.parameters(), lr=learning_rate)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=n_steps)
     bart.train()
     for _ in range(n_steps):
-        read = texts(n_texts)
-        loss = bart(input_ids=read, labels=read).loss
-        loss.backward()
+        bart(**texts(n_texts)).loss.backward()
         torch.nn.utils.clip_grad_norm_(bart.parameters(), 1.0)
         optimizer.step()
         plan.step()
         optimizer.zero_grad()
     bart.eval().save_pretrained(folder)
-    read = texts(500)
     with torch.no_grad():
-        return (bart(input_ids=read, labels=read).logits.argmax(dim=-1) == read).float().mean().item()
+        batch = texts(500)
+        found = bart(**batch).logits.argmax(dim=-1) == batch["labels"]
+    return found[batch["labels"] != -100].float().mean().item()
 
 
 def main() -> None:

