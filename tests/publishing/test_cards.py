@@ -73,13 +73,14 @@ def test_the_yaml_names_the_library(folder):
     assert {"mner-aug", "eda", "lsms"} <= set(data["tags"])
 
 
-def test_paragraphs_are_one_blank_line_apart_and_a_list_takes_nothing_in(folder):
+def test_paragraphs_and_lists_are_one_blank_line_apart(folder):
     plain = ConfigFacts.from_note(read_note(folder / "eda_100pct"))
     told = {"cautions": ["one", "two"], "licences": {"cc-by-4.0": 3}, "retrieved": "whole"}
     for facts in (plain, replace(plain, **told), replace(plain, **told, masked={"handles": 2}, listed={"names": 4})):
         text = section(facts, folder)
         assert "\n\n\n" not in text
         assert not re.search(r"^- .*\n(?!-|\n)", text, re.MULTILINE), "a line below a list would be its last item's"
+        assert not re.search(r"^ +- |^(?!- ).+\n- ", text, re.MULTILINE), "a list below a line is none to some readers"
 
 
 def test_a_card_says_of_words_and_pictures_what_the_method_made(folder):
