@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from conftest import parse, picture
@@ -33,6 +34,8 @@ def said(post, *spans, sure=0.5):
 @dataclass(frozen=True)
 class Scripted:
     """A backbone that says of each post what it is told to say."""
+
+    reads_images: ClassVar[bool] = False
 
     answer: object
     seed: int = 0
@@ -224,6 +227,8 @@ def test_mining_goes_on_fold_by_fold_after_a_kill(tmp_path):
 class Telling:
     """A backbone that says as a type all that it was given: its name, its seed, what it learnt from."""
 
+    reads_images: ClassVar[bool] = True
+
     spec: str
     seed: int = 0
     learnt: str = ""
@@ -251,25 +256,31 @@ def test_what_is_kept_of_a_fold_is_for_all_that_it_hangs_on(tmp_path, monkeypatc
         ([*posts[:3], replace(posts[3], images=(picture(0, "PNG"),))], *asked[1:]),
         ([*posts[:3], replace(posts[3], id="other")], *asked[1:]),
     ]
-    first = predict_folds(*asked)
+
+    def predicted(posts, spec, fold_of, seed):
+        (found,) = predict_folds(posts, {(spec, seed): fold_of})
+        return found
+
+    first = predicted(*asked)
     kept = len(list(tmp_path.rglob("*.json")))
     assert kept == 2
     for variant in variants:
-        found = predict_folds(*variant)
+        found = predicted(*variant)
         assert found != first
         assert [prediction.id for prediction in found] == [post.id for post in variant[0]]
         monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "empty" / str(variants.index(variant))))
-        assert predict_folds(*variant) == found, "as without any file"
+        assert predicted(*variant) == found, "as without any file"
         monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
     monkeypatch.setattr(Telling, "fit", None)
-    assert predict_folds(*asked) == first, "nothing is fitted again"
+    assert predicted(*asked) == first, "nothing is fitted again"
 
 
 def test_a_damaged_fold_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path))
     posts = many_posts()
     fold_of = share_out(posts, 2, 0)
-    expected = predict_folds(posts, "crf:iterations=10", fold_of, 0)
+    asked = {("crf:iterations=10", 0): fold_of}
+    expected = predict_folds(posts, asked)
     path = next(Path(tmp_path, "mining").glob("*.json"))
     path.write_bytes(path.read_bytes()[:-9])
-    assert predict_folds(posts, "crf:iterations=10", fold_of, 0) == expected
+    assert predict_folds(posts, asked) == expected

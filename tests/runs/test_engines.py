@@ -1,6 +1,7 @@
 """Engines by name, and that ``local`` and ``pool`` write the same."""
 
 import importlib.util
+import os
 import re
 import sys
 import threading
@@ -10,10 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from spreading import Spreading
+from test_contract import params_of
 
 import hf_mner_aug
-from hf_mner_aug import LSMS, augment
+from hf_mner_aug import LSMS, MemoryHard, augment
 from hf_mner_aug.exceptions import UnknownName, UsageError
+from hf_mner_aug.methods.memory_hard import mining
 from hf_mner_aug.runs.engines import ENGINES, open_engine, ray
 from hf_mner_aug.runs.engines.local import Local
 from hf_mner_aug.runs.engines.pool import Pool
@@ -58,6 +62,36 @@ def test_pool_writes_what_local_writes(splits, tmp_path):
         made[engine] = {path.name: path.read_bytes() for path in run.folder.rglob("*.parquet")}
     assert made["local"] == made["pool:num_proc=2"]
     assert len(made["local"]) == 4
+
+
+@pytest.mark.parametrize("engine", ["local", "pool:num_proc=1", "pool:num_proc=2"])
+def test_independent_calls_of_a_fit_are_made_by_the_workers(splits, tmp_path, engine):
+    learned = augment(splits, Spreading(), out=tmp_path / "aug", engine=engine, progress=False).method.learned
+    assert learned["own"] == os.getpid()
+    assert learned["squares"] == {"a": 1, "b": 4, "c": 9}
+    assert ({learned["own"]} == {*learned["processes"]}) == (engine != "pool:num_proc=2")
+    assert Spreading().fit(splits).learned["processes"] == [os.getpid()] * 3, "no workers are left for other fits"
+
+
+def test_a_worker_that_dies_in_a_call_of_a_fit_is_one_line(splits, tmp_path):
+    method = Spreading(mark=str(tmp_path / "mark"))
+    with pytest.raises(OSError, match="a worker process died, perhaps for lack of memory"):
+        augment(splits, method, out=tmp_path / "aug", num_proc=2, progress=False)
+    learned = augment(splits, method, out=tmp_path / "aug", num_proc=2, progress=False).method.learned
+    assert learned["squares"] == {"a": 1, "b": 4, "c": 9}
+
+
+def test_folds_of_memory_hard_are_fitted_by_workers(splits, tmp_path, monkeypatch):
+    method = MemoryHard(**params_of("memory_hard"))
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "cache"))
+    expected = augment(splits, method, out=tmp_path / "local", progress=False)
+    n_kept = len([*(tmp_path / "cache" / "mining").iterdir()])
+    assert n_kept >= 2
+    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr(mining, "fit_named", None)  # of this process
+    found = augment(splits, method, out=tmp_path / "pool", num_proc=2, progress=False)
+    assert found.method.artifact == expected.method.artifact
+    assert len([*(tmp_path / "other" / "mining").iterdir()]) == n_kept
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import deadly
 import pytest
 from datasets import DatasetDict, Image, load_dataset
 from deadly import Deadly
+from spreading import Spreading
 from test_contract import params_of
 
 from hf_mner_aug import EDA, LSMS, augment, ray_map
@@ -194,6 +195,14 @@ def test_a_worker_that_dies_loses_one_part(splits, tmp_path, engine):
     assert parts(found) == parts(augment(splits, method, out=tmp_path / "local", **QUIET))
 
 
+def test_independent_calls_of_a_fit_are_tasks_and_one_that_dies_is_made_again(splits, tmp_path, engine):
+    method = Spreading(mark=str(tmp_path / "mark"))
+    learned = augment(splits, method, out=tmp_path / "ray", engine=engine, **QUIET).method.learned
+    assert (tmp_path / "mark").exists()
+    assert learned["squares"] == {"a": 1, "b": 4, "c": 9}
+    assert learned["own"] not in (*learned["processes"], os.getpid())
+
+
 def test_a_part_that_kills_each_worker_is_named_and_alone_tried_again(splits, tmp_path, engine):
     method = Deadly(post="p5", mark=str(tmp_path / "cure"), always=True).fit(splits)
     one = Ray(address=engine.address, workers=1)  # the part that waits behind the deadly one is not blamed
@@ -212,6 +221,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from datasets import load_from_disk
 from deadly import Deadly
+from spreading import Spreading
 from hf_mner_aug import augment, cli
 posts, out, engine = sys.argv[2:]
 sys.argv[1:] = []

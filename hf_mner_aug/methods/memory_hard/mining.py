@@ -15,11 +15,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from hf_mner_aug.backbones import Prediction, ScoredSpan
 from hf_mner_aug.backbones.settings import fit_named, parse_backbone
 from hf_mner_aug.draw import Draw
+from hf_mner_aug.elsewhere import call_all
 from hf_mner_aug.exceptions import DataError, UsageError
 from hf_mner_aug.metrics.span_errors import Error, find_errors, model_specific
 from hf_mner_aug.models.matching.pairs import group_by_keys
@@ -33,6 +34,7 @@ from hf_mner_aug.untrusted.shapes import read_json
 
 Hard = Literal["half", "any"]
 DIGITS = 4  # of confidences
+KeptPrediction = tuple[str, list[tuple[int, int, str, float]], list[float]]  # a post's id, spans, words' confidences
 PLAIN = 2  # occurrences without a label from which a missed entity of the same words is suspicious
 
 
@@ -94,32 +96,67 @@ def _groups(posts: Sequence[Post]) -> list[list[int]]:
     return list(groups.values())
 
 
-def predict_folds(posts: Sequence[Post], spec: str, fold_of: Sequence[int], seed: int) -> list[Prediction]:
-    """Return a backbone's prediction for each post, by a model trained on the other folds.
+class Fold(NamedTuple):
+    """Posts that a model trained on all others predicts: a backbone, a seed, and their indices."""
+
+    spec: str
+    seed: int
+    held: tuple[int, ...]
+
+    def parts(self, posts: Sequence[Post]) -> tuple[list[Post], list[Post]]:
+        """Return the posts to train on, and those to predict."""
+        held = {*self.held}
+        return [post for i, post in enumerate(posts) if i not in held], [posts[i] for i in self.held]
+
+    def path(self, posts: Sequence[Post]) -> Path:
+        """Return the file of the predictions."""
+        return _kept(self.spec, self.seed, *self.parts(posts))
+
+
+def predict_folds(posts: Sequence[Post], asked: Mapping[tuple[str, int], Sequence[int]]) -> list[list[Prediction]]:
+    """Return the predictions for all posts, each by a model trained on the other folds; for each that is asked for.
+
+    Args:
+        posts: with words; entities are gold.
+        asked: the fold of each post, by backbone and seed. Folds are trained by the engine's workers, if there are any.
 
     Raises:
         UnknownName: there is no such backbone or setting.
         UsageError: all posts with an entity are in one fold.
     """
-    backbone = replace(parse_backbone(spec), seed=seed)
-    found: dict[int, Prediction] = {}
-    for fold in sorted(set(fold_of)):
-        rest = [post for post, f in zip(posts, fold_of, strict=True) if f != fold]
-        held = [i for i, f in enumerate(fold_of) if f == fold]
-        if not any(post.entities for post in rest):
-            raise UsageError(
-                f"mining: all posts with an entity are in one of the {len(set(fold_of))} folds: "
-                "take more folds, or more posts"
-            )
-        path = _kept(spec, seed, rest, [posts[i] for i in held])
-        predictions = _read(path)
-        if predictions is None:
-            predictions = fit_named(backbone, rest).predict([posts[i] for i in held])
-            artifacts.write_atomically(path, json.dumps([_plain(p) for p in predictions]).encode())
-            predictions = _read(path)
-        assert predictions is not None
-        found.update(zip(held, predictions, strict=True))
-    return [found[i] for i in range(len(posts))]
+    folds = {key: _folds(posts, *key, fold_of) for key, fold_of in asked.items()}
+    paths = {fold: fold.path(posts) for of_key in folds.values() for fold in of_key}
+    missing = {path.stem: (fold, path) for fold, path in paths.items() if _read(path) is None}
+    seen = any(parse_backbone(fold.spec).reads_images for fold, _ in missing.values())
+    shared = posts if seen else [replace(post, images=()) for post in posts]
+    for name, predictions in call_all(_predict, shared, {name: fold for name, (fold, _) in missing.items()}):
+        artifacts.write_atomically(missing[name][1], json.dumps(predictions).encode())
+    found = []
+    for of_key in folds.values():
+        by_post: dict[int, Prediction] = {}
+        for fold in of_key:
+            predicted = _read(paths[fold])
+            assert predicted is not None
+            by_post.update(zip(fold.held, predicted, strict=True))
+        found.append([by_post[i] for i in range(len(posts))])
+    return found
+
+
+def _folds(posts: Sequence[Post], spec: str, seed: int, fold_of: Sequence[int]) -> list[Fold]:
+    parse_backbone(spec)  # raises
+    names = sorted(set(fold_of))
+    folds = [Fold(spec, seed, tuple(i for i, f in enumerate(fold_of) if f == name)) for name in names]
+    if any(not any(post.entities for post in fold.parts(posts)[0]) for fold in folds):
+        raise UsageError(
+            f"mining: all posts with an entity are in one of the {len(names)} folds: take more folds, or more posts"
+        )
+    return folds
+
+
+def _predict(posts: Sequence[Post], fold: Fold) -> list[KeptPrediction]:
+    train, held = fold.parts(posts)
+    backbone = replace(parse_backbone(fold.spec), seed=fold.seed)
+    return [_plain(prediction) for prediction in fit_named(backbone, train).predict(held)]
 
 
 def _kept(spec: str, seed: int, train: Sequence[Post], held: Sequence[Post]) -> Path:
@@ -132,9 +169,6 @@ def _kept(spec: str, seed: int, train: Sequence[Post], held: Sequence[Post]) -> 
     return artifacts.cache_folder() / "mining" / f"{key}.json"
 
 
-KeptPrediction = tuple[str, list[tuple[int, int, str, float]], list[float]]  # a post's id, spans, words' confidences
-
-
 def _read(path: Path) -> list[Prediction] | None:
     """Return the predictions in a file; None if it is missing or damaged."""
     try:
@@ -144,9 +178,9 @@ def _read(path: Path) -> list[Prediction] | None:
     return [Prediction(name, tuple(ScoredSpan(*s) for s in spans), tuple(words)) for name, spans, words in rows]
 
 
-def _plain(prediction: Prediction) -> list[Any]:
-    spans = [[s.start, s.end, s.type, round(float(s.confidence), DIGITS)] for s in prediction.spans]
-    return [prediction.id, spans, [round(float(c), DIGITS) for c in prediction.word_confidences]]
+def _plain(prediction: Prediction) -> KeptPrediction:
+    spans = [(s.start, s.end, s.type, round(float(s.confidence), DIGITS)) for s in prediction.spans]
+    return prediction.id, spans, [round(float(c), DIGITS) for c in prediction.word_confidences]
 
 
 # ---------------------------------------------------------------- errors over seeds
@@ -236,13 +270,13 @@ def mine(
         UnknownName: there is no such backbone or setting.
         UsageError: there are more folds than groups of posts, or all posts with an entity are in one fold.
     """
-    every: dict[str, list[list[Prediction]]] = {spec: [] for spec in (target, *references)}
-    notes: list[str] = []
-    for s in range(seed, seed + seeds):
-        fold_of = share_out(posts, folds, s)
-        notes += _lone_types(posts, fold_of)
-        for spec, runs in every.items():
-            runs.append(predict_folds(posts, spec, fold_of, s))
+    specs = list(dict.fromkeys((target, *references)))
+    fold_of = {s: share_out(posts, folds, s) for s in range(seed, seed + seeds)}
+    notes = [note for of_seed in fold_of.values() for note in _lone_types(posts, of_seed)]
+    asked = {(spec, s): of_seed for spec in specs for s, of_seed in fold_of.items()}
+    every: dict[str, list[list[Prediction]]] = {spec: [] for spec in specs}
+    for (spec, _), predictions in zip(asked, predict_folds(posts, asked), strict=True):
+        every[spec].append(predictions)
     hard = {spec: hard_errors(runs, posts, least) for spec, runs in every.items()}
     alike = [error for error, _, _ in hard[target]]
     specific = model_specific(alike, {spec: [error for error, _, _ in hard[spec]] for spec in references})

@@ -1,6 +1,7 @@
 """Parts made by actors of a Ray cluster, and other work of a run as its tasks (``ray_crew``, ``ray_rows``)."""
 
 import contextlib
+import functools
 import os
 import sys
 import warnings
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from hf_mner_aug.elsewhere import called_by
 from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.runs.engines.ray_cluster import (
     Died,
@@ -102,7 +104,7 @@ class Session:
     def fit(
         self, place: Store, recipe: Recipe, gold: "DatasetDict", *, learned: str | None = None, progress: bool = False
     ) -> Method:
-        """Return the method, fitted by a task; as ``fit_once`` otherwise."""
+        """Return the method, fitted by a task, whose independent calls are tasks, too; as ``fit_once`` otherwise."""
         method = recipe.build()
         self.check(method)
         if method.artifact is None and learned is None and place.read("fit/artifact.json") is None:
@@ -113,7 +115,9 @@ class Session:
                 task = self._ray.remote(**options)(_fit)
                 try:
                     with worker_errors(self._ray, f"{method.name}: the worker that fits it died {DEATHS} times"):
-                        told = self._ray.get(task.remote(place, room, recipe, method, names, library_versions(method)))
+                        engine = None if gpus else self._engine  # a GPU that the task holds is not free for others
+                        asked = place, room, recipe, method, names, library_versions(method), engine
+                        told = self._ray.get(task.remote(*asked))
                 finally:
                     for name in names.values():
                         room.remove(name)
@@ -253,11 +257,24 @@ def _call(function: Callable[[Any, Any], Any], shared: Any, item: Any, versions:
 
 
 def _fit(
-    place: Store, room: Store, recipe: Recipe, method: Method, names: Mapping[str, str], versions: Mapping[str, str]
+    place: Store,
+    room: Store,
+    recipe: Recipe,
+    method: Method,
+    names: Mapping[str, str],
+    versions: Mapping[str, str],
+    engine: Ray | None,
 ) -> list[str]:
-    """Fit a method on a worker, and return what warnings said; the result is in the run's ``fit``."""
+    """Fit a method on a worker, and return what warnings said; the result is in the run's ``fit``.
+
+    With an engine, independent calls are further tasks; while this one waits for them, its CPU is free.
+    """
     check_versions(library_versions(method), versions)
     with warnings.catch_warnings(record=True) as told, contextlib.ExitStack() as opened:
+        if engine:
+            import ray
+
+            opened.enter_context(called_by(functools.partial(Session(ray, engine).call, on_gpu=False)))
         gold = {split: opened.enter_context(read_rows(room, name)) for split, name in names.items()}
         fit_once(place, recipe, gold, method=method)
     return messages_of(told)
