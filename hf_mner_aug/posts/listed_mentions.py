@@ -203,14 +203,16 @@ def listed_details(names: Iterable[str], tokens: Sequence[str], entities: Iterab
 def swap(post: Post, listed: Mapping[int, Words]) -> Post:
     """Return a post with listed names in the place of its entities that begin at these words.
 
-    Their ``the`` goes: whether a name has one is not known.
+    A ``the`` before them goes, unless it has a label: whether a name has one is not known.
     """
     edits: dict[int, Sequence[str]] = {}
+    outside = {*post.outside()}
     for entity in post.entities:
         if entity.start in listed:
             edits |= {i: [] for i in range(entity.start, entity.end)} | {entity.start: listed[entity.start]}
-            if entity.start and post.tokens[entity.start - 1].casefold() == "the":
-                edits[entity.start - 1] = []
+            before = entity.start - 1
+            if before in outside and post.tokens[before].casefold() == "the":
+                edits[before] = []
     return respell(post, edits, details={**post.details, **as_details(listed, edits)}) if edits else post
 
 

@@ -152,6 +152,19 @@ def test_a_swapped_mention_loses_its_the_and_keeps_the_origins_of_other_words():
     assert listed_words(found.tokens, spans, ["Lake Como North"]) == {1, 2, 3}
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("at [ORG the] [LOC United Center]", "at [ORG the] [LOC Lake Como]"),
+        ("saw [ORG Wild the] [LOC United Center]", "saw [ORG Wild the] [LOC Lake Como]"),
+    ],
+)
+def test_a_the_with_a_label_of_its_own_stays(text, expected):
+    post = Post("p", *parse(text))
+    found = swap(post, {post.entities[1].start: ("Lake", "Como")})
+    assert (found.tokens, found.entities) == parse(expected)
+
+
 NAMES = st.lists(
     st.tuples(
         st.sampled_from(["PER", "LOC"]), st.text(min_size=1, max_size=12), st.floats(0.001, 1000, allow_nan=False)
