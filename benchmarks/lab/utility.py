@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from datasets import load_dataset
@@ -175,21 +176,55 @@ def _mentions(rows: Any) -> Iterator[tuple[str, str]]:
 
 def overview(reports: Mapping[str, Report]) -> str:
     """Return one table: gold, then what each method gains over gold repeated to its size, in each study."""
-    lines = [["train", *(TABLES[name].about for name in reports)], ["---"] * (len(reports) + 1)]
-    gold = [
-        f"{100 * found.row(found.data['comparisons'][0]['against'])['f1']['mean']:.1f}" for found in reports.values()
-    ]
-    for method in METHODS:
-        cells = []
-        for found in reports.values():
-            gain = next(
-                one
-                for one in found.data["comparisons"]
-                if one["name"].startswith(f"{method}_") and one["against"].startswith("oversampled_")
-            )
-            cells.append(f"{100 * gain['delta']:+.1f}{'' if gain['p_holm'] < 0.05 else ' (not significant)'}")
-        lines.append([f"`{method}`", *cells])
-    lines.insert(2, ["gold", *gold])
+    columns = {TABLES[name].about: (_gold(found), _gains(found)) for name, found in reports.items()}
+    cells = {
+        about: [f"{gold:.1f}", *(f"{gain:+.1f}{'' if sure else ' (not significant)'}" for gain, sure in gains)]
+        for about, (gold, gains) in columns.items()
+    }
+    return _columns(cells)
+
+
+def over_draws(reports: Mapping[str, Report]) -> str:
+    """Return such a table with all draws of a size in one column: mean, least to most, how many are significant."""
+    groups: dict[str, list[Report]] = {}
+    for name, found in reports.items():
+        groups.setdefault(TABLES[name].about.partition(",")[0], []).append(found)
+    cells = {}
+    for about, group in groups.items():
+        gold, gains = [_gold(found) for found in group], [*zip(*map(_gains, group), strict=True)]
+        cells[f"{about}, {len(group)} draw{'s' * (len(group) > 1)}"] = [
+            _spread("", gold),
+            *(
+                f"{_spread('+', found)}, {sum(sure)} of {len(sure)}"
+                for found, sure in (zip(*one, strict=True) for one in gains)
+            ),
+        ]
+    return _columns(cells)
+
+
+def _gold(found: Report) -> float:
+    return 100 * float(found.row(found.data["comparisons"][0]["against"])["f1"]["mean"])
+
+
+def _spread(sign: str, values: Sequence[float]) -> str:
+    """Return the mean, and the least and most of several; the sign is ``+`` where it is always written."""
+    mean, least, most = (f"{value:{sign}.1f}" for value in (fmean(values), min(values), max(values)))
+    return f"{mean} ({least} to {most})" if len(values) > 1 else mean
+
+
+def _gains(found: Report) -> list[tuple[float, bool]]:
+    """Return, for each method, the points gained over gold repeated and whether they are significant."""
+    against = {
+        one["name"].rpartition("_")[0]: one
+        for one in found.data["comparisons"]
+        if one["against"].startswith("oversampled_")
+    }
+    return [(100 * against[method]["delta"], against[method]["p_holm"] < 0.05) for method in METHODS]
+
+
+def _columns(cells: Mapping[str, Sequence[str]]) -> str:
+    heads = ["gold", *(f"`{method}`" for method in METHODS)]
+    lines = [["train", *cells], ["---"] * (len(cells) + 1), *map(list, zip(heads, *cells.values(), strict=True))]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -200,6 +235,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="*", default=[*TABLES], choices=[*TABLES])
     parser.add_argument("--page", type=Path)
     parser.add_argument("--title", default="All studies", help="Of the table over all of these studies.")
+    parser.add_argument("--together", action="store_true", help="One column for all draws of a size.")
     parser.add_argument("--mentions", choices=[*TABLES])
     chosen = parser.parse_args()
     page = chosen.page and chosen.page.absolute()
@@ -216,10 +252,11 @@ def main() -> None:
         print(reports[name].to_markdown(), flush=True)
         if page:
             reports[name].write_page(page)
-    print(overview(reports))
+    over_all = (over_draws if chosen.together else overview)(reports)
+    print(over_all)
     if page:
         command = f"python benchmarks/lab/utility.py WORK --tables {' '.join(chosen.tables)} --title '{chosen.title}'"
-        put_section(page, chosen.title, overview(reports), command, [measured_here()])
+        put_section(page, chosen.title, over_all, f"{command}{' --together' * chosen.together}", [measured_here()])
 
 
 if __name__ == "__main__":
