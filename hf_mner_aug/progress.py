@@ -4,6 +4,7 @@ A terminal shows a bar. Where there is none, and in a log, ``Lines`` makes of it
 """
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -25,6 +26,18 @@ _DISABLING = ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS")  # for bars of lib
 _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 _everywhere: bool | None = None  # whether all bars are shown, none, or those that were asked for
+
+
+@contextlib.contextmanager
+def muted(package: str, level: int) -> Iterator[None]:
+    """Let a package log nothing below a level in this context."""
+    logger = logging.getLogger(package)
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager
@@ -56,8 +69,14 @@ def progress_bar(
     """Return a bar of ``tqdm``, seen after ``delay`` seconds; without ``shown``, where the command line is at work."""
     from tqdm.auto import tqdm
 
+    class Bar(tqdm):
+        @staticmethod
+        def format_meter(*args: Any, **kwargs: Any) -> str:
+            """Return the bar, with "2.5s/posts" for "2.5s/ posts": units begin with a blank for "3 posts/s"."""
+            return str(tqdm.format_meter(*args, **kwargs)).replace("s/ ", "s/")
+
     asked = bool(_everywhere) if shown is None else shown
-    return tqdm(items, unit=unit, delay=delay, disable=_everywhere is False or not asked, **options)
+    return Bar(items, unit=unit, delay=delay, disable=_everywhere is False or not asked, **options)
 
 
 def watch_rows(tables: "Iterable[pa.Table]", told: str, total: int | None) -> "Iterator[pa.Table]":

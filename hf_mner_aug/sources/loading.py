@@ -1,10 +1,9 @@
 """The splits of a folder, a file or a dataset on the Hub, checked before they are read."""
 
-import contextlib
 import csv
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hf_mner_aug.columns.labels import read_parquet, same_labels
 from hf_mner_aug.columns.mapping import map_columns
 from hf_mner_aug.exceptions import DataError, UsageError
+from hf_mner_aug.progress import muted
 from hf_mner_aug.sources.places import at_home, is_json_lines, locate, read_local, split_source
 from hf_mner_aug.sources.splits import apart, named_splits
 from hf_mner_aug.storage.parquet import find_damaged
@@ -87,7 +87,7 @@ def open_rows(name: str, *, images: str | Path | None = None) -> tuple["DatasetD
             splits: Any = read_local(place)
         else:
             options = {"delimiter": _separator(place)} if kind == "csv" else {}
-            with _quiet():
+            with muted("datasets", logging.CRITICAL):  # it raises these errors as well
                 splits = load_dataset(kind, data_files={"train": str(place)}, **options)
     except reader_errors() as error:
         raise _unloadable(name, error) from error
@@ -164,7 +164,7 @@ def _from_builder(path: str, config: str | None, revision: str | None) -> Any:
         builder = load_dataset_builder("parquet", data_files=files, features=builder.info.features)
     splits = read_parquet(files, builder.info.features, path)
     if splits is None:
-        with _quiet():
+        with muted("datasets", logging.CRITICAL):  # it raises these errors as well
             builder.download_and_prepare()
         splits = builder.as_dataset()
     return splits
@@ -199,18 +199,6 @@ def _by_name(path: str, revision: str | None, files: Mapping[str, Sequence[str]]
 def _cards_in(path: str) -> list[Path]:
     """Return the files of a folder from which datasets reads its configs."""
     return [place for card in CARDS if (place := Path(path) / card).is_file()]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep datasets from logging errors that it also raises."""
-    logger = logging.getLogger("datasets")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _state_of(folder: Path) -> str:

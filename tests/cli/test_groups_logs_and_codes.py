@@ -174,6 +174,12 @@ def test_bars_are_seen_after_two_seconds(monkeypatch):
         assert "3/9 [" in shown.getvalue()
 
 
+def test_a_rate_reads_well_for_slow_and_quick_work():
+    bar = progress.progress_bar(shown=True, file=io.StringIO(), unit=" cells")
+    assert "7.62s/cells" in bar.format_meter(1, 9, 7.62, unit=" cells")
+    assert "9.00 cells/s" in bar.format_meter(9, 9, 1, unit=" cells")
+
+
 @pytest.mark.parametrize(
     ("everywhere", "shown", "expected"),
     [(None, None, True), (None, True, False), (True, None, False), (True, False, True), (False, True, True)],

@@ -4,16 +4,16 @@ A folder has ``config.json`` (the architecture, its arguments, the mean and stan
 ``model.safetensors``; nothing is unpickled.
 """
 
-import contextlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from hf_mner_aug.exceptions import DataError
 from hf_mner_aug.need import need
+from hf_mner_aug.progress import muted
 from hf_mner_aug.storage import artifacts
 from hf_mner_aug.untrusted.shapes import read_json
 
@@ -116,7 +116,7 @@ def load_timm(name: str, *, size: int, pretrained: bool, saved: Path | None) -> 
             _check_weights(timm, folder / WEIGHTS, config)
             source = {"file": str(folder / WEIGHTS), "num_classes": config.num_classes, "custom_load": False}
             options = {**config.model_args, "pretrained_cfg_overlay": source}
-            with _silent():  # about the head, which the feature maps do without
+            with muted("timm", logging.ERROR):  # about the head, which the feature maps do without
                 body = _features(timm, config.architecture, size, options, pretrained=True)
         else:
             body = _features(timm, config.architecture, size, config.model_args, pretrained=False)
@@ -131,18 +131,6 @@ def _features(timm: Any, name: str, size: int, options: Mapping[str, Any], *, pr
     known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     sized = {"img_size": size} if known is not None and known.fixed_input_size else {}
     return timm.create_model(name, pretrained=pretrained, features_only=True, **{**options, **sized})
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep timm from logging warnings."""
-    logger = logging.getLogger("timm")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _check_weights(timm: Any, path: Path, config: TimmConfig) -> None:
