@@ -380,6 +380,7 @@ def test_detectors_must_find_the_entities(sample, fitted, monkeypatch):
 def test_a_model_without_errors_leaves_nothing_to_do(sample, monkeypatch, tmp_path):
     @dataclass(frozen=True)
     class Oracle:
+        reads_images: ClassVar[bool] = False
         seed: int = 0
 
         def fit(self, train, validation=None):
