@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,9 @@ from hf_mner_aug.runs.engines.ray import SETTINGS, Ray, Session
 from hf_mner_aug.runs.engines.ray_cluster import LOOPBACK
 from hf_mner_aug.runs.engines.ray_crew import Crew, Member
 from hf_mner_aug.runs.parts import Part
+from hf_mner_aug.runs.recipe import recipe_for
+from hf_mner_aug.runs.subset import resolve
+from hf_mner_aug.storage.shared import open_store
 from hf_mner_aug.studies.study import Study
 from hf_mner_aug.studies.tables import evaluate
 
@@ -71,6 +75,14 @@ def test_independent_calls_of_a_fit_are_made_by_the_workers(splits, tmp_path, en
     assert learned["squares"] == {"a": 1, "b": 4, "c": 9}
     assert ({learned["own"]} == {*learned["processes"]}) == (engine != "pool:num_proc=2")
     assert Spreading().fit(splits).learned["processes"] == [os.getpid()] * 3, "no workers are left for other fits"
+
+
+def test_calls_that_compute_on_a_gpu_are_made_by_one_process(splits, tmp_path):
+    recipe, gold = resolve(recipe_for(Spreading()), splits)
+    for device, own in (("cpu", False), ("cuda", True)):
+        place = open_store(str(tmp_path / device))
+        learned = Pool(2).fit(place, replace(recipe, device=device), gold).learned
+        assert (os.getpid() in learned["processes"]) == own
 
 
 def test_a_worker_that_dies_in_a_call_of_a_fit_is_one_line(splits, tmp_path):

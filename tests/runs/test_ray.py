@@ -221,7 +221,6 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from datasets import load_from_disk
 from deadly import Deadly
-from spreading import Spreading
 from hf_mner_aug import augment, cli
 posts, out, engine = sys.argv[2:]
 sys.argv[1:] = []

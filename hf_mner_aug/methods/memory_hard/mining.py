@@ -126,16 +126,19 @@ def predict_folds(posts: Sequence[Post], asked: Mapping[tuple[str, int], Sequenc
     """
     folds = {key: _folds(posts, *key, fold_of) for key, fold_of in asked.items()}
     paths = {fold: fold.path(posts) for of_key in folds.values() for fold in of_key}
-    missing = {path.stem: (fold, path) for fold, path in paths.items() if _read(path) is None}
-    seen = any(parse_backbone(fold.spec).reads_images for fold, _ in missing.values())
+    kept = {fold: _read(path) for fold, path in paths.items()}
+    missing = {paths[fold].stem: fold for fold, predictions in kept.items() if predictions is None}
+    seen = any(parse_backbone(fold.spec).reads_images for fold in missing.values())
     shared = posts if seen else [replace(post, images=()) for post in posts]
-    for name, predictions in call_all(_predict, shared, {name: fold for name, (fold, _) in missing.items()}):
-        artifacts.write_atomically(missing[name][1], json.dumps(predictions).encode())
+    for name, predictions in call_all(_predict, shared, missing):
+        path = paths[missing[name]]
+        artifacts.write_atomically(path, json.dumps(predictions).encode())
+        kept[missing[name]] = _read(path)
     found = []
     for of_key in folds.values():
         by_post: dict[int, Prediction] = {}
         for fold in of_key:
-            predicted = _read(paths[fold])
+            predicted = kept[fold]
             assert predicted is not None
             by_post.update(zip(fold.held, predicted, strict=True))
         found.append([by_post[i] for i in range(len(posts))])

@@ -49,8 +49,8 @@ class Pool:
     def fit(
         self, place: Store, recipe: Recipe, gold: "DatasetDict", *, learned: str | None = None, progress: bool = False
     ) -> Method:
-        """Return the fitted method, as ``fit_once``; its independent calls are made in workers."""
-        with called_by(self.call):
+        """Return the fitted method, as ``fit_once``; independent calls are made in workers, but for those on a GPU."""
+        with contextlib.nullcontext() if "cuda" in recipe.device else called_by(self.call):
             return fit_once(place, recipe, gold, learned=learned, progress=progress)
 
     def call(self, function: Function, shared: Any, items: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
