@@ -16,8 +16,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "servers"))
 KEY = "a-key-of-the-benchmark"
@@ -119,29 +119,33 @@ def run(chosen: argparse.Namespace, work: Path) -> None:
             here.send("stop")
         server.join(10)
         server.terminate()
+    print(f"{len(gold['train'])} posts, {len(texts)} pages, web {chosen.web}, latency {chosen.latency} s")
+    print(f"{seconds:.1f} s with fit, {cpu:.1f} s of CPU; published {published.funnel}")
+    print(f"server {log}; load of this machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
+    print("memory (MB) while the nth part was made: " + ", ".join(f"{n}: {mb:.0f}" for n, mb in sorted(memory.items())))
     note = json.loads((made.folder / "run.json").read_text())
+    tell_cost(made.folder, note)
+    print(f"dry run of {looked:.1f} s:")
+    compare(expected, note, seconds)
+
+
+def tell_cost(folder: Path, note: dict[str, Any]) -> None:
     usage = note["counts"]["usage"]
-    found = [json.loads(path.read_text()) for path in sorted(made.folder.glob("parts/*.json"))]
     rows, passed = 0, 0.0
-    for part in found:
+    for path in sorted(folder.glob("parts/*.json")):
+        part = json.loads(path.read_text())
         rows, passed = rows + part["made"], passed + part["seconds"]
         if rows >= 500:
             break
-    rejected = Counter(note["counts"]["rejected"])
-    print(f"{len(gold['train'])} posts, {len(texts)} pages, web {chosen.web}, latency {chosen.latency} s")
     print(f"accepted {note['counts']['made']} of {usage['searches']:.0f} searches: {usage['accepted_per_search']} each")
-    print(f"{rows} accepted after {passed:.1f} s of parts; whole run with fit {seconds:.1f} s, {cpu:.1f} s of CPU")
+    print(f"{rows} accepted after {passed:.1f} s of parts")
     print(f"per 500 accepted: {usage['seconds_per_500']:.1f} s, USD {usage['usd_per_500']:.4f}")
     print(f"usage {usage}")
-    print(f"rejected {dict(rejected)}")
-    print(f"published {published.funnel['kept']}, dropped {published.funnel['dropped']}")
-    print(f"server {log}; load of this machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
-    print("memory (MB) while the nth part was made: " + ", ".join(f"{n}: {mb:.0f}" for n, mb in sorted(memory.items())))
-    per_500 = 500 / max(1, expected.rows)
-    print(
-        f"dry run ({looked:.1f} s): {expected.rows} rows, {expected.seconds:.1f} s, USD {expected.usd:.3f}; "
-        f"per 500: {expected.seconds * per_500:.1f} s, USD {expected.usd * per_500:.4f}"
-    )
+    print(f"rejected {note['counts']['rejected']}")
+
+
+def compare(expected: Any, note: dict[str, Any], seconds: float) -> None:
+    usage, per_500 = note["counts"]["usage"], 500 / max(1, expected.rows)
     for name, before, after in (
         ("rows", expected.rows, note["counts"]["made"]),
         ("seconds", expected.seconds, seconds),

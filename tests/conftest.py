@@ -14,7 +14,7 @@ from pathlib import Path
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job in the background, and so in all that it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks here are so small that a second thread only costs
+os.environ["OMP_NUM_THREADS"] = "1"  # networks here are so small that a second thread only costs
 
 # Before any import of datasets, which reads them once.
 SESSION = Path(tempfile.mkdtemp(prefix="hf_mner_aug_tests_"))

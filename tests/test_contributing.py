@@ -131,7 +131,8 @@ def test_the_floors_hold(checkout):
 
 
 def test_the_contract_of_methods_holds(checkout):
-    tests = ("tests/test_contract.py", "tests/test_public_names.py", "tests/methods/test_shout.py")
+    tests = [f"tests/{name}.py" for name in ("test_contract", "methods/test_parity", "test_public_names")]
+    tests.append("tests/methods/test_shout.py")
     said = run(checkout, "pytest", "-p", "no:cacheprovider", *tests, "-k", "shout or type_checkers or parity_of_files")
     assert re.search(r"\d{2} passed", said), said
 

@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -237,11 +238,61 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
 # ---------------------------------------------------------------- what reads them
 
 
+def withdraw(w: Path) -> None:
+    from hf_mner_aug.publishing.withdraw import withdraw_posts
+
+    withdraw_posts(w / "out", ["g0"])
+
+
+def merge(w: Path) -> None:
+    from hf_mner_aug.publishing.hub import _check_rights, _merged_card
+    from hf_mner_aug.publishing.selection import choose
+
+    local = choose(w / "out")
+    with contextlib.suppress(cli.UsageError):
+        _check_rights(local.notes)
+    _merged_card(local, None, "org/name")
+
+
+def card(w: Path) -> None:
+    from hf_mner_aug.studies.tables import Report
+
+    row = {"name": "eda", "kind": "augmented", "per_type": {}, "train_posts": 1, "cells": 1}
+    score = {"mean": 0.5, "sd": None}
+    row |= {name: score for name in ("precision", "recall", "f1", "validation_f1")}
+    data = {"rows": [row], "backbone": "crf", "verdict": "", "settings": {}, "seeds": [0], "split": "test"}
+    data |= {"posts": 1, "entities": 1, "resamples": 1, "comparisons": [], "controls": [], "split_by": {}}
+    Report(w, {**data, "tried": [], "notes": []}).write_card(w / "out")
+
+
+def answer(w: Path) -> None:
+    from hf_mner_aug.models.endpoint.responses import read_record
+
+    read_record(next((w / "answers/ab").glob("*.json")))
+
+
+def pooling(w: Path) -> None:
+    from hf_mner_aug.models.words.sentence import _pooling
+
+    _pooling(str(w / "encoder"))
+
+
+def backbone(w: Path) -> None:
+    from hf_mner_aug.backbones.crf import CRF
+
+    CRF.load(w / "crf")
+
+
+CALLS = {call.__name__: call for call in (withdraw, merge, card, answer, pooling, backbone)}
+
+
 def arguments(command: str, w: Path, new: Path) -> list[str] | Callable[[], Any]:
     """Return the command line (or the call) that reads a mutated file in the tree ``w``; it writes beside."""
+    if called := CALLS.get(command):
+        return partial(called, w)
     source, out = str(w / "src"), str(w / "out")
     evaluate = ["evaluate", out, "--configs", "eda", "--seeds", "0", "--set", "iterations=3", "--quiet"]
-    lines: dict[str, list[str]] = {
+    return {
         "recipe": ["augment", source, "--recipe", str(w / "recipe.yaml"), "--out", str(w / "new"), "--dry-run"],
         "config as recipe": ["augment", source, "--recipe", str(w / "out/eda/augmentation.json"), "--out",
                              str(w / "new"), "--dry-run"],
@@ -270,57 +321,7 @@ def arguments(command: str, w: Path, new: Path) -> list[str] | Callable[[], Any]
         "convert again": ["convert", "twitter_gmner", str(w / "imgid"), "--out", str(w / "done")],
         "validate done": ["validate", str(w / "done")],
         "evaluate": evaluate,
-    }  # fmt: skip
-    if command in lines:
-        return lines[command]
-
-    def withdraw() -> None:
-        from hf_mner_aug.publishing.withdraw import withdraw_posts
-
-        withdraw_posts(w / "out", ["g0"])
-
-    def merge() -> None:
-        from hf_mner_aug.publishing.hub import _check_rights, _merged_card
-        from hf_mner_aug.publishing.selection import choose
-
-        local = choose(w / "out")
-        with contextlib.suppress(cli.UsageError):
-            _check_rights(local.notes)
-        _merged_card(local, None, "org/name")
-
-    def card() -> None:
-        from hf_mner_aug.studies.tables import Report
-
-        row = {"name": "eda", "kind": "augmented", "per_type": {}, "train_posts": 1, "cells": 1}
-        score = {"mean": 0.5, "sd": None}
-        row |= {name: score for name in ("precision", "recall", "f1", "validation_f1")}
-        data = {"rows": [row], "backbone": "crf", "verdict": "", "settings": {}, "seeds": [0], "split": "test"}
-        data |= {"posts": 1, "entities": 1, "resamples": 1, "comparisons": [], "controls": [], "split_by": {}}
-        Report(w, {**data, "tried": [], "notes": []}).write_card(w / "out")
-
-    def answer() -> None:
-        from hf_mner_aug.models.endpoint.responses import read_record
-
-        read_record(next((w / "answers/ab").glob("*.json")))
-
-    def pooling() -> None:
-        from hf_mner_aug.models.words.sentence import _pooling
-
-        _pooling(str(w / "encoder"))
-
-    def backbone() -> None:
-        from hf_mner_aug.backbones.crf import CRF
-
-        CRF.load(w / "crf")
-
-    return {
-        "withdraw": withdraw,
-        "merge": merge,
-        "card": card,
-        "answer": answer,
-        "pooling": pooling,
-        "backbone": backbone,
-    }[command]
+    }[command]  # fmt: skip
 
 
 class Hang(BaseException):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from conftest import as_dataset, draw_posts, parse
 from endpoint_server import EndpointServer
+from made_posts import details, reasons, rows, with_painter, with_writer
 from pattern_server import block
-from test_gmda import details, reasons, rows, with_painter, with_writer
 
 from hf_mner_aug import GMDA
 from hf_mner_aug.exceptions import UnknownName, UsageError

@@ -1,81 +1,35 @@
 import asyncio
 import base64
 import hashlib
-import io
 import json
 import logging
-import os
 import pickle
 import random
-import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import endpoint_client
 import pytest
+from endpoint_client import KEY, ask, asks, edit, encode
 from endpoint_server import EndpointServer, drawing
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from places import DATA
 
-from hf_mner_aug.exceptions import Corrupt, EndpointError, UsageError
+from hf_mner_aug.exceptions import EndpointError, UsageError
 from hf_mner_aug.models.endpoint import (
     KEY_ENV,
-    REASONS,
     Budget,
-    ChatRequest,
-    Endpoint,
-    ImageRequest,
-    Picture,
-    Reply,
-    Unanswered,
-    Usage,
     find_key,
 )
-from hf_mner_aug.models.endpoint.budget import Account
-from hf_mner_aug.models.endpoint.protocol import Answer, Failure, parse_json, read_answer, retry_after, same_model
+from hf_mner_aug.models.endpoint.protocol import parse_json, retry_after, same_model
 from hf_mner_aug.untrusted import hosts
 
-KEY = "sk-this-key-must-stand-nowhere-42"
-QUICK = {"backoff_s": 0.01, "max_wait_s": 3.0, "retries": 3, "timeout_s": 5.0}
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy") or name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv(KEY_ENV, KEY)
-
-
-@pytest.fixture
-def server():
-    with EndpointServer() as running:
-        yield running
-
-
-@pytest.fixture
-def llm(server, tmp_path):
-    return Endpoint(base_url=server.url, model="org/model", responses=tmp_path / "responses", **QUICK)
-
-
-def ask(text, **more):
-    return ChatRequest(messages=[{"role": "user", "content": text}], seed=7, **more)
-
-
-def asks(n, **more):
-    return [ask(f"tweet {i}", **more) for i in range(n)]
-
-
-def recorded(folder):
-    return sorted(folder.glob("responses/??/*.json"))
+environment, server, llm = endpoint_client.environment, endpoint_client.server, endpoint_client.llm  # fixtures
 
 
 # ---------------------------------------------------------------- what is sent and what comes back
@@ -131,12 +85,6 @@ def test_fields_that_a_server_refuses_are_left_out(server, llm):
     first, other = (quiet.image("a dog", seed=seed, size=(8, 8)) for seed in (1, 2))
     assert set(server.log[1].body) == {"model", "prompt", "size"}
     assert first.digest != other.digest
-
-
-def encode(mode, kind, **options):
-    buffer = io.BytesIO()
-    Image.effect_noise((9, 7), 80).convert(mode).save(buffer, kind, **options)
-    return {"bytes": buffer.getvalue(), "path": None}
 
 
 def test_pictures_go_as_their_own_bytes(server, llm):
@@ -256,190 +204,6 @@ def test_it_pickles_and_hashes_the_same_after_use(llm):
     assert Hasher.hash(llm) == before
     assert pickle.loads(pickle.dumps(llm)) == llm
     assert pickle.loads(pickle.dumps(llm)).usage.calls == 2
-
-
-# ---------------------------------------------------------------- what goes wrong with one answer
-
-
-def edit(**values):
-    """Return an edit of a right chat: the model, the finish reason, the message."""
-
-    def change(body):
-        body["choices"][0]["finish_reason"] = values.get("finish", "stop")
-        body["choices"][0]["message"].update({k: v for k, v in values.items() if k in ("content", "refusal")})
-        body["model"] = values.get("model", body["model"])
-
-    return change
-
-
-PAGE = b"<!DOCTYPE html><html><title>Welcome to nginx!</title></html>"
-BAD_CHATS = {
-    "rate_limited": ({"kind": "status", "status": 429}, "HTTP 429: status 429 as asked (tries: 4)"),
-    "rate_limited, for an hour": (
-        {"kind": "status", "status": 429, "headers": {"Retry-After": "3600"}},
-        "(tries: 1); it asks to wait 3600 s, over max_wait_s=3",
-    ),
-    "server_error": ({"kind": "status", "status": 503}, "HTTP 503: status 503 as asked (tries: 4)"),
-    "server_error, from a proxy": ({"kind": "status", "status": 502, "body": PAGE}, "Welcome to nginx"),
-    "server_error, cut": ({"kind": "cut"}, "the connection was cut: peer closed connection without sending"),
-    "server_error, of its own": ({"kind": "status", "status": 500}, "HTTP 500: status 500 as asked (tries: 3)"),
-    "server_error, dropped": ({"kind": "drop"}, "the connection was cut: Server disconnected"),
-    "server_error, half of it": ({"kind": "body", "body": b'{"choices": [{"mess'}, "ends after 19 bytes (tries: 3)"),
-    "server_error, in a 200": ({"kind": "body", "body": b'{"error": {"message": "late", "code": 502}}'}, "502: late"),
-    "bad_request": (
-        {"kind": "status", "status": 400, "body": b'{"error": {"message": "Unknown parameter: seed"}}'},
-        "HTTP 400: Unknown parameter: seed",
-    ),
-    "bad_request, as FastAPI says it": ({"kind": "status", "status": 422, "body": b'{"detail": "no"}'}, "HTTP 422: no"),
-    "refused": ({"kind": "change", "change": edit(content=None, refusal="I can't help with that.")}, "I can't help"),
-    "refused, by a filter": ({"kind": "change", "change": edit(finish="content_filter")}, 'content_filter: {"echo"'),
-    "refused, before the model": (
-        {"kind": "status", "status": 400, "body": b'{"error": {"code": "content_filter", "message": "flagged"}}'},
-        "HTTP 400: flagged",
-    ),
-    "refused, by OpenRouter's filter": (
-        {"kind": "status", "status": 403, "body": b'{"error": {"message": "x", "metadata": {"flagged_input": "t"}}}'},
-        "HTTP 403: x",
-    ),
-    "truncated": ({"kind": "change", "change": edit(finish="length")}, 'after 3 tokens: {"echo": "tweet 1"}'),
-    "empty": ({"kind": "change", "change": edit(content=" \n")}, "finish_reason stop"),
-    "not_json": ({"kind": "body", "body": PAGE}, "expected JSON, found b'<!DOCTYPE html>"),
-    "not_json, another shape": ({"kind": "body", "body": b'{"answer": 42}'}, "expected choices[0].message.content"),
-    "not_json, text where JSON was asked": ({"kind": "change", "change": edit(content="Sure! {")}, "Sure! {"),
-    "not_json, NaN": ({"kind": "change", "change": edit(content='{"score": NaN}')}, "NaN"),
-    "not_json, half a surrogate pair": ({"kind": "change", "change": edit(content='{"a": "\\ud83d"}')}, "surrogates"),
-    "not_json, too deep": ({"kind": "change", "change": edit(content="[" * 9**5)}, "nested too deep"),
-    "wrong_model": (
-        {"kind": "change", "change": edit(model="org/cheaper")},
-        "asked org/model, answered by org/cheaper",
-    ),
-    "timeout": ({"kind": "hang", "seconds": 5}, "gave no whole answer in 0.4 s"),
-    "timeout, dripping": ({"kind": "drip"}, "gave no whole answer in 0.4 s"),
-    "timeout, dripping headers": ({"kind": "drip_headers"}, "gave no whole answer in 0.4 s"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_CHATS)
-def test_one_bad_answer_is_a_value_and_the_run_goes_on(server, llm, case):
-    reason = case.partition(",")[0]
-    fault, words = BAD_CHATS[case]
-    server.fault(**fault, match="tweet 1")
-    quick = replace(llm, strict_model=True, timeout_s=0.4 if reason == "timeout" else 5.0)
-    begun = time.monotonic()
-    first, bad, last = quick.many(asks(3, json_schema={"type": "object"}))
-    assert time.monotonic() - begun < 2.5
-    assert (first.data, last.data) == ({"echo": "tweet 0"}, {"echo": "tweet 2"})
-    assert isinstance(bad, Unanswered)
-    assert bad.reason == reason
-    assert reason in REASONS
-    assert words in bad.detail
-    assert "\n" not in bad.detail
-    # Good again, it is asked again only if no answer had come that may have been paid.
-    server.faults.clear()
-    calls = len(server.log)
-    again = quick.many(asks(3, json_schema={"type": "object"}))[1]
-    whole = fault["kind"] == "change"
-    assert len(server.log) - calls == (0 if whole else 1)
-    assert again == bad if whole else again.data == {"echo": "tweet 1"}
-
-
-@pytest.mark.parametrize("case", [name for name in BAD_CHATS if name.startswith("server_error, ")])
-def test_an_answer_that_is_lost_is_not_paid_often(server, llm, case):
-    server.fault(**BAD_CHATS[case][0])
-    replace(llm, retries=5).many(asks(1))
-    assert len(server.log) == (6 if "proxy" in case or "200" in case else 3)
-
-
-def blank_png(side):
-    """Return a PNG's header that promises so many pixels."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT" * 4
-
-
-BAD_PICTURES = {
-    "a page": ({"kind": "body", "body": PAGE}, "expected JSON, found b'<!DOCTYPE html>"),
-    "a page in base64": (PAGE, "found b'<!DOCTYPE html>"),
-    "a picture cut short": (drawing("x", 1, "64x64")[:90], "cannot be decoded"),
-    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "found b'%!PS-Adobe-3.0"),
-    "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>", "found"),
-    "a little too many pixels": (blank_png(10_000), "10000x10000 pixels, over Pillow's limit of"),
-    "far too many pixels": (blank_png(60_000), "exceeds limit of"),
-    "a URL": ({"kind": "body", "body": b'{"data": [{"url": "http://127.0.0.1/x.png"}]}'}, "expected data[0].b64_json"),
-    "no base64": ({"kind": "body", "body": b'{"data": [{"b64_json": "%%%"}]}'}, "expected data[0].b64_json"),
-}
-
-
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("case", BAD_PICTURES)
-def test_a_picture_that_is_none(server, llm, case):
-    fault, words = BAD_PICTURES[case]
-    if isinstance(fault, bytes):
-        data = base64.b64encode(fault).decode()
-        fault = {"kind": "change", "change": lambda body: body.update(data=[{"b64_json": data}])}
-    server.fault(**fault, match="bad")
-    good, bad = llm.many([ImageRequest(prompt=prompt, seed=1, size=(8, 8)) for prompt in ("good", "bad")])
-    assert isinstance(good, Picture)
-    assert bad.reason == "not_an_image"
-    assert words in bad.detail
-    assert (llm.usage.calls, llm.usage.retries) == (2, 0)
-
-
-def test_a_request_with_a_broken_picture_is_not_sent(server, llm):
-    broken = {"bytes": PAGE, "path": None}
-    missing = {"bytes": None, "path": "/nowhere/x.jpg"}
-    bad, gone, good = llm.many([ask("look", images=(broken,)), ask("look", images=(missing,)), ask("read")])
-    assert (bad.reason, gone.reason) == ("not_an_image", "not_an_image")
-    assert "in the request: expected an image" in bad.detail
-    assert "the file that it names is not read" in gone.detail
-    assert good.text == "echo: read"
-    assert len(server.log) == 1
-    with pytest.raises(UsageError, match="pictures need a user message"):
-        llm.chat([{"role": "system", "content": "x"}], seed=1, images=(encode("L", "PNG"),))
-
-
-def test_an_answer_without_end_is_given_up(server, llm):
-    server.fault("body", body=b" " * (5 << 20))
-    assert llm.many(asks(1))[0].reason == "too_large"
-
-
-def test_an_answer_in_parts(server, llm):
-    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Paris"}]
-    server.fault("change", change=edit(content=parts))
-    assert llm.many(asks(1))[0].text == "Paris"
-
-
-def test_half_a_surrogate_pair_does_not_come_out(server, llm):
-    server.fault("change", change=edit(content="a \ud83d b"))
-    reply = llm.many([ask("half \udc00 sent")])[0]
-    assert reply.text == "a � b"
-    assert llm.many([ask("half \udc00 sent")])[0] == replace(reply, cached=True)
-
-
-FIELDS = ["error", "code", "message", "metadata", "choices", "content", "data", "b64_json", "usage", "model", "detail"]
-
-
-@settings(max_examples=50)
-@given(
-    st.sampled_from(["chat", "image"]),
-    st.sampled_from([200, 201, 301, 400, 404, 429, 500]),
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-        lambda inner: (
-            st.lists(inner, max_size=2)
-            | st.dictionaries(
-                st.sampled_from(FIELDS),
-                inner,
-                max_size=3,
-            )
-        ),
-        max_leaves=12,
-    ),
-)
-def test_no_body_raises(kind, status, body):
-    outcome = read_answer(kind, status, {}, json.dumps(body).encode())
-    assert isinstance(outcome, Answer | Failure)
-    if isinstance(outcome, Failure):
-        assert "\n" not in outcome.detail
 
 
 # ---------------------------------------------------------------- trying again
@@ -675,212 +439,6 @@ def test_settings_are_checked(llm, settings, words):
     with pytest.raises(UsageError, match=words) as error:
         replace(llm, **settings)
     assert "secret" not in str(error.value)
-
-
-# ---------------------------------------------------------------- the record
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from hf_mner_aug.models.endpoint import Budget, ChatRequest, Endpoint, Reply
-url, folder, first, last, calls = sys.argv[1:]
-budget = Budget(calls=int(calls)) if calls else Budget()
-llm = Endpoint(base_url=url, model="org/model", responses=Path(folder), max_concurrency=1, budget=budget)
-requests = [
-    ChatRequest(messages=[{"role": "user", "content": f"tweet {i}"}], seed=7) for i in range(int(first), int(last))
-]
-replies = llm.many(requests)
-said = [reply.text if isinstance(reply, Reply) else reply.reason for reply in replies]
-print(said, llm.usage.calls, llm.usage.cached)
-"""
-
-
-def another_process(server, llm, first, last, calls="", **options):
-    arguments = [server.url, str(llm.responses), str(first), str(last), str(calls)]
-    command = [sys.executable, "-c", SCRIPT, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-
-
-def test_the_same_again_in_another_process_is_free(server, llm):
-    first = llm.many(asks(2))
-    elsewhere = another_process(server, llm, 0, 3)
-    out, err = elsewhere.communicate(timeout=30)
-    assert out.strip() == "['echo: tweet 0', 'echo: tweet 1', 'echo: tweet 2'] 1 2", err
-    assert len(server.log) == 3
-    again = llm.many(asks(3))
-    assert again[:2] == [replace(reply, cached=True) for reply in first]
-    assert llm.spent().calls == 3
-    assert llm.usage == replace(llm.usage, calls=2, cached=3)
-
-
-def test_killed_in_the_middle_nothing_that_was_recorded_is_asked_again(server, llm, tmp_path):
-    server.fault("delay", seconds=0.05)
-    killed = another_process(server, llm, 0, 12)
-    deadline = time.monotonic() + 20
-    while len(recorded(tmp_path)) < 4 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=10)
-    done = len(recorded(tmp_path))
-    assert 4 <= done < 12
-    time.sleep(0.1)  # what was under way ends
-    server.faults.clear()
-    sent = len(server.log)
-    assert sent - done in (0, 1)
-    assert [reply.text for reply in llm.many(asks(12))] == [f"echo: tweet {i}" for i in range(12)]
-    assert len(server.log) - sent == llm.usage.calls == 12 - done
-    assert llm.usage.cached == done
-    assert llm.spent().calls - len(server.log) in (0, 1)  # counted before it is sent
-
-
-def test_a_request_is_known_by_what_is_asked_and_of_whom(server, llm, monkeypatch):
-    base = llm.many([ask("hi", temperature=0.5)])[0]
-    monkeypatch.setenv(KEY_ENV, "another-key")
-    with EndpointServer() as other:
-        moved = replace(llm, base_url=other.url, timeout_s=9.0)
-        assert moved.many([ask("hi", temperature=0.5)])[0] == replace(base, cached=True)
-        assert other.log == []
-    others = [ask("ho", temperature=0.5), ask("hi", temperature=0.6), replace(ask("hi", temperature=0.5), seed=8)]
-    digests = {reply.digest for reply in llm.many(others)}
-    digests.add(replace(llm, model="org/other").many([ask("hi", temperature=0.5)])[0].digest)
-    digests.add(replace(llm, model="tiny:8b").many([ask("hi", temperature=0.5)])[0].digest)
-    digests.add(replace(llm, model="tiny:70b").many([ask("hi", temperature=0.5)])[0].digest)
-    assert len(digests - {base.digest}) == 6
-
-
-def test_replay_never_calls(server, llm, monkeypatch):
-    made = llm.many([*asks(3), ask("cut", max_tokens=1)])
-    picture = llm.image("a dog", seed=3, size=(8, 8))
-    calls = len(server.log)
-    monkeypatch.delenv(KEY_ENV)
-    tape = replace(llm, replay=True, base_url="http://127.0.0.1:1/v1")
-    assert tape.many([*asks(3), ask("cut", max_tokens=1)]) == [replace(reply, cached=True) for reply in made]
-    assert tape.image("a dog", seed=3, size=(8, 8)) == replace(picture, cached=True)
-    with pytest.raises(EndpointError, match=r"chat request [0-9a-f]{64} to org/model is not recorded") as missing:
-        tape.many([ask("new")])
-    assert missing.value.reason == "not_recorded"
-    assert llm.many([ask("new")])[0].digest in str(missing.value)
-    assert len(server.log) == calls + 1
-    assert (tape.usage.calls, tape.usage.cached) == (0, 5)
-
-
-def test_a_record_says_what_came_and_a_damaged_one_is_refused(server, llm, tmp_path):
-    reply = llm.many([ask("hi")])[0]
-    (path,) = recorded(tmp_path)
-    assert path.stem == reply.digest
-    found = json.loads(path.read_text())
-    assert found["answered_by"] == found["model"] == "org/model"
-    assert found["answer"] == {"text": "echo: hi", "refusal": None, "finish_reason": "stop"}
-    assert (found["usage"]["tokens_in"], found["usage"]["tokens_out"]) == (1, 2)
-    for damage in ("{", "[]", path.read_text().replace(reply.digest, "0" * 64), '{"digest": 1}'):
-        path.write_text(damage)
-        with pytest.raises(Corrupt, match=f"{reply.digest}.json: .*: delete it and run again"):
-            llm.many([ask("hi")])
-    path.unlink()
-    assert llm.many([ask("hi")])[0].text == "echo: hi"
-    assert not list(tmp_path.rglob("*.tmp"))
-
-
-def test_a_full_disk_stops_and_the_run_goes_on(server, llm, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("hf_mner_aug.storage.artifacts.write_atomically", full)
-        with pytest.raises(OSError, match="No space left"):
-            llm.many(asks(2))
-    assert [reply.text for reply in llm.many(asks(2))] == ["echo: tweet 0", "echo: tweet 1"]
-
-
-# ---------------------------------------------------------------- the budget
-
-
-@pytest.mark.parametrize("limit", [Budget(calls=3), Budget(tokens=15), Budget(usd=15e-6)])
-def test_a_budget_stops_cleanly(server, llm, limit):
-    # "tweet i" is 2 tokens in, "echo: tweet i" 3 tokens out: 5 tokens, and 5 millionths of a dollar here.
-    tight = replace(llm, budget=limit, max_concurrency=1, price_in=1.0, price_out=1.0)
-    replies = tight.many(asks(5))
-    assert [isinstance(reply, Reply) for reply in replies] == [True, True, True, False, False]
-    assert {reply.reason for reply in replies[3:]} == {"over_budget"}
-    assert len(server.log) == 3
-    assert (tight.usage.calls, tight.usage.over_budget) == (3, 2)
-    # What is on record costs nothing; more budget goes on.
-    assert [reply.cached for reply in tight.many(asks(3))] == [True] * 3
-    said = {"calls": "3 of 3 calls spent", "tokens": "15 of 15 tokens spent", "usd": "1.5e-05 of 1.5e-05 usd spent"}
-    assert replies[3].detail == next(said[name] for name in said if getattr(limit, name))
-    more = replace(tight, budget=Budget())
-    assert all(isinstance(reply, Reply) for reply in more.many(asks(5)))
-    assert len(server.log) == 5
-
-
-def test_a_budget_counts_what_a_killed_run_spent_and_what_others_spend(server, llm):
-    first = another_process(server, llm, 0, 4)
-    assert first.communicate(timeout=30)[0].startswith("['echo: tweet 0'")
-    both = [another_process(server, llm, n, n + 8, calls=9) for n in (10, 20)]
-    said = [process.communicate(timeout=30) for process in both]
-    assert len(server.log) == 9, said
-    assert sum(out.count("over_budget") for out, _ in said) == 11
-    rest = replace(llm, budget=Budget(calls=9)).many([ask("more")])[0]
-    assert (rest.reason, rest.detail) == ("over_budget", "9 of 9 calls spent")
-    other = replace(llm, budget=Budget(calls=9), run="another").many([ask("more")])[0]
-    assert other.text == "echo: more"
-
-
-def test_calls_under_way_may_pass_a_budget_in_tokens_and_no_more(server, llm):
-    server.fault("delay", seconds=0.1)
-    tight = replace(llm, budget=Budget(tokens=1), max_concurrency=3)
-    replies = tight.many(asks(9))
-    assert sum(isinstance(reply, Reply) for reply in replies) == len(server.log) == 3
-
-
-def test_a_budget_needs_prices_and_counts(server, llm):
-    with pytest.raises(UsageError, match="a budget in usd needs price_in and price_out of org/model"):
-        replace(llm, budget=Budget(usd=1)).many(asks(1))
-    with pytest.raises(UsageError, match="needs price_image"):
-        replace(llm, budget=Budget(usd=1), price_in=1, price_out=1).image("x", seed=1)
-    assert server.log == []
-    for usage in (None, {"prompt_tokens": -(10**9), "completion_tokens": 1}, {"prompt_tokens": True}, "lots"):
-        server.fault("change", change=lambda body, usage=usage: body.update(usage=usage), times=1)
-        with pytest.raises(EndpointError, match="does not count tokens") as stopped:
-            replace(llm, budget=Budget(tokens=10**6)).many([ask(f"{usage}")])
-        assert stopped.value.reason == "no_usage"
-    # It was answered all the same, and is on record.
-    assert llm.many([ask("None")])[0].cached
-    for values in ({"usd": -1}, {"usd": float("nan")}, {"calls": -1}):
-        with pytest.raises(UsageError, match="must be at least 0"):
-            Budget(**values)
-
-
-def test_many_who_claim_at_once_get_no_more_than_there_is(tmp_path):
-    for attempt in range(5):
-        accounts = [Account(tmp_path / str(attempt) / "run.jsonl") for _ in range(8)]  # as in as many processes
-        ready = threading.Barrier(8)
-        refused = []
-
-        def claim(account, ready=ready, refused=refused):
-            ready.wait()
-            refused.append(account.claim(Budget(calls=4)))
-
-        threads = [threading.Thread(target=claim, args=(account,)) for account in accounts]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(refused) == [""] * 4 + ["4 of 4 calls spent"] * 4
-
-
-def test_a_torn_line_costs_one_line(tmp_path):
-    account = Account(tmp_path / "spent" / "run.jsonl")
-    account.add(Usage(calls=1, usd=0.5))
-    with account.path.open("ab") as file:
-        file.write(b'{"calls": 1, "us')
-    again = Account(account.path)
-    assert again.spent() == Usage(calls=1, usd=0.5)
-    again.add(Usage(calls=2))
-    assert again.spent() == account.spent() == Usage(calls=3, usd=0.5)
-    assert Account(account.path).claim(Budget(calls=3)) == "3 of 3 calls spent"
-    assert Account(account.path).claim(Budget(usd=0.6)) == ""
 
 
 # ---------------------------------------------------------------- small parts

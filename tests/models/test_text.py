@@ -1,103 +1,40 @@
 """InstructBLIP from a small config: what learns, what is kept and masked, resuming, sampling row by row, bad input."""
 
-import errno
-import hashlib
 import io
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
-import warnings
 from dataclasses import replace
 
 import pytest
+import tiny_texts
 from PIL import Image
-from small_files import small_files
+from tiny_texts import ROWS, TYPES, Cut, as_pair, blip_engine, cut_at, draws_for, opened, tiny, torch, written_ids
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("peft")
-tiny = pytest.importorskip("tiny_instructblip")
+from hf_mner_aug import load_sample
+from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError
+from hf_mner_aug.models.text import adapters, tokens
+from hf_mner_aug.models.text import finetuned as text
+from hf_mner_aug.models.text import instructblip_net as instructblip
+from hf_mner_aug.models.text import training as fitting
+from hf_mner_aug.models.text.engine import Unwritten
+from hf_mner_aug.models.text.labelled import delinearize, linearize
+from hf_mner_aug.models.text.network import FitSettings
+from hf_mner_aug.models.text.training import fit
+from hf_mner_aug.posts.pictures import open_rgb
+from hf_mner_aug.schema import Codec, Entity, Post
+from hf_mner_aug.storage import artifacts
+from hf_mner_aug.transform import iterate_posts
 
-from hf_mner_aug import load_sample  # noqa: E402
-from hf_mner_aug.draw import draw  # noqa: E402
-from hf_mner_aug.exceptions import NotFitted, UnknownName, UsageError  # noqa: E402
-from hf_mner_aug.models.device import limits_met  # noqa: E402
-from hf_mner_aug.models.text import adapters, tokens  # noqa: E402
-from hf_mner_aug.models.text import finetuned as text  # noqa: E402
-from hf_mner_aug.models.text import instructblip_net as instructblip  # noqa: E402
-from hf_mner_aug.models.text import training as fitting  # noqa: E402
-from hf_mner_aug.models.text.engine import TextRequest, Unwritten  # noqa: E402
-from hf_mner_aug.models.text.finetuned import FineTuned  # noqa: E402
-from hf_mner_aug.models.text.labelled import delinearize, instruction, linearize  # noqa: E402
-from hf_mner_aug.models.text.network import PAPER_MODEL, FitSettings  # noqa: E402
-from hf_mner_aug.models.text.training import fit  # noqa: E402
-from hf_mner_aug.posts.pictures import open_rgb  # noqa: E402
-from hf_mner_aug.schema import Codec, Entity, Post  # noqa: E402
-from hf_mner_aug.storage import artifacts  # noqa: E402
-from hf_mner_aug.transform import iterate_posts  # noqa: E402
+pairs, base, settings, cache, engine = (
+    tiny_texts.pairs,
+    tiny_texts.base,
+    tiny_texts.settings,
+    tiny_texts.cache,
+    tiny_texts.engine,
+)  # fixtures
 
-TYPES = tiny.TAGS
+
 TAG_TYPES = ("PER", "LOC", "ORG", "MISC")
-
-
-def blip_engine(**settings):
-    return FineTuned(**{"kind": "instructblip", "model": PAPER_MODEL, **settings})
-
-
-def as_pair(post):
-    image = post.images[0] if post.images else None
-    return TextRequest(instruction=instruction(post), image=image, post=post), linearize(post)
-
-
-def draws_for(requests):
-    return [draw(0, "test", 1, request.post.id, 0) for request in requests]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def pairs(mner):
-    return [as_pair(post) for post in iterate_posts(mner, Codec(mner.features), images=True)]
-
-
-@pytest.fixture(scope="module")
-def base(pairs, tmp_path_factory):
-    texts = [text for request, linear in pairs for text in (request.instruction, linear)]
-    return tiny.build(tmp_path_factory.mktemp("models") / "base", texts)
-
-
-@pytest.fixture(scope="module")
-def settings(base):
-    return FitSettings(
-        model=str(base), learning_rate=5e-3, batch_size=4, epochs=2, max_text=64, max_instruction=96, device="cpu"
-    )
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """A store of its own, so that nothing was learnt before."""
-    monkeypatch.setenv("HF_MNER_AUG_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture(scope="module")
-def engine(pairs, settings):
-    found = fit(pairs[:6], pairs[6:9], settings=settings, tags=TYPES)
-    return blip_engine(model=settings.model, weights=found["text_model"], max_text=12, batch_size=4, device="cpu")
-
-
-def opened(base, **settings):
-    limits = {"max_instruction": 128, "max_text": 64, **settings}
-    return instructblip.open_base(FitSettings(model=str(base), **limits), TYPES, "float32")
 
 
 # ---------------------------------------------------------------- tokens
@@ -177,7 +114,6 @@ ADAPTED = {
     *(f"language_model.decoder.block.0.layer.1.{name}" for name in ATTENTION[4:]),
     *(f"language_model.decoder.block.0.layer.2.{name}" for name in FEED_FORWARD),
 }
-ROWS = {f"language_model.{name}" for name in ("decoder.embed_tokens", "lm_head")}
 
 
 def test_lora_sits_on_every_attention_and_feed_forward_projection_and_nothing_else_learns(base):
@@ -336,346 +272,6 @@ def test_the_state_with_the_least_validation_loss_is_kept(base, pairs, settings,
         with pytest.raises(Cut):
             fit(pairs[:4], pairs[6:9], settings=wild, tags=TYPES)
     assert fit(pairs[:4], pairs[6:9], settings=wild, tags=TYPES) == found
-
-
-# ---------------------------------------------------------------- interruptions
-
-
-class Cut(Exception):
-    """Power failure."""
-
-
-def cut_at(monkeypatch, step):
-    """Let a training fail before a step; return the steps that it takes."""
-    learn, taken = fitting.Training._learn, []
-
-    def learn_or_fail(self, examples):
-        if self.step == step:
-            raise Cut
-        taken.append(self.step)
-        return learn(self, examples)
-
-    monkeypatch.setattr(fitting.Training, "_learn", learn_or_fail)
-    return taken
-
-
-def test_an_interrupted_fit_goes_on_from_its_checkpoint_and_learns_the_same(
-    pairs, settings, engine, cache, monkeypatch
-):
-    here = replace(settings, checkpoint_steps=1)
-    with monkeypatch.context() as patched:
-        assert cut_at(patched, 3) == []
-        with pytest.raises(Cut):
-            fit(pairs[:6], pairs[6:9], settings=here, tags=TYPES)
-    kept = list((cache / "text_models").iterdir())
-    assert [path.suffix for path in kept] == [".pt"]
-    with monkeypatch.context() as patched:
-        taken = cut_at(patched, None)
-        again = fit(pairs[:6], pairs[6:9], settings=here, tags=TYPES)
-        assert taken == [3]
-        assert again == {"text_model": engine.weights}
-        # What is finished is not learnt twice, unless what it made is gone.
-        assert fit(pairs[:6], pairs[6:9], settings=here, tags=TYPES) == again
-        assert taken == [3]
-        (cache / "artifacts" / engine.weights).unlink()
-        assert fit(pairs[:6], pairs[6:9], settings=here, tags=TYPES) == again
-        assert taken == [3, 0, 1, 2, 3]
-    assert [path.suffix for path in (cache / "text_models").iterdir()] == [".json"]
-
-
-FIT = """
-import pickle, sys, time, torch
-from hf_mner_aug.models.text import training as fitting
-torch.set_num_threads(1)
-pairs, held_out, settings, types = pickle.load(open(sys.argv[1], "rb"))
-keep = fitting.Training._keep
-def keep_and_wait(self, path):
-    keep(self, path)
-    time.sleep(600)
-fitting.Training._keep = keep_and_wait
-fitting.fit(pairs, held_out, settings=settings, tags=types)
-"""
-
-
-def test_a_killed_fit_goes_on_and_learns_the_same(pairs, settings, engine, cache, tmp_path, monkeypatch):
-    import pickle
-
-    (tmp_path / "job").write_bytes(pickle.dumps((pairs[:6], pairs[6:9], settings, TYPES)))
-    process = subprocess.Popen([sys.executable, "-c", FIT, str(tmp_path / "job")], env=dict(os.environ))
-    deadline = time.monotonic() + 300
-    while not list(cache.glob("text_models/*.pt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    taken = cut_at(monkeypatch, None)
-    again = fit(pairs[:6], pairs[6:9], settings=settings, tags=TYPES)
-    assert taken == [2, 3]  # the first epoch was done
-    assert again == {"text_model": engine.weights}
-
-
-def test_a_full_disk_leaves_nothing_half_written(pairs, settings, cache, monkeypatch):
-    """Wherever the disk is full first: at a checkpoint, at the artifact, at the note that all is done."""
-    fsync, left = os.fsync, 0
-
-    def full(descriptor):
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", full)
-    small = replace(settings, epochs=1)
-    for files, suffixes in ((0, []), (1, [".pt"]), (1, [".json"])):
-        left = files
-        if suffixes == [".json"]:  # checkpoint there, artifact and note fit
-            left = 2
-            fit(pairs[:4], [], settings=small, tags=TYPES)
-        else:
-            with pytest.raises(OSError, match="No space left"):
-                fit(pairs[:4], [], settings=small, tags=TYPES)
-        found = [path for path in cache.rglob("*") if path.is_file() and path.parent.name != "artifacts"]
-        assert [path.suffix for path in found] == suffixes
-    stored = [path for path in (cache / "artifacts").rglob("*") if path.is_file()]
-    assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in stored] == [path.name for path in stored]
-
-
-@pytest.mark.parametrize("tune", ["lora", "qformer"])
-def test_weights_that_the_disk_does_not_hold_are_one_clear_error(base, tmp_path, tune):
-    network = opened(base, tune=tune)
-    net = instructblip.adapt(network.net, network.tags, FitSettings(tune=tune))
-    with small_files(10_000), pytest.raises(OSError, match=f"{tmp_path.name}: .*File too large"):
-        instructblip.write_weights(net, tmp_path)
-
-
-def one_step(pairs, settings, fail=()):
-    """Return loss, gradients, batch sizes and the training after a step of which these calls find no memory."""
-    training = fitting.Training(settings, TYPES, "float32", "cpu")
-    examples = training._read(pairs, "train")
-    whole, seen = training.network.collate, []
-
-    def collate(chosen, pixels, *, learn):
-        seen.append(len(chosen))
-        if len(seen) in fail:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(chosen, pixels, learn=learn)
-
-    training.network.collate = collate
-    loss = training._learn(examples)
-    return loss, {name: p.grad for name, p in training.learnable.items()}, seen, training
-
-
-def assert_close(found, expected):
-    assert found.keys() == expected.keys()
-    for name, gradient in found.items():
-        assert torch.allclose(gradient, expected[name], rtol=1e-3, atol=1e-6), name
-
-
-def test_where_memory_ends_a_step_is_taken_in_parts_with_the_same_gradient(pairs, settings):
-    calm = replace(settings, dropout=0.0)
-    loss, expected, seen, _ = one_step(pairs[:4], calm)
-    assert seen == [4]
-    with pytest.warns(UserWarning, match="out of memory: continuing with batches of"):
-        halved, found, seen, training = one_step(pairs[:4], calm, fail=[1, 3])
-    assert seen == [4, 2, 2, 1, 1, 1, 1]  # what two posts had added to the gradient is taken back
-    assert halved == pytest.approx(loss, rel=1e-5)
-    assert training.counts["halved"] == 2
-    assert_close(found, expected)
-    warnings.simplefilter("ignore")  # pytest puts the filters back
-    with pytest.raises(UsageError, match="out of memory with one post"):
-        one_step(pairs[:4], calm, fail=range(99))
-
-
-def test_activations_computed_twice_give_the_same_gradient(pairs, settings):
-    assert settings.gradient_checkpointing
-    loss, gradients, _, training = one_step(pairs[:4], settings)
-    plain_loss, plain, _, _ = one_step(pairs[:4], replace(settings, gradient_checkpointing=False))
-    assert any(getattr(module, "gradient_checkpointing", False) for module in training.network.net.modules())
-    assert plain_loss == pytest.approx(loss, rel=1e-6)
-    assert_close(gradients, plain)
-
-
-def test_bfloat16_learns_with_adapters_in_float32(pairs, settings, cache):
-    half = fit(pairs[:4], pairs[:4], settings=replace(settings, dtype="bfloat16"), tags=TYPES)
-    written = blip_engine(model=settings.model, weights=half["text_model"], dtype="bfloat16", device="cpu", max_text=8)
-    first, second = (check["loss"] for check in written.training()["history"])
-    assert second < first
-    dtypes = {p.dtype for name, p in written._load().network.net.named_parameters() if "lora_" in name}
-    assert dtypes == {torch.float32}
-    assert len(written.generate([pairs[0][0]], draws_for([pairs[0][0]]))) == 1
-
-
-def test_where_memory_ends_validation_is_read_in_parts_with_the_same_loss(pairs, settings, monkeypatch):
-    training = fitting.Training(replace(settings, dropout=0.0), TYPES, "float32", "cpu")
-    held_out = training._read(pairs[6:10], "validation")
-    training._check(0, held_out)
-    whole, seen = training.network.collate, []
-
-    def collate(chosen, pixels, *, learn):
-        seen.append(len(chosen))
-        if len(seen) == 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(chosen, pixels, learn=learn)
-
-    monkeypatch.setattr(training.network, "collate", collate)
-    with pytest.warns(UserWarning, match="out of memory: continuing with batches of 2"):
-        training._check(1, held_out)
-    assert seen == [4, 2, 2]
-    first, second = (check["loss"] for check in training.history)
-    assert second == pytest.approx(first, rel=1e-5)
-
-
-# ---------------------------------------------------------------- what is read
-
-
-def test_the_picture_and_both_readings_of_the_instruction_tell_what_is_written(base, pairs):
-    """Each alone, and not by its length: the same words in another order are another instruction."""
-    network = opened(base)
-    (request, linear), (other, _) = [pair for pair in pairs if pair[0].image][:2]
-    example = network.example(request.instruction, request.image, linear)[0]
-
-    def read(**changed):
-        chosen = example._replace(**changed)
-        batch = network.collate([chosen], [network.pixels(chosen.image)], learn=True)
-        with torch.no_grad():
-            return network.net.eval()(**batch).logits[0]
-
-    before = read()
-    assert torch.equal(before, read())
-    changes = {"image": other.image, "question": example.question[::-1], "prompt": example.prompt[::-1]}
-    for name, value in changes.items():
-        assert float((read(**{name: value}) - before).abs().max()) > 1e-3, name
-
-
-def test_another_picture_or_instruction_gives_another_text(engine, pairs):
-    """The same draws: what differs is what is asked."""
-    allowing, network = replace(engine, max_text=48), engine._load().network
-    requests = [request for request, _ in pairs if request.image][:8]
-    before = written_ids(network, allowing, requests)
-    for name in ("image", "instruction"):
-        others = [getattr(request, name) for request in [*requests[1:], requests[0]]]
-        changed = [replace(request, **{name: value}) for request, value in zip(requests, others, strict=True)]
-        assert written_ids(network, allowing, changed) != before, name
-
-
-def test_every_adapter_that_the_text_hangs_on_learns(pairs, settings):
-    """In the last layer of the Q-Former what is made of the question's words goes nowhere."""
-    _, gradients, _, _ = one_step(pairs[:4], settings)
-    still = {
-        name.removeprefix("base_model.model.").partition(".lora_")[0]
-        for name, gradient in gradients.items()
-        if "lora_B" in name and (gradient is None or not gradient.abs().max() > 0)
-    }
-    assert still == {f"qformer.encoder.layer.0.{part}.dense" for part in ("intermediate", "output")}
-    assert all(
-        gradients[f"base_model.model.{name}.token_adapter.trainable_tokens_delta.default"].any() for name in ROWS
-    )
-
-
-# ---------------------------------------------------------------- sampling
-
-
-def test_batch_size_order_and_company_do_not_change_a_text(engine, pairs):
-    requests = [request for request, _ in pairs[:16]]
-    allowing = replace(engine, max_text=10)
-    before = torch.get_rng_state()
-    network = allowing._load().network
-    texts = {}
-    for batch_size in (1, 4, 16):
-        texts[batch_size] = written_ids(network, replace(allowing, batch_size=batch_size), requests)
-    assert texts[1] == texts[4] == texts[16]
-    assert len(set(map(tuple, texts[4]))) > 10  # some end at once
-    back = written_ids(network, allowing, requests[11::-4])
-    assert back == [texts[4][i] for i in (11, 7, 3)]
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def written_ids(network, engine, requests):
-    """Return the ids that an engine draws, also those of texts that do not end."""
-    seen = {}
-
-    def text_of(ids):
-        return f"text {len(seen)}: {seen.setdefault(len(seen), ids[: [*ids, network.end].index(network.end)])}"
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(network, "text_of", text_of)
-        made = engine.generate(requests, draws_for(requests))
-    return [seen[int(text.split(":")[0].split()[1])] for text in made]
-
-
-def test_what_a_generator_gives_instead_of_a_text_is_told(engine, pairs, monkeypatch):
-    requests = [request for request, _ in pairs[:2]]
-    network = engine._load().network
-    rows = len(network.forbidden())
-    only_end = torch.ones(rows, dtype=torch.bool)
-    only_end[network.end] = False
-    monkeypatch.setattr(network, "forbidden", lambda: only_end)
-    made = engine.generate(requests, draws_for(requests))
-    assert [result.reason for result in made] == ["empty_text"] * 2
-    monkeypatch.setattr(network, "forbidden", lambda: ~only_end)
-    made = engine.generate(requests, draws_for(requests))
-    assert made == [Unwritten("unfinished_text", "no end after 12 tokens")] * 2
-    broken = replace(requests[0], image={"bytes": b"no picture", "path": None})
-    made = engine.generate([broken, requests[1]], draws_for(requests))
-    assert [result.reason for result in made] == ["unreadable_image", "unfinished_text"]
-    assert engine.generate([], []) == []
-
-
-def test_marks_and_rows_without_a_token_are_never_drawn(engine):
-    network = engine._load().network
-    forbidden, tokenizer = network.forbidden(), network.processor.tokenizer
-    for name in ("<pad>", "<image>"):
-        assert forbidden[tokenizer.convert_tokens_to_ids(name)]
-    for name in ("</s>", *TYPES):
-        assert not forbidden[tokenizer.convert_tokens_to_ids(name)]
-    assert int(forbidden.sum()) == 2
-    assert not network.net.training
-    assert not any(module.training for module in network.net.modules())
-
-
-def test_where_memory_ends_a_batch_is_halved_and_the_texts_are_the_same(engine, pairs, monkeypatch):
-    requests = [request for request, _ in pairs[:4]]
-    requests = [replace(request, instruction=requests[0].instruction) for request in requests]  # of one length
-    expected = engine.generate(requests, draws_for(requests))
-    loaded = engine._load()
-    generate, seen = loaded.network.net.generate, []
-
-    def short(**batch):
-        seen.append(len(batch["input_ids"]))
-        if len(seen) == 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(**batch)
-
-    monkeypatch.setattr(loaded.network.net, "generate", short)
-    monkeypatch.setattr(loaded, "at_once", None)
-    before = limits_met().get("text_batches_halved", 0)
-    with pytest.warns(UserWarning, match="out of memory: continuing with batches of 2"):
-        assert engine.generate(requests, draws_for(requests)) == expected
-    assert seen == [4, 2, 2]
-    assert limits_met()["text_batches_halved"] == before + 1
-
-
-def test_posts_longer_than_the_model_are_cut_and_counted(pairs, settings, engine, cache):
-    words = [f"word{i}" for i in range(40)]
-    long = as_pair(Post("long", [*words, "end"], (Entity(0, 40, "PER"),)))
-    short = replace(settings, epochs=1)
-    with pytest.warns(
-        UserWarning, match=r"1 of 3 train \w+ are longer than max_(text=64|instruction=96) tokens"
-    ) as told:
-        found = fit([*pairs[:2], long], [], settings=short, tags=TYPES)
-    assert len([warning for warning in told if "instructblip" in str(warning.message)]) == 2
-    record = blip_engine(model=settings.model, weights=found["text_model"]).training()
-    assert (record["counts"]["train_texts_cut"], record["counts"]["train_instructions_cut"]) == (1, 1)
-    assert record["history"] == [{"epoch": 1, "loss": None}]
-
-
-def test_a_request_that_is_too_long_is_cut_and_counted(engine):
-    long = as_pair(Post("long", [f"word{i}" for i in range(40)], (Entity(0, 40, "PER"),)))[0]
-    before = limits_met().get("instructions_cut", 0)
-    assert len(engine.generate([long], draws_for([long]))) == 1
-    assert limits_met()["instructions_cut"] == before + 1
 
 
 # ---------------------------------------------------------------- one base in memory

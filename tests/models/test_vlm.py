@@ -31,14 +31,6 @@ from hf_mner_aug.transform import iterate_posts  # noqa: E402
 FAMILIES = sorted(tiny.FAMILIES)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def pairs(mner):
     """Requests with and without a picture, with their texts."""

@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import as_dataset
 from datasets import DatasetDict, load_dataset
-from test_config_page import HARMLESS, HOSTILE, TAGS, cells, parse, photo, words
+from parsed_page import HARMLESS, HOSTILE, TAGS, cells, parse, photo, words
 
 from hf_mner_aug import EDA, LSMS, MixGen, augment, cli, publish, show_beside
 from hf_mner_aug.exceptions import UsageError

@@ -5,8 +5,6 @@ import json
 import re
 import sys
 import warnings
-from dataclasses import asdict
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,157 +12,18 @@ import pyarrow as pa
 import pytest
 from conftest import as_dataset
 from datasets import Dataset, DatasetDict, Features, Image, Value
+from parsed_page import cells, look, parse, photo, words, write_config, write_rows
 from PIL import Image as Pillow
 from places import DATA
 
 from hf_mner_aug import EDA, LSMS, augment, cli, publish
-from hf_mner_aug.exceptions import Corrupt, DataError, UsageError
+from hf_mner_aug.exceptions import UsageError
 from hf_mner_aug.pages import HUES
 from hf_mner_aug.pages.config import read_sheet, show
 from hf_mner_aug.pages.posts import MANY, Album, Pair, Side
-from hf_mner_aug.publishing.cards import ConfigFacts, SplitFacts
 from hf_mner_aug.publishing.withdraw import withdraw_posts
-from hf_mner_aug.runs.ledger import run_folder
-from hf_mner_aug.runs.recipe import Recipe
 from hf_mner_aug.schema import Codec, Entity, Post, Relation, augmented_features, mner_features
-from hf_mner_aug.sources.facts import SourceFacts
-from hf_mner_aug.storage.parquet import write_shards, write_table
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img/onerror=alert(2)>',
-    "'onmouseover='x",
-    "</style></p></body>",
-    "{{7*7}}",
-    "&lt;b&gt;",
-    "\u202eevil\u2069",
-    "nul\x00nul\x1b[31m",
-    "x" * 500,
-    "👩‍👩‍👧",
-    "]]>-->",
-]
-TAGS = set(
-    re.findall(
-        r"\w+",
-        "html head meta title link style body header main section article h1 h2 h3 h4 p div dl dt dd ul li table "
-        "caption thead tr th td mark small bdi del ins b figure figcaption img span details summary",
-    )
-)
-HARMLESS = {0: "\\x00", 0x1B: "\\x1b", 0x202E: "\\u202e", 0x2069: "\\u2069"}
-
-
-class Node(HTMLParser):
-    """An element of a page, and the parser of it: tag, attributes, children (elements and text)."""
-
-    def __init__(self, tag="", attributes=()):
-        super().__init__()
-        self.tag, self.attributes, self.children = tag, dict(attributes), []
-        self.open = [self]
-
-    def handle_starttag(self, tag, attrs):
-        node = Node(tag, attrs)
-        self.open[-1].children.append(node)
-        if tag not in ("meta", "link", "img"):
-            self.open.append(node)
-
-    def handle_startendtag(self, tag, attrs):
-        self.open[-1].children.append(Node(tag, attrs))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop().tag == tag, f"</{tag}> closes another element"
-
-    def handle_data(self, data):
-        self.open[-1].children.append(data)
-
-    def find(self, tag, classes=None):
-        """Return the elements of a tag, of some class, in the order of the page."""
-        found = []
-        for child in self.children:
-            if isinstance(child, Node):
-                if child.tag == tag and (classes is None or classes in child.attributes.get("class", "").split()):
-                    found.append(child)
-                found += child.find(tag, classes)
-        return found
-
-    def find_all(self):
-        """Return every element."""
-        children = [child for child in self.children if isinstance(child, Node)]
-        return children + [node for child in children for node in child.find_all()]
-
-    def text(self, without=()):
-        """Return the text inside, whitespace folded, without that of some tags."""
-        parts = [
-            c if isinstance(c, str) else c.text(without) for c in self.children if getattr(c, "tag", "") not in without
-        ]
-        return " ".join("".join(parts).split())
-
-
-def parse(html):
-    page = Node()
-    page.feed(html)
-    page.close()
-    assert page.open == [page], "an element is not closed"
-    return page
-
-
-def look(folder, config="c", **chosen):
-    return parse(read_sheet(folder, config, **chosen).to_html())
-
-
-def cells(article):
-    """Return the cells before and after of a card."""
-    return article.find("section")
-
-
-def words(cell):
-    """Return a cell's text without the labels."""
-    return cell.find("p", "text")[0].text(without=("small", "sup"))
-
-
-def photo(width, height, kind="PNG", colour=(200, 30, 30), **options):
-    buffer = io.BytesIO()
-    Pillow.new("RGB", (width, height), colour).save(buffer, kind, **options)
-    return {"bytes": buffer.getvalue(), "path": f"x.{kind.lower()}"}
-
-
-def write_config(folder, features, gold, made, *, others=None, rejects=(), split="train", copies=1):
-    """Write a config ``c`` of posts as ``publish`` would: gold ones, and made ones with the id they are made of."""
-    features = Features({**features, **(others or {})})
-    codec, every = Codec(features), augmented_features(features)
-    rows = []
-    for post in gold:
-        rows.append({**codec.to_row(post), "source_id": post.id, "method": "gold", "provenance": "{}"})
-    for post, source in made:
-        provenance = json.dumps({"params": {}, "seed": 0, "details": dict(post.details)})
-        rows.append({**codec.to_row(post), "source_id": source, "method": "lsms", "provenance": provenance})
-    extra = {name: [None] * len(rows) for name in others or ()}
-    table = Dataset.from_dict({**extra, **{n: [r[n] for r in rows] for n in rows[0]}}, features=every)
-    return write_rows(folder, table, len(gold), len(made), rejects=rejects, split=split, copies=copies)
-
-
-def write_rows(folder, dataset, gold, made, *, rejects=(), split="train", copies=1):
-    recipe = Recipe(method="lsms", config="c", copies=copies)
-    write_shards([dataset.with_format("arrow")[:]], folder / "c", split, dataset.features)
-    counts = {reason: sum(r["reason"] == reason for r in rejects) for reason in sorted({r["reason"] for r in rejects})}
-    facts = ConfigFacts(
-        recipe=recipe,
-        source=SourceFacts("the <source>"),
-        splits={split: SplitFacts(gold, made, 1)},
-        funnel={"posts": made + len(rejects), "made": made, "rejected": counts, "dropped": {}, "kept": made},
-        entities={},
-        examples=(),
-        content_fingerprint="0" * 64,
-    )
-    bound = {"recipe_fingerprint": recipe.fingerprint, "digests": {"columns": {}, "rows": {}}}
-    (folder / "c" / "augmentation.json").write_text(json.dumps({**asdict(facts), **bound}))
-    if rejects:
-        columns = Features(
-            {name: Value(kind) for name, kind in zip(rejects[0], ("string", "int32", "string", "string"), strict=True)}
-        )
-        path = run_folder(recipe, folder) / "rejected" / "00000.parquet"
-        path.parent.mkdir(parents=True)
-        write_table(path, Dataset.from_list(list(rejects), features=columns).with_format("arrow")[:], columns)
-    return folder
+from hf_mner_aug.storage.parquet import write_shards
 
 
 @pytest.fixture(scope="module")
@@ -406,109 +265,6 @@ def test_words_from_right_to_left_keep_their_order(tmp_path):
         ("The אביב", "rtl"),
         ("LOC", None),
     ]
-
-
-# ---------------------------------------------------------------- hostile rows
-
-
-@pytest.fixture
-def hostile(tmp_path):
-    features = mner_features(("PER", "<i>"), boxes=True)
-    picture = photo(20, 10)
-    entities = (Entity(0, 2, "<i>", None, ((1.0, 1.0, 9.0, 9.0), (9.0, 1.0, 1.0, 9.0))), Entity(6, 7, "PER"))
-    gold = [Post("<a>", HOSTILE, entities, (picture,)), Post("b", ["x"], images=(photo(9, 9),))]
-    broken = {"bytes": picture["bytes"][:40], "path": "<x>.png"}
-    details = {"<k>": '<img src="http://evil.example/x">', "θ": 0.123456, "url": "http://evil.example/" + "y" * 900}
-    made = [
-        (Post("<a>+lsms.0", [*HOSTILE, "more"], entities, (picture,), details=details), "<a>"),
-        (Post("b+lsms.0", ["y"], images=(broken,)), "b"),
-    ]
-    rejects = [{"source_id": "<a>", "copy": 0, "reason": "<r>", "detail": "\u202e<script>"}]
-    return write_config(tmp_path / "<aug>", features, gold, made, rejects=rejects)
-
-
-def test_hostile_text_is_only_text(hostile):
-    html = read_sheet(hostile, "c").to_html()
-    page = parse(html)
-    tags = {node.tag for node in page.find_all()}
-    assert tags <= TAGS
-    expected = " ".join(" ".join(HOSTILE).translate(HARMLESS).split())
-    before, after = cells(page.find("article")[0])
-    assert words(before) == expected
-    assert words(after) == f"{expected} more"
-    assert page.find("h3")[0].text() == "<a>+lsms.0"
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", html)
-    reject = page.find("section")[-1]
-    assert reject.find("td")[-1].text() == "\\u202e<script>"
-    assert reject.find("summary")[0].text() == "<r>: 1"
-
-
-def test_nothing_is_asked_for_outside_the_page(hostile):
-    page = look(hostile)
-    first = page.find("meta")[:2]
-    assert first[0].attributes == {"charset": "utf-8"}
-    policy = first[1].attributes
-    assert policy["http-equiv"] == "Content-Security-Policy"
-    rules = dict(rule.strip().split(" ", 1) for rule in policy["content"].split(";"))
-    assert rules["default-src"] == "'none'"
-    assert rules["img-src"] == "data:"
-    assert "script-src" not in rules
-    assert page.find("img")
-    for node in page.find_all():
-        for name, value in node.attributes.items():
-            assert not name.startswith("on"), node.tag
-            if name in ("href", "src", "srcset", "xlink:href", "action", "data"):
-                assert value.startswith("data:"), value
-    (style,) = page.find("style")
-    assert "url(" not in style.text()
-    assert "@import" not in style.text()
-    assert all("url" not in node.attributes.get("style", "") for node in page.find_all())
-
-
-def test_notes_are_chips(hostile):
-    chips = {
-        chip.find("dt")[0].text(): chip.find("dd")[0].text()
-        for chip in look(hostile).find("article")[0].find("dl")[0].find("div")
-    }
-    assert chips["θ"] == "0.1235"
-    assert chips["<k>"] == '<img src="http://evil.example/x">'
-    assert len(chips["url"]) == 241, "a long note is cut"
-
-
-def test_a_broken_picture_leaves_a_note_in_its_cell(hostile):
-    page = look(hostile)
-    before, after = cells(page.find("article")[1])
-    assert len(before.find("img")) == 1
-    assert after.find("img") == []
-    assert "no thumbnail: the image is in no format that Pillow knows" in after.text()
-    assert len(page.find("img")) == 2
-
-
-def test_broken_files_and_rows_are_one_line(hostile):
-    path = next((hostile / "c").glob("train-*"))
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(Corrupt, match="expected whole Parquet files, found damage"):
-        read_sheet(hostile, "c")
-    path.unlink()
-    with pytest.raises(Corrupt, match=r"holds no train-\*\.parquet"):
-        read_sheet(hostile, "c")
-
-
-def test_provenance_that_no_method_wrote(tmp_path):
-    features = augmented_features(mner_features(images="none"))
-    for text in ("{", "[]", '{"details": 3}', None):
-        row = {
-            "id": "a+lsms.0",
-            "tokens": ["x"],
-            "ner_tags": [0],
-            "source_id": "a",
-            "method": "lsms",
-            "provenance": text,
-        }
-        write_rows(tmp_path, Dataset.from_list([row], features=features), 0, 1)
-        with pytest.raises(DataError, match=r"post a\+lsms\.0: provenance: "):
-            read_sheet(tmp_path, "c")
 
 
 # ---------------------------------------------------------------- pictures

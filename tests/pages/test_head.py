@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from test_config_page import parse
+from parsed_page import parse
 
 import hf_mner_aug
 from hf_mner_aug import pages

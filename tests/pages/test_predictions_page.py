@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import as_dataset, picture
 from datasets import DatasetDict
-from test_config_page import HARMLESS, HOSTILE, TAGS, Node
+from parsed_page import HARMLESS, HOSTILE, TAGS, Node
 
 from hf_mner_aug import cli, load_sample, show_predictions
 from hf_mner_aug.backbones import Prediction, ScoredRelation, ScoredSpan

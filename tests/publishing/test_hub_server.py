@@ -76,10 +76,7 @@ def short(log):
     return [f"{r.method} {re.sub('[0-9a-f]{40,}', '<sha>', r.path.split('?')[0])} {r.status}" for r in log]
 
 
-def test_an_upload_loads_plain_by_config_and_streamed_in_a_fresh_cache(hub):
-    first, second = client(
-        hub,
-        """
+UPLOAD_TWICE = """
 import pathlib, tempfile
 from datasets import Dataset
 folder = pathlib.Path(tempfile.mkdtemp())
@@ -90,9 +87,11 @@ for config, word in (("eda", "Rome"), ("gmda", "Oslo")):
 (folder / "README.md").write_text(os.environ["CARD"])
 api.create_repo("org/posts", repo_type="dataset", private=True)
 finish([api.upload_folder(folder_path=folder, **REPO).oid for _ in range(2)])
-""",
-        CARD=CARD,
-    )
+"""
+
+
+def test_an_upload_loads_plain_by_config_and_streamed_in_a_fresh_cache(hub):
+    first, second = client(hub, UPLOAD_TWICE, CARD=CARD)
     assert hub.files("org/posts") == [".gitattributes", "README.md", "eda/train-0.parquet", "gmda/train-0.parquet"]
     assert hub.read("org/posts", "README.md").decode() == CARD
     assert hub.read("org/posts", "eda/train-0.parquet")[:4] == b"PAR1"
