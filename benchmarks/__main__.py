@@ -23,8 +23,12 @@ NAMES = {
     "reading": "Reading a config",
     "queries": "Queries over a corpus",
     "engines": "Ray beside the pool",
+    "mixing": "Pictures that are mixed",
+    "images": "Collages",
     "peers": "Beside other packages",
+    "executors": "Beside other executors",
     "scale": "Many workers, simulated",
+    "roofline": "GPUs, by roofline",
 }
 
 
