@@ -1,8 +1,9 @@
 """``augment`` beside the executors of datatrove and Data-Juicer around the same function, ``eda`` of a batch of posts.
 
-Each has one process and writes Parquet, where ``augment`` also checks, digests and notes each row and part. Seconds are
-those of the clock, start and imports included, and CPU seconds for rows a second. Each is killed by SIGKILL when about
-half is done, and run again. A ratio of a row above 1 is an executor that takes less CPU than ``augment``.
+Each has one process and writes Parquet, where ``augment`` also checks, digests and notes each row and part. Seconds
+are those of the clock, start and imports included; rows a second are of CPU. Each is killed by SIGKILL when half of its
+parts are made, or after half of the time where it makes none, and run again. A ratio of a row above 1 is an executor
+that takes less CPU than ``augment``.
 """
 
 import importlib.util
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measured import CHILD, ROOT, Row, Took, alone, made_posts
+from benchmarks.measured import CHILD, ROOT, Row, alone, made_posts
 
 N_PARTS = 20
 SOME = 20_000  # posts
@@ -25,10 +26,10 @@ SOME = 20_000  # posts
 def measure(folder: Path, n_posts: int) -> list[Row]:
     source = sharded(made_posts(folder, SOME), folder / "shards")
     own, rows = alone(by_augment, source, folder / "own"), []
-    for name, executor, package in (
-        ("augment", by_augment, "hf_mner_aug"),
-        ("datatrove", by_datatrove, "datatrove"),
-        ("Data-Juicer", by_data_juicer, "data_juicer"),
+    for name, executor, package, done in (
+        ("augment", by_augment, "hf_mner_aug", "*.runs/*/parts/*.json"),
+        ("datatrove", by_datatrove, "datatrove", "*/logs/completions/*"),
+        ("Data-Juicer", by_data_juicer, "data_juicer", ""),
     ):
         if importlib.util.find_spec(package) is None:
             rows.append(Row(name, f"not measured: {package} is not installed"))
@@ -37,7 +38,7 @@ def measure(folder: Path, n_posts: int) -> list[Row]:
         rate = f"{took.result:,} rows, {took.result / took.cpu_seconds:,.0f} a second of CPU"
         beside = f"augment {own.cpu_seconds:.1f} s of CPU, {name} {took.cpu_seconds:.1f} s"
         rows.append(Row(f"{name}, {SOME:,} posts in {N_PARTS} parts", rate, beside, own.cpu_seconds / took.cpu_seconds))
-        again = killed_half_way(executor, source, folder / f"{package}-killed", took)
+        again = killed_half_way(executor, source, folder / "killed" / package, took.seconds, done)
         beside = f"whole run {took.seconds:.1f} s"
         rows.append(Row(f"{name}, killed half way: the next run", f"{again:.1f} s", beside, again / took.seconds))
     return rows
@@ -149,9 +150,14 @@ def by_data_juicer(source: str, out: str) -> int:
     return sum(pq.read_metadata(path).num_rows for path in Path(out, "made").glob("*.parquet"))
 
 
-def killed_half_way(function: Callable[..., Any], source: Path, out: Path, whole: Took) -> float:
-    """Kill a run after half of the seconds of a whole one, run it again, and return the seconds of that."""
+def killed_half_way(function: Callable[..., Any], source: Path, out: Path, seconds: float, done: str) -> float:
+    """Kill a run when half of its parts are ``done`` (files), run it again, and return the seconds of that.
+
+    One that makes no parts is killed after half of the ``seconds`` of a whole run.
+    """
+    out.parent.mkdir(exist_ok=True)
     arguments = f'["{source}", "{out}"]'
+    begun = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", CHILD, function.__module__, function.__name__, arguments],
         cwd=ROOT,
@@ -159,6 +165,11 @@ def killed_half_way(function: Callable[..., Any], source: Path, out: Path, whole
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     ) as process:
-        time.sleep(whole.seconds / 2)
-        os.killpg(process.pid, signal.SIGKILL)
+        while process.poll() is None:
+            n_done = len(list(out.parent.glob(done))) if done else 0
+            if n_done >= N_PARTS / 2 or (not done and time.monotonic() - begun > seconds / 2):
+                os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.02)
+    if process.returncode != -signal.SIGKILL:
+        raise SystemExit(f"{function.__name__} ended with {process.returncode} before it was killed")
     return alone(function, source, out).seconds

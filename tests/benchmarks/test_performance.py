@@ -78,3 +78,43 @@ def test_a_peer_that_is_not_installed_is_said(command, monkeypatch, tmp_path):
 
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
     assert peers.measure(tmp_path, 10_000)[0].measured == "not measured: nlpaug is not installed (pip install nlpaug)"
+
+
+def test_a_pass_is_bound_by_what_it_reads_or_by_what_it_computes(command):
+    torch = pytest.importorskip("torch")
+    from benchmarks import roofline
+
+    peak, bandwidth = roofline.PEAK, roofline.BANDWIDTH
+    assert roofline.Pass(flops=peak, moved=4 * bandwidth).share() == 0.25
+    assert roofline.Pass(flops=3 * peak, moved=bandwidth).share() == 1
+    assert roofline.Pass(flops=3 * peak, moved=bandwidth).seconds() == 3
+    layer = torch.nn.Linear(3, 5, bias=False, device="meta")
+    assert roofline.counted(lambda: layer(torch.empty(2, 3, device="meta"))) == 2 * 2 * 3 * 5
+    assert roofline.weight_bytes(layer, layer) == 2 * 2 * 15
+
+
+def test_pictures_are_mixed_beside_pillow_where_no_tweets_are(command, monkeypatch):
+    from benchmarks import images, mixing
+
+    monkeypatch.setenv("MNER_DATA", "/nowhere")
+    monkeypatch.setattr(mixing, "RUNS", 1)
+    (row,) = mixing.measure(None, 0)
+    assert row.what == "mixing 100 pictures, each decoded once"
+    assert 0 < row.ratio < 50
+    monkeypatch.setattr(images, "DATA", ROOT / "nowhere")
+    (row,) = images.measure(None, 0)
+    assert row.measured == "not measured: there is no nowhere"
+
+
+def test_what_is_not_installed_is_not_measured(command, monkeypatch):
+    from benchmarks import executors, measured
+
+    took = measured.Took(2.0, 1.0, 0.0, 10, 0.0)
+    monkeypatch.setattr(executors, "made_posts", lambda folder, n: folder)
+    monkeypatch.setattr(executors, "sharded", lambda source, folder: folder)
+    monkeypatch.setattr(executors, "alone", lambda function, *arguments: took)
+    monkeypatch.setattr(executors, "killed_half_way", lambda *arguments: 1.5)
+    monkeypatch.setattr(executors.importlib.util, "find_spec", lambda name: name == "hf_mner_aug" or None)
+    rows = executors.measure(ROOT, 0)
+    assert [row.ratio for row in rows] == [1.0, 0.75, None, None]
+    assert rows[2].measured == "not measured: datatrove is not installed"
