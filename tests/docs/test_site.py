@@ -13,3 +13,7 @@ def test_pages_load_nothing_from_elsewhere():
     assert {str(page): LOADED.findall(page.read_text(encoding="utf-8")) for page in pages} == {
         str(page): [] for page in pages
     }
+
+
+def test_no_code_of_ours_lies_in_the_site():
+    assert [path.name for path in site().rglob("*") if path.suffix in (".py", ".pyc", ".md")] == []
