@@ -4,6 +4,7 @@ A terminal shows a bar. Where there is none, and in a log, ``Lines`` makes of it
 """
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -67,6 +68,12 @@ def progress_bar(
     **options: Any,
 ) -> "tqdm[Any]":
     """Return a bar of ``tqdm``, seen after ``delay`` seconds; without ``shown``, where the command line is at work."""
+    asked = bool(_everywhere) if shown is None else shown
+    return _bar_class()(items, unit=unit, delay=delay, disable=_everywhere is False or not asked, **options)
+
+
+@functools.cache  # tqdm starts a thread for each class of bars, which never ends
+def _bar_class() -> "type[tqdm[Any]]":
     from tqdm.auto import tqdm
 
     class Bar(tqdm):
@@ -75,8 +82,7 @@ def progress_bar(
             """Return the bar, with "2.5s/posts" for "2.5s/ posts": units begin with a blank for "3 posts/s"."""
             return str(tqdm.format_meter(*args, **kwargs)).replace("s/ ", "s/")
 
-    asked = bool(_everywhere) if shown is None else shown
-    return Bar(items, unit=unit, delay=delay, disable=_everywhere is False or not asked, **options)
+    return Bar
 
 
 def watch_rows(tables: "Iterable[pa.Table]", told: str, total: int | None) -> "Iterator[pa.Table]":

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import termios
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -178,6 +179,14 @@ def test_a_rate_reads_well_for_slow_and_quick_work():
     bar = progress.progress_bar(shown=True, file=io.StringIO(), unit=" cells")
     assert "7.62s/cells" in bar.format_meter(1, 9, 7.62, unit=" cells")
     assert "9.00 cells/s" in bar.format_meter(9, 9, 1, unit=" cells")
+
+
+def test_many_bars_need_no_more_threads_than_one():
+    progress.progress_bar(range(3)).close()
+    before = threading.active_count()
+    for shown in (True, False) * 5:
+        progress.progress_bar(range(3), shown=shown, file=io.StringIO()).close()
+    assert threading.active_count() <= before
 
 
 @pytest.mark.parametrize(
