@@ -222,7 +222,7 @@ def build_study(folder: Path) -> None:
     source = write_source(folder / "src")
     run = augment(splits(), EDA(copies=1), out=folder / "out", progress=False, config="eda")
     publish(run, folder / "out", source=str(source))
-    code, said, _ = call(arguments("evaluate", folder, folder))
+    code, said, _ = call(arguments("evaluate", folder))
     assert code == 0, said
 
 
@@ -286,7 +286,7 @@ def backbone(w: Path) -> None:
 CALLS = {call.__name__: call for call in (withdraw, merge, card, answer, pooling, backbone)}
 
 
-def arguments(command: str, w: Path, new: Path) -> list[str] | Callable[[], Any]:
+def arguments(command: str, w: Path) -> list[str] | Callable[[], Any]:
     """Return the command line (or the call) that reads a mutated file in the tree ``w``; it writes beside."""
     if called := CALLS.get(command):
         return partial(called, w)
@@ -411,7 +411,7 @@ def campaign(kind: Kind, tree: Path, place: Path, seeds: Iterable[int]) -> tuple
             data = m.flip(rng, data)
         path.write_bytes(data)
         command = kind.commands[seed % len(kind.commands)]
-        code, said, trace = call(arguments(command, place, place))
+        code, said, trace = call(arguments(command, place))
         verdict = judge(code, said, trace)
         counts[verdict] += 1
         if verdict not in ("ok", "told"):

@@ -36,7 +36,7 @@ def tree(base, tmp_path):
 
 def said(command, tree):
     """Return the one line of a command that reads a file of the tree."""
-    code, err, trace = fuzz.call(fuzz.arguments(command, tree, tree))
+    code, err, trace = fuzz.call(fuzz.arguments(command, tree))
     assert fuzz.judge(code, err, trace) == "told", f"{err}\n{trace}"
     return err.strip()
 
@@ -350,12 +350,12 @@ def test_a_damaged_config_is_named_with_what_to_do(tree):
 
 def test_damaged_notes_and_parts_are_made_again(tree):
     run = next((tree / "out.runs").glob("eda-*"))
-    assert fuzz.call(fuzz.arguments("again", tree, tree))[0] == 0
+    assert fuzz.call(fuzz.arguments("again", tree))[0] == 0
     (run / "parts" / "00000.json").write_text("[]")
     (run / "parts" / "00001.json").write_text('{"recipe": 3}')
     (run / "parts" / "00002.parquet").write_bytes(b"PAR1")
     before = (tree / "out" / "eda" / "augmentation.json").read_bytes()
-    assert fuzz.call(fuzz.arguments("again", tree, tree))[0] == 0
+    assert fuzz.call(fuzz.arguments("again", tree))[0] == 0
     assert (tree / "out" / "eda" / "augmentation.json").read_bytes() == before
     assert json.loads((run / "run.json").read_text())["parts_made"] == 3
     (run / "recipe.json").write_text("[]")

@@ -1,4 +1,4 @@
-"""What is indexed: sources, pictures, again and after a kill; what is no corpus."""
+"""Sources and pictures are indexed, again and after a kill; files that are not a corpus are refused in one line."""
 
 import hashlib
 import random
