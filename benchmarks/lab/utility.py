@@ -94,10 +94,14 @@ def at(name: str, posts: int, draw: int) -> Table:
 FEW = (0, 1, 2)
 LEXICON = f"crf:lexicon={NAMES}"
 ENCODER = "frozen_encoder_crf:encoder=minilm,l2=50,words_l2=0.5"
+LARGER = "frozen_encoder_crf:encoder=mpnet,l2=50,words_l2=0.5"
+TRAINED = "token_classifier:encoder=minilm,head=softmax,steps=200,learning_rate=1e-4,checks=6"
 TABLES = {
     "t15_10pct": Table("T15 10%", "twitter2015", published("10pct")),
     "t15_10pct_lexicon": Table("T15 10%, list read as features", "twitter2015", published("10pct"), LEXICON, seeds=FEW),
     "t15_10pct_frozen": Table("T15 10%, frozen MiniLM", "twitter2015", published("10pct"), ENCODER, FROZEN),
+    "t15_10pct_mpnet": Table("T15 10%, frozen MPNet", "twitter2015", published("10pct"), LARGER, FROZEN, FEW),
+    "t15_10pct_trained": Table("T15 10%, trained MiniLM", "twitter2015", published("10pct"), TRAINED, FROZEN, FEW),
     "t17_10pct": Table("T17 10%", "twitter2017", drawn(0.1), seeds=FEW),
     "t15_20pct": Table("T15 20%", "twitter2015", published("20pct"), seeds=FEW),
     "t15_40pct": Table("T15 40%", "twitter2015", published("40pct"), seeds=FEW),
