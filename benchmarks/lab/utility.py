@@ -95,7 +95,7 @@ FEW = (0, 1, 2)
 LEXICON = f"crf:lexicon={NAMES}"
 ENCODER = "frozen_encoder_crf:encoder=minilm,l2=50,words_l2=0.5"
 LARGER = "frozen_encoder_crf:encoder=mpnet,l2=50,words_l2=0.5"
-TRAINED = "token_classifier:encoder=minilm,head=softmax,steps=200,learning_rate=1e-4,checks=6"
+TRAINED = "token_classifier:encoder=minilm,head=softmax,steps=200,learning_rate=1e-4,checks=6,precision=bf16"
 TABLES = {
     "t15_10pct": Table("T15 10%", "twitter2015", published("10pct")),
     "t15_10pct_lexicon": Table("T15 10%, list read as features", "twitter2015", published("10pct"), LEXICON, seeds=FEW),
