@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache, EncoderDecoderCache
 
 from hf_mner_aug.backbones.answers import IGNORED
-from hf_mner_aug.backbones.nets import FORBIDDEN, gather_first_subwords
+from hf_mner_aug.backbones.nets import FORBIDDEN, cache_keyword, gather_first_subwords
 from hf_mner_aug.backbones.pointers import END
 from hf_mner_aug.backbones.writing_net import RegionReader, answer_loss, put_in, region_loss
 from hf_mner_aug.models.vision.tower import Tower
@@ -109,23 +110,41 @@ class PointerNet(nn.Module):
 
         ``labels`` [batch, n_steps] are the indices of an answer; the step after one reads the sign or word it is.
         """
-        n_rows, n_signs = len(labels), len(self.signs)
-        signs = self.signs.to(source.words.dtype)
-        choices = torch.cat([signs.expand(n_rows, -1, -1), source.words], dim=1)
-        before = labels[:, :-1].clamp(min=END).unsqueeze(2).expand(-1, -1, choices.shape[2])
-        start = torch.full((n_rows, 1), self.encoder.config.decoder_start_token_id, device=labels.device)
-        inputs = torch.cat([self.encoder.get_input_embeddings()(start), choices.gather(1, before)], dim=1)
-        states = self.encoder.decoder(
+        inputs = torch.cat([self._start(len(labels)), self._chosen(source, labels[:, :-1])], dim=1)
+        found = self._decode(source, inputs, use_cache=False)
+        return self._point(source, found.last_hidden_state)
+
+    def _start(self, n_rows: int) -> Tensor:
+        """Return what the first step reads [batch, 1, hidden]."""
+        id_ = self.encoder.config.decoder_start_token_id
+        start: Tensor = self.encoder.get_input_embeddings()(torch.full((n_rows, 1), id_, device=self.signs.device))
+        return start
+
+    def _chosen(self, source: Source, labels: Tensor) -> Tensor:
+        """Return the signs and words that are the indices of an answer [batch, n_steps, hidden]."""
+        choices = torch.cat([self._signs_for(source.words), source.words], dim=1)
+        return choices.gather(1, labels.clamp(min=END).unsqueeze(2).expand(-1, -1, choices.shape[2]))
+
+    def _signs_for(self, words: Tensor) -> Tensor:
+        return self.signs.to(words.dtype).expand(len(words), -1, -1)
+
+    def _decode(self, source: Source, inputs: Tensor, **cache: Any) -> Any:
+        """Return the decoder's output for what its steps read."""
+        return self.encoder.decoder(
             inputs_embeds=inputs,
             encoder_hidden_states=source.states,
             encoder_attention_mask=source.mask,
-            use_cache=False,
-        ).last_hidden_state
-        keys = torch.cat([signs.expand(n_rows, -1, -1), source.keys.to(signs.dtype)], dim=1)
-        there = torch.cat([source.there.new_ones(n_rows, n_signs), source.there], dim=1)
+            **cache,
+        )
+
+    def _point(self, source: Source, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of indices and of regions of the decoder's states [batch, n_steps, hidden]."""
+        signs = self._signs_for(source.words)
+        keys = torch.cat([signs, source.keys.to(signs.dtype)], dim=1)
+        there = torch.cat([source.there.new_ones(signs.shape[:2]), source.there], dim=1)
         logits = (states @ keys.to(states.dtype).transpose(1, 2)).float().masked_fill(~there[:, None], FORBIDDEN)
         if source.region_keys is None or source.shown is None:
-            return logits, logits.new_zeros(*labels.shape, 0)
+            return logits, logits.new_zeros(*states.shape[:2], 0)
         scores = states @ source.region_keys.to(states.dtype).transpose(1, 2)
         return logits, scores.float().masked_fill(~source.shown[:, None], FORBIDDEN)
 
@@ -146,13 +165,18 @@ class PointerNet(nn.Module):
         source = self.read(input_ids, attention_mask, slots, first, pictures, shown)
         n_pieces = attention_mask.sum(1) - slots.sum(1)
         most = LEAST_STEPS + (STEPS_PER_PIECE * n_pieces).long()
-        labels = first.new_full((len(first), 0), IGNORED)
         over = torch.zeros(len(first), dtype=torch.bool, device=first.device)
+        step, cache = self._start(len(first)), EncoderDecoderCache(DynamicCache(), DynamicCache())
+        keyword = cache_keyword(self.encoder.decoder)
+        assert keyword is not None, "the decoders of HIndex.kinds take a cache"
+        steps: list[tuple[Tensor, Tensor, Tensor]] = []
         while not over.all():
-            longer = torch.cat([labels, labels.new_full((len(labels), 1), END)], dim=1)
-            logits, scores = self.follow(source, longer)
-            best = logits[:, -1].argmax(1).masked_fill(over, IGNORED)
-            labels = torch.cat([labels, best[:, None]], dim=1)
-            over = over | (best == END) | (labels.shape[1] >= most)
-        chosen = logits.softmax(2).gather(2, labels.clamp(min=END).unsqueeze(2)).squeeze(2)
-        return labels, chosen, scores
+            found = self._decode(source, step, use_cache=True, **{keyword: cache})
+            logits, scores = self._point(source, found.last_hidden_state)
+            best = logits.argmax(2).masked_fill(over[:, None], IGNORED)
+            chosen = logits.softmax(2).gather(2, best.clamp(min=END).unsqueeze(2)).squeeze(2)
+            steps.append((best, chosen, scores))
+            over = over | (best[:, 0] == END) | (len(steps) >= most)
+            step = self._chosen(source, best)
+        labels, chances, regions = (torch.cat(found, dim=1) for found in zip(*steps, strict=True))
+        return labels, chances, regions

@@ -125,7 +125,8 @@ class HVPNet:
         Raises:
             UsageError: the encoder takes no prefixes.
         """
-        from hf_mner_aug.backbones.hvpnet_net import cache_keyword, prefix_net
+        from hf_mner_aug.backbones.hvpnet_net import prefix_net
+        from hf_mner_aug.backbones.nets import cache_keyword
 
         if cache_keyword(encoder) is None:
             raise UsageError(

@@ -1,6 +1,5 @@
 """The networks of ``hvpnet``. They import torch at the top, so this module is imported inside functions only."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +8,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from hf_mner_aug.backbones.fusion_nets import Batch, JointNet, MarkerBatch, states_of
-from hf_mner_aug.backbones.nets import FORBIDDEN
+from hf_mner_aug.backbones.nets import FORBIDDEN, cache_keyword
 from hf_mner_aug.models.vision.tower import Tower, see
 
 CELLS = 4  # of a picture, each pooled from all maps of the pyramid; each is a prompt
 PARTS = 4  # projections of a cell, which each layer's gate weighs
 BOTTLENECK = 800
-CACHE_KEYWORDS = ("cache", "past_key_values")  # since transformers 5.24, and before; 5.40 drops the old one
 
 
 class VisualPrefix(nn.Module):
@@ -61,12 +59,6 @@ class Prefix(DynamicCache):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return 0: no position is taken."""
         return 0
-
-
-def cache_keyword(encoder: Any) -> str | None:
-    """Return the keyword under which an encoder's forward takes a cache of keys and values; None if it takes none."""
-    parameters = inspect.signature(encoder.forward).parameters
-    return next((name for name in CACHE_KEYWORDS if name in parameters), None)
 
 
 def encode_with_prefix(

@@ -3,6 +3,7 @@
 It imports torch at the top, so it is imported inside functions only.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 FORBIDDEN = -1e4  # the score of a transition that BIO does not allow, or of a masked key
+CACHE_KEYWORDS = ("cache", "past_key_values")  # since transformers 5.24, and before; 5.40 drops the old one
 PRETRAINED = ("encoder",)  # parts trained at the learning rate of pretrained weights, beside a pretrained tower
+
+
+def cache_keyword(encoder: Any) -> str | None:
+    """Return the keyword under which an encoder or decoder takes a cache of keys and values; None if it takes none."""
+    parameters = inspect.signature(encoder.forward).parameters
+    return next((name for name in CACHE_KEYWORDS if name in parameters), None)
 
 
 def bio_allowed(tags: Sequence[str]) -> tuple[Tensor, Tensor]:

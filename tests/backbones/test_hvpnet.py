@@ -20,10 +20,10 @@ from hf_mner_aug.backbones.hvpnet_net import (  # noqa: E402
     CELLS,
     PARTS,
     VisualPrefix,
-    cache_keyword,
     encode_with_prefix,
     prefix_net,
 )
+from hf_mner_aug.backbones.nets import cache_keyword  # noqa: E402
 
 TINY = Vision(tower="tiny", freeze_vision=False, image_size=64)
 QUICK = Training(

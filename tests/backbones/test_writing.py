@@ -8,7 +8,7 @@ from datasets import Image
 
 from hf_mner_aug import load_sample
 from hf_mner_aug.backbones import Prediction, ScoredSpan, training
-from hf_mner_aug.backbones.answers import Answer, Example, read_answer
+from hf_mner_aug.backbones.answers import Answer, Example, collator, encode, read_answer
 from hf_mner_aug.backbones.encoder import WordPieces, make_tiny
 from hf_mner_aug.backbones.h_index import tiny_bart
 from hf_mner_aug.backbones.pointers import Pointers
@@ -274,6 +274,22 @@ def test_batches_change_no_box_and_a_saved_one_is_the_same(fitted, posts, tmp_pa
     with pytest.raises(Corrupt, match="fine_types: expected a list, found") as error:
         type(fitted).load(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_steps_one_by_one_are_those_of_the_whole_answer(posts, folder):
+    untrained = small("h_index", folder, 1).fit(posts)
+    net, pieces = untrained.fitted.net.eval(), untrained.fitted.pieces
+    regions = untrained.gallery(lambda: net)
+    examples = encode(untrained, posts, pieces, regions, "dataset")
+    batch = collator(pieces, regions)(examples)
+    with torch.no_grad():
+        labels, chances, scores = net.write(**batch)
+        logits, whole = net.follow(net.read(**batch), labels)
+    assert len({(row != -100).sum().item() for row in labels}) > 1, "answers of several lengths"
+    here = labels != -100
+    assert torch.equal(logits.argmax(2)[here], labels[here])
+    assert torch.allclose(logits.softmax(2).amax(2)[here], chances[here], atol=1e-5)
+    assert torch.allclose(whole[here], scores[here], rtol=1e-4, atol=1e-4)
 
 
 def test_regions_of_another_source_are_refused(fitted, posts, tmp_path):
